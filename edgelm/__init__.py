@@ -1,0 +1,35 @@
+"""edgelm: make a fine-tuned transformer small and fast, prove it, and run it on the device.
+
+The names below are imported when they are first used, so that `import edgelm.runtime` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from edgelm.version import __version__
+
+_HOMES = {
+    "finetune": "edgelm.compress.finetune",
+    "compress": "edgelm.compress.pipeline",
+    "load_checkpoint": "edgelm.anatomy",
+    "export": "edgelm.export.pipeline",
+    "profile": "edgelm.profile.pipeline",
+    "load": "edgelm.runtime",
+    "load_recipe": "edgelm.recipe",
+    "load_device": "edgelm.device",
+    "load_dataset": "edgelm.dataset",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'edgelm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,27 @@
+"""Where heads, FFN channels and layers live in each model family, and how a Checkpoint becomes a model."""
+
+from edgelm.anatomy.blocks import Block, blocks, keep_layers, layer_shapes, parameter_count
+from edgelm.anatomy.families import FAMILIES, Family, family_of, supported_model_types
+from edgelm.anatomy.hub import find_checkpoint
+from edgelm.anatomy.loading import head_config, load_backbone, load_checkpoint, load_tokenizer, save_checkpoint
+from edgelm.anatomy.outputs import model_outputs, pool
+
+__all__ = [
+    "FAMILIES",
+    "Block",
+    "Family",
+    "blocks",
+    "family_of",
+    "find_checkpoint",
+    "head_config",
+    "keep_layers",
+    "layer_shapes",
+    "load_backbone",
+    "load_checkpoint",
+    "load_tokenizer",
+    "model_outputs",
+    "parameter_count",
+    "pool",
+    "save_checkpoint",
+    "supported_model_types",
+]

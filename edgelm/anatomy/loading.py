@@ -1,0 +1,149 @@
+"""From a Checkpoint to a living PreTrainedModel and back, whatever shape each layer has."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+
+from edgelm.anatomy.blocks import blocks, layer_shapes
+from edgelm.anatomy.families import family_of
+from edgelm.checkpoint import Checkpoint, Record, open_checkpoint, weight_files
+from edgelm.errors import ModelError
+from edgelm.task import Task
+
+
+def load_checkpoint(checkpoint: Checkpoint | str | Path, *, allow_pickle: bool = False) -> nn.Module:
+    """Build the model of a checkpoint, in FP32 and eval mode.
+
+    Args:
+        checkpoint: an open checkpoint, or its folder.
+        allow_pickle: load `pytorch_model.bin` (weights only) where there is no safetensors file.
+
+    Returns:
+        a `PreTrainedModel`: a sequence classifier, or the bare encoder for sentence embeddings.
+
+    Raises:
+        ModelError: files missing or broken, or weights that do not fit the configuration.
+        UnsupportedFamily: the architecture has no anatomy.
+    """
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = open_checkpoint(checkpoint, allow_pickle=allow_pickle)
+    family_of(checkpoint.family)
+    with _quiet(), _translated(checkpoint.path):
+        if checkpoint.record.layers:
+            model = _load_cut(checkpoint)
+        else:
+            safe = bool(weight_files(checkpoint.path))
+            model = _auto_class(checkpoint.task).from_pretrained(checkpoint.path, local_files_only=True, use_safetensors=safe, dtype=torch.float32)
+    return model.eval()
+
+
+def load_backbone(checkpoint: Checkpoint, task: Task) -> nn.Module:
+    """Build a model for `task` on the encoder of a checkpoint; a head that does not fit is made anew, at random.
+
+    Raises:
+        ModelError, UnsupportedFamily: as `load_checkpoint`.
+    """
+    family_of(checkpoint.family)
+    if task.kind == "sentence-embedding":
+        return load_checkpoint(checkpoint)
+    with _quiet(), _translated(checkpoint.path):
+        model = AutoModelForSequenceClassification.from_pretrained(
+            checkpoint.path,
+            local_files_only=True,
+            use_safetensors=bool(weight_files(checkpoint.path)),
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            **head_config(task),
+        )
+    return model.eval()
+
+
+def head_config(task: Task) -> dict[str, Any]:
+    """The entries of a Hugging Face configuration that describe a task's head."""
+    problem = {"single-label": "single_label_classification", "multi-label": "multi_label_classification", "regression": "regression"}[task.problem]
+    return {"id2label": dict(enumerate(task.labels)), "label2id": {name: i for i, name in enumerate(task.labels)}, "problem_type": problem}
+
+
+def load_tokenizer(checkpoint: Checkpoint | str | Path) -> Any:
+    """The fast tokenizer of a checkpoint.
+
+    Raises:
+        ModelError: no tokenizer files, or none that has a fast form.
+    """
+    path = checkpoint.path if isinstance(checkpoint, Checkpoint) else Path(checkpoint)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: no tokenizer that can be loaded.", hint="Save it beside the model: tokenizer.save_pretrained(folder).") from error
+    if not tokenizer.is_fast:
+        raise ModelError(f"{path}: the tokenizer has no fast form (tokenizer.json).", hint="Convert it with transformers' convert_slow_tokenizer.")
+    return tokenizer
+
+
+def save_checkpoint(folder: Path, model: nn.Module, tokenizer: Any, record: Record) -> None:
+    """Write a checkpoint: config.json, model.safetensors, tokenizer files, edgelm.json with the shape of each layer."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    replace(record, layers=_shapes_to_record(model, record)).write(folder)
+
+
+def _shapes_to_record(model: nn.Module, record: Record) -> tuple[Any, ...]:
+    """Present shapes, with the kept heads of the record where they still tell the truth; empty if all layers are as config.json says."""
+    family = family_of(model.config.model_type)
+    full = (getattr(model.config, family.config_heads), getattr(model.config, family.config_ffn))
+    now = layer_shapes(model)
+    if all((shape.heads, shape.ffn) == full for shape in now):
+        return ()
+    known = record.layers if len(record.layers) == len(now) else ()
+    kept = [shape.kept_heads if shape.kept_heads is not None and len(shape.kept_heads) == new.heads else None for shape, new in zip(known, now, strict=True)] if known else [None] * len(now)
+    return tuple(replace(shape, kept_heads=heads) for shape, heads in zip(now, kept, strict=True))
+
+
+def _load_cut(checkpoint: Checkpoint) -> Any:
+    """Build at full width, cut each layer to its recorded shape, then fill in the saved weights."""
+    config = AutoConfig.from_pretrained(checkpoint.path, local_files_only=True)
+    model = _auto_class(checkpoint.task).from_config(config, dtype=torch.float32)
+    for block, shape in zip(blocks(model), checkpoint.record.layers, strict=True):
+        block.cut(heads=range(shape.heads), ffn=range(shape.ffn))
+    state: dict[str, torch.Tensor] = {}
+    for file in weight_files(checkpoint.path):
+        state |= load_file(file)
+    model.load_state_dict(state, strict=True)
+    return model
+
+
+def _auto_class(task: Task) -> Any:
+    return AutoModelForSequenceClassification if task.kind == "text-classification" else AutoModel
+
+
+@contextlib.contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{path}: the model cannot be loaded: {reason}", hint="Check that config.json and the weights belong together.") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' loading reports off the terminal: what matters is said by our own errors."""
+    level = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity(logging.ERROR)
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(level)

@@ -1,0 +1,93 @@
+"""`edgelm compress`: a recipe's stages on a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from edgelm.cli.options import Json, LabelColumn, Overwrite, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.screen import open_screen
+from edgelm.cli.tables import make_table
+
+
+def compress(
+    model: Annotated[str, typer.Argument(help="Folder or hub id of a fine-tuned model.")],
+    data: Annotated[str, typer.Option("--data", help="Rows to train on: CSV, TSV, JSON lines, Parquet, a folder or a hub id.")],
+    evaluation: Annotated[str, typer.Option("--eval", help="Rows to judge by; never trained on.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder for the compressed checkpoint.")],
+    recipe: Annotated[str, typer.Option("--recipe", help="Name of a recipe, or a YAML file.")] = "balanced",
+    device: Annotated[str, typer.Option("--device", help="Name of the target device, or a YAML file.")] = "cpu",
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="Change a value of the recipe, such as prune.keep_ffn=0.5. May be repeated.")] = None,
+    max_length: Annotated[int, typer.Option(help="Longest text in evaluation, in tokens.")] = 128,
+    text_column: TextColumn = None,
+    pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
+    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")] = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Distil and prune a model by a recipe. The same command goes on where it was interrupted.
+
+    Example: edgelm compress build/teacher --data train.jsonl --eval dev.jsonl --recipe balanced --output build/compressed
+    """
+    with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
+        from edgelm.cli.inputs import read_train_and_eval
+        from edgelm.device import load_device
+        from edgelm.output import check_output
+        from edgelm.recipe import load_recipe
+
+        check_output(output, overwrite=overwrite)
+        plan = load_recipe(recipe, overrides=overrides or ())
+        target = load_device(device)
+
+        from edgelm.anatomy import find_checkpoint
+        from edgelm.compress.pipeline import compress as run
+
+        task = find_checkpoint(model, allow_pickle=allow_pickle).task
+        classify = task.kind == "text-classification"
+        dataset, judged = read_train_and_eval(
+            data,
+            evaluation,
+            text=text_column,
+            pair=pair_column,
+            label=label_column,
+            labels=task.labels if classify and task.problem != "regression" else None,
+            problem=task.problem if classify else None,
+            need_labels=False,
+        )
+        result = run(
+            model,
+            dataset=dataset,
+            evaluation=judged,
+            recipe=plan,
+            output=output,
+            device=target,
+            overwrite=overwrite,
+            allow_pickle=allow_pickle,
+            max_length=max_length,
+            progress=screen.progress,
+        )
+        screen.result(result.to_dict(), _draw)
+        screen.next_step(str(output), f"edgelm export {output} --device {device} --precision int8 --calibration {data} --eval {evaluation} --output {output.with_suffix('.edge')}")
+
+
+def _draw(console: Console, values: dict[str, Any]) -> None:
+    """One row a stage: what it left, and how good that is."""
+    record, original = values["record"], values["original"]
+    names = list(original["metrics"])
+    table = make_table("stage", "weights", *names, "seconds")
+    table.add_row("original", f"{original['parameters'] / 1e6:.2f}M", *(f"{original['metrics'][name]:.4f}" for name in names), "")
+    for stage in record["stages"]:
+        if stage["stage"] == "finetune":
+            continue
+        table.add_row(stage["stage"], f"{stage['parameters'] / 1e6:.2f}M", *(f"{stage['after'].get(name, float('nan')):.4f}" for name in names), f"{stage['seconds']:.0f}")
+    console.print(table)
+    if record["layers"]:
+        widths = "  ".join(f"{index}: {layer['heads']}h/{layer['ffn']}" for index, layer in enumerate(record["layers"]))
+        console.print(f"Layers (heads/FFN channels): {widths}")
+    console.print(f"Weights on disk: {original['size_mb']:.1f} MB -> {values['size_mb']:.1f} MB")

@@ -1,0 +1,96 @@
+"""`edgelm finetune`: a teacher from a pretrained encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from edgelm.cli.options import Json, LabelColumn, Overwrite, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.screen import open_screen
+from edgelm.cli.tables import metrics_line
+
+
+def finetune(
+    backbone: Annotated[str, typer.Argument(help="Folder or hub id of a pretrained encoder.")],
+    data: Annotated[str, typer.Option("--data", help="Training rows: CSV, TSV, JSON lines, Parquet, a folder or a hub id.")],
+    evaluation: Annotated[str, typer.Option("--eval", help="Rows to judge by; never trained on.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder for the checkpoint.")],
+    task: Annotated[str, typer.Option("--task", help="What the model is for.")] = "text-classification",
+    epochs: Annotated[float, typer.Option(help="Passes over the training rows.")] = 3.0,
+    max_steps: Annotated[int | None, typer.Option(help="Stop after this many steps, whatever --epochs says.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Rows in one batch.")] = 32,
+    gradient_accumulation: Annotated[int, typer.Option(help="Batches that make one step.")] = 1,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr", help="Highest learning rate.")] = 5e-5,
+    optimizer: Annotated[str, typer.Option(help="adamw, adam, sgd, adagrad or rmsprop.")] = "adamw",
+    schedule: Annotated[str, typer.Option(help="linear, cosine or constant, after the warm-up.")] = "linear",
+    warmup: Annotated[float, typer.Option(help="Share of the steps in which the learning rate rises.")] = 0.06,
+    weight_decay: Annotated[float, typer.Option(help="Weight decay (not with adam).")] = 0.01,
+    precision: Annotated[str, typer.Option("--precision", help="fp32, bf16 or fp16 (mixed precision).")] = "fp32",
+    max_length: Annotated[int, typer.Option(help="Longest text, in tokens.")] = 128,
+    early_stopping: Annotated[int | None, typer.Option(help="Stop after this many evaluations without progress.")] = None,
+    evaluations: Annotated[int, typer.Option(help="Evaluations in one epoch; the best state is kept.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of all random numbers.")] = 0,
+    tensorboard: Annotated[Path | None, typer.Option(help="Write TensorBoard logs to this folder.")] = None,
+    text_column: TextColumn = None,
+    pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
+    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")] = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train a classifier on a pretrained encoder. The same command goes on where it was interrupted.
+
+    Example: edgelm finetune ./all-MiniLM-L6-v2 --data train.jsonl --eval dev.jsonl --output build/teacher
+    """
+    with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
+        from edgelm.cli.inputs import read_settings, read_train_and_eval
+        from edgelm.output import check_output
+        from edgelm.recipe import TrainSettings
+
+        check_output(output, overwrite=overwrite)
+        settings = read_settings(
+            TrainSettings,
+            epochs=epochs,
+            max_steps=max_steps,
+            batch_size=batch_size,
+            gradient_accumulation=gradient_accumulation,
+            learning_rate=learning_rate,
+            optimizer=optimizer,
+            schedule=schedule,
+            warmup=warmup,
+            weight_decay=weight_decay,
+            precision=precision,
+            max_length=max_length,
+            early_stopping=early_stopping,
+            evaluations=evaluations,
+        )
+        dataset, judged = read_train_and_eval(data, evaluation, text=text_column, pair=pair_column, label=label_column)
+
+        from edgelm.compress.finetune import finetune as train
+
+        result = train(
+            backbone,
+            dataset=dataset,
+            evaluation=judged,
+            output=output,
+            kind=task,
+            settings=settings,
+            seed=seed,
+            log_dir=tensorboard,
+            overwrite=overwrite,
+            allow_pickle=allow_pickle,
+            progress=screen.progress,
+        )
+        screen.result(result.to_dict(), _draw)
+        screen.next_step(str(output), f"edgelm compress {output} --data {data} --eval {evaluation} --recipe balanced --output {output.with_name('compressed')}")
+
+
+def _draw(console: Console, values: dict[str, Any]) -> None:
+    task = values["record"]["task"]
+    console.print(f"Fine-tuned {values['parameters'] / 1e6:.1f}M weights for {len(task['labels'])} labels in {values['seconds']:.0f} s.")
+    console.print(f"On the evaluation rows: {metrics_line(values['metrics'])}.")

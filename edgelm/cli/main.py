@@ -1,0 +1,41 @@
+"""The `edgelm` command: a table of commands, one file each."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Annotated
+
+import typer
+
+from edgelm.version import __version__
+
+# In the order of the work. Each module has one function, named like the command, or an `app` of its own.
+COMMANDS = ("finetune", "compress", "export", "profile", "run", "verify", "inspect", "recipes", "devices", "doctor", "demo")
+
+app = typer.Typer(
+    name="edgelm",
+    help="Make a fine-tuned transformer small and fast, prove it, and run it on the device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Make a fine-tuned transformer small and fast, prove it, and run it on the device."""
+    if version:
+        typer.echo(f"edgelm {__version__}")
+        raise typer.Exit
+
+
+for _name in COMMANDS:
+    if find_spec(f"edgelm.cli.{_name}") is None:
+        continue
+    _module = import_module(f"edgelm.cli.{_name}")
+    if hasattr(_module, "app"):
+        app.add_typer(_module.app, name=_name)
+    else:
+        app.command(_name)(getattr(_module, _name))

@@ -1,0 +1,15 @@
+"""Options that every command has, declared once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; everything else goes to stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more, and a traceback when something fails.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
+TextColumn = Annotated[str | None, typer.Option("--text-column", help="Column with the text. Default: guessed (text, sentence, ...).")]
+PairColumn = Annotated[str | None, typer.Option("--pair-column", help="Column with the second text of a pair.")]
+LabelColumn = Annotated[str | None, typer.Option("--label-column", help="Column with the label. Default: guessed (label, intent, ...).")]

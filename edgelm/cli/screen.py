@@ -1,0 +1,101 @@
+"""What a command shows: results on stdout, everything else on stderr; and how errors become exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+from edgelm.errors import EXIT_FAILED, EXIT_INTERRUPTED, EdgelmError
+
+
+class Screen:
+    """Where one command draws.
+
+    Attributes:
+        console: for people, on stdout (on stderr under --json, nowhere under --quiet).
+        as_json: whether stdout carries one JSON object.
+    """
+
+    def __init__(self, *, as_json: bool, quiet: bool, verbose: bool) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self.verbose = verbose
+        self.console = Console(stderr=as_json, quiet=quiet, highlight=False, soft_wrap=not sys.stdout.isatty())
+        self.stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bars: RichProgress | None = None
+        self._tasks: dict[str, Any] = {}
+
+    def result(self, values: dict[str, Any], view: Callable[[Console, dict[str, Any]], None]) -> None:
+        """Show a result: as JSON, or by the view that draws the same values for people."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(values, ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+        elif not self.quiet:
+            view(self.console, values)
+
+    def next_step(self, where: str, command: str) -> None:
+        """The closing lines: where the result is and what to type next."""
+        self.note(f"Result: {where}")
+        self.note(f"Next:   {command}")
+
+    def note(self, text: str) -> None:
+        """A line for people that is no result."""
+        if not self.quiet:
+            (self.stderr if self.as_json else self.console).print(text, markup=False)
+
+    def progress(self, description: str, done: int, total: int) -> None:
+        """A `Progress` that draws bars on stderr when a person is watching."""
+        if self.quiet or not sys.stderr.isatty():
+            return
+        if self._bars is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+            self._bars = RichProgress(*columns, console=self.stderr, transient=True)
+            self._bars.start()
+        if description not in self._tasks:
+            self._tasks[description] = self._bars.add_task(description, total=total)
+        self._bars.update(self._tasks[description], completed=done, total=total)
+        if done >= total:
+            self._bars.remove_task(self._tasks.pop(description))
+
+    def close(self) -> None:
+        """Take the progress bars off the terminal."""
+        if self._bars is not None:
+            self._bars.stop()
+
+
+@contextmanager
+def open_screen(*, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> Iterator[Screen]:
+    """A screen for one command; errors that leave it are printed and become the documented exit code."""
+    screen = Screen(as_json=as_json, quiet=quiet, verbose=verbose)
+    try:
+        yield screen
+    except EdgelmError as error:
+        screen.close()
+        _report(screen, str(error))
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt as error:
+        screen.close()
+        screen.stderr.print("Interrupted. The same command goes on from the last finished step.", markup=False)
+        raise typer.Exit(EXIT_INTERRUPTED) from error
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
+        screen.close()
+        _report(screen, f"a defect in edgelm: {type(error).__name__}: {error}\nPlease report it with the output of the same command under --verbose.")
+        raise typer.Exit(EXIT_FAILED) from error
+    finally:
+        screen.close()
+
+
+def _report(screen: Screen, text: str) -> None:
+    if screen.verbose:
+        screen.stderr.print_exception()
+    screen.stderr.print(f"Error: {text}", markup=False)

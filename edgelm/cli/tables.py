@@ -1,0 +1,18 @@
+"""Small pieces of text and tables that several commands draw."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+
+def metrics_line(metrics: dict[str, float]) -> str:
+    """Metrics in one line, such as `accuracy 0.912, macro_f1 0.910`."""
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "no labels to judge by"
+
+
+def make_table(*columns: str, title: str = "", numbers_from: int = 1) -> Table:
+    """A plain table whose columns from `numbers_from` on are right-aligned."""
+    table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index >= numbers_from else "left", no_wrap=index >= numbers_from)
+    return table

@@ -1,0 +1,1 @@
+"""Checkpoint to Checkpoint: fine-tune, distil, prune, recover; each stage measured."""

@@ -1,0 +1,88 @@
+"""Rows of text as token ids, padded no further than each batch needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import Sampler
+
+from edgelm.dataset import Dataset
+from edgelm.task import Task
+
+
+class EncodedDataset(TorchDataset[dict[str, Any]]):
+    """Token ids of every row, encoded once and kept unpadded."""
+
+    def __init__(self, dataset: Dataset, tokenizer: Any, task: Task, *, max_length: int) -> None:
+        encoded = tokenizer(dataset.inputs(), truncation=True, max_length=max_length)
+        self.columns: dict[str, list[list[int]]] = {name: encoded[name] for name in tokenizer.model_input_names}
+        self.labels = None if dataset.labels is None else _label_array(dataset.labels, task)
+        self.lengths = [len(ids) for ids in self.columns["input_ids"]]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row: dict[str, Any] = {name: ids[index] for name, ids in self.columns.items()}
+        if self.labels is not None:
+            row["labels"] = self.labels[index]
+        return row
+
+
+class LengthGroupedSampler(Sampler[int]):
+    """Draws rows so that those of a batch have like lengths.
+
+    The order depends on seed and epoch alone, so that an interrupted epoch can be taken up in the middle.
+    """
+
+    def __init__(self, lengths: list[int], batch_size: int, *, seed: int) -> None:
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the training loop before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        lengths = np.asarray(self.lengths)
+        mega = self.batch_size * 50  # sorted within such a window: like lengths, still random enough
+        batches: list[np.ndarray] = []
+        shuffled = rng.permutation(len(lengths))
+        for start in range(0, len(shuffled), mega):
+            window = shuffled[start : start + mega]
+            window = window[np.argsort(-lengths[window], kind="stable")]
+            batches.extend(window[i : i + self.batch_size] for i in range(0, len(window), self.batch_size))
+        last = batches.pop() if len(batches) > 1 and len(batches[-1]) < self.batch_size else None  # a short batch must stay last
+        order = [batches[index] for index in rng.permutation(len(batches))] + ([] if last is None else [last])
+        return iter(np.concatenate(order).tolist())
+
+
+class Collator:
+    """Joins rows into a batch: (batch, tokens) tensors, padded to the longest row."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        labels = [row["labels"] for row in rows if "labels" in row]
+        names = [name for name in rows[0] if name != "labels"]
+        batch: dict[str, torch.Tensor] = dict(self.tokenizer.pad({name: [row[name] for row in rows] for name in names}, return_tensors="pt"))
+        if labels:
+            batch["labels"] = torch.as_tensor(np.asarray(labels))
+        return batch
+
+
+def _label_array(labels: tuple[Any, ...], task: Task) -> np.ndarray:
+    """(rows,) int64 for classes, (rows, labels) float32 for multi-label, (rows,) float32 for regression and similarity."""
+    kind = np.int64 if task.metric == "accuracy" else np.float32
+    return np.asarray(labels, dtype=kind)

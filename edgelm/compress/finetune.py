@@ -1,0 +1,100 @@
+"""A teacher from a pretrained encoder: a head for the task, and training on labelled rows."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import set_seed
+
+from edgelm.anatomy import find_checkpoint, load_backbone, load_tokenizer, parameter_count, save_checkpoint
+from edgelm.checkpoint import Record, StageRecord, open_checkpoint
+from edgelm.compress.evaluate import evaluate
+from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool_versions
+from edgelm.compress.training import train
+from edgelm.dataset import Dataset
+from edgelm.errors import UsageError
+from edgelm.output import check_output, disk_errors, staged_output
+from edgelm.progress import Progress, silent
+from edgelm.recipe import TrainSettings
+from edgelm.task import Task
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """What `finetune` made: the checkpoint's folder, its history, and its metrics on the evaluation set."""
+
+    path: Path
+    record: Record
+    metrics: dict[str, float]
+    parameters: int
+    size_mb: float
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: what `edgelm finetune --json` prints."""
+        return {
+            "path": str(self.path),
+            "record": self.record.to_dict(),
+            "metrics": self.metrics,
+            "parameters": self.parameters,
+            "size_mb": self.size_mb,
+            "seconds": self.seconds,
+        }
+
+
+def finetune(
+    backbone: str | Path,
+    *,
+    dataset: Dataset,
+    evaluation: Dataset,
+    output: str | Path,
+    kind: str = "text-classification",
+    settings: TrainSettings = TrainSettings(),
+    seed: int = 0,
+    log_dir: Path | None = None,
+    overwrite: bool = False,
+    allow_pickle: bool = False,
+    progress: Progress = silent,
+) -> FinetuneResult:
+    """Train a classifier on a pretrained encoder and write it as a checkpoint.
+
+    The state that did best on `evaluation` is kept. Training states stay in `OUTPUT.work` until the end; the same call,
+    after an interruption, goes on from the last one.
+
+    Args:
+        backbone: folder or hub id of an encoder, with or without a head.
+        dataset: labelled rows; their label names become the model's.
+
+    Raises:
+        ModelError, DataError: the input cannot be used.
+        UsageError: a task that is not trained on labels.
+        OutputExistsError: `output` is there and `overwrite` is not set.
+    """
+    if kind != "text-classification":
+        raise UsageError(f"finetune trains text-classification, not {kind}.", hint="A sentence encoder needs no head: give it to `edgelm compress` as it is.")
+    output = Path(output)
+    check_output(output, overwrite=overwrite)
+    checkpoint = find_checkpoint(backbone, allow_pickle=allow_pickle)
+    task = Task(kind="text-classification", problem=dataset.problem or "single-label", labels=dataset.label_names, pair=dataset.pairs is not None)
+    tokenizer = load_tokenizer(checkpoint)
+    set_seed(seed)  # a new head starts from random numbers
+    model = load_backbone(checkpoint, task)
+    start = time.monotonic()
+    work = output.with_name(output.name + ".work")
+    key = digest(model_fingerprint(checkpoint), dataset.fingerprint(), evaluation.fingerprint(), settings.model_dump_json(), str(seed))
+    with disk_errors(output):
+        model = train(
+            model, tokenizer, task, dataset, settings, work=work / key[:16], seed=seed, evaluation=evaluation, log_dir=log_dir, description="finetune", progress=progress
+        )
+        metrics, _ = evaluate(model, tokenizer, task, evaluation, max_length=settings.max_length, progress=progress)
+        seconds = round(time.monotonic() - start, 1)
+        stage = StageRecord("finetune", settings.model_dump(mode="json"), seed, {}, metrics, parameter_count(model), seconds)
+        record = Record(task=task, source=str(backbone), data={"train": data_origin(dataset), "eval": data_origin(evaluation)}, stages=(stage,), tools=tool_versions())
+        with staged_output(output, overwrite=overwrite) as folder:
+            save_checkpoint(folder, model, tokenizer, record)
+        shutil.rmtree(work, ignore_errors=True)
+    return FinetuneResult(output, record, metrics, parameter_count(model), open_checkpoint(output).size_mb, seconds)

@@ -1,0 +1,49 @@
+"""Where a result comes from: fingerprints of models and data, versions of tools."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from edgelm.checkpoint import Checkpoint
+from edgelm.dataset import Dataset
+from edgelm.version import __version__
+
+_TOOLS = ("torch", "transformers", "accelerate")
+
+
+def data_origin(dataset: Dataset) -> dict[str, Any]:
+    """What `edgelm.json` says of a data set: source, number of rows, SHA-256 of the content."""
+    return {"source": dataset.source, "rows": len(dataset), "sha256": dataset.fingerprint()}
+
+
+def model_fingerprint(checkpoint: Checkpoint) -> str:
+    """SHA-256 over configuration, weights and tokenizer of a checkpoint."""
+    total = hashlib.sha256(json.dumps(checkpoint.config, sort_keys=True).encode())
+    for file in sorted(checkpoint.path.iterdir()):
+        if file.suffix in (".safetensors", ".bin") or file.name == "tokenizer.json":
+            content = hashlib.sha256()
+            with file.open("rb") as stream:
+                while chunk := stream.read(1 << 20):
+                    content.update(chunk)
+            total.update(content.digest())
+    return total.hexdigest()
+
+
+def digest(*parts: str) -> str:
+    """One key for everything that a result depends on."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of edgelm and of the libraries that make a checkpoint."""
+    return {"edgelm": __version__} | {name: _version(name) for name in _TOOLS}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,141 @@
+"""Runs a recipe on a checkpoint: stage after stage, each measured, each kept, so that interrupted work goes on."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer, parameter_count, save_checkpoint
+from edgelm.checkpoint import Checkpoint, Record, StageRecord, open_checkpoint
+from edgelm.compress.evaluate import evaluate
+from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool_versions
+from edgelm.compress.stages import STAGES, Workshop
+from edgelm.dataset import Dataset
+from edgelm.device import Device
+from edgelm.errors import DataError
+from edgelm.output import check_output, disk_errors, staged_output
+from edgelm.progress import Progress, silent
+from edgelm.recipe import Recipe, Settings
+from edgelm.task import Task
+
+@dataclass(frozen=True)
+class CompressResult:
+    """What `compress` made.
+
+    Attributes:
+        path: folder of the new checkpoint.
+        record: its history, with the metrics of every stage.
+        original: metrics and size of the model that it began with.
+        parameters: number of weights now.
+        size_mb: of the weights on disk, 10^6 bytes.
+    """
+
+    path: Path
+    record: Record
+    original: dict[str, Any]
+    parameters: int
+    size_mb: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: what `edgelm compress --json` prints."""
+        return asdict(self) | {"path": str(self.path), "record": self.record.to_dict()}
+
+
+def compress(
+    model: str | Path,
+    *,
+    dataset: Dataset,
+    evaluation: Dataset,
+    recipe: Recipe,
+    output: str | Path,
+    device: Device | None = None,
+    overwrite: bool = False,
+    allow_pickle: bool = False,
+    max_length: int = 128,
+    progress: Progress = silent,
+) -> CompressResult:
+    """Run a recipe's stages on a model and write the resulting checkpoint.
+
+    Finished stages are kept in `OUTPUT.work` until the end, keyed by a hash of everything that they depend on: the
+    same call, after an interruption, goes on from there and ends with the same result.
+
+    Raises:
+        ModelError, DataError, RecipeError: the input cannot be used.
+        OutputExistsError: `output` is there and `overwrite` is not set.
+    """
+    output = Path(output)
+    check_output(output, overwrite=overwrite)
+    checkpoint = find_checkpoint(model, allow_pickle=allow_pickle)
+    task = _task_for(checkpoint, dataset, evaluation)
+    tokenizer = load_tokenizer(checkpoint)
+    teacher = load_checkpoint(checkpoint, allow_pickle=allow_pickle)
+    metrics, reference = evaluate(teacher, tokenizer, task, evaluation, max_length=max_length, progress=progress)
+    metrics["agreement"] = 1.0
+    original = {"metrics": metrics, "parameters": parameter_count(teacher), "size_mb": checkpoint.size_mb}
+    record = replace(
+        checkpoint.record,
+        task=task,
+        data={"train": data_origin(dataset), "eval": data_origin(evaluation)},
+        recipe=recipe.name,
+        device=None if device is None else device.name,
+        tools=tool_versions(),
+    )
+    work = output.with_name(output.name + ".work")
+    key = digest(model_fingerprint(checkpoint), dataset.fingerprint(), evaluation.fingerprint(), str(max_length), str(recipe.seed))
+    current: nn.Module = teacher
+    with disk_errors(output):
+        for index, settings in enumerate(recipe.stages):
+            key = digest(key, settings.model_dump_json())
+            folder = work / f"{index + 1}-{settings.stage}-{key[:16]}"
+            if not folder.is_dir():
+                shop = Workshop(teacher, tokenizer, record, dataset, folder.with_suffix(".training"), recipe.seed, progress)
+                _run_stage(current, settings, shop, folder=folder, evaluation=evaluation, reference=reference, before=metrics, max_length=max_length)
+            done = open_checkpoint(folder)
+            current, record, metrics = load_checkpoint(done), done.record, done.record.stages[-1].after
+        with staged_output(output, overwrite=overwrite) as folder:
+            save_checkpoint(folder, current, tokenizer, record)
+        shutil.rmtree(work, ignore_errors=True)
+    return CompressResult(path=output, record=open_checkpoint(output).record, original=original, parameters=parameter_count(current), size_mb=open_checkpoint(output).size_mb)
+
+
+def _run_stage(model: nn.Module, settings: Settings, shop: Workshop, *, folder: Path, evaluation: Dataset, reference: Any, before: dict[str, float], max_length: int) -> None:
+    """Run one stage, measure its result and keep it in `folder`."""
+    start = time.monotonic()
+    result, record = STAGES[type(settings)](model, settings, shop)
+    after, _ = evaluate(result, shop.tokenizer, record.task, evaluation, reference=reference, max_length=max_length, progress=shop.progress)
+    values = settings.model_dump(mode="json")
+    stage = StageRecord(
+        stage=values.pop("stage"),
+        settings=values,
+        seed=shop.seed,
+        before=before,
+        after=after,
+        parameters=parameter_count(result),
+        seconds=round(time.monotonic() - start, 1),
+    )
+    with staged_output(folder) as aside:
+        save_checkpoint(aside, result, shop.tokenizer, record.with_stage(stage))
+    shutil.rmtree(shop.work, ignore_errors=True)
+
+
+def _task_for(checkpoint: Checkpoint, dataset: Dataset, evaluation: Dataset) -> Task:
+    """The checkpoint's task, with what only the data can say: whether texts come in pairs.
+
+    Raises:
+        DataError: labels that are not the model's.
+    """
+    task = checkpoint.task
+    for rows in (dataset, evaluation):
+        if rows.labels is not None and task.kind == "text-classification" and task.problem != "regression" and tuple(rows.label_names) != task.labels:
+            raise DataError(
+                f"{rows.source}: labels {', '.join(rows.label_names[:8])} are not the model's: {', '.join(task.labels[:8])}.",
+                hint="Use the label names (and their order) that the model was fine-tuned with.",
+            )
+    if task.kind == "text-classification":
+        return replace(task, pair=dataset.pairs is not None)
+    return task

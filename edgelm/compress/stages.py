@@ -1,0 +1,110 @@
+"""The stages of a recipe: a model and settings in, a new model out. One table says which function runs which settings."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer
+from edgelm.checkpoint import LayerShape, Record
+from edgelm.compress import prune as pruning
+from edgelm.compress.distill import distillation_loss, spread_layers, student_from_layers
+from edgelm.compress.training import train
+from edgelm.dataset import Dataset
+from edgelm.errors import RecipeError
+from edgelm.progress import Progress
+from edgelm.recipe import DistillLoss, DistillSettings, PruneSettings, RecoverSettings, TrainSettings
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What every stage is given besides model and settings.
+
+    Attributes:
+        teacher: the model that compression began with; it is never changed.
+        record: of the checkpoint that goes into the stage.
+        dataset: training rows.
+        work: folder for states of an unfinished stage.
+    """
+
+    teacher: nn.Module
+    tokenizer: Any
+    record: Record
+    dataset: Dataset
+    work: Path
+    seed: int
+    progress: Progress
+
+
+def distill(model: nn.Module, settings: DistillSettings, shop: Workshop) -> tuple[nn.Module, Record]:
+    """Make a student of the model's layers, or take the one given, and let the teacher teach it."""
+    record = shop.record
+    if settings.student is not None:
+        student, record = _given_student(settings.student, shop)
+    elif settings.layers is None:
+        student = copy.deepcopy(model)
+    else:
+        from edgelm.anatomy import blocks
+
+        total = len(blocks(model))
+        chosen = spread_layers(total, settings.layers) if isinstance(settings.layers, int) else list(settings.layers)
+        student = student_from_layers(model, chosen)
+        record = replace(record, layers=tuple(record.layers[index] for index in sorted(set(chosen))) if record.layers else ())
+    return _teach(student, settings.loss, settings.train, shop, "distill"), record
+
+
+def prune(model: nn.Module, settings: PruneSettings, shop: Workshop) -> tuple[nn.Module, Record]:
+    """Remove the least important heads and FFN channels."""
+    sample = shop.dataset.sample(settings.samples, seed=shop.seed)
+    importance = pruning.measure_importance(
+        model, shop.tokenizer, shop.record.task, sample, method=settings.importance, max_length=settings.max_length, seed=shop.seed, progress=shop.progress
+    )
+    heads = pruning.choose_heads(importance.heads, settings.keep_heads)
+    ffn = pruning.choose_channels(importance.ffn, settings.keep_ffn, multiple=settings.ffn_multiple)
+    smaller = pruning.cut(model, heads, ffn)
+    return smaller, replace(shop.record, layers=_kept(shop.record, heads, ffn))
+
+
+def recover(model: nn.Module, settings: RecoverSettings, shop: Workshop) -> tuple[nn.Module, Record]:
+    """Distil the teacher's knowledge back into the cut model."""
+    return _teach(copy.deepcopy(model), settings.loss, settings.train, shop, "recover"), shop.record
+
+
+STAGES: dict[type, Callable[[nn.Module, Any, Workshop], tuple[nn.Module, Record]]] = {
+    DistillSettings: distill,
+    PruneSettings: prune,
+    RecoverSettings: recover,
+}
+
+
+def _teach(student: nn.Module, loss: DistillLoss, settings: TrainSettings, shop: Workshop, description: str) -> nn.Module:
+    taught = distillation_loss(shop.teacher, student, shop.record.task, loss)
+    return train(
+        student, shop.tokenizer, shop.record.task, shop.dataset, settings, work=shop.work, seed=shop.seed, loss=taught, description=description, progress=shop.progress
+    )
+
+
+def _given_student(name: str, shop: Workshop) -> tuple[nn.Module, Record]:
+    """A student of another make: it must read the same tokens and answer the same task."""
+    from edgelm.anatomy import load_backbone
+
+    checkpoint = find_checkpoint(name)
+    student = load_checkpoint(checkpoint) if checkpoint.record.layers else load_backbone(checkpoint, shop.record.task)
+    if load_tokenizer(checkpoint).get_vocab() != shop.tokenizer.get_vocab():
+        raise RecipeError(f"distill.student {name} has another vocabulary than the teacher.", hint="Choose a student with the teacher's tokenizer, or leave student out and give layers.")
+    return student, replace(shop.record, layers=checkpoint.record.layers)
+
+
+def _kept(record: Record, heads: list[list[int]], ffn: list[list[int]]) -> tuple[LayerShape, ...]:
+    """Layer shapes after a cut, with the kept heads numbered as in the model that it all began with."""
+    before = record.layers or tuple(LayerShape(heads=0, ffn=0) for _ in heads)
+    shapes = []
+    for old, kept_heads, kept_ffn in zip(before, heads, ffn, strict=True):
+        original = [old.kept_heads[index] for index in kept_heads] if old.kept_heads else kept_heads
+        shapes.append(LayerShape(heads=len(kept_heads), ffn=len(kept_ffn), kept_heads=tuple(original)))
+    return tuple(shapes)

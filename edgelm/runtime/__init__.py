@@ -1,0 +1,7 @@
+"""What runs on the device: `edgelm.runtime.load(bundle)("text")`, with numpy, tokenizers and onnxruntime alone."""
+
+from edgelm.runtime.bundle import Bundle, open_bundle
+from edgelm.runtime.manifest import Manifest
+from edgelm.runtime.model import Model, load
+
+__all__ = ["Bundle", "Manifest", "Model", "load", "open_bundle"]

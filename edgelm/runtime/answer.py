@@ -1,0 +1,42 @@
+"""From outputs to answers: plain dictionaries, ready for JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgelm.task import Task
+
+Answer = dict[str, Any]
+
+
+def read_answers(task: Task, outputs: np.ndarray) -> list[Answer]:
+    """One answer a row.
+
+    Args:
+        outputs: (rows, labels) logits or (rows, hidden) sentence vectors.
+
+    Returns:
+        single-label: label, score and the scores of all labels (softmax); multi-label: labels with a score of at least 0.5,
+        and all scores (sigmoid); regression: the value as score; embeddings: the vector.
+    """
+    outputs = outputs.astype(np.float64)
+    if task.kind == "sentence-embedding":
+        return [{"embedding": row.tolist()} for row in outputs]
+    if task.problem == "regression":
+        return [{"score": float(row[0])} for row in outputs]
+    if task.problem == "multi-label":
+        return [_several(task, row) for row in 1 / (1 + np.exp(-np.clip(outputs, -60, 60)))]
+    shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    return [_one(task, row) for row in shifted / shifted.sum(axis=1, keepdims=True)]
+
+
+def _one(task: Task, scores: np.ndarray) -> Answer:
+    best = int(scores.argmax())
+    return {"label": task.labels[best], "score": float(scores[best]), "scores": dict(zip(task.labels, scores.tolist(), strict=True))}
+
+
+def _several(task: Task, scores: np.ndarray) -> Answer:
+    named = dict(zip(task.labels, scores.tolist(), strict=True))
+    return {"labels": [label for label, score in named.items() if score >= 0.5], "scores": named}

@@ -1,0 +1,149 @@
+"""The bundle's format: what `manifest.json` says. `export` writes it, the device reads it.
+
+Plain dataclasses: the device needs no validation library.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from edgelm.errors import BundleError
+from edgelm.task import Task
+
+SCHEMA_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+GRAPH_FILE = "model.onnx"
+TOKENIZER_FILE = "tokenizer.json"
+GOLDEN_FILE = "golden.json"
+CARD_FILE = "README.md"
+SCRIPT_FILE = "run.py"
+RUNTIME_FOLDER = "runtime"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of the graph; a dynamic axis is given by its name."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of the bundle (all but the manifest itself)."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Tokenization:
+    """How text becomes input: the longest sequence in tokens, and what fills a batch up."""
+
+    max_length: int
+    pad_id: int
+    pad_token: str
+    lowercase: bool = False
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the graph's outputs are from PyTorch's, on real samples.
+
+    Attributes:
+        samples: how many texts were compared.
+        max_error: largest absolute difference of any output value.
+        mean_error: mean absolute difference.
+        changed: share of samples with another answer (class, or nearest neighbour for embeddings).
+        tolerance: the largest `max_error` (float graphs) or `changed` (integer graphs) that export accepts.
+    """
+
+    samples: int
+    max_error: float
+    mean_error: float
+    changed: float
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle is.
+
+    Attributes:
+        name: of the model, for people.
+        created: ISO 8601, UTC.
+        task: what the model is for.
+        family: architecture, as in `config.json: model_type`.
+        precision: fp32, fp16, int8 or int8-dynamic.
+        opset: of the ONNX graph.
+        inputs, outputs: of the graph.
+        tokenization: how text becomes input.
+        device: name of the device that it was made for.
+        session: session settings chosen at export, by name; empty means the runtime's own defaults.
+        parity: against PyTorch.
+        quality: metrics on the evaluation set: {"samples": n, "source": ..., "checkpoint": {...}, "bundle": {...}}; empty without one.
+        calibration: method, number of samples and source; empty without calibration.
+        lineage: the checkpoint's record, as in edgelm.json.
+        tools: versions that made the bundle.
+        files: every other file, with size and hash.
+    """
+
+    name: str
+    created: str
+    task: Task
+    family: str
+    precision: str
+    opset: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    tokenization: Tokenization
+    device: str | None = None
+    session: dict[str, Any] = field(default_factory=dict)
+    parity: Parity | None = None
+    quality: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
+    lineage: dict[str, Any] = field(default_factory=dict)
+    tools: dict[str, str] = field(default_factory=dict)
+    files: tuple[FileEntry, ...] = ()
+    schema: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """The text of `manifest.json`."""
+        return json.dumps(asdict(self) | {"task": self.task.to_dict()}, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Manifest:
+        """The inverse of `to_json`.
+
+        Raises:
+            BundleError: no JSON, fields missing or of a wrong kind, or a schema that this edgelm cannot read.
+        """
+        try:
+            values = json.loads(text)
+            schema = values["schema"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise BundleError(f"{MANIFEST_FILE}: not a manifest ({error}).", hint="Export the bundle again.") from error
+        if not isinstance(schema, int) or schema > SCHEMA_VERSION:
+            raise BundleError(f"{MANIFEST_FILE}: schema {schema}; this edgelm reads up to {SCHEMA_VERSION}.", hint="Install a newer edgelm on this device.")
+        try:
+            return cls(
+                **values
+                | {
+                    "task": Task.from_dict(values["task"]),
+                    "inputs": _tensors(values["inputs"]),
+                    "outputs": _tensors(values["outputs"]),
+                    "tokenization": Tokenization(**values["tokenization"]),
+                    "parity": Parity(**values["parity"]) if values.get("parity") else None,
+                    "files": tuple(FileEntry(**entry) for entry in values["files"]),
+                }
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"{MANIFEST_FILE}: not a manifest of schema {schema} ({error}).", hint="Export the bundle again.") from error
+
+
+def _tensors(entries: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(entry["name"], entry["dtype"], tuple(entry["shape"])) for entry in entries)

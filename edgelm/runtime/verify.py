@@ -1,0 +1,101 @@
+"""Proves a bundle: schema, paths, sizes, hashes, the graph's inputs and outputs, and a replay of the golden samples."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgelm.errors import BundleError
+from edgelm.runtime.bundle import Bundle, open_bundle
+from edgelm.runtime.golden import Golden
+from edgelm.runtime.manifest import GOLDEN_FILE, GRAPH_FILE, MANIFEST_FILE
+from edgelm.runtime.model import Model, load
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was checked, and what was found where it failed."""
+
+    name: str
+    ok: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The result of all checks."""
+
+    path: str
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check passed."""
+        return all(check.ok for check in self.checks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: what `edgelm verify --json` prints."""
+        return {"path": self.path, "ok": self.ok, "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in self.checks]}
+
+
+def verify(path: str | Path, *, replay: bool = True) -> Verification:
+    """Check a bundle; with `replay`, also run its golden samples on this machine.
+
+    Raises:
+        BundleError: it has no manifest that can be read (all else is a failed check).
+    """
+    bundle = open_bundle(path)
+    checks = [Check("manifest", ok=True, detail=f"schema {bundle.manifest.schema}"), *_file_checks(bundle)]
+    if replay and all(check.ok for check in checks):
+        checks.extend(_replay_checks(bundle))
+    return Verification(str(path), tuple(checks))
+
+
+def _file_checks(bundle: Bundle) -> Iterator[Check]:
+    for entry in bundle.manifest.files:
+        try:
+            found = hashlib.sha256(bundle.read(entry.path)).hexdigest()
+        except BundleError as error:
+            yield Check(entry.path, ok=False, detail=error.message)
+            continue
+        yield Check(entry.path, ok=found == entry.sha256, detail="" if found == entry.sha256 else f"its content was changed: SHA-256 {found[:12]}..., the manifest says {entry.sha256[:12]}...")
+    known = {entry.path for entry in bundle.manifest.files} | {MANIFEST_FILE}
+    for name in bundle.names():
+        if name not in known and "__pycache__" not in name:
+            yield Check(name, ok=False, detail="not in the manifest")
+    for needed in (GRAPH_FILE, GOLDEN_FILE):
+        if needed not in known:
+            yield Check(needed, ok=False, detail="the manifest does not list it")
+
+
+def _replay_checks(bundle: Bundle) -> Iterator[Check]:
+    try:
+        model = load(bundle.path)
+        golden = Golden.from_json(bundle.read(GOLDEN_FILE))
+    except BundleError as error:
+        yield Check("load", ok=False, detail=error.message)
+        return
+    yield _names_check(bundle, model)
+    worst = 0.0
+    for index, text in enumerate(golden.texts):
+        feeds = model.tokenize([tuple(text) if isinstance(text, list) else text])
+        wanted = golden.feeds(index)
+        if set(feeds) != set(wanted) or any(not np.array_equal(feeds[name], wanted[name]) for name in wanted):
+            yield Check("tokenizer", ok=False, detail=f"golden sample {index} is tokenized differently here")
+            return
+        difference = np.abs(model.infer(wanted) - np.asarray(golden.outputs[index], dtype=np.float32)).max()
+        worst = max(worst, float(difference) if np.isfinite(difference) else float("inf"))
+    ok = worst <= golden.tolerance
+    yield Check("golden samples", ok=ok, detail=f"{len(golden.texts)} replayed, largest difference {worst:.2g}, accepted {golden.tolerance:.2g}")
+
+
+def _names_check(bundle: Bundle, model: Model) -> Check:
+    """The graph's inputs and outputs are those of the manifest."""
+    wanted = ([spec.name for spec in bundle.manifest.inputs], [spec.name for spec in bundle.manifest.outputs])
+    found = ([value.name for value in model.session.get_inputs()], [value.name for value in model.session.get_outputs()])
+    return Check("graph", ok=found == wanted, detail="" if found == wanted else f"inputs and outputs {found}; the manifest says {wanted}")

@@ -1,0 +1,50 @@
+"""Finds the plain files that come with edgelm: recipes, devices and calibration data.
+
+In a wheel they lie inside the package (`edgelm/_shipped/`), in an editable install beside it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from edgelm.errors import UsageError
+
+Kind = Literal["recipes", "devices", "calibration_data"]
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def shipped_folder(kind: Kind) -> Path:
+    """The folder in which the shipped files of this kind lie."""
+    for base in (_PACKAGE / "_shipped", _PACKAGE.parent):
+        if (base / kind).is_dir():
+            return base / kind
+    raise FileNotFoundError(f"{kind}/ is missing from this installation of edgelm; install it again")
+
+
+def shipped_names(kind: Kind, suffix: str = ".yaml") -> list[str]:
+    """The names that can be given instead of a path, sorted."""
+    return sorted(path.stem for path in shipped_folder(kind).glob(f"*{suffix}"))
+
+
+def find_file(name_or_path: str | Path, kind: Literal["recipes", "devices"]) -> Path:
+    """The YAML file that a shipped name or a path stands for.
+
+    Raises:
+        UsageError: neither a file nor a shipped name; the shipped names are listed.
+    """
+    text = str(name_or_path)
+    looks_like_path = "/" in text or "\\" in text or text.endswith((".yaml", ".yml"))
+    if not looks_like_path:
+        shipped = shipped_folder(kind) / f"{text}.yaml"
+        if shipped.is_file():
+            return shipped
+    path = Path(text)
+    if path.is_file():
+        return path
+    noun = kind.removesuffix("s")
+    raise UsageError(
+        f"no {noun} {text!r}: neither a file nor a name that edgelm ships.",
+        hint=f"Shipped: {', '.join(shipped_names(kind))}. `edgelm {kind} list` describes them.",
+    )

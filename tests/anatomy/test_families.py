@@ -1,0 +1,105 @@
+"""Every family loads, is cut, saved and loaded again as the same function; everything else is refused with a way out."""
+
+import json
+
+import pytest
+import torch
+from models import TEXTS, make_checkpoint
+
+from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, model_outputs, save_checkpoint, supported_model_types
+from edgelm.checkpoint import open_checkpoint
+from edgelm.errors import ModelError, UnsupportedFamily
+from edgelm.task import Task
+
+FAMILIES = ["bert", "distilbert", "roberta", "xlm-roberta", "electra"]
+
+
+def test_every_supported_family_is_tested_here():
+    assert sorted(FAMILIES) == supported_model_types()
+
+
+@pytest.mark.parametrize("kind", ["text-classification", "sentence-embedding"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layers_of_different_shapes_survive_saving(tmp_path, family, kind):
+    checkpoint = open_checkpoint(make_checkpoint(tmp_path / "full", family, kind=kind))
+    model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
+    first, second = blocks(model)
+    first.cut(heads=[1, 3], ffn=range(32))
+    second.cut(heads=[0], ffn=range(8, 24))
+    save_checkpoint(tmp_path / "cut", model, tokenizer, checkpoint.record)
+    again = load_checkpoint(tmp_path / "cut")
+    assert [(block.heads, block.ffn) for block in blocks(again)] == [(2, 32), (1, 16)]
+    inputs = dict(tokenizer(list(TEXTS), padding=True, return_tensors="pt"))
+    with torch.inference_mode():
+        assert torch.equal(model_outputs(model, checkpoint.task, inputs)[0], model_outputs(again, checkpoint.task, inputs)[0])
+
+
+def test_pooled_sentence_vectors_do_not_depend_on_padding(tmp_path):
+    folder = make_checkpoint(tmp_path / "m", kind="sentence-embedding")
+    model, tokenizer, task = load_checkpoint(folder), load_tokenizer(folder), Task(kind="sentence-embedding")
+    with torch.inference_mode():
+        together = model_outputs(model, task, dict(tokenizer(list(TEXTS), padding=True, return_tensors="pt")))[0]
+        alone = torch.cat([model_outputs(model, task, dict(tokenizer(text, return_tensors="pt")))[0] for text in TEXTS])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)  # float32 sums of other lengths
+    torch.testing.assert_close(together.norm(dim=1), torch.ones(len(TEXTS)))
+
+
+def test_an_unknown_family_is_refused_with_the_supported_ones_and_a_way_to_add_one(tmp_path):
+    folder = make_checkpoint(tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "mamba"}))
+    with pytest.raises(UnsupportedFamily) as caught:
+        load_checkpoint(folder)
+    for name in (*FAMILIES, "mamba", "CONTRIBUTING.md"):
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("what", ["no config", "truncated", "pickle only", "no weights", "no folder", "not json", "other weights"])
+def test_broken_model_folders_are_refused(tmp_path, what):
+    folder = make_checkpoint(tmp_path / "m")
+    weights = folder / "model.safetensors"
+    if what == "no config":
+        (folder / "config.json").unlink()
+    elif what == "truncated":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif what == "pickle only":
+        torch.save(load_checkpoint(folder).state_dict(), folder / "pytorch_model.bin")
+        weights.unlink()
+    elif what == "no weights":
+        weights.unlink()
+    elif what == "no folder":
+        folder = tmp_path / "missing"
+    elif what == "not json":
+        (folder / "config.json").write_text("{")
+    else:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 64}))
+    with pytest.raises(ModelError) as caught:
+        load_checkpoint(folder)
+    assert str(folder) in caught.value.message
+    assert caught.value.hint
+
+
+def test_pickled_weights_load_only_when_allowed(tmp_path):
+    folder = make_checkpoint(tmp_path / "m")
+    wanted = load_checkpoint(folder).state_dict()
+    torch.save(wanted, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    model = load_checkpoint(folder, allow_pickle=True)
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in model.state_dict().items())
+
+
+class Bomb:
+    """A pickle that would run code."""
+
+    def __reduce__(self):
+        return (print, ("boom",))
+
+
+def test_a_pickle_with_code_in_it_never_runs(tmp_path, capsys):
+    folder = make_checkpoint(tmp_path / "m")
+    torch.save({"bomb": Bomb()}, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError):
+        load_checkpoint(folder, allow_pickle=True)
+    assert "boom" not in capsys.readouterr().out
