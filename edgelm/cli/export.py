@@ -1,0 +1,89 @@
+"""`edgelm export`: a checkpoint as a bundle for a device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from edgelm.cli.options import Json, LabelColumn, Overwrite, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.screen import open_screen
+from edgelm.cli.tables import make_table
+
+
+def export(
+    checkpoint: Annotated[str, typer.Argument(help="Folder or hub id of a model, compressed or not.")],
+    output: Annotated[Path, typer.Option("--output", help="The bundle: a folder, or one file if the name ends in .edgelm.")],
+    device: Annotated[str, typer.Option("--device", help="Name of the target device, or a YAML file.")] = "cpu",
+    precision: Annotated[str, typer.Option("--precision", help="fp32, fp16, int8 or int8-dynamic.")] = "int8",
+    calibration: Annotated[str | None, typer.Option("--calibration", help="Texts like those the model will see. Default: general English text.")] = None,
+    calibration_method: Annotated[str, typer.Option(help="minmax, entropy or percentile.")] = "percentile",
+    calibration_samples: Annotated[int, typer.Option(min=8, help="How many texts to calibrate on.")] = 256,
+    evaluation: Annotated[str | None, typer.Option("--eval", help="Labelled rows to measure the bundle on.")] = None,
+    max_length: Annotated[int | None, typer.Option(min=8, help="Longest text, in tokens. Default: what the model takes, at most 512.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the choice of samples.")] = 0,
+    text_column: TextColumn = None,
+    pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
+    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")] = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Export a checkpoint as a bundle: graph, tokenizer, golden samples and proof in one place.
+
+    Example: edgelm export build/compressed --device cpu --precision int8 --calibration train.jsonl --eval dev.jsonl --output build/my-model.edge
+    """
+    with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
+        from edgelm.dataset import Columns, load_dataset
+        from edgelm.device import check_precision, load_device
+        from edgelm.output import check_output
+
+        check_output(output, overwrite=overwrite)
+        target = load_device(device)
+        check_precision(target, precision)
+        columns = Columns(text=text_column, text_pair=pair_column, label=label_column)
+        texts = None if calibration is None else load_dataset(calibration, columns=Columns(text=text_column, text_pair=pair_column), need_labels=False)
+
+        from edgelm.anatomy import find_checkpoint
+        from edgelm.export.pipeline import export as run
+
+        task = find_checkpoint(checkpoint, allow_pickle=allow_pickle).task
+        classes = task.kind == "text-classification" and task.problem != "regression"
+        problem = task.problem if task.kind == "text-classification" else "regression"
+        judged = None if evaluation is None else load_dataset(evaluation, columns=columns, labels=task.labels if classes else None, problem=problem, need_labels=classes)
+        result = run(
+            checkpoint,
+            output=output,
+            device=target,
+            precision=precision,
+            calibration=texts,
+            calibration_method=calibration_method,
+            calibration_samples=calibration_samples,
+            evaluation=judged,
+            max_length=max_length,
+            seed=seed,
+            allow_pickle=allow_pickle,
+            overwrite=overwrite,
+            progress=screen.progress,
+        )
+        screen.result(result.to_dict(), _draw)
+        screen.next_step(str(output), f"edgelm profile {output} --html {output.with_suffix('.html')}")
+
+
+def _draw(console: Console, values: dict[str, Any]) -> None:
+    manifest = values["manifest"]
+    parity, quality = manifest["parity"], manifest["quality"]
+    table = make_table("bundle", manifest["name"])
+    table.add_row("precision", manifest["precision"])
+    table.add_row("device", manifest["device"])
+    table.add_row("size", f"{values['size_mb']:.1f} MB")
+    table.add_row("graph", f"{sum(values['operators'].values())} nodes, opset {manifest['opset']}")
+    table.add_row("largest error against PyTorch", f"{parity['max_error']:.2g}")
+    table.add_row("changed answers", f"{parity['changed']:.2%} of {parity['samples']}")
+    for name, value in quality.get("checkpoint", {}).items():
+        table.add_row(f"{name}, checkpoint -> bundle", f"{value:.4f} -> {quality['bundle'][name]:.4f}")
+    console.print(table)

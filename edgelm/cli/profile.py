@@ -1,0 +1,84 @@
+"""`edgelm profile`: latency, memory and operators of a bundle on this machine, beside others if asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from edgelm.cli.options import Json, Overwrite, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.screen import open_screen
+from edgelm.cli.tables import make_table
+
+
+def profile(
+    bundle: Annotated[Path, typer.Argument(help="A bundle, folder or file.")],
+    compare: Annotated[list[Path] | None, typer.Option("--compare", help="Another bundle, an ONNX file, or a checkpoint (PyTorch). May be repeated.")] = None,
+    batch: Annotated[list[int] | None, typer.Option("--batch", min=1, help="Texts in a call. May be repeated. Default: 1.")] = None,
+    sequence: Annotated[list[int] | None, typer.Option("--sequence", min=2, help="Tokens of each text. May be repeated. Default: real texts as they are.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Texts to measure on. Default: the bundle's golden samples.")] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of one operator. Default: one a core.")] = None,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Measured calls of each subject in each case.")] = 300,
+    loads: Annotated[int, typer.Option("--loads", min=1, help="Fresh processes in which loading is timed.")] = 3,
+    device: Annotated[str | None, typer.Option("--device", help="Note in the profile which device this machine is.")] = None,
+    operators: Annotated[bool, typer.Option("--operators", help="Also show the time of each operator.")] = False,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a report as one HTML page.")] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="Write the profiles, with all samples, as JSON.")] = None,
+    text_column: TextColumn = None,
+    pair_column: PairColumn = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure a bundle on this machine.
+
+    Example: edgelm profile build/my-model.edge --compare build/teacher --html build/report.html
+    """
+    with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
+        from edgelm.dataset import Columns, load_dataset
+        from edgelm.device import load_device
+        from edgelm.output import check_output
+        from edgelm.profile.pipeline import profile as measure
+        from edgelm.report import write_reports
+
+        files = {"html": html, "markdown": markdown, "json": output}
+        for file in files.values():
+            if file is not None:
+                check_output(file, overwrite=overwrite)
+        name = None if device is None else load_device(device).name
+        rows = None if data is None else load_dataset(data, columns=Columns(text=text_column, text_pair=pair_column), need_labels=False)
+        found = measure(
+            bundle,
+            compare=compare or (),
+            batch_sizes=batch or (1,),
+            sequence_lengths=sequence or (),
+            data=rows,
+            threads=threads,
+            runs=runs,
+            loads=loads,
+            device=name,
+            progress=screen.progress,
+        )
+        values = {"schema": 1, "profiles": [item.to_dict() for item in found]}
+        written = write_reports(values["profiles"], html=html, markdown=markdown, json_file=output, overwrite=overwrite)
+        screen.result(values, lambda console, shown: _draw(console, shown, with_operators=operators))
+        screen.next_step(", ".join(map(str, written)) or "the table above", f"edgelm verify {bundle}")
+
+
+def _draw(console: Console, values: dict[str, Any], *, with_operators: bool) -> None:
+    from edgelm.report.tables import latency_table, operator_table, subject_table
+
+    profiles = values["profiles"]
+    machine = profiles[0]["machine"]
+    console.print(f"Measured on {machine['cpu']}, {profiles[0]['settings']['threads']} threads, {profiles[0]['settings']['runs']} runs each, interleaved.", markup=False)
+    parts = [subject_table(profiles), latency_table(profiles)] + ([operator_table(profiles[0])] if with_operators else [])
+    for header, rows in parts:
+        table = make_table(*header)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+        console.print()

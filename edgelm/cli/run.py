@@ -1,0 +1,76 @@
+"""`edgelm run`: text in, answer out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgelm.cli.options import Quiet, Verbose
+from edgelm.cli.screen import open_screen
+from edgelm.errors import DataError, UsageError
+
+
+def run(
+    bundle: Annotated[Path, typer.Argument(help="A bundle, folder or file.")],
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts to answer.")] = None,
+    pair: Annotated[str | None, typer.Option("--pair", help="The second text, for models that read two.")] = None,
+    file: Annotated[str | None, typer.Option("--file", help="One text a line (a tab between the two of a pair); - reads stdin.")] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many labels to show.")] = 1,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of one operator. Default: as the bundle says, else one a core.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines, one object a text.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Answer texts with a bundle.
+
+    Example: edgelm run build/my-model.edge "This is a great movie!"
+    """
+    with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
+        from edgelm.runtime import load
+
+        if pair is not None and len(texts or ()) != 1:
+            raise UsageError("--pair goes with exactly one text.", hint='edgelm run BUNDLE "first text" --pair "second text"')
+        if not texts and file is None:
+            raise UsageError("no text was given.", hint='edgelm run BUNDLE "some text", or --file texts.txt')
+        model = load(bundle, threads=threads)
+        for text in _inputs(texts or [], pair, file):
+            answer = model(text)
+            line = {"text": text if isinstance(text, str) else list(text)} | answer
+            if as_json:
+                sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+            else:
+                screen.console.print(_say(answer, top), markup=False)
+
+
+def _inputs(texts: list[str], pair: str | None, file: str | None) -> Iterator[Any]:
+    if pair is not None:
+        yield (texts[0], pair)
+        return
+    yield from texts
+    if file is None:
+        return
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        lines = content.decode("utf-8-sig").splitlines()
+    except FileNotFoundError as error:
+        raise DataError(f"{file}: no such file.", hint="Check the path.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: not UTF-8 at byte {error.start}.", hint="Convert it with iconv.") from error
+    for line in lines:
+        yield tuple(line.split("\t", 1)) if "\t" in line else line
+
+
+def _say(answer: dict[str, Any], top: int) -> str:
+    if "embedding" in answer:
+        return " ".join(f"{value:.5f}" for value in answer["embedding"])
+    if "scores" not in answer:
+        return f"{answer['score']:.4f}"
+    best = sorted(answer["scores"].items(), key=lambda item: -item[1])
+    if "labels" in answer:
+        return ", ".join(f"{label} {answer['scores'][label]:.3f}" for label in answer["labels"]) or f"(none; {best[0][0]} {best[0][1]:.3f})"
+    return "  ".join(f"{label} {score:.3f}" for label, score in best[:top])

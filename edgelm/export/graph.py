@@ -1,0 +1,135 @@
+"""From a PyTorch encoder to a clean ONNX graph with named dynamic axes and one output."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import onnx
+import torch
+import transformers
+from onnx import helper
+from torch import nn
+from transformers.exporters import OnnxConfig, OnnxExporter
+
+from edgelm.errors import ModelError
+from edgelm.export.rewrite import fold_weight_joins, prune_dead, simplify_attention
+from edgelm.task import Task
+
+BATCH, SEQUENCE = "batch", "sequence"
+
+
+def export_graph(model: nn.Module, tokenizer: Any, task: Task, *, max_length: int, fused: bool) -> onnx.ModelProto:
+    """Export a model in FP32.
+
+    Args:
+        max_length: longest sequence in tokens that the graph must take.
+        fused: use onnxruntime's own operators (MultiHeadAttention, SkipLayerNormalization, BiasGelu); False: standard
+            ONNX operators alone, for other runtimes.
+
+    Returns:
+        inputs as the tokenizer names them, int64 (batch, sequence); one output, `logits` (batch, labels) or
+        `embedding` (batch, hidden).
+
+    Raises:
+        ModelError: the exporter cannot trace the model.
+    """
+    sample = _sample_inputs(tokenizer)
+    sequence = torch.export.Dim(SEQUENCE, min=2, max=max_length)
+    shapes = {name: {0: torch.export.Dim(BATCH), 1: sequence} for name in sample}
+    before = model.config._attn_implementation
+    # Eager attention: the pattern of plain matrix products is the one that fuses.
+    model.set_attn_implementation("eager")
+    try:
+        with _quiet():
+            config = OnnxConfig(dynamic=True, dynamic_shapes=shapes, ort_fusions="cpu" if fused else None)
+            program = OnnxExporter().export(model, sample, config=config).program
+    except Exception as error:  # torch.export raises errors of many classes
+        reason = str(error).strip().splitlines()[0][:200]
+        raise ModelError(f"the model cannot be exported to ONNX: {type(error).__name__}: {reason}", hint="Run again with --verbose for the exporter's own report.") from error
+    finally:
+        model.set_attn_implementation(before)
+    import onnx_ir
+
+    graph = onnx_ir.to_proto(program)
+    _keep_one_output(graph, task)
+    if task.kind == "sentence-embedding":
+        _append_pooling(graph, task)
+    fold_weight_joins(graph)
+    if fused:
+        simplify_attention(graph)
+    prune_dead(graph)
+    _name_axes(graph, tuple(sample), task)
+    onnx.checker.check_model(graph)
+    return graph
+
+
+def _sample_inputs(tokenizer: Any) -> dict[str, torch.Tensor]:
+    """Two rows of unlike length: with one row the exporter would take the batch axis for a constant."""
+    encoded = tokenizer(["one two three", "one two three four five six seven"], padding=True, return_tensors="pt")
+    return {name: encoded[name] for name in tokenizer.model_input_names}
+
+
+def _keep_one_output(graph: onnx.ModelProto, task: Task) -> None:
+    wanted = "last_hidden_state" if task.kind == "sentence-embedding" else "logits"
+    outputs = [value for value in graph.graph.output if value.name == wanted]
+    del graph.graph.output[:]
+    graph.graph.output.extend(outputs)
+
+
+def _append_pooling(graph: onnx.ModelProto, task: Task) -> None:
+    """Token vectors to one sentence vector, as `edgelm.anatomy.pool` does it."""
+    nodes, constants = [], graph.graph.initializer
+    if task.pooling == "cls":
+        constants.append(helper.make_tensor("pool_first", onnx.TensorProto.INT64, [], [0]))
+        nodes.append(helper.make_node("Gather", ["last_hidden_state", "pool_first"], ["pooled"], axis=1))
+    else:
+        constants.append(helper.make_tensor("pool_axis", onnx.TensorProto.INT64, [1], [1]))
+        constants.append(helper.make_tensor("pool_last_axis", onnx.TensorProto.INT64, [1], [2]))
+        nodes += [
+            helper.make_node("Cast", ["attention_mask"], ["pool_mask"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("Unsqueeze", ["pool_mask", "pool_last_axis"], ["pool_weights"]),
+            helper.make_node("Mul", ["last_hidden_state", "pool_weights"], ["pool_weighted"]),
+            helper.make_node("ReduceSum", ["pool_weighted", "pool_axis"], ["pool_sum"], keepdims=0),
+            helper.make_node("ReduceSum", ["pool_weights", "pool_axis"], ["pool_count"], keepdims=0),
+            helper.make_node("Div", ["pool_sum", "pool_count"], ["pooled"]),
+        ]
+    last = helper.make_node("LpNormalization", ["pooled"], ["embedding"], axis=-1, p=2) if task.normalize else helper.make_node("Identity", ["pooled"], ["embedding"])
+    graph.graph.node.extend([*nodes, last])
+    hidden = graph.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
+    del graph.graph.output[:]
+    graph.graph.output.append(helper.make_tensor_value_info("embedding", onnx.TensorProto.FLOAT, [BATCH, hidden]))
+
+
+def _name_axes(graph: onnx.ModelProto, inputs: tuple[str, ...], task: Task) -> None:
+    """Inputs in the tokenizer's order, with axes that everyone can read; stale shape notes are dropped."""
+    del graph.graph.input[:]
+    graph.graph.input.extend(helper.make_tensor_value_info(name, onnx.TensorProto.INT64, [BATCH, SEQUENCE]) for name in inputs)
+    width = graph.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
+    del graph.graph.output[:]
+    graph.graph.output.append(helper.make_tensor_value_info(task.output_name, onnx.TensorProto.FLOAT, [BATCH, width]))
+    del graph.graph.value_info[:]
+    del graph.metadata_props[:]
+    for node in graph.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress and warnings off the terminal."""
+    level = transformers.logging.get_verbosity()
+    disabled = logging.root.manager.disable
+    transformers.logging.set_verbosity(logging.ERROR)
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), open(os.devnull, "w", encoding="utf-8") as sink, contextlib.redirect_stdout(sink):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+        transformers.logging.set_verbosity(level)

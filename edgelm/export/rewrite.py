@@ -1,0 +1,111 @@
+"""Small rewrites of an ONNX graph: each computes exactly what it replaces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+MICROSOFT = "com.microsoft"
+
+
+def weights_of(graph: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """Constant tensors by name."""
+    return {tensor.name: tensor for tensor in graph.graph.initializer}
+
+
+def add_weight(graph: onnx.ModelProto, name: str, values: np.ndarray) -> str:
+    """Add a constant tensor and return its name."""
+    graph.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+    return name
+
+
+def replace_nodes(graph: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
+    """Give the graph these nodes, in an order in which every input is computed before it is used."""
+    ready = {value.name for value in graph.graph.input} | {tensor.name for tensor in graph.graph.initializer} | {""}
+    waiting, ordered = list(nodes), []
+    while waiting:
+        later = []
+        for node in waiting:
+            if all(name in ready for name in node.input):
+                ordered.append(node)
+                ready.update(node.output)
+            else:
+                later.append(node)
+        if len(later) == len(waiting):
+            raise ValueError(f"the graph has a cycle or a missing input at {later[0].op_type} {later[0].name}")
+        waiting = later
+    del graph.graph.node[:]
+    graph.graph.node.extend(ordered)
+
+
+def prune_dead(graph: onnx.ModelProto) -> None:
+    """Drop nodes and constants that no output needs."""
+    needed = {value.name for value in graph.graph.output}
+    kept = []
+    for node in reversed(graph.graph.node):
+        if any(name in needed for name in node.output):
+            needed.update(node.input)
+            kept.append(node)
+    kept.reverse()
+    for node in kept:  # optional outputs that nobody reads cost a kernel its short cut
+        names = [name if name in needed else "" for name in node.output]
+        while names and not names[-1]:
+            names.pop()
+        del node.output[:]
+        node.output.extend(names)
+    tensors = [tensor for tensor in graph.graph.initializer if tensor.name in needed]
+    del graph.graph.node[:]
+    graph.graph.node.extend(kept)
+    del graph.graph.initializer[:]
+    graph.graph.initializer.extend(tensors)
+
+
+def fold_weight_joins(graph: onnx.ModelProto) -> None:
+    """Compute joins of constant tensors (packed query, key and value matrices) once, here."""
+    weights = weights_of(graph)
+    nodes = []
+    for node in graph.graph.node:
+        if node.op_type == "Concat" and all(name in weights for name in node.input):
+            axis = helper.get_node_attr_value(node, "axis")
+            values = np.concatenate([numpy_helper.to_array(weights[name]) for name in node.input], axis=axis)
+            add_weight(graph, node.output[0], values)
+        else:
+            nodes.append(node)
+    replace_nodes(graph, nodes)
+
+
+def simplify_attention(graph: onnx.ModelProto) -> None:
+    """Turn each fused Attention into its projection, a MatMul that can be quantized, and MultiHeadAttention.
+
+    The padding mask goes in as it is, (batch, sequence) of 0 and 1: the two dozen nodes that build an additive mask of
+    (batch, 1, sequence, sequence) are left without a reader. Works for layers with any number of heads.
+    """
+    if not any(node.op_type == "Attention" for node in graph.graph.node):
+        return
+    nodes = [helper.make_node("Cast", ["attention_mask"], ["key_padding_mask"], to=onnx.TensorProto.INT32)]
+    for index, node in enumerate(graph.graph.node):
+        if node.op_type != "Attention" or node.domain != MICROSOFT:
+            nodes.append(node)
+            continue
+        source, weight, bias = node.input[:3]
+        sizes = helper.get_node_attr_value(node, "qkv_hidden_sizes")
+        heads = helper.get_node_attr_value(node, "num_heads")
+        packed, parts = f"qkv_{index}", [f"{part}_{index}" for part in ("query", "key", "value")]
+        split = add_weight(graph, f"qkv_sizes_{index}", np.asarray(sizes, dtype=np.int64))
+        nodes += [
+            helper.make_node("MatMul", [source, weight], [packed], name=f"{packed}_matmul"),
+            helper.make_node("Split", [packed, split], parts, axis=-1),
+            helper.make_node("MultiHeadAttention", [*parts, bias, "key_padding_mask"], [node.output[0]], domain=MICROSOFT, num_heads=heads),
+        ]
+    replace_nodes(graph, nodes)
+
+
+def operator_counts(graph: onnx.ModelProto) -> dict[str, int]:
+    """How many nodes of each operator there are, most frequent first."""
+    counts: dict[str, int] = {}
+    for node in graph.graph.node:
+        counts[node.op_type] = counts.get(node.op_type, 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -1,0 +1,59 @@
+"""The tables of a report, as headers and rows of text: terminal, Markdown and HTML draw the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Table = tuple[list[str], list[list[str]]]
+
+
+def subject_table(profiles: list[dict[str, Any]]) -> Table:
+    """One row a subject: what it weighs."""
+    header = ["subject", "kind", "precision", "size MB", "load ms", "peak memory MB", "tokenize ms"]
+    rows = []
+    for profile in profiles:
+        tokenize = "" if profile["tokenization_ms"] is None else f"{profile['tokenization_ms']:.3f}"
+        figures = [f"{profile['size_mb']:.1f}", f"{profile['load_ms']:.0f}", f"{profile['peak_memory_mb']:.0f}", tokenize]
+        rows.append([profile["name"], profile["kind"], profile["precision"], *figures])
+    return header, rows
+
+
+def latency_table(profiles: list[dict[str, Any]]) -> Table:
+    """One row a subject and case: how fast it is, and how many times faster than the last subject given."""
+    header = ["subject", "batch", "tokens", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "mean ms", "texts/s"]
+    if len(profiles) > 1:
+        header.append(f"vs {profiles[-1]['name']}")
+    rows = []
+    for number, case in enumerate(profiles[0]["cases"]):
+        for profile in profiles:
+            here = profile["cases"][number]
+            figures = [f"{here[name]:.3f}" for name in ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms")]
+            row = [profile["name"], str(case["batch"]), "as is" if case["sequence"] is None else str(case["sequence"]), *figures, f"{here['throughput_per_s']:.0f}"]
+            if len(profiles) > 1:
+                row.append(f"{profiles[-1]['cases'][number]['p50_ms'] / here['p50_ms']:.2f}x")
+            rows.append(row)
+    return header, rows
+
+
+def operator_table(profile: dict[str, Any]) -> Table:
+    """One row an operator, the slowest first."""
+    header = ["operator", "nodes", "ms per call", "share"]
+    return header, [[row["name"], str(row["nodes"]), f"{row['ms_per_call']:.4f}", f"{row['share']:.1%}"] for row in profile["operators"]]
+
+
+def quality_table(profile: dict[str, Any]) -> Table:
+    """Metrics of the checkpoint and the bundle, and parity with PyTorch, from the manifest."""
+    manifest = profile["manifest"]
+    quality, parity = manifest.get("quality") or {}, manifest.get("parity")
+    rows = [[name, f"{value:.4f}", f"{quality['bundle'][name]:.4f}"] for name, value in quality.get("checkpoint", {}).items()]
+    if parity:
+        rows.append([f"changed answers on {parity['samples']} texts", "", f"{parity['changed']:.2%}"])
+        rows.append(["largest error of an output", "", f"{parity['max_error']:.3g}"])
+    return ["measure", "checkpoint", "bundle"], rows
+
+
+def stage_table(profile: dict[str, Any]) -> Table:
+    """What was done to the checkpoint, from the manifest's lineage."""
+    stages = (profile["manifest"].get("lineage") or {}).get("stages", [])
+    rows = [[stage["stage"], f"{stage['parameters'] / 1e6:.2f}M", ", ".join(f"{name} {value:.4f}" for name, value in stage["after"].items()), f"{stage['seconds']:.0f} s"] for stage in stages]
+    return ["stage", "weights", "metrics after", "time"], rows

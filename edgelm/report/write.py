@@ -1,0 +1,93 @@
+"""Writes reports: HTML, Markdown and JSON, all from the dictionaries that profiles give."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgelm.errors import MissingExtraError
+from edgelm.output import staged_output
+from edgelm.report.tables import Table, latency_table, operator_table, quality_table, stage_table, subject_table
+
+Profiles = list[dict[str, Any]]
+
+
+def write_reports(profiles: Profiles, *, html: Path | None = None, markdown: Path | None = None, json_file: Path | None = None, overwrite: bool = False) -> list[Path]:
+    """Write the reports that were asked for and return their paths.
+
+    Raises:
+        OutputExistsError, ResourceError: as `staged_output`.
+        MissingExtraError: HTML without jinja2.
+    """
+    wanted = [(html, render_html), (markdown, render_markdown), (json_file, render_json)]
+    texts = [(path, render(profiles)) for path, render in wanted if path is not None]
+    for path, text in texts:
+        with staged_output(path, overwrite=overwrite) as aside:
+            aside.write_text(text, encoding="utf-8")
+    return [path for path, _ in texts]
+
+
+def render_json(profiles: Profiles) -> str:
+    """All figures and samples, as `edgelm profile --json` prints them."""
+    return json.dumps({"schema": 1, "profiles": profiles}, indent=1) + "\n"
+
+
+def render_markdown(profiles: Profiles) -> str:
+    """The tables in Markdown."""
+    parts = [f"# {profiles[0]['name']}", "", _where(profiles), ""]
+    for title, (header, rows) in _sections(profiles):
+        if rows:
+            body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+            parts += [f"## {title}", "", "| " + " | ".join(header) + " |", "|" + "---|" * len(header), *body, ""]
+    return "\n".join(parts)
+
+
+def render_html(profiles: Profiles) -> str:
+    """One page with style and drawings inside: it needs no network and no other file.
+
+    Raises:
+        MissingExtraError: jinja2 is not installed.
+    """
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError as error:
+        raise MissingExtraError("an HTML report needs jinja2.", hint="pip install 'edgelm[report]'") from error
+    environment = Environment(loader=PackageLoader("edgelm.report", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    sections = [{"title": title, "header": header, "rows": rows} for title, (header, rows) in _sections(profiles) if rows]
+    return environment.get_template("profile.html").render(title=profiles[0]["name"], where=_where(profiles), sections=sections, charts=_charts(profiles), machine=profiles[0]["machine"])
+
+
+def _sections(profiles: Profiles) -> list[tuple[str, Table]]:
+    return [
+        ("Size, load, memory", subject_table(profiles)),
+        ("Latency", latency_table(profiles)),
+        ("Quality and parity with PyTorch", quality_table(profiles[0])),
+        ("How it was made", stage_table(profiles[0])),
+        ("Time by operator", operator_table(profiles[0])),
+    ]
+
+
+def _where(profiles: Profiles) -> str:
+    first = profiles[0]
+    machine, settings = first["machine"], first["settings"]
+    instructions = ", ".join(machine["instructions"]) or "none of note"
+    return (
+        f"{first['source'].capitalize()} on {machine['cpu']} ({machine['cores']} cores, {instructions}), {settings['threads']} threads, "
+        f"{settings['runs']} runs each, interleaved; texts: {Path(settings['texts']).name}; {first['created']}."
+    )
+
+
+def _charts(profiles: Profiles) -> list[dict[str, Any]]:
+    """Histograms of the raw samples of the first case, one a subject, on one scale that ends at the slowest p99."""
+    end = max(float(np.percentile(profile["cases"][0]["samples_ms"], 99)) for profile in profiles) * 1.05
+    charts = []
+    for profile in profiles:
+        counts, _ = np.histogram(profile["cases"][0]["samples_ms"], bins=80, range=(0, end))
+        tallest = max(1, int(counts.max()))
+        bars = [{"x": index * 8, "height": round(60 * int(count) / tallest, 1)} for index, count in enumerate(counts) if count]
+        median = profile["cases"][0]["p50_ms"]
+        charts.append({"name": profile["name"], "bars": bars, "median": f"{median:.3f}", "median_x": round(640 * median / end, 1), "end": f"{end:.2f}"})
+    return charts
