@@ -11,7 +11,9 @@ from edgelm.errors import DataError
 from edgelm.task import Problem
 
 
-def read_labels(table: Table, name: str, *, labels: Sequence[str] | None, problem: Problem | None) -> tuple[tuple[Any, ...], tuple[str, ...], Problem]:
+def read_labels(
+    table: Table, name: str, *, labels: Sequence[str] | None, problem: Problem | None
+) -> tuple[tuple[Any, ...], tuple[str, ...], Problem]:
     """The labels of every row, the label names in the order of the logits, and how labels exclude each other.
 
     Raises:
@@ -57,7 +59,9 @@ def _is_number(cell: Any) -> bool:
 
 def _number(table: Table, row: int, name: str, cell: Any) -> float:
     if not _is_number(cell) or not math.isfinite(float(cell)):
-        raise DataError(f"{table.place(row)}: the label in column {name!r} is {cell!r:.60}; expected a number.", hint="Regression needs a number in every row.")
+        raise DataError(
+            f"{table.place(row)}: the label in column {name!r} is {cell!r:.60}; expected a number.", hint="Regression needs a number in every row."
+        )
     return float(cell)
 
 
@@ -66,7 +70,9 @@ def _keys(table: Table, row: int, name: str, cell: Any) -> list[str]:
     if isinstance(cell, str):
         return [part.strip() for part in cell.split("|") if part.strip()]
     if not isinstance(cell, (list, tuple)):
-        raise DataError(f"{table.place(row)}: the label in column {name!r} is {cell!r:.60}; expected a list.", hint='Write multi-label rows as ["a", "b"] or a|b.')
+        raise DataError(
+            f"{table.place(row)}: the label in column {name!r} is {cell!r:.60}; expected a list.", hint='Write multi-label rows as ["a", "b"] or a|b.'
+        )
     return [_key(table, row, name, part) for part in cell]
 
 
@@ -80,11 +86,16 @@ def _key(table: Table, row: int, name: str, cell: Any) -> str:
         if table.label_names is None:
             return str(cell)
         if not 0 <= cell < len(table.label_names):
-            raise DataError(f"{table.place(row)}: label {cell}, but labels.json has {len(table.label_names)} names.", hint="Mend the row or labels.json.")
+            raise DataError(
+                f"{table.place(row)}: label {cell}, but labels.json has {len(table.label_names)} names.", hint="Mend the row or labels.json."
+            )
         return table.label_names[cell]
     if isinstance(cell, str):
         return cell
-    raise DataError(f"{table.place(row)}: the label in column {name!r} is {cell!r:.60}; expected a name or a number.", hint="Mend the row, or choose another column with --label-column.")
+    raise DataError(
+        f"{table.place(row)}: the label in column {name!r} is {cell!r:.60}; expected a name or a number.",
+        hint="Mend the row, or choose another column with --label-column.",
+    )
 
 
 def _all_names(table: Table, keys: list[list[str]]) -> tuple[str, ...]:

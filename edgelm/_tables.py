@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def _read_separated(path: Path, delimiter: str) -> Table:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     rows, lines = [], []
     with _decoded(path) as text:
-        reader = csv.DictReader(text, delimiter=delimiter, restkey=_RAGGED, restval=_RAGGED, strict=True)  # type: ignore[type-var]
+        reader = csv.DictReader(text, delimiter=delimiter, restkey=_RAGGED, restval=_RAGGED, strict=True)  # type: ignore[call-overload]
         names = tuple(reader.fieldnames or ())
         start = reader.line_num
         try:
@@ -133,7 +134,10 @@ def _read_json_lines(path: Path) -> Table:
             except ValueError as error:
                 raise DataError(f"{path}:{number}: not JSON: {error}.", hint="Every line must be one JSON object.") from error
             if not isinstance(row, dict):
-                raise DataError(f"{path}:{number}: expected a JSON object, got {line.strip()[:40]!r}.", hint='Every line must look like {"text": ..., "label": ...}.')
+                raise DataError(
+                    f"{path}:{number}: expected a JSON object, got {line.strip()[:40]!r}.",
+                    hint='Every line must look like {"text": ..., "label": ...}.',
+                )
             rows.append(row)
             lines.append(number)
     return Table(str(path), _names(rows), tuple(rows), tuple(lines))
@@ -173,11 +177,12 @@ def _read_with_datasets(source: str, split: str, *, folder: bool) -> Table:
         data = datasets.load_from_disk(source) if saved else datasets.load_dataset(source)
         if isinstance(data, dict):
             data = data[split] if split in data else data[next(iter(data))]
+        features: Any = data.features
     except Exception as error:  # the library raises errors of many others
         what = "a data set that can be read" if folder else "a file, nor a data set that the hub gave"
         raise DataError(f"{source}: not {what} ({type(error).__name__}).", hint="Check the name and the network, or give a file.") from error
-    feature = next((data.features[name] for name in _LABEL_NAMES if name in data.features), None)
-    names = tuple(feature.names) if getattr(feature, "names", None) else None
+    feature = next((features[name] for name in _LABEL_NAMES if name in features), None)
+    names = tuple(getattr(feature, "names", None) or ()) or None
     return Table(source, tuple(data.column_names), tuple(data.to_list()), label_names=names)
 
 
@@ -205,7 +210,7 @@ class _decoded:  # noqa: N801 - reads as a function
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def __enter__(self) -> Iterator[str]:
+    def __enter__(self) -> io.StringIO:
         data = self.path.read_bytes()
         try:
             text = data.decode("utf-8-sig")
@@ -213,8 +218,6 @@ class _decoded:  # noqa: N801 - reads as a function
             line = data.count(b"\n", 0, error.start) + 1
             hint = f"Convert it: iconv -f latin1 -t utf-8 {self.path} > converted{self.path.suffix}"
             raise DataError(f"{self.path}:{line}: not UTF-8 at byte {error.start} (0x{data[error.start]:02x}).", hint=hint) from error
-        import io
-
         self._stream = io.StringIO(text, newline="" if self.path.suffix.lower() in (".csv", ".tsv") else "\n")
         return self._stream
 

@@ -149,7 +149,7 @@ def open_checkpoint(path: str | Path, *, allow_pickle: bool = False) -> Checkpoi
         if not allow_pickle:
             raise ModelError(
                 f"{path}: the weights are a pickle (pytorch_model.bin), which can run code when it is loaded.",
-                hint="Convert it where you trust it: AutoModel.from_pretrained(...).save_pretrained(...), or add --allow-pickle (loads weights only).",
+                hint="Convert it where you trust it: AutoModel.from_pretrained(...).save_pretrained(...), or add --allow-pickle (weights only).",
             )
     for file in files:
         check_safetensors(file)
@@ -204,7 +204,9 @@ def _read_record(path: Path, config: dict[str, Any]) -> Record:
     try:
         return Record.from_dict(values)
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{file}: not a record that edgelm wrote ({error}).", hint="Delete it to use the folder as a plain Hugging Face model.") from error
+        raise ModelError(
+            f"{file}: not a record that edgelm wrote ({error}).", hint="Delete it to use the folder as a plain Hugging Face model."
+        ) from error
 
 
 def _sentence_transformers_task(path: Path, task: Task) -> Task:

@@ -111,7 +111,10 @@ def load_dataset(
         return Dataset(str(source), texts, pairs)
     values, names, found = read_labels(table, label, labels=labels, problem=problem)
     if need_labels and labels is None and found == "single-label" and len(set(values)) < 2:
-        raise DataError(f"{source}: all rows have the label {names[values[0]]!r}; a classifier needs at least two classes.", hint="Check the column with --label-column.")
+        raise DataError(
+            f"{source}: all rows have the label {names[values[0]]!r}; a classifier needs at least two classes.",
+            hint="Check the column with --label-column.",
+        )
     return Dataset(str(source), texts, pairs, values, names, found)
 
 
@@ -119,6 +122,8 @@ def _texts(table: Table, name: str, option: str) -> tuple[str, ...]:
     texts = []
     for row, value in enumerate(table.column(name)):
         if not isinstance(value, str):
-            raise DataError(f"{table.place(row)}: column {name!r} is {value!r:.60}; expected text.", hint=f"Mend the row, or choose another column with {option}.")
+            raise DataError(
+                f"{table.place(row)}: column {name!r} is {value!r:.60}; expected text.", hint=f"Mend the row, or choose another column with {option}."
+            )
         texts.append(value)
     return tuple(texts)

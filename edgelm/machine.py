@@ -92,7 +92,9 @@ def _gpus() -> tuple[str, ...]:
     found = [name for name in found if "NVIDIA" in name]
     if shutil.which("nvidia-smi"):
         try:
-            answer = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, timeout=5, check=False)
+            answer = subprocess.run(
+                ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, timeout=5, check=False
+            )
             found += [line.strip() for line in answer.stdout.splitlines() if line.strip() and answer.returncode == 0]
         except (OSError, subprocess.SubprocessError):
             pass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -40,7 +39,7 @@ def staged_output(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
             yield aside / path.name
             if overwrite:
                 _remove(path)
-            os.replace(aside / path.name, path)
+            (aside / path.name).replace(path)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
@@ -56,7 +55,9 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ResourceError(f"no space left on the disk of {path}.", hint="Free some space or choose another --output; nothing was left behind.") from error
+            raise ResourceError(
+                f"no space left on the disk of {path}.", hint="Free some space or choose another --output; nothing was left behind."
+            ) from error
         if error.errno in (errno.EACCES, errno.EROFS):
             raise ResourceError(f"{path} may not be written.", hint="Choose another --output.") from error
         raise

@@ -131,7 +131,10 @@ def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise RecipeError(f"--set gives an impossible value at {where}: {first['input']!r}; {first['msg']}.", hint="`edgelm recipes show balanced` has every setting.") from error
+        raise RecipeError(
+            f"--set gives an impossible value at {where}: {first['input']!r}; {first['msg']}.",
+            hint="`edgelm recipes show balanced` has every setting.",
+        ) from error
 
 
 def _targets(values: dict[str, Any], path: str, text: str) -> list[tuple[dict[str, Any], str]]:

@@ -28,7 +28,10 @@ def load_yaml_model(path: Path, model: type[M], error: type[InputError]) -> M:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
         raise error(f"{path}: cannot be read: {problem}.", hint="The file must be UTF-8 text in YAML.") from problem
     if not isinstance(root, yaml.MappingNode):
-        raise error(f"{path}: expected keys and values, such as `name: mine`.", hint="Start from a shipped file: `edgelm recipes copy` or `edgelm devices copy`.")
+        raise error(
+            f"{path}: expected keys and values, such as `name: mine`.",
+            hint="Start from a shipped file: `edgelm recipes copy` or `edgelm devices copy`.",
+        )
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
         return model.model_validate(values)

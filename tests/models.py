@@ -38,11 +38,23 @@ def make_checkpoint(
     sizes = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "max_position_embeddings": 130}
     names = {
         "bert": ("Bert", {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": ffn}),
-        "roberta": ("Roberta", {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": ffn, "type_vocab_size": 1}),
-        "xlm-roberta": ("XLMRoberta", {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": ffn, "type_vocab_size": 1}),
+        "roberta": (
+            "Roberta",
+            {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": ffn, "type_vocab_size": 1},
+        ),
+        "xlm-roberta": (
+            "XLMRoberta",
+            {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": ffn, "type_vocab_size": 1},
+        ),
         "electra": (
             "Electra",
-            {"embedding_size": hidden // 2, "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": ffn},
+            {
+                "embedding_size": hidden // 2,
+                "hidden_size": hidden,
+                "num_hidden_layers": layers,
+                "num_attention_heads": heads,
+                "intermediate_size": ffn,
+            },
         ),
         "distilbert": ("DistilBert", {"dim": hidden, "n_layers": layers, "n_heads": heads, "hidden_dim": ffn}),
     }
@@ -52,7 +64,11 @@ def make_checkpoint(
     if kind == "text-classification":
         config.id2label = dict(enumerate(labels))
         config.label2id = {name: index for index, name in enumerate(labels)}
-        config.problem_type = {"single-label": "single_label_classification", "multi-label": "multi_label_classification", "regression": "regression"}[problem]
+        config.problem_type = {
+            "single-label": "single_label_classification",
+            "multi-label": "multi_label_classification",
+            "regression": "regression",
+        }[problem]
         model = getattr(transformers, f"{prefix}ForSequenceClassification")(config)
     else:
         model = getattr(transformers, f"{prefix}Model")(config)
@@ -67,11 +83,21 @@ def make_tokenizer(family: str = "bert"):
     from transformers import PreTrainedTokenizerFast
 
     if "roberta" in family:
-        special = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "mask_token": "<mask>", "cls_token": "<s>", "sep_token": "</s>"}
+        special = {
+            "bos_token": "<s>",
+            "pad_token": "<pad>",
+            "eos_token": "</s>",
+            "unk_token": "<unk>",
+            "mask_token": "<mask>",
+            "cls_token": "<s>",
+            "sep_token": "</s>",
+        }
         tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(vocab_size=500, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+        trainer = trainers.BpeTrainer(
+            vocab_size=500, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        )
         tokenizer.train_from_iterator(TEXTS, trainer)
         tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
         names = ["input_ids", "attention_mask"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from edgelm.anatomy.families import Family, family_of
 from edgelm.checkpoint import LayerShape
@@ -61,17 +62,17 @@ class Block:
             if hasattr(attention, name):
                 setattr(attention, name, heads)
         if hasattr(attention, "all_head_size"):
-            attention.all_head_size = heads * self.head_size
+            setattr(attention, "all_head_size", heads * self.head_size)  # noqa: B010 - torch types it as a tensor
 
 
-def base_model(model: nn.Module) -> nn.Module:
+def base_model(model: PreTrainedModel) -> nn.Module:
     """The encoder under the head."""
     base = model.base_model
     assert isinstance(base, nn.Module)
     return base
 
 
-def blocks(model: nn.Module) -> list[Block]:
+def blocks(model: PreTrainedModel) -> list[Block]:
     """The encoder layers, from the input on.
 
     Raises:
@@ -82,12 +83,12 @@ def blocks(model: nn.Module) -> list[Block]:
     return [Block(layer, family) for layer in layers.children()]
 
 
-def layer_shapes(model: nn.Module) -> tuple[LayerShape, ...]:
+def layer_shapes(model: PreTrainedModel) -> tuple[LayerShape, ...]:
     """How wide each layer is now."""
     return tuple(LayerShape(heads=block.heads, ffn=block.ffn) for block in blocks(model))
 
 
-def keep_layers(model: nn.Module, layers: Sequence[int]) -> None:
+def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> None:
     """Drop all encoder layers but these, in place."""
     family = family_of(model.config.model_type)
     base = base_model(model)
@@ -98,7 +99,7 @@ def keep_layers(model: nn.Module, layers: Sequence[int]) -> None:
     setattr(model.config, family.config_layers, len(layers))
 
 
-def parameter_count(model: nn.Module) -> int:
+def parameter_count(model: PreTrainedModel) -> int:
     """Number of weights; shared ones count once."""
     return sum(parameter.numel() for parameter in model.parameters())
 

@@ -29,6 +29,7 @@ def find_checkpoint(name_or_path: str | Path, *, allow_pickle: bool = False) -> 
         folder = snapshot_download(text, allow_patterns=list(patterns))
     except (OSError, HfHubHTTPError, HFValidationError, ValueError) as error:
         raise ModelError(
-            f"{text}: no such folder, and the model hub did not give it ({type(error).__name__}).", hint="Give the path of a model folder, or check the name and the network."
+            f"{text}: no such folder, and the model hub did not give it ({type(error).__name__}).",
+            hint="Give the path of a model folder, or check the name and the network.",
         ) from error
     return open_checkpoint(folder, allow_pickle=allow_pickle)

@@ -7,14 +7,14 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
 from edgelm.anatomy.blocks import blocks, layer_shapes
 from edgelm.anatomy.families import family_of
@@ -23,7 +23,7 @@ from edgelm.errors import ModelError
 from edgelm.task import Task
 
 
-def load_checkpoint(checkpoint: Checkpoint | str | Path, *, allow_pickle: bool = False) -> nn.Module:
+def load_checkpoint(checkpoint: Checkpoint | str | Path, *, allow_pickle: bool = False) -> PreTrainedModel:
     """Build the model of a checkpoint, in FP32 and eval mode.
 
     Args:
@@ -49,7 +49,7 @@ def load_checkpoint(checkpoint: Checkpoint | str | Path, *, allow_pickle: bool =
     return model.eval()
 
 
-def load_backbone(checkpoint: Checkpoint, task: Task) -> nn.Module:
+def load_backbone(checkpoint: Checkpoint, task: Task) -> PreTrainedModel:
     """Build a model for `task` on the encoder of a checkpoint; a head that does not fit is made anew, at random.
 
     Raises:
@@ -92,14 +92,14 @@ def load_tokenizer(checkpoint: Checkpoint | str | Path) -> Any:
     return tokenizer
 
 
-def save_checkpoint(folder: Path, model: nn.Module, tokenizer: Any, record: Record) -> None:
+def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: Any, record: Record) -> None:
     """Write a checkpoint: config.json, model.safetensors, tokenizer files, edgelm.json with the shape of each layer."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     replace(record, layers=_shapes_to_record(model, record)).write(folder)
 
 
-def _shapes_to_record(model: nn.Module, record: Record) -> tuple[Any, ...]:
+def _shapes_to_record(model: PreTrainedModel, record: Record) -> tuple[Any, ...]:
     """Present shapes, with the kept heads of the record where they still tell the truth; empty if all layers are as config.json says."""
     family = family_of(model.config.model_type)
     full = (getattr(model.config, family.config_heads), getattr(model.config, family.config_ffn))
@@ -107,7 +107,14 @@ def _shapes_to_record(model: nn.Module, record: Record) -> tuple[Any, ...]:
     if all((shape.heads, shape.ffn) == full for shape in now):
         return ()
     known = record.layers if len(record.layers) == len(now) else ()
-    kept = [shape.kept_heads if shape.kept_heads is not None and len(shape.kept_heads) == new.heads else None for shape, new in zip(known, now, strict=True)] if known else [None] * len(now)
+    kept = (
+        [
+            shape.kept_heads if shape.kept_heads is not None and len(shape.kept_heads) == new.heads else None
+            for shape, new in zip(known, now, strict=True)
+        ]
+        if known
+        else [None] * len(now)
+    )
     return tuple(replace(shape, kept_heads=heads) for shape, heads in zip(now, kept, strict=True))
 
 
@@ -132,7 +139,7 @@ def _auto_class(task: Task) -> Any:
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, UnpicklingError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"{path}: the model cannot be loaded: {reason}", hint="Check that config.json and the weights belong together.") from error
 

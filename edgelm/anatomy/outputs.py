@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from edgelm.task import Task
 
@@ -24,7 +25,9 @@ def pool(tokens: torch.Tensor, mask: torch.Tensor, task: Task) -> torch.Tensor:
     return nn.functional.normalize(vectors, dim=-1) if task.normalize else vectors
 
 
-def model_outputs(model: nn.Module, task: Task, inputs: dict[str, torch.Tensor], *, hidden_states: bool = False) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+def model_outputs(
+    model: PreTrainedModel, task: Task, inputs: dict[str, torch.Tensor], *, hidden_states: bool = False
+) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
     """Run a model.
 
     Args:

@@ -20,7 +20,9 @@ def compress(
     output: Annotated[Path, typer.Option("--output", help="Folder for the compressed checkpoint.")],
     recipe: Annotated[str, typer.Option("--recipe", help="Name of a recipe, or a YAML file.")] = "balanced",
     device: Annotated[str, typer.Option("--device", help="Name of the target device, or a YAML file.")] = "cpu",
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="Change a value of the recipe, such as prune.keep_ffn=0.5. May be repeated.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a value of the recipe, such as prune.keep_ffn=0.5. May be repeated.")
+    ] = None,
     max_length: Annotated[int, typer.Option(help="Longest text in evaluation, in tokens.")] = 128,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
@@ -73,7 +75,8 @@ def compress(
             progress=screen.progress,
         )
         screen.result(result.to_dict(), _draw)
-        screen.next_step(str(output), f"edgelm export {output} --device {device} --precision int8 --calibration {data} --eval {evaluation} --output {output.with_suffix('.edge')}")
+        options = f"--device {device} --precision int8 --calibration {data} --eval {evaluation}"
+        screen.next_step(str(output), f"edgelm export {output} {options} --output {output.with_suffix('.edge')}")
 
 
 def _draw(console: Console, values: dict[str, Any]) -> None:
@@ -85,7 +88,12 @@ def _draw(console: Console, values: dict[str, Any]) -> None:
     for stage in record["stages"]:
         if stage["stage"] == "finetune":
             continue
-        table.add_row(stage["stage"], f"{stage['parameters'] / 1e6:.2f}M", *(f"{stage['after'].get(name, float('nan')):.4f}" for name in names), f"{stage['seconds']:.0f}")
+        table.add_row(
+            stage["stage"],
+            f"{stage['parameters'] / 1e6:.2f}M",
+            *(f"{stage['after'].get(name, float('nan')):.4f}" for name in names),
+            f"{stage['seconds']:.0f}",
+        )
     console.print(table)
     if record["layers"]:
         widths = "  ".join(f"{index}: {layer['heads']}h/{layer['ffn']}" for index, layer in enumerate(record["layers"]))

@@ -18,7 +18,9 @@ def export(
     output: Annotated[Path, typer.Option("--output", help="The bundle: a folder, or one file if the name ends in .edgelm.")],
     device: Annotated[str, typer.Option("--device", help="Name of the target device, or a YAML file.")] = "cpu",
     precision: Annotated[str, typer.Option("--precision", help="fp32, fp16, int8 or int8-dynamic.")] = "int8",
-    calibration: Annotated[str | None, typer.Option("--calibration", help="Texts like those the model will see. Default: general English text.")] = None,
+    calibration: Annotated[
+        str | None, typer.Option("--calibration", help="Texts like those the model will see. Default: general English text.")
+    ] = None,
     calibration_method: Annotated[str, typer.Option(help="minmax, entropy or percentile.")] = "percentile",
     calibration_samples: Annotated[int, typer.Option(min=8, help="How many texts to calibrate on.")] = 256,
     evaluation: Annotated[str | None, typer.Option("--eval", help="Labelled rows to measure the bundle on.")] = None,
@@ -46,7 +48,9 @@ def export(
         target = load_device(device)
         check_precision(target, precision)
         columns = Columns(text=text_column, text_pair=pair_column, label=label_column)
-        texts = None if calibration is None else load_dataset(calibration, columns=Columns(text=text_column, text_pair=pair_column), need_labels=False)
+        texts = (
+            None if calibration is None else load_dataset(calibration, columns=Columns(text=text_column, text_pair=pair_column), need_labels=False)
+        )
 
         from edgelm.anatomy import find_checkpoint
         from edgelm.export.pipeline import export as run
@@ -54,7 +58,11 @@ def export(
         task = find_checkpoint(checkpoint, allow_pickle=allow_pickle).task
         classes = task.kind == "text-classification" and task.problem != "regression"
         problem = task.problem if task.kind == "text-classification" else "regression"
-        judged = None if evaluation is None else load_dataset(evaluation, columns=columns, labels=task.labels if classes else None, problem=problem, need_labels=classes)
+        judged = (
+            None
+            if evaluation is None
+            else load_dataset(evaluation, columns=columns, labels=task.labels if classes else None, problem=problem, need_labels=classes)
+        )
         result = run(
             checkpoint,
             output=output,

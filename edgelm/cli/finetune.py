@@ -87,7 +87,9 @@ def finetune(
             progress=screen.progress,
         )
         screen.result(result.to_dict(), _draw)
-        screen.next_step(str(output), f"edgelm compress {output} --data {data} --eval {evaluation} --recipe balanced --output {output.with_name('compressed')}")
+        screen.next_step(
+            str(output), f"edgelm compress {output} --data {data} --eval {evaluation} --recipe balanced --output {output.with_name('compressed')}"
+        )
 
 
 def _draw(console: Console, values: dict[str, Any]) -> None:

@@ -15,9 +15,13 @@ from edgelm.cli.tables import make_table
 
 def profile(
     bundle: Annotated[Path, typer.Argument(help="A bundle, folder or file.")],
-    compare: Annotated[list[Path] | None, typer.Option("--compare", help="Another bundle, an ONNX file, or a checkpoint (PyTorch). May be repeated.")] = None,
+    compare: Annotated[
+        list[Path] | None, typer.Option("--compare", help="Another bundle, an ONNX file, or a checkpoint (PyTorch). May be repeated.")
+    ] = None,
     batch: Annotated[list[int] | None, typer.Option("--batch", min=1, help="Texts in a call. May be repeated. Default: 1.")] = None,
-    sequence: Annotated[list[int] | None, typer.Option("--sequence", min=2, help="Tokens of each text. May be repeated. Default: real texts as they are.")] = None,
+    sequence: Annotated[
+        list[int] | None, typer.Option("--sequence", min=2, help="Tokens of each text. May be repeated. Default: real texts as they are.")
+    ] = None,
     data: Annotated[str | None, typer.Option("--data", help="Texts to measure on. Default: the bundle's golden samples.")] = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of one operator. Default: one a core.")] = None,
     runs: Annotated[int, typer.Option("--runs", min=1, help="Measured calls of each subject in each case.")] = 300,
@@ -63,7 +67,7 @@ def profile(
             device=name,
             progress=screen.progress,
         )
-        values = {"schema": 1, "profiles": [item.to_dict() for item in found]}
+        values: dict[str, Any] = {"schema": 1, "profiles": [item.to_dict() for item in found]}
         written = write_reports(values["profiles"], html=html, markdown=markdown, json_file=output, overwrite=overwrite)
         screen.result(values, lambda console, shown: _draw(console, shown, with_operators=operators))
         screen.next_step(", ".join(map(str, written)) or "the table above", f"edgelm verify {bundle}")
@@ -74,7 +78,9 @@ def _draw(console: Console, values: dict[str, Any], *, with_operators: bool) -> 
 
     profiles = values["profiles"]
     machine = profiles[0]["machine"]
-    console.print(f"Measured on {machine['cpu']}, {profiles[0]['settings']['threads']} threads, {profiles[0]['settings']['runs']} runs each, interleaved.", markup=False)
+    console.print(
+        f"Measured on {machine['cpu']}, {profiles[0]['settings']['threads']} threads, {profiles[0]['settings']['runs']} runs each, interleaved."
+    )
     parts = [subject_table(profiles), latency_table(profiles)] + ([operator_table(profiles[0])] if with_operators else [])
     for header, rows in parts:
         table = make_table(*header)

@@ -21,7 +21,9 @@ def run(
     pair: Annotated[str | None, typer.Option("--pair", help="The second text, for models that read two.")] = None,
     file: Annotated[str | None, typer.Option("--file", help="One text a line (a tab between the two of a pair); - reads stdin.")] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="How many labels to show.")] = 1,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of one operator. Default: as the bundle says, else one a core.")] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Threads of one operator. Default: as the bundle says, else one a core.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines, one object a text.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -44,7 +46,7 @@ def run(
             if as_json:
                 sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
             else:
-                screen.console.print(_say(answer, top), markup=False)
+                screen.console.print(_say(answer, top))
 
 
 def _inputs(texts: list[str], pair: str | None, file: str | None) -> Iterator[Any]:

@@ -28,8 +28,8 @@ class Screen:
         self.as_json = as_json
         self.quiet = quiet
         self.verbose = verbose
-        self.console = Console(stderr=as_json, quiet=quiet, highlight=False, soft_wrap=not sys.stdout.isatty())
-        self.stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = Console(stderr=as_json, quiet=quiet, highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
+        self.stderr = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
         self._bars: RichProgress | None = None
         self._tasks: dict[str, Any] = {}
 
@@ -49,7 +49,7 @@ class Screen:
     def note(self, text: str) -> None:
         """A line for people that is no result."""
         if not self.quiet:
-            (self.stderr if self.as_json else self.console).print(text, markup=False)
+            (self.stderr if self.as_json else self.console).print(text)
 
     def progress(self, description: str, done: int, total: int) -> None:
         """A `Progress` that draws bars on stderr when a person is watching."""
@@ -83,7 +83,7 @@ def open_screen(*, as_json: bool = False, quiet: bool = False, verbose: bool = F
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
         screen.close()
-        screen.stderr.print("Interrupted. The same command goes on from the last finished step.", markup=False)
+        screen.stderr.print("Interrupted. The same command goes on from the last finished step.")
         raise typer.Exit(EXIT_INTERRUPTED) from error
     except (typer.Exit, typer.Abort):
         raise
@@ -98,4 +98,4 @@ def open_screen(*, as_json: bool = False, quiet: bool = False, verbose: bool = F
 def _report(screen: Screen, text: str) -> None:
     if screen.verbose:
         screen.stderr.print_exception()
-    screen.stderr.print(f"Error: {text}", markup=False)
+    screen.stderr.print(f"Error: {text}")

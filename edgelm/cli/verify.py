@@ -37,8 +37,8 @@ def verify(
 def _draw(console: Console, values: dict[str, Any]) -> None:
     failed = [check for check in values["checks"] if not check["ok"]]
     for check in failed:
-        console.print(f"FAILED  {check['name']}: {check['detail']}", markup=False)
+        console.print(f"FAILED  {check['name']}: {check['detail']}")
     for check in values["checks"]:
         if check["ok"] and check["detail"]:
-            console.print(f"ok      {check['name']}: {check['detail']}", markup=False)
+            console.print(f"ok      {check['name']}: {check['detail']}")
     console.print(f"{len(values['checks']) - len(failed)} of {len(values['checks'])} checks passed.")

@@ -6,8 +6,8 @@ import copy
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
 from torch.nn import functional
+from transformers import PreTrainedModel
 
 from edgelm.anatomy import blocks, keep_layers, model_outputs
 from edgelm.errors import RecipeError
@@ -26,7 +26,7 @@ def spread_layers(total: int, kept: int) -> list[int]:
     return [round((index + 1) * total / kept) - 1 for index in range(kept)]
 
 
-def student_from_layers(teacher: nn.Module, layers: Sequence[int]) -> nn.Module:
+def student_from_layers(teacher: PreTrainedModel, layers: Sequence[int]) -> PreTrainedModel:
     """A copy of the teacher with only these layers (DistilBERT's initialisation, Sanh et al. 2019).
 
     Raises:
@@ -70,7 +70,9 @@ def soft_loss(student: torch.Tensor, teacher: torch.Tensor, task: Task, *, tempe
         entropy = functional.binary_cross_entropy_with_logits(scaled_teacher, scaled_teacher.sigmoid())
         return temperature**2 * (soft - entropy)
     log_probabilities = functional.log_softmax(scaled_student, dim=-1)
-    return temperature**2 * functional.kl_div(log_probabilities, functional.log_softmax(scaled_teacher, dim=-1), log_target=True, reduction="batchmean")
+    return temperature**2 * functional.kl_div(
+        log_probabilities, functional.log_softmax(scaled_teacher, dim=-1), log_target=True, reduction="batchmean"
+    )
 
 
 def hard_loss(outputs: torch.Tensor, labels: torch.Tensor, task: Task) -> torch.Tensor:
@@ -82,7 +84,9 @@ def hard_loss(outputs: torch.Tensor, labels: torch.Tensor, task: Task) -> torch.
     return functional.cross_entropy(outputs, labels)
 
 
-def hidden_loss(student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor], pairs: Sequence[tuple[int, int]], mask: torch.Tensor) -> torch.Tensor:
+def hidden_loss(
+    student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor], pairs: Sequence[tuple[int, int]], mask: torch.Tensor
+) -> torch.Tensor:
     """Mean squared difference of hidden states at real tokens, averaged over the pairs of layers.
 
     Args:
@@ -95,7 +99,9 @@ def hidden_loss(student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor]
     return torch.stack([((student[s] - teacher[t]).square() * weights).sum() / count for t, s in pairs]).mean()
 
 
-def distillation_loss(teacher: nn.Module, student: nn.Module, task: Task, loss: DistillLoss) -> Callable[[nn.Module, dict[str, torch.Tensor]], torch.Tensor]:
+def distillation_loss(
+    teacher: PreTrainedModel, student: PreTrainedModel, task: Task, loss: DistillLoss
+) -> Callable[[PreTrainedModel, dict[str, torch.Tensor]], torch.Tensor]:
     """The weighted sum of the three losses, as a function of the student and a batch.
 
     Hidden states count only where teacher and student are equally wide; labels only where the batch has them
@@ -105,7 +111,7 @@ def distillation_loss(teacher: nn.Module, student: nn.Module, task: Task, loss: 
     use_hidden = loss.hidden > 0 and teacher.config.hidden_size == student.config.hidden_size
     pairs = layer_pairs(len(blocks(teacher)), len(blocks(student))) if use_hidden else []
 
-    def compute(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def compute(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
         with torch.no_grad():
             teacher.to(inputs["input_ids"].device)

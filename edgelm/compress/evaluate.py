@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
 from edgelm.anatomy import model_outputs
 from edgelm.compress.encode import Collator, EncodedDataset
@@ -18,7 +18,15 @@ from edgelm.task import Task
 
 
 def predict(
-    model: nn.Module, tokenizer: Any, task: Task, dataset: Dataset, *, max_length: int = 128, batch_size: int = 32, description: str = "evaluate", progress: Progress = silent
+    model: PreTrainedModel,
+    tokenizer: Any,
+    task: Task,
+    dataset: Dataset,
+    *,
+    max_length: int = 128,
+    batch_size: int = 32,
+    description: str = "evaluate",
+    progress: Progress = silent,
 ) -> np.ndarray:
     """Outputs of a model for every row, in the order of the data set.
 
@@ -45,7 +53,14 @@ def predict(
 
 
 def evaluate(
-    model: nn.Module, tokenizer: Any, task: Task, dataset: Dataset, *, reference: np.ndarray | None = None, max_length: int = 128, progress: Progress = silent
+    model: PreTrainedModel,
+    tokenizer: Any,
+    task: Task,
+    dataset: Dataset,
+    *,
+    reference: np.ndarray | None = None,
+    max_length: int = 128,
+    progress: Progress = silent,
 ) -> tuple[dict[str, float], np.ndarray]:
     """Metrics of a model on a data set.
 

@@ -75,7 +75,9 @@ def finetune(
         OutputExistsError: `output` is there and `overwrite` is not set.
     """
     if kind != "text-classification":
-        raise UsageError(f"finetune trains text-classification, not {kind}.", hint="A sentence encoder needs no head: give it to `edgelm compress` as it is.")
+        raise UsageError(
+            f"finetune trains text-classification, not {kind}.", hint="A sentence encoder needs no head: give it to `edgelm compress` as it is."
+        )
     output = Path(output)
     check_output(output, overwrite=overwrite)
     checkpoint = find_checkpoint(backbone, allow_pickle=allow_pickle)
@@ -88,12 +90,28 @@ def finetune(
     key = digest(model_fingerprint(checkpoint), dataset.fingerprint(), evaluation.fingerprint(), settings.model_dump_json(), str(seed))
     with disk_errors(output):
         model = train(
-            model, tokenizer, task, dataset, settings, work=work / key[:16], seed=seed, evaluation=evaluation, log_dir=log_dir, description="finetune", progress=progress
+            model,
+            tokenizer,
+            task,
+            dataset,
+            settings,
+            work=work / key[:16],
+            seed=seed,
+            evaluation=evaluation,
+            log_dir=log_dir,
+            description="finetune",
+            progress=progress,
         )
         metrics, _ = evaluate(model, tokenizer, task, evaluation, max_length=settings.max_length, progress=progress)
         seconds = round(time.monotonic() - start, 1)
         stage = StageRecord("finetune", settings.model_dump(mode="json"), seed, {}, metrics, parameter_count(model), seconds)
-        record = Record(task=task, source=str(backbone), data={"train": data_origin(dataset), "eval": data_origin(evaluation)}, stages=(stage,), tools=tool_versions())
+        record = Record(
+            task=task,
+            source=str(backbone),
+            data={"train": data_origin(dataset), "eval": data_origin(evaluation)},
+            stages=(stage,),
+            tools=tool_versions(),
+        )
         with staged_output(output, overwrite=overwrite) as folder:
             save_checkpoint(folder, model, tokenizer, record)
         shutil.rmtree(work, ignore_errors=True)

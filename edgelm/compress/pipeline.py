@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from transformers import PreTrainedModel
 
 from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer, parameter_count, save_checkpoint
 from edgelm.checkpoint import Checkpoint, Record, StageRecord, open_checkpoint
@@ -22,6 +22,7 @@ from edgelm.output import check_output, disk_errors, staged_output
 from edgelm.progress import Progress, silent
 from edgelm.recipe import Recipe, Settings
 from edgelm.task import Task
+
 
 @dataclass(frozen=True)
 class CompressResult:
@@ -87,7 +88,7 @@ def compress(
     )
     work = output.with_name(output.name + ".work")
     key = digest(model_fingerprint(checkpoint), dataset.fingerprint(), evaluation.fingerprint(), str(max_length), str(recipe.seed))
-    current: nn.Module = teacher
+    current: PreTrainedModel = teacher
     with disk_errors(output):
         for index, settings in enumerate(recipe.stages):
             key = digest(key, settings.model_dump_json())
@@ -100,10 +101,26 @@ def compress(
         with staged_output(output, overwrite=overwrite) as folder:
             save_checkpoint(folder, current, tokenizer, record)
         shutil.rmtree(work, ignore_errors=True)
-    return CompressResult(path=output, record=open_checkpoint(output).record, original=original, parameters=parameter_count(current), size_mb=open_checkpoint(output).size_mb)
+    return CompressResult(
+        path=output,
+        record=open_checkpoint(output).record,
+        original=original,
+        parameters=parameter_count(current),
+        size_mb=open_checkpoint(output).size_mb,
+    )
 
 
-def _run_stage(model: nn.Module, settings: Settings, shop: Workshop, *, folder: Path, evaluation: Dataset, reference: Any, before: dict[str, float], max_length: int) -> None:
+def _run_stage(
+    model: PreTrainedModel,
+    settings: Settings,
+    shop: Workshop,
+    *,
+    folder: Path,
+    evaluation: Dataset,
+    reference: Any,
+    before: dict[str, float],
+    max_length: int,
+) -> None:
     """Run one stage, measure its result and keep it in `folder`."""
     start = time.monotonic()
     result, record = STAGES[type(settings)](model, settings, shop)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from edgelm.anatomy import blocks, model_outputs
 from edgelm.compress.encode import Collator, EncodedDataset
@@ -36,7 +37,16 @@ class Importance:
 
 
 def measure_importance(
-    model: nn.Module, tokenizer: Any, task: Task, dataset: Dataset, *, method: str = "fisher", max_length: int = 128, batch_size: int = 16, seed: int = 0, progress: Progress = silent
+    model: PreTrainedModel,
+    tokenizer: Any,
+    task: Task,
+    dataset: Dataset,
+    *,
+    method: str = "fisher",
+    max_length: int = 128,
+    batch_size: int = 16,
+    seed: int = 0,
+    progress: Progress = silent,
 ) -> Importance:
     """Score every head and FFN channel.
 
@@ -71,7 +81,10 @@ def choose_heads(scores: Sequence[torch.Tensor], keep: float) -> list[list[int]]
     """
     wanted = max(len(scores), round(keep * sum(len(layer) for layer in scores)))
     kept = [[int(layer.argmax())] for layer in scores]
-    ranked = sorted(((float(value), layer, unit) for layer, values in enumerate(scores) for unit, value in enumerate(values) if unit != kept[layer][0]), reverse=True)
+    ranked = sorted(
+        ((float(value), layer, unit) for layer, values in enumerate(scores) for unit, value in enumerate(values) if unit != kept[layer][0]),
+        reverse=True,
+    )
     for _, layer, unit in ranked[: wanted - len(scores)]:
         kept[layer].append(unit)
     return [sorted(units) for units in kept]
@@ -103,7 +116,7 @@ def choose_channels(scores: Sequence[torch.Tensor], keep: float, *, multiple: in
     return [sorted(units) for units in kept]
 
 
-def cut(model: nn.Module, heads: Sequence[Sequence[int]], ffn: Sequence[Sequence[int]]) -> nn.Module:
+def cut(model: PreTrainedModel, heads: Sequence[Sequence[int]], ffn: Sequence[Sequence[int]]) -> PreTrainedModel:
     """A copy of the model that has only these heads and FFN channels in each layer; its matrices are smaller."""
     model = copy.deepcopy(model)
     for block, kept_heads, kept_ffn in zip(blocks(model), heads, ffn, strict=True):
@@ -112,7 +125,7 @@ def cut(model: nn.Module, heads: Sequence[Sequence[int]], ffn: Sequence[Sequence
 
 
 @contextmanager
-def _masks(model: nn.Module) -> Iterator[list[torch.Tensor]]:
+def _masks(model: PreTrainedModel) -> Iterator[list[torch.Tensor]]:
     """Put masks of ones before the output projections; yields them as heads, channels, heads, channels, ..."""
     masks: list[torch.Tensor] = []
     handles = []
@@ -129,13 +142,13 @@ def _masks(model: nn.Module) -> Iterator[list[torch.Tensor]]:
 
 
 def _scale(mask: torch.Tensor, width: int) -> Any:
-    def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         return (inputs[0] * mask.repeat_interleave(width), *inputs[1:])
 
     return hook
 
 
-def _loss(model: nn.Module, task: Task, batch: dict[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
+def _loss(model: PreTrainedModel, task: Task, batch: dict[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
     """The loss whose gradients are scored.
 
     Classes: cross-entropy on the labels; without labels, on classes drawn from the model's own distribution, which gives

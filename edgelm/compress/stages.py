@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from transformers import PreTrainedModel
 
 from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import LayerShape, Record
@@ -32,7 +32,7 @@ class Workshop:
         work: folder for states of an unfinished stage.
     """
 
-    teacher: nn.Module
+    teacher: PreTrainedModel
     tokenizer: Any
     record: Record
     dataset: Dataset
@@ -41,7 +41,7 @@ class Workshop:
     progress: Progress
 
 
-def distill(model: nn.Module, settings: DistillSettings, shop: Workshop) -> tuple[nn.Module, Record]:
+def distill(model: PreTrainedModel, settings: DistillSettings, shop: Workshop) -> tuple[PreTrainedModel, Record]:
     """Make a student of the model's layers, or take the one given, and let the teacher teach it."""
     record = shop.record
     if settings.student is not None:
@@ -58,11 +58,18 @@ def distill(model: nn.Module, settings: DistillSettings, shop: Workshop) -> tupl
     return _teach(student, settings.loss, settings.train, shop, "distill"), record
 
 
-def prune(model: nn.Module, settings: PruneSettings, shop: Workshop) -> tuple[nn.Module, Record]:
+def prune(model: PreTrainedModel, settings: PruneSettings, shop: Workshop) -> tuple[PreTrainedModel, Record]:
     """Remove the least important heads and FFN channels."""
     sample = shop.dataset.sample(settings.samples, seed=shop.seed)
     importance = pruning.measure_importance(
-        model, shop.tokenizer, shop.record.task, sample, method=settings.importance, max_length=settings.max_length, seed=shop.seed, progress=shop.progress
+        model,
+        shop.tokenizer,
+        shop.record.task,
+        sample,
+        method=settings.importance,
+        max_length=settings.max_length,
+        seed=shop.seed,
+        progress=shop.progress,
     )
     heads = pruning.choose_heads(importance.heads, settings.keep_heads)
     ffn = pruning.choose_channels(importance.ffn, settings.keep_ffn, multiple=settings.ffn_multiple)
@@ -70,33 +77,45 @@ def prune(model: nn.Module, settings: PruneSettings, shop: Workshop) -> tuple[nn
     return smaller, replace(shop.record, layers=_kept(shop.record, heads, ffn))
 
 
-def recover(model: nn.Module, settings: RecoverSettings, shop: Workshop) -> tuple[nn.Module, Record]:
+def recover(model: PreTrainedModel, settings: RecoverSettings, shop: Workshop) -> tuple[PreTrainedModel, Record]:
     """Distil the teacher's knowledge back into the cut model."""
     return _teach(copy.deepcopy(model), settings.loss, settings.train, shop, "recover"), shop.record
 
 
-STAGES: dict[type, Callable[[nn.Module, Any, Workshop], tuple[nn.Module, Record]]] = {
+STAGES: dict[type, Callable[[PreTrainedModel, Any, Workshop], tuple[PreTrainedModel, Record]]] = {
     DistillSettings: distill,
     PruneSettings: prune,
     RecoverSettings: recover,
 }
 
 
-def _teach(student: nn.Module, loss: DistillLoss, settings: TrainSettings, shop: Workshop, description: str) -> nn.Module:
+def _teach(student: PreTrainedModel, loss: DistillLoss, settings: TrainSettings, shop: Workshop, description: str) -> PreTrainedModel:
     taught = distillation_loss(shop.teacher, student, shop.record.task, loss)
     return train(
-        student, shop.tokenizer, shop.record.task, shop.dataset, settings, work=shop.work, seed=shop.seed, loss=taught, description=description, progress=shop.progress
+        student,
+        shop.tokenizer,
+        shop.record.task,
+        shop.dataset,
+        settings,
+        work=shop.work,
+        seed=shop.seed,
+        loss=taught,
+        description=description,
+        progress=shop.progress,
     )
 
 
-def _given_student(name: str, shop: Workshop) -> tuple[nn.Module, Record]:
+def _given_student(name: str, shop: Workshop) -> tuple[PreTrainedModel, Record]:
     """A student of another make: it must read the same tokens and answer the same task."""
     from edgelm.anatomy import load_backbone
 
     checkpoint = find_checkpoint(name)
     student = load_checkpoint(checkpoint) if checkpoint.record.layers else load_backbone(checkpoint, shop.record.task)
     if load_tokenizer(checkpoint).get_vocab() != shop.tokenizer.get_vocab():
-        raise RecipeError(f"distill.student {name} has another vocabulary than the teacher.", hint="Choose a student with the teacher's tokenizer, or leave student out and give layers.")
+        raise RecipeError(
+            f"distill.student {name} has another vocabulary than the teacher.",
+            hint="Choose a student with the teacher's tokenizer, or leave student out and give layers.",
+        )
     return student, replace(shop.record, layers=checkpoint.record.layers)
 
 

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from torch import nn
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from edgelm.compress.encode import Collator, EncodedDataset, LengthGroupedSampler
 from edgelm.dataset import Dataset
@@ -29,11 +28,11 @@ _OPTIMIZERS = {"adamw": "adamw_torch", "adam": "adamw_torch", "sgd": "sgd", "ada
 _SAVES = 10  # training states kept in reach during a run: at most a tenth of the work is lost
 _WHOLE = "whole"  # a training state without this file was cut off while it was written
 
-LossFunction = Callable[[nn.Module, dict[str, torch.Tensor]], torch.Tensor]
+LossFunction = Callable[[PreTrainedModel, dict[str, torch.Tensor]], torch.Tensor]
 
 
 def train(
-    model: nn.Module,
+    model: PreTrainedModel,
     tokenizer: Any,
     task: Task,
     dataset: Dataset,
@@ -46,7 +45,7 @@ def train(
     log_dir: Path | None = None,
     description: str = "train",
     progress: Progress = silent,
-) -> nn.Module:
+) -> PreTrainedModel:
     """Train `model` in place and return it, in eval mode.
 
     Args:
@@ -92,7 +91,7 @@ class _Trainer(Trainer):
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
         return LengthGroupedSampler(self.train_dataset.lengths, batch, seed=self.args.seed)
 
-    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+    def compute_loss(self, model: PreTrainedModel, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         if self.loss is None or not model.training:
             return super().compute_loss(model, inputs, return_outputs=return_outputs)
         return self.loss(model, inputs)
@@ -188,7 +187,7 @@ def _quiet(log_dir: Path | None) -> Iterator[None]:
     level = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity(logging.ERROR)
     try:
-        with open(os.devnull, "w", encoding="utf-8") as sink, contextlib.redirect_stdout(sink):
+        with Path(os.devnull).open("w", encoding="utf-8") as sink, contextlib.redirect_stdout(sink):
             yield
     finally:
         transformers.logging.set_verbosity(level)

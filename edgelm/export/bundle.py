@@ -72,11 +72,17 @@ def model_card(manifest: Manifest) -> str:
     if manifest.parity:
         parity = manifest.parity
         lines += [
-            f"Against PyTorch on {parity.samples} texts: largest error {parity.max_error:.3g}, mean {parity.mean_error:.3g}, {parity.changed:.2%} of the answers changed.",
+            f"Against PyTorch on {parity.samples} texts: largest error {parity.max_error:.3g}, mean {parity.mean_error:.3g}, "
+            f"{parity.changed:.2%} of the answers changed.",
             "",
         ]
     if manifest.quality:
-        lines += [f"On {manifest.quality['samples']} rows of {Path(manifest.quality['source']).name}:", "", "| metric | checkpoint | bundle |", "|---|---|---|"]
+        lines += [
+            f"On {manifest.quality['samples']} rows of {Path(manifest.quality['source']).name}:",
+            "",
+            "| metric | checkpoint | bundle |",
+            "|---|---|---|",
+        ]
         lines += [f"| {name} | {value:.4f} | {manifest.quality['bundle'][name]:.4f} |" for name, value in manifest.quality["checkpoint"].items()]
         lines.append("")
     stages = manifest.lineage.get("stages", [])

@@ -43,7 +43,10 @@ class Histogram:
         """
         low, high = float(values.min()), float(values.max())
         if not (np.isfinite(low) and np.isfinite(high)):
-            raise CalibrationError("a calibration text gives values that are not finite (NaN or infinity).", hint="The model overflows on it; check the model with --precision fp32 first.")
+            raise CalibrationError(
+                "a calibration text gives values that are not finite (NaN or infinity).",
+                hint="The model overflows on it; check the model with --precision fp32 first.",
+            )
         self.low, self.high = min(self.low, low), max(self.high, high)
         largest = max(abs(low), abs(high), 1e-12)
         if self.limit == 0.0:
@@ -114,14 +117,19 @@ def _divergence(real: np.ndarray, approximate: np.ndarray, smoothing: float = 1e
     return float((p * np.log(p / q)).sum())
 
 
-def collect(graph: onnx.ModelProto, tensors: Sequence[str], feeds: Sequence[dict[str, np.ndarray]], *, progress: Progress = silent) -> dict[str, Histogram]:
+def collect(
+    graph: onnx.ModelProto, tensors: Sequence[str], feeds: Sequence[dict[str, np.ndarray]], *, progress: Progress = silent
+) -> dict[str, Histogram]:
     """Run the FP32 graph on calibration inputs and count the values of these tensors.
 
     Raises:
         CalibrationError: too few inputs, or values that are not finite.
     """
     if len(feeds) < MIN_SAMPLES:
-        raise CalibrationError(f"{len(feeds)} calibration texts; at least {MIN_SAMPLES} are needed.", hint="Give more rows with --calibration, or raise --calibration-samples.")
+        raise CalibrationError(
+            f"{len(feeds)} calibration texts; at least {MIN_SAMPLES} are needed.",
+            hint="Give more rows with --calibration, or raise --calibration-samples.",
+        )
     watched = onnx.ModelProto()
     watched.CopyFrom(graph)
     watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in tensors)

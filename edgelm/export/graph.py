@@ -7,13 +7,14 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
 import transformers
 from onnx import helper
-from torch import nn
+from transformers import PreTrainedModel
 from transformers.exporters import OnnxConfig, OnnxExporter
 
 from edgelm.errors import ModelError
@@ -23,7 +24,7 @@ from edgelm.task import Task
 BATCH, SEQUENCE = "batch", "sequence"
 
 
-def export_graph(model: nn.Module, tokenizer: Any, task: Task, *, max_length: int, fused: bool) -> onnx.ModelProto:
+def export_graph(model: PreTrainedModel, tokenizer: Any, task: Task, *, max_length: int, fused: bool) -> onnx.ModelProto:
     """Export a model in FP32.
 
     Args:
@@ -50,7 +51,9 @@ def export_graph(model: nn.Module, tokenizer: Any, task: Task, *, max_length: in
             program = OnnxExporter().export(model, sample, config=config).program
     except Exception as error:  # torch.export raises errors of many classes
         reason = str(error).strip().splitlines()[0][:200]
-        raise ModelError(f"the model cannot be exported to ONNX: {type(error).__name__}: {reason}", hint="Run again with --verbose for the exporter's own report.") from error
+        raise ModelError(
+            f"the model cannot be exported to ONNX: {type(error).__name__}: {reason}", hint="Run again with --verbose for the exporter's own report."
+        ) from error
     finally:
         model.set_attn_implementation(before)
     import onnx_ir
@@ -98,7 +101,11 @@ def _append_pooling(graph: onnx.ModelProto, task: Task) -> None:
             helper.make_node("ReduceSum", ["pool_weights", "pool_axis"], ["pool_count"], keepdims=0),
             helper.make_node("Div", ["pool_sum", "pool_count"], ["pooled"]),
         ]
-    last = helper.make_node("LpNormalization", ["pooled"], ["embedding"], axis=-1, p=2) if task.normalize else helper.make_node("Identity", ["pooled"], ["embedding"])
+    last = (
+        helper.make_node("LpNormalization", ["pooled"], ["embedding"], axis=-1, p=2)
+        if task.normalize
+        else helper.make_node("Identity", ["pooled"], ["embedding"])
+    )
     graph.graph.node.extend([*nodes, last])
     hidden = graph.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
     del graph.graph.output[:]
@@ -127,7 +134,7 @@ def _quiet() -> Iterator[None]:
     transformers.logging.set_verbosity(logging.ERROR)
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), open(os.devnull, "w", encoding="utf-8") as sink, contextlib.redirect_stdout(sink):
+        with warnings.catch_warnings(), Path(os.devnull).open("w", encoding="utf-8") as sink, contextlib.redirect_stdout(sink):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
 from edgelm.anatomy import model_outputs
 from edgelm.errors import ParityError
@@ -27,7 +27,7 @@ def encode(tokenizer: Any, texts: Sequence[Any], *, max_length: int) -> dict[str
     return {name: np.asarray(encoded[name], dtype=np.int64) for name in tokenizer.model_input_names}
 
 
-def torch_outputs(model: nn.Module, tokenizer: Any, task: Task, texts: Sequence[Any], *, max_length: int) -> np.ndarray:
+def torch_outputs(model: PreTrainedModel, tokenizer: Any, task: Task, texts: Sequence[Any], *, max_length: int) -> np.ndarray:
     """The checkpoint's outputs, text by text."""
     rows = []
     with torch.inference_mode():
@@ -39,11 +39,16 @@ def torch_outputs(model: nn.Module, tokenizer: Any, task: Task, texts: Sequence[
 
 def graph_outputs(session: Any, tokenizer: Any, texts: Sequence[Any], *, max_length: int, batch_size: int = 1) -> np.ndarray:
     """The graph's outputs, in batches padded to their longest text."""
-    rows = [session.run(None, encode(tokenizer, texts[start : start + batch_size], max_length=max_length))[0] for start in range(0, len(texts), batch_size)]
+    rows = [
+        session.run(None, encode(tokenizer, texts[start : start + batch_size], max_length=max_length))[0]
+        for start in range(0, len(texts), batch_size)
+    ]
     return np.concatenate(rows)
 
 
-def check_parity(session: Any, model: nn.Module, tokenizer: Any, task: Task, texts: Sequence[Any], *, precision: str, max_length: int) -> Parity:
+def check_parity(
+    session: Any, model: PreTrainedModel, tokenizer: Any, task: Task, texts: Sequence[Any], *, precision: str, max_length: int
+) -> Parity:
     """Compare a graph with its checkpoint.
 
     Raises:
@@ -58,11 +63,21 @@ def check_parity(session: Any, model: nn.Module, tokenizer: Any, task: Task, tex
         runs.append(graph_outputs(session, tokenizer, texts, max_length=max_length, batch_size=8))
     errors = np.abs(np.concatenate(runs) - np.concatenate([wanted] * len(runs)))
     parity = Parity(
-        samples=len(texts), max_error=float(errors.max()), mean_error=float(errors.mean()), changed=round(1 - agreement(task, found, wanted), 6), tolerance=tolerance
+        samples=len(texts),
+        max_error=float(errors.max()),
+        mean_error=float(errors.mean()),
+        changed=round(1 - agreement(task, found, wanted), 6),
+        tolerance=tolerance,
     )
     bad = parity.changed > tolerance if integers else not parity.max_error <= tolerance * max(1.0, float(np.abs(wanted).max()))
     if bad or not np.isfinite(found).all():
         measure = f"{parity.changed:.1%} of the answers change" if integers else f"an output is off by {parity.max_error:.2g}"
-        hint = "Try --calibration-method percentile or minmax, more samples of your own data, or --precision fp16." if integers else "Export with --precision fp32."
-        raise ParityError(f"the {precision} graph does not agree with the checkpoint on {len(texts)} texts: {measure}, accepted {tolerance:.2g}.", hint=hint)
+        hint = (
+            "Try --calibration-method percentile or minmax, more samples of your own data, or --precision fp16."
+            if integers
+            else "Export with --precision fp32."
+        )
+        raise ParityError(
+            f"the {precision} graph does not agree with the checkpoint on {len(texts)} texts: {measure}, accepted {tolerance:.2g}.", hint=hint
+        )
     return parity

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from torch import nn
+from transformers import PreTrainedModel
 
 from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer
 from edgelm.dataset import Dataset, load_dataset
@@ -57,7 +57,7 @@ class ExportResult:
 class _Source:
     """The checkpoint, alive."""
 
-    model: nn.Module
+    model: PreTrainedModel
     tokenizer: Any
     task: Task
     max_length: int
@@ -124,7 +124,9 @@ def export(
     return ExportResult(output, manifest, size / 1e6, operator_counts(graph))
 
 
-def _to_precision(graph: onnx.ModelProto, precision: str, source: _Source, texts: list[Any], device: Device, method: str, progress: Progress) -> onnx.ModelProto:
+def _to_precision(
+    graph: onnx.ModelProto, precision: str, source: _Source, texts: list[Any], device: Device, method: str, progress: Progress
+) -> onnx.ModelProto:
     if precision == "fp32":
         return graph
     if precision == "fp16":
@@ -154,7 +156,9 @@ def _texts(rows: Dataset, task: Task, count: int, seed: int) -> list[Any]:
         CalibrationError: too few.
     """
     if len(rows) < MIN_SAMPLES:
-        raise CalibrationError(f"{rows.source}: {len(rows)} texts; at least {MIN_SAMPLES} are needed.", hint="Give more rows with --calibration (or --eval).")
+        raise CalibrationError(
+            f"{rows.source}: {len(rows)} texts; at least {MIN_SAMPLES} are needed.", hint="Give more rows with --calibration (or --eval)."
+        )
     sample = rows.sample(count, seed=seed)
     if task.pair:
         return sample.inputs() if sample.pairs else list(zip(sample.texts, (*sample.texts[1:], sample.texts[0]), strict=True))
@@ -219,4 +223,9 @@ def _golden(session: Any, source: _Source, texts: list[Any], precision: str) -> 
     scale = float(max(1.0, max(np.abs(output).max() for output in outputs)))
     relative = {"fp32": 1e-4, "fp16": 1e-2}.get(precision, 1e-1)
     inputs = [{name: values.tolist() for name, values in feed.items()} for feed in feeds]
-    return Golden(texts=[list(text) if isinstance(text, tuple) else text for text in texts], inputs=inputs, outputs=[output.tolist() for output in outputs], tolerance=relative * scale)
+    return Golden(
+        texts=[list(text) if isinstance(text, tuple) else text for text in texts],
+        inputs=inputs,
+        outputs=[output.tolist() for output in outputs],
+        tolerance=relative * scale,
+    )

@@ -85,7 +85,11 @@ def quantize_static(graph: onnx.ModelProto, ranges: dict[str, tuple[float, float
         bytes_name, scale_name, zero_name = quantized[source]
         weight, weight_scale, _ = _add_quantized(result, product, largest=largest)
         inputs = [bytes_name, weight, scale_name, weight_scale, zero_name, "", product.bias]
-        new.append(helper.make_node("MatMulIntegerToFloat", inputs if product.bias else inputs[:5], [product.node.output[0]], domain=MICROSOFT, name=product.node.name))
+        new.append(
+            helper.make_node(
+                "MatMulIntegerToFloat", inputs if product.bias else inputs[:5], [product.node.output[0]], domain=MICROSOFT, name=product.node.name
+            )
+        )
     return _finish(result, products, new)
 
 
@@ -96,7 +100,11 @@ def quantize_dynamic(graph: onnx.ModelProto, *, largest: int = 127) -> onnx.Mode
     for product in products:
         weight, weight_scale, weight_zero = _add_quantized(result, product, largest=largest)
         inputs = [product.source, weight, weight_scale, weight_zero, product.bias]
-        new.append(helper.make_node("DynamicQuantizeMatMul", inputs if product.bias else inputs[:4], [product.node.output[0]], domain=MICROSOFT, name=product.node.name))
+        new.append(
+            helper.make_node(
+                "DynamicQuantizeMatMul", inputs if product.bias else inputs[:4], [product.node.output[0]], domain=MICROSOFT, name=product.node.name
+            )
+        )
     return _finish(result, products, new)
 
 
@@ -160,7 +168,11 @@ def _add_quantized(graph: onnx.ModelProto, product: Product, *, largest: int) ->
     """Add a product's weight as INT8; names of the bytes, the scales (out,) and the zero points (out,)."""
     values, scale = quantize_columns(product.weight, largest=largest)
     stem = f"{product.node.output[0]}_weight"
-    return add_weight(graph, f"{stem}_s8", values), add_weight(graph, f"{stem}_scale", scale), add_weight(graph, f"{stem}_zero", np.zeros(len(scale), dtype=np.int8))
+    return (
+        add_weight(graph, f"{stem}_s8", values),
+        add_weight(graph, f"{stem}_scale", scale),
+        add_weight(graph, f"{stem}_zero", np.zeros(len(scale), dtype=np.int8)),
+    )
 
 
 def _finish(graph: onnx.ModelProto, products: list[Product], new: list[onnx.NodeProto]) -> onnx.ModelProto:

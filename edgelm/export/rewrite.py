@@ -16,7 +16,7 @@ def weights_of(graph: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
     return {tensor.name: tensor for tensor in graph.graph.initializer}
 
 
-def add_weight(graph: onnx.ModelProto, name: str, values: np.ndarray) -> str:
+def add_weight(graph: onnx.ModelProto, name: str, values: np.ndarray | np.generic) -> str:
     """Add a constant tensor and return its name."""
     graph.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
     return name

@@ -28,7 +28,13 @@ def latency_table(profiles: list[dict[str, Any]]) -> Table:
         for profile in profiles:
             here = profile["cases"][number]
             figures = [f"{here[name]:.3f}" for name in ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms")]
-            row = [profile["name"], str(case["batch"]), "as is" if case["sequence"] is None else str(case["sequence"]), *figures, f"{here['throughput_per_s']:.0f}"]
+            row = [
+                profile["name"],
+                str(case["batch"]),
+                "as is" if case["sequence"] is None else str(case["sequence"]),
+                *figures,
+                f"{here['throughput_per_s']:.0f}",
+            ]
             if len(profiles) > 1:
                 row.append(f"{profiles[-1]['cases'][number]['p50_ms'] / here['p50_ms']:.2f}x")
             rows.append(row)
@@ -55,5 +61,13 @@ def quality_table(profile: dict[str, Any]) -> Table:
 def stage_table(profile: dict[str, Any]) -> Table:
     """What was done to the checkpoint, from the manifest's lineage."""
     stages = (profile["manifest"].get("lineage") or {}).get("stages", [])
-    rows = [[stage["stage"], f"{stage['parameters'] / 1e6:.2f}M", ", ".join(f"{name} {value:.4f}" for name, value in stage["after"].items()), f"{stage['seconds']:.0f} s"] for stage in stages]
+    rows = [
+        [
+            stage["stage"],
+            f"{stage['parameters'] / 1e6:.2f}M",
+            ", ".join(f"{name} {value:.4f}" for name, value in stage["after"].items()),
+            f"{stage['seconds']:.0f} s",
+        ]
+        for stage in stages
+    ]
     return ["stage", "weights", "metrics after", "time"], rows

@@ -15,7 +15,9 @@ from edgelm.report.tables import Table, latency_table, operator_table, quality_t
 Profiles = list[dict[str, Any]]
 
 
-def write_reports(profiles: Profiles, *, html: Path | None = None, markdown: Path | None = None, json_file: Path | None = None, overwrite: bool = False) -> list[Path]:
+def write_reports(
+    profiles: Profiles, *, html: Path | None = None, markdown: Path | None = None, json_file: Path | None = None, overwrite: bool = False
+) -> list[Path]:
     """Write the reports that were asked for and return their paths.
 
     Raises:
@@ -55,9 +57,13 @@ def render_html(profiles: Profiles) -> str:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ImportError as error:
         raise MissingExtraError("an HTML report needs jinja2.", hint="pip install 'edgelm[report]'") from error
-    environment = Environment(loader=PackageLoader("edgelm.report", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=PackageLoader("edgelm.report", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     sections = [{"title": title, "header": header, "rows": rows} for title, (header, rows) in _sections(profiles) if rows]
-    return environment.get_template("profile.html").render(title=profiles[0]["name"], where=_where(profiles), sections=sections, charts=_charts(profiles), machine=profiles[0]["machine"])
+    return environment.get_template("profile.html").render(
+        title=profiles[0]["name"], where=_where(profiles), sections=sections, charts=_charts(profiles), machine=profiles[0]["machine"]
+    )
 
 
 def _sections(profiles: Profiles) -> list[tuple[str, Table]]:
@@ -89,5 +95,7 @@ def _charts(profiles: Profiles) -> list[dict[str, Any]]:
         tallest = max(1, int(counts.max()))
         bars = [{"x": index * 8, "height": round(60 * int(count) / tallest, 1)} for index, count in enumerate(counts) if count]
         median = profile["cases"][0]["p50_ms"]
-        charts.append({"name": profile["name"], "bars": bars, "median": f"{median:.3f}", "median_x": round(640 * median / end, 1), "end": f"{end:.2f}"})
+        charts.append(
+            {"name": profile["name"], "bars": bars, "median": f"{median:.3f}", "median_x": round(640 * median / end, 1), "end": f"{end:.2f}"}
+        )
     return charts

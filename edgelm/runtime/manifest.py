@@ -128,7 +128,9 @@ class Manifest:
         except (ValueError, KeyError, TypeError) as error:
             raise BundleError(f"{MANIFEST_FILE}: not a manifest ({error}).", hint="Export the bundle again.") from error
         if not isinstance(schema, int) or schema > SCHEMA_VERSION:
-            raise BundleError(f"{MANIFEST_FILE}: schema {schema}; this edgelm reads up to {SCHEMA_VERSION}.", hint="Install a newer edgelm on this device.")
+            raise BundleError(
+                f"{MANIFEST_FILE}: schema {schema}; this edgelm reads up to {SCHEMA_VERSION}.", hint="Install a newer edgelm on this device."
+            )
         try:
             return cls(
                 **values

@@ -81,7 +81,10 @@ class Model:
         pair = self.manifest.task.pair
         for text in texts:
             if pair and not (isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text)):
-                raise UsageError("this model reads two texts at once.", hint='Give pairs: model(("first", "second")), or `edgelm run BUNDLE "first" --pair "second"`.')
+                raise UsageError(
+                    "this model reads two texts at once.",
+                    hint='Give pairs: model(("first", "second")), or `edgelm run BUNDLE "first" --pair "second"`.',
+                )
             if not pair and not isinstance(text, str):
                 raise UsageError(f"this model reads single texts; got {type(text).__name__}.", hint='Give a text: model("...").')
 
@@ -101,7 +104,9 @@ def load(path: str | Path, *, threads: int | None = None, provider: str | None =
     bundle = open_bundle(path)
     unknown = [spec.name for spec in bundle.manifest.inputs if spec.name not in _FIELDS]
     if unknown or not bundle.manifest.outputs:
-        raise BundleError(f"{path}: the graph needs inputs that text does not give: {', '.join(unknown) or 'none named'}.", hint="Export the bundle again.")
+        raise BundleError(
+            f"{path}: the graph needs inputs that text does not give: {', '.join(unknown) or 'none named'}.", hint="Export the bundle again."
+        )
     return Model(bundle, make_session(bundle, threads=threads, provider=provider), load_tokenizer(bundle))
 
 

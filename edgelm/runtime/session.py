@@ -36,7 +36,9 @@ def make_session(bundle: Bundle, *, threads: int | None = None, provider: str | 
         raise
     except Exception as error:  # onnxruntime's exceptions have no common base but Exception
         reason = str(error).strip().splitlines()[0][:200]
-        raise BundleError(f"{bundle.path}: onnxruntime {onnxruntime.__version__} cannot load {GRAPH_FILE}: {reason}", hint="Export it again, or update onnxruntime.") from error
+        raise BundleError(
+            f"{bundle.path}: onnxruntime {onnxruntime.__version__} cannot load {GRAPH_FILE}: {reason}", hint="Export it again, or update onnxruntime."
+        ) from error
 
 
 def find_provider(name: str | None) -> str:

@@ -63,7 +63,11 @@ def _file_checks(bundle: Bundle) -> Iterator[Check]:
         except BundleError as error:
             yield Check(entry.path, ok=False, detail=error.message)
             continue
-        yield Check(entry.path, ok=found == entry.sha256, detail="" if found == entry.sha256 else f"its content was changed: SHA-256 {found[:12]}..., the manifest says {entry.sha256[:12]}...")
+        yield Check(
+            entry.path,
+            ok=found == entry.sha256,
+            detail="" if found == entry.sha256 else f"its content was changed: SHA-256 {found[:12]}..., the manifest says {entry.sha256[:12]}...",
+        )
     known = {entry.path for entry in bundle.manifest.files} | {MANIFEST_FILE}
     for name in bundle.names():
         if name not in known and "__pycache__" not in name:

@@ -1,5 +1,6 @@
 """`edgelm finetune` and `edgelm compress` as a user meets them: results, resuming, refusals."""
 
+import itertools
 import json
 import os
 import signal
@@ -36,7 +37,11 @@ def files(tmp_path):
     """A teacher of three layers, training and evaluation rows, and a recipe."""
     make_checkpoint(tmp_path / "teacher", layers=3)
     for name, repeat in (("train", 4), ("dev", 2)):
-        rows = [{"text": f"{text} {number}", "label": "positive" if index % 2 else "negative"} for number in range(repeat) for index, text in enumerate(TEXTS)]
+        rows = [
+            {"text": f"{text} {number}", "label": "positive" if index % 2 else "negative"}
+            for number in range(repeat)
+            for index, text in enumerate(TEXTS)
+        ]
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     (tmp_path / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
     return tmp_path
@@ -52,7 +57,7 @@ def run(*arguments):
 
 
 def weights(folder):
-    return {name: tensor for name, tensor in load_checkpoint(folder).state_dict().items()}
+    return dict(load_checkpoint(folder).state_dict().items())
 
 
 def test_compress_writes_a_smaller_checkpoint_that_loads_and_tells_its_history(files):
@@ -130,7 +135,7 @@ def test_labels_that_the_model_does_not_know_are_refused(files):
 def test_a_sentence_encoder_is_compressed_on_text_alone(files):
     make_checkpoint(files / "encoder", kind="sentence-embedding", layers=3)
     (files / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS * 4), encoding="utf-8")
-    pairs = [{"text_a": a, "text_b": b, "label": index + 0.5} for index, (a, b) in enumerate(zip(TEXTS, TEXTS[1:], strict=False))]
+    pairs = [{"text_a": a, "text_b": b, "label": index + 0.5} for index, (a, b) in enumerate(itertools.pairwise(TEXTS))]
     (files / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs), encoding="utf-8")
     arguments = ["compress", files / "encoder", "--data", files / "text.jsonl", "--recipe", files / "recipe.yaml", "--json"]
     judged_by_text = run(*arguments, "--eval", files / "text.jsonl", "--output", files / "a")
@@ -155,7 +160,20 @@ FINETUNE_STEPS = 30
 
 def finetune_arguments(files, output, *more):
     rows = ["--data", files / "train.jsonl", "--eval", files / "dev.jsonl"]
-    return ["finetune", files / "encoder", *rows, "--output", files / output, "--max-steps", FINETUNE_STEPS, "--batch-size", 4, "--lr", "0.001", *more]
+    return [
+        "finetune",
+        files / "encoder",
+        *rows,
+        "--output",
+        files / output,
+        "--max-steps",
+        FINETUNE_STEPS,
+        "--batch-size",
+        4,
+        "--lr",
+        "0.001",
+        *more,
+    ]
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "adagrad", "rmsprop"])
@@ -198,9 +216,13 @@ def test_interrupted_work_goes_on_and_ends_with_the_same_result(files, stage, ho
     """Killed when the training of a stage has written its first state; the second run must not start from nothing."""
     make_checkpoint(files / "encoder", kind="sentence-embedding", layers=3)
     more = [] if stage == "finetune" else ["--set", f"{stage}.train.max_steps={FINETUNE_STEPS}"]
-    arguments = {name: finetune_arguments(files, name) if stage == "finetune" else compress_arguments(files, name, *more) for name in ("whole", "broken")}
+    arguments = {
+        name: finetune_arguments(files, name) if stage == "finetune" else compress_arguments(files, name, *more) for name in ("whole", "broken")
+    }
     assert run(*arguments["whole"]).exit_code == 0
-    process = subprocess.Popen([sys.executable, "-m", "edgelm", *map(str, arguments["broken"])], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgelm", *map(str, arguments["broken"])], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ)
+    )
     pattern = "broken.work/*/checkpoint-*/whole" if stage == "finetune" else f"broken.work/*-{stage}-*.training/checkpoint-*/whole"
     deadline = time.monotonic() + 120
     while not list(files.glob(pattern)) and process.poll() is None and time.monotonic() < deadline:

@@ -26,7 +26,7 @@ def test_students_layers_are_spread_over_the_teacher_and_end_with_its_last(total
 
 
 def test_asking_for_more_layers_than_there_are_is_refused():
-    with pytest.raises(RecipeError, match="7.*6"):
+    with pytest.raises(RecipeError, match=r"7.*6"):
         spread_layers(6, 7)
 
 

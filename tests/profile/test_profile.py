@@ -1,0 +1,157 @@
+"""What a user of `edgelm profile` sees: figures from raw samples, subjects side by side, and clear refusals."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from models import TEXTS, make_checkpoint
+from typer.testing import CliRunner
+
+from edgelm.dataset import Dataset
+from edgelm.errors import InputError, UsageError
+from edgelm.profile.pipeline import profile
+from edgelm.profile.result import Case, Profile
+from edgelm.report import render_html
+
+VOID = {"meta", "rect", "line"}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return make_checkpoint(tmp_path_factory.mktemp("profile") / "checkpoint")
+
+
+@pytest.fixture(scope="module")
+def bundle(checkpoint):
+    from edgelm.device import load_device
+    from edgelm.export.pipeline import export
+
+    path = checkpoint.parent / "bundle"
+    texts = Dataset("texts", TEXTS * 10)
+    export(checkpoint, device=load_device("cpu"), precision="fp32", calibration=texts, output=path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pair(bundle):
+    return profile(bundle, compare=[bundle], threads=1, runs=300, loads=1)
+
+
+def run(*arguments):
+    from edgelm.cli.main import app
+
+    return CliRunner().invoke(app, ["profile", *map(str, arguments)])
+
+
+def test_statistics_are_those_of_the_raw_samples():
+    samples = tuple(np.random.default_rng(0).gamma(2.0, 1.5, 101))
+    values = Case(4, None, samples).to_dict()
+    assert values["p50_ms"] == pytest.approx(statistics.median(samples))
+    assert values["p90_ms"] == pytest.approx(statistics.quantiles(samples, n=10, method="inclusive")[8])
+    assert values["p99_ms"] == pytest.approx(statistics.quantiles(samples, n=100, method="inclusive")[98])
+    assert values["throughput_per_s"] == pytest.approx(4000 / statistics.fmean(samples))
+
+
+def test_two_copies_of_one_bundle_are_equally_fast(pair):
+    first, second = (item.cases[0].percentile_ms(50) for item in pair)
+    assert 0.7 < first / second < 1.4  # wide: the machine that runs the tests is shared
+
+
+def test_a_profile_survives_json(pair):
+    values = json.loads(json.dumps(pair[0].to_dict()))
+    assert Profile.from_dict(values).to_dict() == values
+    with pytest.raises(InputError, match="schema 99"):
+        Profile.from_dict(values | {"schema": 99})
+
+
+def test_memory_load_and_operators_are_measured(pair):
+    measured = pair[0]
+    assert len(measured.cases[0].samples_ms) == 300
+    assert 20 < measured.peak_memory_mb < 150  # numpy, tokenizers, onnxruntime and a tiny graph; no torch
+    assert measured.load_ms > 0
+    assert measured.tokenization_ms is not None
+    assert sum(row["share"] for row in measured.operators) == pytest.approx(1)
+
+
+def test_batches_lengths_and_pytorch(bundle, checkpoint):
+    eager = profile(bundle, compare=[checkpoint], batch_sizes=(1, 3), sequence_lengths=(8, 16), threads=1, runs=20, loads=1)[1]
+    assert [(case.batch, case.sequence) for case in eager.cases] == [(1, 8), (3, 8), (1, 16), (3, 16)]
+    assert eager.kind == "pytorch"
+    assert eager.operators == ()
+
+
+def test_the_page_is_whole_needs_no_network_and_escapes_names(pair):
+    hostile = [item.to_dict() | {"name": "<script>alert('x')</script>"} for item in pair]
+    page = render_html(hostile)
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert not any(word in page for word in ("http://", "https://", "src=", "href=", "url(", "@import"))
+    open_tags: list[str] = []
+
+    class Checker(HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            if tag not in VOID:
+                open_tags.append(tag)
+
+        def handle_startendtag(self, tag, attrs):
+            pass  # closes itself
+
+        def handle_endtag(self, tag):
+            assert open_tags.pop() == tag
+
+    Checker().feed(page)
+    assert open_tags == []
+
+
+def test_the_command_writes_what_it_prints(bundle, tmp_path):
+    output, html, markdown = (tmp_path / name for name in ("p.json", "p.html", "p.md"))
+    options = ("--runs", 20, "--loads", 1, "--threads", 1, "--output", output, "--html", html, "--markdown", markdown, "--json")
+    result = run(bundle, *options)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == json.loads(output.read_text())
+    assert "p50 ms" in markdown.read_text()
+    before = html.read_bytes()
+    assert run(bundle, *options).exit_code == 2
+    assert html.read_bytes() == before
+
+
+def test_missing_subject_is_refused(tmp_path):
+    result = run(tmp_path / "nothing")
+    assert result.exit_code == 4
+    assert "nothing" in result.stderr
+
+
+def test_broken_bundle_is_refused(tmp_path):
+    (tmp_path / "manifest.json").write_text("{")
+    assert run(tmp_path).exit_code == 4
+
+
+def test_first_subject_must_be_a_bundle(checkpoint):
+    assert run(checkpoint).exit_code == 2
+
+
+def test_sequence_beyond_the_model_is_refused(bundle):
+    with pytest.raises(UsageError, match="100000"):
+        profile(bundle, sequence_lengths=(100000,))
+
+
+def test_onnx_file_with_unknown_inputs_names_them(bundle, tmp_path):
+    import onnx
+    from onnx import TensorProto, helper
+
+    value = helper.make_tensor_value_info("pixels", TensorProto.INT64, ["b", "s"])
+    out = helper.make_tensor_value_info("out", TensorProto.INT64, ["b", "s"])
+    graph = helper.make_graph([helper.make_node("Identity", ["pixels"], ["out"])], "g", [value], [out])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "other.onnx")
+    with pytest.raises(InputError, match="pixels"):
+        profile(bundle, compare=[tmp_path / "other.onnx"], threads=1, runs=1, loads=1)
+
+
+def test_plain_onnx_file_runs_beside_the_bundle(bundle):
+    found = profile(bundle, compare=[bundle / "model.onnx"], threads=1, runs=10, loads=1)
+    assert found[1].kind == "onnx"
+    assert found[1].cases[0].percentile_ms(50) > 0
