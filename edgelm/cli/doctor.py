@@ -33,7 +33,10 @@ def _draw(console: Console, values: dict[str, Any]) -> None:
     console.print(f"GPUs: {', '.join(machine['gpus']) or 'none'}")
     for runtime in values["runtimes"]:
         console.print(f"{runtime['name']} {runtime['version']} {', '.join(runtime['providers'])}")
-    table = make_table("extra", "for", "state", numbers_from=3)
+    table = make_table("extra", "for", "missing", numbers_from=3)
     for extra in values["extras"]:
-        table.add_row(extra["extra"], extra["use"], "ready" if extra["ready"] else f"missing {', '.join(extra['missing'])}: {extra['install']}")
+        table.add_row(extra["extra"], extra["use"], ", ".join(extra["missing"]) or "nothing")
     console.print(table)
+    for extra in values["extras"]:  # below the table, whose cells wrap: a command must stay in one piece to be copied
+        if not extra["ready"]:
+            console.print(f"To {extra['use']}: {extra['install']}")

@@ -89,10 +89,20 @@ def open_screen(*, as_json: bool = False, quiet: bool = False, verbose: bool = F
         raise
     except Exception as error:
         screen.close()
-        _report(screen, f"a defect in edgelm: {type(error).__name__}: {error}\nPlease report it with the output of the same command under --verbose.")
+        _report(screen, _explain(error))
         raise typer.Exit(EXIT_FAILED) from error
     finally:
         screen.close()
+
+
+def _explain(error: Exception) -> str:
+    """A package that an extra brings is the user's to install; anything else is a defect of ours."""
+    if isinstance(error, ModuleNotFoundError):
+        from edgelm.doctor import explain_missing
+
+        if missing := explain_missing(error):
+            return str(missing)
+    return f"a defect in edgelm: {type(error).__name__}: {error}\nPlease report it with the output of the same command under --verbose."
 
 
 def _report(screen: Screen, text: str) -> None:

@@ -179,7 +179,7 @@ def finetune_arguments(files, output, *more):
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "adagrad", "rmsprop"])
 def test_finetune_trains_with_every_optimizer(files, optimizer):
     make_checkpoint(files / "encoder", kind="sentence-embedding")
-    rate = "0.1" if optimizer == "sgd" else "0.005"
+    rate = {"sgd": "0.1", "rmsprop": "0.0005"}.get(optimizer, "0.005")
     result = run(*finetune_arguments(files, "tuned", "--optimizer", optimizer, "--schedule", "cosine", "--lr", rate, "--json"))
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["metrics"]["accuracy"] > 0.6  # the label follows the text: a model that learns does better than a coin

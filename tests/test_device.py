@@ -1,0 +1,97 @@
+"""Device files: what ships, and what is said of a wrong one."""
+
+from pathlib import Path
+
+import pytest
+
+from edgelm.device import check_precision, load_device
+from edgelm.errors import DeviceError, UsageError
+from edgelm.shipped import shipped_names
+
+GOOD = """\
+name: mine
+title: my board
+kind: cpu
+arch: aarch64
+memory_gb: 8
+precisions: [fp32, int8]
+runtimes: [onnxruntime-cpu]
+sources:
+  memory_gb: "the box it came in"
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", shipped_names("devices"))
+def test_every_shipped_device_is_valid_and_named_like_its_file(name: str) -> None:
+    device = load_device(name)
+    assert device.name == name
+    assert device.runtimes
+    if device.kind != "cpu":
+        assert "int8-dynamic" not in device.precisions
+        assert device.memory_gb and device.bandwidth_gb_s and device.compute_capability
+    figures = device.model_dump(exclude_defaults=True).keys() & {"memory_gb", "bandwidth_gb_s", "compute", "power_modes_w", "cores"}
+    assert figures <= device.sources.keys()
+
+
+@pytest.mark.parametrize("expected", ["cpu", "x86-vnni", "x86-avx2", "arm64", "rtx-3060", "jetson-orin-nano", "jetson-agx-thor"])
+def test_the_promised_devices_ship(expected: str) -> None:
+    assert expected in shipped_names("devices")
+
+
+def test_a_device_of_ones_own_is_read_and_cannot_be_changed(tmp_path: Path) -> None:
+    device = load_device(write(tmp_path, GOOD))
+    assert (device.name, device.memory_gb, device.precisions) == ("mine", 8.0, ("fp32", "int8"))
+    with pytest.raises(ValueError, match="frozen"):
+        device.memory_gb = 16  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "words"),
+    [
+        ("memory_gb: 8\n", "memory_gb: 8\nmemroy: 8\n", 6, "unknown key 'memroy'"),
+        ("memory_gb: 8\n", "memory_gb: -8\n", 5, "memory_gb is -8"),
+        ("memory_gb: 8\n", "memory_gb: lots\n", 5, "memory_gb is 'lots'"),
+        ("kind: cpu", "kind: abacus", 3, "kind is 'abacus'"),
+        ("[fp32, int8]", "[fp32, int3]", 6, "precisions[1] is 'int3'"),
+        ("[fp32, int8]", "[]", 6, "precisions is"),
+        ("title: my board\n", "", 1, "title is missing"),
+        ("name: mine", "name: [mine", 2, "not YAML"),
+        ("memory_gb: 8\n", "memory_gb: 8\nbandwidth_gb_s: 17\n", 1, "no source is given for bandwidth_gb_s"),
+    ],
+    ids=["unknown-key", "negative", "not-a-number", "no-such-kind", "no-such-precision", "no-precision", "missing", "not-yaml", "no-source"],
+)
+def test_a_wrong_device_is_refused_with_its_line(tmp_path: Path, before: str, after: str, line: int, words: str) -> None:
+    assert before in GOOD
+    path = write(tmp_path, GOOD.replace(before, after))
+    with pytest.raises(DeviceError) as refused:
+        load_device(path)
+    assert refused.value.message.startswith(f"{path}:{line}: ")
+    assert words in refused.value.message
+    assert refused.value.hint
+    assert refused.value.exit_code == 4
+
+
+@pytest.mark.parametrize("content", [b"", b"- a\n- b\n", b"name: \xff\xfe"], ids=["empty", "a-list", "not-utf-8"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    with pytest.raises(DeviceError, match=r"mine\.yaml"):
+        load_device(path)
+
+
+def test_an_unknown_name_is_answered_with_the_shipped_ones() -> None:
+    with pytest.raises(UsageError, match="x86-vnni") as refused:
+        load_device("abacus")
+    assert refused.value.exit_code == 2
+
+
+def test_a_precision_that_the_device_lacks_is_refused_by_name() -> None:
+    check_precision(load_device("rtx-4090"), "fp16")
+    with pytest.raises(UsageError, match="does not run int8-dynamic"):
+        check_precision(load_device("rtx-4090"), "int8-dynamic")
