@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import re
+import string
 from pathlib import Path
 
 TEXTS = (
@@ -28,9 +30,13 @@ def make_checkpoint(
     hidden: int = 32,
     heads: int = 4,
     ffn: int = 64,
+    spread: float = 0.3,
     seed: int = 0,
 ) -> Path:
-    """Save a random model with its tokenizer as a Hugging Face folder, and return the folder."""
+    """Save a random model with its tokenizer as a Hugging Face folder, and return the folder.
+
+    `spread` is the standard deviation of the weights: wide enough for the layers to matter to the output.
+    """
     import torch
     import transformers
 
@@ -61,7 +67,7 @@ def make_checkpoint(
     }
     prefix, shape = names[family]
     config = getattr(transformers, f"{prefix}Config")(**sizes, **shape)
-    config.initializer_range = 0.3  # wide enough for the layers to matter to the output
+    config.initializer_range = spread
     if kind == "text-classification":
         config.id2label = dict(enumerate(labels))
         config.label2id = {name: index for index, name in enumerate(labels)}
@@ -78,10 +84,10 @@ def make_checkpoint(
     return Path(folder)
 
 
-@functools.cache  # one training for all: equal scores may be merged in another order the next time
+@functools.cache
 def make_tokenizer(family: str = "bert"):
-    """A WordPiece (or, for RoBERTa, byte-level BPE) tokenizer trained on `TEXTS`."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    """A WordPiece (or, for RoBERTa, byte-level BPE) tokenizer that knows the words of `TEXTS`; the same in every run."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     if "roberta" in family:
@@ -94,23 +100,23 @@ def make_tokenizer(family: str = "bert"):
             "cls_token": "<s>",
             "sep_token": "</s>",
         }
-        tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+        words = sorted({f"\u0120{word}" for text in TEXTS for word in text.split()})
+        merges = list(dict.fromkeys((word[:end], word[end]) for word in words for end in range(1, len(word))))
+        tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *sorted(pre_tokenizers.ByteLevel.alphabet()), *(a + b for a, b in merges)]
+        tokenizer = Tokenizer(models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=merges, unk_token="<unk>"))
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(
-            vocab_size=500, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
-        )
-        tokenizer.train_from_iterator(TEXTS, trainer)
         tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
         names = ["input_ids", "attention_mask"]
     else:
         special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
-        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        words = sorted({word for text in TEXTS for word in re.findall(r"\w+|[^\w\s]", text)})
+        letters = sorted(set(string.ascii_lowercase + string.digits + string.punctuation) - set(words))
+        tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *letters, *(f"##{letter}" for letter in string.ascii_lowercase + string.digits)]
+        tokenizer = Tokenizer(models.WordPiece({token: index for index, token in enumerate(tokens)}, unk_token="[UNK]"))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = decoders.WordPiece()
-        trainer = trainers.WordPieceTrainer(vocab_size=400, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
-        tokenizer.train_from_iterator(TEXTS, trainer)
         tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", [("[CLS]", 2), ("[SEP]", 3)])
         names = ["input_ids", "attention_mask"] if family == "distilbert" else ["input_ids", "token_type_ids", "attention_mask"]
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_input_names=names, model_max_length=128, **special)

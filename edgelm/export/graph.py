@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from transformers.exporters import OnnxConfig, OnnxExporter
 
 from edgelm.errors import ModelError
-from edgelm.export.rewrite import fold_weight_joins, prune_dead, simplify_attention
+from edgelm.export.rewrite import fold_weight_joins, prune_dead, rename_value, simplify_attention
 from edgelm.task import Task
 
 BATCH, SEQUENCE = "batch", "sequence"
@@ -61,6 +61,7 @@ def export_graph(model: PreTrainedModel, tokenizer: Any, task: Task, *, max_leng
     graph = onnx_ir.to_proto(program)
     _keep_one_output(graph, task)
     if task.kind == "sentence-embedding":
+        rename_value(graph, task.output_name, "token_embedding")  # the exporter may have used the name inside
         _append_pooling(graph, task)
     fold_weight_joins(graph)
     if fused:

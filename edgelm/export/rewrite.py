@@ -22,6 +22,15 @@ def add_weight(graph: onnx.ModelProto, name: str, values: np.ndarray | np.generi
     return name
 
 
+def rename_value(graph: onnx.ModelProto, old: str, new: str) -> None:
+    """Rename a computed value wherever it is written or read."""
+    for node in graph.graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                if name == old:
+                    names[index] = new
+
+
 def replace_nodes(graph: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
     """Give the graph these nodes, in an order in which every input is computed before it is used."""
     ready = {value.name for value in graph.graph.input} | {tensor.name for tensor in graph.graph.initializer} | {""}

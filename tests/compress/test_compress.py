@@ -176,14 +176,17 @@ def finetune_arguments(files, output, *more):
     ]
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "adagrad", "rmsprop"])
-def test_finetune_trains_with_every_optimizer(files, optimizer):
-    make_checkpoint(files / "encoder", kind="sentence-embedding")
-    rate = {"sgd": "0.1", "rmsprop": "0.0005"}.get(optimizer, "0.005")
-    result = run(*finetune_arguments(files, "tuned", "--optimizer", optimizer, "--schedule", "cosine", "--lr", rate, "--json"))
+@pytest.mark.parametrize(("optimizer", "rate"), [("adamw", 0.005), ("adam", 0.005), ("sgd", 0.1), ("adagrad", 0.02), ("rmsprop", 0.001)])
+def test_finetune_learns_with_every_optimizer(files, optimizer, rate):
+    make_checkpoint(files / "encoder", kind="sentence-embedding", spread=0.1)
+    for name, repeat in (("train", 16), ("dev", 8)):  # one word tells the label
+        rows = [{"text": f"a {word} movie {number}", "label": label} for number in range(repeat) for word, label in (("dull", "no"), ("good", "yes"))]
+        (files / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = ("--optimizer", optimizer, "--schedule", "cosine", "--lr", rate, "--max-steps", 40, "--batch-size", 8)
+    result = run(*finetune_arguments(files, "tuned", *options, "--json"))
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["metrics"]["accuracy"] > 0.6  # the label follows the text: a model that learns does better than a coin
-    assert open_checkpoint(files / "tuned").task.labels == ("negative", "positive")
+    assert json.loads(result.stdout)["metrics"]["accuracy"] > 0.9
+    assert open_checkpoint(files / "tuned").task.labels == ("no", "yes")
 
 
 def test_finetune_writes_tensorboard_logs_stops_early_and_accumulates(files):

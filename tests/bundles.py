@@ -1,0 +1,80 @@
+"""A small bundle that needs no export: embeddings, their mean, a matrix; words as tokens."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from edgelm.runtime.golden import Golden
+from edgelm.runtime.manifest import FileEntry, Manifest, TensorSpec, Tokenization
+from edgelm.runtime.script import SCRIPT, vendored_files
+from edgelm.task import Task
+
+WORDS = ["[PAD]", "[UNK]", "good", "bad", "film", "a", "very", "the"]
+SENTIMENT = Task(kind="text-classification", labels=("negative", "positive"))
+
+
+def make_bundle(folder: Path, task: Task = SENTIMENT, **changes) -> Path:
+    """Write a bundle for `task`; `changes` replace fields of the manifest."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    folder.mkdir(parents=True)
+    width = max(1, len(task.labels)) if task.kind == "text-classification" else 4
+    rng = np.random.default_rng(0)
+    weights = {"table": rng.normal(size=(len(WORDS), 4)), "matrix": rng.normal(size=(4, width)), "bias": rng.normal(size=width)}
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["words"]),
+        helper.make_node("Cast", ["attention_mask"], ["mask"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["mask", "two"], ["mask3"]),
+        helper.make_node("Mul", ["words", "mask3"], ["masked"]),
+        helper.make_node("ReduceSum", ["masked", "one"], ["sum"], keepdims=0),
+        helper.make_node("Gemm", ["sum", "matrix", "bias"], [task.output_name]),
+    ]
+    constants = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
+    constants += [numpy_helper.from_array(np.array([value]), name) for name, value in (("one", 1), ("two", 2))]
+    names = ("input_ids", "attention_mask")
+    inputs = [helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ["batch", "sequence"]) for name in names]
+    outputs = [helper.make_tensor_value_info(task.output_name, onnx.TensorProto.FLOAT, ["batch", width])]
+    graph = helper.make_model(helper.make_graph(nodes, "tiny", inputs, outputs, constants), opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    (folder / "model.onnx").write_bytes(graph.SerializeToString())
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    (folder / "tokenizer.json").write_text(tokenizer.to_str())
+    (folder / "run.py").write_text(SCRIPT)
+    for name, source in vendored_files().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(source.read_bytes())
+    _write_golden(folder, weights, task)
+    files = tuple(_entry(folder, path) for path in sorted(folder.rglob("*")) if path.is_file())
+    values = {
+        "name": "tiny",
+        "created": "2026-01-01T00:00:00+00:00",
+        "task": task,
+        "family": "tiny",
+        "precision": "fp32",
+        "opset": 18,
+        "inputs": tuple(TensorSpec(name, "int64", ("batch", "sequence")) for name in names),
+        "outputs": (TensorSpec(task.output_name, "float32", ("batch", width)),),
+        "tokenization": Tokenization(max_length=32, pad_id=0, pad_token="[PAD]"),
+        "files": files,
+    }
+    (folder / "manifest.json").write_text(Manifest(**values | changes).to_json())
+    return folder
+
+
+def _write_golden(folder: Path, weights: dict, task: Task) -> None:
+    texts, rows = (["a good film", "the very bad film"], [[5, 2, 4], [7, 6, 3, 4]])
+    outputs = [[(weights["table"][row].sum(axis=0) @ weights["matrix"] + weights["bias"]).tolist()] for row in rows]
+    inputs = [{"input_ids": [row], "attention_mask": [[1] * len(row)]} for row in rows]
+    if task.pair:
+        texts = [text.split(" ", 1) for text in texts]
+    (folder / "golden.json").write_text(Golden(texts, inputs, outputs, tolerance=1e-4).to_json())
+
+
+def _entry(folder: Path, path: Path) -> FileEntry:
+    data = path.read_bytes()
+    return FileEntry(path.relative_to(folder).as_posix(), len(data), hashlib.sha256(data).hexdigest())

@@ -1,0 +1,174 @@
+"""Bundles of every family and precision answer as PyTorch does; what cannot be exported is refused and leaves nothing."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from models import TEXTS, make_checkpoint
+from typer.testing import CliRunner
+
+import edgelm.runtime
+from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, model_outputs, save_checkpoint
+from edgelm.checkpoint import open_checkpoint
+from edgelm.cli.main import app
+from edgelm.dataset import Dataset
+from edgelm.device import load_device
+from edgelm.errors import CalibrationError, OutputExistsError, ParityError, UsageError
+from edgelm.export.parity import check_parity
+from edgelm.export.pipeline import export
+from edgelm.runtime import open_bundle
+from edgelm.runtime.verify import verify
+from edgelm.task import Task
+
+FAMILIES = ["bert", "distilbert", "roberta", "xlm-roberta", "electra"]
+CALIBRATION = Dataset("memory", texts=TEXTS * 4)
+WIDE = {"hidden": 128, "heads": 4, "ffn": 256, "spread": 0.1}  # matrices large enough to be worth integers
+
+
+def wide_pruned(folder, family, **options):
+    """A checkpoint whose two layers have shapes of their own."""
+    make_checkpoint(folder / "full", family, **WIDE, **options)
+    checkpoint = open_checkpoint(folder / "full")
+    model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
+    blocks(model)[0].cut(heads=[0, 2, 3], ffn=range(192))
+    blocks(model)[1].cut(heads=[1], ffn=range(128, 256))
+    save_checkpoint(folder / "cut", model, tokenizer, checkpoint.record)
+    return folder / "cut"
+
+
+def torch_outputs(folder, texts):
+    checkpoint = open_checkpoint(folder)
+    model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
+    with torch.inference_mode():
+        return np.concatenate([model_outputs(model, checkpoint.task, dict(tokenizer(text, return_tensors="pt")))[0].numpy() for text in texts])
+
+
+@pytest.mark.parametrize("kind", ["text-classification", "sentence-embedding"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_fp32_bundles_of_pruned_models_compute_what_pytorch_computes(tmp_path, family, kind):
+    folder = wide_pruned(tmp_path, family, kind=kind)
+    export(folder, output=tmp_path / "b", device=load_device("cpu"), precision="fp32", calibration=CALIBRATION)
+    model = edgelm.runtime.load(tmp_path / "b")
+    wanted = torch_outputs(folder, TEXTS)
+    alone = np.concatenate([model.infer(model.tokenize([text])) for text in TEXTS])
+    together = model.infer(model.tokenize(list(TEXTS)))
+    np.testing.assert_allclose(alone, wanted, atol=1e-4, rtol=1e-4)  # float32, other kernels
+    np.testing.assert_allclose(together, wanted, atol=1e-4, rtol=1e-4)  # padding changes nothing
+    assert verify(tmp_path / "b").ok
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8-dynamic", "fp16"])
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_smaller_precisions_stay_close_and_get_smaller(tmp_path, family, precision):
+    folder = wide_pruned(tmp_path, family, labels=("score",), problem="regression")  # a value: random classes are near ties
+    result = export(folder, output=tmp_path / "b", device=load_device("cpu"), precision=precision, calibration=CALIBRATION)
+    wanted = torch_outputs(folder, TEXTS)
+    model = edgelm.runtime.load(tmp_path / "b")
+    found = model.infer(model.tokenize(list(TEXTS)))
+    bound = 0.02 if precision == "fp16" else 0.15  # share of the outputs' spread: ten bits; eight bits in two layers
+    assert np.abs(found - wanted).max() < bound * np.ptp(wanted)
+    products = {"int8": "MatMulIntegerToFloat", "int8-dynamic": "DynamicQuantizeMatMul"}
+    if precision in products:
+        # Of at least 16,384 weights: the first layer's query, key and value in one, both layers' FFNs, the pooler or the head's dense.
+        assert result.operators[products[precision]] == 6
+    assert verify(tmp_path / "b").ok
+
+
+def test_graphs_for_other_runtimes_use_standard_signed_operators_only(tmp_path):
+    folder = wide_pruned(tmp_path, "bert")
+    export(folder, output=tmp_path / "b", device=load_device("jetson-orin-nano"), precision="int8", calibration=CALIBRATION)
+    graph = onnx.load(tmp_path / "b" / "model.onnx").graph
+    assert {node.domain for node in graph.node} == {""}
+    zero_points = [tensor for tensor in graph.initializer if tensor.name.endswith("_zero")]
+    assert zero_points
+    assert all(tensor.data_type == onnx.TensorProto.INT8 and not onnx.numpy_helper.to_array(tensor).any() for tensor in zero_points)
+
+
+def test_weights_for_cpus_without_vnni_have_seven_bits(tmp_path):
+    folder = wide_pruned(tmp_path, "bert")
+    export(folder, output=tmp_path / "b", device=load_device("x86-avx2"), precision="int8", calibration=CALIBRATION)
+    graph = onnx.load(tmp_path / "b" / "model.onnx").graph
+    products = {node.input[1] for node in graph.node if node.op_type == "MatMulIntegerToFloat"}
+    weights = [onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name in products]
+    assert len(weights) == len(products) > 0
+    assert max(np.abs(weight.astype(int)).max() for weight in weights) == 63
+
+
+def test_the_manifest_has_parity_quality_calibration_and_lineage(tmp_path):
+    folder = make_checkpoint(tmp_path / "m", **WIDE)
+    rows = "".join(json.dumps({"text": text, "label": ["negative", "positive"][index % 2]}) + "\n" for index, text in enumerate(TEXTS * 2))
+    (tmp_path / "dev.jsonl").write_text(rows)
+    command = [
+        "export",
+        str(folder),
+        "--calibration",
+        str(tmp_path / "dev.jsonl"),
+        "--eval",
+        str(tmp_path / "dev.jsonl"),
+        "--calibration-method",
+        "minmax",
+    ]
+    result = CliRunner().invoke(app, [*command, "--output", str(tmp_path / "b.edgelm"), "--json"])
+    assert result.exit_code == 0, result.output
+    manifest = open_bundle(tmp_path / "b.edgelm").manifest
+    assert manifest.to_json() == json.dumps(json.loads(result.stdout)["manifest"], indent=2) + "\n"
+    assert manifest.parity.samples == 16
+    assert set(manifest.quality["checkpoint"]) == {"accuracy", "macro_f1", "f1"}
+    assert manifest.calibration == {"method": "minmax", "samples": 16, "source": str(tmp_path / "dev.jsonl")}
+    assert manifest.lineage["task"]["labels"] == ["negative", "positive"]
+    assert [spec.shape for spec in manifest.inputs] == [("batch", "sequence")] * 3
+    assert verify(tmp_path / "b.edgelm").ok
+
+
+def test_pair_models_get_pairs(tmp_path):
+    folder = make_checkpoint(tmp_path / "m", labels=("score",), problem="regression")
+    pairs = Dataset("memory", texts=TEXTS, pairs=TEXTS[::-1])
+    export(folder, output=tmp_path / "b", device=load_device("cpu"), precision="fp32", calibration=pairs)
+    model = edgelm.runtime.load(tmp_path / "b")
+    assert model((TEXTS[0], TEXTS[1]))["score"] != model((TEXTS[0], TEXTS[2]))["score"]
+    with pytest.raises(UsageError, match="two texts"):
+        model(TEXTS[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"device": load_device("jetson-xavier-nx"), "precision": "int8-dynamic"}, UsageError),
+        ({"precision": "int3"}, UsageError),
+        ({"calibration_method": "guess"}, UsageError),
+        ({"calibration": Dataset("memory", texts=TEXTS[:3])}, CalibrationError),
+    ],
+)
+def test_impossible_exports_are_refused_and_leave_nothing(tmp_path, options, error):
+    folder = make_checkpoint(tmp_path / "m")
+    values = {"device": load_device("cpu"), "precision": "int8", "calibration": CALIBRATION} | options
+    with pytest.raises(error):
+        export(folder, output=tmp_path / "b", **values)
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_an_output_that_exists_is_refused(tmp_path):
+    (tmp_path / "b").mkdir()
+    with pytest.raises(OutputExistsError):
+        export(make_checkpoint(tmp_path / "m"), output=tmp_path / "b", device=load_device("cpu"))
+
+
+class Liar:
+    """A session that answers the opposite."""
+
+    def __init__(self, wanted):
+        self.wanted = wanted
+
+    def run(self, names, feeds):
+        return [np.repeat(-self.wanted, len(feeds["input_ids"]), axis=0)]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_graph_that_computes_something_else_is_not_bundled(tmp_path, precision):
+    folder = make_checkpoint(tmp_path / "m")
+    task = Task(kind="text-classification", labels=("negative", "positive"))
+    session = Liar(torch_outputs(folder, TEXTS[:1]))
+    with pytest.raises(ParityError):
+        check_parity(session, load_checkpoint(folder), load_tokenizer(folder), task, TEXTS, precision=precision, max_length=64)
