@@ -6,9 +6,20 @@ The names below are imported when they are first used, so that `import edgelm.ru
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgelm.version import __version__
+
+if TYPE_CHECKING:
+    from edgelm.anatomy import load_checkpoint
+    from edgelm.compress.finetune import finetune
+    from edgelm.compress.pipeline import compress
+    from edgelm.dataset import load_dataset
+    from edgelm.device import load_device
+    from edgelm.export.pipeline import export
+    from edgelm.profile.pipeline import profile
+    from edgelm.recipe import load_recipe
+    from edgelm.runtime import load
 
 _HOMES = {
     "finetune": "edgelm.compress.finetune",
@@ -22,7 +33,18 @@ _HOMES = {
     "load_dataset": "edgelm.dataset",
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = [
+    "__version__",
+    "compress",
+    "export",
+    "finetune",
+    "load",
+    "load_checkpoint",
+    "load_dataset",
+    "load_device",
+    "load_recipe",
+    "profile",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -53,7 +53,7 @@ def find_encoder() -> Path:
     return folder
 
 
-def run_demo(output: Path, *, epochs: float = 6.0, runs: int = 300, progress: Progress = silent) -> dict[str, Any]:
+def run_demo(output: Path, *, epochs: float = 4.0, runs: int = 300, progress: Progress = silent) -> dict[str, Any]:
     """Fine-tune MiniLM-L6 on the smart-home intents, compress it by the recipe `balanced`, export both, and measure.
 
     Everything is chosen on dev; the accuracies returned are of the test rows, each measured through the bundle's own graph.
@@ -73,7 +73,7 @@ def run_demo(output: Path, *, epochs: float = 6.0, runs: int = 300, progress: Pr
     device = load_device("cpu")
     settings = TrainSettings(epochs=epochs, learning_rate=2e-4, batch_size=32, max_length=64)
     finetune(find_encoder(), dataset=train, evaluation=dev, output=output / "teacher", settings=settings, overwrite=True, progress=progress)
-    recipe = load_recipe("balanced", overrides=["recover.train.epochs=6", "recover.train.batch_size=32", "recover.train.max_length=64"])
+    recipe = load_recipe("balanced", overrides=["recover.train.epochs=4", "recover.train.batch_size=32", "recover.train.max_length=64"])
     compress(
         output / "teacher",
         dataset=train,

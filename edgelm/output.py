@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgelm.errors import OutputExistsError, ResourceError
+from edgelm.errors import EdgelmError, OutputExistsError, ResourceError
+
+_NOTHING = 4096  # bytes: a disk with less is full
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
@@ -53,14 +55,25 @@ def disk_errors(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except (KeyboardInterrupt, EdgelmError):
+        raise
+    except Exception as error:  # libraries wrap the system's errors in classes of their own
+        if _says_full(error) or (not isinstance(error, OSError) and _is_full(path)):
             raise ResourceError(
-                f"no space left on the disk of {path}.", hint="Free some space or choose another --output; nothing was left behind."
+                f"no space left on the disk of {path}.", hint="Free some space or choose another --output; nothing was left half written."
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS):
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS):
             raise ResourceError(f"{path} may not be written.", hint="Choose another --output.") from error
         raise
+
+
+def _says_full(error: Exception) -> bool:
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
+
+
+def _is_full(path: Path) -> bool:
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    return shutil.disk_usage(folder).free < _NOTHING
 
 
 def _remove(path: Path) -> None:

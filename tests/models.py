@@ -111,8 +111,9 @@ def make_tokenizer(family: str = "bert"):
     else:
         special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
         words = sorted({word for text in TEXTS for word in re.findall(r"\w+|[^\w\s]", text)})
-        letters = sorted(set(string.ascii_lowercase + string.digits + string.punctuation) - set(words))
-        tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *letters, *(f"##{letter}" for letter in string.ascii_lowercase + string.digits)]
+        letters = string.ascii_lowercase + string.digits
+        rest = [*sorted(set(letters + string.punctuation) - set(words)), *(f"##{letter}" for letter in letters)]
+        tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *rest]
         tokenizer = Tokenizer(models.WordPiece({token: index for index, token in enumerate(tokens)}, unk_token="[UNK]"))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

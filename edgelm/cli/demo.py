@@ -15,7 +15,7 @@ from edgelm.cli.tables import make_table
 
 def demo(
     output: Annotated[Path, typer.Option("--output", help="Folder for everything that the demo makes.")] = Path("build/demo"),
-    epochs: Annotated[float, typer.Option(help="Passes of fine-tuning.")] = 6.0,
+    epochs: Annotated[float, typer.Option(help="Passes of fine-tuning.")] = 4.0,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,

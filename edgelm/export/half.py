@@ -9,10 +9,9 @@ from onnx import helper, numpy_helper
 from edgelm.export.rewrite import add_weight, prune_dead, rename_value, weights_of
 
 # Everything else keeps FP32: sums of squares, exponentials and norms leave FP16's range or eat its ten bits.
-HALF_OPERATORS = frozenset(
-    "Add BiasGelu Concat Div Expand FastGelu Flatten Gather Gelu Gemm Identity MatMul Mul QuickGelu Relu Reshape Slice Split Squeeze Sub Tanh "
-    "Transpose Unsqueeze".split()
-)
+_ARITHMETIC = ("Add", "BiasGelu", "Div", "FastGelu", "Gelu", "Gemm", "MatMul", "Mul", "QuickGelu", "Relu", "Sub", "Tanh")
+_MOVES = ("Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
+HALF_OPERATORS = frozenset((*_ARITHMETIC, *_MOVES))
 _LARGEST = 65504.0  # the largest finite FP16 number
 _FLOAT, _HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 

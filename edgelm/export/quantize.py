@@ -19,23 +19,34 @@ _SMALLEST = 16_384  # weights: a smaller matrix, such as a classifier's, gains n
 
 @dataclass(frozen=True)
 class Product:
-    """A matrix product with a constant matrix, MatMul or Gemm.
+    """A matrix product with a constant matrix: a MatMul or Gemm, and the bias that its only reader adds.
 
     Attributes:
+        name: of the node.
         source: name of the activation, (..., in).
         weight: (in, out), float32.
         bias: name of a constant (out,), or "".
+        output: name of the result, bias included.
+        then: name of the value that a GELU makes of the result, or "".
+        replaces: outputs of the nodes that the product stands for.
     """
 
-    node: onnx.NodeProto
+    name: str
     source: str
     weight: np.ndarray
     bias: str
+    output: str
+    then: str
+    replaces: tuple[str, ...]
 
 
 def find_products(graph: onnx.ModelProto) -> list[Product]:
     """The matrix products that are worth integers."""
     weights = weights_of(graph)
+    readers: dict[str, list[onnx.NodeProto]] = {value.name: [] for value in graph.graph.output}
+    for node in graph.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
     found = []
     for node in graph.graph.node:
         if node.op_type not in ("MatMul", "Gemm") or node.input[1] not in weights:
@@ -45,7 +56,19 @@ def find_products(graph: onnx.ModelProto) -> list[Product]:
             continue
         if node.op_type == "Gemm" and any(attribute.name == "transB" and attribute.i for attribute in node.attribute):
             weight = weight.T
-        found.append(Product(node, node.input[0], weight, node.input[2] if len(node.input) > 2 else ""))
+        output, bias, then = node.output[0], node.input[2] if len(node.input) > 2 else "", ""
+        replaces = [output]
+        reader = readers.get(output, [])
+        if not bias and len(reader) == 1 and reader[0].op_type in ("Add", "BiasGelu"):
+            (other,) = [name for name in reader[0].input if name != output] or [""]
+            if other in weights and list(weights[other].dims) == [weight.shape[1]]:
+                bias = other
+                replaces.append(reader[0].output[0])
+                if reader[0].op_type == "Add":
+                    output = reader[0].output[0]
+                else:
+                    output, then = f"{output}_biased", reader[0].output[0]
+        found.append(Product(node.name, node.input[0], weight, bias, output, then, tuple(replaces)))
     return found
 
 
@@ -85,26 +108,18 @@ def quantize_static(graph: onnx.ModelProto, ranges: dict[str, tuple[float, float
         bytes_name, scale_name, zero_name = quantized[source]
         weight, weight_scale, _ = _add_quantized(result, product, largest=largest)
         inputs = [bytes_name, weight, scale_name, weight_scale, zero_name, "", product.bias]
-        new.append(
-            helper.make_node(
-                "MatMulIntegerToFloat", inputs if product.bias else inputs[:5], [product.node.output[0]], domain=MICROSOFT, name=product.node.name
-            )
-        )
+        new += _nodes(product, "MatMulIntegerToFloat", inputs if product.bias else inputs[:5])
     return _finish(result, products, new)
 
 
 def quantize_dynamic(graph: onnx.ModelProto, *, largest: int = 127) -> onnx.ModelProto:
     """INT8 with activation ranges taken from each input at run time (DynamicQuantizeMatMul); needs no calibration."""
     result, products = _copy(graph)
-    new = []
+    new: list[onnx.NodeProto] = []
     for product in products:
         weight, weight_scale, weight_zero = _add_quantized(result, product, largest=largest)
         inputs = [product.source, weight, weight_scale, weight_zero, product.bias]
-        new.append(
-            helper.make_node(
-                "DynamicQuantizeMatMul", inputs if product.bias else inputs[:4], [product.node.output[0]], domain=MICROSOFT, name=product.node.name
-            )
-        )
+        new += _nodes(product, "DynamicQuantizeMatMul", inputs if product.bias else inputs[:4])
     return _finish(result, products, new)
 
 
@@ -114,7 +129,7 @@ def quantize_qdq(graph: onnx.ModelProto, ranges: dict[str, tuple[float, float]])
     new: list[onnx.NodeProto] = []
     done: set[str] = set()
     for product in products:
-        source, name = product.source, product.node.output[0]
+        source, name = product.source, product.output
         if source not in done:
             done.add(source)
             scale = add_weight(result, f"{source}_scale", np.float32(max(abs(ranges[source][0]), abs(ranges[source][1]), 1e-12) / 127))
@@ -124,9 +139,11 @@ def quantize_qdq(graph: onnx.ModelProto, ranges: dict[str, tuple[float, float]])
         weight, weight_scale, weight_zero = _add_quantized(result, product, largest=127)
         new.append(helper.make_node("DequantizeLinear", [weight, weight_scale, weight_zero], [f"{weight}_dq"], axis=1))
         product_name = f"{name}_product" if product.bias else name
-        new.append(helper.make_node("MatMul", [f"{source}_dq", f"{weight}_dq"], [product_name], name=product.node.name))
+        new.append(helper.make_node("MatMul", [f"{source}_dq", f"{weight}_dq"], [product_name], name=product.name))
         if product.bias:
             new.append(helper.make_node("Add", [product_name, product.bias], [name]))
+        if product.then:
+            new.append(helper.make_node("Gelu", [name], [product.then]))
     return _finish(result, products, new)
 
 
@@ -164,10 +181,15 @@ def _copy(graph: onnx.ModelProto) -> tuple[onnx.ModelProto, list[Product]]:
     return result, find_products(result)
 
 
+def _nodes(product: Product, operator: str, inputs: list[str]) -> list[onnx.NodeProto]:
+    made = [helper.make_node(operator, inputs, [product.output], domain=MICROSOFT, name=product.name)]
+    return [*made, helper.make_node("Gelu", [product.output], [product.then], domain=MICROSOFT)] if product.then else made
+
+
 def _add_quantized(graph: onnx.ModelProto, product: Product, *, largest: int) -> tuple[str, str, str]:
     """Add a product's weight as INT8; names of the bytes, the scales (out,) and the zero points (out,)."""
     values, scale = quantize_columns(product.weight, largest=largest)
-    stem = f"{product.node.output[0]}_weight"
+    stem = f"{product.replaces[0]}_weight"
     return (
         add_weight(graph, f"{stem}_s8", values),
         add_weight(graph, f"{stem}_scale", scale),
@@ -176,7 +198,7 @@ def _add_quantized(graph: onnx.ModelProto, product: Product, *, largest: int) ->
 
 
 def _finish(graph: onnx.ModelProto, products: list[Product], new: list[onnx.NodeProto]) -> onnx.ModelProto:
-    replaced = {product.node.output[0] for product in products}
+    replaced = {name for product in products for name in product.replaces}
     replace_nodes(graph, [node for node in graph.graph.node if node.output[0] not in replaced] + new)
     prune_dead(graph)
     return graph
