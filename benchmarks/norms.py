@@ -53,7 +53,7 @@ def main() -> None:
     feeds = {name: rng.normal(size=(1, options.tokens, options.hidden)).astype(np.float32) for name in ("x0", "skip")}
     sessions = {name: make_session(name == "fused", options.hidden, options.threads) for name in ("fused", "split")}
     outputs = [session.run(None, feeds)[0] for session in sessions.values()]
-    np.testing.assert_allclose(*outputs, atol=1e-4)
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-4)
     samples: dict[str, list[float]] = {name: [] for name in sessions}
     for _ in range(options.runs):
         for name, session in sessions.items():

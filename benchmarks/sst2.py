@@ -34,9 +34,8 @@ TEACHER = TrainSettings(epochs=2, learning_rate=1e-4, batch_size=64, max_length=
 
 
 def load_rows(folder: Path) -> dict[str, Dataset]:
-    """Train, dev and test with the same label names."""
-    train = load_dataset(folder / "train.jsonl")
-    return {"train": train} | {name: load_dataset(folder / f"{name}.jsonl", labels=train.label_names) for name in ("dev", "test")}
+    """Train, dev and test."""
+    return {name: load_dataset(folder / f"{name}.jsonl") for name in ("train", "dev", "test")}
 
 
 def make_checkpoints(work: Path, rows: dict[str, Dataset]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from typing import Any
 from edgelm._labels import read_labels
 from edgelm._tables import Table, find_columns, read_table
 from edgelm.errors import DataError
-from edgelm.task import Problem
+from edgelm.task import Problem, Task
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,52 @@ class Dataset:
         if count >= len(self):
             return self
         return self.take(sorted(random.Random(seed).sample(range(len(self)), count)))
+
+    def for_task(self, task: Task) -> Dataset:
+        """The same rows, with labels as a model of this task has them: by name, in the order of its logits.
+
+        Raises:
+            DataError: a label that the task does not know, or labels of another kind.
+        """
+        if self.labels is None:
+            return self
+        if task.kind == "sentence-embedding" and self.pairs is None:
+            return replace(self, labels=None, label_names=(), problem=None)  # a label says how alike two texts are
+        if task.metric == "spearman":
+            return self._with_numbers()
+        if self.problem != task.problem:
+            raise DataError(
+                f"{self.source}: the labels are {self.problem}, the model's are {task.problem}.", hint="Check the column with --label-column."
+            )
+        if self.label_names == task.labels:
+            return self
+        known = ", ".join(task.labels[:10]) + (", ..." if len(task.labels) > 10 else "")
+        by_number = not set(self.label_names) & set(task.labels)  # plain class indices, in the order of the logits
+        place = []
+        for name in self.label_names:
+            if name in task.labels:
+                place.append(task.labels.index(name))
+            elif by_number and name.isdigit() and int(name) < len(task.labels):
+                place.append(int(name))
+            else:
+                raise DataError(f"{self.source}: label {name!r} is none of the model's.", hint=f"Known labels: {known}.")
+        if task.problem == "single-label":
+            return replace(self, labels=tuple(place[label] for label in self.labels), label_names=task.labels)
+        rows = [{place[index] for index, value in enumerate(row) if value} for row in self.labels]
+        labels = tuple(tuple(int(index in row) for index in range(len(task.labels))) for row in rows)
+        return replace(self, labels=labels, label_names=task.labels)
+
+    def _with_numbers(self) -> Dataset:
+        if self.problem == "regression":
+            return self
+        try:
+            values = [float(name) for name in self.label_names]
+            labels = tuple(values[label] for label in self.labels or ())
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"{self.source}: the labels are not numbers, as the model needs them.", hint="Check the column with --label-column."
+            ) from error
+        return replace(self, labels=labels, label_names=("score",), problem="regression")
 
     def fingerprint(self) -> str:
         """SHA-256 over every row: equal exactly when the content is equal."""

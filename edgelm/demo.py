@@ -67,9 +67,7 @@ def run_demo(output: Path, *, epochs: float = 4.0, runs: int = 300, progress: Pr
         JSON-ready: `rows` of the closing table, and where bundle and report are.
     """
     data = shipped_folder("calibration_data") / "intents"
-    train, dev = load_dataset(data / "train.jsonl"), load_dataset(data / "dev.jsonl")
-    test = load_dataset(data / "test.jsonl", labels=train.label_names)
-    dev = load_dataset(data / "dev.jsonl", labels=train.label_names)
+    train, dev, test = (load_dataset(data / f"{name}.jsonl") for name in ("train", "dev", "test"))
     device = load_device("cpu")
     settings = TrainSettings(epochs=epochs, learning_rate=2e-4, batch_size=32, max_length=64)
     finetune(find_encoder(), dataset=train, evaluation=dev, output=output / "teacher", settings=settings, overwrite=True, progress=progress)

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgelm.dataset import Columns, load_dataset
+from edgelm.dataset import Columns, Dataset, load_dataset
 from edgelm.errors import DataError
+from edgelm.task import Task
 
 rows = st.lists(
     st.tuples(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40), st.sampled_from(["a", "b", "c"])),
@@ -92,6 +93,21 @@ def test_a_label_that_was_never_seen_is_refused_with_its_line(tmp_path):
     with pytest.raises(DataError, match=r"a\.csv:3: label 'z' was never seen") as caught:
         load_dataset(path, labels=("x", "y"))
     assert "x, y" in caught.value.hint
+
+
+def test_labels_are_put_in_the_order_of_the_models_by_name(tmp_path):
+    (tmp_path / "dev.csv").write_text("text,label\na,zebra\nb,horse\n")
+    task = Task(kind="text-classification", labels=("zebra", "cow", "horse"))
+    aligned = load_dataset(tmp_path / "dev.csv").for_task(task)
+    assert [task.labels[label] for label in aligned.labels] == ["zebra", "horse"]
+    assert aligned.for_task(task) is aligned
+    (tmp_path / "numbers.csv").write_text("text,label\na,2\nb,0\n")
+    assert load_dataset(tmp_path / "numbers.csv").for_task(task).labels == (2, 0)
+    several = Dataset("memory", ("a", "b"), labels=((1, 1), (0, 1)), label_names=("horse", "zebra"), problem="multi-label")
+    assert several.for_task(Task(kind="text-classification", problem="multi-label", labels=task.labels)).labels == ((1, 0, 1), (1, 0, 0))
+    assert load_dataset(tmp_path / "numbers.csv").for_task(Task(kind="text-classification", problem="regression", labels=("s",))).labels == (2.0, 0.0)
+    with pytest.raises(DataError, match="horse"):
+        load_dataset(tmp_path / "dev.csv").for_task(Task(kind="text-classification", labels=("zebra", "cow")))
 
 
 def test_kinds_of_labels_are_told_apart(tmp_path):

@@ -15,6 +15,8 @@ from rich.progress import Progress as RichProgress
 
 from edgelm.errors import EXIT_FAILED, EXIT_INTERRUPTED, EdgelmError
 
+_WIDE = 200  # columns of a table that goes into a file or a pipe
+
 
 class Screen:
     """Where one command draws.
@@ -28,7 +30,8 @@ class Screen:
         self.as_json = as_json
         self.quiet = quiet
         self.verbose = verbose
-        self.console = Console(stderr=as_json, quiet=quiet, highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
+        watched = sys.stdout.isatty()
+        self.console = Console(stderr=as_json, quiet=quiet, highlight=False, markup=False, soft_wrap=not watched, width=None if watched else _WIDE)
         self.stderr = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
         self._bars: RichProgress | None = None
         self._tasks: dict[str, Any] = {}

@@ -82,6 +82,7 @@ def finetune(
     check_output(output, overwrite=overwrite)
     checkpoint = find_checkpoint(backbone, allow_pickle=allow_pickle)
     task = Task(kind="text-classification", problem=dataset.problem or "single-label", labels=dataset.label_names, pair=dataset.pairs is not None)
+    evaluation = evaluation.for_task(task)
     tokenizer = load_tokenizer(checkpoint)
     set_seed(seed)  # a new head starts from random numbers
     model = load_backbone(checkpoint, task)

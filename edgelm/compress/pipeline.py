@@ -11,17 +11,15 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer, parameter_count, save_checkpoint
-from edgelm.checkpoint import Checkpoint, Record, StageRecord, open_checkpoint
+from edgelm.checkpoint import Record, StageRecord, open_checkpoint
 from edgelm.compress.evaluate import evaluate
 from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool_versions
 from edgelm.compress.stages import STAGES, Workshop
 from edgelm.dataset import Dataset
 from edgelm.device import Device
-from edgelm.errors import DataError
 from edgelm.output import check_output, disk_errors, staged_output
 from edgelm.progress import Progress, silent
 from edgelm.recipe import Recipe, Settings
-from edgelm.task import Task
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,10 @@ def compress(
     output = Path(output)
     check_output(output, overwrite=overwrite)
     checkpoint = find_checkpoint(model, allow_pickle=allow_pickle)
-    task = _task_for(checkpoint, dataset, evaluation)
+    dataset, evaluation = (rows.for_task(checkpoint.task) for rows in (dataset, evaluation))
+    task = checkpoint.task
+    if task.kind == "text-classification":  # only the data can say whether texts come in pairs
+        task = replace(task, pair=dataset.pairs is not None)
     tokenizer = load_tokenizer(checkpoint)
     teacher = load_checkpoint(checkpoint, allow_pickle=allow_pickle)
     metrics, reference = evaluate(teacher, tokenizer, task, evaluation, max_length=max_length, progress=progress)
@@ -138,21 +139,3 @@ def _run_stage(
     with staged_output(folder) as aside:
         save_checkpoint(aside, result, shop.tokenizer, record.with_stage(stage))
     shutil.rmtree(shop.work, ignore_errors=True)
-
-
-def _task_for(checkpoint: Checkpoint, dataset: Dataset, evaluation: Dataset) -> Task:
-    """The checkpoint's task, with what only the data can say: whether texts come in pairs.
-
-    Raises:
-        DataError: labels that are not the model's.
-    """
-    task = checkpoint.task
-    for rows in (dataset, evaluation):
-        if rows.labels is not None and task.kind == "text-classification" and task.problem != "regression" and tuple(rows.label_names) != task.labels:
-            raise DataError(
-                f"{rows.source}: labels {', '.join(rows.label_names[:8])} are not the model's: {', '.join(task.labels[:8])}.",
-                hint="Use the label names (and their order) that the model was fine-tuned with.",
-            )
-    if task.kind == "text-classification":
-        return replace(task, pair=dataset.pairs is not None)
-    return task

@@ -101,6 +101,7 @@ def export(
     if calibration_method not in METHODS:
         raise UsageError(f"unknown calibration method {calibration_method!r}.", hint=f"Methods: {', '.join(METHODS)}.")
     opened = find_checkpoint(checkpoint, allow_pickle=allow_pickle)
+    evaluation = None if evaluation is None else evaluation.for_task(opened.task)
     rows = calibration or load_dataset(shipped_folder("calibration_data") / "english.jsonl", need_labels=False)
     task = replace(opened.task, pair=_reads_pairs(opened.task, calibration, evaluation))
     source = _Source(load_checkpoint(opened, allow_pickle=allow_pickle), load_tokenizer(opened), task, 0)

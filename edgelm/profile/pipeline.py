@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import statistics
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime, timezone
@@ -26,6 +27,7 @@ from edgelm.runtime.session import available_cores
 
 BLOCK_CALLS = 10
 SETTLE_CALLS = 3
+REST_S = 0.05  # onnxruntime's threads spin for tens of milliseconds after a call
 _MAX_TEXTS = 200
 _OPERATOR_RUNS = 50
 
@@ -48,8 +50,8 @@ def profile(
 ) -> list[Profile]:
     """Measure a bundle, and others beside it: the same texts, the same threads, interleaved in one run.
 
-    Each subject lives in a process of its own and they take turns in small blocks (see `_take_turns`), so that no thread pool
-    that is still spinning takes a core from the next subject, and a busy minute of the machine falls on all alike.
+    Each subject lives in a process of its own and they take turns in small blocks with a rest between (see `_take_turns`), so that no
+    thread pool that is still spinning takes a core from the next subject, and a busy minute of the machine falls on all alike.
 
     Args:
         subject: a bundle; its tokenizer makes the inputs of ONNX files and checkpoints.
@@ -182,8 +184,8 @@ def _take_turns(workers: Sequence[Worker], warmup: int, runs: int, label: str, p
     """Samples in ms of `runs` calls of each worker, in blocks.
 
     In every round each worker makes one block of calls, in an order that is shuffled anew; the first calls of a block wake its
-    threads and fill the caches and are not counted. A worker that waits for its next turn is asleep, for its threads spin for
-    milliseconds only. A worker that is alone has nothing to share the machine with: one block.
+    threads and fill the caches and are not counted. Between two blocks nobody runs: the threads of the worker before would still
+    spin, and hold a core that the next one needs. A worker that is alone has nothing to share the machine with: one block.
     """
     order = random.Random(0)
     for worker in workers:
@@ -192,6 +194,7 @@ def _take_turns(workers: Sequence[Worker], warmup: int, runs: int, label: str, p
     size = runs if len(workers) == 1 else BLOCK_CALLS
     for done in range(0, runs, size):
         for index in order.sample(range(len(workers)), len(workers)):
+            time.sleep(REST_S)
             samples[index] += workers[index].ask("block", count=min(size, runs - done), skip=SETTLE_CALLS)["samples_ms"]
         progress(label, min(runs, done + size), runs)
     return samples
