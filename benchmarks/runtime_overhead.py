@@ -14,9 +14,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import onnxruntime
-
 from edgelm.profile.pipeline import profile
 from edgelm.runtime import load, open_bundle
 from edgelm.runtime.golden import Golden
@@ -30,6 +27,22 @@ except SystemExit as end:
     if end.code:
         raise
 print(next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+# The independent loop: onnxruntime alone, the golden inputs in turn.
+LOOP = """
+import json, statistics, sys, time, numpy, onnxruntime
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = int(sys.argv[3])
+session = onnxruntime.InferenceSession(sys.argv[1], options)
+feeds = [{name: numpy.array(rows) for name, rows in sample.items()} for sample in json.load(open(sys.argv[2]))["inputs"]]
+samples = []
+for number in range(20 + int(sys.argv[4])):
+    start = time.perf_counter()
+    session.run(None, feeds[number % len(feeds)])
+    samples.append(time.perf_counter() - start)
+print(1000 * statistics.median(samples[20:]))
 """
 
 
@@ -68,30 +81,25 @@ def peak_memory(bundle: Path, threads: int) -> float | None:
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1]) / 1e6
 
 
+def profile_p50(bundle: Path, threads: int, runs: int) -> float:
+    """p50 in ms of `edgelm profile`."""
+    return profile(bundle, threads=threads, runs=runs, loads=1)[0].cases[0].percentile_ms(50)
+
+
 def independent_p50(bundle: Path, threads: int, runs: int) -> float:
-    """The ten lines: onnxruntime alone, the golden inputs in turn."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    for key, value in open_bundle(bundle).manifest.session.get("entries", {}).items():
-        options.add_session_config_entry(key, str(value))
-    session = onnxruntime.InferenceSession(open_bundle(bundle).graph(), options)
-    inputs = json.loads(open_bundle(bundle).read("golden.json"))["inputs"]
-    feeds = [{name: np.array(value, dtype=np.int64) for name, value in sample.items()} for sample in inputs]
-    samples = []
-    for number in range(20 + runs):
-        start = time.perf_counter()
-        session.run(None, feeds[number % len(feeds)])
-        samples.append(time.perf_counter() - start)
-    return 1000 * float(np.median(samples[20:]))
+    """p50 in ms of `LOOP` in a fresh process."""
+    command = [sys.executable, "-c", LOOP, str(bundle / "model.onnx"), str(bundle / "golden.json"), str(threads), str(runs)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def measure(bundle: Path, threads: int, runs: int, repeats: int = 9) -> dict[str, float | None]:
+def measure(bundle: Path, threads: int, runs: int, repeats: int = 21) -> dict[str, float | None]:
     """All figures; profile and loop take turns, and the difference is the median over `repeats` pairs."""
     infer, bare = time_overhead(bundle, threads, runs)
-    pairs = [
-        (profile(bundle, threads=threads, runs=runs, loads=1)[0].cases[0].percentile_ms(50), independent_p50(bundle, threads, runs))
-        for _ in range(repeats)
-    ]
+    pairs = []
+    for number in range(repeats):
+        calls = {"profile": profile_p50, "loop": independent_p50}
+        found = {name: calls[name](bundle, threads, runs) for name in sorted(calls, reverse=number % 2 == 1)}
+        pairs.append((found["profile"], found["loop"]))
     ours, theirs = (statistics.median(values) for values in zip(*pairs, strict=True))
     return {
         "infer_ms": infer,

@@ -83,9 +83,9 @@ def finetune(
     checkpoint = find_checkpoint(backbone, allow_pickle=allow_pickle)
     task = Task(kind="text-classification", problem=dataset.problem or "single-label", labels=dataset.label_names, pair=dataset.pairs is not None)
     evaluation = evaluation.for_task(task)
-    tokenizer = load_tokenizer(checkpoint)
     set_seed(seed)  # a new head starts from random numbers
     model = load_backbone(checkpoint, task)
+    tokenizer = load_tokenizer(checkpoint)
     start = time.monotonic()
     work = output.with_name(output.name + ".work")
     key = digest(model_fingerprint(checkpoint), dataset.fingerprint(), evaluation.fingerprint(), settings.model_dump_json(), str(seed))

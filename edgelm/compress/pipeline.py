@@ -74,8 +74,8 @@ def compress(
     task = checkpoint.task
     if task.kind == "text-classification":  # only the data can say whether texts come in pairs
         task = replace(task, pair=dataset.pairs is not None)
-    tokenizer = load_tokenizer(checkpoint)
     teacher = load_checkpoint(checkpoint, allow_pickle=allow_pickle)
+    tokenizer = load_tokenizer(checkpoint)
     metrics, reference = evaluate(teacher, tokenizer, task, evaluation, max_length=max_length, progress=progress)
     metrics["agreement"] = 1.0
     original = {"metrics": metrics, "parameters": parameter_count(teacher), "size_mb": checkpoint.size_mb}
