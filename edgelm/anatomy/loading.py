@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
@@ -85,7 +86,7 @@ def load_tokenizer(checkpoint: Checkpoint | str | Path) -> Any:
     path = checkpoint.path if isinstance(checkpoint, Checkpoint) else Path(checkpoint)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
         raise ModelError(f"{path}: no tokenizer that can be loaded.", hint="Save it beside the model: tokenizer.save_pretrained(folder).") from error
     if not tokenizer.is_fast:
         raise ModelError(f"{path}: the tokenizer has no fast form (tokenizer.json).", hint="Convert it with transformers' convert_slow_tokenizer.")
@@ -139,8 +140,8 @@ def _auto_class(task: Task) -> Any:
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, UnpicklingError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ModelError(f"{path}: the model cannot be loaded: {reason}", hint="Check that config.json and the weights belong together.") from error
 
 

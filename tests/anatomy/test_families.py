@@ -54,7 +54,7 @@ def test_an_unknown_family_is_refused_with_the_supported_ones_and_a_way_to_add_o
         assert name in str(caught.value)
 
 
-@pytest.mark.parametrize("what", ["no config", "truncated", "pickle only", "no weights", "no folder", "not json", "other weights"])
+@pytest.mark.parametrize("what", ["no config", "truncated", "pickle only", "no weights", "no folder", "not json", "wrong type", "other weights"])
 def test_broken_model_folders_are_refused(tmp_path, what):
     folder = make_checkpoint(tmp_path / "m")
     weights = folder / "model.safetensors"
@@ -71,6 +71,9 @@ def test_broken_model_folders_are_refused(tmp_path, what):
         folder = tmp_path / "missing"
     elif what == "not json":
         (folder / "config.json").write_text("{")
+    elif what == "wrong type":
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"num_attention_heads": "four"}))
     else:
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 64}))
