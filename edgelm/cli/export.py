@@ -21,7 +21,9 @@ def export(
     calibration: Annotated[
         str | None, typer.Option("--calibration", help="Texts like those the model will see. Default: general English text.")
     ] = None,
-    calibration_method: Annotated[str, typer.Option(help="minmax, entropy or percentile.")] = "percentile",
+    calibration_method: Annotated[
+        str | None, typer.Option(help="minmax, entropy or percentile. Default: percentile for classifiers with --calibration, else minmax.")
+    ] = None,
     calibration_samples: Annotated[int, typer.Option(min=8, help="How many texts to calibrate on.")] = 256,
     evaluation: Annotated[str | None, typer.Option("--eval", help="Labelled rows to measure the bundle on.")] = None,
     max_length: Annotated[int | None, typer.Option(min=8, help="Longest text, in tokens. Default: what the model takes, at most 512.")] = None,

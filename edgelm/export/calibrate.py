@@ -12,12 +12,22 @@ from onnx import helper
 
 from edgelm.errors import CalibrationError
 from edgelm.progress import Progress, silent
+from edgelm.task import Task
 
 METHODS = ("minmax", "entropy", "percentile")
 MIN_SAMPLES = 8
 _BINS = 2048
 _LEVELS = 128
 _PERCENTILE = 99.99
+
+
+def default_method(task: Task, *, own_texts: bool) -> str:
+    """The method to use where none is asked for.
+
+    Clipping rare outliers gives a classifier finer steps, where the calibration texts are like those that it will see; on other
+    texts it clips what matters, and the direction of a sentence vector hangs on the outliers (benchmarks/calibration.py).
+    """
+    return "percentile" if own_texts and task.kind == "text-classification" else "minmax"
 
 
 @dataclass

@@ -17,7 +17,7 @@ from edgelm.dataset import Dataset, load_dataset
 from edgelm.device import Device, check_precision
 from edgelm.errors import CalibrationError, UsageError
 from edgelm.export.bundle import write_bundle
-from edgelm.export.calibrate import METHODS, MIN_SAMPLES, collect, make_plain_session, range_of
+from edgelm.export.calibrate import METHODS, MIN_SAMPLES, collect, default_method, make_plain_session, range_of
 from edgelm.export.graph import export_graph
 from edgelm.export.half import to_half
 from edgelm.export.parity import check_parity, encode, graph_outputs, torch_outputs
@@ -70,7 +70,7 @@ def export(
     device: Device,
     precision: str = "int8",
     calibration: Dataset | None = None,
-    calibration_method: str = "percentile",
+    calibration_method: str | None = None,
     calibration_samples: int = 256,
     evaluation: Dataset | None = None,
     max_length: int | None = None,
@@ -84,7 +84,8 @@ def export(
     Args:
         precision: fp32, fp16, int8 (static ranges from calibration) or int8-dynamic.
         calibration: texts like those that the model will see; None: general English text that edgelm ships.
-        calibration_method: minmax, entropy or percentile.
+        calibration_method: minmax, entropy or percentile; None: percentile for a classifier with
+            texts of its own, else minmax.
         evaluation: labelled rows; the task's metrics of checkpoint and bundle go into the manifest.
         max_length: longest text in tokens; None: what the model can take, at most 512.
 
@@ -98,7 +99,7 @@ def export(
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}.", hint=f"Precisions: {', '.join(PRECISIONS)}.")
     check_precision(device, precision)
-    if calibration_method not in METHODS:
+    if calibration_method not in (None, *METHODS):
         raise UsageError(f"unknown calibration method {calibration_method!r}.", hint=f"Methods: {', '.join(METHODS)}.")
     opened = find_checkpoint(checkpoint, allow_pickle=allow_pickle)
     evaluation = None if evaluation is None else evaluation.for_task(opened.task)
@@ -109,13 +110,14 @@ def export(
     texts = _texts(rows, task, calibration_samples, seed)
     graph = export_graph(source.model, source.tokenizer, task, max_length=_longest(source), fused=device.kind == "cpu")
     progress("export", 1, 3)
-    graph = _to_precision(graph, precision, source, texts, device, calibration_method, progress)
+    method = calibration_method or default_method(task, own_texts=calibration is not None)
+    graph = _to_precision(graph, precision, source, texts, device, method, progress)
     progress("export", 2, 3)
     session = make_plain_session(graph)
     sample = _texts(evaluation or rows, task, _PARITY_TEXTS, seed + 1)
     parity = check_parity(session, source.model, source.tokenizer, task, sample, precision=precision, max_length=source.max_length)
     manifest = _manifest(graph, source, device=device, precision=precision, family=opened.family, name=output.stem, parity=parity)
-    used = {"method": calibration_method, "samples": len(texts), "source": rows.source} if precision == "int8" else {}
+    used = {"method": method, "samples": len(texts), "source": rows.source} if precision == "int8" else {}
     quality = {} if evaluation is None or evaluation.labels is None else _quality(session, source, evaluation)
     manifest = replace(manifest, calibration=used, quality=quality, lineage=opened.record.to_dict())
     golden = _golden(session, source, sample[:_GOLDEN_TEXTS], precision)
