@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import statistics
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime, timezone
@@ -18,16 +16,13 @@ from edgelm.errors import BundleError, UsageError
 from edgelm.machine import describe_machine
 from edgelm.profile.result import Case, Profile
 from edgelm.profile.subject import Subject, find_subject
-from edgelm.profile.turns import Worker
+from edgelm.profile.turns import Worker, take_turns
 from edgelm.progress import Progress, silent
 from edgelm.runtime import Model, load, open_bundle
 from edgelm.runtime.golden import Golden
 from edgelm.runtime.manifest import GOLDEN_FILE
 from edgelm.runtime.session import available_cores
 
-BLOCK_CALLS = 10
-SETTLE_CALLS = 3
-REST_S = 0.05  # onnxruntime's threads spin for tens of milliseconds after a call
 _MAX_TEXTS = 200
 _OPERATOR_RUNS = 50
 
@@ -50,7 +45,7 @@ def profile(
 ) -> list[Profile]:
     """Measure a bundle, and others beside it: the same texts, the same threads, interleaved in one run.
 
-    Each subject lives in a process of its own and they take turns in small blocks with a rest between (see `_take_turns`), so that no
+    Each subject lives in a process of its own and they take turns in small blocks with a rest between (see `take_turns`), so that no
     thread pool that is still spinning takes a core from the next subject, and a busy minute of the machine falls on all alike.
 
     Args:
@@ -93,7 +88,7 @@ def profile(
             for worker, made in zip(workers, feeds, strict=True):
                 worker.ask("prepare", feeds=made[number])
             label = f"batch {batch}" + ("" if sequence is None else f", {sequence} tokens")
-            for found, samples in zip(cases, _take_turns(workers, warmup, runs, label, progress), strict=True):
+            for found, samples in zip(cases, take_turns(workers, warmup, runs, label, progress), strict=True):
                 found.append(Case(batch, sequence, tuple(samples)))
         tokenization = [_tokenization(worker, texts) for worker in workers]
         operators = [tuple(worker.ask("operators", runs=_OPERATOR_RUNS)["operators"]) for worker in workers]
@@ -178,26 +173,6 @@ def _open(stack: ExitStack, entry: Subject, threads: int) -> Worker:
     worker = Worker(entry, threads=threads)
     stack.callback(worker.close)
     return worker
-
-
-def _take_turns(workers: Sequence[Worker], warmup: int, runs: int, label: str, progress: Progress) -> list[list[float]]:
-    """Samples in ms of `runs` calls of each worker, in blocks.
-
-    In every round each worker makes one block of calls, in an order that is shuffled anew; the first calls of a block wake its
-    threads and fill the caches and are not counted. Between two blocks nobody runs: the threads of the worker before would still
-    spin, and hold a core that the next one needs. A worker that is alone has nothing to share the machine with: one block.
-    """
-    order = random.Random(0)
-    for worker in workers:
-        worker.ask("block", count=1, skip=warmup)
-    samples: list[list[float]] = [[] for _ in workers]
-    size = runs if len(workers) == 1 else BLOCK_CALLS
-    for done in range(0, runs, size):
-        for index in order.sample(range(len(workers)), len(workers)):
-            time.sleep(REST_S)
-            samples[index] += workers[index].ask("block", count=min(size, runs - done), skip=SETTLE_CALLS)["samples_ms"]
-        progress(label, min(runs, done + size), runs)
-    return samples
 
 
 def _tokenization(worker: Worker, texts: list[Any]) -> float | None:

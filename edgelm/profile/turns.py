@@ -1,16 +1,24 @@
-"""The other end of a worker process: ask, and get an answer."""
+"""The other end of worker processes: ask, get an answer, and have several take turns."""
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import edgelm.errors
 from edgelm.errors import EdgelmError, InputError
 from edgelm.profile.subject import Subject
+from edgelm.progress import Progress
+
+BLOCK_CALLS = 10
+SETTLE_CALLS = 3
+REST_S = 0.05  # onnxruntime's threads spin for tens of milliseconds after a call
 
 
 class Worker:
@@ -69,3 +77,23 @@ class Worker:
             self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
+
+
+def take_turns(workers: Sequence[Worker], warmup: int, runs: int, label: str, progress: Progress) -> list[list[float]]:
+    """Samples in ms of `runs` calls of each worker, in blocks.
+
+    In every round each worker makes one block of calls, in an order that is shuffled anew; the first calls of a block wake its
+    threads and fill the caches and are not counted. Between two blocks nobody runs: the threads of the worker before would still
+    spin, and hold a core that the next one needs. A worker that is alone has nothing to share the machine with: one block.
+    """
+    order = random.Random(0)
+    for worker in workers:
+        worker.ask("block", count=1, skip=warmup)
+    samples: list[list[float]] = [[] for _ in workers]
+    size = runs if len(workers) == 1 else BLOCK_CALLS
+    for done in range(0, runs, size):
+        for index in order.sample(range(len(workers)), len(workers)):
+            time.sleep(REST_S)
+            samples[index] += workers[index].ask("block", count=min(size, runs - done), skip=SETTLE_CALLS)["samples_ms"]
+        progress(label, min(runs, done + size), runs)
+    return samples

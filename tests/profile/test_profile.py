@@ -15,6 +15,8 @@ from edgelm.dataset import Dataset
 from edgelm.errors import InputError, UsageError
 from edgelm.profile.pipeline import profile
 from edgelm.profile.result import Case, Profile
+from edgelm.profile.turns import take_turns
+from edgelm.progress import silent
 from edgelm.report import render_html
 
 VOID = {"meta", "rect", "line"}
@@ -56,9 +58,26 @@ def test_statistics_are_those_of_the_raw_samples():
     assert values["throughput_per_s"] == pytest.approx(4000 / statistics.fmean(samples))
 
 
-def test_two_copies_of_one_bundle_are_equally_fast(pair):
-    first, second = (item.cases[0].percentile_ms(50) for item in pair)
-    assert 0.7 < first / second < 1.4  # wide: the machine that runs the tests is shared
+class Recorder:
+    """Stands for a worker process; writes down when it was asked to run."""
+
+    def __init__(self, name, log):
+        self.name, self.log = name, log
+
+    def ask(self, what, *, count, skip):
+        self.log.append((self.name, count, skip))
+        return {"samples_ms": [1.0] * count}
+
+
+def test_subjects_take_turns_in_rounds_and_run_equally_often():
+    log: list[tuple[str, int, int]] = []
+    samples = take_turns([Recorder(name, log) for name in "abc"], 5, 94, "", silent)
+    assert [len(found) for found in samples] == [94, 94, 94]
+    assert log[:3] == [(name, 1, 5) for name in "abc"]  # warm-up
+    rounds = [log[start : start + 3] for start in range(3, len(log), 3)]
+    assert [sorted(name for name, _, _ in turn) for turn in rounds] == [["a", "b", "c"]] * 10
+    assert [{count for _, count, _ in turn} for turn in rounds] == [{10}] * 9 + [{4}]
+    assert len({tuple(name for name, _, _ in turn) for turn in rounds}) > 1  # nobody is always first
 
 
 def test_a_profile_survives_json(pair):
