@@ -18,7 +18,8 @@ from transformers import PreTrainedModel
 from transformers.exporters import OnnxConfig, OnnxExporter
 
 from edgelm.errors import ModelError
-from edgelm.export.rewrite import fold_weight_joins, prune_dead, rename_value, simplify_attention, split_norms
+from edgelm.export.fusion import simplify_attention
+from edgelm.export.rewrite import fold_weight_joins, prune_dead, rename_value
 from edgelm.task import Task
 
 BATCH, SEQUENCE = "batch", "sequence"
@@ -29,8 +30,8 @@ def export_graph(model: PreTrainedModel, tokenizer: Any, task: Task, *, max_leng
 
     Args:
         max_length: longest sequence in tokens that the graph must take.
-        fused: use onnxruntime's own operators (MultiHeadAttention, BiasGelu); False: standard
-            ONNX operators alone, for other runtimes.
+        fused: use onnxruntime's own operators (MultiHeadAttention, BiasGelu, SkipLayerNormalization); False: standard ONNX
+            operators alone, for other runtimes.
 
     Returns:
         inputs as the tokenizer names them, int64 (batch, sequence); one output, `logits` (batch, labels) or
@@ -66,7 +67,6 @@ def export_graph(model: PreTrainedModel, tokenizer: Any, task: Task, *, max_leng
     fold_weight_joins(graph)
     if fused:
         simplify_attention(graph)
-        split_norms(graph)
     prune_dead(graph)
     _name_axes(graph, tuple(sample), task)
     onnx.checker.check_model(graph)

@@ -18,6 +18,7 @@ from edgelm.device import Device, check_precision
 from edgelm.errors import CalibrationError, UsageError
 from edgelm.export.bundle import write_bundle
 from edgelm.export.calibrate import METHODS, MIN_SAMPLES, collect, default_method, make_plain_session, range_of
+from edgelm.export.fusion import fuse_attention, split_norms
 from edgelm.export.graph import export_graph
 from edgelm.export.half import to_half
 from edgelm.export.parity import check_parity, encode, graph_outputs, torch_outputs
@@ -131,7 +132,9 @@ def _to_precision(
     graph: onnx.ModelProto, precision: str, source: _Source, texts: list[Any], device: Device, method: str, progress: Progress
 ) -> onnx.ModelProto:
     if precision == "fp32":
+        fuse_attention(graph)
         return graph
+    split_norms(graph)
     if precision == "fp16":
         return to_half(graph)
     # Without VNNI, x86 sums pairs of UINT8 times INT8 in 16 bits: seven-bit weights cannot overflow them.
@@ -143,7 +146,9 @@ def _to_precision(
     ranges = {name: range_of(histogram, method) for name, histogram in collect(graph, tensors, feeds, progress=progress).items()}
     if device.kind != "cpu":
         return quantize_qdq(graph, ranges)
-    return quantize_embeddings(quantize_static(graph, ranges, largest=largest))
+    graph = quantize_embeddings(quantize_static(graph, ranges, largest=largest))
+    fuse_attention(graph)
+    return graph
 
 
 def _reads_pairs(task: Task, *datasets: Dataset | None) -> bool:

@@ -86,54 +86,6 @@ def fold_weight_joins(graph: onnx.ModelProto) -> None:
     replace_nodes(graph, nodes)
 
 
-def simplify_attention(graph: onnx.ModelProto) -> None:
-    """Turn each fused Attention into its projection, a MatMul that can be quantized, and MultiHeadAttention.
-
-    The padding mask goes in as it is, (batch, sequence) of 0 and 1: the two dozen nodes that build an additive mask of
-    (batch, 1, sequence, sequence) are left without a reader. Works for layers with any number of heads.
-    """
-    if not any(node.op_type == "Attention" for node in graph.graph.node):
-        return
-    nodes = [helper.make_node("Cast", ["attention_mask"], ["key_padding_mask"], to=onnx.TensorProto.INT32)]
-    for index, node in enumerate(graph.graph.node):
-        if node.op_type != "Attention" or node.domain != MICROSOFT:
-            nodes.append(node)
-            continue
-        source, weight, bias = node.input[:3]
-        sizes = helper.get_node_attr_value(node, "qkv_hidden_sizes")
-        heads = helper.get_node_attr_value(node, "num_heads")
-        packed, parts = f"qkv_{index}", [f"{part}_{index}" for part in ("query", "key", "value")]
-        split = add_weight(graph, f"qkv_sizes_{index}", np.asarray(sizes, dtype=np.int64))
-        nodes += [
-            helper.make_node("MatMul", [source, weight], [packed], name=f"{packed}_matmul"),
-            helper.make_node("Split", [packed, split], parts, axis=-1),
-            helper.make_node("MultiHeadAttention", [*parts, bias, "key_padding_mask"], [node.output[0]], domain=MICROSOFT, num_heads=heads),
-        ]
-    replace_nodes(graph, nodes)
-
-
-def split_norms(graph: onnx.ModelProto) -> None:
-    """Turn each SkipLayerNormalization into its additions and a LayerNormalization.
-
-    onnxruntime's CPU kernel of the fused operator is the slower one: five times, on 25 tokens (benchmarks/norms.py). The bias
-    stands first, where a quantized product takes it in.
-    """
-    nodes: list[onnx.NodeProto] = []
-    for node in graph.graph.node:
-        if node.op_type != "SkipLayerNormalization":
-            nodes.append(node)
-            continue
-        name = node.output[0]
-        source, skip, scale, shift = node.input[:4]
-        if len(node.input) > 4:
-            nodes.append(helper.make_node("Add", [source, node.input[4]], [f"{name}_biased"]))
-            source = f"{name}_biased"
-        nodes.append(helper.make_node("Add", [source, skip], [f"{name}_sum"]))
-        epsilon = helper.get_node_attr_value(node, "epsilon")
-        nodes.append(helper.make_node("LayerNormalization", [f"{name}_sum", scale, shift], [name], axis=-1, epsilon=epsilon))
-    replace_nodes(graph, nodes)
-
-
 def operator_counts(graph: onnx.ModelProto) -> dict[str, int]:
     """How many nodes of each operator there are, most frequent first."""
     counts: dict[str, int] = {}
