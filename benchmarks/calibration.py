@@ -1,48 +1,85 @@
-"""Calibration methods on a model: `python benchmarks/calibration.py [--model FOLDER] [--data FILE] [--samples 256]`.
+"""What each way to choose ranges, texts, rounding and smoothing does to a model.
 
-Calibrates on some texts, and compares the INT8 graph's outputs with the FP32 graph's on 200 others. Without --model: the demo's
-MiniLM-L6, as a sentence encoder; without --data: the English texts that edgelm ships.
+`EDGELM_DATA=FOLDER python benchmarks/calibration.py [NAME ...] [--work build/teachers]`: the teachers of `teachers.py`, 256 texts of dev to
+calibrate on, judged on the others of dev: error (squared error of the outputs, relative to their variance) and accuracy; dev alone.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
+from teachers import SETTINGS, load_rows, make_teacher
 
-from edgelm import load_checkpoint, load_dataset
-from edgelm.anatomy import load_tokenizer
+from edgelm.anatomy import load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
-from edgelm.demo import find_encoder
-from edgelm.export.calibrate import METHODS, collect, make_plain_session, range_of
-from edgelm.export.graph import export_graph
-from edgelm.export.parity import encode, graph_outputs
-from edgelm.export.quantize import find_products, quantize_embeddings, quantize_static
-from edgelm.metrics import agreement
-from edgelm.shipped import shipped_folder
+from edgelm.dataset import Dataset
+from edgelm.export.precision import Material
+from edgelm.export.trace import export_graph
+from edgelm.graph.fusion import split_norms
+from edgelm.quantize.dialect import ONNXRUNTIME_CPU
+from edgelm.quantize.integers import quantize_embeddings
+from edgelm.quantize.post_training import quantize_post_training
+from edgelm.quantize.ranges import METHODS
+from edgelm.quantize.samples import choose_samples
+from edgelm.quantize.sensitivity import find_sites
+from edgelm.quantize.settings import AUTO, CHOICES, Quantization
+from edgelm.quantize.smooth import equalize_values
+from edgelm.quantize.statistics import Statistics, collect
+
+SAMPLES, JUDGED, MAX_LENGTH = 256, 64, 128
 
 
 def main() -> None:
-    """Print, per method, agreement with FP32 and the root of the mean squared error of the outputs."""
+    """Print one line for each set and way."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--data", default=str(shipped_folder("calibration_data") / "english.jsonl"))
-    parser.add_argument("--samples", type=int, default=256)
+    parser.add_argument("names", nargs="*", default=list(SETTINGS), choices=list(SETTINGS))
+    parser.add_argument("--work", type=Path, default=Path("build/teachers"))
     options = parser.parse_args()
-    folder = options.model or find_encoder()
+    for name in options.names:
+        compare(name, options.work)
+
+
+def compare(name: str, work: Path) -> None:
+    """All ways on one set."""
+    folder = make_teacher(name, work)
     model, tokenizer, task = load_checkpoint(folder), load_tokenizer(folder), open_checkpoint(folder).task
-    texts = load_dataset(options.data, need_labels=False).sample(options.samples + 200).texts
-    graph = export_graph(model, tokenizer, task, max_length=128, fused=True)
-    feeds = [encode(tokenizer, [text], max_length=128) for text in texts[: options.samples]]
-    sources = list(dict.fromkeys(product.source for product in find_products(graph)))
-    histograms = collect(graph, sources, feeds)
-    wanted = graph_outputs(make_plain_session(graph), tokenizer, texts[-200:], max_length=128)
-    for method in METHODS:
-        ranges = {name: range_of(histogram, method) for name, histogram in histograms.items()}
-        session = make_plain_session(quantize_embeddings(quantize_static(graph, ranges)))
-        found = graph_outputs(session, tokenizer, texts[-200:], max_length=128)
-        print(f"{method:12} agreement {agreement(task, found, wanted):.4f}   error {np.sqrt(((found - wanted) ** 2).mean()):.4f}")
+    dev = load_rows(name)["dev"].for_task(task)
+    graph = export_graph(model, tokenizer, task, max_length=MAX_LENGTH, fused=True)
+    split_norms(graph)
+    base = quantize_embeddings(graph)
+    material = Material(dev, None, tokenizer, task, MAX_LENGTH, 0)
+    learn, rest = parts(dev, "random", 0)
+    judge, check = material.judge(graph, rest.take(range(JUDGED))), material.judge(graph, rest.take(range(JUDGED, len(rest))))
+
+    def learned(rows: Dataset, *, gram: bool = False) -> dict[str, Statistics]:
+        feeds = material.feeds(material.inputs(rows))
+        return collect(base, [site.source for site in find_sites(base)], feeds, count=len(rows), gram=gram)
+
+    def show(way: str, statistics: dict[str, Statistics], settings: Quantization, change: Callable[..., object] | None = None) -> None:
+        start = base if change is None else change(base)
+        made = quantize_post_training(start, statistics, judge, ONNXRUNTIME_CPU, settings)
+        outputs = check.outputs(made.graph)
+        print(f"{name:10} {way:28} error {check.error(outputs):.5f}   accuracy {check.score(outputs):.4f}", flush=True)
+
+    print(f"{name:10} {'FP32':28} error 0         accuracy {check.score(check.wanted):.4f}")
+    statistics = learned(learn, gram=True)
+    for method in (*METHODS, AUTO):
+        show(method, statistics, Quantization(method=method))
+    for rounding in ("adaptive", "gptq"):
+        show(f"{AUTO}, {rounding} rounding", statistics, Quantization(method=AUTO, rounding=rounding))
+    show("minmax, per tensor", statistics, Quantization(method="minmax", per_channel=False))
+    show("minmax, equalized values", statistics, Quantization(method="minmax"), equalize_values)
+    for choice in CHOICES:
+        for seed in range(3):
+            show(f"minmax, {choice} texts, seed {seed}", learned(parts(dev, choice, seed)[0]), Quantization(method="minmax"))
+
+
+def parts(rows: Dataset, choice: str, seed: int) -> tuple[Dataset, Dataset]:
+    """A first half of dev to choose calibration texts from, a second half to judge on."""
+    half = len(rows) // 2
+    return choose_samples(rows.take(range(half)), SAMPLES, choice, seed=seed), rows.take(range(half, len(rows)))
 
 
 if __name__ == "__main__":

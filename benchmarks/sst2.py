@@ -24,9 +24,10 @@ from edgelm.anatomy import load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
 from edgelm.dataset import Dataset, load_dataset
 from edgelm.demo import find_encoder
-from edgelm.export.calibrate import make_plain_session
-from edgelm.export.graph import export_graph
 from edgelm.export.parity import graph_outputs
+from edgelm.export.trace import export_graph
+from edgelm.graph.fusion import split_norms
+from edgelm.graph.session import make_plain_session
 from edgelm.metrics import score
 from edgelm.recipe import TrainSettings
 
@@ -71,7 +72,9 @@ def make_rivals(work: Path, rows: dict[str, Dataset]) -> dict[str, float]:
     found = {}
     for name, fused in (("ort-dynamic-plain", False), ("ort-dynamic-fused", True)):
         source, target = work / f"{name}-fp32.onnx", work / f"{name}.onnx"
-        onnx.save(export_graph(model, tokenizer, task, max_length=512, fused=fused), source)
+        graph = export_graph(model, tokenizer, task, max_length=512, fused=fused)
+        split_norms(graph)
+        onnx.save(graph, source)
         quantize_dynamic(source, target, weight_type=QuantType.QInt8, extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT})
         outputs = graph_outputs(make_plain_session(onnx.load(target)), tokenizer, rows["test"].inputs(), max_length=512)
         found[name] = score(task, outputs, rows["test"].labels or ())["accuracy"]

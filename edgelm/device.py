@@ -11,7 +11,7 @@ from edgelm.errors import DeviceError, UsageError
 from edgelm.settings import load_yaml_model
 from edgelm.shipped import find_file
 
-Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-dynamic"]
+Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-dynamic", "int8-weights", "int4"]
 Positive = Annotated[float, Field(gt=0)]
 
 # Figures that mean nothing without saying where they come from.

@@ -17,14 +17,22 @@ def export(
     checkpoint: Annotated[str, typer.Argument(help="Folder or hub id of a model, compressed or not.")],
     output: Annotated[Path, typer.Option("--output", help="The bundle: a folder, or one file if the name ends in .edgelm.")],
     device: Annotated[str, typer.Option("--device", help="Name of the target device, or a YAML file.")] = "cpu",
-    precision: Annotated[str, typer.Option("--precision", help="fp32, fp16, int8 or int8-dynamic.")] = "int8",
+    precision: Annotated[str, typer.Option("--precision", help="fp32, fp16, bf16, int8, int8-dynamic, int8-weights or int4.")] = "int8",
     calibration: Annotated[
         str | None, typer.Option("--calibration", help="Texts like those the model will see. Default: general English text.")
     ] = None,
     calibration_method: Annotated[
-        str | None, typer.Option(help="minmax, entropy or percentile. Default: percentile for classifiers with --calibration, else minmax.")
-    ] = None,
+        str, typer.Option(help="auto (per activation, by what it costs the outputs), minmax, moving-average, percentile, mse or entropy.")
+    ] = "auto",
     calibration_samples: Annotated[int, typer.Option(min=8, help="How many texts to calibrate on.")] = 256,
+    calibration_choice: Annotated[str, typer.Option(help="Which texts: random, length, label or diverse.")] = "random",
+    calibration_table: Annotated[Path | None, typer.Option(help="File of ranges: used if it is there, else written.")] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Points of the metric that may be lost; what costs more stays in float. Needs labelled rows.")
+    ] = None,
+    rounding: Annotated[str | None, typer.Option(help="Of weights: nearest, adaptive or gptq. Default: nearest; gptq for int4.")] = None,
+    per_tensor: Annotated[bool, typer.Option("--per-tensor", help="One scale for a whole weight, not one a column.")] = False,
+    symmetric: Annotated[bool, typer.Option("--symmetric", help="Activation ranges as long below zero as above.")] = False,
     evaluation: Annotated[str | None, typer.Option("--eval", help="Labelled rows to measure the bundle on.")] = None,
     max_length: Annotated[int | None, typer.Option(min=8, help="Longest text, in tokens. Default: what the model takes, at most 512.")] = None,
     seed: Annotated[int, typer.Option(help="Of the choice of samples.")] = 0,
@@ -45,7 +53,18 @@ def export(
         from edgelm.dataset import Columns, load_dataset
         from edgelm.device import check_precision, load_device
         from edgelm.output import check_output
+        from edgelm.quantize.settings import Quantization
 
+        quantization = Quantization(
+            method=calibration_method,
+            symmetric=symmetric,
+            per_channel=not per_tensor,
+            rounding=rounding,
+            samples=calibration_samples,
+            choice=calibration_choice,
+            max_drop=max_drop,
+            table=calibration_table,
+        )
         check_output(output, overwrite=overwrite)
         target = load_device(device)
         check_precision(target, precision)
@@ -71,8 +90,7 @@ def export(
             device=target,
             precision=precision,
             calibration=texts,
-            calibration_method=calibration_method,
-            calibration_samples=calibration_samples,
+            quantization=quantization,
             evaluation=judged,
             max_length=max_length,
             seed=seed,

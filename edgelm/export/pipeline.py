@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -15,25 +16,23 @@ from transformers import PreTrainedModel
 from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer
 from edgelm.dataset import Dataset, load_dataset
 from edgelm.device import Device, check_precision
-from edgelm.errors import CalibrationError, UsageError
+from edgelm.errors import UsageError
 from edgelm.export.bundle import write_bundle
-from edgelm.export.calibrate import METHODS, MIN_SAMPLES, collect, default_method, make_plain_session, range_of
-from edgelm.export.fusion import fuse_attention, split_norms
-from edgelm.export.graph import export_graph
-from edgelm.export.half import to_half
 from edgelm.export.parity import check_parity, encode, graph_outputs, torch_outputs
-from edgelm.export.quantize import find_products, quantize_dynamic, quantize_embeddings, quantize_qdq, quantize_static
-from edgelm.export.rewrite import operator_counts
+from edgelm.export.precision import PRECISIONS, Material, to_precision
+from edgelm.export.trace import export_graph
+from edgelm.graph.nodes import operator_counts
+from edgelm.graph.session import make_plain_session
 from edgelm.metrics import pair_similarity, score
 from edgelm.output import check_output
 from edgelm.progress import Progress, silent
+from edgelm.quantize.settings import Quantization
 from edgelm.runtime.golden import Golden
 from edgelm.runtime.manifest import Manifest, Parity, TensorSpec, Tokenization
 from edgelm.shipped import shipped_folder
 from edgelm.task import Task
 from edgelm.version import __version__
 
-PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic")
 _PARITY_TEXTS = 64
 _GOLDEN_TEXTS = 8
 
@@ -71,8 +70,7 @@ def export(
     device: Device,
     precision: str = "int8",
     calibration: Dataset | None = None,
-    calibration_method: str | None = None,
-    calibration_samples: int = 256,
+    quantization: Quantization = Quantization(),
     evaluation: Dataset | None = None,
     max_length: int | None = None,
     seed: int = 0,
@@ -83,15 +81,16 @@ def export(
     """Export a checkpoint as a bundle for a device.
 
     Args:
-        precision: fp32, fp16, int8 (static ranges from calibration) or int8-dynamic.
+        precision: one of `PRECISIONS`: fp32, fp16, bf16, int8 (static ranges from calibration), int8-dynamic (ranges taken at run time),
+            int8-weights and int4 (weights alone, in blocks).
         calibration: texts like those that the model will see; None: general English text that edgelm ships.
-        calibration_method: minmax, entropy or percentile; None: percentile for a classifier with
-            texts of its own, else minmax.
-        evaluation: labelled rows; the task's metrics of checkpoint and bundle go into the manifest.
+        quantization: how integers are chosen.
+        evaluation: labelled rows; the task's metrics of checkpoint and bundle go into the manifest. With a largest drop, one half
+            of them chooses and the other is reported.
         max_length: longest text in tokens; None: what the model can take, at most 512.
 
     Raises:
-        UsageError: the device does not run the precision; unknown method.
+        UsageError: the device does not run the precision; settings that do not go together.
         ModelError, CalibrationError, ParityError: see there. Nothing is written then.
         OutputExistsError: `output` is there and `overwrite` is not set.
     """
@@ -100,77 +99,43 @@ def export(
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}.", hint=f"Precisions: {', '.join(PRECISIONS)}.")
     check_precision(device, precision)
-    if calibration_method not in (None, *METHODS):
-        raise UsageError(f"unknown calibration method {calibration_method!r}.", hint=f"Methods: {', '.join(METHODS)}.")
     opened = find_checkpoint(checkpoint, allow_pickle=allow_pickle)
     evaluation = None if evaluation is None else evaluation.for_task(opened.task)
     rows = calibration or load_dataset(shipped_folder("calibration_data") / "english.jsonl", need_labels=False)
     task = replace(opened.task, pair=_reads_pairs(opened.task, calibration, evaluation))
     source = _Source(load_checkpoint(opened, allow_pickle=allow_pickle), load_tokenizer(opened), task, 0)
     source = replace(source, max_length=max_length or _longest(source))
-    texts = _texts(rows, task, calibration_samples, seed)
+    labelled = None
+    if quantization.max_drop is not None and evaluation is not None:
+        labelled, evaluation = _halves(evaluation, seed)
+    material = Material(rows, labelled, source.tokenizer, task, source.max_length, seed)
     graph = export_graph(source.model, source.tokenizer, task, max_length=_longest(source), fused=device.kind == "cpu")
     progress("export", 1, 3)
-    method = calibration_method or default_method(task, own_texts=calibration is not None)
-    graph = _to_precision(graph, precision, source, texts, device, method, progress)
+    made = to_precision(graph, precision, material, device, quantization, progress)
     progress("export", 2, 3)
-    session = make_plain_session(graph)
-    sample = _texts(evaluation or rows, task, _PARITY_TEXTS, seed + 1)
+    session = make_plain_session(made.runnable)
+    sample = material.inputs((evaluation or rows).sample(_PARITY_TEXTS, seed=seed + 1))
     parity = check_parity(session, source.model, source.tokenizer, task, sample, precision=precision, max_length=source.max_length)
-    manifest = _manifest(graph, source, device=device, precision=precision, family=opened.family, name=output.stem, parity=parity)
-    used = {"method": method, "samples": len(texts), "source": rows.source} if precision == "int8" else {}
+    manifest = _manifest(made.graph, source, device=device, precision=precision, family=opened.family, name=output.stem, parity=parity)
     quality = {} if evaluation is None or evaluation.labels is None else _quality(session, source, evaluation)
-    manifest = replace(manifest, calibration=used, quality=quality, lineage=opened.record.to_dict())
+    manifest = replace(manifest, calibration=made.calibration, quality=quality, lineage=opened.record.to_dict())
     golden = _golden(session, source, sample[:_GOLDEN_TEXTS], precision)
-    manifest = write_bundle(output, manifest, graph, source.tokenizer, golden, overwrite=overwrite)
+    manifest = write_bundle(output, manifest, made.graph, source.tokenizer, golden, overwrite=overwrite)
     progress("export", 3, 3)
     size = output.stat().st_size if output.is_file() else sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
-    return ExportResult(output, manifest, size / 1e6, operator_counts(graph))
+    return ExportResult(output, manifest, size / 1e6, operator_counts(made.graph))
 
 
-def _to_precision(
-    graph: onnx.ModelProto, precision: str, source: _Source, texts: list[Any], device: Device, method: str, progress: Progress
-) -> onnx.ModelProto:
-    if precision == "fp32":
-        fuse_attention(graph)
-        return graph
-    split_norms(graph)
-    if precision == "fp16":
-        return to_half(graph)
-    # Without VNNI, x86 sums pairs of UINT8 times INT8 in 16 bits: seven-bit weights cannot overflow them.
-    largest = 63 if device.arch == "x86_64" and device.instructions and "avx512_vnni" not in device.instructions else 127
-    if precision == "int8-dynamic":
-        return quantize_embeddings(quantize_dynamic(graph, largest=largest))
-    tensors = list(dict.fromkeys(product.source for product in find_products(graph)))
-    feeds = [encode(source.tokenizer, [text], max_length=source.max_length) for text in texts]
-    ranges = {name: range_of(histogram, method) for name, histogram in collect(graph, tensors, feeds, progress=progress).items()}
-    if device.kind != "cpu":
-        return quantize_qdq(graph, ranges)
-    graph = quantize_embeddings(quantize_static(graph, ranges, largest=largest))
-    fuse_attention(graph)
-    return graph
+def _halves(rows: Dataset, seed: int) -> tuple[Dataset, Dataset]:
+    """Two halves, drawn at random: what chooses must not be what is reported."""
+    order = random.Random(seed).sample(range(len(rows)), len(rows))
+    return rows.take(sorted(order[::2])), rows.take(sorted(order[1::2]))
 
 
 def _reads_pairs(task: Task, *datasets: Dataset | None) -> bool:
     if task.kind != "text-classification":
         return False
     return task.pair or any(dataset is not None and dataset.pairs is not None for dataset in datasets)
-
-
-def _texts(rows: Dataset, task: Task, count: int, seed: int) -> list[Any]:
-    """Texts to calibrate or compare on: pairs where the model reads pairs (neighbours, where the data has none).
-
-    Raises:
-        CalibrationError: too few.
-    """
-    if len(rows) < MIN_SAMPLES:
-        raise CalibrationError(
-            f"{rows.source}: {len(rows)} texts; at least {MIN_SAMPLES} are needed.", hint="Give more rows with --calibration (or --eval)."
-        )
-    sample = rows.sample(count, seed=seed)
-    if task.pair:
-        return sample.inputs() if sample.pairs else list(zip(sample.texts, (*sample.texts[1:], sample.texts[0]), strict=True))
-    return list(sample.texts)
 
 
 def _longest(source: _Source) -> int:
@@ -223,13 +188,13 @@ def _quality(session: Any, source: _Source, evaluation: Dataset) -> dict[str, An
 def _golden(session: Any, source: _Source, texts: list[Any], precision: str) -> Golden:
     """Samples for the device to replay.
 
-    Other CPUs sum floats in another order (FP32, FP16), and an activation that falls on a rounding edge may take the
+    Other CPUs sum floats in another order (FP32, FP16, BF16), and an activation that falls on a rounding edge may take the
     neighbouring integer: the tolerances leave room for that, relative to the size of the outputs.
     """
     feeds = [encode(source.tokenizer, [text], max_length=source.max_length) for text in texts]
     outputs = [session.run(None, feed)[0] for feed in feeds]
     scale = float(max(1.0, max(np.abs(output).max() for output in outputs)))
-    relative = {"fp32": 1e-4, "fp16": 1e-2}.get(precision, 1e-1)
+    relative = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 5e-2}.get(precision, 1e-1)
     inputs = [{name: values.tolist() for name, values in feed.items()} for feed in feeds]
     return Golden(
         texts=[list(text) if isinstance(text, tuple) else text for text in texts],

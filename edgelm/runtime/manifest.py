@@ -78,7 +78,7 @@ class Manifest:
         created: ISO 8601, UTC.
         task: what the model is for.
         family: architecture, as in `config.json: model_type`.
-        precision: fp32, fp16, int8 or int8-dynamic.
+        precision: fp32, fp16, bf16, int8, int8-dynamic, int8-weights or int4.
         opset: of the ONNX graph.
         inputs, outputs: of the graph.
         tokenization: how text becomes input.
@@ -86,7 +86,7 @@ class Manifest:
         session: session settings chosen at export, by name; empty means the runtime's own defaults.
         parity: against PyTorch.
         quality: metrics on the evaluation set: {"samples": n, "source": ..., "checkpoint": {...}, "bundle": {...}}; empty without one.
-        calibration: method, number of samples and source; empty without calibration.
+        calibration: method, number, source and choice of the samples, and what was chosen for each site; empty without calibration.
         lineage: the checkpoint's record, as in edgelm.json.
         tools: versions that made the bundle.
         files: every other file, with size and hash.

@@ -18,6 +18,7 @@ from edgelm.device import load_device
 from edgelm.errors import CalibrationError, OutputExistsError, ParityError, UsageError
 from edgelm.export.parity import check_parity
 from edgelm.export.pipeline import export
+from edgelm.quantize.settings import Quantization
 from edgelm.runtime import open_bundle
 from edgelm.runtime.verify import verify
 from edgelm.task import Task
@@ -59,7 +60,7 @@ def test_fp32_bundles_of_pruned_models_compute_what_pytorch_computes(tmp_path, f
     assert verify(tmp_path / "b").ok
 
 
-@pytest.mark.parametrize("precision", ["int8", "int8-dynamic", "fp16"])
+@pytest.mark.parametrize("precision", ["int8", "int8-dynamic", "int8-weights", "int4", "fp16"])
 @pytest.mark.parametrize("family", ["bert", "roberta"])
 def test_smaller_precisions_stay_close_and_get_smaller(tmp_path, family, precision):
     folder = wide_pruned(tmp_path, family, labels=("score",), problem="regression")  # a value: random classes are near ties
@@ -67,9 +68,10 @@ def test_smaller_precisions_stay_close_and_get_smaller(tmp_path, family, precisi
     wanted = torch_outputs(folder, TEXTS)
     model = edgelm.runtime.load(tmp_path / "b")
     found = model.infer(model.tokenize(list(TEXTS)))
-    bound = 0.02 if precision == "fp16" else 0.15  # share of the outputs' spread: ten bits; eight bits in two layers
+    bound = {"fp16": 0.02, "int4": 0.5}.get(precision, 0.15)  # share of the outputs' spread: ten, four and eight bits in two layers
     assert np.abs(found - wanted).max() < bound * np.ptp(wanted)
     products = {"int8": ("MatMulIntegerToFloat", "QAttention"), "int8-dynamic": ("DynamicQuantizeMatMul",)}
+    products |= {"int8-weights": ("MatMulNBits",), "int4": ("MatMulNBits",)}
     if precision in products:
         # Of at least 16,384 weights: the first layer's query, key and value in one, both layers' FFNs, the pooler or the head's dense.
         assert sum(result.operators[name] for name in products[precision]) == 6
@@ -116,7 +118,13 @@ def test_the_manifest_has_parity_quality_calibration_and_lineage(tmp_path):
     assert manifest.to_json() == json.dumps(json.loads(result.stdout)["manifest"], indent=2) + "\n"
     assert manifest.parity.samples == 16
     assert set(manifest.quality["checkpoint"]) == {"accuracy", "macro_f1", "f1"}
-    assert manifest.calibration == {"method": "minmax", "samples": 16, "source": str(tmp_path / "dev.jsonl")}
+    calibration = manifest.calibration
+    assert {name: calibration[name] for name in ("method", "samples", "source")} == {
+        "method": "minmax",
+        "samples": 12,  # the other four judged what was made of them
+        "source": str(tmp_path / "dev.jsonl"),
+    }
+    assert [site["option"] for site in calibration["sites"]] == ["minmax"] * len(calibration["sites"])
     assert manifest.lineage["task"]["labels"] == ["negative", "positive"]
     assert [spec.shape for spec in manifest.inputs] == [("batch", "sequence")] * 3
     assert verify(tmp_path / "b.edgelm").ok
@@ -137,7 +145,8 @@ def test_pair_models_get_pairs(tmp_path):
     [
         ({"device": load_device("jetson-xavier-nx"), "precision": "int8-dynamic"}, UsageError),
         ({"precision": "int3"}, UsageError),
-        ({"calibration_method": "guess"}, UsageError),
+        ({"precision": "fp16", "quantization": Quantization(max_drop=0.5)}, UsageError),
+        ({"quantization": Quantization(max_drop=0.5)}, UsageError),
         ({"calibration": Dataset("memory", texts=TEXTS[:3])}, CalibrationError),
     ],
 )

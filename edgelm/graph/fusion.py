@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgelm.export.rewrite import MICROSOFT, add_weight, prune_dead, replace_nodes, weights_of
+from edgelm.graph.nodes import MICROSOFT, add_weight, prune_dead, replace_nodes, weights_of
 
 
 def simplify_attention(graph: onnx.ModelProto) -> None:
@@ -21,20 +21,25 @@ def simplify_attention(graph: onnx.ModelProto) -> None:
     """
     if not any(node.op_type == "Attention" for node in graph.graph.node):
         return
+    weights = weights_of(graph)
     nodes = [helper.make_node("Cast", ["attention_mask"], ["key_padding_mask"], to=onnx.TensorProto.INT32)]
+    layer = 0
     for index, node in enumerate(graph.graph.node):
         if node.op_type != "Attention" or node.domain != MICROSOFT:
             nodes.append(node)
             continue
-        source, weight, bias = node.input[:3]
+        source, weight = node.input[:2]
+        bias = add_weight(graph, f"layer.{layer}.attention.qkv.bias", numpy_helper.to_array(weights[node.input[2]]))
+        layer += 1
         sizes = helper.get_node_attr_value(node, "qkv_hidden_sizes")
         heads = helper.get_node_attr_value(node, "num_heads")
         packed, parts = f"qkv_{index}", [f"{part}_{index}" for part in ("query", "key", "value")]
         split = add_weight(graph, f"qkv_sizes_{index}", np.asarray(sizes, dtype=np.int64))
         nodes += [
-            helper.make_node("MatMul", [source, weight], [packed], name=f"{packed}_matmul"),
+            helper.make_node("MatMul", [source, weight], [f"{packed}_product"], name=f"{packed}_matmul"),
+            helper.make_node("Add", [f"{packed}_product", bias], [packed]),
             helper.make_node("Split", [packed, split], parts, axis=-1),
-            helper.make_node("MultiHeadAttention", [*parts, bias, "key_padding_mask"], [node.output[0]], domain=MICROSOFT, num_heads=heads),
+            helper.make_node("MultiHeadAttention", [*parts, "", "key_padding_mask"], [node.output[0]], domain=MICROSOFT, num_heads=heads),
         ]
     replace_nodes(graph, nodes)
 
@@ -53,11 +58,13 @@ def fuse_attention(graph: onnx.ModelProto) -> None:
         product = makers.get(split.input[0]) if split is not None and split.op_type == "Split" else None
         if product is None or split is None or len(set(numpy_helper.to_array(weights[split.input[1]]).tolist())) != 1:
             continue
-        bias, mask = node.input[3], node.input[4]
-        if product.op_type == "MatMul":
-            operator, inputs = "Attention", [product.input[0], product.input[1], bias, mask]
+        mask, added = node.input[4], ""
+        if product.op_type == "Add":
+            product, added = makers[product.input[0]], product.input[1]
+        if product.op_type == "MatMul" and added:
+            operator, inputs = "Attention", [product.input[0], product.input[1], added, mask]
         elif product.op_type == "MatMulIntegerToFloat":
-            values, weight, scale, weight_scale, zero = product.input[:5]
+            values, weight, scale, weight_scale, zero, _, bias = product.input
             columns = numpy_helper.to_array(weights[weight_scale]).size
             weight_zero = add_weight(graph, f"{weight}_zeros", np.zeros(columns, dtype=np.int8))
             operator, inputs = "QAttention", [values, weight, bias, scale, weight_scale, mask, zero, weight_zero]

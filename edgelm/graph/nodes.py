@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,6 +21,11 @@ def add_weight(graph: onnx.ModelProto, name: str, values: np.ndarray | np.generi
     """Add a constant tensor and return its name."""
     graph.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
     return name
+
+
+def count_readers(graph: onnx.ModelProto) -> Counter[str]:
+    """How many inputs of nodes read each value or constant."""
+    return Counter(name for node in graph.graph.node for name in node.input)
 
 
 def rename_value(graph: onnx.ModelProto, old: str, new: str) -> None:

@@ -18,8 +18,8 @@ from transformers import PreTrainedModel
 from transformers.exporters import OnnxConfig, OnnxExporter
 
 from edgelm.errors import ModelError
-from edgelm.export.fusion import simplify_attention
-from edgelm.export.rewrite import fold_weight_joins, prune_dead, rename_value
+from edgelm.graph.fusion import simplify_attention
+from edgelm.graph.nodes import fold_weight_joins, prune_dead, rename_value
 from edgelm.task import Task
 
 BATCH, SEQUENCE = "batch", "sequence"

@@ -1,0 +1,224 @@
+"""From the float graph to the one that is shipped: fused, halved, or quantized on real texts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import onnx
+
+from edgelm.dataset import Dataset
+from edgelm.device import Device
+from edgelm.errors import CalibrationError, DataError, UsageError
+from edgelm.export.parity import encode
+from edgelm.graph.fusion import fuse_attention, split_norms
+from edgelm.graph.session import make_plain_session
+from edgelm.metrics import agreement, score
+from edgelm.progress import Progress
+from edgelm.quantize.dialect import ONNXRUNTIME_CPU, TENSORRT, Dialect
+from edgelm.quantize.half import HALVES, find_full, keep_precise, to_half
+from edgelm.quantize.integers import Plan, quantize_dynamic, quantize_embeddings
+from edgelm.quantize.post_training import quantize_post_training, replay
+from edgelm.quantize.products import find_products
+from edgelm.quantize.samples import choose_samples
+from edgelm.quantize.sensitivity import Judge, find_sites
+from edgelm.quantize.settings import AUTO, Quantization
+from edgelm.quantize.statistics import MIN_SAMPLES, Feeds, collect
+from edgelm.quantize.table import CalibrationTable, fingerprint, read_table
+from edgelm.quantize.weight_only import quantize_weights
+from edgelm.task import Task
+
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-dynamic", "int8-weights", "int4")
+_JUDGED = 64  # texts that choices are made on, of those that calibration does not see
+_BATCH = 8
+_TRIAL = 1000  # labelled rows that a largest drop is measured on
+
+
+@dataclass(frozen=True)
+class Material:
+    """Texts to calibrate on, and how the model reads them.
+
+    Attributes:
+        rows: texts like those that the model will see.
+        labelled: rows that a largest drop of the metric is measured on; None: `rows`, if they have labels.
+    """
+
+    rows: Dataset
+    labelled: Dataset | None
+    tokenizer: Any
+    task: Task
+    max_length: int
+    seed: int
+
+    def feeds(self, texts: Sequence[Any]) -> Iterator[Feeds]:
+        """The model's inputs, text by text."""
+        for text in texts:
+            yield encode(self.tokenizer, [text], max_length=self.max_length)
+
+    def inputs(self, rows: Dataset) -> list[Any]:
+        """What the tokenizer takes: pairs where the model reads pairs (neighbours, where the rows have none)."""
+        if not self.task.pair:
+            return list(rows.texts)
+        return rows.inputs() if rows.pairs else list(zip(rows.texts, (*rows.texts[1:], rows.texts[0]), strict=True))
+
+    def judge(self, graph: onnx.ModelProto, rows: Dataset) -> Judge:
+        """Rows with the float graph's outputs, and the task's metric where they are labelled (for embeddings: the mean cosine)."""
+        rows = rows.take(sorted(range(len(rows)), key=lambda index: len(rows.texts[index])))  # alike lengths: little padding
+        texts = self.inputs(rows)
+        feeds = [encode(self.tokenizer, texts[start : start + _BATCH], max_length=self.max_length) for start in range(0, len(texts), _BATCH)]
+        session = make_plain_session(graph)
+        wanted = np.concatenate([session.run(None, feed)[0] for feed in feeds])
+        if self.task.kind == "sentence-embedding":
+            return Judge(feeds, wanted, lambda outputs: agreement(self.task, outputs, wanted))
+        labels = _labels(rows, self.task)
+        return Judge(feeds, wanted, None if labels is None else lambda outputs: score(self.task, outputs, labels)[self.task.metric])
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A graph in its precision.
+
+    Attributes:
+        graph: what is shipped.
+        runnable: what computes the same on this machine: the graph itself or, for BF16, FP32 rounded to BF16 after every step.
+        calibration: what the manifest says of it.
+    """
+
+    graph: onnx.ModelProto
+    runnable: onnx.ModelProto
+    calibration: dict[str, Any]
+
+
+def to_precision(graph: onnx.ModelProto, precision: str, material: Material, device: Device, settings: Quantization, progress: Progress) -> Converted:
+    """Convert an FP32 graph.
+
+    Raises:
+        CalibrationError: texts that give no ranges, or a calibration table of another model.
+        UsageError: settings that do not go together.
+    """
+    if settings.max_drop is not None and precision != "int8":
+        raise UsageError(f"--max-drop is for int8, not {precision}.", hint="It chooses which products stay in float.")
+    if precision in HALVES:
+        return _half(graph, precision, material)
+    result, report = _convert(graph, precision, material, device, settings, progress)
+    return Converted(result, result, report)
+
+
+def _convert(
+    graph: onnx.ModelProto, precision: str, material: Material, device: Device, settings: Quantization, progress: Progress
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    if precision == "fp32":
+        fuse_attention(graph)
+        return graph, {}
+    split_norms(graph)
+    # Without VNNI, x86 sums pairs of UINT8 times INT8 in 16 bits: seven-bit weights cannot overflow them.
+    largest = 63 if device.arch == "x86_64" and device.instructions and "avx512_vnni" not in device.instructions else 127
+    if precision == "int8-dynamic":
+        return quantize_embeddings(quantize_dynamic(graph, Plan(largest=largest, per_channel=settings.per_channel))), {}
+    if precision in ("int8-weights", "int4"):
+        return _weight_only(graph, 4 if precision == "int4" else 8, material, settings, progress)
+    dialect = ONNXRUNTIME_CPU if device.kind == "cpu" else TENSORRT
+    dialect = replace(dialect, symmetric=dialect.symmetric or settings.symmetric)
+    base = quantize_embeddings(graph) if device.kind == "cpu" else graph
+    result, report = _static(graph, base, material, dialect, settings, largest, progress)
+    fuse_attention(result)
+    return result, report
+
+
+def _half(graph: onnx.ModelProto, precision: str, material: Material) -> Converted:
+    split_norms(graph)
+    judge = material.judge(graph, material.rows.sample(_JUDGED, seed=material.seed))
+    full = find_full(graph, judge.feeds) if precision == "fp16" else frozenset()  # BF16 reaches as far as FP32
+    full = keep_precise(graph, full, judge.feeds, judge.wanted, precision)
+    counts = Counter(node.op_type for node in graph.graph.node if node.output[0] in full)
+    report = {"source": material.rows.source, "samples": len(judge.wanted), "full_precision": dict(counts)}
+    result = to_half(graph, precision, full=full)
+    return Converted(result, to_half(graph, precision, full=full, emulate=True) if precision == "bf16" else result, report)
+
+
+def _static(
+    graph: onnx.ModelProto, base: onnx.ModelProto, material: Material, dialect: Dialect, settings: Quantization, largest: int, progress: Progress
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """Quantize `base`; choices are judged by the outputs of the float `graph`."""
+    model = fingerprint(graph) if settings.table else ""
+    if settings.table and settings.table.is_file():
+        return _from_table(base, read_table(settings.table, model=model), dialect, settings, largest)
+    learn, check = _parts(material.rows, settings, material.seed)
+    tensors = [site.source for site in find_sites(graph)]
+    gram = settings.rounding in ("adaptive", "gptq")
+    feeds = material.feeds(material.inputs(learn))
+    statistics = collect(base, tensors, feeds, count=len(learn), gram=gram, progress=progress)
+    trial = None
+    if settings.max_drop is not None:
+        rows = material.labelled or material.rows.sample(_TRIAL, seed=material.seed + 2)
+        trial = material.judge(graph, rows.sample(_TRIAL, seed=material.seed + 2))
+    judge = material.judge(graph, check)
+    made = quantize_post_training(base, statistics, judge, dialect, settings, trial=trial, largest=largest, progress=progress)
+    source = _source(material.rows, learn, settings)
+    if settings.table:
+        chosen = {name: {"option": option.kind, "alpha": option.alpha} for name, option in made.chosen.items()}
+        CalibrationTable(model, source, dialect.name, statistics, chosen).save(settings.table)
+    return made.graph, source | made.report(dialect)
+
+
+def _from_table(
+    graph: onnx.ModelProto, table: CalibrationTable, dialect: Dialect, settings: Quantization, largest: int
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    if settings.max_drop is not None or settings.rounding not in (None, "nearest"):
+        raise UsageError(
+            f"{settings.table}: a calibration table holds ranges, but --max-drop and --rounding need texts.",
+            hint="Leave them away, or give a table that is not there yet.",
+        )
+    if table.dialect != dialect.name:
+        raise CalibrationError(
+            f"{settings.table}: made for {table.dialect}; this device reads {dialect.name}.", hint="Give another --calibration-table for it."
+        )
+    chosen = table.chosen
+    if settings.method != AUTO:
+        chosen = {name: {"option": settings.method} for name in chosen}
+    report = table.source | {
+        "method": settings.method,
+        "table": str(settings.table),
+        "sites": [{"site": name} | entry for name, entry in chosen.items()],
+    }
+    return replay(graph, table.statistics, chosen, dialect, largest=largest), report
+
+
+def _weight_only(
+    graph: onnx.ModelProto, bits: int, material: Material, settings: Quantization, progress: Progress
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    rounding = settings.rounding or ("gptq" if bits == 4 else "nearest")
+    if rounding == "adaptive":
+        raise UsageError("adaptive rounding is for int8; weights in blocks are rounded to the nearest or with GPTQ.", hint="Give --rounding gptq.")
+    if rounding == "nearest":
+        return quantize_embeddings(quantize_weights(graph, bits=bits)), {"rounding": rounding}
+    learn = choose_samples(material.rows, settings.samples, settings.choice, seed=material.seed)
+    tensors = list(dict.fromkeys(product.source for product in find_products(graph)))
+    statistics = collect(graph, tensors, material.feeds(material.inputs(learn)), count=len(learn), gram=True, progress=progress)
+    return quantize_embeddings(quantize_weights(graph, bits=bits, statistics=statistics)), {"rounding": rounding} | _source(
+        material.rows, learn, settings
+    )
+
+
+def _parts(rows: Dataset, settings: Quantization, seed: int) -> tuple[Dataset, Dataset]:
+    """Texts to learn ranges from and, disjoint if there are enough, texts to judge choices on."""
+    chosen = choose_samples(rows, settings.samples, settings.choice, seed=seed)
+    held = min(_JUDGED, len(chosen) // 4)
+    if len(chosen) - held < MIN_SAMPLES or held == 0:
+        return chosen, chosen
+    return chosen.take(range(len(chosen) - held)), chosen.take(range(len(chosen) - held, len(chosen)))
+
+
+def _source(rows: Dataset, learn: Dataset, settings: Quantization) -> dict[str, Any]:
+    return {"method": settings.method, "samples": len(learn), "source": rows.source, "choice": settings.choice}
+
+
+def _labels(rows: Dataset, task: Task) -> tuple[Any, ...] | None:
+    """Labels as the task has them; None where the rows have none that it knows."""
+    try:
+        return rows.for_task(task).labels
+    except DataError:
+        return None

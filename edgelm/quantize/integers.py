@@ -1,0 +1,157 @@
+"""INT8 graphs: the large matrix products in integers, everything else in float; embeddings as bytes.
+
+One plan, three dialects. For onnxruntime's CPU kernels activations are UINT8, with a static range (`quantize_static`) or one taken
+at run time (`quantize_dynamic`); for runtimes such as TensorRT the same is said with standard Q/DQ nodes, signed and symmetric
+(`quantize_qdq`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from edgelm.graph.nodes import MICROSOFT, add_weight, prune_dead, replace_nodes, weights_of
+from edgelm.quantize.grid import IntegerWeight, quantize_columns, signed_grid, unsigned_grid
+from edgelm.quantize.products import Product, find_products
+
+_SMALLEST_TABLE = 16_384
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What becomes an integer, and how.
+
+    Attributes:
+        ranges: by activation, the interval that its integers cover.
+        weights: by product, its integers; a product without an entry is rounded to the nearest.
+        keep: products that stay in float.
+        largest: of an integer weight: 127, or 63 for CPUs whose 16-bit sums would saturate.
+        per_channel: a scale for each column of a weight; False: one for the matrix.
+    """
+
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    weights: Mapping[str, IntegerWeight] = field(default_factory=dict)
+    keep: frozenset[str] = frozenset()
+    largest: int = 127
+    per_channel: bool = True
+
+    def weight_of(self, product: Product) -> IntegerWeight:
+        """The product's integers."""
+        made = self.weights.get(product.name)
+        return made or quantize_columns(product.weight, largest=self.largest, per_channel=self.per_channel)
+
+
+def quantize_static(graph: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
+    """INT8 for onnxruntime's CPU kernels: one QuantizeLinear for each activation, shared by its readers, and products that
+    take bytes and give floats, scale and bias included (MatMulIntegerToFloat)."""
+    result, products = _open(graph, plan)
+    new: list[onnx.NodeProto] = []
+    quantized: dict[str, tuple[str, str, str]] = {}
+    for product in products:
+        source = product.source
+        if source not in quantized:
+            scale, zero = unsigned_grid(*plan.ranges[source])
+            names = (f"{source}_u8", add_weight(result, f"{source}_scale", scale), add_weight(result, f"{source}_zero", zero))
+            new.append(helper.make_node("QuantizeLinear", [source, *names[1:]], [names[0]]))
+            quantized[source] = names
+        bytes_name, scale_name, zero_name = quantized[source]
+        weight, weight_scale, _ = _add_integers(result, product, plan)
+        inputs = [bytes_name, weight, scale_name, weight_scale, zero_name, "", product.bias]
+        new += _nodes(product, "MatMulIntegerToFloat", inputs if product.bias else inputs[:5])
+    return _close(result, products, new)
+
+
+def quantize_dynamic(graph: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
+    """INT8 with activation ranges taken from each input at run time (DynamicQuantizeMatMul); needs no calibration."""
+    result, products = _open(graph, plan)
+    new: list[onnx.NodeProto] = []
+    for product in products:
+        weight, weight_scale, weight_zero = _add_integers(result, product, plan)
+        inputs = [product.source, weight, weight_scale, weight_zero, product.bias]
+        new += _nodes(product, "DynamicQuantizeMatMul", inputs if product.bias else inputs[:4])
+    return _close(result, products, new)
+
+
+def quantize_qdq(graph: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
+    """INT8 in standard operators, as TensorRT reads it: signed and symmetric, Q/DQ before both inputs of each product."""
+    result, products = _open(graph, plan)
+    new: list[onnx.NodeProto] = []
+    done: set[str] = set()
+    for product in products:
+        source, name = product.source, product.output
+        if source not in done:
+            done.add(source)
+            step, zero_point = signed_grid(*plan.ranges[source])
+            scale, zero = add_weight(result, f"{source}_scale", step), add_weight(result, f"{source}_zero", zero_point)
+            new.append(helper.make_node("QuantizeLinear", [source, scale, zero], [f"{source}_s8"]))
+            new.append(helper.make_node("DequantizeLinear", [f"{source}_s8", scale, zero], [f"{source}_dq"]))
+        weight, weight_scale, weight_zero = _add_integers(result, product, plan)
+        new.append(helper.make_node("DequantizeLinear", [weight, weight_scale, weight_zero], [f"{weight}_dq"], axis=1))
+        product_name = f"{name}_product" if product.bias else name
+        new.append(helper.make_node("MatMul", [f"{source}_dq", f"{weight}_dq"], [product_name], name=product.name))
+        if product.bias:
+            new.append(helper.make_node("Add", [product_name, product.bias], [name]))
+        if product.then:
+            new.append(helper.make_node("Gelu", [name], [product.then]))
+    return _close(result, products, new)
+
+
+def quantize_embeddings(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Keep embedding tables as INT8 with one scale a row: looked up as bytes, turned to floats for the few rows that a text needs."""
+    result = onnx.ModelProto()
+    result.CopyFrom(graph)
+    weights = weights_of(result)
+    nodes = []
+    for node in result.graph.node:
+        table = weights.get(node.input[0]) if node.op_type == "Gather" else None
+        if table is None or len(table.dims) != 2 or np.prod(table.dims) < _SMALLEST_TABLE or table.data_type != onnx.TensorProto.FLOAT:
+            nodes.append(node)
+            continue
+        rows = quantize_columns(numpy_helper.to_array(table).T)
+        name, output = table.name, node.output[0]
+        add_weight(result, f"{name}_s8", rows.values.T)
+        add_weight(result, f"{name}_scale", rows.scale[:, None])
+        nodes += [
+            helper.make_node("Gather", [f"{name}_s8", node.input[1]], [f"{output}_s8"], axis=0),
+            helper.make_node("Gather", [f"{name}_scale", node.input[1]], [f"{output}_scale"], axis=0),
+            helper.make_node("Cast", [f"{output}_s8"], [f"{output}_float"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("Mul", [f"{output}_float", f"{output}_scale"], [output]),
+        ]
+    replace_nodes(result, nodes)
+    prune_dead(result)
+    return result
+
+
+def _open(graph: onnx.ModelProto, plan: Plan) -> tuple[onnx.ModelProto, list[Product]]:
+    result = onnx.ModelProto()
+    result.CopyFrom(graph)
+    if not any(entry.domain == MICROSOFT for entry in result.opset_import):
+        result.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
+    return result, [product for product in find_products(result) if product.name not in plan.keep]
+
+
+def _nodes(product: Product, operator: str, inputs: list[str]) -> list[onnx.NodeProto]:
+    made = [helper.make_node(operator, inputs, [product.output], domain=MICROSOFT, name=product.name)]
+    return [*made, helper.make_node("Gelu", [product.output], [product.then], domain=MICROSOFT)] if product.then else made
+
+
+def _add_integers(graph: onnx.ModelProto, product: Product, plan: Plan) -> tuple[str, str, str]:
+    """Add a product's weight as INT8; names of the bytes, the scales (out,) and the zero points (out,)."""
+    weight = plan.weight_of(product)
+    stem = f"{product.name}.weight"
+    return (
+        add_weight(graph, f"{stem}_s8", weight.values),
+        add_weight(graph, f"{stem}_scale", weight.scale),
+        add_weight(graph, f"{stem}_zero", np.zeros(len(weight.scale), dtype=np.int8)),
+    )
+
+
+def _close(graph: onnx.ModelProto, products: list[Product], new: list[onnx.NodeProto]) -> onnx.ModelProto:
+    replaced = {name for product in products for name in product.replaces}
+    replace_nodes(graph, [node for node in graph.graph.node if node.output[0] not in replaced] + new)
+    prune_dead(graph)
+    return graph

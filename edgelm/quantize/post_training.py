@@ -1,0 +1,209 @@
+"""Post-training quantization to INT8: the choice for every activation, then rounding and bias correction where they help."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import onnx
+
+from edgelm.errors import UsageError
+from edgelm.progress import Progress, silent
+from edgelm.quantize.correction import correct_biases
+from edgelm.quantize.dialect import Dialect
+from edgelm.quantize.grid import IntegerWeight, quantize_columns
+from edgelm.quantize.integers import Plan
+from edgelm.quantize.knapsack import least_cost
+from edgelm.quantize.products import find_products
+from edgelm.quantize.ranges import range_of
+from edgelm.quantize.rounding import adapt, gptq_columns, hessian
+from edgelm.quantize.sensitivity import FLOAT, SMOOTH, Judge, Option, Site, apply, find_sites, measure
+from edgelm.quantize.settings import AUTO, Quantization
+from edgelm.quantize.smooth import smoothing_scales
+from edgelm.quantize.statistics import Statistics
+
+_METHODS = ("minmax", "moving-average", "percentile", "mse")  # that `auto` tries; entropy lost on every set (benchmarks/calibration.py)
+_EXTRA = 0.03  # of the products' time that `auto` may spend on smoothing
+_BUDGETS = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 0.0)  # output errors that a bound on the metric's loss is tried with
+
+Options = Mapping[str, Sequence[Option]]
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What came of it.
+
+    Attributes:
+        graph: in integers.
+        error: squared error of its outputs on the judge's texts, relative to their variance.
+        corrected: biases were corrected.
+        chosen: by site.
+        options: by site, what was measured; empty where nothing was to choose.
+    """
+
+    graph: onnx.ModelProto
+    error: float
+    corrected: bool
+    chosen: dict[str, Option]
+    options: Options
+
+    def report(self, dialect: Dialect) -> dict[str, Any]:
+        """JSON-ready: what was chosen for each site and what the other options would cost."""
+        return {
+            "error": self.error,
+            "biases_corrected": self.corrected,
+            "cost_unit": dialect.cost_unit,
+            "sites": [_row(name, option, self.options.get(name, ())) for name, option in self.chosen.items()],
+        }
+
+
+def quantize_post_training(
+    graph: onnx.ModelProto,
+    statistics: Mapping[str, Statistics],
+    judge: Judge,
+    dialect: Dialect,
+    settings: Quantization,
+    *,
+    trial: Judge | None = None,
+    largest: int = 127,
+    progress: Progress = silent,
+) -> Quantized:
+    """Quantize a float graph.
+
+    Args:
+        statistics: of every activation that a product reads, by `collect`.
+        judge: texts that calibration did not see; every choice is made on them.
+        trial: labelled texts on which `settings.max_drop` must hold; needed with it.
+        largest: of an integer weight.
+
+    Raises:
+        UsageError: a largest drop without labelled texts.
+    """
+    sites = find_sites(graph)
+    plan = Plan(largest=largest, per_channel=settings.per_channel)
+    if settings.method != AUTO and settings.max_drop is None:
+        options: Options = {}
+        intervals = {site.name: range_of(statistics[site.source], settings.method, symmetric=dialect.symmetric) for site in sites}
+        chosen = {name: Option(settings.method, 0.0, None, 0.0, interval) for name, interval in intervals.items()}
+    else:
+        methods = _METHODS if settings.method == AUTO else (settings.method,)
+        options = measure(graph, statistics, judge, plan, dialect, methods=methods, smoothing=settings.method == AUTO, progress=progress)
+        chosen = _cheapest_errors(options)
+        if settings.max_drop is not None:
+            chosen = _within_drop(graph, sites, options, plan, dialect, trial, settings.max_drop)
+    return _finish(graph, sites, chosen, options, plan, statistics, judge, dialect, settings)
+
+
+def replay(
+    graph: onnx.ModelProto, statistics: Mapping[str, Statistics], chosen: Mapping[str, Mapping[str, Any]], dialect: Dialect, *, largest: int = 127
+) -> onnx.ModelProto:
+    """Quantize as a calibration table says: the ranges of its statistics, by the options that were chosen."""
+    sites = find_sites(graph)
+    picks = []
+    for site in sites:
+        kind, alpha = chosen[site.name]["option"], chosen[site.name].get("alpha")
+        entry = statistics[site.source]
+        if kind == FLOAT:
+            picks.append((site, Option(FLOAT, 0.0, None, 0.0)))
+            continue
+        scale = None
+        if kind == SMOOTH:
+            scale = smoothing_scales(entry.channel_max, [product.weight for product in site.products], float(alpha or 0.0))
+            entry = entry.scaled(scale)
+        interval = range_of(entry, "minmax" if kind == SMOOTH else kind, symmetric=dialect.symmetric)
+        picks.append((site, Option(kind, 0.0, None, 0.0, interval, alpha, scale)))
+    changed, plan = apply(graph, picks, Plan(largest=largest))
+    return dialect.quantize(changed, plan)
+
+
+def _cheapest_errors(options: Options) -> dict[str, Option]:
+    """Integers everywhere, with the least error for at most 3 % more time."""
+    integers = {name: [option for option in item if option.kind != FLOAT] for name, item in options.items()}
+    least = {name: min(option.cost for option in item) for name, item in integers.items()}
+    extra = [[(option.cost - least[name], option.error) for option in item] for name, item in integers.items()]
+    picks = least_cost(extra, _EXTRA * sum(least.values()))
+    return {name: item[pick] for (name, item), pick in zip(integers.items(), picks, strict=True)}
+
+
+def _within_drop(
+    graph: onnx.ModelProto, sites: Sequence[Site], options: Options, plan: Plan, dialect: Dialect, trial: Judge | None, max_drop: float
+) -> dict[str, Option]:
+    """The least time such that the metric, really measured, falls by no more than `max_drop` points.
+
+    The sum of the sites' errors only guides: larger budgets for it are tried first, and the first whose graph holds is taken. The
+    smallest leaves everything in float.
+    """
+    wanted = None if trial is None else trial.score(trial.wanted)
+    if trial is None or wanted is None:
+        raise UsageError("--max-drop needs labelled rows to measure the drop on.", hint="Give them with --eval, or labels with --calibration.")
+    for budget in _BUDGETS:
+        pairs = [[(option.error, option.cost) for option in item] for item in options.values()]
+        picks = least_cost(pairs, budget)
+        chosen = {name: item[pick] for (name, item), pick in zip(options.items(), picks, strict=True)}
+        changed, full = apply(graph, [(site, chosen[site.name]) for site in sites], plan)
+        found = trial.score(trial.outputs(dialect.quantize(changed, full)))
+        if found is not None and 100 * (wanted - found) <= max_drop:
+            break
+    return chosen
+
+
+def _finish(
+    graph: onnx.ModelProto,
+    sites: Sequence[Site],
+    chosen: dict[str, Option],
+    options: Options,
+    plan: Plan,
+    statistics: Mapping[str, Statistics],
+    judge: Judge,
+    dialect: Dialect,
+    settings: Quantization,
+) -> Quantized:
+    """Round the weights, and correct the biases if that brings the outputs closer."""
+    changed, plan = apply(graph, [(site, chosen[site.name]) for site in sites], plan)
+    after = {_name(site, chosen[site.name]): _after(statistics[site.source], chosen[site.name]) for site in sites}
+    if settings.rounding in ("adaptive", "gptq"):
+        plan = replace(plan, weights=_round(changed, after, plan, settings.rounding))
+    made = dialect.quantize(changed, plan)
+    error = judge.error(judge.outputs(made))
+    corrected = dialect.quantize(correct_biases(changed, plan, after), plan)
+    other = judge.error(judge.outputs(corrected))
+    better = other < error
+    return Quantized(corrected if better else made, min(error, other), better, chosen, options)
+
+
+def _name(site: Site, option: Option) -> str:
+    return site.source if option.scale is None else f"{site.source}_smooth"
+
+
+def _after(entry: Statistics, option: Option) -> Statistics:
+    return entry if option.scale is None else entry.scaled(option.scale)
+
+
+def _round(graph: onnx.ModelProto, statistics: Mapping[str, Statistics], plan: Plan, rounding: str) -> dict[str, IntegerWeight]:
+    made = {}
+    matrices: dict[str, np.ndarray] = {}
+    for product in find_products(graph):
+        if product.name in plan.keep:
+            continue
+        if product.source not in matrices:
+            matrices[product.source] = hessian(statistics[product.source].gram, statistics[product.source].tokens)
+        matrix = matrices[product.source]
+        start = quantize_columns(product.weight, largest=plan.largest, per_channel=plan.per_channel)
+        if rounding == "gptq":
+            made[product.name] = gptq_columns(product.weight, matrix, start.scale, largest=plan.largest)
+        else:
+            made[product.name] = adapt(product.weight, matrix, start, largest=plan.largest)
+    return made
+
+
+def _row(name: str, option: Option, options: Sequence[Option]) -> dict[str, Any]:
+    def figures(one: Option) -> dict[str, Any]:
+        return {"error": one.error, "score": one.score, "cost": round(one.cost, 2)} if options else {}
+
+    return (
+        {"site": name, "option": option.kind, "alpha": option.alpha, "interval": option.interval}
+        | figures(option)
+        | ({"others": {other.kind: figures(other) for other in options if other is not option}} if options else {})
+    )

@@ -1,0 +1,172 @@
+"""What each activation costs when it alone is in integers: output error, the task's metric, and time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import onnx
+
+from edgelm.graph.session import make_plain_session
+from edgelm.progress import Progress, silent
+from edgelm.quantize.dialect import Dialect
+from edgelm.quantize.grid import quantize_columns, rounded
+from edgelm.quantize.integers import Plan
+from edgelm.quantize.products import Product, find_products
+from edgelm.quantize.ranges import range_of
+from edgelm.quantize.smooth import ALPHAS, smooth, smoothing_scales
+from edgelm.quantize.statistics import Feeds, Statistics
+
+FLOAT, SMOOTH = "float", "smooth"
+_WORTH = 0.02  # a site with less than this share of the whole error is not looked at further
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Site:
+    """An activation and the products that read it: they are quantized together or not at all."""
+
+    source: str
+    products: tuple[Product, ...]
+
+    @property
+    def name(self) -> str:
+        """The first product's name."""
+        return self.products[0].name
+
+
+@dataclass(frozen=True)
+class Option:
+    """One way to compute a site.
+
+    Attributes:
+        kind: a range method, `smooth`, or `float`.
+        error: squared error of the model's outputs when this site alone is computed so, relative to their variance.
+        score: the task's metric then; None without labels.
+        cost: time of the products and of what the option adds to them, in the dialect's unit.
+        interval: of the integers; None for `float`.
+        alpha, scale: of smoothing, else None.
+    """
+
+    kind: str
+    error: float
+    score: float | None
+    cost: float
+    interval: Interval | None = None
+    alpha: float | None = None
+    scale: np.ndarray | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Inputs to judge a graph on, with the float graph's outputs for them, (texts, width).
+
+    Attributes:
+        metric: from outputs to the task's metric; None without labels.
+    """
+
+    feeds: Sequence[Feeds]
+    wanted: np.ndarray
+    metric: Callable[[np.ndarray], float] | None = None
+
+    def outputs(self, graph: onnx.ModelProto) -> np.ndarray:
+        """(texts, width) of a graph."""
+        session = make_plain_session(graph)
+        return np.concatenate([session.run(None, feed)[0] for feed in self.feeds])
+
+    def error(self, outputs: np.ndarray) -> float:
+        """Squared error relative to the variance of what is wanted: the power of the noise over that of the signal."""
+        return float(((outputs - self.wanted) ** 2).mean() / max(float(self.wanted.var()), 1e-12))
+
+    def score(self, outputs: np.ndarray) -> float | None:
+        """The task's metric, where there are labels."""
+        return None if self.metric is None else self.metric(outputs)
+
+
+def find_sites(graph: onnx.ModelProto) -> list[Site]:
+    """The activations that products read, in the order of the graph."""
+    by_source: dict[str, list[Product]] = {}
+    for product in find_products(graph):
+        by_source.setdefault(product.source, []).append(product)
+    return [Site(source, tuple(products)) for source, products in by_source.items()]
+
+
+def measure(
+    graph: onnx.ModelProto,
+    statistics: Mapping[str, Statistics],
+    judge: Judge,
+    plan: Plan,
+    dialect: Dialect,
+    *,
+    methods: Sequence[str],
+    smoothing: bool,
+    progress: Progress = silent,
+) -> dict[str, list[Option]]:
+    """The options of every site, by its name.
+
+    Each site is quantized alone, with the first method; where that costs a noticeable share of the whole error, the other methods
+    and smoothing are tried too. `float` is always an option, with no error.
+    """
+    sites = find_sites(graph)
+    everything = frozenset(product.name for site in sites for product in site.products)
+    tokens = int(np.median([feed["input_ids"].shape[1] for feed in judge.feeds]))
+
+    def interval(site: Site, method: str) -> Interval:
+        return range_of(statistics[site.source], method, symmetric=dialect.symmetric)
+
+    def attempt(site: Site, option: Option) -> Option:
+        changed, alone = apply(graph, [(site, option)], plan)
+        outputs = judge.outputs(dialect.quantize(changed, replace(alone, keep=everything - {product.name for product in site.products})))
+        return replace(option, error=judge.error(outputs), score=judge.score(outputs))
+
+    found: dict[str, list[Option]] = {}
+    for index, site in enumerate(sites):
+        shapes = [product.weight.shape for product in site.products]
+        integer, full = (sum(dialect.product_cost(tokens, shape, integer) for shape in shapes) for integer in (True, False))
+        first = Option(methods[0], 0.0, None, integer, interval(site, methods[0]))
+        found[site.name] = [attempt(site, first), Option(FLOAT, 0.0, judge.score(judge.wanted), full)]
+        progress("sensitivity", index + 1, 2 * len(sites))
+    whole = sum(options[0].error for options in found.values())
+    for index, site in enumerate(sites):
+        options = found[site.name]
+        if options[0].error > _WORTH * whole:
+            first, entry = options[0], statistics[site.source]
+            others = [replace(first, kind=method, interval=interval(site, method)) for method in methods[1:]]
+            if smoothing:
+                extra = dialect.multiply_cost(tokens, len(entry.channel_max))
+                others.append(replace(_smoothed(site, entry, dialect), cost=first.cost + extra))
+            found[site.name] += [attempt(site, option) for option in others]
+        progress("sensitivity", len(sites) + index + 1, 2 * len(sites))
+    return found
+
+
+def apply(graph: onnx.ModelProto, chosen: Sequence[tuple[Site, Option]], plan: Plan) -> tuple[onnx.ModelProto, Plan]:
+    """The graph with its smoothing, and the plan with ranges and float products, as chosen."""
+    scales = {site.source: option.scale for site, option in chosen if option.scale is not None}
+    ranges = dict(plan.ranges)
+    keep = set(plan.keep)
+    for site, option in chosen:
+        if option.interval is None:
+            keep |= {product.name for product in site.products}
+        else:
+            ranges[f"{site.source}_smooth" if option.scale is not None else site.source] = option.interval
+    return smooth(graph, scales) if scales else graph, replace(plan, ranges=ranges, keep=frozenset(keep))
+
+
+def _smoothed(site: Site, entry: Statistics, dialect: Dialect) -> Option:
+    """Smoothing with the alpha whose products are closest to the float ones, on the tokens that calibration kept."""
+    weight = np.concatenate([product.weight for product in site.products], axis=1)
+    wanted = entry.rows @ weight
+    best: tuple[float, Option] | None = None
+    for alpha in ALPHAS:
+        scale = smoothing_scales(entry.channel_max, [weight], alpha)
+        after = entry.scaled(scale)
+        interval = range_of(after, "minmax", symmetric=dialect.symmetric)
+        found = rounded(after.rows, interval) @ quantize_columns(weight * scale[:, None]).floats()
+        error = float(((found - wanted) ** 2).sum())
+        if best is None or error < best[0]:
+            best = error, Option(SMOOTH, 0.0, None, 0.0, interval, alpha, scale)
+    assert best is not None
+    return best[1]

@@ -1,0 +1,52 @@
+"""How a graph is quantized, as a user may say it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgelm.errors import UsageError
+from edgelm.quantize.ranges import METHODS
+
+AUTO = "auto"
+ROUNDINGS = ("nearest", "adaptive", "gptq")
+CHOICES = ("random", "length", "label", "diverse")
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """Settings of the integer precisions.
+
+    Attributes:
+        method: how ranges are found: one of `METHODS` for all activations, or `auto`: per activation, by what it costs the outputs.
+        symmetric: activation ranges as long below zero as above (always so where the runtime needs it).
+        per_channel: a scale for each column of a weight; False: one for the matrix.
+        rounding: of weights: to the nearest integer, adaptive, or GPTQ; None: nearest for int8, GPTQ for int4.
+        samples: how many texts to calibrate on.
+        choice: which: random, spread over lengths, as many of each label, or the most diverse.
+        max_drop: how many points of the task's metric may be lost; what costs more stays in float. None: no such bound.
+        table: a calibration table, read if it is there and written if not.
+
+    Raises:
+        UsageError: a name or number that cannot be.
+    """
+
+    method: str = AUTO
+    symmetric: bool = False
+    per_channel: bool = True
+    rounding: str | None = None
+    samples: int = 256
+    choice: str = "random"
+    max_drop: float | None = None
+    table: Path | None = None
+
+    def __post_init__(self) -> None:
+        for what, value, known in (
+            ("calibration method", self.method, (AUTO, *METHODS)),
+            ("rounding", self.rounding, (None, *ROUNDINGS)),
+            ("choice of calibration texts", self.choice, CHOICES),
+        ):
+            if value not in known:
+                raise UsageError(f"unknown {what} {value!r}.", hint=f"There are: {', '.join(filter(None, known))}.")
+        if self.max_drop is not None and self.max_drop < 0:
+            raise UsageError(f"a largest drop of {self.max_drop} points cannot be.", hint="Give --max-drop as points of the metric, such as 0.5.")

@@ -1,0 +1,308 @@
+"""Smoothing, equalization, rounding, the knapsack and the tables: exact where they must be, better where they say so."""
+
+import itertools
+import json
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from graphs import make_feeds, make_graph
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import helper, numpy_helper
+
+from edgelm.dataset import Dataset
+from edgelm.errors import CalibrationError, ModelError, UsageError
+from edgelm.graph.session import make_plain_session
+from edgelm.quantize.dialect import ONNXRUNTIME_CPU, TENSORRT
+from edgelm.quantize.grid import quantize_columns
+from edgelm.quantize.integers import Plan, quantize_static
+from edgelm.quantize.knapsack import least_cost
+from edgelm.quantize.post_training import quantize_post_training, replay
+from edgelm.quantize.products import find_products
+from edgelm.quantize.rounding import adapt, gptq_columns, hessian, output_error
+from edgelm.quantize.samples import choose_samples
+from edgelm.quantize.sensitivity import FLOAT, Judge, find_sites
+from edgelm.quantize.settings import Quantization
+from edgelm.quantize.smooth import smooth, smoothing_scales
+from edgelm.quantize.statistics import collect
+from edgelm.quantize.table import CalibrationTable, fingerprint, read_table
+from edgelm.quantize.weight_only import BLOCK, quantize_weights, round_blocks
+
+
+def run(graph, feeds):
+    session = make_plain_session(graph)
+    return np.concatenate([session.run(None, feed)[0] for feed in feeds])
+
+
+def learn(graph, *, gram=False):
+    feeds = make_feeds()
+    return collect(graph, [site.source for site in find_sites(graph)], feeds, count=len(feeds), gram=gram)
+
+
+def judge_of(graph, metric=None):
+    feeds = make_feeds(16, seed=7)
+    return Judge(feeds, run(graph, feeds), metric)
+
+
+def test_smoothing_leaves_the_float_function_as_it_is():
+    graph = make_graph(outlier=50)
+    scales = {}
+    for site in find_sites(graph):
+        scales[site.source] = smoothing_scales(learn(graph)[site.source].channel_max, [product.weight for product in site.products], 0.5)
+    feeds = make_feeds(4)
+    np.testing.assert_allclose(run(smooth(graph, scales), feeds), run(graph, feeds), rtol=1e-4, atol=1e-4)  # float32, other products
+
+
+@given(st.integers(0, 10_000))
+@settings(deadline=None, max_examples=30)
+def test_smoothing_scales_are_those_of_the_paper(seed):
+    """Up to the common factor that keeps their geometric mean at 1."""
+    rng = np.random.default_rng(seed)
+    activation, weight = np.abs(rng.normal(size=9)) + 0.01, rng.normal(size=(9, 4))
+    found = smoothing_scales(activation, [weight], 0.7)
+    wanted = np.array([activation[j] ** 0.7 / max(abs(value) for value in weight[j]) ** 0.3 for j in range(9)])
+    np.testing.assert_allclose(found / found[0], wanted / wanted[0], rtol=1e-5)
+    assert np.exp(np.log(found).mean()) == pytest.approx(1, rel=1e-5)
+
+
+def test_an_outlier_channel_is_found_and_smoothed():
+    """One channel 50 times the others: min-max alone loses what smoothing keeps."""
+    graph = make_graph(outlier=50)
+    statistics, judge = learn(graph), judge_of(graph)
+    plain = quantize_post_training(graph, statistics, judge, ONNXRUNTIME_CPU, Quantization(method="minmax"))
+    # Costs of a large model, where a Mul is little beside a product.
+    dialect = replace(
+        ONNXRUNTIME_CPU, product_cost=lambda tokens, shape, integer: 100.0 if integer else 300.0, multiply_cost=lambda tokens, width: 1.0
+    )
+    careful = quantize_post_training(graph, statistics, judge, dialect, Quantization())
+    assert careful.chosen["first"].kind == "smooth"
+    assert careful.error < plain.error / 10
+    assert plain.error == pytest.approx(judge.error(judge.outputs(plain.graph)))
+
+
+@pytest.mark.parametrize("dialect", [ONNXRUNTIME_CPU, TENSORRT], ids=["onnxruntime", "tensorrt"])
+def test_a_table_gives_the_same_graph_again(tmp_path, dialect):
+    graph = make_graph(outlier=30)
+    statistics = learn(graph)
+    made = quantize_post_training(graph, statistics, judge_of(graph), dialect, Quantization())
+    chosen = {name: {"option": option.kind, "alpha": option.alpha} for name, option in made.chosen.items()}
+    CalibrationTable(fingerprint(graph), {"source": "x"}, dialect.name, statistics, chosen).save(tmp_path / "t.json")
+    table = read_table(tmp_path / "t.json", model=fingerprint(graph))
+    again = replay(graph, table.statistics, table.chosen, dialect)
+    feeds = make_feeds(5, seed=3)
+    if not made.corrected:
+        np.testing.assert_allclose(run(again, feeds), run(made.graph, feeds), atol=1e-6)
+    assert judge_of(graph).error(judge_of(graph).outputs(again)) < 1e-3
+    for name, entry in statistics.items():
+        np.testing.assert_array_equal(entry.histogram.counts, table.statistics[name].histogram.counts)
+
+
+def test_broken_and_foreign_tables_are_refused(tmp_path):
+    graph = make_graph()
+    path = tmp_path / "t.json"
+    CalibrationTable(fingerprint(graph), {}, "onnxruntime", learn(graph)).save(path)
+    with pytest.raises(CalibrationError, match="other weights"):
+        read_table(path, model=fingerprint(make_graph(seed=1)))
+    values = json.loads(path.read_text())
+    values["statistics"]["x"]["low"] = float("nan")
+    path.write_text(json.dumps(values))
+    with pytest.raises(CalibrationError, match="not finite"):
+        read_table(path)
+    for text in ("", "[]", "{}", '{"edgelm_calibration": 99}'):
+        path.write_text(text)
+        with pytest.raises(CalibrationError, match="not a calibration table"):
+            read_table(path)
+
+
+def correlated(rng, tokens, width):
+    return rng.normal(size=(tokens, width)) @ rng.normal(size=(width, width))
+
+
+@given(st.integers(0, 10_000))
+@settings(deadline=None, max_examples=20)
+def test_rounding_that_sees_the_data_never_loses_to_the_nearest(seed):
+    rng = np.random.default_rng(seed)
+    rows = correlated(rng, 200, 24)
+    weight = rng.normal(size=(24, 7)).astype(np.float32)
+    matrix = hessian(rows.T @ rows, len(rows))
+    start = quantize_columns(weight, largest=7)
+    nearest = output_error(weight, start.floats(), matrix)
+    adapted = output_error(weight, adapt(weight, matrix, start, largest=7).floats(), matrix)
+    assert (adapted <= nearest * (1 + 1e-9)).all()
+    compensated = output_error(weight, gptq_columns(weight, matrix, start.scale, largest=7).floats(), matrix)
+    assert compensated.sum() < nearest.sum()
+
+
+def test_adaptive_rounding_finds_what_brute_force_finds_in_two_channels():
+    """All nine integers around the start, for a matrix that couples both channels."""
+    matrix = np.array([[2.0, 1.6], [1.6, 2.0]])
+    weight = np.array([[0.44], [0.46]], dtype=np.float32)
+    start = replace(quantize_columns(weight), values=np.array([[4], [5]], dtype=np.int8), scale=np.array([0.1], dtype=np.float32))
+    found = adapt(weight, matrix, start)
+    grid = [np.array([[4 + a], [5 + b]]) * 0.1 for a, b in itertools.product((-1, 0, 1), repeat=2)]
+    best = min(float(output_error(weight, values, matrix)[0]) for values in grid)
+    assert float(output_error(weight, found.floats(), matrix)[0]) == pytest.approx(best, rel=1e-5)
+
+
+def test_gptq_is_the_published_recursion():
+    """Against the plain form of algorithm 1: quantize a row, then solve exactly for the rest (optimal brain surgeon)."""
+    rng = np.random.default_rng(0)
+    rows = correlated(rng, 100, 12)
+    weight = rng.normal(size=(12, 3))
+    matrix = hessian(rows.T @ rows, len(rows))
+    scale = quantize_columns(weight.astype(np.float32), largest=7).scale
+    found = gptq_columns(weight.astype(np.float32), matrix, scale, largest=7)
+    work, wanted = weight.astype(np.float32).astype(np.float64), []
+    for row in range(12):
+        wanted.append(np.clip(np.rint(work[row] / scale), -7, 7))
+        inverse = np.linalg.inv(matrix[row:, row:])
+        work[row:] -= np.outer(inverse[:, 0] / inverse[0, 0], work[row] - wanted[-1] * scale)
+    np.testing.assert_array_equal(found.values, np.array(wanted))
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0]), st.integers(0, 9)), min_size=1, max_size=4), min_size=1, max_size=5),
+    st.sampled_from([0.0, 1.0, 2.0, 4.0, 8.0]),
+)
+@settings(deadline=None)
+def test_the_knapsack_is_that_of_brute_force(options, budget):
+    """Errors are multiples of budget / 4000 here, so that the grid rounds nothing."""
+    best = min(
+        (
+            sum(item[index][1] for item, index in zip(options, picks, strict=True))
+            for picks in itertools.product(*(range(len(item)) for item in options))
+            if sum(item[index][0] for item, index in zip(options, picks, strict=True)) <= budget
+        ),
+        default=None,
+    )
+    if best is None:
+        with pytest.raises(ValueError, match="budget"):
+            least_cost(options, budget)
+        return
+    picks = least_cost(options, budget)
+    assert sum(item[index][1] for item, index in zip(options, picks, strict=True)) == best
+    assert sum(item[index][0] for item, index in zip(options, picks, strict=True)) <= budget + 1e-9
+
+
+def test_a_bound_on_the_drop_keeps_in_float_what_breaks_it():
+    """The metric: minus the error, so that the bound asks for more than integers everywhere can give."""
+    graph = make_graph(outlier=200)
+    statistics, judge = learn(graph), judge_of(graph)
+    trial = replace(judge, metric=lambda outputs: -float(np.abs(outputs - judge.wanted).max()))
+    everywhere = quantize_post_training(graph, statistics, judge, ONNXRUNTIME_CPU, Quantization(method="minmax"))
+    lost = -100 * trial.score(trial.outputs(everywhere.graph))
+    bound = lost / 20
+    held = quantize_post_training(graph, statistics, judge, ONNXRUNTIME_CPU, Quantization(method="minmax", max_drop=bound), trial=trial)
+    assert held.chosen["first"].kind == FLOAT
+    assert held.chosen["second"].kind == "minmax"
+    assert -100 * trial.score(trial.outputs(held.graph)) <= bound
+    with pytest.raises(UsageError, match="labelled"):
+        quantize_post_training(graph, statistics, judge, ONNXRUNTIME_CPU, Quantization(max_drop=1.0))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("gram", [False, True], ids=["nearest", "gptq"])
+def test_weights_in_blocks_compute_what_their_integers_stand_for(bits, gram):
+    graph, feeds = make_graph(), make_feeds(6, seed=2)
+    statistics = learn(graph, gram=True) if gram else None
+    made = quantize_weights(graph, bits=bits, statistics=statistics)
+    assert [node.op_type for node in made.graph.node].count("MatMulNBits") == 2
+    by_hand = onnx.ModelProto()
+    by_hand.CopyFrom(graph)
+    for product in find_products(graph):
+        known = None if statistics is None else hessian(statistics[product.source].gram, statistics[product.source].tokens)
+        values = round_blocks(product.weight, bits, known).floats()
+        (tensor,) = [tensor for tensor in by_hand.graph.initializer if tensor.name == product.matrix]
+        tensor.CopyFrom(numpy_helper.from_array(values, product.matrix))
+    wanted = run(by_hand, feeds)
+    # The kernel may take activations as INT8 by blocks of 32: a share of the outputs' spread.
+    assert np.abs(run(made, feeds) - wanted).max() < 0.01 * np.ptp(wanted)
+
+
+def test_a_width_that_is_no_multiple_of_the_block_is_padded():
+    weight = np.random.default_rng(0).normal(size=(BLOCK + 8, 5)).astype(np.float32)
+    made = round_blocks(weight, 4)
+    assert made.scale.shape == (2, 5)
+    assert (np.abs(made.floats() - weight) <= made.scale[np.arange(len(weight)) // BLOCK] * 0.51).all()
+
+
+def rows_of(count):
+    texts = tuple(f"word{index % 7} " * (1 + index % 20) + str(index) for index in range(count))
+    return Dataset("memory", texts=texts, labels=tuple(["rare" if index % 10 == 0 else "often" for index in range(count)]), problem="single-label")
+
+
+@pytest.mark.parametrize("choice", ["random", "length", "label", "diverse"])
+def test_samples_are_different_rows_and_the_same_for_the_same_seed(choice):
+    rows = rows_of(200)
+    chosen = choose_samples(rows, 40, choice, seed=3)
+    assert len(set(chosen.texts)) == 40
+    assert chosen.texts == choose_samples(rows, 40, choice, seed=3).texts
+    assert set(chosen.texts) <= set(rows.texts)
+    assert len(choose_samples(rows, 500, choice)) == 200
+
+
+def test_each_choice_of_samples_does_what_it_says():
+    rows = rows_of(200)
+    assert choose_samples(rows, 40, "label").labels.count("rare") == 20
+    lengths = [len(text) for text in rows.texts]
+    chosen = [len(text) for text in choose_samples(rows, 20, "length").texts]
+    assert min(chosen) == min(lengths)
+    assert max(chosen) == max(lengths)
+    firsts = {text.split()[0] for text in choose_samples(rows, 7, "diverse").texts}
+    assert len(firsts) >= 6  # seven words there are; words in common make texts alike
+    with pytest.raises(CalibrationError, match="labels"):
+        choose_samples(Dataset("memory", texts=rows.texts), 8, "label")
+
+
+@pytest.mark.parametrize(
+    ("feeds", "reason"),
+    [
+        (make_feeds(3), "3 calibration texts"),
+        ([], "0 calibration texts"),
+        (make_feeds(1) * 20, "only 1 different"),
+        (make_feeds(10, low=2, high=4), "tokens together"),
+    ],
+)
+def test_texts_that_teach_too_little_are_refused(feeds, reason):
+    graph = make_graph()
+    with pytest.raises(CalibrationError, match=reason):
+        collect(graph, ["x"], feeds, count=len(feeds))
+
+
+def test_a_text_that_gives_nan_is_named():
+    graph = make_graph()
+    (table,) = [tensor for tensor in graph.graph.initializer if tensor.name == "table"]
+    values = numpy_helper.to_array(table).copy()
+    values[63] = np.nan
+    table.CopyFrom(numpy_helper.from_array(values, "table"))
+    feeds = [{"input_ids": np.full((1, 10), index)} for index in range(20)]
+    feeds[12]["input_ids"][0, 3] = 63
+    with pytest.raises(CalibrationError, match=r"text 13: .*not finite"):
+        collect(graph, ["x"], feeds, count=20)
+
+
+def test_memory_does_not_grow_with_the_texts():
+    graph = make_graph()
+
+    def size(count):
+        statistics = collect(graph, ["x"], iter(make_feeds(count)), count=count)["x"]
+        return statistics.histogram.counts.nbytes + statistics.rows.nbytes + statistics.channel_low.nbytes
+
+    assert size(100) == size(400)
+
+
+def test_a_graph_that_is_quantized_already_is_refused():
+    graph = make_graph()
+    ranges = dict.fromkeys(("x", "h"), (-4.0, 4.0))
+    quantized = quantize_static(graph, Plan(ranges=ranges))
+    quantized.graph.node.append(helper.make_node("QuantizeLinear", ["logits", "x_scale", "x_zero"], ["again"]))
+    with pytest.raises(ModelError, match="quantized already"):
+        find_products(quantized)
+
+
+@pytest.mark.parametrize("values", [{"method": "guess"}, {"rounding": "up"}, {"choice": "best"}, {"max_drop": -1.0}])
+def test_settings_that_cannot_be_are_refused(values):
+    with pytest.raises(UsageError):
+        Quantization(**values)
