@@ -84,7 +84,21 @@ class RecoverSettings(Settings):
     train: TrainSettings = TrainSettings()
 
 
-Stage = Annotated[DistillSettings | PruneSettings | RecoverSettings, Field(discriminator="stage")]
+class QuantizeSettings(Settings):
+    """Quantization-aware training: weights learn to live on INT8's grid, taught by the original model; export then quantizes them.
+
+    `ranges` are those of the activations, learnt on `samples` rows before training and kept.
+    """
+
+    stage: Literal["quantize"] = "quantize"
+    ranges: Literal["minmax", "moving-average", "percentile", "mse", "entropy"] = "minmax"
+    samples: Annotated[int, Field(ge=8)] = 256
+    symmetric: bool = False
+    loss: DistillLoss = DistillLoss()
+    train: TrainSettings = TrainSettings()
+
+
+Stage = Annotated[DistillSettings | PruneSettings | RecoverSettings | QuantizeSettings, Field(discriminator="stage")]
 
 
 class Recipe(Settings):

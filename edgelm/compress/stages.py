@@ -14,11 +14,12 @@ from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import LayerShape, Record
 from edgelm.compress import prune as pruning
 from edgelm.compress.distill import distillation_loss, spread_layers, student_from_layers
+from edgelm.compress.fake_quantize import calibrate, fake_quantized
 from edgelm.compress.training import train
 from edgelm.dataset import Dataset
 from edgelm.errors import RecipeError
 from edgelm.progress import Progress
-from edgelm.recipe import DistillLoss, DistillSettings, PruneSettings, RecoverSettings, TrainSettings
+from edgelm.recipe import DistillLoss, DistillSettings, PruneSettings, QuantizeSettings, RecoverSettings, TrainSettings
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,29 @@ def recover(model: PreTrainedModel, settings: RecoverSettings, shop: Workshop) -
     return _teach(copy.deepcopy(model), settings.loss, settings.train, shop, "recover"), shop.record
 
 
+def quantize(model: PreTrainedModel, settings: QuantizeSettings, shop: Workshop) -> tuple[PreTrainedModel, Record]:
+    """Let the teacher teach the model while it computes as INT8 will; its weights stay floats, for export to quantize."""
+    student = copy.deepcopy(model)
+    rows = shop.dataset.sample(settings.samples, seed=shop.seed)
+    intervals = calibrate(
+        student,
+        shop.tokenizer,
+        shop.record.task,
+        rows,
+        method=settings.ranges,
+        symmetric=settings.symmetric,
+        max_length=settings.train.max_length,
+        progress=shop.progress,
+    )
+    with fake_quantized(student, intervals):
+        return _teach(student, settings.loss, settings.train, shop, "quantize"), shop.record
+
+
 STAGES: dict[type, Callable[[PreTrainedModel, Any, Workshop], tuple[PreTrainedModel, Record]]] = {
     DistillSettings: distill,
     PruneSettings: prune,
     RecoverSettings: recover,
+    QuantizeSettings: quantize,
 }
 
 

@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 from edgelm.errors import ModelError
 from edgelm.graph.nodes import weights_of
 
-_SMALLEST = 16_384  # weights: a smaller matrix, such as a classifier's, gains nothing and is kept exact
+SMALLEST = 16_384  # weights: a smaller matrix, such as a classifier's, gains nothing and is kept exact
 _ALREADY = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearMatMul", "QAttention", "MatMulNBits")
 
 
@@ -63,7 +63,7 @@ def find_products(graph: onnx.ModelProto) -> list[Product]:
         if node.op_type not in ("MatMul", "Gemm") or node.input[1] not in weights:
             continue
         weight = numpy_helper.to_array(weights[node.input[1]])
-        if weight.ndim != 2 or weight.size < _SMALLEST:
+        if weight.ndim != 2 or weight.size < SMALLEST:
             continue
         transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
         weight = weight.T if transposed else weight

@@ -1,0 +1,92 @@
+"""Quantization-aware training: the forward pass rounds as INT8 will, the backward pass looks through the rounding."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from edgelm.anatomy import model_outputs
+from edgelm.compress.encode import Collator, EncodedDataset
+from edgelm.dataset import Dataset
+from edgelm.progress import Progress, silent
+from edgelm.quantize.grid import unsigned_grid
+from edgelm.quantize.products import SMALLEST
+from edgelm.quantize.ranges import range_of
+from edgelm.quantize.statistics import Statistics
+from edgelm.task import Task
+
+Interval = tuple[float, float]
+
+
+def integer_modules(model: PreTrainedModel) -> dict[str, nn.Linear]:
+    """The linear modules that export puts in integers, by name."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear) and module.weight.numel() >= SMALLEST}
+
+
+def calibrate(
+    model: PreTrainedModel, tokenizer: Any, task: Task, rows: Dataset, *, method: str, symmetric: bool, max_length: int, progress: Progress = silent
+) -> dict[str, Interval]:
+    """The interval of each integer module's input on these rows, by `edgelm.quantize.ranges`."""
+    statistics = {name: Statistics() for name in integer_modules(model)}
+    encoded, collate = EncodedDataset(rows, tokenizer, task, max_length=max_length), Collator(tokenizer)
+    handles = [
+        module.register_forward_pre_hook(lambda _, inputs, entry=statistics[name]: entry.add(inputs[0].numpy()))
+        for name, module in integer_modules(model).items()
+    ]
+    try:
+        with torch.inference_mode():
+            for index in range(len(encoded)):
+                batch = collate([encoded[index]])
+                model_outputs(model.eval(), task, {name: tensor for name, tensor in batch.items() if name != "labels"})
+                progress("calibrate", index + 1, len(encoded))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: range_of(entry, method, symmetric=symmetric) for name, entry in statistics.items()}
+
+
+@contextlib.contextmanager
+def fake_quantized(model: PreTrainedModel, intervals: Mapping[str, Interval]) -> Iterator[None]:
+    """Inside, these modules round their inputs to UINT8 over fixed intervals and their weights to symmetric INT8 by column.
+
+    Gradients pass straight through where nothing is clipped (Jacob et al. 2018; Bengio et al. 2013): the weights learn to stay on the
+    grid and within the intervals. Nothing is dropped out: that noise is many times what rounding does, and would be learnt instead.
+    Afterwards the model is as it was, but for its weights if they were trained.
+    """
+    modules = integer_modules(model)
+    dropouts = [(module, module.p) for module in model.modules() if isinstance(module, nn.Dropout)]
+    try:
+        for dropout, _ in dropouts:
+            dropout.p = 0.0
+        for name, interval in intervals.items():
+            modules[name].forward = _forward_of(modules[name], interval)  # type: ignore[method-assign]
+        yield
+    finally:
+        for name in intervals:
+            modules[name].__dict__.pop("forward", None)
+        for dropout, share in dropouts:
+            dropout.p = share
+
+
+def _forward_of(module: nn.Linear, interval: Interval) -> Any:
+    scale, zero = (float(value) for value in unsigned_grid(*interval))
+
+    def forward(inputs: torch.Tensor) -> torch.Tensor:
+        rounded = torch.fake_quantize_per_tensor_affine(inputs.float(), scale, int(zero), 0, 255)
+        return functional.linear(rounded, fake_weight(module.weight), module.bias)
+
+    return forward
+
+
+def fake_weight(weight: torch.Tensor) -> torch.Tensor:
+    """(out, in) as symmetric INT8 with one scale an output stands for it, with straight-through gradients."""
+    scale = (weight.detach().abs().amax(dim=1) / 127).clamp_min(1e-12).float()
+    zero = torch.zeros_like(scale, dtype=torch.int32)
+    result: torch.Tensor = torch.fake_quantize_per_channel_affine(weight.float(), scale, zero, 0, -127, 127)
+    return result
