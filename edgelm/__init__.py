@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgelm.device import load_device
     from edgelm.export.pipeline import export
     from edgelm.profile.pipeline import profile
+    from edgelm.profile.tune import tune
     from edgelm.recipe import load_recipe
     from edgelm.runtime import load
 
@@ -27,6 +28,7 @@ _HOMES = {
     "load_checkpoint": "edgelm.anatomy",
     "export": "edgelm.export.pipeline",
     "profile": "edgelm.profile.pipeline",
+    "tune": "edgelm.profile.tune",
     "load": "edgelm.runtime",
     "load_recipe": "edgelm.recipe",
     "load_device": "edgelm.device",
@@ -44,6 +46,7 @@ __all__ = [
     "load_device",
     "load_recipe",
     "profile",
+    "tune",
 ]
 
 

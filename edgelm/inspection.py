@@ -70,7 +70,7 @@ def _graph(data: bytes, name: str) -> dict[str, Any] | None:
     except ImportError:
         return None
     try:
-        model = onnx.load_model_from_string(data)
+        model = onnx.ModelProto.FromString(data)
     except DecodeError as error:
         raise InputError(f"{name}: not an ONNX file.", hint="Give a checkpoint folder, a bundle or an ONNX file.") from error
     counts: dict[str, int] = {}
@@ -79,7 +79,7 @@ def _graph(data: bytes, name: str) -> dict[str, Any] | None:
     stored: dict[str, int] = {}
     for tensor in model.graph.initializer:
         dtype = onnx.TensorProto.DataType.Name(tensor.data_type).lower()
-        stored[dtype] = stored.get(dtype, 0) + tensor.ByteSize()
+        stored[dtype] = stored.get(dtype, 0) + math.prod(tensor.dims) * _bits(tensor.data_type) // 8
     constants = {tensor.name for tensor in model.graph.initializer}
     return {
         "opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
@@ -88,6 +88,13 @@ def _graph(data: bytes, name: str) -> dict[str, Any] | None:
         "operators": dict(sorted(counts.items(), key=lambda item: -item[1])),
         "constant_bytes_by_dtype": stored,
     }
+
+
+def _bits(data_type: int) -> int:
+    import onnx
+
+    name = onnx.TensorProto.DataType.Name(data_type)
+    return 4 if name in ("INT4", "UINT4") else onnx.helper.tensor_dtype_to_np_dtype(data_type).itemsize * 8
 
 
 def _value(value: Any) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from typing import Any
 
 import onnx
 
+from edgelm.graph.files import save_graph
 from edgelm.output import staged_output
 from edgelm.runtime.archive import pack
 from edgelm.runtime.bundle import SINGLE_FILE_SUFFIX
 from edgelm.runtime.golden import Golden
-from edgelm.runtime.manifest import CARD_FILE, GOLDEN_FILE, GRAPH_FILE, MANIFEST_FILE, SCRIPT_FILE, TOKENIZER_FILE, FileEntry, Manifest
+from edgelm.runtime.manifest import CARD_FILE, GOLDEN_FILE, GRAPH_FILE, MANIFEST_FILE, SCRIPT_FILE, TOKENIZER_FILE, WEIGHTS_FILE, FileEntry, Manifest
 from edgelm.runtime.script import SCRIPT, vendored_files
 
 
@@ -36,7 +37,7 @@ def write_bundle(output: Path, manifest: Manifest, graph: onnx.ModelProto, token
 
 
 def _write_content(folder: Path, manifest: Manifest, graph: onnx.ModelProto, tokenizer: Any, golden: Golden) -> None:
-    (folder / GRAPH_FILE).write_bytes(graph.SerializeToString())
+    save_graph(graph, folder / GRAPH_FILE, WEIGHTS_FILE)
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()

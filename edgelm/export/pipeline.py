@@ -22,7 +22,7 @@ from edgelm.export.parity import check_parity, encode, graph_outputs, torch_outp
 from edgelm.export.precision import PRECISIONS, Material, to_precision
 from edgelm.export.trace import export_graph
 from edgelm.graph.nodes import operator_counts
-from edgelm.graph.session import make_plain_session
+from edgelm.graph.session import DISABLED_OPTIMIZERS, make_plain_session
 from edgelm.metrics import pair_similarity, score
 from edgelm.output import check_output
 from edgelm.progress import Progress, silent
@@ -118,6 +118,8 @@ def export(
     parity = check_parity(session, source.model, source.tokenizer, task, sample, precision=precision, max_length=source.max_length)
     manifest = _manifest(made.graph, source, device=device, precision=precision, family=opened.family, name=output.stem, parity=parity)
     quality = {} if evaluation is None or evaluation.labels is None else _quality(session, source, evaluation)
+    if device.kind == "cpu":
+        manifest = replace(manifest, session={"disabled_optimizers": list(DISABLED_OPTIMIZERS)})
     manifest = replace(manifest, calibration=made.calibration, quality=quality, lineage=opened.record.to_dict())
     golden = _golden(session, source, sample[:_GOLDEN_TEXTS], precision)
     manifest = write_bundle(output, manifest, made.graph, source.tokenizer, golden, overwrite=overwrite)

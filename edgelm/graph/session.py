@@ -2,30 +2,61 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import onnx
 from onnx import helper
 
+from edgelm.graph import files
+from edgelm.graph.files import copy_graph, save_graph, stored_bytes
 
-def make_plain_session(graph: onnx.ModelProto, *, threads: int | None = None, optimize: bool = True) -> Any:
-    """An onnxruntime session on the CPU; `optimize=False` keeps every node as it is."""
+# Its CPU kernel is several times slower than the three operators that it would replace (benchmarks/norms.py).
+DISABLED_OPTIMIZERS = ("SkipLayerNormFusion",)
+
+
+def make_plain_session(graph: onnx.ModelProto, *, threads: int | None = None, optimize: bool = True, optimized: Path | None = None) -> Any:
+    """An onnxruntime session on the CPU.
+
+    Args:
+        optimize: False keeps every node as it is.
+        optimized: write the graph as it really runs there.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if optimized is not None:
+        options.optimized_model_filepath = str(optimized)
     if threads:
         options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+    def start(source: str | bytes) -> Any:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(DISABLED_OPTIMIZERS))
+
+    if stored_bytes(graph) < files.LARGEST_MESSAGE:
+        return start(graph.SerializeToString())
+    with tempfile.TemporaryDirectory() as folder:
+        save_graph(graph, Path(folder) / "model.onnx", "weights.bin")
+        return start(str(Path(folder) / "model.onnx"))
+
+
+def optimized_graph(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph as onnxruntime really runs it on this CPU, after its own fusions."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "optimized.onnx"
+        make_plain_session(graph, optimized=path)
+        result: onnx.ModelProto = onnx.load(path)
+    return result
 
 
 def make_watching_session(graph: onnx.ModelProto, values: Sequence[str]) -> Any:
     """A session that gives these computed values, after the graph's own outputs."""
-    watched = onnx.ModelProto()
-    watched.CopyFrom(graph)
+    watched = copy_graph(graph)
     there = {value.name for value in watched.graph.output}
     watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in values if name not in there)
     return make_plain_session(watched)

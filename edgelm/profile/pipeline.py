@@ -9,24 +9,18 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgelm.dataset import Dataset
-from edgelm.errors import BundleError, UsageError
+from edgelm.errors import UsageError
 from edgelm.machine import describe_machine
+from edgelm.profile.inputs import Feeds, find_texts, make_feeds
 from edgelm.profile.result import Case, Profile
 from edgelm.profile.subject import Subject, find_subject
 from edgelm.profile.turns import Worker, take_turns
 from edgelm.progress import Progress, silent
-from edgelm.runtime import Model, load, open_bundle
-from edgelm.runtime.golden import Golden
-from edgelm.runtime.manifest import GOLDEN_FILE
+from edgelm.runtime import open_bundle
 from edgelm.runtime.session import available_cores
 
-_MAX_TEXTS = 200
 _OPERATOR_RUNS = 50
-
-Feeds = dict[str, Any]
 
 
 def profile(
@@ -71,9 +65,9 @@ def profile(
     first = subjects[0]
     _check(first, batch_sizes, sequence_lengths, data, {"threads": threads or 1, "runs": runs, "loads": loads})
     threads = threads or open_bundle(first.path).manifest.session.get("intra_op_num_threads") or available_cores()
-    texts = _texts(first, data)
+    texts = find_texts(first, data)
     grid = [(batch, sequence) for sequence in (sequence_lengths or (None,)) for batch in batch_sizes]
-    feeds = _all_feeds(subjects, texts, grid)
+    feeds = make_feeds(subjects, texts, grid)
     cases: list[list[Case]] = [[] for _ in subjects]
     settings = {"warmup": warmup, "runs": runs, "threads": threads, "loads": loads, "texts": data.source if data else "golden samples"}
     common: dict[str, Any] = {
@@ -127,46 +121,6 @@ def _check(first: Subject, batches: Sequence[int], lengths: Sequence[int], data:
         )
     if data is not None and not len(data):
         raise UsageError(f"{data.source}: no texts.", hint="Give a file with texts with --data.")
-
-
-def _texts(first: Subject, data: Dataset | None) -> list[Any]:
-    if data is not None:
-        return list(data.sample(_MAX_TEXTS).inputs())
-    golden = Golden.from_json(open_bundle(first.path).read(GOLDEN_FILE)).texts
-    if not golden:
-        raise BundleError(f"{first.path}: {GOLDEN_FILE} holds no samples.", hint="Give texts with --data FILE.")
-    return [tuple(text) if isinstance(text, list) else text for text in golden]
-
-
-def _all_feeds(subjects: Sequence[Subject], texts: list[Any], grid: Sequence[tuple[int, int | None]]) -> list[list[list[Feeds]]]:
-    """Per subject and case the inputs of the calls: through a bundle's own tokenizer, else through that of the first."""
-    made: list[list[list[Feeds]]] = []
-    for entry in subjects:
-        if entry.kind != "bundle":
-            made.append([[_with_types(feeds) for feeds in case] for case in made[0]])
-            continue
-        model = load(entry.path, threads=1)  # for its tokenizer; one thread, so that nothing of this process spins
-        made.append([_case_feeds(model, texts, batch, sequence) for batch, sequence in grid])
-    return made
-
-
-def _case_feeds(model: Model, texts: list[Any], batch: int, sequence: int | None) -> list[Feeds]:
-    groups = [[texts[(start + offset) % len(texts)] for offset in range(batch)] for start in range(0, len(texts), batch)]
-    if sequence is None:
-        found = [model.tokenize(group) for group in groups]
-    else:
-        found = [_stretch([model.tokenize([text]) for text in group], sequence) for group in groups]
-    return [{name: values.tolist() for name, values in feeds.items()} for feeds in found]
-
-
-def _stretch(rows: Sequence[dict[str, np.ndarray]], sequence: int) -> dict[str, np.ndarray]:
-    """Rows of exactly `sequence` tokens: the real ones repeated or cut, all attended to, (batch, sequence)."""
-    return {name: np.stack([np.resize(row[name][0], sequence) for row in rows]) for name in rows[0]}
-
-
-def _with_types(feeds: Feeds) -> Feeds:
-    """Token types of zero, where the first bundle has none but another graph may ask for them."""
-    return {"token_type_ids": [[0] * len(row) for row in feeds["input_ids"]]} | feeds
 
 
 def _open(stack: ExitStack, entry: Subject, threads: int) -> Worker:

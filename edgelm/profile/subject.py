@@ -15,7 +15,12 @@ from edgelm.runtime.manifest import MANIFEST_FILE
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured, and how it is run: kind is bundle, onnx or pytorch."""
+    """What is measured, and how it is run.
+
+    Attributes:
+        kind: bundle, onnx or pytorch.
+        session: of a bundle, in place of its manifest's session settings; None: as the manifest says.
+    """
 
     name: str
     path: Path
@@ -24,6 +29,7 @@ class Subject:
     size_mb: float
     device: str | None = None
     manifest: dict[str, Any] = field(default_factory=dict)
+    session: dict[str, Any] | None = None
 
 
 def find_subject(path: str | Path) -> Subject:

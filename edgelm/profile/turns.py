@@ -22,11 +22,11 @@ REST_S = 0.05  # onnxruntime's threads spin for tens of milliseconds after a cal
 
 
 class Worker:
-    """One subject, loaded in a fresh process."""
+    """One subject, loaded in a fresh process; threads None: as its session settings say."""
 
-    def __init__(self, subject: Subject, *, threads: int) -> None:
+    def __init__(self, subject: Subject, *, threads: int | None) -> None:
         self.subject = subject
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
         self.process = subprocess.Popen(
             [sys.executable, "-m", "edgelm.profile.worker"],
             stdin=subprocess.PIPE,
@@ -36,7 +36,8 @@ class Worker:
             env=environment,
         )
         try:
-            self.load_ms: float = self.ask("load", subject={"kind": subject.kind, "path": str(subject.path), "threads": threads})["load_ms"]
+            values = {"kind": subject.kind, "path": str(subject.path), "threads": threads, "session": subject.session}
+            self.load_ms: float = self.ask("load", subject=values)["load_ms"]
         except BaseException:
             self.close()
             raise

@@ -12,12 +12,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgelm.errors import EdgelmError, InputError
+from edgelm.runtime import Bundle, load, open_bundle
+from edgelm.runtime.session import make_options, make_session
 
 Feeds = dict[str, np.ndarray]
 
@@ -44,8 +47,8 @@ def main() -> None:
 class _Worker:
     """The subject, loaded, and the inputs of the case at hand."""
 
-    def __init__(self, *, kind: str, path: str, threads: int) -> None:
-        self.kind, self.path, self.threads = kind, path, threads
+    def __init__(self, *, kind: str, path: str, threads: int | None, session: dict[str, Any] | None) -> None:
+        self.kind, self.path, self.threads, self.session = kind, path, threads, session
         start = time.perf_counter()
         self.model: Any = None
         self.call: Callable[[Feeds], Any] = {"bundle": self._load_bundle, "onnx": self._load_onnx, "pytorch": self._load_pytorch}[kind]()
@@ -93,19 +96,21 @@ class _Worker:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {"peak_mb": peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6}
 
+    def sessions(self, *, count: int) -> dict[str, Any]:
+        """Time of making the bundle's session again, in ms: no imports, the files in the system's cache."""
+        samples = []
+        for _ in range(count):
+            start = time.perf_counter()
+            make_session(self._bundle(), threads=self.threads)
+            samples.append((time.perf_counter() - start) * 1000)
+        return {"samples_ms": samples}
+
     def operators(self, *, runs: int) -> dict[str, Any]:
         """Time by operator, by onnxruntime's own profiler, in a second session."""
         if self.kind == "pytorch":
             return {"operators": []}
-        import onnxruntime
-
         with tempfile.TemporaryDirectory() as folder:
-            options = onnxruntime.SessionOptions()
-            options.log_severity_level = 3
-            options.intra_op_num_threads = self.threads
-            options.enable_profiling = True
-            options.profile_file_prefix = str(Path(folder) / "operators")
-            session = onnxruntime.InferenceSession(self._graph(), options, providers=["CPUExecutionProvider"])
+            session = self._profiled(str(Path(folder) / "operators"))
             for index in range(runs):
                 session.run(None, self.feeds[index % len(self.feeds)])
             events = json.loads(Path(session.end_profiling()).read_text())
@@ -120,12 +125,16 @@ class _Worker:
         rows = [{"name": name, "nodes": len(nodes[name]), "ms_per_call": ms / runs, "share": ms / total} for name, ms in spent.items()]
         return {"operators": sorted(rows, key=lambda row: -float(str(row["ms_per_call"])))}
 
-    def _graph(self) -> str | bytes:
-        if self.kind == "onnx":
-            return self.path
-        from edgelm.runtime import open_bundle
+    def _profiled(self, prefix: str) -> Any:
+        """A second session of the same graph, with onnxruntime's profiler on."""
+        import onnxruntime
 
-        return open_bundle(self.path).graph()
+        if self.kind == "bundle":
+            return make_session(self._bundle(), threads=self.threads, profile=prefix)
+        options = make_options({}, threads=self.threads)
+        options.enable_profiling = True
+        options.profile_file_prefix = prefix
+        return onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
 
     def _fit(self, feeds: Feeds) -> Feeds:
         """Only the inputs that this subject has.
@@ -149,18 +158,19 @@ class _Worker:
         return [value.name for value in session.get_inputs()]
 
     def _load_bundle(self) -> Callable[[Feeds], Any]:
-        from edgelm.runtime import load
-
-        self.model = load(self.path, threads=self.threads)
+        self.model = load(self._bundle(), threads=self.threads)
         infer: Callable[[Feeds], Any] = self.model.infer
         return infer
+
+    def _bundle(self) -> Bundle:
+        """The bundle, with the session settings that are tried."""
+        bundle = open_bundle(self.path)
+        return bundle if self.session is None else replace(bundle, manifest=replace(bundle.manifest, session=self.session))
 
     def _load_onnx(self) -> Callable[[Feeds], Any]:
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = self.threads
+        options = make_options({}, threads=self.threads)
         try:
             session = onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions have no common base but Exception
@@ -176,7 +186,8 @@ class _Worker:
 
         from edgelm.anatomy import load_checkpoint, load_tokenizer
 
-        torch.set_num_threads(self.threads)
+        if self.threads:
+            torch.set_num_threads(self.threads)
         model = load_checkpoint(self.path)
         self.torch_inputs = set(load_tokenizer(self.path).model_input_names)
 

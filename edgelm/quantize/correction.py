@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from edgelm.graph.files import copy_graph
 from edgelm.graph.nodes import count_readers, weights_of
 from edgelm.quantize.grid import rounded
 from edgelm.quantize.integers import Plan
@@ -24,8 +25,7 @@ def correct_biases(graph: onnx.ModelProto, plan: Plan, statistics: Mapping[str, 
     Args:
         statistics: by activation of this graph.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(graph)
+    result = copy_graph(graph)
     weights = weights_of(result)
     readers = count_readers(result)
     for product in find_products(result):

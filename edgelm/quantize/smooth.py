@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from edgelm.graph.files import copy_graph
 from edgelm.graph.nodes import add_weight, count_readers, prune_dead, replace_nodes, weights_of
 from edgelm.quantize.products import Product, find_products
 
@@ -32,8 +33,7 @@ def smoothing_scales(channel_max: np.ndarray, weights: Sequence[np.ndarray], alp
 
 def smooth(graph: onnx.ModelProto, scales: Mapping[str, np.ndarray]) -> onnx.ModelProto:
     """Divide these activations, by name, by their scales (channels,) before the products that read them."""
-    result = onnx.ModelProto()
-    result.CopyFrom(graph)
+    result = copy_graph(graph)
     products = {product.replaces[0]: product for product in find_products(result)}
     nodes = list(result.graph.node)
     for node in nodes:
@@ -57,8 +57,7 @@ def equalize_values(graph: onnx.ModelProto) -> onnx.ModelProto:
     Cross-layer equalization (Nagel et al., "Data-Free Quantization", 2019, equation 11): s_j = sqrt(max|V_j| / max|O_j|). In a
     post-norm encoder this pair is the only one with nothing but linear maps between.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(graph)
+    result = copy_graph(graph)
     products = find_products(result)
     by_output = {product.output: product for product in products}
     makers = {name: node for node in result.graph.node for name in node.output}

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from edgelm.graph.files import copy_graph
 from edgelm.graph.nodes import MICROSOFT, add_weight, prune_dead, replace_nodes
 from edgelm.quantize.products import Product, find_products
 from edgelm.quantize.rounding import gptq, hessian
@@ -63,8 +64,7 @@ def round_blocks(weight: np.ndarray, bits: int, matrix: np.ndarray | None = None
 
 def quantize_weights(graph: onnx.ModelProto, *, bits: int, statistics: Mapping[str, Statistics] | None = None) -> onnx.ModelProto:
     """The products' weights in blocks of 32, 4 or 8 bits; with statistics (and their gram) by GPTQ, else rounded to the nearest."""
-    result = onnx.ModelProto()
-    result.CopyFrom(graph)
+    result = copy_graph(graph)
     if not any(entry.domain == MICROSOFT for entry in result.opset_import):
         result.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
     products = find_products(result)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from edgelm.errors import BundleError
-from edgelm.runtime.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
+from edgelm.runtime.manifest import MANIFEST_FILE, Manifest
 
 SINGLE_FILE_SUFFIX = ".edgelm"
 
@@ -51,11 +51,20 @@ class Bundle:
             raise BundleError(f"{self.path}: {name} has {len(data):,} bytes; the manifest says {wanted:,}.", hint="Copy the bundle again.")
         return data
 
-    def graph(self) -> str | bytes:
-        """What an inference session loads: the graph's path in a folder (it can be mapped into memory), else its bytes."""
-        if self.is_file:
-            return self.read(GRAPH_FILE)
-        return str(_inside(self.path, GRAPH_FILE))
+    def check(self, name: str) -> Path:
+        """Where a file of a folder bundle lies; its size is checked.
+
+        Raises:
+            BundleError: as `read`.
+        """
+        file = _inside(self.path, name)
+        wanted = {entry.path: entry.size for entry in self.manifest.files}.get(name)
+        if not file.is_file():
+            raise BundleError(f"{self.path}: {name} is missing.", hint="Copy the bundle again; `edgelm export` makes one.")
+        size = file.stat().st_size
+        if wanted is not None and size != wanted:
+            raise BundleError(f"{self.path}: {name} has {size:,} bytes; the manifest says {wanted:,}.", hint="Copy the bundle again.")
+        return file
 
 
 def open_bundle(path: str | Path) -> Bundle:

@@ -15,6 +15,8 @@ from edgelm.task import Task
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 GRAPH_FILE = "model.onnx"
+WEIGHTS_FILE = "weights.bin"
+OPTIMIZED_FILE = "optimized.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 GOLDEN_FILE = "golden.json"
 CARD_FILE = "README.md"
@@ -83,7 +85,7 @@ class Manifest:
         inputs, outputs: of the graph.
         tokenization: how text becomes input.
         device: name of the device that it was made for.
-        session: session settings chosen at export, by name; empty means the runtime's own defaults.
+        session: session settings, chosen at export and by `edgelm tune`; see `edgelm.runtime.session`. Empty: the defaults.
         parity: against PyTorch.
         quality: metrics on the evaluation set: {"samples": n, "source": ..., "checkpoint": {...}, "bundle": {...}}; empty without one.
         calibration: method, number, source and choice of the samples, and what was chosen for each site; empty without calibration.

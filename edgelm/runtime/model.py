@@ -89,11 +89,11 @@ class Model:
                 raise UsageError(f"this model reads single texts; got {type(text).__name__}.", hint='Give a text: model("...").')
 
 
-def load(path: str | Path, *, threads: int | None = None, provider: str | None = None) -> Model:
+def load(path: str | Path | Bundle, *, threads: int | None = None, provider: str | None = None) -> Model:
     """Load a bundle.
 
     Args:
-        path: a bundle folder, or its single-file form.
+        path: a bundle folder, its single-file form, or a bundle that is open already.
         threads: for one operator; None: as the bundle says, else one a core.
         provider: execution provider, such as `cpu`; None: the CPU.
 
@@ -101,11 +101,11 @@ def load(path: str | Path, *, threads: int | None = None, provider: str | None =
         BundleError: broken, or made by a newer edgelm. Hashes are not checked here: `edgelm verify` does.
         UsageError: the provider is not there.
     """
-    bundle = open_bundle(path)
+    bundle = path if isinstance(path, Bundle) else open_bundle(path)
     unknown = [spec.name for spec in bundle.manifest.inputs if spec.name not in _FIELDS]
     if unknown or not bundle.manifest.outputs:
         raise BundleError(
-            f"{path}: the graph needs inputs that text does not give: {', '.join(unknown) or 'none named'}.", hint="Export the bundle again."
+            f"{bundle.path}: the graph needs inputs that text does not give: {', '.join(unknown) or 'none named'}.", hint="Export the bundle again."
         )
     return Model(bundle, make_session(bundle, threads=threads, provider=provider), load_tokenizer(bundle))
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from edgelm.errors import BundleError, UsageError
 from edgelm.runtime.bundle import Bundle
-from edgelm.runtime.manifest import GRAPH_FILE
+from edgelm.runtime.manifest import GRAPH_FILE, OPTIMIZED_FILE, WEIGHTS_FILE
 
 
-def make_session(bundle: Bundle, *, threads: int | None = None, provider: str | None = None) -> Any:
+def make_session(
+    bundle: Bundle, *, threads: int | None = None, provider: str | None = None, profile: str | None = None, optimized: Path | None = None
+) -> Any:
     """An onnxruntime `InferenceSession` for the bundle's graph.
 
     Args:
         threads: within one operator; None: what the manifest says, else one for each core that this process may use.
         provider: an execution provider, such as `cpu` or `cuda`; None: the CPU.
+        profile: path prefix for onnxruntime's own profiler; None: off.
+        optimized: write the graph as it runs here; what it leaves as it was, it reads from the bundle's weights.
 
     Raises:
         BundleError: the graph cannot be loaded.
@@ -24,14 +32,21 @@ def make_session(bundle: Bundle, *, threads: int | None = None, provider: str | 
     import onnxruntime
 
     settings = bundle.manifest.session
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads or settings.get("intra_op_num_threads") or available_cores()
-    options.inter_op_num_threads = 1
-    for key, value in settings.get("entries", {}).items():
-        options.add_session_config_entry(key, str(value))
+    options = make_options(settings, threads=threads)
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile
+    levels = onnxruntime.GraphOptimizationLevel
+    if optimized is not None:
+        options.optimized_model_filepath = str(optimized)
+        options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED  # beyond it are layouts for one kind of CPU
     try:
-        return onnxruntime.InferenceSession(bundle.graph(), options, providers=[find_provider(provider)])
+        cached = optimized is None and _has_cache(bundle)
+        if cached:
+            options.graph_optimization_level = levels.ORT_DISABLE_ALL  # it is done
+        disabled = settings.get("disabled_optimizers")
+        with _source(bundle, options, OPTIMIZED_FILE if cached else GRAPH_FILE) as graph:
+            return onnxruntime.InferenceSession(graph, options, providers=[find_provider(provider)], disabled_optimizers=disabled)
     except (UsageError, BundleError):
         raise
     except Exception as error:  # onnxruntime's exceptions have no common base but Exception
@@ -39,6 +54,60 @@ def make_session(bundle: Bundle, *, threads: int | None = None, provider: str | 
         raise BundleError(
             f"{bundle.path}: onnxruntime {onnxruntime.__version__} cannot load {GRAPH_FILE}: {reason}", hint="Export it again, or update onnxruntime."
         ) from error
+
+
+def make_options(settings: dict[str, Any], *, threads: int | None = None) -> Any:
+    """Session options from a manifest's settings.
+
+    `intra_op_num_threads`; `arena`: whether buffers are kept between calls; `parallel`: whether operators that do not wait for each
+    other run at once; `entries`: onnxruntime's own configuration keys. What else a manifest may say is no option: `disabled_optimizers`,
+    an argument of the session; `mapped`: whether a folder's weights are mapped into memory rather than read; `optimized_by`: the
+    onnxruntime whose optimized graph lies in the bundle.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    cores = available_cores()
+    options.intra_op_num_threads = threads or min(settings.get("intra_op_num_threads") or cores, cores)
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = bool(settings.get("arena", True))
+    if settings.get("parallel"):
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
+        options.inter_op_num_threads = 2
+    for key, value in settings.get("entries", {}).items():
+        options.add_session_config_entry(key, str(value))
+    return options
+
+
+def _has_cache(bundle: Bundle) -> bool:
+    """Whether the bundle holds its graph as this onnxruntime optimizes it."""
+    import onnxruntime
+
+    return not bundle.is_file and bundle.manifest.session.get("optimized_by") == onnxruntime.__version__
+
+
+@contextlib.contextmanager
+def _source(bundle: Bundle, options: Any, name: str) -> Iterator[str | bytes]:
+    """What a session is made of: a path, beside which it finds the weights to map into memory, or bytes, with the weights in the
+    options. They must be there until the session is made."""
+    weights = any(entry.path == WEIGHTS_FILE for entry in bundle.manifest.files)
+    if not bundle.is_file and bundle.manifest.session.get("mapped", True):
+        if weights:
+            bundle.check(WEIGHTS_FILE)
+        yield str(bundle.check(name))
+    elif not weights:
+        yield bundle.read(name)
+    elif hasattr(options, "add_external_initializers_from_files_in_memory"):
+        data = bundle.read(WEIGHTS_FILE)
+        options.add_external_initializers_from_files_in_memory([WEIGHTS_FILE], [data], [len(data)])
+        yield bundle.read(name)
+        del data  # onnxruntime keeps its address alone
+    else:  # an older onnxruntime reads weights from files alone
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            for file in (name, WEIGHTS_FILE):
+                (Path(folder) / file).write_bytes(bundle.read(file))
+            yield str(Path(folder) / name)
 
 
 def find_provider(name: str | None) -> str:

@@ -150,8 +150,12 @@ def test_a_truncated_or_lying_archive_is_refused(bundle, tmp_path):
 
 def test_a_graph_that_onnxruntime_cannot_load_is_a_bundle_error(tmp_path):
     folder = make_bundle(tmp_path / "b")
-    (folder / "model.onnx").write_bytes(b"not a graph")
+    size = (folder / "model.onnx").stat().st_size
+    (folder / "model.onnx").write_bytes(b"x" * size)
     with pytest.raises(BundleError, match=r"cannot load model\.onnx"):
+        edgelm.runtime.load(folder)
+    (folder / "model.onnx").write_bytes(b"not a graph")
+    with pytest.raises(BundleError, match="11 bytes; the manifest says"):
         edgelm.runtime.load(folder)
 
 

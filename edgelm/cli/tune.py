@@ -1,0 +1,51 @@
+"""`edgelm tune`: session settings for this machine, found by measurement and kept in the bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from edgelm.cli.options import Json, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.screen import open_screen
+from edgelm.cli.tables import make_table
+
+
+def tune(
+    bundle: Annotated[Path, typer.Argument(help="A bundle, folder or file.")],
+    data: Annotated[str | None, typer.Option("--data", help="Texts to measure on. Default: the bundle's golden samples.")] = None,
+    time_limit: Annotated[float, typer.Option("--time-limit", min=5, help="Seconds.")] = 60.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure and show; leave the bundle as it is.")] = False,
+    text_column: TextColumn = None,
+    pair_column: PairColumn = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Find the session settings that suit this machine (threads, spinning, execution mode, arena, prepacking, mapped weights, an
+    optimized graph) and keep them in the bundle. Run it on the device.
+
+    Example: edgelm tune build/my-model.edge --data texts.txt
+    """
+    with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
+        from edgelm.dataset import Columns, load_dataset
+        from edgelm.profile.tune import tune as run
+
+        rows = None if data is None else load_dataset(data, columns=Columns(text=text_column, text_pair=pair_column), need_labels=False)
+        result = run(bundle, data=rows, time_limit=time_limit, dry_run=dry_run, progress=screen.progress)
+        screen.result(result.to_dict(), _draw)
+        screen.next_step("nothing was changed" if dry_run else str(bundle), f"edgelm profile {bundle}")
+
+
+def _draw(console: Console, values: dict[str, Any]) -> None:
+    table = make_table("setting", "value", "p50 ms", "against before", "session ms", "memory MB", "", numbers_from=2)
+    rows = [*values["trials"], values["before"], values["after"]]
+    for row in rows:
+        figures = (f"{row['p50_ms']:.3f}", f"{row['ratio']:.3f}", f"{row['session_ms']:.1f}", f"{row['peak_memory_mb']:.1f}")
+        table.add_row(row["knob"], row["value"], *figures, "kept" if row["kept"] and row in values["trials"] else "")
+    console.print(table)
+    if values["skipped"]:
+        console.print(f"No time for: {', '.join(values['skipped'])}. Give a longer --time-limit.")
+    console.print(f"Measured in {values['seconds']:.0f} s; the last two rows side by side.")

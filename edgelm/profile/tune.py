@@ -1,0 +1,225 @@
+"""Session settings by measurement: each is tried beside the one in use, on this machine, and kept if it helps."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from edgelm.dataset import Dataset
+from edgelm.errors import UsageError
+from edgelm.machine import describe_machine
+from edgelm.profile.inputs import Feeds, find_texts, make_feeds
+from edgelm.profile.rewrite import add_optimized_graph, check_answers, open_draft, save_settings
+from edgelm.profile.subject import Subject, find_subject
+from edgelm.profile.turns import BLOCK_CALLS, Worker, take_turns
+from edgelm.progress import Progress, silent
+from edgelm.runtime import Bundle, open_bundle
+from edgelm.runtime.session import available_cores
+
+Settings = dict[str, Any]
+
+FASTER = 0.97  # of the latency: what a setting must reach to be kept for speed
+_SURE = 0.75  # and in this share of the blocks of calls
+_HEAVY = 1.1  # times the memory: too much for that
+_AS_FAST = 1.01
+_LIGHTER = 0.93  # of load time or peak memory: what it must reach to be kept for that, where it is as fast
+_AS_LIGHT = 1.03
+_SESSIONS = 7
+_SEARCH = 0.8  # of the time; the rest is for the last comparison
+_RUNS = (40, 300)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Settings, and what they gave.
+
+    Attributes:
+        p50_ms, session_ms, peak_memory_mb: median latency, median time to make a session, peak memory of the process (10^6 bytes).
+        ratio: latency against the settings that were in use, the median over pairs of neighbouring blocks of calls.
+        sure: share of those pairs in which it was faster.
+    """
+
+    knob: str
+    value: str
+    settings: Settings
+    p50_ms: float
+    session_ms: float
+    peak_memory_mb: float
+    ratio: float = 1.0
+    sure: float = 0.0
+    kept: bool = False
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What tuning found: `before` and `after` are measured side by side when all is chosen.
+
+    Attributes:
+        skipped: knobs for which there was no time.
+    """
+
+    path: str
+    before: Trial
+    after: Trial
+    trials: tuple[Trial, ...]
+    skipped: tuple[str, ...]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: what `edgelm tune --json` prints."""
+        return asdict(self)
+
+
+def tune(bundle: str | Path, *, data: Dataset | None = None, time_limit: float = 60.0, dry_run: bool = False, progress: Progress = silent) -> Tuning:
+    """Find the session settings that suit this machine, and write them into the bundle's manifest.
+
+    One knob after the other (threads, spinning, execution mode, arena, prepacking, mapped weights, an optimized graph kept in the
+    bundle): its values run interleaved with the best so far, on the same texts, each in a process of its own. A value is kept if it is
+    3 % faster (and so in three of four blocks of calls), or as fast and 7 % lighter in load time or peak memory.
+
+    Args:
+        data: texts to run; None: the bundle's golden samples.
+        time_limit: in seconds; knobs that are not reached stay as they are.
+        dry_run: measure alone; the bundle stays as it is.
+
+    Raises:
+        UsageError: no bundle, or a limit too short for anything.
+        BundleError: it fails its own check, before or with the settings found; it is left as it was.
+    """
+    start = time.monotonic()
+    if time_limit < 5:
+        raise UsageError(f"a time limit of {time_limit:g} s is too short to measure anything.", hint="Give --time-limit 5 or more.")
+    subject = find_subject(bundle)
+    if subject.kind != "bundle":
+        raise UsageError(f"{bundle} is no bundle; there are no session settings to keep.", hint="`edgelm export` makes a bundle.")
+    opened = open_bundle(subject.path)
+    check_answers(opened.path)
+    feeds = make_feeds([subject], find_texts(subject, data), [(1, None)])[0][0]
+    original = {name: value for name, value in opened.manifest.session.items() if name not in ("tuned", "optimized_by")}
+    best, trials, skipped = original, [], []
+    with open_draft(opened) as draft:
+        bench = _Bench(subject if opened.is_file else replace(subject, path=draft), feeds, time_limit)
+        for knob, variants in _knobs(opened):
+            if time.monotonic() - start > _SEARCH * time_limit:
+                skipped.append(knob)
+                continue
+            candidates = [(value, best | change) for value, change in variants(best)]
+            if not candidates:
+                continue
+            if any("optimized_by" in settings for _, settings in candidates):
+                add_optimized_graph(draft, best | {"mapped": True})
+            found = bench.compare([("as before", best), *candidates], knob, progress)
+            chosen = choose(found)
+            best = found[chosen].settings
+            trials += [replace(trial, kept=number == chosen) for number, trial in enumerate(found) if number]
+        before, after = bench.compare([("before", original), ("after", best)], "check", progress)
+        if not dry_run:
+            save_settings(opened, draft, best | {"tuned": _tuned(before, after)})
+    return Tuning(str(bundle), before, replace(after, kept=True), tuple(trials), tuple(skipped), time.monotonic() - start)
+
+
+def choose(trials: Sequence[Trial]) -> int:
+    """Index of the settings to go on with: the first is in use and stays unless another helps."""
+    current = trials[0]
+    faster, lighter = [], [0]
+    for index, trial in enumerate(trials[1:], start=1):
+        session, memory = trial.session_ms / current.session_ms, trial.peak_memory_mb / current.peak_memory_mb
+        if trial.ratio < FASTER and trial.sure >= _SURE and memory < _HEAVY:
+            faster.append(index)
+        if trial.ratio <= _AS_FAST and min(session, memory) < _LIGHTER and max(session, memory) < _AS_LIGHT:
+            lighter.append(index)
+    if faster:
+        return min(faster, key=lambda index: trials[index].ratio)
+    return min(lighter, key=lambda index: trials[index].session_ms * trials[index].peak_memory_mb)
+
+
+class _Bench:
+    """Runs settings side by side, no longer than their share of the time."""
+
+    def __init__(self, subject: Subject, feeds: list[Feeds], time_limit: float) -> None:
+        self.subject, self._feeds = subject, feeds
+        self._share_ms = time_limit * 1000 / 20  # for each comparison's calls: half of the time goes to starting processes
+
+    def compare(self, settings: Sequence[tuple[str, Settings]], knob: str, progress: Progress) -> list[Trial]:
+        """One trial for each, in order."""
+        with ExitStack() as stack:
+            workers = []
+            for _, entry in settings:
+                workers.append(Worker(replace(self.subject, session=entry), threads=None))
+                stack.callback(workers[-1].close)
+                workers[-1].ask("prepare", feeds=self._feeds)
+            peaks = [float(worker.ask("memory")["peak_mb"]) for worker in workers]
+            loads = [statistics.median(worker.ask("sessions", count=_SESSIONS)["samples_ms"]) for worker in workers]
+            call = statistics.median(workers[0].ask("block", count=5, skip=1)["samples_ms"])
+            runs = int(min(max(self._share_ms / (call * len(workers)), _RUNS[0]), _RUNS[1]))
+            samples = take_turns(workers, BLOCK_CALLS, runs, knob, progress)
+        found = []
+        for (value, entry), times, load, peak in zip(settings, samples, loads, peaks, strict=True):
+            pairs = [ours / before for before, ours in zip(_blocks(samples[0]), _blocks(times), strict=True)]
+            sure = sum(pair < 1 for pair in pairs) / len(pairs)
+            found.append(Trial(knob, value, entry, statistics.median(times), load, peak, statistics.median(pairs), sure))
+        return found
+
+
+def _blocks(samples: Sequence[float]) -> list[float]:
+    """The median of each block of calls."""
+    return [statistics.median(samples[start : start + BLOCK_CALLS]) for start in range(0, len(samples), BLOCK_CALLS)]
+
+
+def _knobs(bundle: Bundle) -> list[tuple[str, Callable[[Settings], Iterator[tuple[str, Settings]]]]]:
+    """What can be turned: a name, and the values other than the one in use, each with the change that it makes."""
+    cores = available_cores()
+    counts = sorted({1, 2, 4, 8, cores // 2, cores} & set(range(1, cores + 1)), reverse=True)
+
+    def threads(now: Settings) -> Iterator[tuple[str, Settings]]:
+        used = now.get("intra_op_num_threads") or cores
+        yield from ((str(count), {"intra_op_num_threads": count}) for count in counts if count != used)
+
+    def switch(key: str, *, default: bool) -> Callable[[Settings], Iterator[tuple[str, Settings]]]:
+        def variants(now: Settings) -> Iterator[tuple[str, Settings]]:
+            value = not now.get(key, default)
+            yield "on" if value else "off", {key: value}
+
+        return variants
+
+    def entry(key: str, *, on: str, off: str) -> Callable[[Settings], Iterator[tuple[str, Settings]]]:
+        def variants(now: Settings) -> Iterator[tuple[str, Settings]]:
+            entries = now.get("entries", {})
+            value = on if entries.get(key, on) == off else off
+            yield "on" if value == on else "off", {"entries": entries | {key: value}}
+
+        return variants
+
+    def optimized(_: Settings) -> Iterator[tuple[str, Settings]]:
+        import onnxruntime
+
+        yield "on", {"optimized_by": onnxruntime.__version__}
+
+    knobs: list[tuple[str, Callable[[Settings], Iterator[tuple[str, Settings]]]]] = [
+        ("threads", threads),
+        ("spinning", entry("session.intra_op.allow_spinning", on="1", off="0")),
+        ("parallel execution", switch("parallel", default=False)),
+        ("arena", switch("arena", default=True)),
+        ("prepacking", entry("session.disable_prepacking", on="0", off="1")),
+    ]
+    if not bundle.is_file:
+        knobs += [("optimized graph", optimized), ("mapped weights", switch("mapped", default=True))]
+    return knobs
+
+
+def _tuned(before: Trial, after: Trial) -> dict[str, Any]:
+    """What the manifest says of the tuning: where, when, and what it gave."""
+    machine = describe_machine()
+    return {
+        "machine": machine.cpu,
+        "cores": machine.cores,
+        "onnxruntime": machine.versions.get("onnxruntime"),
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "p50_ms": {"before": before.p50_ms, "after": after.p50_ms},
+    }
