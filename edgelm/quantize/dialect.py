@@ -19,6 +19,7 @@ class Dialect:
     Attributes:
         quantize: writes the graph.
         symmetric: activations are signed and have no zero point.
+        residuals: it adds residuals in integers, and gains by it.
         product_cost: of a product, by tokens, (in, out) and whether it is in integers.
         multiply_cost: of a Mul by channel, by tokens and channels.
         cost_unit: of both.
@@ -27,6 +28,7 @@ class Dialect:
     name: str
     quantize: Callable[[onnx.ModelProto, Plan], onnx.ModelProto]
     symmetric: bool
+    residuals: bool
     product_cost: Callable[[int, tuple[int, ...], bool], float]
     multiply_cost: Callable[[int, int], float]
     cost_unit: str
@@ -40,8 +42,9 @@ ONNXRUNTIME_CPU = Dialect(
     "onnxruntime",
     quantize_static,
     False,
+    False,
     lambda tokens, shape, integer: product_microseconds(tokens, shape[0], shape[1], integer=integer),
     multiply_microseconds,
     "microseconds, measured",
 )
-TENSORRT = Dialect("tensorrt", quantize_qdq, True, _operations, lambda tokens, width: tokens * width / 1e6, "10^6 operations, estimated")
+TENSORRT = Dialect("tensorrt", quantize_qdq, True, True, _operations, lambda tokens, width: tokens * width / 1e6, "10^6 operations, estimated")

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from edgelm.graph.files import copy_graph
 from edgelm.graph.nodes import add_weight, prune_dead, rename_value, weights_of
 from edgelm.graph.session import make_plain_session, make_watching_session
 from edgelm.quantize.statistics import Feeds
@@ -15,6 +16,7 @@ from edgelm.quantize.statistics import Feeds
 HALVES = {"fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}
 TOLERANCES = {"fp16": 1e-2, "bf16": 5e-2}  # of an output, relative to the largest of its text: ten bits, seven bits
 _FLOAT = onnx.TensorProto.FLOAT
+_NO_BF16 = ("LpNormalization",)  # TensorRT has it in FP32 and FP16 alone
 _LARGEST = 65504.0  # the largest finite FP16 number
 _MARGIN = 4.0  # other texts may reach further than those that were seen
 _MASKED = -1e4  # in place of the most negative float: its exponential is zero in every precision, and it fits FP16
@@ -121,7 +123,8 @@ class _Writer:
             self._nodes.append(node)
             return
         # A cast to float makes what comes after it half by itself, and must not be asked to do both.
-        precision = _FLOAT if node.output[0] in self._full or node.op_type == "Cast" else self._half
+        lacking = self._half == onnx.TensorProto.BFLOAT16 and node.op_type in _NO_BF16
+        precision = _FLOAT if node.output[0] in self._full or node.op_type == "Cast" or lacking else self._half
         inputs = [self._read(name, precision) for name in node.input]
         del node.input[:]
         node.input.extend(inputs)
@@ -168,8 +171,7 @@ class _Writer:
 
 def _with_soft_masks(graph: onnx.ModelProto) -> onnx.ModelProto:
     """A copy in which masks add -1e4 where they added the most negative float or minus infinity."""
-    result = onnx.ModelProto()
-    result.CopyFrom(graph)
+    result = copy_graph(graph)
     for tensor in result.graph.initializer:
         if tensor.data_type == _FLOAT and np.prod(tensor.dims) <= 1:
             values = numpy_helper.to_array(tensor)
@@ -185,8 +187,7 @@ def _magnitude(values: np.ndarray) -> float:
 
 def _float_values(graph: onnx.ModelProto) -> frozenset[str]:
     """The computed values that are FP32, by onnxruntime's type inference: it knows its own operators too."""
-    watched = onnx.ModelProto()
-    watched.CopyFrom(graph)
+    watched = copy_graph(graph)
     names = [name for node in graph.graph.node for name in node.output if name]
     del watched.graph.output[:]
     watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from edgelm.graph.files import copy_graph
 from edgelm.graph.nodes import MICROSOFT, add_weight, prune_dead, replace_nodes, weights_of
 from edgelm.quantize.grid import IntegerWeight, quantize_columns, signed_grid, unsigned_grid
 from edgelm.quantize.products import Product, find_products
@@ -27,6 +28,7 @@ class Plan:
 
     Attributes:
         ranges: by activation, the interval that its integers cover.
+        residuals: by activation, the interval of those whose residual additions read integers too (Q/DQ alone has them).
         weights: by product, its integers; a product without an entry is rounded to the nearest.
         keep: products that stay in float.
         largest: of an integer weight: 127, or 63 for CPUs whose 16-bit sums would saturate.
@@ -34,6 +36,7 @@ class Plan:
     """
 
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    residuals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     weights: Mapping[str, IntegerWeight] = field(default_factory=dict)
     keep: frozenset[str] = frozenset()
     largest: int = 127
@@ -77,18 +80,21 @@ def quantize_dynamic(graph: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
 
 
 def quantize_qdq(graph: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
-    """INT8 in standard operators, as TensorRT reads it: signed and symmetric, Q/DQ before both inputs of each product."""
+    """INT8 in standard operators, as TensorRT reads it: signed and symmetric, Q/DQ before both inputs of each product and, where
+    the plan says so, before residual additions."""
     result, products = _open(graph, plan)
     new: list[onnx.NodeProto] = []
-    done: set[str] = set()
+    ranges = {product.source: plan.ranges[product.source] for product in products}
+    for source, interval in (dict(plan.residuals) | ranges).items():
+        step, zero_point = signed_grid(*interval)
+        scale, zero = add_weight(result, f"{source}_scale", step), add_weight(result, f"{source}_zero", zero_point)
+        new.append(helper.make_node("QuantizeLinear", [source, scale, zero], [f"{source}_s8"]))
+        new.append(helper.make_node("DequantizeLinear", [f"{source}_s8", scale, zero], [f"{source}_dq"]))
+    for node in result.graph.node:
+        for name in set(residual_inputs(result, node)) & plan.residuals.keys():
+            node.input[list(node.input).index(name)] = f"{name}_dq"
     for product in products:
         source, name = product.source, product.output
-        if source not in done:
-            done.add(source)
-            step, zero_point = signed_grid(*plan.ranges[source])
-            scale, zero = add_weight(result, f"{source}_scale", step), add_weight(result, f"{source}_zero", zero_point)
-            new.append(helper.make_node("QuantizeLinear", [source, scale, zero], [f"{source}_s8"]))
-            new.append(helper.make_node("DequantizeLinear", [f"{source}_s8", scale, zero], [f"{source}_dq"]))
         weight, weight_scale, weight_zero = _add_integers(result, product, plan)
         new.append(helper.make_node("DequantizeLinear", [weight, weight_scale, weight_zero], [f"{weight}_dq"], axis=1))
         product_name = f"{name}_product" if product.bias else name
@@ -100,10 +106,15 @@ def quantize_qdq(graph: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
     return _close(result, products, new)
 
 
+def residual_inputs(graph: onnx.ModelProto, node: onnx.NodeProto) -> list[str]:
+    """The computed values that a node adds to each other; none, if it is another operator or adds a constant."""
+    constants = weights_of(graph)
+    return [] if node.op_type != "Add" or any(name in constants for name in node.input) else list(node.input)
+
+
 def quantize_embeddings(graph: onnx.ModelProto) -> onnx.ModelProto:
     """Keep embedding tables as INT8 with one scale a row: looked up as bytes, turned to floats for the few rows that a text needs."""
-    result = onnx.ModelProto()
-    result.CopyFrom(graph)
+    result = copy_graph(graph)
     weights = weights_of(result)
     nodes = []
     for node in result.graph.node:
@@ -127,8 +138,7 @@ def quantize_embeddings(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _open(graph: onnx.ModelProto, plan: Plan) -> tuple[onnx.ModelProto, list[Product]]:
-    result = onnx.ModelProto()
-    result.CopyFrom(graph)
+    result = copy_graph(graph)
     if not any(entry.domain == MICROSOFT for entry in result.opset_import):
         result.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
     return result, [product for product in find_products(result) if product.name not in plan.keep]

@@ -14,7 +14,7 @@ from edgelm.progress import Progress, silent
 from edgelm.quantize.correction import correct_biases
 from edgelm.quantize.dialect import Dialect
 from edgelm.quantize.grid import IntegerWeight, quantize_columns
-from edgelm.quantize.integers import Plan
+from edgelm.quantize.integers import Plan, residual_inputs
 from edgelm.quantize.knapsack import least_cost
 from edgelm.quantize.products import find_products
 from edgelm.quantize.ranges import range_of
@@ -26,6 +26,7 @@ from edgelm.quantize.statistics import Statistics
 
 _METHODS = ("minmax", "moving-average", "percentile", "mse")  # that `auto` tries; entropy lost on every set (benchmarks/calibration.py)
 _EXTRA = 0.03  # of the products' time that `auto` may spend on smoothing
+_RESIDUALS = 0.1  # more error that additions in integers may bring
 _BUDGETS = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 0.0)  # output errors that a bound on the metric's loss is tried with
 
 Options = Mapping[str, Sequence[Option]]
@@ -39,6 +40,7 @@ class Quantized:
         graph: in integers.
         error: squared error of its outputs on the judge's texts, relative to their variance.
         corrected: biases were corrected.
+        residuals: activations whose residual additions read integers.
         chosen: by site.
         options: by site, what was measured; empty where nothing was to choose.
     """
@@ -46,6 +48,7 @@ class Quantized:
     graph: onnx.ModelProto
     error: float
     corrected: bool
+    residuals: tuple[str, ...]
     chosen: dict[str, Option]
     options: Options
 
@@ -54,6 +57,7 @@ class Quantized:
         return {
             "error": self.error,
             "biases_corrected": self.corrected,
+            "residuals": len(self.residuals),
             "cost_unit": dialect.cost_unit,
             "sites": [_row(name, option, self.options.get(name, ())) for name, option in self.chosen.items()],
         }
@@ -167,10 +171,34 @@ def _finish(
         plan = replace(plan, weights=_round(changed, after, plan, settings.rounding))
     made = dialect.quantize(changed, plan)
     error = judge.error(judge.outputs(made))
+    if dialect.residuals:
+        plan = _with_residuals(changed, plan, statistics, judge, dialect, error)
+        made = dialect.quantize(changed, plan)
+        error = judge.error(judge.outputs(made))
     corrected = dialect.quantize(correct_biases(changed, plan, after), plan)
     other = judge.error(judge.outputs(corrected))
     better = other < error
-    return Quantized(corrected if better else made, min(error, other), better, chosen, options)
+    return Quantized(corrected if better else made, min(error, other), better, tuple(plan.residuals), chosen, options)
+
+
+def _with_residuals(graph: onnx.ModelProto, plan: Plan, statistics: Mapping[str, Statistics], judge: Judge, dialect: Dialect, error: float) -> Plan:
+    """The plan with those residual additions in integers that, together, add no more than `_RESIDUALS` of the error to it."""
+    added = {name for node in graph.graph.node for name in residual_inputs(graph, node)}
+    intervals = {
+        name: plan.ranges[name] if name in plan.ranges else range_of(entry, "minmax", symmetric=dialect.symmetric)
+        for name, entry in statistics.items()
+        if name in added
+    }
+
+    def error_of(names: Sequence[str]) -> float:
+        return judge.error(judge.outputs(dialect.quantize(graph, replace(plan, residuals={name: intervals[name] for name in names}))))
+
+    kept: list[str] = []
+    for name in sorted(intervals, key=lambda name: error_of([name])):
+        if error_of([*kept, name]) > (1 + _RESIDUALS) * error:
+            break
+        kept.append(name)
+    return replace(plan, residuals={name: intervals[name] for name in kept})
 
 
 def _name(site: Site, option: Option) -> str:

@@ -1,0 +1,108 @@
+"""Each dialect before its real consumer: onnxruntime's own optimized graph, TensorRT's own builder."""
+
+import numpy as np
+import onnx
+import pytest
+from graphs import make_feeds, make_graph
+from models import make_checkpoint
+
+from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, save_checkpoint
+from edgelm.checkpoint import open_checkpoint
+from edgelm.dataset import Dataset
+from edgelm.device import load_device
+from edgelm.export.pipeline import export
+from edgelm.graph.nodes import operator_counts
+from edgelm.graph.session import make_plain_session, optimized_graph
+from edgelm.quantize.integers import Plan, quantize_dynamic, quantize_qdq, quantize_static
+from edgelm.quantize.settings import Quantization
+from edgelm.quantize.weight_only import quantize_weights
+
+FAMILIES = ["bert", "distilbert", "roberta", "xlm-roberta", "electra"]
+RANGES = {"x": (-4.5, 4.5), "h": (-1.0, 7.0)}
+TEXTS = Dataset("memory", texts=tuple(f"turn the {word} on in room {index}" for index, word in enumerate(["lights", "film", "heat", "music"] * 8)))
+
+
+def exported(folder, family, cut, *, device, precision="int8"):
+    """The graph of a bundle, as a file."""
+    output, quantization = folder / "bundle", Quantization(method="minmax")
+    export(wide(folder, family, cut), output=output, device=load_device(device), precision=precision, calibration=TEXTS, quantization=quantization)
+    return output / "model.onnx"
+
+
+def wide(folder, family, cut):
+    """A checkpoint with matrices large enough for integers; cut: its two layers have shapes of their own."""
+    make_checkpoint(folder / "full", family, hidden=128, heads=4, ffn=256, spread=0.1, kind="sentence-embedding")
+    if not cut:
+        return folder / "full"
+    checkpoint = open_checkpoint(folder / "full")
+    model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
+    blocks(model)[0].cut(heads=[0, 2, 3], ffn=range(192))
+    blocks(model)[1].cut(heads=[1, 2], ffn=range(128, 256))
+    save_checkpoint(folder / "cut", model, tokenizer, checkpoint.record)
+    return folder / "cut"
+
+
+@pytest.mark.parametrize(
+    ("quantize", "operator"),
+    [
+        (lambda graph: quantize_static(graph, Plan(ranges=RANGES)), "MatMulIntegerToFloat"),
+        (lambda graph: quantize_dynamic(graph, Plan()), "DynamicQuantizeMatMul"),
+        (lambda graph: quantize_weights(graph, bits=4), "MatMulNBits"),
+        (lambda graph: quantize_weights(graph, bits=8), "MatMulNBits"),
+    ],
+    ids=["static", "dynamic", "int4", "int8-weights"],
+)
+def test_onnxruntime_keeps_every_integer_product(quantize, operator):
+    """Read back from the session: what it runs, not what we wrote."""
+    counts = operator_counts(optimized_graph(quantize(make_graph())))
+    assert counts[operator] == 2
+    assert not {"MatMul", "Gemm", "MatMulInteger", "DequantizeLinear"} & counts.keys()
+
+
+def test_both_dialects_compute_the_same_within_their_grids():
+    graph, feeds = make_graph(), make_feeds(8)
+    outputs = []
+    for made in (graph, quantize_static(graph, Plan(ranges=RANGES)), quantize_qdq(graph, Plan(ranges=RANGES))):
+        session = make_plain_session(made)
+        outputs.append(np.concatenate([session.run(None, feed)[0] for feed in feeds]))
+    for found in outputs[1:]:
+        assert np.abs(found - outputs[0]).max() < 0.05 * np.ptp(outputs[0])  # eight bits in two products
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["full", "pruned"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_onnxruntime_runs_a_whole_encoder_in_integers(tmp_path, family, cut):
+    counts = operator_counts(optimized_graph(onnx.load(exported(tmp_path, family, cut, device="cpu"))))
+    integers = counts.get("MatMulIntegerToFloat", 0) + counts.get("QAttention", 0)
+    # Query, key and value in one, the attention's output, both FFN matrices; twice. Then what the head has.
+    assert integers >= 8 - 3 * cut  # cut, three matrices fall below 16,384 weights
+    assert counts.get("SkipLayerNormalization", 0) + counts["LayerNormalization"] >= 4
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["full", "pruned"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tensorrt_builds_every_int8_engine(tmp_path, family, cut):
+    build_engine(exported(tmp_path, family, cut, device="jetson-orin-nano"))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_tensorrt_builds_float_engines(tmp_path, precision):
+    build_engine(exported(tmp_path, "bert", True, device="jetson-orin-nano", precision=precision))
+
+
+def build_engine(path):
+    """Parse and build with TensorRT-RTX, strongly typed; its builder needs no GPU."""
+    trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (pip install edgelm[tensorrt])")
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger)
+    assert parser.parse_from_file(str(path)), [str(parser.get_error(index)) for index in range(parser.num_errors)]
+    profile = builder.create_optimization_profile()
+    for index in range(network.num_inputs):
+        profile.set_shape(network.get_input(index).name, (1, 8), (1, 32), (8, 128))
+    config = builder.create_builder_config()
+    config.add_optimization_profile(profile)
+    engine = builder.build_serialized_network(network, config)
+    assert engine is not None
+    assert engine.nbytes > 100_000
