@@ -7,7 +7,6 @@ calibrate on, judged on the others of dev: error (squared error of the outputs, 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 from teachers import SETTINGS, load_rows, make_teacher
@@ -25,7 +24,6 @@ from edgelm.quantize.ranges import METHODS
 from edgelm.quantize.samples import choose_samples
 from edgelm.quantize.sensitivity import find_sites
 from edgelm.quantize.settings import AUTO, CHOICES, Quantization
-from edgelm.quantize.smooth import equalize_values
 from edgelm.quantize.statistics import Statistics, collect
 
 SAMPLES, JUDGED, MAX_LENGTH = 256, 64, 128
@@ -57,9 +55,8 @@ def compare(name: str, work: Path) -> None:
         feeds = material.feeds(material.inputs(rows))
         return collect(base, [site.source for site in find_sites(base)], feeds, count=len(rows), gram=gram)
 
-    def show(way: str, statistics: dict[str, Statistics], settings: Quantization, change: Callable[..., object] | None = None) -> None:
-        start = base if change is None else change(base)
-        made = quantize_post_training(start, statistics, judge, ONNXRUNTIME_CPU, settings)
+    def show(way: str, statistics: dict[str, Statistics], settings: Quantization) -> None:
+        made = quantize_post_training(base, statistics, judge, ONNXRUNTIME_CPU, settings)
         outputs = check.outputs(made.graph)
         print(f"{name:10} {way:28} error {check.error(outputs):.5f}   accuracy {check.score(outputs):.4f}", flush=True)
 
@@ -70,7 +67,6 @@ def compare(name: str, work: Path) -> None:
     for rounding in ("adaptive", "gptq"):
         show(f"{AUTO}, {rounding} rounding", statistics, Quantization(method=AUTO, rounding=rounding))
     show("minmax, per tensor", statistics, Quantization(method="minmax", per_channel=False))
-    show("minmax, equalized values", statistics, Quantization(method="minmax"), equalize_values)
     for choice in CHOICES:
         for seed in range(3):
             show(f"minmax, {choice} texts, seed {seed}", learned(parts(dev, choice, seed)[0]), Quantization(method="minmax"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from edgelm.quantize.ranges import range_of
 from edgelm.quantize.rounding import adapt, gptq_columns, hessian
 from edgelm.quantize.sensitivity import FLOAT, SMOOTH, Judge, Option, Site, apply, find_sites, measure
 from edgelm.quantize.settings import AUTO, Quantization
-from edgelm.quantize.smooth import smoothing_scales
+from edgelm.quantize.smooth import find_folds, smoothed_name, smoothing_scales
 from edgelm.quantize.statistics import Statistics
 
 _METHODS = ("minmax", "moving-average", "percentile", "mse")  # that `auto` tries; entropy lost on every set (benchmarks/calibration.py)
@@ -166,7 +166,8 @@ def _finish(
 ) -> Quantized:
     """Round the weights, and correct the biases if that brings the outputs closer."""
     changed, plan = apply(graph, [(site, chosen[site.name]) for site in sites], plan)
-    after = {_name(site, chosen[site.name]): _after(statistics[site.source], chosen[site.name]) for site in sites}
+    folds = find_folds(graph)
+    after = {_name(site, chosen[site.name], folds): _after(statistics[site.source], chosen[site.name]) for site in sites}
     if settings.rounding in ("adaptive", "gptq"):
         plan = replace(plan, weights=_round(changed, after, plan, settings.rounding))
     made = dialect.quantize(changed, plan)
@@ -201,8 +202,8 @@ def _with_residuals(graph: onnx.ModelProto, plan: Plan, statistics: Mapping[str,
     return replace(plan, residuals={name: intervals[name] for name in kept})
 
 
-def _name(site: Site, option: Option) -> str:
-    return site.source if option.scale is None else f"{site.source}_smooth"
+def _name(site: Site, option: Option, folds: Collection[str]) -> str:
+    return site.source if option.scale is None else smoothed_name(site.source, folds)
 
 
 def _after(entry: Statistics, option: Option) -> Statistics:

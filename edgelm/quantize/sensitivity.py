@@ -15,7 +15,7 @@ from edgelm.quantize.grid import quantize_columns, rounded
 from edgelm.quantize.integers import Plan
 from edgelm.quantize.products import Product, find_products
 from edgelm.quantize.ranges import range_of
-from edgelm.quantize.smooth import ALPHAS, smooth, smoothing_scales
+from edgelm.quantize.smooth import ALPHAS, find_folds, smooth, smoothed_name, smoothing_scales
 from edgelm.quantize.statistics import Feeds, Statistics
 
 FLOAT, SMOOTH = "float", "smooth"
@@ -109,7 +109,7 @@ def measure(
     Each site is quantized alone, with the first method; where that costs a noticeable share of the whole error, the other methods
     and smoothing are tried too. `float` is always an option, with no error.
     """
-    sites = find_sites(graph)
+    sites, folds = find_sites(graph), find_folds(graph)
     everything = frozenset(product.name for site in sites for product in site.products)
     tokens = int(np.median([feed["input_ids"].shape[1] for feed in judge.feeds]))
 
@@ -135,7 +135,7 @@ def measure(
             first, entry = options[0], statistics[site.source]
             others = [replace(first, kind=method, interval=interval(site, method)) for method in methods[1:]]
             if smoothing:
-                extra = dialect.multiply_cost(tokens, len(entry.channel_max))
+                extra = 0.0 if site.source in folds else dialect.multiply_cost(tokens, len(entry.channel_max))
                 others.append(replace(_smoothed(site, entry, dialect), cost=first.cost + extra))
             found[site.name] += [attempt(site, option) for option in others]
         progress("sensitivity", len(sites) + index + 1, 2 * len(sites))
@@ -145,13 +145,14 @@ def measure(
 def apply(graph: onnx.ModelProto, chosen: Sequence[tuple[Site, Option]], plan: Plan) -> tuple[onnx.ModelProto, Plan]:
     """The graph with its smoothing, and the plan with ranges and float products, as chosen."""
     scales = {site.source: option.scale for site, option in chosen if option.scale is not None}
+    folds = find_folds(graph) if scales else {}
     ranges = dict(plan.ranges)
     keep = set(plan.keep)
     for site, option in chosen:
         if option.interval is None:
             keep |= {product.name for product in site.products}
         else:
-            ranges[f"{site.source}_smooth" if option.scale is not None else site.source] = option.interval
+            ranges[site.source if option.scale is None else smoothed_name(site.source, folds)] = option.interval
     return smooth(graph, scales) if scales else graph, replace(plan, ranges=ranges, keep=frozenset(keep))
 
 

@@ -1,12 +1,8 @@
-"""Outlier channels, moved from activations into weights.
-
-Both methods leave the float function as it is: y = (x / s) (s W). `smooth` divides the activation by one Mul before it is quantized;
-`equalize_values` folds the division into the values of the attention, where the softmax mixes tokens but never channels.
-"""
+"""Outlier channels, moved from activations into weights: y = (x / s) (s W) is the same function, and x / s the easier to round."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -32,52 +28,62 @@ def smoothing_scales(channel_max: np.ndarray, weights: Sequence[np.ndarray], alp
 
 
 def smooth(graph: onnx.ModelProto, scales: Mapping[str, np.ndarray]) -> onnx.ModelProto:
-    """Divide these activations, by name, by their scales (channels,) before the products that read them."""
+    """Divide these activations, by name, by their scales (channels,) before the products that read them.
+
+    Where `find_folds` has the activation, it is itself divided, at no cost; elsewhere a Mul makes another, named by `smoothed_name`.
+    """
     result = copy_graph(graph)
-    products = {product.replaces[0]: product for product in find_products(result)}
-    nodes = list(result.graph.node)
-    for node in nodes:
-        product = products.get(node.output[0])
-        if product is not None and product.source in scales:
-            scale = scales[product.source]
-            weight = product.weight * scale[:, None]
-            node.input[0] = f"{product.source}_smooth"
+    products = find_products(result)
+    folds = find_folds(result)
+    weights: dict[str, np.ndarray] = {}
+    for product in products:
+        if product.source in scales:
+            weights[product.name] = product.weight * scales[product.source][:, None]
+    for source, (value, first) in folds.items():
+        if source in scales:
+            columns = np.ones(value.weight.shape[1], dtype=np.float32)
+            columns[first : first + len(scales[source])] = 1 / scales[source]
+            weights[value.name] = weights.get(value.name, value.weight) * columns
+            if value.bias:
+                tensor = weights_of(result)[value.bias]
+                tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * columns, value.bias))
+    nodes = {node.output[0]: node for node in result.graph.node}
+    for product in products:
+        node = nodes[product.replaces[0]]
+        if product.name in weights:
+            weight = weights[product.name]
             node.input[1] = add_weight(result, f"{product.name}.weight_smooth", weight.T if product.transposed else weight)
-    for source, scale in scales.items():
-        inverse = add_weight(result, f"{source}_smoothing", (1 / scale).astype(np.float32))
-        nodes.append(helper.make_node("Mul", [source, inverse], [f"{source}_smooth"]))
-    replace_nodes(result, nodes)
+        if product.source in scales:
+            node.input[0] = smoothed_name(product.source, folds)
+    divided = [source for source in scales if source not in folds]
+    inverses = [add_weight(result, f"{source}_smoothing", (1 / scales[source]).astype(np.float32)) for source in divided]
+    made = [helper.make_node("Mul", [source, inverse], [f"{source}_smooth"]) for source, inverse in zip(divided, inverses, strict=True)]
+    replace_nodes(result, [*result.graph.node, *made])
     prune_dead(result)
     return result
 
 
-def equalize_values(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """Level the channels that each attention hands to its output projection: values divided, projection multiplied.
+def smoothed_name(source: str, folds: Collection[str]) -> str:
+    """What an activation is called once it is divided."""
+    return source if source in folds else f"{source}_smooth"
 
-    Cross-layer equalization (Nagel et al., "Data-Free Quantization", 2019, equation 11): s_j = sqrt(max|V_j| / max|O_j|). In a
-    post-norm encoder this pair is the only one with nothing but linear maps between.
+
+def find_folds(graph: onnx.ModelProto) -> dict[str, tuple[Product, int]]:
+    """The activations whose division can be folded into an earlier product, each with that product and its first column.
+
+    That is cross-layer equalization (Nagel et al., "Data-Free Quantization", 2019): in a post-norm encoder the values of an attention
+    and its output projection are the only pair with nothing but linear maps between, as the softmax mixes tokens, never channels.
     """
-    result = copy_graph(graph)
-    products = find_products(result)
+    products = find_products(graph)
     by_output = {product.output: product for product in products}
-    makers = {name: node for node in result.graph.node for name in node.output}
-    readers = count_readers(result)
+    makers = {name: node for node in graph.graph.node for name in node.output}
+    readers = count_readers(graph)
+    found = {}
     for product in products:
-        found = _value_projection(product.source, makers, by_output)
-        if found is None:
-            continue
-        value, first = found
-        if any(readers[name] > 1 for name in (value.matrix, value.bias, product.matrix) if name):
-            continue
-        ahead = np.abs(value.weight[:, first : first + len(product.weight)]).max(axis=0)
-        scale = np.sqrt(np.maximum(ahead, _SMALLEST) / np.maximum(np.abs(product.weight).max(axis=1), _SMALLEST)).astype(np.float32)
-        columns = np.ones(value.weight.shape[1], dtype=np.float32)
-        columns[first : first + len(scale)] = 1 / scale
-        _multiply(result, value.matrix, columns[:, None] if value.transposed else columns)
-        if value.bias:
-            _multiply(result, value.bias, columns)
-        _multiply(result, product.matrix, scale if product.transposed else scale[:, None])
-    return result
+        value = _value_projection(product.source, makers, by_output)
+        if value is not None and readers[product.source] == 1 and (not value[0].bias or readers[value[0].bias] == 1):
+            found[product.source] = value
+    return found
 
 
 def _value_projection(name: str, makers: dict[str, onnx.NodeProto], products: dict[str, Product]) -> tuple[Product, int] | None:
@@ -87,7 +93,7 @@ def _value_projection(name: str, makers: dict[str, onnx.NodeProto], products: di
         node = makers.get(name)
         if node is None:
             return None
-        if node.op_type == "MultiHeadAttention":
+        if node.op_type == "MultiHeadAttention" and not any(node.input[3:4]):  # it has no bias of its own
             name = node.input[2]
         elif node.op_type == "Split" and node.input[0] in products:
             first = products[node.input[0]].weight.shape[1] // len(node.output) * list(node.output).index(name)
@@ -99,8 +105,3 @@ def _value_projection(name: str, makers: dict[str, onnx.NodeProto], products: di
         else:
             return None
     return products[name], first
-
-
-def _multiply(graph: onnx.ModelProto, name: str, factor: np.ndarray) -> None:
-    tensor = weights_of(graph)[name]
-    tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(numpy_helper.to_array(tensor) * factor), name))

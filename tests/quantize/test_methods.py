@@ -14,7 +14,8 @@ from onnx import helper, numpy_helper
 
 from edgelm.dataset import Dataset
 from edgelm.errors import CalibrationError, ModelError, UsageError
-from edgelm.graph.session import make_plain_session
+from edgelm.graph.nodes import operator_counts
+from edgelm.graph.session import make_plain_session, make_watching_session
 from edgelm.quantize.dialect import ONNXRUNTIME_CPU, TENSORRT
 from edgelm.quantize.grid import quantize_columns
 from edgelm.quantize.integers import Plan, quantize_static
@@ -25,7 +26,7 @@ from edgelm.quantize.rounding import adapt, gptq_columns, hessian, output_error
 from edgelm.quantize.samples import choose_samples
 from edgelm.quantize.sensitivity import FLOAT, Judge, find_sites
 from edgelm.quantize.settings import Quantization
-from edgelm.quantize.smooth import smooth, smoothing_scales
+from edgelm.quantize.smooth import find_folds, smooth, smoothing_scales
 from edgelm.quantize.statistics import collect
 from edgelm.quantize.table import CalibrationTable, fingerprint, read_table
 from edgelm.quantize.weight_only import BLOCK, quantize_weights, round_blocks
@@ -68,6 +69,34 @@ def test_smoothing_scales_are_those_of_the_paper(seed):
     wanted = np.array([activation[j] ** 0.7 / max(abs(value) for value in weight[j]) ** 0.3 for j in range(9)])
     np.testing.assert_allclose(found / found[0], wanted / wanted[0], rtol=1e-5)
     assert np.exp(np.log(found).mean()) == pytest.approx(1, rel=1e-5)
+
+
+@pytest.mark.parametrize(("family", "fused"), [("bert", True), ("roberta", False)])
+def test_attention_outputs_are_divided_at_no_cost_through_their_values(tmp_path, family, fused):
+    """Cross-layer equalization: the same function and not a node more."""
+    from models import TEXTS, make_checkpoint
+
+    from edgelm.anatomy import load_checkpoint, load_tokenizer
+    from edgelm.checkpoint import open_checkpoint
+    from edgelm.export.trace import export_graph
+
+    folder = make_checkpoint(tmp_path / "m", family, hidden=128, ffn=256, spread=0.1)
+    model, tokenizer = load_checkpoint(folder), load_tokenizer(folder)
+    for name, weight in model.named_parameters():
+        if name.endswith("bias"):  # equal ones are exported as one constant
+            weight.data.normal_()
+    graph = export_graph(model, tokenizer, open_checkpoint(folder).task, max_length=64, fused=fused)
+    folds = find_folds(graph)
+    assert len(folds) == 2  # layers
+    rng = np.random.default_rng(0)
+    divided = smooth(graph, {source: rng.uniform(0.2, 5, size=128).astype(np.float32) for source in folds})
+    assert operator_counts(divided) == operator_counts(graph)
+    feeds = [dict(tokenizer([text], return_tensors="np")) for text in TEXTS]
+    names = {value.name for value in graph.graph.input}
+    feeds = [{name: values for name, values in feed.items() if name in names} for feed in feeds]
+    np.testing.assert_allclose(run(divided, feeds), run(graph, feeds), atol=1e-4)  # float32, other products
+    watched = [make_watching_session(made, list(folds)).run(list(folds), feeds[0]) for made in (graph, divided)]
+    assert all(np.abs(before - after).max() > 0.1 for before, after in zip(*watched, strict=True))
 
 
 def test_an_outlier_channel_is_found_and_smoothed():
