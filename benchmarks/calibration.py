@@ -32,7 +32,7 @@ SAMPLES, JUDGED, MAX_LENGTH = 256, 64, 128
 def main() -> None:
     """Print one line for each set and way."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", default=list(SETTINGS), choices=list(SETTINGS))
+    parser.add_argument("names", nargs="*", default=list(SETTINGS), help=", ".join(SETTINGS))
     parser.add_argument("--work", type=Path, default=Path("build/teachers"))
     options = parser.parse_args()
     for name in options.names:

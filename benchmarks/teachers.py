@@ -42,7 +42,7 @@ def make_teacher(name: str, work: Path) -> Path:
 def main() -> None:
     """Make the teachers that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", default=list(SETTINGS), choices=list(SETTINGS))
+    parser.add_argument("names", nargs="*", default=list(SETTINGS), help=", ".join(SETTINGS))
     parser.add_argument("--work", type=Path, default=Path("build/teachers"))
     options = parser.parse_args()
     for name in options.names:

@@ -136,12 +136,19 @@ def open_checkpoint(path: str | Path, *, allow_pickle: bool = False) -> Checkpoi
         allow_pickle: accept a folder that has only `pytorch_model.bin` (it is then loaded with `weights_only`).
 
     Raises:
-        ModelError: no folder, no config.json, no weights, only pickled weights, truncated weights, a record of a newer edgelm.
+        ModelError: no folder, no config.json, weights that another tool quantized, no weights, only pickled ones, truncated ones, a
+            record of a newer edgelm.
     """
     path = Path(path)
     if not path.is_dir():
         raise ModelError(f"{path}: no such model folder.", hint="Give a folder with config.json and model.safetensors.")
     config = _read_json(path / "config.json", missing_hint="A model folder needs config.json; save yours with model.save_pretrained(...).")
+    quantized = config.get("quantization_config")
+    if quantized:
+        raise ModelError(
+            f"{path}: the weights are quantized already ({quantized.get('quant_method', 'no method named')}).",
+            hint="Give the float model that they were made from.",
+        )
     files = weight_files(path)
     if not files:
         if not (path / "pytorch_model.bin").is_file():

@@ -1,4 +1,4 @@
-"""What is in a checkpoint, a bundle or an ONNX file."""
+"""What is in a checkpoint, a bundle, an ONNX file or a calibration table."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.checkpoint import check_safetensors, open_checkpoint, weight_files
-from edgelm.errors import InputError
+from edgelm.errors import EdgelmError, InputError
 from edgelm.runtime import open_bundle
 from edgelm.runtime.manifest import GRAPH_FILE, MANIFEST_FILE
 
+_BARS = 32
+_HINT = "Give a checkpoint folder, a bundle, an ONNX file or a calibration table."
 
-def inspect(path: str | Path) -> dict[str, Any]:
-    """Describe what lies at a path, as a JSON-ready dictionary with the key `kind`: checkpoint, bundle or onnx.
+
+def inspect(path: str | Path, *, run: bool = True) -> dict[str, Any]:
+    """Describe what lies at a path, as a JSON-ready dictionary with the key `kind`: checkpoint, bundle, onnx or calibration.
+
+    Args:
+        run: also run a bundle or graph, for the operators that onnxruntime makes of it here and their times.
 
     Raises:
         InputError: nothing that can be described.
@@ -22,14 +28,20 @@ def inspect(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if path.is_dir() and (path / MANIFEST_FILE).is_file():
-        return _bundle(path)
+        return _bundle(path, run)
     if path.is_dir():
         return _checkpoint(path)
     if path.suffix == ".onnx" and path.is_file():
-        return {"kind": "onnx", "path": str(path), "size_mb": path.stat().st_size / 1e6, "graph": _graph(path.read_bytes(), str(path))}
+        return {"kind": "onnx"} | _file(path) | {"graph": _graph(path.read_bytes(), str(path))} | (_run(path) if run else {})
+    if path.suffix == ".json" and path.is_file():
+        return {"kind": "calibration"} | _file(path) | _calibration(path)
     if path.is_file():
-        return _bundle(path)
-    raise InputError(f"{path}: no such file or folder.", hint="Give a checkpoint folder, a bundle or an ONNX file.")
+        return _bundle(path, run)
+    raise InputError(f"{path}: no such file or folder.", hint=_HINT)
+
+
+def _file(path: Path) -> dict[str, Any]:
+    return {"path": str(path), "size_mb": path.stat().st_size / 1e6}
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
@@ -56,10 +68,39 @@ def _checkpoint(path: Path) -> dict[str, Any]:
     }
 
 
-def _bundle(path: Path) -> dict[str, Any]:
+def _bundle(path: Path, run: bool) -> dict[str, Any]:
     bundle = open_bundle(path)
     values = {"kind": "bundle", "path": str(path), "size_mb": bundle.size_bytes / 1e6, "manifest": json.loads(bundle.manifest.to_json())}
-    return values | {"graph": _graph(bundle.read(GRAPH_FILE), str(path))}
+    return values | {"graph": _graph(bundle.read(GRAPH_FILE), str(path))} | (_run(path) if run else {})
+
+
+def _run(path: Path) -> dict[str, Any]:
+    """What onnxruntime makes of the graph here, or why it cannot."""
+    from edgelm.profile.operators import measure_operators
+
+    try:
+        return {"run": {"operators": measure_operators(path)}}
+    except EdgelmError as error:
+        return {"run": {"operators": [], "error": error.message}}
+
+
+def _calibration(path: Path) -> dict[str, Any]:
+    """The activations of a calibration table: range, histogram and what was chosen."""
+    from edgelm.quantize.table import read_table
+
+    table = read_table(path)
+    activations = [
+        {
+            "name": name,
+            "low": entry.histogram.low,
+            "high": entry.histogram.high,
+            "average": list(entry.average),
+            "tokens": entry.tokens,
+            "histogram": entry.histogram.bars(_BARS).tolist(),
+        }
+        for name, entry in table.statistics.items()
+    ]
+    return {"source": table.source, "dialect": table.dialect, "chosen": table.chosen, "activations": activations}
 
 
 def _graph(data: bytes, name: str) -> dict[str, Any] | None:
@@ -67,15 +108,15 @@ def _graph(data: bytes, name: str) -> dict[str, Any] | None:
     try:
         import onnx
         from google.protobuf.message import DecodeError
+
+        from edgelm.graph.nodes import TRACED, operator_counts
     except ImportError:
         return None
     try:
         model = onnx.ModelProto.FromString(data)
     except DecodeError as error:
-        raise InputError(f"{name}: not an ONNX file.", hint="Give a checkpoint folder, a bundle or an ONNX file.") from error
-    counts: dict[str, int] = {}
-    for node in model.graph.node:
-        counts[node.op_type] = counts.get(node.op_type, 0) + 1
+        raise InputError(f"{name}: not an ONNX file.", hint=_HINT) from error
+    traced = next((entry.value for entry in model.metadata_props if entry.key == TRACED), "{}")
     stored: dict[str, int] = {}
     for tensor in model.graph.initializer:
         dtype = onnx.TensorProto.DataType.Name(tensor.data_type).lower()
@@ -85,7 +126,8 @@ def _graph(data: bytes, name: str) -> dict[str, Any] | None:
         "opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
         "inputs": [_value(value) for value in model.graph.input if value.name not in constants],
         "outputs": [_value(value) for value in model.graph.output],
-        "operators": dict(sorted(counts.items(), key=lambda item: -item[1])),
+        "traced_operators": json.loads(traced),
+        "operators": operator_counts(model),
         "constant_bytes_by_dtype": stored,
     }
 

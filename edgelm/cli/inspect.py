@@ -1,4 +1,4 @@
-"""`edgelm inspect`: what is in a checkpoint, a bundle or an ONNX file."""
+"""`edgelm inspect`: what is in a checkpoint, a bundle, an ONNX file or a calibration table."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ from rich.console import Console
 
 from edgelm.cli.options import Json, Quiet, Verbose
 from edgelm.cli.screen import open_screen
-from edgelm.cli.tables import make_table, metrics_line
+from edgelm.cli.tables import make_table, metrics_line, sparkline
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A checkpoint folder, a bundle or an ONNX file.")],
+    path: Annotated[Path, typer.Argument(help="A checkpoint folder, a bundle, an ONNX file or a calibration table.")],
+    run: Annotated[bool, typer.Option("--run/--no-run", help="Run the graph, for the operators that onnxruntime makes of it here.")] = True,
+    sites: Annotated[bool, typer.Option("--sites", help="Also show what quantization chose for each activation.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show shapes, sizes, precision and lineage.
+    """Show shapes, sizes, precision and lineage; of a graph its operators as traced, as written and as run here, with their times;
+    of a calibration table its histograms.
 
     Example: edgelm inspect build/my-model.edge
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
         from edgelm.inspection import inspect as look
 
-        screen.result(look(path), _draw)
+        screen.result(look(path, run=run), lambda console, values: _draw(console, values, with_sites=sites))
 
 
-def _draw(console: Console, values: dict[str, Any]) -> None:
+def _draw(console: Console, values: dict[str, Any], *, with_sites: bool) -> None:
     rows = {"kind": values["kind"], "size": f"{values['size_mb']:.1f} MB"}
     record = values.get("record") or {}
     if values["kind"] == "checkpoint":
@@ -50,6 +53,11 @@ def _draw(console: Console, values: dict[str, Any]) -> None:
     _draw_lineage(console, record)
     if values.get("graph"):
         _draw_graph(console, values["graph"])
+        _draw_operators(console, values["graph"], values.get("run"))
+    if values["kind"] == "calibration":
+        _draw_calibration(console, values)
+    if with_sites:
+        _draw_sites(console, values.get("manifest", {}).get("calibration", {}).get("sites", []))
 
 
 def _rows(console: Console, rows: dict[str, str]) -> None:
@@ -76,7 +84,36 @@ def _draw_graph(console: Console, graph: dict[str, Any]) -> None:
             "constants": ", ".join(f"{dtype} {size / 1e6:.2f} MB" for dtype, size in graph["constant_bytes_by_dtype"].items()),
         },
     )
-    table = make_table("operator", "nodes")
-    for name, count in graph["operators"].items():
-        table.add_row(name, str(count))
+
+
+def _draw_operators(console: Console, graph: dict[str, Any], run: dict[str, Any] | None) -> None:
+    ran = {row["name"]: row for row in (run or {}).get("operators", ())}
+    traced, written = graph["traced_operators"], graph["operators"]
+    table = make_table("operator", "traced", "in the file", "run here", "ms per call", "share")
+    for name in dict.fromkeys([*ran, *written, *traced]):
+        row = ran.get(name)
+        figures = (str(row["nodes"]), f"{row['ms_per_call']:.4f}", f"{row['share']:.1%}") if row else ("", "", "")
+        table.add_row(name, str(traced.get(name, "")), str(written.get(name, "")), *figures)
+    nodes, spent = sum(row["nodes"] for row in ran.values()), sum(row["ms_per_call"] for row in ran.values())
+    table.add_row("all", str(sum(traced.values()) or ""), str(sum(written.values())), str(nodes or ""), f"{spent:.4f}" if ran else "", "")
+    console.print(table)
+    if run is not None and "error" in run:
+        console.print(f"Not run here: {run['error']}")
+
+
+def _draw_calibration(console: Console, values: dict[str, Any]) -> None:
+    _rows(console, {name: str(value) for name, value in values["source"].items()} | {"for": values["dialect"]})
+    table = make_table("activation", "values, logarithmic", "from", "to", numbers_from=2)
+    for row in values["activations"]:
+        table.add_row(row["name"], sparkline(row["histogram"]), f"{row['low']:.3g}", f"{row['high']:.3g}")
+    console.print(table)
+    _draw_sites(console, [{"site": name} | entry for name, entry in values["chosen"].items()])
+
+
+def _draw_sites(console: Console, sites: list[dict[str, Any]]) -> None:
+    table = make_table("site", "option", "from", "to", "error alone", numbers_from=2)
+    for row in sites:
+        low, high = (f"{value:.3g}" for value in row["interval"]) if row.get("interval") else ("", "")
+        option = row["option"] + (f" {row['alpha']}" if row.get("alpha") is not None else "")
+        table.add_row(row["site"], option, low, high, f"{row['error']:.2g}" if "error" in row else "")
     console.print(table)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from rich.table import Table
+
+_BARS = " ▁▂▃▄▅▆▇█"
 
 
 def metrics_line(metrics: dict[str, float]) -> str:
@@ -16,3 +21,9 @@ def make_table(*columns: str, title: str = "", numbers_from: int = 1) -> Table:
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if index >= numbers_from else "left", no_wrap=index >= numbers_from)
     return table
+
+
+def sparkline(counts: Sequence[int]) -> str:
+    """Counts as a line of bars, their heights logarithmic: outliers are few, and are what matters."""
+    top = math.log1p(max(counts, default=0)) or 1.0
+    return "".join(_BARS[math.ceil(math.log1p(count) / top * (len(_BARS) - 1))] for count in counts)

@@ -21,7 +21,7 @@ from edgelm.export.bundle import write_bundle
 from edgelm.export.parity import check_parity, encode, graph_outputs, torch_outputs
 from edgelm.export.precision import PRECISIONS, Material, to_precision
 from edgelm.export.trace import export_graph
-from edgelm.graph.nodes import operator_counts
+from edgelm.graph.nodes import check_opset, operator_counts
 from edgelm.graph.session import DISABLED_OPTIMIZERS, make_plain_session
 from edgelm.metrics import pair_similarity, score
 from edgelm.output import check_output
@@ -73,6 +73,7 @@ def export(
     quantization: Quantization = Quantization(),
     evaluation: Dataset | None = None,
     max_length: int | None = None,
+    opset: int | None = None,
     seed: int = 0,
     allow_pickle: bool = False,
     overwrite: bool = False,
@@ -88,9 +89,10 @@ def export(
         evaluation: labelled rows; the task's metrics of checkpoint and bundle go into the manifest. With a largest drop, one half
             of them chooses and the other is reported.
         max_length: longest text in tokens; None: what the model can take, at most 512.
+        opset: of the standard operators; None: what the exporter prefers.
 
     Raises:
-        UsageError: the device does not run the precision; settings that do not go together.
+        UsageError: the device does not run the precision; an opset that is too old or too new; settings that do not go together.
         ModelError, CalibrationError, ParityError: see there. Nothing is written then.
         OutputExistsError: `output` is there and `overwrite` is not set.
     """
@@ -109,9 +111,11 @@ def export(
     if quantization.max_drop is not None and evaluation is not None:
         labelled, evaluation = _halves(evaluation, seed)
     material = Material(rows, labelled, source.tokenizer, task, source.max_length, seed)
-    graph = export_graph(source.model, source.tokenizer, task, max_length=_longest(source), fused=device.kind == "cpu")
+    graph = export_graph(source.model, source.tokenizer, task, max_length=_longest(source), fused=device.kind == "cpu", opset=opset)
     progress("export", 1, 3)
     made = to_precision(graph, precision, material, device, quantization, progress)
+    if opset is not None:
+        check_opset(made.graph, opset)
     progress("export", 2, 3)
     session = make_plain_session(made.runnable)
     sample = material.inputs((evaluation or rows).sample(_PARITY_TEXTS, seed=seed + 1))

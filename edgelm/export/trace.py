@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import onnx
+import onnx_ir
 import torch
 import transformers
 from onnx import helper
 from transformers import PreTrainedModel
 from transformers.exporters import OnnxConfig, OnnxExporter
+from transformers.exporters.onnxruntime_fusions import fuse_for_onnxruntime
 
-from edgelm.errors import ModelError
+from edgelm.errors import ModelError, UsageError
 from edgelm.graph.files import LARGEST_MESSAGE, stored_bytes
 from edgelm.graph.fusion import simplify_attention
-from edgelm.graph.nodes import fold_weight_joins, prune_dead, rename_value
+from edgelm.graph.nodes import TRACED, check_opset, fold_weight_joins, prune_dead, rename_value
 from edgelm.task import Task
 
 BATCH, SEQUENCE = "batch", "sequence"
 
 
-def export_graph(model: PreTrainedModel, tokenizer: Any, task: Task, *, max_length: int, fused: bool) -> onnx.ModelProto:
-    """Export a model in FP32.
+def export_graph(model: PreTrainedModel, tokenizer: Any, task: Task, *, max_length: int, fused: bool, opset: int | None = None) -> onnx.ModelProto:
+    """Export a model in FP32; the counts of operators before fusion are kept in the graph's metadata (`TRACED`).
 
     Args:
         max_length: longest sequence in tokens that the graph must take.
         fused: use onnxruntime's own operators (MultiHeadAttention, BiasGelu, SkipLayerNormalization); False: standard ONNX
             operators alone, for other runtimes.
+        opset: of the standard operators; None: the exporter's own choice.
 
     Returns:
         inputs as the tokenizer names them, int64 (batch, sequence); one output, `logits` (batch, labels) or
@@ -40,7 +45,10 @@ def export_graph(model: PreTrainedModel, tokenizer: Any, task: Task, *, max_leng
 
     Raises:
         ModelError: the exporter cannot trace the model.
+        UsageError: the opset is too old for an operator of the model, or newer than the installed onnx.
     """
+    if opset is not None and opset > onnx.defs.onnx_opset_version():
+        raise UsageError(f"onnx {onnx.__version__} knows no opset {opset}.", hint=f"Give --opset {onnx.defs.onnx_opset_version()} or less.")
     sample = _sample_inputs(tokenizer)
     sequence = torch.export.Dim(SEQUENCE, min=2, max=max_length)
     shapes = {name: {0: torch.export.Dim(BATCH), 1: sequence} for name in sample}
@@ -49,8 +57,11 @@ def export_graph(model: PreTrainedModel, tokenizer: Any, task: Task, *, max_leng
     model.set_attn_implementation("eager")
     try:
         with _quiet():
-            config = OnnxConfig(dynamic=True, dynamic_shapes=shapes, ort_fusions="cpu" if fused else None)
+            config = OnnxConfig(dynamic=True, dynamic_shapes=shapes, **({} if opset is None else {"opset_version": opset}))
             program = OnnxExporter().export(model, sample, config=config).program
+            traced = Counter(node.op_type for node in program.graph)
+            if fused:
+                fuse_for_onnxruntime(program, "cpu")
     except Exception as error:  # torch.export raises errors of many classes
         reason = str(error).strip().splitlines()[0][:200]
         raise ModelError(
@@ -58,9 +69,9 @@ def export_graph(model: PreTrainedModel, tokenizer: Any, task: Task, *, max_leng
         ) from error
     finally:
         model.set_attn_implementation(before)
-    import onnx_ir
-
     graph = onnx_ir.to_proto(program)
+    if opset is not None:
+        check_opset(graph, opset)
     _keep_one_output(graph, task)
     if task.kind == "sentence-embedding":
         rename_value(graph, task.output_name, "token_embedding")  # the exporter may have used the name inside
@@ -70,6 +81,7 @@ def export_graph(model: PreTrainedModel, tokenizer: Any, task: Task, *, max_leng
         simplify_attention(graph)
     prune_dead(graph)
     _name_axes(graph, tuple(sample), task)
+    graph.metadata_props.add(key=TRACED, value=json.dumps(dict(traced.most_common())))
     if stored_bytes(graph) < LARGEST_MESSAGE:  # the checker writes it out
         onnx.checker.check_model(graph)
     return graph

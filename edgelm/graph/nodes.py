@@ -9,7 +9,10 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from edgelm.errors import UsageError
+
 MICROSOFT = "com.microsoft"
+TRACED = "edgelm.traced_operators"  # in a graph's metadata: counts of operators before fusion, as JSON
 
 
 def weights_of(graph: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
@@ -98,3 +101,19 @@ def operator_counts(graph: onnx.ModelProto) -> dict[str, int]:
     for node in graph.graph.node:
         counts[node.op_type] = counts.get(node.op_type, 0) + 1
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def check_opset(graph: onnx.ModelProto, opset: int) -> None:
+    """Refuse an opset of the standard operators that lacks one of the graph's.
+
+    Raises:
+        UsageError: it is too old.
+    """
+    schemas = onnx.defs.get_all_schemas_with_history()
+    born: dict[str, int] = {}
+    for schema in schemas:
+        if schema.domain == "":
+            born[schema.name] = min(born.get(schema.name, schema.since_version), schema.since_version)
+    name = max((node.op_type for node in graph.graph.node if node.domain == ""), key=lambda name: born[name])
+    if born[name] > opset:
+        raise UsageError(f"opset {opset} is too old: {name} came with {born[name]}.", hint=f"Give --opset {born[name]} or more.")

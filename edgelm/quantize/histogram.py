@@ -44,6 +44,11 @@ class Histogram:
         place = ((values.ravel() + np.float32(self.limit)) * np.float32(BINS / self.limit)).astype(np.int64)
         self.counts += np.bincount(np.clip(place, 0, 2 * BINS - 1), minlength=2 * BINS)
 
+    def bars(self, count: int) -> np.ndarray:
+        """(count,) counts over [low, high]."""
+        edges = np.linspace(self.low, self.high, count + 1)
+        return np.histogram(self.centers(), bins=edges, weights=self.counts)[0].astype(np.int64)
+
     def magnitudes(self) -> np.ndarray:
         """(2048,) counts of |x| over [0, limit]."""
         return self.counts[BINS:] + self.counts[:BINS][::-1]
