@@ -21,6 +21,7 @@ from edgelm.export.bundle import write_bundle
 from edgelm.export.parity import check_parity, encode, graph_outputs, torch_outputs
 from edgelm.export.precision import PRECISIONS, Material, to_precision
 from edgelm.export.trace import export_graph
+from edgelm.graph.contract import for_one_text
 from edgelm.graph.nodes import check_opset, operator_counts
 from edgelm.graph.session import DISABLED_OPTIMIZERS, make_plain_session
 from edgelm.metrics import pair_similarity, score
@@ -74,6 +75,7 @@ def export(
     evaluation: Dataset | None = None,
     max_length: int | None = None,
     opset: int | None = None,
+    single: bool = False,
     seed: int = 0,
     allow_pickle: bool = False,
     overwrite: bool = False,
@@ -90,6 +92,7 @@ def export(
             of them chooses and the other is reported.
         max_length: longest text in tokens; None: what the model can take, at most 512.
         opset: of the standard operators; None: what the exporter prefers.
+        single: the graph reads one text at a time, unpadded: it asks for no mask, nor for token types where texts come alone.
 
     Raises:
         UsageError: the device does not run the precision; an opset that is too old or too new; settings that do not go together.
@@ -114,6 +117,10 @@ def export(
     graph = export_graph(source.model, source.tokenizer, task, max_length=_longest(source), fused=device.kind == "cpu", opset=opset)
     progress("export", 1, 3)
     made = to_precision(graph, precision, material, device, quantization, progress)
+    if single:
+        for_one_text(made.graph, pair=task.pair)
+        if made.runnable is not made.graph:
+            for_one_text(made.runnable, pair=task.pair)
     if opset is not None:
         check_opset(made.graph, opset)
     progress("export", 2, 3)
@@ -197,7 +204,9 @@ def _golden(session: Any, source: _Source, texts: list[Any], precision: str) -> 
     Other CPUs sum floats in another order (FP32, FP16, BF16), and an activation that falls on a rounding edge may take the
     neighbouring integer: the tolerances leave room for that, relative to the size of the outputs.
     """
-    feeds = [encode(source.tokenizer, [text], max_length=source.max_length) for text in texts]
+    names = [value.name for value in session.get_inputs()]
+    encoded = [encode(source.tokenizer, [text], max_length=source.max_length) for text in texts]
+    feeds = [{name: feed[name] for name in names} for feed in encoded]
     outputs = [session.run(None, feed)[0] for feed in feeds]
     scale = float(max(1.0, max(np.abs(output).max() for output in outputs)))
     relative = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 5e-2}.get(precision, 1e-1)

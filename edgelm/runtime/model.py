@@ -33,6 +33,7 @@ class Model:
         self._inputs = [(spec.name, _FIELDS[spec.name]) for spec in bundle.manifest.inputs]
         self._outputs = [bundle.manifest.outputs[0].name]
         self._run = session.run
+        self._padded = any(spec.name == "attention_mask" for spec in bundle.manifest.inputs)
 
     def __call__(self, texts: Text | Sequence[Text]) -> Any:
         """Answer one text (a `str`, or a tuple of two for pair tasks), or a list of them at once.
@@ -47,14 +48,16 @@ class Model:
         rows: list[Text] = [texts] if single else list(texts)  # type: ignore[list-item]
         if not rows:
             return []
-        answers = self.read(self.infer(self.tokenize(rows)))
+        calls = [rows] if self._padded else [[row] for row in rows]  # a graph without a mask reads one text at a time
+        answers = [answer for call in calls for answer in self.read(self.infer(self.tokenize(call)))]
         return answers[0] if single else answers
 
     def tokenize(self, texts: Sequence[Text]) -> dict[str, np.ndarray]:
         """The graph's inputs, each (texts, tokens), int64: cut at the model's longest, padded to the batch's longest.
 
         Raises:
-            UsageError: a pair where single texts are expected, or the other way round.
+            UsageError: a pair where single texts are expected, or the other way round; texts of unlike lengths, for a graph that reads
+                no mask.
         """
         self._check(texts)
         if len(texts) == 1:
@@ -63,6 +66,11 @@ class Model:
         else:
             encodings = self.tokenizer.encode_batch(list(texts))
             longest = max(len(encoding.ids) for encoding in encodings)
+            if not self._padded and any(len(encoding.ids) != longest for encoding in encodings):
+                raise UsageError(
+                    "this bundle was exported for one text at a time: texts in one call must be equally long.",
+                    hint="Call the model itself, which takes them one by one, or export without --single.",
+                )
             padding = self.manifest.tokenization
             for encoding in encodings:
                 encoding.pad(longest, pad_id=padding.pad_id, pad_token=padding.pad_token)

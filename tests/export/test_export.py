@@ -1,6 +1,7 @@
 """Bundles of every family and precision answer as PyTorch does; what cannot be exported is refused and leaves nothing."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -170,6 +171,9 @@ class Liar:
     def __init__(self, wanted):
         self.wanted = wanted
 
+    def get_inputs(self):
+        return [SimpleNamespace(name="input_ids"), SimpleNamespace(name="attention_mask")]
+
     def run(self, names, feeds):
         return [np.repeat(-self.wanted, len(feeds["input_ids"]), axis=0)]
 
@@ -181,3 +185,21 @@ def test_a_graph_that_computes_something_else_is_not_bundled(tmp_path, precision
     session = Liar(torch_outputs(folder, TEXTS[:1]))
     with pytest.raises(ParityError):
         check_parity(session, load_checkpoint(folder), load_tokenizer(folder), task, TEXTS, precision=precision, max_length=64)
+
+
+@pytest.mark.parametrize(("family", "kind", "precision"), [("bert", "text-classification", "int8"), ("roberta", "sentence-embedding", "fp16")])
+def test_a_bundle_for_one_text_at_a_time_asks_for_tokens_alone(tmp_path, family, kind, precision):
+    """No mask, no token types, fewer nodes; the same answers, and lists of texts are taken one by one."""
+    folder = make_checkpoint(tmp_path / "m", family, kind=kind, hidden=128, ffn=256, spread=0.1)
+    options = {"device": load_device("cpu"), "precision": precision, "calibration": CALIBRATION, "quantization": Quantization(method="minmax")}
+    whole = export(folder, output=tmp_path / "whole", **options)
+    lean = export(folder, output=tmp_path / "lean", single=True, **options)
+    assert [spec.name for spec in lean.manifest.inputs] == ["input_ids"]
+    assert sum(lean.operators.values()) < sum(whole.operators.values()) + (4 if kind == "sentence-embedding" else 0)  # pooling counts tokens
+    models = [edgelm.runtime.load(tmp_path / name) for name in ("whole", "lean")]
+    outputs = [np.concatenate([model.infer(model.tokenize([text])) for text in TEXTS]) for model in models]
+    np.testing.assert_allclose(outputs[1], outputs[0], atol=1e-5)
+    assert len(models[1](list(TEXTS))) == len(TEXTS)
+    with pytest.raises(UsageError, match="one text at a time"):
+        models[1].tokenize(list(TEXTS))
+    assert verify(tmp_path / "lean").ok
