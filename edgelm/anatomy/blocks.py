@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from edgelm.anatomy.absent import AbsentAttention, AbsentOutput
 from edgelm.anatomy.families import Family, family_of
 from edgelm.checkpoint import LayerShape
 
@@ -42,18 +43,40 @@ class Block:
         return self.module("ffn_in").out_features
 
     def cut(self, *, heads: Sequence[int] | None = None, ffn: Sequence[int] | None = None) -> None:
-        """Keep only these heads and FFN channels, by their present indices: the matrices get smaller."""
+        """Keep only these heads and FFN channels, by their present indices: the matrices get smaller.
+
+        Where none is kept, the bias of the output projection is all that is left.
+        """
         if heads is not None and len(heads) < self.heads:
             size = self.head_size
-            rows = torch.cat([torch.arange(head * size, (head + 1) * size) for head in sorted(heads)])
+            rows = torch.tensor([row for head in sorted(heads) for row in range(head * size, (head + 1) * size)], dtype=torch.long)
             for part in ("query", "key", "value"):
                 _keep_rows(self.module(part), rows)
             _keep_columns(self.module("attention_output"), rows)
             self._count_heads(len(heads))
+            if not heads:
+                self._drop_output("attention_output")
+                self._drop_attention()
         if ffn is not None and len(ffn) < self.ffn:
-            rows = torch.tensor(sorted(ffn))
+            rows = torch.tensor(sorted(ffn), dtype=torch.long)
             _keep_rows(self.module("ffn_in"), rows)
             _keep_columns(self.module("ffn_out"), rows)
+            if not ffn:
+                self._drop_output("ffn_out")
+
+    def _drop_output(self, part: str) -> None:
+        """Leave the bias of an output projection."""
+        bias = self.module(part).bias
+        assert bias is not None
+        self.layer.set_submodule(getattr(self.family, part), AbsentOutput(bias))
+
+    def _drop_attention(self) -> None:
+        """Leave nothing that looks at other tokens."""
+        path = self.family.attention
+        inside = [getattr(self.family, part) for part in ("query", "key", "value", "attention_output")]
+        names = tuple(name.removeprefix(f"{path}.") for name in inside if name.startswith(f"{path}."))
+        absent = AbsentAttention(self.layer.get_submodule(path), names, output=len(names) == len(inside), head_size=self.family.head_size)
+        self.layer.set_submodule(path, absent)
 
     def _count_heads(self, heads: int) -> None:
         """Mend the head counts that some attention modules keep beside their matrices."""

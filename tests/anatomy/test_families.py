@@ -1,5 +1,6 @@
 """Every family loads, is cut, saved and loaded again as the same function; everything else is refused with a way out."""
 
+import copy
 import json
 
 import pytest
@@ -32,6 +33,31 @@ def test_layers_of_different_shapes_survive_saving(tmp_path, family, kind):
     inputs = dict(tokenizer(list(TEXTS), padding=True, return_tensors="pt"))
     with torch.inference_mode():
         assert torch.equal(model_outputs(model, checkpoint.task, inputs)[0], model_outputs(again, checkpoint.task, inputs)[0])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_layer_without_heads_or_channels_adds_its_biases_alone(tmp_path, family):
+    """Removed whole, saved and loaded, a module is what it was with all of its output weights at zero."""
+    checkpoint = open_checkpoint(make_checkpoint(tmp_path / "full", family))
+    model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
+    first, second = blocks(model)
+    with torch.no_grad():
+        for block, part in ((first, "attention_output"), (second, "ffn_out")):
+            block.module(part).weight.zero_()
+            block.module(part).bias.normal_()
+    inputs = dict(tokenizer(list(TEXTS), padding=True, return_tensors="pt"))
+    with torch.inference_mode():
+        wanted = model_outputs(model, checkpoint.task, inputs)[0]
+    first.cut(heads=[])
+    second.cut(ffn=[])
+    save_checkpoint(tmp_path / "cut", model, tokenizer, checkpoint.record)
+    again = load_checkpoint(tmp_path / "cut")
+    assert [(block.heads, block.ffn) for block in blocks(again)] == [(0, 64), (4, 0)]
+    with torch.inference_mode():
+        torch.testing.assert_close(model_outputs(again, checkpoint.task, inputs)[0], wanted)
+    copied = copy.deepcopy(again).train()
+    model_outputs(copied, checkpoint.task, inputs)[0].sum().backward()  # it can be trained
+    assert blocks(copied)[0].module("attention_output").bias.grad.abs().sum() > 0
 
 
 def test_pooled_sentence_vectors_do_not_depend_on_padding(tmp_path):
