@@ -3,7 +3,7 @@
 from edgelm.anatomy.blocks import Block, blocks, keep_layers, layer_shapes, parameter_count
 from edgelm.anatomy.families import FAMILIES, Family, family_of, supported_model_types
 from edgelm.anatomy.hub import find_checkpoint
-from edgelm.anatomy.loading import head_config, load_backbone, load_checkpoint, load_tokenizer, save_checkpoint
+from edgelm.anatomy.loading import head_config, load_backbone, load_checkpoint, load_masked_lm, load_tokenizer, save_checkpoint
 from edgelm.anatomy.outputs import model_outputs, pool
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "layer_shapes",
     "load_backbone",
     "load_checkpoint",
+    "load_masked_lm",
     "load_tokenizer",
     "model_outputs",
     "parameter_count",

@@ -15,7 +15,7 @@ import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
 from edgelm.anatomy.blocks import blocks, layer_shapes
 from edgelm.anatomy.families import family_of
@@ -68,6 +68,26 @@ def load_backbone(checkpoint: Checkpoint, task: Task) -> PreTrainedModel:
             ignore_mismatched_sizes=True,
             **head_config(task),
         )
+    return model.eval()
+
+
+def load_masked_lm(checkpoint: Checkpoint) -> PreTrainedModel:
+    """Build a masked language model, of any architecture that transformers has, in FP32 and eval mode.
+
+    Raises:
+        ModelError: as `load_checkpoint`; also a model whose head is missing, or whose tokenizer has no mask.
+    """
+    with _quiet(), _translated(checkpoint.path):
+        model, report = AutoModelForMaskedLM.from_pretrained(
+            checkpoint.path, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
+    if report["missing_keys"]:
+        raise ModelError(
+            f"{checkpoint.path}: no masked language model: it lacks {', '.join(sorted(report['missing_keys'])[:2])}.",
+            hint="Give the pretrained encoder with its language-model head, such as a BertForMaskedLM.",
+        )
+    if load_tokenizer(checkpoint).mask_token_id is None:
+        raise ModelError(f"{checkpoint.path}: the tokenizer has no mask token.", hint="Give a model that was trained to fill in masks.")
     return model.eval()
 
 
