@@ -22,7 +22,7 @@ class Family:
         attention: the module that holds `head_size`.
         head_size: attribute with the width of one head; it never changes.
         token_types: whether the model reads `token_type_ids`.
-        config_layers, config_heads, config_ffn: names in config.json.
+        config_layers, config_heads, config_ffn, config_hidden: names in config.json.
     """
 
     model_types: tuple[str, ...]
@@ -39,6 +39,7 @@ class Family:
     config_layers: str = "num_hidden_layers"
     config_heads: str = "num_attention_heads"
     config_ffn: str = "intermediate_size"
+    config_hidden: str = "hidden_size"
 
 
 def _bert_like(*model_types: str, token_types: bool) -> Family:
@@ -73,6 +74,7 @@ FAMILIES: tuple[Family, ...] = (
         config_layers="n_layers",
         config_heads="n_heads",
         config_ffn="hidden_dim",
+        config_hidden="dim",
     ),
 )
 

@@ -1,0 +1,32 @@
+"""Students that are narrower than their teacher, in every family: their bundles answer as PyTorch does."""
+
+import numpy as np
+import pytest
+import torch
+from models import TEXTS, make_checkpoint
+
+import edgelm.runtime
+from edgelm.anatomy import load_checkpoint, load_tokenizer, model_outputs, save_checkpoint
+from edgelm.checkpoint import open_checkpoint
+from edgelm.compress.activity import measure_activity
+from edgelm.compress.carve import carve
+from edgelm.compress.shape import resolve_shape
+from edgelm.dataset import Dataset
+from edgelm.device import load_device
+from edgelm.export.pipeline import export
+
+ROWS = Dataset("memory", texts=TEXTS)
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "xlm-roberta", "electra"])
+def test_bundles_of_carved_students_compute_what_pytorch_computes(tmp_path, family):
+    checkpoint = open_checkpoint(make_checkpoint(tmp_path / "teacher", family, hidden=48, heads=6, ffn=96))
+    teacher, tokenizer, task = load_checkpoint(checkpoint), load_tokenizer(checkpoint), checkpoint.task
+    shape = resolve_shape(teacher, layers=1, hidden=30, heads=4, ffn=40)  # heads of six, and room for five
+    student, _ = carve(teacher, shape, measure_activity(teacher, tokenizer, task, ROWS))
+    save_checkpoint(tmp_path / "student", student, tokenizer, checkpoint.record)
+    export(tmp_path / "student", output=tmp_path / "b", device=load_device("cpu"), precision="fp32", calibration=ROWS)
+    with torch.inference_mode():
+        wanted = np.concatenate([model_outputs(student, task, dict(tokenizer(text, return_tensors="pt")))[0].numpy() for text in TEXTS])
+    bundle = edgelm.runtime.load(tmp_path / "b")
+    np.testing.assert_allclose(bundle.infer(bundle.tokenize(list(TEXTS))), wanted, atol=1e-4, rtol=1e-4)  # float32, other kernels
