@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgelm._labels import read_labels
 from edgelm._tables import Table, find_columns, read_table
@@ -36,7 +36,8 @@ class Dataset:
         source: the path or hub id, as the user gave it.
         texts: one text a row.
         pairs: the second text of each row, or None.
-        labels: per row an index into `label_names` (single-label), a tuple of 0/1 (multi-label), a float (regression), or None.
+        labels: per row an index into `label_names` (single-label), a tuple of 0/1 (multi-label), a float (regression), or, in rows
+            that `join` added without one, None; None for the whole if no row has a label.
         label_names: the names, in the order of the logits.
         problem: how labels exclude each other; None without labels.
     """
@@ -71,6 +72,26 @@ class Dataset:
             return self
         return self.take(sorted(random.Random(seed).sample(range(len(self)), count)))
 
+    def without_labels(self) -> Dataset:
+        """The same texts alone."""
+        return replace(self, labels=None, label_names=(), problem=None)
+
+    def join(self, other: Dataset) -> Dataset:
+        """These rows, then the texts of `other`, which count as unlabelled.
+
+        Raises:
+            DataError: one has pairs of texts, the other single ones.
+        """
+        if (self.pairs is None) != (other.pairs is None):
+            kinds = [("single texts" if rows.pairs is None else "pairs of texts") for rows in (other, self)]
+            raise DataError(f"{other.source}: {kinds[0]}, but {self.source} has {kinds[1]}.", hint="Both need the same columns of text.")
+        return replace(
+            self,
+            texts=self.texts + other.texts,
+            pairs=None if self.pairs is None else self.pairs + (other.pairs or ()),
+            labels=None if self.labels is None else self.labels + (None,) * len(other),
+        )
+
     def for_task(self, task: Task) -> Dataset:
         """The same rows, with labels as a model of this task has them: by name, in the order of its logits.
 
@@ -80,7 +101,7 @@ class Dataset:
         if self.labels is None:
             return self
         if task.kind == "sentence-embedding" and self.pairs is None:
-            return replace(self, labels=None, label_names=(), problem=None)  # a label says how alike two texts are
+            return self.without_labels()  # a label says how alike two texts are
         if task.metric == "spearman":
             return self._with_numbers()
         if self.problem != task.problem:
@@ -130,6 +151,7 @@ def load_dataset(
     labels: Sequence[str] | None = None,
     problem: Problem | None = None,
     need_labels: bool = True,
+    read: Literal["all", "texts"] = "all",
     split: str = "train",
 ) -> Dataset:
     """Read rows of text.
@@ -140,6 +162,7 @@ def load_dataset(
         labels: the known label names, such as a model's; None: they are taken from the rows.
         problem: how labels exclude each other; None: guessed from their type.
         need_labels: refuse rows without labels.
+        read: "texts" leaves a column of labels unread, whatever is in it.
         split: which split of a hub data set.
 
     Raises:
@@ -151,8 +174,8 @@ def load_dataset(
     pairs = None if pair is None else _texts(table, pair, "--pair-column")
     if not any(value.strip() for value in texts):
         raise DataError(f"{source}: every text in column {text!r} is empty.", hint="Give the column that holds the text with --text-column.")
-    if label is None:
-        if need_labels:
+    if label is None or read == "texts":
+        if need_labels and read == "all":
             raise DataError(f"{source}: no column with labels; there are: {', '.join(table.names)}.", hint="Name it with --label-column.")
         return Dataset(str(source), texts, pairs)
     values, names, found = read_labels(table, label, labels=labels, problem=problem)

@@ -53,8 +53,11 @@ def correlations(values: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 def agreement(task: Task, outputs: np.ndarray, reference: np.ndarray) -> float:
     """How often (or how closely) outputs agree with those of another model, 1 for always.
 
-    The share of equal answers for classes; the mean cosine for embeddings; the Spearman correlation for regression.
+    The share of equal answers for classes; the mean cosine for embeddings, or linear CKA where they differ in width; the Spearman
+    correlation for regression.
     """
+    if task.kind == "sentence-embedding" and outputs.shape[1] != reference.shape[1]:
+        return alignment(outputs, reference)
     if task.kind == "sentence-embedding":
         norms = np.linalg.norm(outputs, axis=1) * np.linalg.norm(reference, axis=1)
         return float(((outputs * reference).sum(axis=1) / np.maximum(norms, 1e-12)).mean())
@@ -63,6 +66,16 @@ def agreement(task: Task, outputs: np.ndarray, reference: np.ndarray) -> float:
     if task.problem == "multi-label":
         return float(((outputs > 0) == (reference > 0)).mean())
     return float((outputs.argmax(axis=1) == reference.argmax(axis=1)).mean())
+
+
+def alignment(first: np.ndarray, second: np.ndarray) -> float:
+    """Linear CKA of two sets of vectors for the same rows: 1 if one is a rotation of the other, whatever the widths.
+
+    Source: Kornblith et al. 2019 (arXiv:1905.00414), eq. 7.
+    """
+    one, other = (vectors.astype(np.float64) - vectors.mean(axis=0) for vectors in (first, second))
+    norms = np.linalg.norm(one.T @ one) * np.linalg.norm(other.T @ other)
+    return float(np.square(np.linalg.norm(other.T @ one)) / max(norms, 1e-24))
 
 
 def pair_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:

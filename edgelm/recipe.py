@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgelm.errors import RecipeError
-from edgelm.settings import load_yaml_model
+from edgelm.settings import load_yaml_model, say_value
 from edgelm.shipped import find_file
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -43,25 +43,58 @@ class TrainSettings(Settings):
 
 
 class DistillLoss(Settings):
-    """What a student is taught by: teacher's logits, labels, and hidden states.
+    """What a student is taught by: teacher's logits, labels, hidden states, and attention relations.
 
-    `soft`, `hard` and `hidden` weigh the three losses; `temperature` softens the logits.
+    `soft`, `hard`, `hidden` and `relations` weigh the four losses; `temperature` softens the logits. `matching` says which layers'
+    hidden states are compared: student's and teacher's at equal depth (uniform, TinyBERT), or those that are closest in each batch
+    (dynamic, CoFi). Relations are those of the student's last layer and the teacher's `relation_layer` (from 0; None: the last),
+    over as many heads as divide both widths, `relation_heads` at most (MiniLMv2).
     """
 
     temperature: Annotated[float, Field(gt=0)] = 2.0
     soft: Weight = 0.9
     hard: Weight = 0.1
     hidden: Weight = 1.0
+    matching: Literal["uniform", "dynamic"] = "uniform"
+    relations: Weight = 0.0
+    relation_heads: Annotated[int, Field(gt=0)] = 12
+    relation_layer: Annotated[int, Field(ge=0)] | None = None
+
+
+class StudentShape(Settings):
+    """How many layers a student has, and how wide they are; None: as the model that it is cut from.
+
+    Without `heads` the heads stay as wide as they are where that width divides `hidden`, and as many as they are where it does not.
+    `samples` training rows tell which dimensions, heads and channels matter.
+    """
+
+    layers: Annotated[int, Field(gt=0)] | None = None
+    hidden: Annotated[int, Field(gt=0)] | None = None
+    heads: Annotated[int, Field(gt=0)] | None = None
+    ffn: Annotated[int, Field(gt=0)] | None = None
+    samples: Annotated[int, Field(gt=0)] = 1024
 
 
 class DistillSettings(Settings):
-    """Train a student. It is made of the teacher's layers (`layers`: how many, or which), or is another model (`student`: a folder)."""
+    """Train a student.
+
+    It is made of the teacher's layers (`layers`: how many, or which), is cut out of the teacher (`shape`), or is another model
+    (`student`: a folder); with none of them it is a copy.
+    """
 
     stage: Literal["distill"] = "distill"
     layers: Annotated[int, Field(gt=0)] | tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    shape: StudentShape | None = None
     student: str | None = None
     loss: DistillLoss = DistillLoss()
     train: TrainSettings = TrainSettings()
+
+    @model_validator(mode="after")
+    def _one_student(self) -> DistillSettings:
+        given = [name for name in ("layers", "shape", "student") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} exclude each other; give one of layers, shape and student")
+        return self
 
 
 class PruneSettings(Settings):
@@ -98,6 +131,29 @@ class QuantizeSettings(Settings):
     train: TrainSettings = TrainSettings()
 
 
+class AugmentSettings(Settings):
+    """Further texts for small data sets: changed copies of the training rows, which the teacher labels.
+
+    `noise` drops and swaps words (EDA); `neighbours` puts near words of the teacher's embeddings in their place; `masked-lm` asks
+    `model`, a masked language model (TinyBERT). `share` of the words changes; None: 0.1 for noise, 0.4 for the others, as published.
+    A word is replaced by one of `candidates`. `seed` None: the recipe's.
+    """
+
+    copies: Annotated[int, Field(gt=0)] = 4
+    method: Literal["noise", "neighbours", "masked-lm"] = "noise"
+    share: Share | None = None
+    candidates: Annotated[int, Field(gt=0)] = 15
+    model: str | None = None
+    max_length: Annotated[int, Field(ge=8)] = 128
+    seed: Annotated[int, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _model_fits_method(self) -> AugmentSettings:
+        if (self.method == "masked-lm") != (self.model is not None):
+            raise ValueError("method masked-lm needs model, a masked language model's folder or hub id; the other methods take none")
+        return self
+
+
 Stage = Annotated[DistillSettings | PruneSettings | RecoverSettings | QuantizeSettings, Field(discriminator="stage")]
 
 
@@ -107,6 +163,7 @@ class Recipe(Settings):
     name: Annotated[str, Field(min_length=1)]
     title: str = ""
     seed: int = 0
+    augment: AugmentSettings | None = None
     stages: tuple[Stage, ...] = ()
 
 
@@ -114,7 +171,8 @@ def load_recipe(name_or_path: str | Path, *, overrides: Sequence[str] = ()) -> R
     """Read a recipe by shipped name or path.
 
     Args:
-        overrides: `stage.key=value` texts, such as `prune.keep_ffn=0.5` or `recover.train.epochs=1`; `seed=1` for the recipe itself.
+        overrides: `stage.key=value` texts, such as `prune.keep_ffn=0.5` or `recover.train.epochs=1`; `seed=1` or
+            `augment={method: noise, copies: 4}` for the recipe itself.
             A stage that occurs more than once is changed everywhere; `prune[1].keep_ffn=0.5` changes the second.
 
     Raises:
@@ -146,7 +204,7 @@ def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RecipeError(
-            f"--set gives an impossible value at {where}: {first['input']!r}; {first['msg']}.",
+            f"--set gives an impossible value at {where}: {say_value(first)}.",
             hint="`edgelm recipes show balanced` has every setting.",
         ) from error
 
@@ -156,11 +214,9 @@ def _targets(values: dict[str, Any], path: str, text: str) -> list[tuple[dict[st
     first, *rest = path.split(".")
     if not rest:
         return [(values, first)]
-    name, _, index = first.partition("[")
-    found = [stage for stage in values["stages"] if stage["stage"] == name]
-    if index:
-        position = index.rstrip("]")
-        found = found[int(position) : int(position) + 1] if position.isdigit() else []
+    if first in values and values[first] is None:
+        raise RecipeError(f"--set {text!r}: {first} is null here.", hint=f"Give the whole group: --set '{first}={{{rest[0]}: ...}}'.")
+    found = [values[first]] if isinstance(values.get(first), dict) else _stages_named(values["stages"], first)
     if not found:
         stages = ", ".join(stage["stage"] for stage in values["stages"]) or "no stages"
         raise RecipeError(f"--set {text!r}: the recipe has no stage {first!r}.", hint=f"It has: {stages}.")
@@ -172,3 +228,13 @@ def _targets(values: dict[str, Any], path: str, text: str) -> list[tuple[dict[st
                 raise RecipeError(f"--set {text!r}: no group of settings {part!r} there.", hint="`edgelm recipes show balanced` has every setting.")
         targets.append((target, rest[-1]))
     return targets
+
+
+def _stages_named(stages: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+    """All stages of a name, or the one that `name[index]` means."""
+    name, _, index = text.partition("[")
+    found = [stage for stage in stages if stage["stage"] == name]
+    if not index:
+        return found
+    position = index.rstrip("]")
+    return found[int(position) : int(position) + 1] if position.isdigit() else []

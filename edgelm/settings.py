@@ -48,8 +48,14 @@ def _say(problem: Any, location: Sequence[int | str]) -> str:
         return f"unknown key {str(location[-1])!r}" + (f" in {_dotted(location[:-1])}" if len(location) > 1 else "") + "."
     if problem["type"] == "missing":
         return f"{where} is missing."
+    return f"{where} is {say_value(problem)}." if not isinstance(problem["input"], dict) else f"{where}: {say_value(problem)}."
+
+
+def say_value(problem: Any) -> str:
+    """What pydantic has against a value, after the value itself (whole groups of settings are not repeated)."""
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{where} is {problem['input']!r}; {message[:1].lower()}{message[1:]}."
+    message = f"{message[:1].lower()}{message[1:]}"
+    return message if isinstance(problem["input"], dict) else f"{problem['input']!r}; {message}"
 
 
 def _hint(problem: Any) -> str:

@@ -18,6 +18,9 @@ def compress(
     data: Annotated[str, typer.Option("--data", help="Rows to train on: CSV, TSV, JSON lines, Parquet, a folder or a hub id.")],
     evaluation: Annotated[str, typer.Option("--eval", help="Rows to judge by; never trained on.")],
     output: Annotated[Path, typer.Option("--output", help="Folder for the compressed checkpoint.")],
+    unlabelled: Annotated[
+        str | None, typer.Option("--unlabelled", help="Further texts, which the original model labels; columns are named as those of --data.")
+    ] = None,
     recipe: Annotated[str, typer.Option("--recipe", help="Name of a recipe, or a YAML file.")] = "balanced",
     device: Annotated[str, typer.Option("--device", help="Name of the target device, or a YAML file.")] = "cpu",
     overrides: Annotated[
@@ -38,7 +41,7 @@ def compress(
     Example: edgelm compress build/teacher --data train.jsonl --eval dev.jsonl --recipe balanced --output build/compressed
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
-        from edgelm.cli.inputs import read_train_and_eval
+        from edgelm.cli.inputs import read_train_and_eval, read_unlabelled
         from edgelm.device import load_device
         from edgelm.output import check_output
         from edgelm.recipe import load_recipe
@@ -62,6 +65,7 @@ def compress(
             problem=task.problem if classify else None,
             need_labels=False,
         )
+        further = read_unlabelled(unlabelled, text=text_column, pair=pair_column)
         result = run(
             model,
             dataset=dataset,
@@ -69,6 +73,7 @@ def compress(
             recipe=plan,
             output=output,
             device=target,
+            unlabelled=further,
             overwrite=overwrite,
             allow_pickle=allow_pickle,
             max_length=max_length,

@@ -35,6 +35,15 @@ def read_train_and_eval(
     return dataset, judged
 
 
+def read_unlabelled(source: str | None, *, text: str | None = None, pair: str | None = None) -> Dataset | None:
+    """Texts without labels; a column of labels is left unread.
+
+    Raises:
+        DataError: as `load_dataset`.
+    """
+    return None if source is None else load_dataset(source, columns=Columns(text=text, text_pair=pair), need_labels=False, read="texts")
+
+
 def read_settings(model: type[S], **values: Any) -> S:
     """Settings from command-line options.
 

@@ -1,4 +1,4 @@
-"""Distillation: a student learns the teacher's outputs, the labels, and the teacher's hidden states."""
+"""Distillation: a student learns the teacher's outputs, the labels, the teacher's hidden states and its attention relations."""
 
 from __future__ import annotations
 
@@ -6,24 +6,17 @@ import copy
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import blocks, keep_layers, model_outputs
+from edgelm.compress.encode import NO_CLASS
+from edgelm.compress.matching import dynamic_pairs, layer_pairs, masked_distance, matched_layers
+from edgelm.compress.relations import captured, related_blocks, relation_loss
 from edgelm.errors import RecipeError
 from edgelm.recipe import DistillLoss
 from edgelm.task import Task
-
-
-def spread_layers(total: int, kept: int) -> list[int]:
-    """Which `kept` of `total` layers make a student: evenly spread, the last one always among them.
-
-    Raises:
-        RecipeError: more layers than there are.
-    """
-    if kept > total:
-        raise RecipeError(f"distill.layers is {kept}, but the teacher has {total} layers.", hint=f"Use 1 to {total}.")
-    return [round((index + 1) * total / kept) - 1 for index in range(kept)]
 
 
 def student_from_layers(teacher: PreTrainedModel, layers: Sequence[int]) -> PreTrainedModel:
@@ -40,16 +33,6 @@ def student_from_layers(teacher: PreTrainedModel, layers: Sequence[int]) -> PreT
     return student
 
 
-def layer_pairs(teacher_layers: int, student_layers: int) -> list[tuple[int, int]]:
-    """Hidden states to compare, as (teacher, student) indices into `hidden_states`: the embeddings' output and each student layer.
-
-    Student layer m learns from teacher layer m·N/M (TinyBERT, Jiao et al. 2020).
-    """
-    if student_layers > teacher_layers:
-        return [(0, 0), (teacher_layers, student_layers)]
-    return [(0, 0)] + [(teacher + 1, student + 1) for student, teacher in enumerate(spread_layers(teacher_layers, student_layers))]
-
-
 def soft_loss(student: torch.Tensor, teacher: torch.Tensor, task: Task, *, temperature: float) -> torch.Tensor:
     """How far the student's outputs are from the teacher's.
 
@@ -58,8 +41,11 @@ def soft_loss(student: torch.Tensor, teacher: torch.Tensor, task: Task, *, tempe
 
     Returns:
         T²·KL(teacher‖student) of the softened classes (Hinton et al. 2015); its Bernoulli form for multi-label; mean squared
-        error for regression; for embeddings the squared distance of the vectors (2 − 2·cosine where they have length one).
+        error for regression; for embeddings the squared distance of the vectors (2 − 2·cosine where they have length one), or, where
+        they differ in width, how far apart the cosines between the batch's texts are (Tung and Mori 2019, arXiv:1907.09682).
     """
+    if task.kind == "sentence-embedding" and student.shape != teacher.shape:
+        return (_cosines(student) - _cosines(teacher)).square().sum(dim=-1).mean()
     if task.kind == "sentence-embedding":
         return (student - teacher).square().sum(dim=-1).mean()
     if task.problem == "regression":
@@ -75,13 +61,27 @@ def soft_loss(student: torch.Tensor, teacher: torch.Tensor, task: Task, *, tempe
     )
 
 
+def _cosines(vectors: torch.Tensor) -> torch.Tensor:
+    """(rows, hidden) to (rows, rows)."""
+    unit = functional.normalize(vectors, dim=-1)
+    return unit @ unit.T
+
+
 def hard_loss(outputs: torch.Tensor, labels: torch.Tensor, task: Task) -> torch.Tensor:
-    """The task's own loss on the labels: cross-entropy, its binary form for multi-label, or mean squared error."""
+    """The task's own loss on the labels: cross-entropy, its binary form for multi-label, or mean squared error.
+
+    Rows without a label (-100, or NaN) add nothing. The sum is divided by all rows of the batch, so that each label weighs the same
+    whatever the batch it comes in.
+    """
+    if task.problem == "single-label":
+        return functional.cross_entropy(outputs, labels, ignore_index=NO_CLASS, reduction="sum") / len(outputs)
+    known = ~labels.isnan()
+    targets = labels.nan_to_num().to(outputs.dtype)
     if task.problem == "regression":
-        return functional.mse_loss(outputs.squeeze(-1), labels.to(outputs.dtype))
-    if task.problem == "multi-label":
-        return functional.binary_cross_entropy_with_logits(outputs, labels.to(outputs.dtype))
-    return functional.cross_entropy(outputs, labels)
+        losses = (outputs.squeeze(-1) - targets).square()
+    else:
+        losses = functional.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
+    return (losses * known).sum() / known.numel()
 
 
 def hidden_loss(
@@ -94,34 +94,55 @@ def hidden_loss(
         pairs: (teacher, student) indices.
         mask: (batch, tokens), 1 for real tokens.
     """
-    weights = mask.unsqueeze(-1).to(student[0].dtype)
-    count = weights.sum() * student[0].shape[-1]
-    return torch.stack([((student[s] - teacher[t]).square() * weights).sum() / count for t, s in pairs]).mean()
+    return torch.stack([masked_distance(student[s], teacher[t], mask) for t, s in pairs]).mean()
 
 
 def distillation_loss(
-    teacher: PreTrainedModel, student: PreTrainedModel, task: Task, loss: DistillLoss
+    teacher: PreTrainedModel, student: PreTrainedModel, task: Task, loss: DistillLoss, *, projection: nn.Module | None = None
 ) -> Callable[[PreTrainedModel, dict[str, torch.Tensor]], torch.Tensor]:
-    """The weighted sum of the three losses, as a function of the student and a batch.
+    """The weighted sum of the four losses, as a function of the student and a batch.
 
-    Hidden states count only where teacher and student are equally wide; labels only where the batch has them
-    (sentence embeddings learn from text alone).
+    Labels count only where the batch has them (sentence embeddings learn from text alone).
+
+    Args:
+        projection: takes the student's hidden states to the teacher's width; None: they are compared as they are.
+
+    Raises:
+        RecipeError: `loss.relation_layer` names a layer that the teacher does not have.
     """
     teacher = teacher.eval().requires_grad_(False)
-    use_hidden = loss.hidden > 0 and teacher.config.hidden_size == student.config.hidden_size
-    pairs = layer_pairs(len(blocks(teacher)), len(blocks(student))) if use_hidden else []
+    related = related_blocks(teacher, student, loss)
+    hidden = _hidden_part(len(blocks(teacher)), len(blocks(student)), loss, projection)
 
     def compute(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-        with torch.no_grad():
+        with torch.no_grad(), captured(related.teacher) as wanted_parts:
             teacher.to(inputs["input_ids"].device)
-            wanted, teacher_hidden = model_outputs(teacher, task, inputs, hidden_states=use_hidden)
-        outputs, student_hidden = model_outputs(model, task, inputs, hidden_states=use_hidden)
+            wanted, teacher_hidden = model_outputs(teacher, task, inputs, hidden_states=loss.hidden > 0)
+        with captured(related.student) as parts:
+            outputs, student_hidden = model_outputs(model, task, inputs, hidden_states=loss.hidden > 0)
         total = loss.soft * soft_loss(outputs, wanted, task, temperature=loss.temperature)
         if loss.hard > 0 and "labels" in batch and task.kind == "text-classification":
             total = total + loss.hard * hard_loss(outputs, batch["labels"], task)
-        if use_hidden:
-            total = total + loss.hidden * hidden_loss(student_hidden, teacher_hidden, pairs, inputs["attention_mask"])
+        if loss.hidden > 0:
+            total = total + loss.hidden * hidden(student_hidden, teacher_hidden, inputs["attention_mask"])
+        if loss.relations > 0:
+            total = total + loss.relations * relation_loss(parts, wanted_parts, inputs["attention_mask"], heads=related.heads)
         return total
+
+    return compute
+
+
+def _hidden_part(
+    teacher_layers: int, student_layers: int, loss: DistillLoss, projection: nn.Module | None
+) -> Callable[[Sequence[torch.Tensor], Sequence[torch.Tensor], torch.Tensor], torch.Tensor]:
+    """The loss on hidden states as a function of the student's, the teacher's and the mask."""
+    uniform = layer_pairs(teacher_layers, student_layers)
+    chosen = matched_layers(teacher_layers, student_layers)
+
+    def compute(student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
+        mapped = student if projection is None else [projection(states) for states in student]
+        pairs = uniform if loss.matching == "uniform" else dynamic_pairs(mapped, teacher, chosen, mask)
+        return hidden_loss(mapped, teacher, pairs, mask)
 
     return compute

@@ -13,6 +13,8 @@ from torch.utils.data import Sampler
 from edgelm.dataset import Dataset
 from edgelm.task import Task
 
+NO_CLASS = -100  # the label of a row that has none; torch's cross-entropy leaves it out
+
 
 class EncodedDataset(TorchDataset[dict[str, Any]]):
     """Token ids of every row, encoded once and kept unpadded."""
@@ -83,6 +85,11 @@ class Collator:
 
 
 def _label_array(labels: tuple[Any, ...], task: Task) -> np.ndarray:
-    """(rows,) int64 for classes, (rows, labels) float32 for multi-label, (rows,) float32 for regression and similarity."""
-    kind = np.int64 if task.metric == "accuracy" else np.float32
-    return np.asarray(labels, dtype=kind)
+    """(rows,) int64 for classes, (rows, labels) float32 for multi-label, (rows,) float32 for regression and similarity.
+
+    Rows without a label have `NO_CLASS`, or NaN.
+    """
+    if task.metric == "accuracy":
+        return np.asarray([NO_CLASS if label is None else label for label in labels], dtype=np.int64)
+    missing = (np.nan,) * len(task.labels) if task.metric == "micro_f1" else np.nan
+    return np.asarray([missing if label is None else label for label in labels], dtype=np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import time
 from dataclasses import asdict, dataclass, replace
@@ -12,11 +13,13 @@ from transformers import PreTrainedModel
 
 from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer, parameter_count, save_checkpoint
 from edgelm.checkpoint import Record, StageRecord, open_checkpoint
+from edgelm.compress.augment import augment
 from edgelm.compress.evaluate import evaluate
 from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool_versions
 from edgelm.compress.stages import STAGES, Workshop
 from edgelm.dataset import Dataset
 from edgelm.device import Device
+from edgelm.errors import RecipeError
 from edgelm.output import check_output, disk_errors, staged_output
 from edgelm.progress import Progress, silent
 from edgelm.recipe import Recipe, Settings
@@ -53,6 +56,7 @@ def compress(
     recipe: Recipe,
     output: str | Path,
     device: Device | None = None,
+    unlabelled: Dataset | None = None,
     overwrite: bool = False,
     allow_pickle: bool = False,
     max_length: int = 128,
@@ -62,6 +66,11 @@ def compress(
 
     Finished stages are kept in `OUTPUT.work` until the end, keyed by a hash of everything that they depend on: the
     same call, after an interruption, goes on from there and ends with the same result.
+
+    Args:
+        dataset: training rows, with or without labels.
+        evaluation: rows to judge by; never trained on.
+        unlabelled: further texts for the stages that learn from the original model, which labels them.
 
     Raises:
         ModelError, DataError, RecipeError: the input cannot be used.
@@ -76,26 +85,29 @@ def compress(
         task = replace(task, pair=dataset.pairs is not None)
     teacher = load_checkpoint(checkpoint, allow_pickle=allow_pickle)
     tokenizer = load_tokenizer(checkpoint)
+    further = _further_texts(dataset, unlabelled, recipe, teacher, tokenizer, progress)
     metrics, reference = evaluate(teacher, tokenizer, task, evaluation, max_length=max_length, progress=progress)
     metrics["agreement"] = 1.0
     original = {"metrics": metrics, "parameters": parameter_count(teacher), "size_mb": checkpoint.size_mb}
     record = replace(
         checkpoint.record,
         task=task,
-        data={"train": data_origin(dataset), "eval": data_origin(evaluation)},
+        data={role: data_origin(rows) for role, rows in {"train": dataset, "eval": evaluation, **further}.items()},
         recipe=recipe.name,
         device=None if device is None else device.name,
         tools=tool_versions(),
     )
     work = output.with_name(output.name + ".work")
-    key = digest(model_fingerprint(checkpoint), dataset.fingerprint(), evaluation.fingerprint(), str(max_length), str(recipe.seed))
+    prints = [rows.fingerprint() for rows in (dataset, evaluation, *further.values())]
+    key = digest(model_fingerprint(checkpoint), *prints, str(max_length), str(recipe.seed))
+    texts = functools.reduce(Dataset.join, further.values()) if further else None
     current: PreTrainedModel = teacher
     with disk_errors(output):
         for index, settings in enumerate(recipe.stages):
             key = digest(key, settings.model_dump_json())
             folder = work / f"{index + 1}-{settings.stage}-{key[:16]}"
             if not folder.is_dir():
-                shop = Workshop(teacher, tokenizer, record, dataset, folder.with_suffix(".training"), recipe.seed, progress)
+                shop = Workshop(teacher, tokenizer, record, dataset, texts, folder.with_suffix(".training"), recipe.seed, progress)
                 _run_stage(current, settings, shop, folder=folder, evaluation=evaluation, reference=reference, before=metrics, max_length=max_length)
             done = open_checkpoint(folder)
             current, record, metrics = load_checkpoint(done), done.record, done.record.stages[-1].after
@@ -109,6 +121,28 @@ def compress(
         parameters=parameter_count(current),
         size_mb=open_checkpoint(output).size_mb,
     )
+
+
+def _further_texts(
+    dataset: Dataset, unlabelled: Dataset | None, recipe: Recipe, teacher: PreTrainedModel, tokenizer: Any, progress: Progress
+) -> dict[str, Dataset]:
+    """What the teacher labels besides the training rows, by role: texts of the user's, and changed copies of the training rows.
+
+    Raises:
+        RecipeError: there are such texts, but no stage of the recipe learns from the teacher.
+        DataError: pairs of texts where the training rows are single ones, or the other way round.
+    """
+    if (unlabelled is not None or recipe.augment is not None) and not any(hasattr(stage, "loss") for stage in recipe.stages):
+        raise RecipeError(
+            f"recipe {recipe.name} trains nothing, so unlabelled texts are of no use to it.", hint="Leave out --unlabelled and augment."
+        )
+    further: dict[str, Dataset] = {}
+    if unlabelled is not None:
+        further["unlabelled"] = unlabelled.without_labels()
+        dataset.join(further["unlabelled"])  # refuses what does not fit
+    if recipe.augment is not None:
+        further["augmented"] = augment(dataset, recipe.augment, teacher=teacher, tokenizer=tokenizer, seed=recipe.seed, progress=progress)
+    return further
 
 
 def _run_stage(

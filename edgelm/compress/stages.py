@@ -8,13 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer
+from edgelm.anatomy import blocks, find_checkpoint, load_backbone, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import LayerShape, Record
 from edgelm.compress import prune as pruning
-from edgelm.compress.distill import distillation_loss, spread_layers, student_from_layers
+from edgelm.compress.activity import measure_activity
+from edgelm.compress.carve import carve
+from edgelm.compress.distill import distillation_loss, student_from_layers
 from edgelm.compress.fake_quantize import calibrate, fake_quantized
+from edgelm.compress.matching import spread_layers
+from edgelm.compress.projection import attached, fitted_projection, identity_projection
+from edgelm.compress.shape import resolve_shape
 from edgelm.compress.training import train
 from edgelm.dataset import Dataset
 from edgelm.errors import RecipeError
@@ -30,6 +36,7 @@ class Workshop:
         teacher: the model that compression began with; it is never changed.
         record: of the checkpoint that goes into the stage.
         dataset: training rows.
+        unlabelled: further texts that the teacher labels, or None.
         work: folder for states of an unfinished stage.
     """
 
@@ -37,25 +44,26 @@ class Workshop:
     tokenizer: Any
     record: Record
     dataset: Dataset
+    unlabelled: Dataset | None
     work: Path
     seed: int
     progress: Progress
 
 
 def distill(model: PreTrainedModel, settings: DistillSettings, shop: Workshop) -> tuple[PreTrainedModel, Record]:
-    """Make a student of the model's layers, or take the one given, and let the teacher teach it."""
+    """Make a student of the model's layers or in a shape of its own, or take the one given, and let the teacher teach it."""
     record = shop.record
     if settings.student is not None:
         student, record = _given_student(settings.student, shop)
+    elif settings.shape is not None:
+        student, record = _carved_student(model, settings, shop)
     elif settings.layers is None:
         student = copy.deepcopy(model)
     else:
-        from edgelm.anatomy import blocks
-
         total = len(blocks(model))
         chosen = spread_layers(total, settings.layers) if isinstance(settings.layers, int) else list(settings.layers)
         student = student_from_layers(model, chosen)
-        record = replace(record, layers=tuple(record.layers[index] for index in sorted(set(chosen))) if record.layers else ())
+        record = _with_layers(record, sorted(set(chosen)))
     return _teach(student, settings.loss, settings.train, shop, "distill"), record
 
 
@@ -110,25 +118,55 @@ STAGES: dict[type, Callable[[PreTrainedModel, Any, Workshop], tuple[PreTrainedMo
 
 
 def _teach(student: PreTrainedModel, loss: DistillLoss, settings: TrainSettings, shop: Workshop, description: str) -> PreTrainedModel:
-    taught = distillation_loss(shop.teacher, student, shop.record.task, loss)
-    return train(
-        student,
+    task = shop.record.task
+    projection = _projection(student, loss, settings, shop)
+    taught = distillation_loss(shop.teacher, student, task, loss, projection=projection)
+    with attached(student, projection):
+        return train(
+            student,
+            shop.tokenizer,
+            task,
+            shop.dataset if shop.unlabelled is None else shop.dataset.join(shop.unlabelled),
+            settings,
+            work=shop.work,
+            seed=shop.seed,
+            loss=taught,
+            description=description,
+            progress=shop.progress,
+        )
+
+
+def _projection(student: PreTrainedModel, loss: DistillLoss, settings: TrainSettings, shop: Workshop) -> nn.Linear | None:
+    """What takes the student's hidden states to the teacher's: needed where widths differ, and a part of dynamic matching."""
+    teacher = shop.teacher
+    if loss.hidden == 0:
+        return None
+    if student.config.hidden_size != teacher.config.hidden_size:
+        options = {"max_length": settings.max_length, "seed": shop.seed}
+        return fitted_projection(teacher, student, shop.tokenizer, shop.record.task, shop.dataset, **options)
+    return identity_projection(teacher.config.hidden_size) if loss.matching == "dynamic" else None
+
+
+def _carved_student(model: PreTrainedModel, settings: DistillSettings, shop: Workshop) -> tuple[PreTrainedModel, Record]:
+    """A student of the shape that was asked for, cut out of the model."""
+    assert settings.shape is not None
+    sizes = settings.shape.model_dump(exclude={"samples"})
+    shape = resolve_shape(model, **sizes)
+    activity = measure_activity(
+        model,
         shop.tokenizer,
         shop.record.task,
-        shop.dataset,
-        settings,
-        work=shop.work,
-        seed=shop.seed,
-        loss=taught,
-        description=description,
+        shop.dataset.sample(settings.shape.samples, seed=shop.seed),
+        max_length=settings.train.max_length,
         progress=shop.progress,
     )
+    student, cuts = carve(model, shape, activity)
+    record = _with_layers(shop.record, list(shape.layers))
+    return student, replace(record, layers=_kept(record, [cut.heads.tolist() for cut in cuts], [cut.channels.tolist() for cut in cuts]))
 
 
 def _given_student(name: str, shop: Workshop) -> tuple[PreTrainedModel, Record]:
     """A student of another make: it must read the same tokens and answer the same task."""
-    from edgelm.anatomy import load_backbone
-
     checkpoint = find_checkpoint(name)
     student = load_checkpoint(checkpoint) if checkpoint.record.layers else load_backbone(checkpoint, shop.record.task)
     if load_tokenizer(checkpoint).get_vocab() != shop.tokenizer.get_vocab():
@@ -137,6 +175,11 @@ def _given_student(name: str, shop: Workshop) -> tuple[PreTrainedModel, Record]:
             hint="Choose a student with the teacher's tokenizer, or leave student out and give layers.",
         )
     return student, replace(shop.record, layers=checkpoint.record.layers)
+
+
+def _with_layers(record: Record, layers: list[int]) -> Record:
+    """The record of a model that has only these of its layers."""
+    return replace(record, layers=tuple(record.layers[index] for index in layers) if record.layers else ())
 
 
 def _kept(record: Record, heads: list[list[int]], ffn: list[list[int]]) -> tuple[LayerShape, ...]:
