@@ -77,6 +77,7 @@ def train(
             callbacks=callbacks,
         )
         trainer.loss = loss
+        trainer.model_accepts_loss_kwargs = False  # our losses are means of their batch: accumulated ones must be averaged
         _drop_broken_states(work)
         trainer.train(resume_from_checkpoint=last_state(work))
     return trainer.model.to("cpu").eval()
