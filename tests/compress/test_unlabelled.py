@@ -88,8 +88,10 @@ def test_other_texts_begin_the_stages_anew(tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("kind", ["text-classification", "sentence-embedding"])
-@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "xlm-roberta", "electra"])
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [("bert", "text-classification"), ("bert", "sentence-embedding"), ("distilbert", "text-classification"), ("electra", "sentence-embedding")],
+)
 def test_a_student_of_a_shape_learns_is_cut_and_loads_back(tmp_path, family, kind):
     make_checkpoint(tmp_path / "teacher", family, kind=kind, layers=3, hidden=48, heads=6, ffn=96)
     rows = rows_of("single-label") if kind == "text-classification" else Dataset("memory", texts=TEXTS)
