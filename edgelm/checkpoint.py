@@ -30,6 +30,25 @@ class LayerShape:
 
 
 @dataclass(frozen=True)
+class KeptTokens:
+    """Which part of the vocabulary is left.
+
+    Attributes:
+        kept: number of tokens now.
+        original: number of tokens of the model that it all began with.
+        saved_mb: what the others took in the embeddings, 10^6 bytes in FP32.
+        covered_texts: share of the evaluation rows in which no token was lost: the model answers them as it would have.
+        covered_tokens: share of the tokens in the evaluation rows that are still there.
+    """
+
+    kept: int
+    original: int
+    saved_mb: float
+    covered_texts: float
+    covered_tokens: float
+
+
+@dataclass(frozen=True)
 class StageRecord:
     """What one stage did.
 
@@ -60,6 +79,7 @@ class Record:
         task: what the model is for.
         source: the model that it all began with.
         layers: the shape of each encoder layer, in order; empty where all are as config.json says.
+        tokens: what is left of the vocabulary; None where it was not cut.
         stages: what was done, in order.
         data: source and fingerprint of each data set that was used, by role (train, eval).
         recipe: name of the recipe, if one was run.
@@ -70,6 +90,7 @@ class Record:
     task: Task
     source: str
     layers: tuple[LayerShape, ...] = ()
+    tokens: KeptTokens | None = None
     stages: tuple[StageRecord, ...] = ()
     data: dict[str, dict[str, Any]] = field(default_factory=dict)
     recipe: str | None = None
@@ -92,6 +113,7 @@ class Record:
             task=Task.from_dict(values["task"]),
             source=values["source"],
             layers=layers,
+            tokens=KeptTokens(**values["tokens"]) if values.get("tokens") else None,
             stages=tuple(StageRecord(**stage) for stage in values.get("stages", ())),
             data=values.get("data", {}),
             recipe=values.get("recipe"),

@@ -5,14 +5,17 @@ from edgelm.anatomy.families import FAMILIES, Family, family_of, supported_model
 from edgelm.anatomy.hub import find_checkpoint
 from edgelm.anatomy.loading import head_config, load_backbone, load_checkpoint, load_masked_lm, load_tokenizer, save_checkpoint
 from edgelm.anatomy.outputs import model_outputs, pool
+from edgelm.anatomy.tokens import cut_tokens, fixed_tokens, word_embeddings
 
 __all__ = [
     "FAMILIES",
     "Block",
     "Family",
     "blocks",
+    "cut_tokens",
     "family_of",
     "find_checkpoint",
+    "fixed_tokens",
     "head_config",
     "keep_layers",
     "layer_shapes",
@@ -25,4 +28,5 @@ __all__ = [
     "pool",
     "save_checkpoint",
     "supported_model_types",
+    "word_embeddings",
 ]

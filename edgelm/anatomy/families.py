@@ -22,6 +22,8 @@ class Family:
         attention: the module that holds `head_size`.
         head_size: attribute with the width of one head; it never changes.
         token_types: whether the model reads `token_type_ids`.
+        word_embeddings: the table with one row a token.
+        positions_from_padding: whether positions are counted from the id of the padding token, which must then never change.
         config_layers, config_heads, config_ffn, config_hidden: names in config.json.
     """
 
@@ -36,13 +38,15 @@ class Family:
     attention: str
     head_size: str = "attention_head_size"
     token_types: bool = True
+    word_embeddings: str = "embeddings.word_embeddings"
+    positions_from_padding: bool = False
     config_layers: str = "num_hidden_layers"
     config_heads: str = "num_attention_heads"
     config_ffn: str = "intermediate_size"
     config_hidden: str = "hidden_size"
 
 
-def _bert_like(*model_types: str, token_types: bool) -> Family:
+def _bert_like(*model_types: str, token_types: bool, positions_from_padding: bool = False) -> Family:
     return Family(
         model_types=model_types,
         layers="encoder.layer",
@@ -54,12 +58,13 @@ def _bert_like(*model_types: str, token_types: bool) -> Family:
         ffn_out="output.dense",
         attention="attention.self",
         token_types=token_types,
+        positions_from_padding=positions_from_padding,
     )
 
 
 FAMILIES: tuple[Family, ...] = (
     _bert_like("bert", "electra", token_types=True),
-    _bert_like("roberta", "xlm-roberta", token_types=False),
+    _bert_like("roberta", "xlm-roberta", token_types=False, positions_from_padding=True),
     Family(
         model_types=("distilbert",),
         layers="transformer.layer",

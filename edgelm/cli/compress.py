@@ -10,7 +10,7 @@ from rich.console import Console
 
 from edgelm.cli.options import Json, LabelColumn, Overwrite, PairColumn, Quiet, TextColumn, Verbose
 from edgelm.cli.screen import open_screen
-from edgelm.cli.tables import make_table
+from edgelm.cli.tables import make_table, tokens_line
 
 
 def compress(
@@ -103,4 +103,6 @@ def _draw(console: Console, values: dict[str, Any]) -> None:
     if record["layers"]:
         widths = "  ".join(f"{index}: {layer['heads']}h/{layer['ffn']}" for index, layer in enumerate(record["layers"]))
         console.print(f"Layers (heads/FFN channels): {widths}")
+    if record["tokens"]:
+        console.print(tokens_line(record["tokens"]))
     console.print(f"Weights on disk: {original['size_mb']:.1f} MB -> {values['size_mb']:.1f} MB")

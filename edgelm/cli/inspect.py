@@ -10,7 +10,7 @@ from rich.console import Console
 
 from edgelm.cli.options import Json, Quiet, Verbose
 from edgelm.cli.screen import open_screen
-from edgelm.cli.tables import make_table, metrics_line, sparkline
+from edgelm.cli.tables import make_table, metrics_line, sparkline, tokens_line
 
 
 def inspect(
@@ -70,6 +70,8 @@ def _rows(console: Console, rows: dict[str, str]) -> None:
 def _draw_lineage(console: Console, record: dict[str, Any]) -> None:
     for index, layer in enumerate(record.get("layers", ())):
         console.print(f"layer {index}: {layer['heads']} heads, {layer['ffn']} FFN channels")
+    if record.get("tokens"):
+        console.print(tokens_line(record["tokens"]))
     for stage in record.get("stages", ()):
         console.print(f"{stage['stage']}: {metrics_line(stage['after'])}")
 

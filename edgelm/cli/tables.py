@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from rich.table import Table
 
@@ -13,6 +14,14 @@ _BARS = " ▁▂▃▄▅▆▇█"
 def metrics_line(metrics: dict[str, float]) -> str:
     """Metrics in one line, such as `accuracy 0.912, macro_f1 0.910`."""
     return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "no labels to judge by"
+
+
+def tokens_line(tokens: dict[str, Any]) -> str:
+    """What is left of a vocabulary, in one line, out of `KeptTokens`."""
+    return (
+        f"Tokens: {tokens['kept']:,} of {tokens['original']:,} kept, {tokens['saved_mb']:.1f} MB of embeddings saved; "
+        f"nothing lost in {tokens['covered_texts']:.1%} of the evaluation rows, {tokens['covered_tokens']:.1%} of their tokens kept"
+    )
 
 
 def make_table(*columns: str, title: str = "", numbers_from: int = 1) -> Table:

@@ -14,9 +14,11 @@ from transformers import PreTrainedModel
 from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer, parameter_count, save_checkpoint
 from edgelm.checkpoint import Record, StageRecord, open_checkpoint
 from edgelm.compress.augment import augment
+from edgelm.compress.corpus import recipe_files
 from edgelm.compress.evaluate import evaluate
 from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool_versions
 from edgelm.compress.stages import STAGES, Workshop
+from edgelm.compress.vocabulary import kept_tokens, read_alike
 from edgelm.dataset import Dataset
 from edgelm.device import Device
 from edgelm.errors import RecipeError
@@ -78,6 +80,7 @@ def compress(
     """
     output = Path(output)
     check_output(output, overwrite=overwrite)
+    files = recipe_files(recipe)
     checkpoint = find_checkpoint(model, allow_pickle=allow_pickle)
     dataset, evaluation = (rows.for_task(checkpoint.task) for rows in (dataset, evaluation))
     task = checkpoint.task
@@ -99,7 +102,7 @@ def compress(
     )
     work = output.with_name(output.name + ".work")
     prints = [rows.fingerprint() for rows in (dataset, evaluation, *further.values())]
-    key = digest(model_fingerprint(checkpoint), *prints, str(max_length), str(recipe.seed))
+    key = digest(model_fingerprint(checkpoint), *prints, str(max_length), str(recipe.seed), *files)
     texts = functools.reduce(Dataset.join, further.values()) if further else None
     current: PreTrainedModel = teacher
     with disk_errors(output):
@@ -111,6 +114,7 @@ def compress(
                 _run_stage(current, settings, shop, folder=folder, evaluation=evaluation, reference=reference, before=metrics, max_length=max_length)
             done = open_checkpoint(folder)
             current, record, metrics = load_checkpoint(done), done.record, done.record.stages[-1].after
+            teacher, tokenizer = read_alike(teacher, tokenizer, load_tokenizer(done))
         with staged_output(output, overwrite=overwrite) as folder:
             save_checkpoint(folder, current, tokenizer, record)
         shutil.rmtree(work, ignore_errors=True)
@@ -158,8 +162,11 @@ def _run_stage(
 ) -> None:
     """Run one stage, measure its result and keep it in `folder`."""
     start = time.monotonic()
-    result, record = STAGES[type(settings)](model, settings, shop)
-    after, _ = evaluate(result, shop.tokenizer, record.task, evaluation, reference=reference, max_length=max_length, progress=shop.progress)
+    result, record, *changed = STAGES[type(settings)](model, settings, shop)
+    tokenizer = changed[0] if changed else shop.tokenizer
+    if changed:
+        record = replace(record, tokens=kept_tokens(record, (model, result), (shop.tokenizer, tokenizer), evaluation))
+    after, _ = evaluate(result, tokenizer, record.task, evaluation, reference=reference, max_length=max_length, progress=shop.progress)
     values = settings.model_dump(mode="json")
     stage = StageRecord(
         stage=values.pop("stage"),
@@ -171,5 +178,5 @@ def _run_stage(
         seconds=round(time.monotonic() - start, 1),
     )
     with staged_output(folder) as aside:
-        save_checkpoint(aside, result, shop.tokenizer, record.with_stage(stage))
+        save_checkpoint(aside, result, tokenizer, record.with_stage(stage))
     shutil.rmtree(shop.work, ignore_errors=True)

@@ -5,27 +5,31 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import blocks, find_checkpoint, load_backbone, load_checkpoint, load_tokenizer
+from edgelm.anatomy import blocks, cut_tokens, find_checkpoint, fixed_tokens, load_backbone, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import LayerShape, Record
 from edgelm.compress import prune as pruning
 from edgelm.compress.activity import measure_activity
 from edgelm.compress.carve import carve
+from edgelm.compress.corpus import read_texts, read_words
 from edgelm.compress.distill import distillation_loss, student_from_layers
 from edgelm.compress.fake_quantize import calibrate, fake_quantized
 from edgelm.compress.matching import spread_layers
 from edgelm.compress.projection import attached, fitted_projection, identity_projection
+from edgelm.compress.retokenize import keep_tokens, read_vocabulary
 from edgelm.compress.shape import resolve_shape
 from edgelm.compress.training import train
+from edgelm.compress.vocabulary import choose_tokens, count_tokens, spelling
 from edgelm.dataset import Dataset
 from edgelm.errors import RecipeError
 from edgelm.progress import Progress
-from edgelm.recipe import DistillLoss, DistillSettings, PruneSettings, QuantizeSettings, RecoverSettings, TrainSettings
+from edgelm.recipe import DistillLoss, DistillSettings, PruneSettings, QuantizeSettings, RecoverSettings, TrainSettings, VocabularySettings
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Workshop:
     """What every stage is given besides model and settings.
 
     Attributes:
-        teacher: the model that compression began with; it is never changed.
+        teacher: the model that compression began with; it is never changed, but knows only the tokens that `tokenizer` knows.
         record: of the checkpoint that goes into the stage.
         dataset: training rows.
         unlabelled: further texts that the teacher labels, or None.
@@ -109,7 +113,28 @@ def quantize(model: PreTrainedModel, settings: QuantizeSettings, shop: Workshop)
         return _teach(student, settings.loss, settings.train, shop, "quantize"), shop.record
 
 
-STAGES: dict[type, Callable[[PreTrainedModel, Any, Workshop], tuple[PreTrainedModel, Record]]] = {
+def vocabulary(model: PreTrainedModel, settings: VocabularySettings, shop: Workshop) -> tuple[PreTrainedModel, Record, Any]:
+    """Drop the tokens that the texts never use; the third value is the tokenizer of those that are left."""
+    known = read_vocabulary(shop.tokenizer)
+    rows = (*shop.dataset.texts, *(shop.dataset.pairs or ()))
+    size = sum(map(len, rows)) + sum(Path(path).stat().st_size for path in settings.corpora)
+    texts = chain(rows, *(read_texts(path) for path in settings.corpora))
+    kept = choose_tokens(
+        known,
+        count_tokens(shop.tokenizer, texts, size=size, progress=shop.progress),
+        min_count=settings.min_count,
+        max_tokens=settings.max_tokens,
+        always=spelling(shop.tokenizer, read_words(settings.keep)) | fixed_tokens(model) & set(known.ids.values()),
+        frequent=settings.frequent,
+    )
+    return cut_tokens(model, kept), shop.record, keep_tokens(shop.tokenizer, kept)
+
+
+# A stage that changes the tokenizer returns the new one as a third value.
+Made = tuple[PreTrainedModel, Record] | tuple[PreTrainedModel, Record, Any]
+
+STAGES: dict[type, Callable[[PreTrainedModel, Any, Workshop], Made]] = {
+    VocabularySettings: vocabulary,
     DistillSettings: distill,
     PruneSettings: prune,
     RecoverSettings: recover,
@@ -172,7 +197,7 @@ def _given_student(name: str, shop: Workshop) -> tuple[PreTrainedModel, Record]:
     if load_tokenizer(checkpoint).get_vocab() != shop.tokenizer.get_vocab():
         raise RecipeError(
             f"distill.student {name} has another vocabulary than the teacher.",
-            hint="Choose a student with the teacher's tokenizer, or leave student out and give layers.",
+            hint="Choose a student with the teacher's tokenizer (cut the vocabulary after this stage), or leave student out and give layers.",
         )
     return student, replace(shop.record, layers=checkpoint.record.layers)
 
