@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from edgelm.errors import BundleError
 from edgelm.profile.subject import Subject
 from edgelm.runtime import Model, load, open_bundle
 from edgelm.runtime.golden import Golden
-from edgelm.runtime.manifest import GOLDEN_FILE
+from edgelm.runtime.manifest import GOLDEN_FILE, TOKENIZER_FILE
 
 _MAX_TEXTS = 200
 
@@ -34,15 +35,33 @@ def find_texts(first: Subject, data: Dataset | None) -> list[Any]:
 
 
 def make_feeds(subjects: Sequence[Subject], texts: list[Any], grid: Sequence[tuple[int, int | None]]) -> list[list[list[Feeds]]]:
-    """Per subject and case the inputs of the calls: through a bundle's own tokenizer, else through that of the first."""
+    """Per subject and case the inputs of the calls: through its own tokenizer, or through that of the first where it brings none."""
     made: list[list[list[Feeds]]] = []
     for entry in subjects:
-        if entry.kind != "bundle":
-            made.append([[_with_types(feeds) for feeds in case] for case in made[0]])
-            continue
-        model = load(entry.path, threads=1)  # for its tokenizer; one thread, so that nothing of this process spins
-        made.append([_case_feeds(model, texts, batch, sequence) for batch, sequence in grid])
+        reader = _reader(entry, subjects[0])
+        cases = made[0] if reader is None else [_case_feeds(reader, texts, batch, sequence) for batch, sequence in grid]
+        made.append(cases if entry.kind == "bundle" else [[_with_types(feeds) for feeds in case] for case in cases])
     return made
+
+
+def _reader(entry: Subject, first: Subject) -> Model | None:
+    """What turns texts into a subject's inputs. A checkpoint's tokens may be others than the first's: one of the two may have lost some."""
+    if entry.kind == "bundle":
+        return load(entry.path, threads=1)  # for its tokenizer; one thread, so that nothing of this process spins
+    file = entry.path / TOKENIZER_FILE
+    if entry.kind != "pytorch" or not file.is_file():
+        return None
+    from tokenizers import Tokenizer
+
+    reader = load(first.path, threads=1)
+    reading = reader.manifest.tokenization
+    reader.tokenizer = Tokenizer.from_file(str(file))
+    reader.tokenizer.enable_truncation(reading.max_length)
+    reader.tokenizer.no_padding()
+    padding = reader.tokenizer.token_to_id(reading.pad_token)
+    if padding is not None:
+        reader.manifest = replace(reader.manifest, tokenization=replace(reading, pad_id=padding))
+    return reader
 
 
 def _case_feeds(model: Model, texts: list[Any], batch: int, sequence: int | None) -> list[Feeds]:

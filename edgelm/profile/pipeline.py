@@ -43,7 +43,7 @@ def profile(
     thread pool that is still spinning takes a core from the next subject, and a busy minute of the machine falls on all alike.
 
     Args:
-        subject: a bundle; its tokenizer makes the inputs of ONNX files and checkpoints.
+        subject: a bundle; its tokenizer makes the inputs of ONNX files, and of checkpoints that have no tokenizer.json.
         compare: bundles (with their own tokenizers), plain .onnx files, checkpoint folders (PyTorch eager).
         batch_sizes: texts in one call.
         sequence_lengths: tokens of each text, real tokens repeated or cut; empty: texts of their own lengths, unpadded at batch 1.

@@ -138,6 +138,36 @@ def test_a_smaller_tokenizer_is_of_the_same_class_and_survives_saving(kind, tmp_
     assert set(itertools.chain(*again(texts, padding=True)["input_ids"])) <= set(range(len(smaller)))
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "family"),
+    [
+        ("BertTokenizer", "wordpiece", "bert"),
+        ("DistilBertTokenizer", "wordpiece", "distilbert"),
+        ("RobertaTokenizer", "bpe", "roberta"),
+        ("XLMRobertaTokenizer", "unigram", "xlm-roberta"),
+    ],
+)
+def test_the_families_own_classes_build_the_smaller_vocabulary(tmp_path, name, kind, family):
+    """These do not take tokenizer.json as it is: they build themselves anew from its vocabulary."""
+    import transformers
+
+    model = json.loads(tokenizer_of(kind).backend_tokenizer.to_str())["model"]
+    vocab = [tuple(piece) for piece in model["vocab"]] if kind == "unigram" else model["vocab"]
+    special = {"cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>"}
+    merges = {"merges": [tuple(merge) for merge in model["merges"]]} if kind == "bpe" else {}
+    tokenizer = getattr(transformers, name)(vocab=vocab, **merges, **special)
+    vocabulary, texts = read_vocabulary(tokenizer), list(english()[:20])
+    smaller = keep_tokens(tokenizer, vocabulary.closure(vocabulary.fixed | spelling(tokenizer, texts)))
+    assert type(smaller) is type(tokenizer)
+    assert len(smaller) < len(tokenizer)
+    smaller.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": family}))
+    again = load_tokenizer(tmp_path)
+    assert type(again) is type(tokenizer)
+    for text in (*texts, "漢 <mask> é"):
+        assert tokens_of(again, text, text) == tokens_of(smaller, text, text) == tokens_of(tokenizer, text, text)
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "wordlevel"])
 @given(text=st.text(alphabet="aeionrstl ", max_size=40))  # letters that the small vocabularies have at the start of words and within
 def test_any_word_can_still_be_spelled(kind, text):

@@ -13,8 +13,10 @@ from typer.testing import CliRunner
 
 from edgelm.dataset import Dataset
 from edgelm.errors import InputError, UsageError
+from edgelm.profile.inputs import make_feeds
 from edgelm.profile.pipeline import profile
 from edgelm.profile.result import Case, Profile
+from edgelm.profile.subject import find_subject
 from edgelm.profile.turns import take_turns
 from edgelm.progress import silent
 from edgelm.report import render_html
@@ -101,6 +103,20 @@ def test_batches_lengths_and_pytorch(bundle, checkpoint):
     assert [(case.batch, case.sequence) for case in eager.cases] == [(1, 8), (3, 8), (1, 16), (3, 16)]
     assert eager.kind == "pytorch"
     assert eager.operators == ()
+
+
+def test_a_checkpoint_that_lost_tokens_is_given_its_own(bundle, checkpoint, tmp_path):
+    """A bundle of the whole vocabulary has ids that the smaller model knows nothing of."""
+    from edgelm.anatomy import cut_tokens, load_checkpoint, load_tokenizer, save_checkpoint
+    from edgelm.checkpoint import open_checkpoint
+    from edgelm.compress.retokenize import keep_tokens, read_vocabulary
+
+    kept = sorted(read_vocabulary(load_tokenizer(checkpoint)).fixed)
+    smaller = keep_tokens(load_tokenizer(checkpoint), kept)
+    save_checkpoint(tmp_path / "small", cut_tokens(load_checkpoint(checkpoint), kept), smaller, open_checkpoint(checkpoint).record)
+    subjects = [find_subject(bundle), find_subject(tmp_path / "small")]
+    (own,) = make_feeds(subjects, list(TEXTS[:2]), [(2, None)])[1]
+    assert own[0]["input_ids"] == smaller(list(TEXTS[:2]), padding=True)["input_ids"]
 
 
 def test_the_page_is_whole_needs_no_network_and_escapes_names(pair):
