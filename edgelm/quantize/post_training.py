@@ -10,12 +10,12 @@ import numpy as np
 import onnx
 
 from edgelm.errors import UsageError
+from edgelm.knapsack import least_cost
 from edgelm.progress import Progress, silent
 from edgelm.quantize.correction import correct_biases
 from edgelm.quantize.dialect import Dialect
 from edgelm.quantize.grid import IntegerWeight, quantize_columns
 from edgelm.quantize.integers import Plan, residual_inputs
-from edgelm.quantize.knapsack import least_cost
 from edgelm.quantize.products import find_products
 from edgelm.quantize.ranges import range_of
 from edgelm.quantize.rounding import adapt, gptq_columns, hessian
