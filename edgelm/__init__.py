@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from edgelm.profile.tune import tune
     from edgelm.recipe import load_recipe
     from edgelm.runtime import load
+    from edgelm.search.pipeline import search
+    from edgelm.search.space import load_space
 
 _HOMES = {
     "finetune": "edgelm.compress.finetune",
@@ -29,10 +31,12 @@ _HOMES = {
     "export": "edgelm.export.pipeline",
     "profile": "edgelm.profile.pipeline",
     "tune": "edgelm.profile.tune",
+    "search": "edgelm.search.pipeline",
     "load": "edgelm.runtime",
     "load_recipe": "edgelm.recipe",
     "load_device": "edgelm.device",
     "load_dataset": "edgelm.dataset",
+    "load_space": "edgelm.search.space",
 }
 
 __all__ = [
@@ -45,7 +49,9 @@ __all__ = [
     "load_dataset",
     "load_device",
     "load_recipe",
+    "load_space",
     "profile",
+    "search",
     "tune",
 ]
 

@@ -1,4 +1,4 @@
-"""`edgelm.compress`, `edgelm.export` and `edgelm.profile` are packages and commands at once: calling one runs it."""
+"""`edgelm.compress`, `edgelm.export`, `edgelm.profile` and `edgelm.search` are packages and commands at once: calling one runs it."""
 
 from __future__ import annotations
 

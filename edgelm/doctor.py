@@ -14,6 +14,8 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
         "finetune, compress and export models",
         ("torch", "transformers", "accelerate", "optimum", "datasets", "safetensors", "onnx", "onnxscript", "sklearn", "scipy", "pyarrow", "psutil"),
     ),
+    "search": ("search recipes and their settings", ("optuna",)),
+    "ray": ("search on a Ray cluster", ("ray",)),
     "report": ("write HTML reports", ("jinja2", "psutil")),
     "tensorboard": ("write TensorBoard logs while training", ("tensorboard",)),
     "tensorrt": ("build TensorRT engines", ("tensorrt_rtx",)),

@@ -10,6 +10,7 @@
         ├── ModelError             4  a checkpoint or model folder
         │   └── UnsupportedFamily  4  an architecture without an anatomy
         ├── RecipeError            4  a recipe file or an override
+        ├── SpaceError             4  the space of a search
         ├── DeviceError            4  a device file
         ├── CalibrationError       4  a calibration set that gives no ranges
         ├── ParityError            4  a graph that does not compute what the checkpoint computes
@@ -85,6 +86,10 @@ class UnsupportedFamily(ModelError):
 
 class RecipeError(InputError):
     """A recipe that cannot be used."""
+
+
+class SpaceError(InputError):
+    """A search space that cannot be used."""
 
 
 class DeviceError(InputError):

@@ -42,6 +42,12 @@ def load_yaml_model(path: Path, model: type[M], error: type[InputError]) -> M:
         raise error(f"{path}:{line}: {_say(first, location)}", hint=_hint(first)) from problem
 
 
+def line_of(path: Path, location: Sequence[int | str]) -> int:
+    """The line of a YAML file on which the value at `location` stands, counted from 1."""
+    root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    return 1 if root is None else _line_of(root, location)
+
+
 def _say(problem: Any, location: Sequence[int | str]) -> str:
     where = _dotted(location)
     if problem["type"] == "extra_forbidden":

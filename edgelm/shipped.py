@@ -1,4 +1,4 @@
-"""Finds the plain files that come with edgelm: recipes, devices and calibration data.
+"""Finds the plain files that come with edgelm: recipes, search spaces, devices and calibration data.
 
 In a wheel they lie inside the package (`edgelm/_shipped/`), in an editable install beside it.
 """
@@ -10,7 +10,14 @@ from typing import Literal
 
 from edgelm.errors import UsageError
 
-Kind = Literal["recipes", "devices", "calibration_data"]
+Kind = Literal["recipes", "recipes/search", "devices", "calibration_data"]
+
+# What one file of a kind is called, and where the others are described.
+_NOUNS = {
+    "recipes": ("recipe", "`edgelm recipes list` describes them."),
+    "recipes/search": ("search space", "README.md shows how to write one."),
+    "devices": ("device", "`edgelm devices list` describes them."),
+}
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -28,7 +35,7 @@ def shipped_names(kind: Kind, suffix: str = ".yaml") -> list[str]:
     return sorted(path.stem for path in shipped_folder(kind).glob(f"*{suffix}"))
 
 
-def find_file(name_or_path: str | Path, kind: Literal["recipes", "devices"]) -> Path:
+def find_file(name_or_path: str | Path, kind: Literal["recipes", "recipes/search", "devices"]) -> Path:
     """The YAML file that a shipped name or a path stands for.
 
     Raises:
@@ -43,8 +50,8 @@ def find_file(name_or_path: str | Path, kind: Literal["recipes", "devices"]) -> 
     path = Path(text)
     if path.is_file():
         return path
-    noun = kind.removesuffix("s")
+    noun, more = _NOUNS[kind]
     raise UsageError(
         f"no {noun} {text!r}: neither a file nor a name that edgelm ships.",
-        hint=f"Shipped: {', '.join(shipped_names(kind))}. `edgelm {kind} list` describes them.",
+        hint=f"Shipped: {', '.join(shipped_names(kind))}. {more}",
     )

@@ -14,14 +14,20 @@ from edgelm.cli.tables import make_table, tokens_line
 
 
 def compress(
-    model: Annotated[str, typer.Argument(help="Folder or hub id of a fine-tuned model.")],
     data: Annotated[str, typer.Option("--data", help="Rows to train on: CSV, TSV, JSON lines, Parquet, a folder or a hub id.")],
     evaluation: Annotated[str, typer.Option("--eval", help="Rows to judge by; never trained on.")],
     output: Annotated[Path, typer.Option("--output", help="Folder for the compressed checkpoint.")],
+    model: Annotated[
+        str | None, typer.Argument(help="Folder or hub id of a fine-tuned model. With --from-trial, by default that of the search.")
+    ] = None,
     unlabelled: Annotated[
         str | None, typer.Option("--unlabelled", help="Further texts, which the original model labels; columns are named as those of --data.")
     ] = None,
-    recipe: Annotated[str, typer.Option("--recipe", help="Name of a recipe, or a YAML file.")] = "balanced",
+    recipe: Annotated[str | None, typer.Option("--recipe", help="Name of a recipe, or a YAML file. Default: balanced.")] = None,
+    from_trial: Annotated[
+        int | None, typer.Option("--from-trial", min=0, help="Make this trial of a --search in full: its recipe and its settings.")
+    ] = None,
+    search: Annotated[Path | None, typer.Option("--search", help="The folder of an `edgelm search`, for --from-trial.")] = None,
     device: Annotated[str, typer.Option("--device", help="Name of the target device, or a YAML file.")] = "cpu",
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="Change a value of the recipe, such as prune.keep_ffn=0.5. May be repeated.")
@@ -41,17 +47,21 @@ def compress(
     Example: edgelm compress build/teacher --data train.jsonl --eval dev.jsonl --recipe balanced --output build/compressed
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
+        from edgelm.cli.from_trial import check_source, read_trial
         from edgelm.cli.inputs import read_train_and_eval, read_unlabelled
         from edgelm.device import load_device
         from edgelm.output import check_output
-        from edgelm.recipe import load_recipe
+        from edgelm.recipe import load_recipe, override
 
         check_output(output, overwrite=overwrite)
-        plan = load_recipe(recipe, overrides=overrides or ())
+        check_source(model, recipe, from_trial, search)
+        chosen = read_trial(from_trial, search)
+        plan = load_recipe(recipe or "balanced", overrides=overrides or ()) if chosen is None else override(chosen.recipe, overrides or ())
+        model = model or ("" if chosen is None else chosen.model)
         target = load_device(device)
 
         from edgelm.anatomy import find_checkpoint
-        from edgelm.compress.pipeline import compress as run
+        from edgelm.compress.pipeline import compress as run_recipe
 
         task = find_checkpoint(model, allow_pickle=allow_pickle).task
         classify = task.kind == "text-classification"
@@ -66,6 +76,7 @@ def compress(
             need_labels=False,
         )
         further = read_unlabelled(unlabelled, text=text_column, pair=pair_column)
+        run = run_recipe if chosen is None else chosen.compress
         result = run(
             model,
             dataset=dataset,

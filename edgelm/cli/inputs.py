@@ -1,7 +1,9 @@
-"""What several commands read before their work begins: data sets and settings."""
+"""What several commands read before their work begins: data sets, settings, lengths of time."""
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -56,3 +58,23 @@ def read_settings(model: type[S], **values: Any) -> S:
         first = error.errors()[0]
         option = "--" + str(first["loc"][0]).replace("_", "-")
         raise UsageError(f"{option} is {first['input']!r}; {first['msg'][0].lower()}{first['msg'][1:]}.", hint="--help lists the options.") from error
+
+
+def read_duration(text: str, option: str = "--time-limit") -> float:
+    """Seconds of a length of time: `90s`, `45m`, `1h30m`, `1.5h`, `2d`, or seconds as a plain number.
+
+    Raises:
+        UsageError: it is none, or no time at all.
+    """
+    units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+    number = r"(\d+(?:\.\d+)?)"
+    parts = re.fullmatch("".join(rf"(?:{number}{unit})?" for unit in units), text.strip().lower())
+    plain = re.fullmatch(number, text.strip())
+    seconds = 0.0
+    if plain is not None:
+        seconds = float(plain[1])
+    elif parts is not None:
+        seconds = sum(float(value) * size for value, size in zip(parts.groups(), units.values(), strict=True) if value)
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"{option} is {text!r}; expected a length of time.", hint=f"For instance: {option} 45m, 1h30m, 90s, or seconds.")
+    return seconds

@@ -1,5 +1,6 @@
-"""Profiles to reports: one self-contained HTML page, Markdown, JSON."""
+"""Profiles and fronts to reports: one self-contained HTML page, Markdown, JSON."""
 
+from edgelm.report.front import render_front
 from edgelm.report.write import render_html, render_markdown, write_reports
 
-__all__ = ["render_html", "render_markdown", "write_reports"]
+__all__ = ["render_front", "render_html", "render_markdown", "write_reports"]

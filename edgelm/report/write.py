@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from edgelm.errors import MissingExtraError
 from edgelm.output import staged_output
+from edgelm.report.page import render_page
 from edgelm.report.tables import Table, latency_table, operator_table, quality_table, stage_table, subject_table
 
 Profiles = list[dict[str, Any]]
@@ -53,16 +53,14 @@ def render_html(profiles: Profiles) -> str:
     Raises:
         MissingExtraError: jinja2 is not installed.
     """
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError as error:
-        raise MissingExtraError("an HTML report needs jinja2.", hint="pip install 'edgelm[report]'") from error
-    environment = Environment(
-        loader=PackageLoader("edgelm.report", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     sections = [{"title": title, "header": header, "rows": rows} for title, (header, rows) in _sections(profiles) if rows]
-    return environment.get_template("profile.html").render(
-        title=profiles[0]["name"], where=_where(profiles), sections=sections, charts=_charts(profiles), machine=profiles[0]["machine"]
+    return render_page(
+        "profile.html",
+        title=profiles[0]["name"],
+        where=_where(profiles),
+        sections=sections,
+        charts=_charts(profiles),
+        machine=profiles[0]["machine"],
     )
 
 

@@ -1,0 +1,139 @@
+"""`edgelm search`: recipes and settings explored inside a budget of time, and the front of the best."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from edgelm.cli.options import Json, LabelColumn, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.screen import Screen, open_screen
+from edgelm.cli.tables import make_table
+from edgelm.errors import EXIT_BUDGET
+
+
+def search(
+    model: Annotated[str, typer.Argument(help="Folder or hub id of a fine-tuned model.")],
+    data: Annotated[str, typer.Option("--data", help="Rows to train on and to calibrate with.")],
+    evaluation: Annotated[str, typer.Option("--eval", help="Rows to judge by; never trained on.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder of the search; the same command goes on with what is there.")],
+    device: Annotated[str, typer.Option("--device", help="Name of the target device, or a YAML file. Latency is measured here.")] = "cpu",
+    precision: Annotated[str, typer.Option("--precision", help="fp32, fp16, bf16, int8, int8-dynamic, int8-weights or int4.")] = "int8",
+    time_limit: Annotated[str | None, typer.Option("--time-limit", help="Of this call, such as 45m, 1h30m, 90s, or seconds.")] = None,
+    trials: Annotated[int | None, typer.Option("--trials", help="Trials in all, those of earlier calls included.")] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", help="Trials at once. Default: 1; on Ray one a node.")] = None,
+    ray: Annotated[str | None, typer.Option("--ray", help="Address of a Ray cluster to run the trials on, such as auto.")] = None,
+    recipe: Annotated[list[str] | None, typer.Option("--recipe", help="Start from this recipe, not from the space's. May be repeated.")] = None,
+    space: Annotated[str, typer.Option("--space", help="What varies: a YAML file, or the name of a shipped space.")] = "default",
+    train_share: Annotated[float, typer.Option("--train-share", help="Share of the training steps in a trial; compress --from-trial has all.")] = 1.0,
+    sampler: Annotated[str, typer.Option("--sampler", help="tpe or nsga2.")] = "tpe",
+    seed: Annotated[int, typer.Option("--seed", help="Of the choice of settings.")] = 0,
+    runs: Annotated[int, typer.Option("--runs", help="Calls from which a latency is taken.")] = 200,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Of a measured bundle. Default: one a core.")] = None,
+    max_length: Annotated[int, typer.Option(min=8, help="Longest text, in tokens.")] = 128,
+    keep_bundles: Annotated[bool, typer.Option("--keep-bundles", help="Keep each trial's bundle.")] = False,
+    text_column: TextColumn = None,
+    pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
+    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Try recipes and settings, and find those that nothing beats in quality, latency and size. The same command goes on where it ended.
+
+    Exit code 3 if no trial ended within the time.
+
+    Example: edgelm search build/teacher --data train.jsonl --eval dev.jsonl --time-limit 2h --output build/search
+    """
+    with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
+        from edgelm.cli.inputs import read_duration, read_train_and_eval
+        from edgelm.device import load_device
+        from edgelm.search.space import load_space
+
+        limit = None if time_limit is None else read_duration(time_limit)
+        target = load_device(device)
+        explored = load_space(space, recipes=recipe or ())
+
+        from edgelm.anatomy import find_checkpoint
+        from edgelm.search.pipeline import search as run
+
+        task = find_checkpoint(model, allow_pickle=allow_pickle).task
+        classify = task.kind == "text-classification"
+        dataset, judged = read_train_and_eval(
+            data,
+            evaluation,
+            text=text_column,
+            pair=pair_column,
+            label=label_column,
+            labels=task.labels if classify and task.problem != "regression" else None,
+            problem=task.problem if classify else None,
+            need_labels=False,
+        )
+        result = run(
+            model,
+            dataset=dataset,
+            evaluation=judged,
+            output=output,
+            device=target,
+            precision=precision,
+            space=explored,
+            time_limit=limit,
+            trials=trials,
+            jobs=jobs,
+            ray=ray,
+            train_share=train_share,
+            sampler=sampler,
+            seed=seed,
+            runs=runs,
+            threads=threads,
+            max_length=max_length,
+            keep_bundles=keep_bundles,
+            allow_pickle=allow_pickle,
+            watch=lambda trial: _tell(screen, trial),
+            progress=screen.progress,
+        )
+        screen.result(result.to_dict(), _draw)
+        if result.choice is None:
+            screen.stderr.print(f"No trial ended within {time_limit}. What was begun is kept: the same command with a longer --time-limit goes on.")
+            raise typer.Exit(EXIT_BUDGET)
+        rows = f"--data {data} --eval {evaluation} --device {device}" + (f" --max-length {max_length}" if max_length != 128 else "")
+        screen.next_step(
+            f"{output}/front.html, front.csv, front.json",
+            f"edgelm compress --from-trial {result.choice} --search {output} {rows} --output {output}-{result.choice}",
+        )
+
+
+def _tell(screen: Screen, trial: Any) -> None:
+    """A line for each trial that ended."""
+    what = f"Trial {trial.number}: {' '.join((trial.recipe, *trial.overrides))}"
+    if trial.values is None:
+        screen.note(f"{what}: failed: {trial.error}")
+    else:
+        screen.note(f"{what}: {trial.quality:.4f}, {trial.latency_ms:.3f} ms, {trial.size_mb:.1f} MB, in {trial.seconds:.0f} s")
+
+
+def _draw(console: Console, values: dict[str, Any]) -> None:
+    from edgelm.report.front import front_table
+
+    header, rows = front_table(values)
+    table = make_table(*header)
+    for column in table.columns[-2:]:
+        column.justify, column.no_wrap = "left", False
+    for row in rows:
+        table.add_row(*row)
+    if rows:
+        console.print(table)
+    counts = {state: sum(trial["state"] == state for trial in values["trials"]) for state in ("finished", "failed", "unfinished")}
+    console.print(f"Trials: {', '.join(f'{count} {state}' for state, count in counts.items())}; {len(rows)} on the Pareto front.")
+    console.print(f"Ended after {values['seconds']:.0f} s: {_REASONS[values['stopped']]}")
+
+
+_REASONS = {
+    "time": "no time for another trial. The same command goes on.",
+    "trials": "as many trials as asked for.",
+    "exhausted": "the space holds nothing that was not tried.",
+    "failing": "the first trials all failed.",
+}

@@ -1,0 +1,123 @@
+"""What a search found: its trials, and which of them nothing else beats."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+SCHEMA = 1
+_CLOSE = 0.01 + 1e-9  # of the quality, a share or a correlation
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One recipe with settings, tried.
+
+    Attributes:
+        state: finished (it has all values), failed (`error` says why) or unfinished (the same search goes on with it).
+        recipe, overrides: what was run, as `--recipe` and `--set` take it.
+        quality: the bundle's metric on the evaluation rows; higher is better.
+        latency_ms: p50 of one text at a time, in a process of its own.
+        size_mb: of the bundle, 10^6 bytes.
+        metrics: all metrics of the bundle.
+        parameters: number of weights.
+        seconds: from start to end.
+    """
+
+    number: int
+    recipe: str
+    overrides: tuple[str, ...]
+    state: Literal["unfinished", "finished", "failed"] = "unfinished"
+    quality: float | None = None
+    latency_ms: float | None = None
+    size_mb: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    parameters: int | None = None
+    seconds: float = 0.0
+    error: str = ""
+
+    @property
+    def values(self) -> tuple[float, float, float] | None:
+        """Quality, latency, size; None unless finished."""
+        if self.quality is None or self.latency_ms is None or self.size_mb is None:
+            return None
+        return self.quality, self.latency_ms, self.size_mb
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self) | {"overrides": list(self.overrides)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Trial:
+        """The inverse of `to_dict`."""
+        return cls(**(values | {"overrides": tuple(values["overrides"])}))
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What `search` found.
+
+    Attributes:
+        path: folder of the search.
+        question: what was asked, as in search.json.
+        metric: the name of the quality.
+        trials: all of them, those of earlier calls too.
+        front: numbers of the trials that no other beats in quality, latency and size, the best quality first.
+        stopped: why no further trial was begun: time, trials, exhausted (the space holds nothing new) or failing.
+        seconds: of this call.
+    """
+
+    path: str
+    question: dict[str, Any]
+    metric: str
+    trials: tuple[Trial, ...]
+    front: tuple[int, ...]
+    stopped: Literal["time", "trials", "exhausted", "failing"]
+    seconds: float
+
+    @property
+    def choice(self) -> int | None:
+        """The trial to look at first: the fastest of the front that loses no more than a hundredth to the best; None without a front."""
+        known = {trial.number: values for trial in self.trials if (values := trial.values) is not None}
+        best = max((known[number][0] for number in self.front), default=0.0)
+        return min((number for number in self.front if known[number][0] >= best - _CLOSE), key=lambda number: known[number][1], default=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: what `edgelm search --json` prints and front.json holds."""
+        trials = [trial.to_dict() for trial in self.trials]
+        return {"schema": SCHEMA} | asdict(self) | {"trials": trials, "front": list(self.front), "choice": self.choice}
+
+
+def pareto_front(points: Sequence[tuple[float, float, float]]) -> list[int]:
+    """Indices of the points that no other point dominates, in their order.
+
+    A point (quality, latency, size) dominates another if it is at least as good in all three and better in one; of equal points,
+    all stay.
+    """
+    return [
+        index
+        for index, (quality, latency, size) in enumerate(points)
+        if not any(q >= quality and t <= latency and s <= size and (q, t, s) != (quality, latency, size) for q, t, s in points)
+    ]
+
+
+def front_of(trials: Sequence[Trial]) -> tuple[int, ...]:
+    """Numbers of the trials on the Pareto front, the best quality first, then the fastest."""
+    known = [(trial.number, values) for trial in trials if (values := trial.values) is not None]
+    chosen = [known[index] for index in pareto_front([values for _, values in known])]
+    return tuple(number for number, _ in sorted(chosen, key=lambda item: (-item[1][0], item[1][1], item[1][2], item[0])))
+
+
+def front_csv(result: SearchResult) -> str:
+    """The front as a table, one row a trial."""
+    trials = {trial.number: trial for trial in result.trials}
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["trial", "recipe", "settings", result.metric, "latency_ms", "size_mb", "parameters"])
+    for number in result.front:
+        trial = trials[number]
+        writer.writerow([number, trial.recipe, " ".join(trial.overrides), trial.quality, trial.latency_ms, trial.size_mb, trial.parameters])
+    return stream.getvalue()

@@ -1,0 +1,163 @@
+"""One trial, all but its latency: a recipe run on the model, the result exported and judged."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edgelm.dataset import Dataset
+from edgelm.errors import EdgelmError
+from edgelm.progress import Progress
+from edgelm.recipe import Recipe, TrainSettings
+from edgelm.task import Task
+
+ERROR_FILE = "error.txt"
+COMPRESSED_FILE = "compress.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to know; every path is seen by all workers.
+
+    Attributes:
+        folder: of the trial.
+        rows: folder of the data sets, see `edgelm.search.rows`.
+        locks: folder in which workers wait for each other, see `edgelm.search.quiet`.
+        model: folder of the model.
+        recipe, device: as JSON.
+    """
+
+    folder: str
+    rows: str
+    locks: str
+    model: str
+    recipe: dict[str, Any]
+    device: dict[str, Any]
+    precision: str
+    max_length: int
+    allow_pickle: bool
+
+    @property
+    def compressed(self) -> bool:
+        """Whether the checkpoint is made: what is left takes no training."""
+        return (Path(self.folder) / COMPRESSED_FILE).is_file()
+
+
+def shorten(recipe: Recipe, share: float) -> Recipe:
+    """The recipe with a share of its training steps; learning rates rise and fall in that time."""
+    if share == 1:
+        return recipe
+    stages = []
+    for stage in recipe.stages:
+        train: TrainSettings | None = getattr(stage, "train", None)
+        if train is not None:
+            steps = None if train.max_steps is None else max(1, round(train.max_steps * share))
+            stage = stage.model_copy(update={"train": train.model_copy(update={"epochs": train.epochs * share, "max_steps": steps})})
+        stages.append(stage)
+    return recipe.model_copy(update={"stages": tuple(stages)})
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """A recipe as YAML, for `--recipe`."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=140)
+
+
+def run_job(values: dict[str, Any]) -> dict[str, Any]:
+    """Make a trial's checkpoint and bundle, and judge the bundle. Runs in a worker, which may be on another machine.
+
+    Args:
+        values: of a `Job`.
+
+    Returns:
+        quality, metrics, parameters and size_mb; or error, hint and class. Whatever goes wrong is this trial's alone.
+    """
+    job = Job(**values)
+    try:
+        from edgelm.search.quiet import working
+
+        with working(Path(job.locks)) as progress:
+            return _make(job, progress)
+    except EdgelmError as error:
+        return {"error": error.message, "hint": error.hint, "class": type(error).__name__}
+    except Exception as error:
+        (Path(job.folder) / ERROR_FILE).write_text(traceback.format_exc(), encoding="utf-8")
+        return {"error": f"{type(error).__name__}: {error}", "hint": "", "class": "EdgelmError"}
+
+
+def _make(job: Job, progress: Progress) -> dict[str, Any]:
+    from edgelm.anatomy import find_checkpoint
+    from edgelm.compress.pipeline import compress
+    from edgelm.device import Device
+    from edgelm.export.pipeline import export
+    from edgelm.search.folder import write_json
+    from edgelm.search.rows import read_rows
+
+    folder, device = Path(job.folder), Device.model_validate(job.device)
+    dataset, evaluation = (read_rows(Path(job.rows) / f"{name}.json") for name in ("train", "eval"))
+    options: dict[str, Any] = {"allow_pickle": job.allow_pickle, "overwrite": True, "progress": progress}
+    if not job.compressed:  # what an interrupted worker left is gone on with
+        result = compress(
+            job.model,
+            dataset=dataset,
+            evaluation=evaluation,
+            recipe=Recipe.model_validate(job.recipe),
+            output=folder / "checkpoint",
+            device=device,
+            max_length=job.max_length,
+            **options,
+        )
+        write_json(folder / COMPRESSED_FILE, result.to_dict())
+    parameters = json.loads((folder / COMPRESSED_FILE).read_text(encoding="utf-8"))["parameters"]
+    bundle = export(
+        folder / "checkpoint",
+        output=folder / "bundle",
+        device=device,
+        precision=job.precision,
+        calibration=dataset,
+        evaluation=evaluation,
+        max_length=job.max_length,
+        **options,
+    )
+    write_json(folder / "manifest.json", json.loads(bundle.manifest.to_json()))
+    task = find_checkpoint(job.model, allow_pickle=job.allow_pickle).task
+    metrics = bundle.manifest.quality["bundle"] if bundle.manifest.quality else {"agreement": _agreement(job, evaluation, progress)}
+    return {"quality": metrics[quality_name(task, evaluation)], "metrics": metrics, "parameters": parameters, "size_mb": bundle.size_mb}
+
+
+def quality_name(task: Task, evaluation: Dataset) -> str:
+    """The metric that trials are judged by: the task's; without labels, agreement with the original model."""
+    return "agreement" if evaluation.for_task(task).labels is None else str(task.metric)
+
+
+def single_texts(task: Task, rows: Dataset) -> Dataset:
+    """The rows as a bundle reads them: an encoder reads the first text of a pair, which is there for the metric alone."""
+    return replace(rows, pairs=None, labels=None) if task.kind == "sentence-embedding" else rows
+
+
+def _agreement(job: Job, evaluation: Dataset, progress: Progress) -> float:
+    """How closely the bundle's outputs agree with the original model's, on rows without labels."""
+    import numpy as np
+
+    from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer
+    from edgelm.compress.evaluate import predict
+    from edgelm.metrics import agreement
+    from edgelm.runtime import load
+
+    original = find_checkpoint(job.model, allow_pickle=job.allow_pickle)
+    model = load_checkpoint(original, allow_pickle=job.allow_pickle)
+    bundle = load(Path(job.folder) / "bundle")
+    task = bundle.manifest.task
+    rows = single_texts(task, evaluation)
+    reference = predict(model, load_tokenizer(original), task, rows, max_length=job.max_length, progress=progress)
+    outputs = np.concatenate([bundle.infer(bundle.tokenize([text])) for text in rows.inputs()])
+    return agreement(task, outputs, reference)
+
+
+def as_values(job: Job) -> dict[str, Any]:
+    """A job as JSON, for a worker."""
+    return asdict(job)
