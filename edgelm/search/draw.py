@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from edgelm.recipe import Recipe
@@ -45,11 +46,29 @@ def starting_points(space: SearchSpace, recipes: Mapping[str, Recipe]) -> list[d
     return points
 
 
+def every_point(space: SearchSpace, recipes: Mapping[str, Recipe]) -> Iterator[tuple[dict[str, Any], str, tuple[str, ...]]]:
+    """Every point of a space, with the recipe and the overrides that it stands for; of recipes with settings that have no end of values, none."""
+    for name in space.recipes:
+        axes = space.axes_of(recipes[name])
+        grids = [grid for axis in axes.values() if (grid := axis.grid()) is not None]
+        if len(grids) < len(axes):
+            continue
+        for values in itertools.product(*grids):
+            point = {path: _rounded(value, axis) for (path, axis), value in zip(axes.items(), values, strict=True)}
+            parameters = {path: value if axes[path].choices is None else json.dumps(value) for path, value in point.items()}
+            yield {RECIPE: name} | parameters, name, tuple(as_override(path, value) for path, value in point.items())
+
+
 def _suggest(trial: Suggests, path: str, axis: Axis) -> Any:
     if axis.choices is not None:  # as texts: Optuna takes no lists, and `distill.layers` may be one
         return json.loads(trial.suggest_categorical(path, [json.dumps(choice) for choice in axis.choices]))
     low, high = axis.extremes()
     if axis.whole:
         return trial.suggest_int(path, low, high, step=int(axis.step or 1), log=axis.log)
-    value = trial.suggest_float(path, low, high, step=axis.step, log=axis.log)
-    return min(max(float(f"{value:.{_DIGITS}g}"), low), high)
+    return _rounded(trial.suggest_float(path, low, high, step=axis.step, log=axis.log), axis)
+
+
+def _rounded(value: Any, axis: Axis) -> Any:
+    if axis.choices is not None or axis.whole or axis.low is None or axis.high is None:
+        return value
+    return min(max(float(f"{value:.{_DIGITS}g}"), axis.low), axis.high)

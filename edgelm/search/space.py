@@ -63,6 +63,15 @@ class Axis(Settings):
         """The values that must be possible for all others to be: both ends, or every choice."""
         return self.choices if self.choices is not None else (self.low, self.high)
 
+    def grid(self) -> tuple[Any, ...] | None:
+        """Every possible value; None where there is no end of them."""
+        if self.choices is not None:
+            return self.choices
+        step = self.step or (1 if self.whole else None)
+        if step is None or self.low is None or self.high is None:
+            return None
+        return tuple(self.low + index * step for index in range(int((self.high - self.low) / step + 1e-9) + 1))
+
     def nearest(self, value: Any) -> Any:
         """The possible value next to `value`; None where choices do not hold it or it is no number."""
         if self.choices is not None:

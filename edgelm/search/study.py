@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
 from edgelm.recipe import Recipe
-from edgelm.search.draw import draw, starting_points
+from edgelm.search.draw import draw, every_point, starting_points
 from edgelm.search.space import SearchSpace
 
 Sampler = Literal["tpe", "nsga2"]
@@ -24,6 +25,7 @@ _NAME = "edgelm"
 _DIRECTIONS: tuple[Literal["minimize", "maximize"], ...] = ("maximize", "minimize", "minimize")  # quality, latency, size
 _STARTUP = 10  # trials at random before TPE has anything to learn from
 _PATIENCE = 10  # draws that were made before, in a row, until others are drawn at random
+_LOOKED_AT = 10_000  # points of a space, at most
 
 
 class Journal:
@@ -78,6 +80,12 @@ class Journal:
             if key(name, overrides) not in known:
                 return number, name, overrides
             self.fail(number)
+        # Hardly anything is left, or what is left is hard to hit: look for it.
+        for point, name, overrides in itertools.islice(every_point(self.space, self.recipes), _LOOKED_AT):
+            if key(name, overrides) not in known:
+                with _quiet():
+                    self.study.enqueue_trial(point)
+                return self.ask()
         return None
 
 

@@ -1,0 +1,89 @@
+"""The front of a search: against the definition, and as a page and a table."""
+
+import csv
+import io
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgelm.report import render_front
+from edgelm.search.result import SearchResult, Trial, front_csv, front_of, pareto_front
+
+FEW = st.sampled_from([0.0, 0.5, 1.0, 2.0])  # few values, so that many are equal
+POINTS = st.lists(st.tuples(FEW, FEW, FEW), max_size=12)
+
+
+def beats(a, b):
+    """The definition, in words of its own: nowhere worse, somewhere better."""
+    better = (a[0] > b[0], a[1] < b[1], a[2] < b[2])
+    worse = (a[0] < b[0], a[1] > b[1], a[2] > b[2])
+    return any(better) and not any(worse)
+
+
+@given(POINTS)
+def test_the_front_is_what_nothing_beats(points):
+    assert pareto_front(points) == [index for index, point in enumerate(points) if not any(beats(other, point) for other in points)]
+
+
+@given(POINTS)
+def test_the_front_agrees_with_optuna(points):
+    import optuna
+
+    if not points:
+        return
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(directions=("maximize", "minimize", "minimize"))
+    study.add_trials([optuna.trial.create_trial(values=list(point)) for point in points])
+    assert {trial.number for trial in study.best_trials} == set(pareto_front(points))
+
+
+@given(POINTS)
+def test_everything_off_the_front_is_beaten_by_something_on_it(points):
+    front = pareto_front(points)
+    assert bool(front) == bool(points)
+    assert all(any(beats(points[index], point) for index in front) for number, point in enumerate(points) if number not in front)
+
+
+def made(number, quality, latency, size, **more):
+    return Trial(number, "balanced", ("prune.keep_ffn=0.5",), "finished", quality, latency, size, parameters=1000, **more)
+
+
+def a_result(trials):
+    question = {"precision": "int8", "device": {"name": "cpu"}, "machine": "<script>a CPU</script>", "threads": 2, "train_share": 0.25}
+    return SearchResult("build/search", question, "accuracy", tuple(trials), front_of(trials), "trials", 1.0)
+
+
+TRIALS = [
+    made(0, 0.9, 4.0, 20.0),
+    made(1, 0.895, 1.0, 9.0),
+    made(2, 0.8, 0.5, 8.0),
+    made(3, 0.79, 4.0, 20.0),
+    Trial(4, "fastest", (), "failed", error="no"),
+]
+
+
+def test_the_front_is_told_from_the_best_to_the_fastest_and_one_is_chosen():
+    assert front_of(TRIALS) == (0, 1, 2)
+    assert a_result(TRIALS).choice == 1  # half a point lost, four times as fast
+    assert a_result(TRIALS[4:]).choice is None
+    rows = list(csv.DictReader(io.StringIO(front_csv(a_result(TRIALS)))))
+    assert [row["trial"] for row in rows] == ["0", "1", "2"]
+    assert float(rows[1]["accuracy"]) == 0.895
+    assert rows[0]["settings"] == "prune.keep_ffn=0.5"
+
+
+def test_the_page_is_whole_and_escapes_what_it_is_given():
+    page = render_front(json.loads(json.dumps(a_result(TRIALS).to_dict())))
+    assert page.count("<circle") == 4
+    assert page.count('class="front"') == 3
+    assert "<script" not in page
+    assert not any(word in page for word in ("http://", "https://", "src=", "href=", "url(", "@import"))
+    assert "25% of the steps" in page
+    render_front(a_result(TRIALS[:1]).to_dict())  # one point has no scale
+    render_front(a_result(TRIALS[4:]).to_dict())  # nor has none
+
+
+@given(st.sampled_from(TRIALS))
+def test_a_trial_survives_json(trial):
+    assert Trial.from_dict(json.loads(json.dumps(trial.to_dict()))) == trial
