@@ -30,7 +30,9 @@ def export(
     max_drop: Annotated[
         float | None, typer.Option(help="Points of the metric that may be lost; what costs more stays in float. Needs labelled rows.")
     ] = None,
-    rounding: Annotated[str | None, typer.Option(help="Of weights: nearest, adaptive or gptq. Default: nearest; gptq for int4.")] = None,
+    rounding: Annotated[
+        str | None, typer.Option(help="Of weights: nearest, adaptive or gptq. Default: the better of nearest and adaptive; gptq for int4.")
+    ] = None,
     per_tensor: Annotated[bool, typer.Option("--per-tensor", help="One scale for a whole weight, not one a column.")] = False,
     symmetric: Annotated[bool, typer.Option("--symmetric", help="Activation ranges as long below zero as above.")] = False,
     evaluation: Annotated[str | None, typer.Option("--eval", help="Labelled rows to measure the bundle on.")] = None,

@@ -21,7 +21,7 @@ from edgelm.progress import Progress
 from edgelm.quantize.dialect import ONNXRUNTIME_CPU, TENSORRT, Dialect
 from edgelm.quantize.half import HALVES, find_full, keep_precise, to_half
 from edgelm.quantize.integers import Plan, quantize_dynamic, quantize_embeddings
-from edgelm.quantize.post_training import quantize_post_training, replay
+from edgelm.quantize.post_training import quantize_post_training, replay, roundings
 from edgelm.quantize.products import find_products
 from edgelm.quantize.samples import choose_samples
 from edgelm.quantize.sensitivity import Judge, find_sites
@@ -148,7 +148,7 @@ def _static(
         return _from_table(base, read_table(settings.table, model=model), dialect, settings, largest)
     learn, check = _parts(material.rows, settings, material.seed)
     tensors = [site.source for site in find_sites(graph)]
-    gram = settings.rounding in ("adaptive", "gptq")
+    gram = roundings(settings) != ("nearest",)
     feeds = material.feeds(material.inputs(learn))
     statistics = collect(base, tensors, feeds, count=len(learn), gram=gram, progress=progress)
     trial = None

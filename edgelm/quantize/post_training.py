@@ -39,6 +39,7 @@ class Quantized:
     Attributes:
         graph: in integers.
         error: squared error of its outputs on the judge's texts, relative to their variance.
+        rounding: of the weights: nearest, adaptive or gptq.
         corrected: biases were corrected.
         residuals: activations whose residual additions read integers.
         chosen: by site.
@@ -47,6 +48,7 @@ class Quantized:
 
     graph: onnx.ModelProto
     error: float
+    rounding: str
     corrected: bool
     residuals: tuple[str, ...]
     chosen: dict[str, Option]
@@ -56,6 +58,7 @@ class Quantized:
         """JSON-ready: what was chosen for each site and what the other options would cost."""
         return {
             "error": self.error,
+            "rounding": self.rounding,
             "biases_corrected": self.corrected,
             "residuals": len(self.residuals),
             "cost_unit": dialect.cost_unit,
@@ -77,7 +80,7 @@ def quantize_post_training(
     """Quantize a float graph.
 
     Args:
-        statistics: of every activation that a product reads, by `collect`.
+        statistics: of every activation that a product reads, by `collect`, with `gram` where weights are not just rounded.
         judge: texts that calibration did not see; every choice is made on them.
         trial: labelled texts on which `settings.max_drop` must hold; needed with it.
         largest: of an integer weight.
@@ -164,14 +167,17 @@ def _finish(
     dialect: Dialect,
     settings: Quantization,
 ) -> Quantized:
-    """Round the weights, and correct the biases if that brings the outputs closer."""
+    """Round the weights, adaptively if that brings the outputs closer (or as the settings say), and correct the biases where that does."""
     changed, plan = apply(graph, [(site, chosen[site.name]) for site in sites], plan)
     folds = find_folds(graph)
     after = {_name(site, chosen[site.name], folds): _after(statistics[site.source], chosen[site.name]) for site in sites}
-    if settings.rounding in ("adaptive", "gptq"):
-        plan = replace(plan, weights=_round(changed, after, plan, settings.rounding))
-    made = dialect.quantize(changed, plan)
-    error = judge.error(judge.outputs(made))
+    tried = []
+    known = all(entry.gram.size for entry in after.values())  # what anything but the nearest integer needs
+    for way in roundings(settings) if known or settings.rounding else ("nearest",):
+        rounded = plan if way == "nearest" else replace(plan, weights=_round(changed, after, plan, way))
+        made = dialect.quantize(changed, rounded)
+        tried.append((judge.error(judge.outputs(made)), way, rounded, made))
+    error, rounding, plan, made = min(tried, key=lambda item: item[0])
     if dialect.residuals:
         plan = _with_residuals(changed, plan, statistics, judge, dialect, error)
         made = dialect.quantize(changed, plan)
@@ -179,7 +185,14 @@ def _finish(
     corrected = dialect.quantize(correct_biases(changed, plan, after), plan)
     other = judge.error(judge.outputs(corrected))
     better = other < error
-    return Quantized(corrected if better else made, min(error, other), better, tuple(plan.residuals), chosen, options)
+    return Quantized(corrected if better else made, min(error, other), rounding, better, tuple(plan.residuals), chosen, options)
+
+
+def roundings(settings: Quantization) -> tuple[str, ...]:
+    """The ways to round weights that are tried: the one that is asked for, else with `auto` both that may be best."""
+    if settings.rounding is not None:
+        return (settings.rounding,)
+    return ("nearest", "adaptive") if settings.method == AUTO else ("nearest",)
 
 
 def _with_residuals(graph: onnx.ModelProto, plan: Plan, statistics: Mapping[str, Statistics], judge: Judge, dialect: Dialect, error: float) -> Plan:

@@ -21,7 +21,8 @@ class Quantization:
         method: how ranges are found: one of `METHODS` for all activations, or `auto`: per activation, by what it costs the outputs.
         symmetric: activation ranges as long below zero as above (always so where the runtime needs it).
         per_channel: a scale for each column of a weight; False: one for the matrix.
-        rounding: of weights: to the nearest integer, adaptive, or GPTQ; None: nearest for int8, GPTQ for int4.
+        rounding: of weights: to the nearest integer, adaptive, or GPTQ; None: GPTQ for int4, for int8 the nearest or, with `auto`,
+            adaptive where it brings the outputs closer.
         samples: how many texts to calibrate on.
         choice: which: random, spread over lengths, as many of each label, or the most diverse.
         max_drop: how many points of the task's metric may be lost; what costs more stays in float. None: no such bound.
