@@ -5,7 +5,8 @@
 The models are those of `teachers.py`. Whatever is calibrated or chosen sees dev; the accuracies are of test. Beside edgelm's bundles
 stand onnxruntime's `quantize_dynamic` of a graph of standard operators and, where a Python is named that has optimum-onnx or
 openvino with nncf, Optimum's dynamic INT8 and NNCF's static INT8. Latency: the first set, batch 1, unpadded, 2 threads, each
-model in a process of its own, all taking turns.
+model in a process of its own, all taking turns; texts as they come, then texts of one length alone, for which OpenVINO's model is
+reshaped.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from edgelm.metrics import score
 from edgelm.quantize.settings import Quantization
 
 RIVALS = Path(__file__).with_name("rivals.py")
-MAX_LENGTH, SAMPLES = 128, 256
+MAX_LENGTH, SAMPLES, FIXED = 128, 256, 25
 OURS: dict[str, dict[str, Any]] = {
     "edgelm fp32": {"precision": "fp32"},
     "edgelm int8": {"precision": "int8"},
@@ -70,6 +70,8 @@ def make_subjects(name: str, work: Path, optimum: str | None, nncf: str | None) 
     calibration = dev.sample(SAMPLES, seed=0)
     parts = {"calibration": calibration, "latency": dev.sample(200, seed=1), "test": test}
     encoded = {part: [_row(tokenizer, text) for text in data.inputs()] for part, data in parts.items()}
+    every = [_row(tokenizer, text) for text in dev.inputs()]
+    encoded["fixed"] = [row for row in every if len(row["input_ids"]) == FIXED]
     (folder / "rows.json").write_text(json.dumps(encoded))
     subjects = []
     for label, options in OURS.items():
@@ -98,23 +100,22 @@ def _row(tokenizer: Any, text: Any) -> dict[str, list[int]]:
     return {name: ids[0].tolist() for name, ids in encode(tokenizer, [text], max_length=MAX_LENGTH).items()}
 
 
-def run_all(subjects: list[Subject], orders: Callable[[int], list[str]], rounds: int) -> list[list[Any]]:
-    """Start every model in its process and give each its orders, round by round, in a random order; the answers by model."""
+def run_all(subjects: list[Subject], part: str, order: str, rounds: int) -> list[list[Any]]:
+    """Start every model in its process and give each its order, round by round, in random turns; the answers by model."""
     processes = []
     for subject in subjects:
         rows = next(parent for parent in subject.model.parents if (parent / "rows.json").is_file()) / "rows.json"
-        command = [subject.python, str(RIVALS), "serve", str(subject.model), str(rows)]
+        command = [subject.python, str(RIVALS), "serve", str(subject.model), str(rows), part]
         processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True))
     answers: list[list[Any]] = [[] for _ in subjects]
     for process in processes:
         _listen(process)
     shuffle = random.Random(0)
-    for number in range(rounds):
+    for _ in range(rounds):
         for index in shuffle.sample(range(len(subjects)), len(subjects)):
-            for order in orders(number):
-                processes[index].stdin.write(order + "\n")  # type: ignore[union-attr]
-                processes[index].stdin.flush()  # type: ignore[union-attr]
-                answers[index].append(_listen(processes[index]))
+            processes[index].stdin.write(order + "\n")  # type: ignore[union-attr]
+            processes[index].stdin.flush()  # type: ignore[union-attr]
+            answers[index].append(_listen(processes[index]))
     for process in processes:
         process.stdin.close()  # type: ignore[union-attr]
         process.wait()
@@ -133,7 +134,7 @@ def show_accuracy(name: str, subjects: list[Subject], test: Dataset, checkpoint:
     """Accuracy on test; against FP32: share of other answers, and the outputs' error relative to their variance."""
     task = open_checkpoint(checkpoint).task
     test = test.for_task(task)
-    outputs = [np.array(found[0]) for found in run_all(subjects, lambda _: ["answer"], 1)]
+    outputs = [np.array(found[0]) for found in run_all(subjects, "latency", "answer", 1)]
     wanted = outputs[0]
     for subject, found in zip(subjects, outputs, strict=True):
         share = score(task, found, test.labels or ())["accuracy"]
@@ -147,9 +148,9 @@ def _files(model: Path) -> tuple[str, ...]:
     return model.name, model.with_suffix(".bin").name, *(["weights.bin"] if model.name == "model.onnx" else [])
 
 
-def show_latency(subjects: list[Subject], rounds: int, calls: int) -> None:
+def show_latency(subjects: list[Subject], part: str, rounds: int, calls: int) -> None:
     """p50 and p99 of all calls, and the median over rounds of the ratio to edgelm's INT8 in the same round."""
-    answers = run_all(subjects, lambda _: [f"time {calls}"], rounds)
+    answers = run_all(subjects, part, f"time {calls}", rounds)
     middles = [[statistics.median(turn) for turn in turns] for turns in answers]
     reference = middles[[subject.name for subject in subjects].index("edgelm int8")]
     for subject, turns, middle in zip(subjects, answers, middles, strict=True):
@@ -159,7 +160,7 @@ def show_latency(subjects: list[Subject], rounds: int, calls: int) -> None:
 
 
 def main() -> None:
-    """Print two Markdown tables."""
+    """Print the Markdown tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=["sst2", "ag_news", "banking77", "mrpc"], help=", ".join(SETTINGS))
     parser.add_argument("--work", type=Path, default=Path("build/teachers"))
@@ -169,8 +170,9 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=50)
     options = parser.parse_args()
     made = {name: make_subjects(name, options.work, options.optimum, options.nncf) for name in options.names}
-    print("| model | p50 ms | p99 ms | time, relative to edgelm int8 |\n|---|---|---|---|")
-    show_latency(made[options.names[0]], options.rounds, options.calls)
+    for part, texts in (("latency", "texts as they come"), ("fixed", f"texts of {FIXED} tokens")):
+        print(f"\n| model, {texts} | p50 ms | p99 ms | time, relative to edgelm int8 |\n|---|---|---|---|")
+        show_latency(made[options.names[0]], part, options.rounds, options.calls)
     print("\n| set | model | test accuracy | other answers than FP32 | error | MB |\n|---|---|---|---|---|---|")
     for name, subjects in made.items():
         show_accuracy(name, subjects, load_rows(name)["test"], make_teacher(name, options.work))
