@@ -22,6 +22,8 @@ def least_cost(options: Sequence[Sequence[tuple[float, float]]], allowance: floa
     Raises:
         ValueError: even the smallest uses exceed the allowance.
     """
+    if allowance < 0:
+        raise ValueError("the allowance is negative")
     buckets = _BUCKETS if allowance > 0 else 0
     unit = allowance / _BUCKETS if allowance > 0 else 1.0
 

@@ -14,7 +14,7 @@ from edgelm.cli.tables import make_table
 
 
 def profile(
-    bundle: Annotated[Path, typer.Argument(help="A bundle, folder or file.")],
+    bundle: Annotated[Path, typer.Argument(help="A bundle, folder or file. With --table: a checkpoint folder.")],
     compare: Annotated[
         list[Path] | None, typer.Option("--compare", help="Another bundle, an ONNX file, or a checkpoint (PyTorch). May be repeated.")
     ] = None,
@@ -29,6 +29,10 @@ def profile(
     loads: Annotated[int, typer.Option("--loads", min=1, help="Fresh processes in which loading is timed.")] = 3,
     device: Annotated[str | None, typer.Option("--device", help="Note in the profile which device this machine is.")] = None,
     operators: Annotated[bool, typer.Option("--operators", help="Also show the time of each operator.")] = False,
+    table: Annotated[
+        Path | None, typer.Option("--table", help="Measure what heads and FFN channels of the checkpoint cost here, for `edgelm compress --table`.")
+    ] = None,
+    precision: Annotated[str, typer.Option("--for", help="The precision of a --table.")] = "int8",
     html: Annotated[Path | None, typer.Option("--html", help="Write a report as one HTML page.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown.")] = None,
     output: Annotated[Path | None, typer.Option("--output", help="Write the profiles, with all samples, as JSON.")] = None,
@@ -48,8 +52,17 @@ def profile(
         from edgelm.device import load_device
         from edgelm.output import check_output
         from edgelm.profile.pipeline import profile as measure
+        from edgelm.profile.table import write_table
         from edgelm.report import write_reports
 
+        if table is not None:
+            check_output(table, overwrite=overwrite)
+            made = write_table(bundle, table, precision=precision, sequence=sequence, threads=threads, overwrite=overwrite, progress=screen.progress)
+            screen.result(made.to_dict(), _draw_table)
+            screen.next_step(
+                str(table), f"edgelm compress {bundle} --table {table} --max-latency 1ms --data train.jsonl --eval dev.jsonl --output small"
+            )
+            return
         files = {"html": html, "markdown": markdown, "json": output}
         for file in files.values():
             if file is not None:
@@ -90,3 +103,12 @@ def _draw(console: Console, values: dict[str, Any], *, with_operators: bool) -> 
             table.add_row(*row)
         console.print(table)
         console.print()
+
+
+def _draw_table(console: Console, values: dict[str, Any]) -> None:
+    for name in ("attention", "ffn"):
+        table = make_table("heads of a layer" if name == "attention" else "FFN channels of a layer", "ms", numbers_from=0)
+        for units, cost in values[name].items():
+            table.add_row(str(units), f"{cost:.4f}")
+        console.print(table)
+    console.print(f"All else: {values['rest']:.4f} ms. The whole model: {values['whole']:.4f} ms; its parts add up to within {values['error']:.1%}.")

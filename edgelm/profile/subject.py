@@ -19,7 +19,7 @@ class Subject:
 
     Attributes:
         kind: bundle, onnx or pytorch.
-        session: of a bundle, in place of its manifest's session settings; None: as the manifest says.
+        session: session settings, in place of a bundle's own or of onnxruntime's; None: those.
     """
 
     name: str

@@ -170,9 +170,10 @@ class _Worker:
     def _load_onnx(self) -> Callable[[Feeds], Any]:
         import onnxruntime
 
-        options = make_options({}, threads=self.threads)
+        settings = self.session or {}
+        options, disabled = make_options(settings, threads=self.threads), settings.get("disabled_optimizers")
         try:
-            session = onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled)
         except Exception as error:  # onnxruntime's exceptions have no common base but Exception
             raise InputError(
                 f"{self.path}: onnxruntime cannot load it: {str(error).splitlines()[0][:160]}",

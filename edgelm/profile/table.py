@@ -1,0 +1,213 @@
+"""Measures a LatencyTable: graphs of one shape a layer, in the export precision, each in a process of its own, all taking turns."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import statistics
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from edgelm.checkpoint import Checkpoint, LayerShape, open_checkpoint
+from edgelm.errors import UsageError
+from edgelm.latency import EncoderSizes, LatencyTable, Shapes, read_latency_table
+from edgelm.machine import describe_machine
+from edgelm.profile.subject import Subject
+from edgelm.profile.turns import Worker, take_turns
+from edgelm.progress import Progress, silent
+from edgelm.runtime.session import available_cores
+from edgelm.version import __version__
+
+PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4")
+_RUNS, _WARMUP = 80, 10
+_HEAD_POINTS, _FFN_POINTS = 6, 7
+_TOKENS = 32
+_WORDS = 2048  # rows of the embedding: a text reads few, and a large table only takes time to write
+
+
+def encoder_sizes(checkpoint: Checkpoint) -> EncoderSizes:
+    """The sizes of a checkpoint, from its configuration; uncut.
+
+    Raises:
+        UnsupportedFamily: the architecture has no anatomy.
+    """
+    from edgelm.anatomy import family_of
+
+    family, config = family_of(checkpoint.family), checkpoint.config
+    return EncoderSizes(
+        layers=int(config[family.config_layers]),
+        hidden=int(config.get("hidden_size") or config["dim"]),
+        heads=int(config[family.config_heads]),
+        ffn=int(config[family.config_ffn]),
+        vocabulary=int(config["vocab_size"]),
+        positions=int(config["max_position_embeddings"]),
+        types=int(config.get("type_vocab_size", 2)) if family.token_types else 0,
+        outputs=max(len(checkpoint.task.labels), 1) if checkpoint.task.kind == "text-classification" else 0,
+    )
+
+
+def find_table(checkpoint: Checkpoint, *, precision: str, sequence: int, threads: int | None = None, progress: Progress = silent) -> LatencyTable:
+    """The table of this machine: measured once for a model's sizes, precision, length, threads and onnxruntime, then kept in the user's
+    cache (`$XDG_CACHE_HOME/edgelm`).
+
+    Raises:
+        UsageError: a precision that the CPU does not run.
+    """
+    sizes, threads = encoder_sizes(checkpoint), threads or available_cores()
+    machine = describe_machine()
+    what = [asdict(sizes), precision, sequence, threads, machine.cpu, machine.cores, machine.versions.get("onnxruntime"), __version__]
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgelm" / "latency"
+    file = folder / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:24]}.json"
+    if file.is_file():
+        return read_latency_table(file)
+    table = measure_table(sizes, precision=precision, sequence=sequence, threads=threads, checkpoint=checkpoint, progress=progress)
+    table.save(file, overwrite=True)
+    return table
+
+
+def write_table(
+    model: str | Path,
+    output: Path,
+    *,
+    precision: str,
+    sequence: Sequence[int] | None = None,
+    threads: int | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> LatencyTable:
+    """Measure the table of a checkpoint on this machine and write it.
+
+    Args:
+        sequence: one length in tokens; None: 32.
+
+    Raises:
+        UsageError: more than one length, a length that the model does not take, or a precision that the CPU does not run.
+        ModelError: no checkpoint there.
+    """
+    checkpoint = open_checkpoint(model)
+    sizes = encoder_sizes(checkpoint)
+    lengths = list(sequence or (_TOKENS,))
+    if len(lengths) > 1 or not 2 <= lengths[0] <= sizes.positions:
+        raise UsageError(f"a latency table is for one length of 2 to {sizes.positions} tokens, not {lengths}.", hint="Give --sequence once.")
+    table = measure_table(
+        sizes, precision=precision, sequence=lengths[0], threads=threads or available_cores(), checkpoint=checkpoint, progress=progress
+    )
+    table.save(output, overwrite=overwrite)
+    return table
+
+
+def measure_table(
+    sizes: EncoderSizes, *, precision: str, sequence: int, threads: int, checkpoint: Checkpoint | None = None, progress: Progress = silent
+) -> LatencyTable:
+    """Measure the blocks of an encoder on this machine.
+
+    All layers of a graph have the same shape, and what one adds is its difference to the graph without heads and channels: so the cost of
+    a call, and what the layers before leave in the caches, are as in a real model.
+
+    Args:
+        sequence: tokens of the one text.
+        checkpoint: is run in PyTorch eager FP32 beside the graphs, where given.
+
+    Raises:
+        UsageError: a precision that the CPU does not run.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"no latency can be measured here in {precision}.", hint=f"Choose one of: {', '.join(PRECISIONS)}.")
+    heads, channels = _points(sizes.heads, _HEAD_POINTS, 1), _points(sizes.ffn, _FFN_POINTS, 32)
+    grid = [(0, 0), *((count, 0) for count in heads), *((0, count) for count in channels)]
+    grid += [(sizes.heads, sizes.ffn), (max(1, sizes.heads // 2), max(1, sizes.ffn // 4))]
+    models = [(LayerShape(*point),) * sizes.layers for point in grid]
+    times = measure_shapes(sizes, models, precision=precision, sequence=sequence, threads=threads, checkpoint=checkpoint, progress=progress)
+    cost = dict(zip(grid, times, strict=False))
+    rest = cost[0, 0]
+    attention = _rising({count: (cost[count, 0] - rest) / sizes.layers for count in heads})
+    ffn = _rising({count: (cost[0, count] - rest) / sizes.layers for count in channels})
+    machine = describe_machine()
+    table = LatencyTable(
+        source="measured",
+        unit="ms",
+        sizes=sizes,
+        precision=precision,
+        sequence=sequence,
+        rest=rest,
+        attention=attention,
+        ffn=ffn,
+        pytorch=times[-1] if checkpoint is not None else None,
+        whole=cost[sizes.heads, sizes.ffn],
+        machine={"cpu": machine.cpu, "threads": threads, "onnxruntime": machine.versions.get("onnxruntime")},
+    )
+    errors = [abs(table.predict(shapes) / found - 1) for shapes, found in zip(models[-2:], times[len(grid) - 2 :], strict=False)]
+    return replace(table, error=max(errors))
+
+
+class Meter:
+    """Measures whole models of any shapes in a table's terms: beside the uncut one, so that a slow minute of the machine cancels out."""
+
+    def __init__(self, table: LatencyTable, *, threads: int | None = None) -> None:
+        self.table = table
+        self._threads = threads or int(table.machine.get("threads") or available_cores())
+
+    def __call__(self, shapes: Shapes) -> float:
+        """Milliseconds."""
+        table = self.table
+        models = [table.sizes.full(), tuple(shapes)]
+        whole, found = measure_shapes(table.sizes, models, precision=table.precision, sequence=table.sequence, threads=self._threads)
+        return found * (table.whole or whole) / whole
+
+
+def measure_shapes(
+    sizes: EncoderSizes,
+    models: Sequence[Shapes],
+    *,
+    precision: str,
+    sequence: int,
+    threads: int,
+    checkpoint: Checkpoint | None = None,
+    progress: Progress = silent,
+) -> list[float]:
+    """Median latency, ms, of graphs with these shapes, in turns; last that of the checkpoint in PyTorch, where given."""
+    from edgelm.graph.encoder import encoder_graph
+    from edgelm.graph.files import save_graph
+    from edgelm.graph.session import DISABLED_OPTIMIZERS
+    from edgelm.quantize.blind import quantize_blindly
+
+    small = replace(sizes, vocabulary=min(sizes.vocabulary, _WORDS))
+    ids: list[Any] = [[5] * sequence]
+    feeds = [{"input_ids": ids, "attention_mask": [[1] * sequence], "token_type_ids": [[0] * sequence]}]
+    session = {"disabled_optimizers": list(DISABLED_OPTIMIZERS)}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        subjects = []
+        for number, shapes in enumerate(models):
+            path = Path(folder) / f"{number}.onnx"
+            save_graph(quantize_blindly(encoder_graph(small, shapes), precision), path, f"{number}.bin")
+            subjects.append(Subject(path.stem, path, "onnx", precision, 0.0, session=session))
+        if checkpoint is not None:
+            subjects.append(Subject("pytorch", checkpoint.path, "pytorch", "fp32", 0.0))
+        workers = []
+        for subject in subjects:
+            workers.append(Worker(subject, threads=threads))
+            stack.callback(workers[-1].close)
+            workers[-1].ask("prepare", feeds=feeds)
+        samples = take_turns(workers, _WARMUP, _RUNS, "latency table", progress)
+    return [statistics.median(found) for found in samples]
+
+
+def _points(total: int, count: int, multiple: int) -> list[int]:
+    """Up to `count` sizes from small to all, each about as many times the one before."""
+    first = min(multiple, total)
+    steps = [first * (total / first) ** (index / (count - 1)) for index in range(count)]
+    return sorted({min(total, max(first, round(step / multiple) * multiple)) for step in steps} | {total})
+
+
+def _rising(costs: dict[int, float]) -> dict[int, float]:
+    """More units never cost less: what noise has the other way round is raised to the one before; none cost nothing."""
+    found, highest = {0: 0.0}, 0.0
+    for units in sorted(costs):
+        highest = max(highest, costs[units])
+        found[units] = highest
+    return found

@@ -1,0 +1,97 @@
+"""Latency tables: the graphs that are timed have the operators of real exports, and what comes of the times is sane."""
+
+import json
+
+import pytest
+from models import make_checkpoint
+from typer.testing import CliRunner
+
+from edgelm import export, load_device
+from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, save_checkpoint
+from edgelm.checkpoint import LayerShape, open_checkpoint
+from edgelm.cli.main import app
+from edgelm.errors import EXIT_DONE, EXIT_USAGE, UsageError
+from edgelm.graph.encoder import encoder_graph
+from edgelm.graph.nodes import operator_counts
+from edgelm.latency import EncoderSizes, LatencyTable, read_latency_table
+from edgelm.profile import table as tables
+from edgelm.profile.table import Meter, encoder_sizes, find_table, measure_table
+from edgelm.quantize.blind import quantize_blindly
+from edgelm.quantize.settings import Quantization
+
+SIZES = EncoderSizes(layers=2, hidden=128, heads=4, ffn=256, vocabulary=200, positions=64)
+
+
+@pytest.fixture
+def few_runs(monkeypatch):
+    monkeypatch.setattr(tables, "_RUNS", 10)
+    monkeypatch.setattr(tables, "_WARMUP", 1)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_the_graphs_have_the_operators_of_a_real_export(tmp_path, precision):
+    """With a layer of each kind: whole, without heads, without channels."""
+    checkpoint = open_checkpoint(make_checkpoint(tmp_path / "m", hidden=256, heads=4, ffn=512, layers=3, spread=0.02))
+    model = load_checkpoint(checkpoint)
+    shapes = [LayerShape(4, 512), LayerShape(0, 256), LayerShape(2, 0)]
+    for block, shape in zip(blocks(model), shapes, strict=True):
+        block.cut(heads=range(shape.heads), ffn=range(shape.ffn))
+    save_checkpoint(tmp_path / "cut", model, load_tokenizer(checkpoint), checkpoint.record)
+    plain = Quantization(method="minmax")
+    made = export(tmp_path / "cut", output=tmp_path / "b.edge", device=load_device("cpu"), precision=precision, quantization=plain)
+    graph = quantize_blindly(encoder_graph(encoder_sizes(checkpoint), shapes), precision)
+    assert operator_counts(graph) == made.operators
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8-dynamic", "int8-weights", "int4"])
+def test_every_precision_can_be_timed(few_runs, precision):
+    shapes = [SIZES.full(), (LayerShape(0, 0),) * 2]
+    whole, empty = tables.measure_shapes(SIZES, shapes, precision=precision, sequence=8, threads=1)
+    assert 0 < empty < whole
+
+
+def test_a_table_rises_and_adds_up(few_runs, tmp_path):
+    checkpoint = open_checkpoint(make_checkpoint(tmp_path / "m", hidden=128, heads=4, ffn=256))
+    table = measure_table(encoder_sizes(checkpoint), precision="int8", sequence=16, threads=1, checkpoint=checkpoint)
+    for costs in (table.attention, table.ffn):
+        assert costs[0] == 0.0
+        assert list(costs.values()) == sorted(costs.values())
+    assert table.predict(table.sizes.full()) > table.rest > 0
+    assert table.pytorch > table.whole > 0
+    measured = Meter(table)(table.sizes.full())
+    assert measured == pytest.approx(table.whole, rel=0.5)  # two runs of one graph on a shared machine
+
+
+def test_a_table_is_measured_once_and_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    calls = []
+    table = LatencyTable("measured", "ms", SIZES, "int8", 16, 1.0, {0: 0.0, 4: 4.0}, {0: 0.0, 256: 8.0}, pytorch=30.0, whole=25.0, error=0.0)
+    monkeypatch.setattr(tables, "measure_table", lambda *_, **__: calls.append(1) or table)
+    checkpoint = open_checkpoint(make_checkpoint(tmp_path / "m"))
+    assert [find_table(checkpoint, precision="int8", sequence=16) for _ in range(2)] == [table, table]
+    assert len(calls) == 1
+    find_table(checkpoint, precision="fp32", sequence=16)
+    find_table(checkpoint, precision="int8", sequence=24)
+    assert len(calls) == 3
+
+
+def test_the_command_writes_a_table_that_compress_reads(few_runs, tmp_path):
+    model = make_checkpoint(tmp_path / "m", hidden=128, heads=4, ffn=256)
+    words = ["profile", str(model), "--table", str(tmp_path / "t.json"), "--sequence", "8", "--threads", "1"]
+    shown = CliRunner().invoke(app, words)
+    assert shown.exit_code == EXIT_DONE, shown.output
+    assert "add up to within" in shown.output
+    table = read_latency_table(tmp_path / "t.json")
+    assert (table.sequence, table.precision, table.machine["threads"]) == (8, "int8", 1)
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code == EXIT_USAGE
+    assert json.loads((tmp_path / "t.json").read_text())["whole"] == table.whole
+
+
+def test_a_length_or_precision_that_cannot_be_is_refused(tmp_path):
+    model = make_checkpoint(tmp_path / "m")
+    with pytest.raises(UsageError, match="tokens"):
+        tables.write_table(model, tmp_path / "t.json", precision="int8", sequence=[1000])
+    with pytest.raises(UsageError, match="no latency"):
+        tables.write_table(model, tmp_path / "t.json", precision="int2")
+    assert not (tmp_path / "t.json").exists()
