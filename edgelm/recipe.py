@@ -109,6 +109,28 @@ class PruneSettings(Settings):
     max_length: Annotated[int, Field(ge=8)] = 128
 
 
+class FitSettings(Settings):
+    """Cut to a budget: as many heads and FFN channels of each layer as it allows, by what they cost on the device and bring to the outputs.
+
+    `method`: `obs` chooses by optimal brain surgeon and lets the weights that stay take over (ZipLM), on `samples` rows; `fisher` chooses
+    by the Fisher information of masks (Kwon et al.). `share`: how far to go from what the model costs now (0) to the budget (1), on a
+    logarithmic scale. `speedup`: the goal where the command line gives none: so many times fewer operations than the original. `tries`:
+    choices whose outputs are compared with the teacher's, on `judged` rows. `reconstruct`: solve the output projections anew after
+    the cut, for recipes that do not train. FFN widths are multiples of `multiple`.
+    """
+
+    stage: Literal["fit"] = "fit"
+    method: Literal["obs", "fisher"] = "obs"
+    share: Share = 1.0
+    speedup: Annotated[float, Field(ge=1)] | None = None
+    samples: Annotated[int, Field(gt=0)] = 512
+    judged: Annotated[int, Field(gt=0)] = 128
+    tries: Annotated[int, Field(gt=0)] = 60
+    reconstruct: bool = False
+    multiple: Annotated[int, Field(gt=0)] = 32
+    max_length: Annotated[int, Field(ge=8)] = 128
+
+
 class RecoverSettings(Settings):
     """Distil the original model's knowledge back into what pruning left."""
 
@@ -173,7 +195,9 @@ class VocabularySettings(Settings):
     corpora: tuple[str, ...] = ()
 
 
-Stage = Annotated[DistillSettings | PruneSettings | RecoverSettings | QuantizeSettings | VocabularySettings, Field(discriminator="stage")]
+Stage = Annotated[
+    VocabularySettings | DistillSettings | PruneSettings | FitSettings | RecoverSettings | QuantizeSettings, Field(discriminator="stage")
+]
 
 
 class Recipe(Settings):

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from edgelm.cli.options import Json, LabelColumn, Overwrite, PairColumn, Quiet, TextColumn, Verbose
 from edgelm.cli.screen import open_screen
-from edgelm.cli.tables import make_table, tokens_line
+from edgelm.cli.tables import draw_budget, draw_layers, make_table, tokens_line
+from edgelm.errors import EXIT_BUDGET
 
 
 def compress(
@@ -23,7 +24,12 @@ def compress(
     unlabelled: Annotated[
         str | None, typer.Option("--unlabelled", help="Further texts, which the original model labels; columns are named as those of --data.")
     ] = None,
-    recipe: Annotated[str | None, typer.Option("--recipe", help="Name of a recipe, or a YAML file. Default: balanced.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe", help="Name of a recipe, or a YAML file. Default: balanced; with a budget: budget, or compact where size or memory is bounded."
+        ),
+    ] = None,
     from_trial: Annotated[
         int | None, typer.Option("--from-trial", min=0, help="Make this trial of a --search in full: its recipe and its settings.")
     ] = None,
@@ -31,6 +37,15 @@ def compress(
     device: Annotated[str, typer.Option("--device", help="Name of the target device, or a YAML file.")] = "cpu",
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="Change a value of the recipe, such as prune.keep_ffn=0.5. May be repeated.")
+    ] = None,
+    max_latency: Annotated[str | None, typer.Option(help="Budget: p50 of a text of median length on the device, such as 1ms.")] = None,
+    speedup: Annotated[str | None, typer.Option(help="Budget: times as fast as the original in PyTorch FP32 on this machine, such as 10x.")] = None,
+    max_size: Annotated[str | None, typer.Option(help="Budget: size of the bundle, such as 10MB.")] = None,
+    max_memory: Annotated[str | None, typer.Option(help="Budget: peak memory of a process that runs it, such as 96MB.")] = None,
+    max_drop: Annotated[float | None, typer.Option(help="Budget: points of the task's metric that may be lost on --eval.")] = None,
+    precision: Annotated[str, typer.Option("--for", help="The precision that will be exported: budgets are meant in it.")] = "int8",
+    table: Annotated[
+        Path | None, typer.Option("--table", help="Latency table of the device (`edgelm profile MODEL --table FILE`). Default: measured here.")
     ] = None,
     max_length: Annotated[int, typer.Option(help="Longest text in evaluation, in tokens.")] = 128,
     text_column: TextColumn = None,
@@ -42,21 +57,26 @@ def compress(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Distil and prune a model by a recipe. The same command goes on where it was interrupted.
+    """Distil and prune a model by a recipe, within a budget if one is given. The same command goes on where it was interrupted.
 
     Example: edgelm compress build/teacher --data train.jsonl --eval dev.jsonl --recipe balanced --output build/compressed
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
+        from edgelm.aim import check_recipe, default_recipe, take_aim
         from edgelm.cli.from_trial import check_source, read_trial
-        from edgelm.cli.inputs import read_train_and_eval, read_unlabelled
+        from edgelm.cli.inputs import read_budget, read_train_and_eval, read_unlabelled
         from edgelm.device import load_device
+        from edgelm.latency import read_latency_table
         from edgelm.output import check_output
         from edgelm.recipe import load_recipe, override
 
         check_output(output, overwrite=overwrite)
+        budget = read_budget(max_latency, speedup, max_size, max_memory, max_drop)
         check_source(model, recipe, from_trial, search)
         chosen = read_trial(from_trial, search)
-        plan = load_recipe(recipe or "balanced", overrides=overrides or ()) if chosen is None else override(chosen.recipe, overrides or ())
+        plan = (
+            load_recipe(recipe or default_recipe(budget), overrides=overrides or ()) if chosen is None else override(chosen.recipe, overrides or ())
+        )
         model = model or ("" if chosen is None else chosen.model)
         target = load_device(device)
 
@@ -76,6 +96,17 @@ def compress(
             need_labels=False,
         )
         further = read_unlabelled(unlabelled, text=text_column, pair=pair_column)
+        aim = take_aim(
+            budget,
+            find_checkpoint(model, allow_pickle=allow_pickle),
+            dataset,
+            precision=precision,
+            device=target,
+            table=None if table is None else read_latency_table(table),
+            max_length=max_length,
+            progress=screen.progress,
+        )
+        check_recipe(plan, aim)
         run = run_recipe if chosen is None else chosen.compress
         result = run(
             model,
@@ -84,15 +115,19 @@ def compress(
             recipe=plan,
             output=output,
             device=target,
+            goal=aim.goal if aim.goal.bounds else None,
             unlabelled=further,
             overwrite=overwrite,
             allow_pickle=allow_pickle,
             max_length=max_length,
             progress=screen.progress,
         )
-        screen.result(result.to_dict(), _draw)
-        options = f"--device {device} --precision int8 --calibration {data} --eval {evaluation}"
+        outcome = aim.outcome(result)
+        screen.result(outcome.to_dict(), _draw)
+        options = f"--device {device} --precision {precision} --calibration {data} --eval {evaluation}"
         screen.next_step(str(output), f"edgelm export {output} {options} --output {output.with_suffix('.edge')}")
+        if not outcome.met:
+            raise typer.Exit(EXIT_BUDGET)
 
 
 def _draw(console: Console, values: dict[str, Any]) -> None:
@@ -112,8 +147,8 @@ def _draw(console: Console, values: dict[str, Any]) -> None:
         )
     console.print(table)
     if record["layers"]:
-        widths = "  ".join(f"{index}: {layer['heads']}h/{layer['ffn']}" for index, layer in enumerate(record["layers"]))
-        console.print(f"Layers (heads/FFN channels): {widths}")
+        draw_layers(console, values["layers"], values["cost_unit"])
     if record["tokens"]:
         console.print(tokens_line(record["tokens"]))
     console.print(f"Weights on disk: {original['size_mb']:.1f} MB -> {values['size_mb']:.1f} MB")
+    draw_budget(console, values["budget"])

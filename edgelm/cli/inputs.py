@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from edgelm.budget import Budget, parse_factor, parse_megabytes, parse_milliseconds
 from edgelm.dataset import Columns, Dataset, load_dataset
 from edgelm.errors import UsageError
 
@@ -44,6 +45,21 @@ def read_unlabelled(source: str | None, *, text: str | None = None, pair: str | 
         DataError: as `load_dataset`.
     """
     return None if source is None else load_dataset(source, columns=Columns(text=text, text_pair=pair), need_labels=False, read="texts")
+
+
+def read_budget(max_latency: str | None, speedup: str | None, max_size: str | None, max_memory: str | None, max_drop: float | None) -> Budget:
+    """A budget from command-line options.
+
+    Raises:
+        UsageError: an amount that is none, or that nothing can meet.
+    """
+    return Budget(
+        max_latency_ms=None if max_latency is None else parse_milliseconds(max_latency),
+        speedup=None if speedup is None else parse_factor(speedup),
+        max_size_mb=None if max_size is None else parse_megabytes(max_size, "--max-size"),
+        max_memory_mb=None if max_memory is None else parse_megabytes(max_memory, "--max-memory"),
+        max_drop=max_drop,
+    )
 
 
 def read_settings(model: type[S], **values: Any) -> S:

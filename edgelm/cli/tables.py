@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -36,3 +37,34 @@ def sparkline(counts: Sequence[int]) -> str:
     """Counts as a line of bars, their heights logarithmic: outliers are few, and are what matters."""
     top = math.log1p(max(counts, default=0)) or 1.0
     return "".join(_BARS[math.ceil(math.log1p(count) / top * (len(_BARS) - 1))] for count in counts)
+
+
+def draw_layers(console: Console, layers: list[dict[str, Any]], unit: str) -> None:
+    """What was kept of every layer, as bars, and what it costs."""
+    table = make_table("layer", "heads", "", "cost", "FFN channels", "", "cost", numbers_from=99)
+    for row in layers:
+        cells = [str(row["layer"])]
+        for kept, before, cost in (("heads", "heads_before", "attention_cost"), ("ffn", "ffn_before", "ffn_cost")):
+            cells += [f"{row[kept]}/{row[before]}", bar(row[kept] / row[before]), f"{row[cost]:.3g}"]
+        table.add_row(*cells)
+    console.print(table)
+    console.print(f"Costs in {unit}.")
+
+
+def draw_budget(console: Console, verdicts: list[dict[str, Any]]) -> None:
+    """Each bound: asked, got, and what to do where it is not met."""
+    if not verdicts:
+        return
+    table = make_table("budget", "asked", "got", "unit", "figure", "", numbers_from=99)
+    for row in verdicts:
+        table.add_row(row["name"], f"{row['asked']:.3g}", f"{row['got']:.3g}", row["unit"], row["source"], "met" if row["met"] else "not met")
+    console.print(table)
+    for row in verdicts:
+        if not row["met"]:
+            console.print(f"{row['name']}: {row['got'] - row['asked']:.3g} {row['unit']} too much; {row['advice']}.")
+
+
+def bar(share: float, width: int = 12) -> str:
+    """A share from 0 to 1 as a bar."""
+    filled = round(share * width)
+    return "\u2588" * filled + "\u2591" * (width - filled)

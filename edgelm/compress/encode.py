@@ -93,3 +93,9 @@ def _label_array(labels: tuple[Any, ...], task: Task) -> np.ndarray:
         return np.asarray([NO_CLASS if label is None else label for label in labels], dtype=np.int64)
     missing = (np.nan,) * len(task.labels) if task.metric == "micro_f1" else np.nan
     return np.asarray([missing if label is None else label for label in labels], dtype=np.float32)
+
+
+def median_length(tokenizer: Any, rows: Dataset, *, max_length: int, sample: int = 1000) -> int:
+    """The median number of tokens of a row, cut to `max_length`."""
+    texts = rows.sample(sample, seed=0).inputs()
+    return int(np.median([len(ids) for ids in tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]]))

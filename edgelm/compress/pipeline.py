@@ -16,6 +16,7 @@ from edgelm.checkpoint import Record, StageRecord, open_checkpoint
 from edgelm.compress.augment import augment
 from edgelm.compress.corpus import recipe_files
 from edgelm.compress.evaluate import evaluate
+from edgelm.compress.goal import Goal
 from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool_versions
 from edgelm.compress.stages import STAGES, Workshop
 from edgelm.compress.vocabulary import kept_tokens, read_alike
@@ -58,6 +59,7 @@ def compress(
     recipe: Recipe,
     output: str | Path,
     device: Device | None = None,
+    goal: Goal | None = None,
     unlabelled: Dataset | None = None,
     overwrite: bool = False,
     allow_pickle: bool = False,
@@ -72,6 +74,7 @@ def compress(
     Args:
         dataset: training rows, with or without labels.
         evaluation: rows to judge by; never trained on.
+        goal: what the recipe's `fit` stages aim at; None: the operations that they name themselves.
         unlabelled: further texts for the stages that learn from the original model, which labels them.
 
     Raises:
@@ -104,13 +107,15 @@ def compress(
     prints = [rows.fingerprint() for rows in (dataset, evaluation, *further.values())]
     key = digest(model_fingerprint(checkpoint), *prints, str(max_length), str(recipe.seed), *files)
     texts = functools.reduce(Dataset.join, further.values()) if further else None
+    goal = goal or Goal()
+    key = digest(key, goal.fingerprint()) if goal.bounds else key
     current: PreTrainedModel = teacher
     with disk_errors(output):
         for index, settings in enumerate(recipe.stages):
             key = digest(key, settings.model_dump_json())
             folder = work / f"{index + 1}-{settings.stage}-{key[:16]}"
             if not folder.is_dir():
-                shop = Workshop(teacher, tokenizer, record, dataset, texts, folder.with_suffix(".training"), recipe.seed, progress)
+                shop = Workshop(teacher, tokenizer, record, dataset, texts, folder.with_suffix(".training"), recipe.seed, progress, goal)
                 _run_stage(current, settings, shop, folder=folder, evaluation=evaluation, reference=reference, before=metrics, max_length=max_length)
             done = open_checkpoint(folder)
             current, record, metrics = load_checkpoint(done), done.record, done.record.stages[-1].after

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import blocks, cut_tokens, find_checkpoint, fixed_tokens, load_backbone, load_checkpoint, load_tokenizer
+from edgelm.anatomy import blocks, cut_tokens, find_checkpoint, fixed_tokens, layer_shapes, load_backbone, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import LayerShape, Record
 from edgelm.compress import prune as pruning
 from edgelm.compress.activity import measure_activity
@@ -20,8 +20,12 @@ from edgelm.compress.carve import carve
 from edgelm.compress.corpus import read_texts, read_words
 from edgelm.compress.distill import distillation_loss, student_from_layers
 from edgelm.compress.fake_quantize import calibrate, fake_quantized
+from edgelm.compress.fit import Material, cut_to_goal
+from edgelm.compress.goal import Goal, operations_goal
+from edgelm.compress.ladders import ATTENTION
 from edgelm.compress.matching import spread_layers
 from edgelm.compress.projection import attached, fitted_projection, identity_projection
+from edgelm.compress.reconstruct import reconstruct
 from edgelm.compress.retokenize import keep_tokens, read_vocabulary
 from edgelm.compress.shape import resolve_shape
 from edgelm.compress.training import train
@@ -29,7 +33,16 @@ from edgelm.compress.vocabulary import choose_tokens, count_tokens, spelling
 from edgelm.dataset import Dataset
 from edgelm.errors import RecipeError
 from edgelm.progress import Progress
-from edgelm.recipe import DistillLoss, DistillSettings, PruneSettings, QuantizeSettings, RecoverSettings, TrainSettings, VocabularySettings
+from edgelm.recipe import (
+    DistillLoss,
+    DistillSettings,
+    FitSettings,
+    PruneSettings,
+    QuantizeSettings,
+    RecoverSettings,
+    TrainSettings,
+    VocabularySettings,
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +55,7 @@ class Workshop:
         dataset: training rows.
         unlabelled: further texts that the teacher labels, or None.
         work: folder for states of an unfinished stage.
+        goal: what the `fit` stages aim at.
     """
 
     teacher: PreTrainedModel
@@ -52,6 +66,7 @@ class Workshop:
     work: Path
     seed: int
     progress: Progress
+    goal: Goal
 
 
 def distill(model: PreTrainedModel, settings: DistillSettings, shop: Workshop) -> tuple[PreTrainedModel, Record]:
@@ -88,6 +103,21 @@ def prune(model: PreTrainedModel, settings: PruneSettings, shop: Workshop) -> tu
     ffn = pruning.choose_channels(importance.ffn, settings.keep_ffn, multiple=settings.ffn_multiple)
     smaller = pruning.cut(model, heads, ffn)
     return smaller, replace(shop.record, layers=_kept(shop.record, heads, ffn))
+
+
+def fit(model: PreTrainedModel, settings: FitSettings, shop: Workshop) -> tuple[PreTrainedModel, Record]:
+    """Cut the model to the goal, or to its share of the way there."""
+    goal = shop.goal
+    if not goal.bounds:
+        goal = operations_goal(shop.teacher, shop.tokenizer, shop.dataset, settings)
+    material = Material(shop.teacher, shop.tokenizer, shop.record.task, shop.dataset, shop.seed, shop.progress)
+    smaller, chosen = cut_to_goal(model, settings, goal.on_the_way(settings.share, layer_shapes(model), model.config.vocab_size), material)
+    if settings.reconstruct:
+        rows = shop.dataset.sample(settings.samples, seed=shop.seed)
+        smaller = reconstruct(smaller, shop.teacher, shop.tokenizer, shop.record.task, rows, max_length=settings.max_length, progress=shop.progress)
+    heads = {ladder.layer: rung.units for ladder, rung in chosen if ladder.kind == ATTENTION}
+    kept = [list(heads.get(layer, range(shape.heads))) for layer, shape in enumerate(layer_shapes(model))]
+    return smaller, replace(shop.record, layers=_kept(shop.record, kept, [list(range(shape.ffn)) for shape in layer_shapes(smaller)]))
 
 
 def recover(model: PreTrainedModel, settings: RecoverSettings, shop: Workshop) -> tuple[PreTrainedModel, Record]:
@@ -137,6 +167,7 @@ STAGES: dict[type, Callable[[PreTrainedModel, Any, Workshop], Made]] = {
     VocabularySettings: vocabulary,
     DistillSettings: distill,
     PruneSettings: prune,
+    FitSettings: fit,
     RecoverSettings: recover,
     QuantizeSettings: quantize,
 }

@@ -68,7 +68,8 @@ class ChosenTrial:
             "max_length": max_length,
         }
         same = all(self.question[name] == value for name, value in asked.items()) and recipe == load_recipe(self.folder / "recipe.yaml")
-        if same and (self.folder / COMPRESSED_FILE).is_file():
+        more = any(value is not None for name, value in options.items() if name != "progress")  # such as texts that the trial did not see
+        if same and not more and (self.folder / COMPRESSED_FILE).is_file():
             return self._copy(Path(output), overwrite=overwrite)
         return run_recipe(
             model,

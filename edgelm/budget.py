@@ -1,0 +1,74 @@
+"""The noun Budget: what a model may cost on its device, and what it may lose."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgelm.errors import UsageError
+
+_UNITS = {"ms": 1.0, "us": 1e-3, "µs": 1e-3, "s": 1e3}
+_BYTES = {"mb": 1.0, "kb": 1e-3, "gb": 1e3, "mib": 1.048576, "kib": 1.024e-3, "gib": 1073.741824}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bounds, each None where there is none.
+
+    Attributes:
+        max_latency_ms: p50 of one text at batch 1, of the median length of the data, in the export precision.
+        speedup: how many times as fast as the original in PyTorch eager FP32 on the same machine.
+        max_size_mb: of the bundle, 10^6 bytes.
+        max_memory_mb: peak of a process that runs the bundle, 10^6 bytes.
+        max_drop: points (hundredths) of the task's metric on the evaluation rows.
+
+    Raises:
+        UsageError: a bound that nothing can meet.
+    """
+
+    max_latency_ms: float | None = None
+    speedup: float | None = None
+    max_size_mb: float | None = None
+    max_memory_mb: float | None = None
+    max_drop: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value is not None and (value <= 0 if name != "max_drop" else value < 0):
+                option = "--" + name.removesuffix("_ms").removesuffix("_mb").replace("_", "-")
+                raise UsageError(f"{option} {value:g} cannot be met by anything.", hint=f"Give {option} a larger number.")
+
+    def __bool__(self) -> bool:
+        return any(value is not None for value in asdict(self).values())
+
+    @property
+    def limits_time(self) -> bool:
+        """Whether latency is bounded."""
+        return self.max_latency_ms is not None or self.speedup is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, without what is not bounded."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def parse_milliseconds(text: str) -> float:
+    """`1ms`, `800us`, `0.5s`; a bare number is in milliseconds."""
+    return _parse(text, _UNITS, "--max-latency", "1ms")
+
+
+def parse_megabytes(text: str, option: str) -> float:
+    """`10MB`, `900kB`, `1GiB`; a bare number is in 10^6 bytes."""
+    return _parse(text, _BYTES, option, "10MB")
+
+
+def parse_factor(text: str) -> float:
+    """`10x` or `10`."""
+    return _parse(text, {"x": 1.0, "×": 1.0}, "--speedup", "10x")
+
+
+def _parse(text: str, units: dict[str, float], option: str, example: str) -> float:
+    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-zµ×]*)\s*", text.lower())
+    if found is None or (found[2] and found[2] not in units):
+        raise UsageError(f"{option} {text!r} is no amount.", hint=f"Give it like {option} {example}.")
+    return float(found[1]) * (units[found[2]] if found[2] else 1.0)

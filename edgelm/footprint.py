@@ -1,0 +1,91 @@
+"""What a bundle weighs and what a device of known figures would take, by the shapes of its layers: tables that nobody measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgelm.device import Device
+from edgelm.errors import UsageError
+from edgelm.latency import EncoderSizes, LatencyTable
+
+_WEIGHT_BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.0, "int8-dynamic": 1.0, "int8-weights": 1 + 2 / 32, "int4": 0.5 + 2 / 32}
+_BESIDE_MB = 0.12  # manifest, golden samples, runtime and structure of the graph
+_LAUNCH_MS = 0.004  # of a kernel on a GPU: a few microseconds, whatever it computes
+_NODES = {"rest": 12, "attention": 4, "ffn": 3}  # kernels that are left after fusion
+
+
+def weight_bytes(precision: str) -> float:
+    """Of one weight of a matrix."""
+    return _WEIGHT_BYTES[precision]
+
+
+def weigh(sizes: EncoderSizes, precision: str, *, tokenizer_mb: float) -> LatencyTable:
+    """A table in 10^6 bytes of the bundle. Integers have one FP32 scale for each output, embeddings one for each row.
+
+    Args:
+        tokenizer_mb: of tokenizer.json, which goes into the bundle.
+    """
+    each = _WEIGHT_BYTES[precision]
+    small = 4.0 if precision.startswith("int") or precision == "fp32" else 2.0  # biases, norms
+    scale = 4.0 if precision in ("int8", "int8-dynamic") else 0.0
+    rows = sizes.vocabulary + sizes.positions + sizes.types
+    table = rows * (sizes.hidden + 4) if precision.startswith("int") else rows * sizes.hidden * each
+    norms = (2 * sizes.layers + 1) * 2 * sizes.hidden * small + sizes.layers * 2 * sizes.hidden * small
+    head = sizes.hidden * sizes.hidden * each + sizes.hidden * (sizes.outputs * 4.0 + 8)
+
+    def attention(heads: int) -> float:
+        width = heads * sizes.head_size
+        return 4 * width * sizes.hidden * each + 3 * width * (small + scale) + sizes.hidden * scale * (heads > 0)
+
+    def ffn(channels: int) -> float:
+        return 2 * channels * sizes.hidden * each + channels * (small + scale) + sizes.hidden * scale * (channels > 0)
+
+    rest = (table + norms + head) / 1e6 + tokenizer_mb + _BESIDE_MB
+    return _linear("counted", "MB", sizes, precision, 0, rest, lambda heads: attention(heads) / 1e6, lambda channels: ffn(channels) / 1e6)
+
+
+def estimate(device: Device, sizes: EncoderSizes, precision: str, sequence: int) -> LatencyTable:
+    """A latency table from a device's published figures, always *estimated*: for each block the longer of its operations at the peak rate
+    and its weights at the memory's bandwidth (the roofline of Williams et al., 2009), and a few microseconds a kernel.
+
+    Raises:
+        UsageError: the device's file has no figures for the precision.
+    """
+    base = precision.partition("-")[0]
+    rate = device.compute.get(base) or device.compute.get("fp16")  # type: ignore[call-overload]
+    if not rate or not device.bandwidth_gb_s:
+        raise UsageError(
+            f"device {device.name} has no published figures to estimate a latency in {precision} from.",
+            hint="Measure there with `edgelm profile MODEL --table FILE`, and give that file with --table.",
+        )
+    bandwidth = device.bandwidth_gb_s
+    bytes_of = weigh(sizes, precision, tokenizer_mb=0.0)
+
+    def block(operations: float, megabytes: float, kernels: int) -> float:
+        return max(operations / (rate * 1e9), megabytes / bandwidth) + kernels * _LAUNCH_MS
+
+    def attention(heads: int) -> float:
+        macs = heads * (4 * sequence * sizes.hidden * sizes.head_size + 2 * sequence**2 * sizes.head_size)
+        return block(2.0 * macs, bytes_of.module_cost("attention", heads), _NODES["attention"])
+
+    def ffn(channels: int) -> float:
+        return block(4.0 * sequence * sizes.hidden * channels, bytes_of.module_cost("ffn", channels), _NODES["ffn"])
+
+    norms = 2 * sizes.layers * _LAUNCH_MS
+    return _linear("estimated", "ms", sizes, precision, sequence, _NODES["rest"] * _LAUNCH_MS + norms, attention, ffn)
+
+
+def _linear(
+    source: str,
+    unit: str,
+    sizes: EncoderSizes,
+    precision: str,
+    sequence: int,
+    rest: float,
+    attention: Callable[[int], float],
+    ffn: Callable[[int], float],
+) -> LatencyTable:
+    heads = {0: 0.0} | {count: attention(count) for count in range(1, sizes.heads + 1)}
+    step = max(1, sizes.ffn // 32)
+    channels = {0: 0.0} | {count: ffn(count) for count in (*range(step, sizes.ffn, step), sizes.ffn)}
+    return LatencyTable(source, unit, sizes, precision, sequence, rest, heads, channels)
