@@ -82,6 +82,7 @@ class Record:
         tokens: what is left of the vocabulary; None where it was not cut.
         stages: what was done, in order.
         data: source and fingerprint of each data set that was used, by role (train, eval).
+        costs: what each layer's attention and FFN cost in `unit`, where a latency table was there.
         recipe: name of the recipe, if one was run.
         device: name of the target device, if one was given.
         tools: versions of the libraries that did it.
@@ -93,6 +94,7 @@ class Record:
     tokens: KeptTokens | None = None
     stages: tuple[StageRecord, ...] = ()
     data: dict[str, dict[str, Any]] = field(default_factory=dict)
+    costs: dict[str, Any] = field(default_factory=dict)
     recipe: str | None = None
     device: str | None = None
     tools: dict[str, str] = field(default_factory=dict)
@@ -116,6 +118,7 @@ class Record:
             tokens=KeptTokens(**values["tokens"]) if values.get("tokens") else None,
             stages=tuple(StageRecord(**stage) for stage in values.get("stages", ())),
             data=values.get("data", {}),
+            costs=values.get("costs", {}),
             recipe=values.get("recipe"),
             device=values.get("device"),
             tools=values.get("tools", {}),

@@ -41,6 +41,8 @@ def sparkline(counts: Sequence[int]) -> str:
 
 def draw_layers(console: Console, layers: list[dict[str, Any]], unit: str) -> None:
     """What was kept of every layer, as bars, and what it costs."""
+    from edgelm.report.tables import bar
+
     table = make_table("layer", "heads", "", "cost", "FFN channels", "", "cost", numbers_from=99)
     for row in layers:
         cells = [str(row["layer"])]
@@ -62,9 +64,3 @@ def draw_budget(console: Console, verdicts: list[dict[str, Any]]) -> None:
     for row in verdicts:
         if not row["met"]:
             console.print(f"{row['name']}: {row['got'] - row['asked']:.3g} {row['unit']} too much; {row['advice']}.")
-
-
-def bar(share: float, width: int = 12) -> str:
-    """A share from 0 to 1 as a bar."""
-    filled = round(share * width)
-    return "\u2588" * filled + "\u2591" * (width - filled)

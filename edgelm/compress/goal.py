@@ -63,6 +63,14 @@ class Goal:
             moved.append(replace(bound, allowed=now * (bound.allowed / now) ** share))
         return Goal(tuple(moved))
 
+    def costs(self, shapes: Shapes) -> dict[str, Any]:
+        """What each layer's attention and FFN cost by the first bound's table; empty without one."""
+        if not self.bounds:
+            return {}
+        table = self.bounds[0].table
+        attention, ffn = ([table.module_cost(kind, units) for units in counts] for kind, counts in _units(shapes))
+        return {"unit": table.unit, "attention": attention, "ffn": ffn}
+
     def scaled(self, factors: Sequence[float]) -> Goal:
         """With every allowance multiplied."""
         return Goal(tuple(replace(bound, allowed=bound.allowed * factor) for bound, factor in zip(self.bounds, factors, strict=True)))
@@ -75,6 +83,10 @@ class Goal:
 
         rest = sum(weight * bound.table.rest / bound.allowed for bound, weight in zip(self.bounds, weights, strict=True))
         return cost, sum(weights) - rest
+
+
+def _units(shapes: Shapes) -> list[tuple[str, list[int]]]:
+    return [("attention", [shape.heads for shape in shapes]), ("ffn", [shape.ffn for shape in shapes])]
 
 
 def operations_goal(teacher: PreTrainedModel, tokenizer: Any, rows: Dataset, settings: FitSettings) -> Goal:

@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer, parameter_count, save_checkpoint
+from edgelm.anatomy import find_checkpoint, layer_shapes, load_checkpoint, load_tokenizer, parameter_count, save_checkpoint
 from edgelm.checkpoint import Record, StageRecord, open_checkpoint
 from edgelm.compress.augment import augment
 from edgelm.compress.corpus import recipe_files
@@ -121,7 +121,7 @@ def compress(
             current, record, metrics = load_checkpoint(done), done.record, done.record.stages[-1].after
             teacher, tokenizer = read_alike(teacher, tokenizer, load_tokenizer(done))
         with staged_output(output, overwrite=overwrite) as folder:
-            save_checkpoint(folder, current, tokenizer, record)
+            save_checkpoint(folder, current, tokenizer, replace(record, costs=goal.costs(layer_shapes(current))))
         shutil.rmtree(work, ignore_errors=True)
     return CompressResult(
         path=output,

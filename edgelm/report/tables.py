@@ -71,3 +71,23 @@ def stage_table(profile: dict[str, Any]) -> Table:
         for stage in stages
     ]
     return ["stage", "weights", "metrics after", "time"], rows
+
+
+def layer_table(profile: dict[str, Any]) -> Table:
+    """What is left of every layer, as bars beside the widest, and what it costs where a budget was asked for; from the lineage."""
+    lineage = profile["manifest"].get("lineage") or {}
+    layers, costs = lineage.get("layers", []), lineage.get("costs") or {}
+    unit = f", {costs['unit']}" if costs else ""
+    header = ["layer", "heads", "", "FFN channels", ""] + ([f"attention{unit}", f"FFN{unit}"] if costs else [])
+    most = {name: max([layer[name] for layer in layers] + [1]) for name in ("heads", "ffn")}
+    rows = []
+    for index, layer in enumerate(layers):
+        cells = [text for name in ("heads", "ffn") for text in (str(layer[name]), bar(layer[name] / most[name]))]
+        rows.append([str(index), *cells, *(f"{costs[name][index]:.3g}" for name in ("attention", "ffn") if costs)])
+    return header, rows
+
+
+def bar(share: float, width: int = 12) -> str:
+    """A share from 0 to 1 as a bar."""
+    filled = round(share * width)
+    return "█" * filled + "░" * (width - filled)

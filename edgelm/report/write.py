@@ -10,7 +10,7 @@ import numpy as np
 
 from edgelm.output import staged_output
 from edgelm.report.page import render_page
-from edgelm.report.tables import Table, latency_table, operator_table, quality_table, stage_table, subject_table
+from edgelm.report.tables import Table, latency_table, layer_table, operator_table, quality_table, stage_table, subject_table
 
 Profiles = list[dict[str, Any]]
 
@@ -70,6 +70,7 @@ def _sections(profiles: Profiles) -> list[tuple[str, Table]]:
         ("Latency", latency_table(profiles)),
         ("Quality and parity with PyTorch", quality_table(profiles[0])),
         ("How it was made", stage_table(profiles[0])),
+        ("What was kept", layer_table(profiles[0])),
         ("Time by operator", operator_table(profiles[0])),
     ]
 
