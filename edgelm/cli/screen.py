@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from edgelm.compress import processes
 from edgelm.errors import EXIT_FAILED, EXIT_INTERRUPTED, EdgelmError
 
 _WIDE = 200  # columns of a table that goes into a file or a pipe
@@ -76,24 +77,25 @@ class Screen:
 
 @contextmanager
 def open_screen(*, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> Iterator[Screen]:
-    """A screen for one command; errors that leave it are printed and become the documented exit code."""
-    screen = Screen(as_json=as_json, quiet=quiet, verbose=verbose)
+    """A screen for one command; errors that leave it are printed and become the documented exit code.
+
+    Of several processes only the main one shows anything, and only the first to fail says why.
+    """
+    screen = Screen(as_json=as_json and processes.is_main(), quiet=quiet or not processes.is_main(), verbose=verbose)
     try:
         yield screen
+        processes.leave()
     except EdgelmError as error:
-        screen.close()
-        _report(screen, str(error))
-        raise typer.Exit(error.exit_code) from error
+        raise _failure(screen, f"Error: {error}", error.exit_code) from error
     except KeyboardInterrupt as error:
-        screen.close()
-        screen.stderr.print("Interrupted. The same command goes on from the last finished step.")
-        raise typer.Exit(EXIT_INTERRUPTED) from error
-    except (typer.Exit, typer.Abort):
+        raise _failure(screen, "Interrupted. The same command goes on from the last finished step.", EXIT_INTERRUPTED) from error
+    except typer.Exit as done:
+        processes.leave(done.exit_code)
+        raise
+    except typer.Abort:
         raise
     except Exception as error:
-        screen.close()
-        _report(screen, _explain(error))
-        raise typer.Exit(EXIT_FAILED) from error
+        raise _failure(screen, f"Error: {_explain(error)}", EXIT_FAILED) from error
     finally:
         screen.close()
 
@@ -105,10 +107,18 @@ def _explain(error: Exception) -> str:
 
         if missing := explain_missing(error):
             return str(missing)
+    if processes.lost_another(error):
+        return "another process of this run has ended.\nThe same command goes on from the last finished step."
     return f"a defect in edgelm: {type(error).__name__}: {error}\nPlease report it with the output of the same command under --verbose."
 
 
-def _report(screen: Screen, text: str) -> None:
-    if screen.verbose:
-        screen.stderr.print_exception()
-    screen.stderr.print(f"Error: {text}")
+def _failure(screen: Screen, text: str, exit_code: int) -> typer.Exit:
+    """Say what went wrong, unless another process has said it, and how the command ends."""
+    screen.close()
+
+    def say() -> None:
+        if screen.verbose and exit_code != EXIT_INTERRUPTED:
+            screen.stderr.print_exception()
+        screen.stderr.print(text)
+
+    return typer.Exit(processes.fail(exit_code, say))

@@ -16,6 +16,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import blocks
+from edgelm.compress import processes
 from edgelm.compress.ladders import ATTENTION, Ladder, Rung
 from edgelm.knapsack import least_cost
 from edgelm.progress import Progress, silent
@@ -60,7 +61,7 @@ def search(
     """The choice, among those of many coefficients, whose assembled model has the least loss.
 
     Args:
-        loss: of a whole model, on calibration texts.
+        loss: of a whole model, on calibration texts. Several processes may share its work, so all go the main one's way.
         tries: sets of coefficients; a choice that was there before costs nothing.
 
     Raises:
@@ -79,9 +80,9 @@ def search(
         else:
             share = max(_CHANGED * (1 - number / tries), 1 / len(ladders))
             candidate = np.where(draw.random(len(ladders)) < share, draw.normal(scale=_SPREAD, size=len(ladders)), best)
-        picks = choose(ladders, cost, allowance, coefficients=np.exp(candidate))
+        picks = processes.same(choose(ladders, cost, allowance, coefficients=np.exp(candidate)))
         if tuple(picks) not in known:
-            known[tuple(picks)] = loss(assemble(model, pick_rungs(ladders, picks)))
+            known[tuple(picks)] = processes.same(loss(assemble(model, pick_rungs(ladders, picks))))
         if known[tuple(picks)] < least:
             least, best, winner = known[tuple(picks)], candidate, picks
         progress("search", number + 1, max(1, tries))

@@ -11,12 +11,15 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import blocks, keep_layers, model_outputs
-from edgelm.compress.encode import NO_CLASS
+from edgelm.compress import processes
+from edgelm.compress.encode import NO_CLASS, Share
 from edgelm.compress.matching import dynamic_pairs, layer_pairs, masked_distance, matched_layers
 from edgelm.compress.relations import captured, related_blocks, relation_loss
 from edgelm.errors import RecipeError
 from edgelm.recipe import DistillLoss
 from edgelm.task import Task
+
+LossFunction = Callable[[PreTrainedModel, dict[str, torch.Tensor], Share], torch.Tensor]
 
 
 def student_from_layers(teacher: PreTrainedModel, layers: Sequence[int]) -> PreTrainedModel:
@@ -84,6 +87,16 @@ def hard_loss(outputs: torch.Tensor, labels: torch.Tensor, task: Task) -> torch.
     return (losses * known).sum() / known.numel()
 
 
+def label_loss(task: Task) -> LossFunction:
+    """`hard_loss` alone, as a function of the model, a batch and its share."""
+
+    def compute(model: PreTrainedModel, batch: dict[str, torch.Tensor], share: Share) -> torch.Tensor:
+        outputs, _ = model_outputs(model, task, {name: tensor for name, tensor in batch.items() if name != "labels"})
+        return share.rows * hard_loss(outputs, batch["labels"], task)
+
+    return compute
+
+
 def hidden_loss(
     student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor], pairs: Sequence[tuple[int, int]], mask: torch.Tensor
 ) -> torch.Tensor:
@@ -99,8 +112,8 @@ def hidden_loss(
 
 def distillation_loss(
     teacher: PreTrainedModel, student: PreTrainedModel, task: Task, loss: DistillLoss, *, projection: nn.Module | None = None
-) -> Callable[[PreTrainedModel, dict[str, torch.Tensor]], torch.Tensor]:
-    """The weighted sum of the four losses, as a function of the student and a batch.
+) -> LossFunction:
+    """The weighted sum of the four losses, as a function of the student, a batch and its share.
 
     Labels count only where the batch has them (sentence embeddings learn from text alone).
 
@@ -114,35 +127,48 @@ def distillation_loss(
     related = related_blocks(teacher, student, loss)
     hidden = _hidden_part(len(blocks(teacher)), len(blocks(student)), loss, projection)
 
-    def compute(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def compute(model: PreTrainedModel, batch: dict[str, torch.Tensor], share: Share) -> torch.Tensor:
         inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
         with torch.no_grad(), captured(related.teacher) as wanted_parts:
             teacher.to(inputs["input_ids"].device)
             wanted, teacher_hidden = model_outputs(teacher, task, inputs, hidden_states=loss.hidden > 0)
         with captured(related.student) as parts:
             outputs, student_hidden = model_outputs(model, task, inputs, hidden_states=loss.hidden > 0)
-        total = loss.soft * soft_loss(outputs, wanted, task, temperature=loss.temperature)
+        total = loss.soft * _soft_part(outputs, wanted, task, loss.temperature, share)
         if loss.hard > 0 and "labels" in batch and task.kind == "text-classification":
-            total = total + loss.hard * hard_loss(outputs, batch["labels"], task)
+            total = total + share.rows * loss.hard * hard_loss(outputs, batch["labels"], task)
         if loss.hidden > 0:
-            total = total + loss.hidden * hidden(student_hidden, teacher_hidden, inputs["attention_mask"])
+            total = total + loss.hidden * hidden(student_hidden, teacher_hidden, inputs["attention_mask"], share)
         if loss.relations > 0:
-            total = total + loss.relations * relation_loss(parts, wanted_parts, inputs["attention_mask"], heads=related.heads)
+            related_loss = relation_loss(parts, wanted_parts, inputs["attention_mask"], heads=related.heads)
+            total = total + share.tokens * loss.relations * related_loss
         return total
 
     return compute
 
 
+def _soft_part(student: torch.Tensor, teacher: torch.Tensor, task: Task, temperature: float, share: Share) -> torch.Tensor:
+    """`soft_loss` of this process's rows, for what they count.
+
+    Where it looks at all pairs of texts of a batch, the others' texts are constants here: each process has the gradient by its own.
+    """
+    if task.kind != "sentence-embedding" or student.shape == teacher.shape:
+        return share.rows * soft_loss(student, teacher, task, temperature=temperature)
+    rows = len(student) if share.rows else 0
+    student, teacher = (processes.with_rows_of_others(vectors[:rows]) for vectors in (student, teacher))
+    return processes.count() * soft_loss(student, teacher, task, temperature=temperature)
+
+
 def _hidden_part(
     teacher_layers: int, student_layers: int, loss: DistillLoss, projection: nn.Module | None
-) -> Callable[[Sequence[torch.Tensor], Sequence[torch.Tensor], torch.Tensor], torch.Tensor]:
-    """The loss on hidden states as a function of the student's, the teacher's and the mask."""
+) -> Callable[[Sequence[torch.Tensor], Sequence[torch.Tensor], torch.Tensor, Share], torch.Tensor]:
+    """The loss on hidden states as a function of the student's, the teacher's, the mask and the batch's share."""
     uniform = layer_pairs(teacher_layers, student_layers)
     chosen = matched_layers(teacher_layers, student_layers)
 
-    def compute(student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
+    def compute(student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor], mask: torch.Tensor, share: Share) -> torch.Tensor:
         mapped = student if projection is None else [projection(states) for states in student]
-        pairs = uniform if loss.matching == "uniform" else dynamic_pairs(mapped, teacher, chosen, mask)
-        return hidden_loss(mapped, teacher, pairs, mask)
+        pairs = uniform if loss.matching == "uniform" else dynamic_pairs(mapped, teacher, chosen, mask, share)
+        return share.tokens * hidden_loss(mapped, teacher, pairs, mask)
 
     return compute

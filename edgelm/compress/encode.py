@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -69,13 +70,39 @@ class LengthGroupedSampler(Sampler[int]):
         return iter(np.concatenate(order).tolist())
 
 
+@dataclass(frozen=True)
+class Share:
+    """What one process's part of a batch counts for, against an equal part: 1 each where all parts are equal.
+
+    Processes average their gradients. A mean over a part, times its share, averaged over the processes is the mean over the batch.
+    """
+
+    rows: float = 1.0
+    tokens: float = 1.0
+
+
 class Collator:
-    """Joins rows into a batch: (batch, tokens) tensors, padded to the longest row."""
+    """Joins rows into a batch: (batch, tokens) tensors, padded to the longest row.
 
-    def __init__(self, tokenizer: Any) -> None:
+    Args:
+        process, processes: keep this process's rows of the whole batch, and say in `share` what they count for.
+    """
+
+    def __init__(self, tokenizer: Any, *, process: int = 0, processes: int = 1) -> None:
         self.tokenizer = tokenizer
+        self.process = process
+        self.processes = processes
 
-    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        if self.processes == 1:
+            return self._join(rows)
+        part = rows[self.process :: self.processes]  # rows come sorted by length: every part gets long and short ones
+        tokens, all_tokens = (sum(len(row["input_ids"]) for row in some) for some in (part, rows))
+        share = Share(rows=self.processes * len(part) / len(rows), tokens=self.processes * tokens / all_tokens)
+        # Where a short batch has no row for a process, it takes one that counts for nothing: the others wait for its gradients.
+        return {**self._join(part or rows[:1]), "share": share}
+
+    def _join(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         labels = [row["labels"] for row in rows if "labels" in row]
         names = [name for name in rows[0] if name != "labels"]
         batch: dict[str, torch.Tensor] = dict(self.tokenizer.pad({name: [row[name] for row in rows] for name in names}, return_tensors="pt"))

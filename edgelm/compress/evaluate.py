@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import model_outputs
+from edgelm.compress import processes
 from edgelm.compress.encode import Collator, EncodedDataset
 from edgelm.dataset import Dataset
 from edgelm.metrics import agreement, pair_similarity, score
@@ -28,7 +29,7 @@ def predict(
     description: str = "evaluate",
     progress: Progress = silent,
 ) -> np.ndarray:
-    """Outputs of a model for every row, in the order of the data set.
+    """Outputs of a model for every row, in the order of the data set. Several processes share the work, and all get the outputs.
 
     Returns:
         (rows, labels) logits or (rows, hidden) sentence vectors, float32.
@@ -36,17 +37,20 @@ def predict(
     encoded = EncodedDataset(replace(dataset, labels=None), tokenizer, task, max_length=max_length)
     collate = Collator(tokenizer)
     order = np.argsort(encoded.lengths, kind="stable")  # rows of like length together: little padding
-    outputs: list[np.ndarray] = []
+    starts = range(0, len(order), batch_size)
+    mine: list[np.ndarray] = []
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        for start in range(0, len(order), batch_size):
+        for start in starts[processes.index() :: processes.count()]:
             batch = collate([encoded[int(index)] for index in order[start : start + batch_size]])
             result, _ = model_outputs(model, task, {name: tensor.to(device) for name, tensor in batch.items()})
-            outputs.append(result.float().cpu().numpy())
+            mine.append(result.float().cpu().numpy())
             progress(description, min(start + batch_size, len(order)), len(order))
     model.train(was_training)
+    parts = processes.gather(mine)
+    outputs = [parts[number % len(parts)][number // len(parts)] for number in range(len(starts))]
     inverse = np.empty_like(order)
     inverse[order] = np.arange(len(order))
     return np.concatenate(outputs)[inverse]

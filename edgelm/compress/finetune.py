@@ -12,6 +12,7 @@ from transformers import set_seed
 
 from edgelm.anatomy import find_checkpoint, load_backbone, load_tokenizer, parameter_count, save_checkpoint
 from edgelm.checkpoint import Record, StageRecord, open_checkpoint
+from edgelm.compress import processes
 from edgelm.compress.evaluate import evaluate
 from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool_versions
 from edgelm.compress.training import train
@@ -89,6 +90,7 @@ def finetune(
     start = time.monotonic()
     work = output.with_name(output.name + ".work")
     key = digest(model_fingerprint(checkpoint), dataset.fingerprint(), evaluation.fingerprint(), settings.model_dump_json(), str(seed))
+    processes.meet(output.parent, lambda: key)
     with disk_errors(output):
         model = train(
             model,
@@ -113,7 +115,11 @@ def finetune(
             stages=(stage,),
             tools=tool_versions(),
         )
-        with staged_output(output, overwrite=overwrite) as folder:
-            save_checkpoint(folder, model, tokenizer, record)
-        shutil.rmtree(work, ignore_errors=True)
+
+        def keep() -> None:
+            with staged_output(output, overwrite=overwrite) as folder:
+                save_checkpoint(folder, model, tokenizer, record)
+            shutil.rmtree(work, ignore_errors=True)
+
+        processes.on_main(keep)
     return FinetuneResult(output, record, metrics, parameter_count(model), open_checkpoint(output).size_mb, seconds)

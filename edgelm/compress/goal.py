@@ -10,6 +10,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import family_of
+from edgelm.compress import processes
 from edgelm.compress.encode import median_length
 from edgelm.dataset import Dataset
 from edgelm.errors import RecipeError
@@ -41,8 +42,9 @@ class Bound:
         return replace(self, table=replace(self.table, rest=rest, sizes=replace(sizes, vocabulary=tokens)))
 
     def cost(self, shapes: Shapes) -> float:
-        """The cost of a model: measured where that is possible."""
-        return self.table.predict(shapes) if self.measure is None else self.measure(shapes)
+        """The cost of a model: measured where that is possible, on the main process for all."""
+        measure = self.measure
+        return self.table.predict(shapes) if measure is None else processes.on_main(lambda: measure(shapes))
 
 
 @dataclass(frozen=True)

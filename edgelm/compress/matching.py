@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
+from edgelm.compress import processes
+from edgelm.compress.encode import Share
 from edgelm.errors import RecipeError
 
 _MATCHED = 4  # CoFi's number of teacher layers
@@ -38,7 +40,7 @@ def matched_layers(teacher_layers: int, student_layers: int) -> list[int]:
 
 
 def dynamic_pairs(
-    student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor], layers: Sequence[int], mask: torch.Tensor
+    student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor], layers: Sequence[int], mask: torch.Tensor, share: Share = Share()
 ) -> list[tuple[int, int]]:
     """Hidden states to compare in this batch, as (teacher, student) indices into `hidden_states`.
 
@@ -48,16 +50,18 @@ def dynamic_pairs(
     Args:
         student, teacher: hidden states, each (batch, tokens, hidden) with equal hidden sizes; the embeddings' output first.
         mask: (batch, tokens), 1 for real tokens.
+        share: of this process in the batch, whose distances are taken over all processes: they find the same pairs.
     """
+    with torch.no_grad():
+        rows = [torch.stack([masked_distance(states, teacher[layer + 1], mask) for states in student[1:]]) for layer in layers]
+        distances = processes.average(share.tokens * torch.stack(rows))  # (layers, student layers)
     pairs = []
     below = len(student) - 1
-    with torch.no_grad():
-        for layer in reversed(layers):
-            distances = [masked_distance(student[index], teacher[layer + 1], mask) for index in range(1, below + 1)]
-            if distances:
-                last = int(torch.stack(distances).argmin()) + 1
-                below = last - 1
-            pairs.append((layer + 1, last))
+    for layer, row in zip(reversed(layers), reversed(distances.tolist()), strict=True):
+        if below:
+            last = min(range(1, below + 1), key=lambda index: row[index - 1])
+            below = last - 1
+        pairs.append((layer + 1, last))
     return pairs[::-1]
 
 

@@ -13,12 +13,14 @@ from transformers import PreTrainedModel
 
 from edgelm.anatomy import find_checkpoint, layer_shapes, load_checkpoint, load_tokenizer, parameter_count, save_checkpoint
 from edgelm.checkpoint import Record, StageRecord, open_checkpoint
+from edgelm.compress import processes
 from edgelm.compress.augment import augment
 from edgelm.compress.corpus import recipe_files
 from edgelm.compress.evaluate import evaluate
 from edgelm.compress.goal import Goal
 from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool_versions
 from edgelm.compress.stages import STAGES, Workshop
+from edgelm.compress.training import check_batches
 from edgelm.compress.vocabulary import kept_tokens, read_alike
 from edgelm.dataset import Dataset
 from edgelm.device import Device
@@ -83,7 +85,9 @@ def compress(
     """
     output = Path(output)
     check_output(output, overwrite=overwrite)
+    goal = goal or Goal()
     files = recipe_files(recipe)
+    check_batches(*(stage.train for stage in recipe.stages if hasattr(stage, "train")))
     checkpoint = find_checkpoint(model, allow_pickle=allow_pickle)
     dataset, evaluation = (rows.for_task(checkpoint.task) for rows in (dataset, evaluation))
     task = checkpoint.task
@@ -91,6 +95,9 @@ def compress(
         task = replace(task, pair=dataset.pairs is not None)
     teacher = load_checkpoint(checkpoint, allow_pickle=allow_pickle)
     tokenizer = load_tokenizer(checkpoint)
+    given = [rows for rows in (dataset, evaluation, unlabelled) if rows is not None]
+    asked = [recipe.model_dump_json(), goal.fingerprint(), str(max_length), *files]
+    processes.meet(output.parent, lambda: digest(model_fingerprint(checkpoint), *(rows.fingerprint() for rows in given), *asked))
     further = _further_texts(dataset, unlabelled, recipe, teacher, tokenizer, progress)
     metrics, reference = evaluate(teacher, tokenizer, task, evaluation, max_length=max_length, progress=progress)
     metrics["agreement"] = 1.0
@@ -107,22 +114,25 @@ def compress(
     prints = [rows.fingerprint() for rows in (dataset, evaluation, *further.values())]
     key = digest(model_fingerprint(checkpoint), *prints, str(max_length), str(recipe.seed), *files)
     texts = functools.reduce(Dataset.join, further.values()) if further else None
-    goal = goal or Goal()
     key = digest(key, goal.fingerprint()) if goal.bounds else key
     current: PreTrainedModel = teacher
     with disk_errors(output):
         for index, settings in enumerate(recipe.stages):
             key = digest(key, settings.model_dump_json())
             folder = work / f"{index + 1}-{settings.stage}-{key[:16]}"
-            if not folder.is_dir():
+            if not processes.on_main(folder.is_dir):
                 shop = Workshop(teacher, tokenizer, record, dataset, texts, folder.with_suffix(".training"), recipe.seed, progress, goal)
                 _run_stage(current, settings, shop, folder=folder, evaluation=evaluation, reference=reference, before=metrics, max_length=max_length)
             done = open_checkpoint(folder)
             current, record, metrics = load_checkpoint(done), done.record, done.record.stages[-1].after
             teacher, tokenizer = read_alike(teacher, tokenizer, load_tokenizer(done))
-        with staged_output(output, overwrite=overwrite) as folder:
-            save_checkpoint(folder, current, tokenizer, replace(record, costs=goal.costs(layer_shapes(current))))
-        shutil.rmtree(work, ignore_errors=True)
+
+        def finish() -> None:
+            with staged_output(output, overwrite=overwrite) as folder:
+                save_checkpoint(folder, current, tokenizer, replace(record, costs=goal.costs(layer_shapes(current))))
+            shutil.rmtree(work, ignore_errors=True)
+
+        processes.on_main(finish)
     return CompressResult(
         path=output,
         record=open_checkpoint(output).record,
@@ -150,7 +160,8 @@ def _further_texts(
         further["unlabelled"] = unlabelled.without_labels()
         dataset.join(further["unlabelled"])  # refuses what does not fit
     if recipe.augment is not None:
-        further["augmented"] = augment(dataset, recipe.augment, teacher=teacher, tokenizer=tokenizer, seed=recipe.seed, progress=progress)
+        changed = augment(dataset, recipe.augment, teacher=teacher, tokenizer=tokenizer, seed=recipe.seed, progress=progress)
+        further["augmented"] = processes.same(changed)
     return further
 
 
@@ -182,6 +193,10 @@ def _run_stage(
         parameters=parameter_count(result),
         seconds=round(time.monotonic() - start, 1),
     )
-    with staged_output(folder) as aside:
-        save_checkpoint(aside, result, tokenizer, record.with_stage(stage))
-    shutil.rmtree(shop.work, ignore_errors=True)
+
+    def keep() -> None:
+        with staged_output(folder) as aside:
+            save_checkpoint(aside, result, tokenizer, record.with_stage(stage))
+        shutil.rmtree(shop.work, ignore_errors=True)
+
+    processes.on_main(keep)

@@ -13,9 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from accelerate.data_loader import prepare_data_loader
+from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from edgelm.compress.encode import Collator, EncodedDataset, LengthGroupedSampler
+from edgelm.compress import processes
+from edgelm.compress.distill import LossFunction, label_loss
+from edgelm.compress.encode import Collator, EncodedDataset, LengthGroupedSampler, Share
 from edgelm.dataset import Dataset
 from edgelm.errors import UsageError
 from edgelm.metrics import score
@@ -27,8 +31,6 @@ from edgelm.task import Task
 _OPTIMIZERS = {"adamw": "adamw_torch", "adam": "adamw_torch", "sgd": "sgd", "adagrad": "adagrad", "rmsprop": "rmsprop"}
 _SAVES = 10  # training states kept in reach during a run: at most a tenth of the work is lost
 _WHOLE = "whole"  # a training state without this file was cut off while it was written
-
-LossFunction = Callable[[PreTrainedModel, dict[str, torch.Tensor]], torch.Tensor]
 
 
 def train(
@@ -51,23 +53,29 @@ def train(
     Args:
         work: folder for training states; a run that was interrupted goes on from the last one there, with the same result.
         evaluation: judged `settings.evaluations` times an epoch; the best state wins. Needed for early stopping.
-        loss: takes the model and a batch; None: the model's own loss on the labels.
+        loss: takes the model, a batch and its share; None: the task's own loss on the labels.
         log_dir: write TensorBoard logs there.
 
     Raises:
-        UsageError: fp16 was asked for where there is no GPU.
+        UsageError: fp16 was asked for where there is no GPU, or batches that cannot be split among the processes.
+
+    Several processes train as one would: each takes its rows of every batch of `settings.batch_size`, and the main one writes.
     """
+    check_batches(settings)
     if settings.precision == "fp16" and not torch.cuda.is_available():
         raise UsageError("training in fp16 needs a GPU, and there is none here.", hint="Use bf16 or fp32.")
     set_seed(seed)
     data = EncodedDataset(dataset, tokenizer, task, max_length=settings.max_length)
     judged = None if evaluation is None else EncodedDataset(evaluation, tokenizer, task, max_length=settings.max_length)
-    arguments = _arguments(settings, rows=len(data), work=work, seed=seed, judge=task.metric if judged is not None else None, log_dir=log_dir)
-    callbacks: list[TrainerCallback] = [_MarkWhole(), _Report(description, progress)]
+    arguments = _arguments(settings, task, rows=len(data), work=work, seed=seed, judge=judged is not None, log_dir=log_dir)
+    callbacks: list[TrainerCallback] = [_MarkWhole(), _OwnNoise(), _Report(description, progress)]
     if settings.early_stopping is not None and judged is not None:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=settings.early_stopping))
-    with _quiet(log_dir):
+    with _quiet(log_dir), only_read_weights(model, task):
         trainer = _Trainer(
+            loss=loss or label_loss(task),
+            batch_size=settings.batch_size,
+            collate=Collator(tokenizer, process=processes.index(), processes=processes.count()),
             model=model,
             args=arguments,
             train_dataset=data,
@@ -76,35 +84,50 @@ def train(
             compute_metrics=_metrics_of(task) if judged is not None else None,
             callbacks=callbacks,
         )
-        trainer.loss = loss
-        trainer.model_accepts_loss_kwargs = False  # our losses are means of their batch: accumulated ones must be averaged
-        _drop_broken_states(work)
-        trainer.train(resume_from_checkpoint=last_state(work))
+        trainer.train(resume_from_checkpoint=processes.on_main(lambda: _state_to_resume(work)))
     return trainer.model.to("cpu").eval()
 
 
 class _Trainer(Trainer):
     """Trainer with a loss of our own, and batches of like lengths in an order that only seed and epoch decide."""
 
-    loss: LossFunction | None = None
+    def __init__(self, *, loss: LossFunction, batch_size: int, collate: Collator, **options: Any) -> None:
+        super().__init__(**options)
+        self.model_accepts_loss_kwargs = False  # losses are means over a batch, and the loop divides them by the batches of a step
+        self.loss = loss
+        self.batch_size = batch_size
+        self.collate = collate
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return LengthGroupedSampler(self.train_dataset.lengths, batch, seed=self.args.seed)
+    def get_train_dataloader(self) -> Any:
+        """Every process draws the same whole batches, and collates its own rows of each: no row is left out or seen twice."""
+        sampler = LengthGroupedSampler(self.train_dataset.lengths, self.batch_size * self.args.gradient_accumulation_steps, seed=self.args.seed)
+        pin = self.args.dataloader_pin_memory
+        loader = DataLoader(self.train_dataset, batch_size=self.batch_size, sampler=sampler, collate_fn=self.collate, pin_memory=pin)
+        return prepare_data_loader(loader, self.args.device, num_processes=1, process_index=0, put_on_device=True)
 
     def compute_loss(self, model: PreTrainedModel, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
-        if self.loss is None or not model.training:
+        if not model.training:
             return super().compute_loss(model, inputs, return_outputs=return_outputs)
-        return self.loss(model, inputs)
+        share = inputs.pop("share", Share())
+        return self.loss(model, inputs, share)
 
 
 class _MarkWhole(TrainerCallback):
     """Marks a training state as whole once everything of it is on disk."""
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        processes.wait()  # each writes the state of its random numbers
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero and folder.is_dir():
             (folder / _WHOLE).touch()
+
+
+class _OwnNoise(TrainerCallback):
+    """Lets every process drop out units of its own."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if args.process_index > 0:
+            torch.manual_seed(args.seed + args.process_index)
 
 
 class _Report(TrainerCallback):
@@ -125,13 +148,29 @@ def last_state(work: Path) -> str | None:
     return str(whole[-1]) if whole else None
 
 
-def _drop_broken_states(work: Path) -> None:
+def check_batches(*settings: TrainSettings) -> None:
+    """Check that batches can be split evenly among the processes.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    for each in settings:
+        if each.batch_size % processes.count():
+            raise UsageError(
+                f"batches of {each.batch_size} rows cannot be split evenly among {processes.count()} processes.",
+                hint="batch_size is of the whole batch: choose a multiple of the number of processes.",
+            )
+
+
+def _state_to_resume(work: Path) -> str | None:
+    """The last whole training state; broken ones are removed."""
     for state in work.glob("checkpoint-*"):
         if not (state / _WHOLE).is_file():
             shutil.rmtree(state)
+    return last_state(work)
 
 
-def _arguments(settings: TrainSettings, *, rows: int, work: Path, seed: int, judge: str | None, log_dir: Path | None) -> TrainingArguments:
+def _arguments(settings: TrainSettings, task: Task, *, rows: int, work: Path, seed: int, judge: bool, log_dir: Path | None) -> TrainingArguments:
     per_epoch = max(1, -(-rows // (settings.batch_size * settings.gradient_accumulation)))
     steps = settings.max_steps or max(1, round(per_epoch * settings.epochs))
     interval = max(1, per_epoch // settings.evaluations) if judge else max(1, steps // _SAVES)
@@ -142,7 +181,7 @@ def _arguments(settings: TrainSettings, *, rows: int, work: Path, seed: int, jud
         output_dir=str(work),
         max_steps=settings.max_steps or -1,
         num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_size,
+        per_device_train_batch_size=settings.batch_size // processes.count(),
         per_device_eval_batch_size=64,
         gradient_accumulation_steps=settings.gradient_accumulation,
         learning_rate=settings.learning_rate,
@@ -159,8 +198,8 @@ def _arguments(settings: TrainSettings, *, rows: int, work: Path, seed: int, jud
         save_strategy="steps",
         save_steps=interval,
         save_total_limit=2 if judge else 1,
-        load_best_model_at_end=judge is not None,
-        metric_for_best_model=judge,
+        load_best_model_at_end=judge,
+        metric_for_best_model=task.metric if judge else None,
         greater_is_better=True if judge else None,
         logging_strategy="steps",
         logging_steps=max(1, steps // 100),
@@ -171,6 +210,7 @@ def _arguments(settings: TrainSettings, *, rows: int, work: Path, seed: int, jud
         seed=seed,
         data_seed=seed,
         disable_tqdm=True,
+        ddp_find_unused_parameters=False,  # see `only_read_weights`
     )
 
 
@@ -180,6 +220,25 @@ def _metrics_of(task: Task) -> Callable[[Any], dict[str, float]]:
         return score(task, np.asarray(outputs), prediction.label_ids)
 
     return metrics
+
+
+@contextlib.contextmanager
+def only_read_weights(model: PreTrainedModel, task: Task) -> Iterator[None]:
+    """Inside, only weights that a loss reads are trained: several processes wait for the gradient of each.
+
+    An encoder's pooler is none of them, nor is what a cut has left without elements.
+    """
+    pooler = getattr(model, "pooler", None) if task.kind == "sentence-embedding" else None
+    unread = [] if pooler is None else list(pooler.parameters())
+    unread += [weight for weight in model.parameters() if weight.numel() == 0]
+    frozen = [weight for weight in unread if weight.requires_grad]
+    for weight in frozen:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in frozen:
+            weight.requires_grad_(True)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgelm.anatomy import find_checkpoint
 from edgelm.checkpoint import open_checkpoint
+from edgelm.compress import processes
 from edgelm.compress.lineage import model_fingerprint
 from edgelm.compress.pipeline import CompressResult
 from edgelm.compress.pipeline import compress as run_recipe
@@ -85,8 +86,11 @@ class ChosenTrial:
         )
 
     def _copy(self, output: Path, *, overwrite: bool) -> CompressResult:
-        with staged_output(output, overwrite=overwrite) as aside:
-            shutil.copytree(self.folder / "checkpoint", aside)
+        def copy() -> None:
+            with staged_output(output, overwrite=overwrite) as aside:
+                shutil.copytree(self.folder / "checkpoint", aside)
+
+        processes.on_main(copy)
         made = json.loads((self.folder / COMPRESSED_FILE).read_text(encoding="utf-8"))
         checkpoint = open_checkpoint(output)
         return CompressResult(output, checkpoint.record, made["original"], made["parameters"], checkpoint.size_mb)

@@ -78,9 +78,10 @@ def run_job(values: dict[str, Any]) -> dict[str, Any]:
     """
     job = Job(**values)
     try:
+        from edgelm.compress import processes
         from edgelm.search.quiet import working
 
-        with working(Path(job.locks)) as progress:
+        with processes.alone(), working(Path(job.locks)) as progress:
             return _make(job, progress)
     except EdgelmError as error:
         return {"error": error.message, "hint": error.hint, "class": type(error).__name__}

@@ -7,7 +7,7 @@ from models import TEXTS, make_checkpoint, make_tokenizer
 
 from edgelm.anatomy import blocks, load_checkpoint
 from edgelm.compress.distill import distillation_loss, hard_loss, hidden_loss, soft_loss, student_from_layers
-from edgelm.compress.encode import EncodedDataset
+from edgelm.compress.encode import EncodedDataset, Share
 from edgelm.dataset import Dataset
 from edgelm.recipe import DistillLoss
 from edgelm.task import Task
@@ -107,7 +107,7 @@ def test_each_loss_alone_reaches_the_student(tmp_path, weight):
     weights = {"soft": 0.0, "hard": 0.0, "hidden": 0.0, "relations": 0.0} | {weight: 1.0}
     compute = distillation_loss(teacher, student, Task("text-classification", labels=("a", "b")), DistillLoss(**weights, relation_heads=4))
     batch = dict(make_tokenizer()(list(TEXTS), padding=True, return_tensors="pt")) | {"labels": torch.zeros(len(TEXTS), dtype=torch.int64)}
-    loss = compute(student, batch)
+    loss = compute(student, batch, Share())
     loss.backward()
     assert loss.item() > 0
     assert blocks(student)[1].module("query").weight.grad.abs().sum() > 0

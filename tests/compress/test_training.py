@@ -33,7 +33,7 @@ def test_two_accumulated_batches_of_four_are_one_of_eight(tmp_path, own_loss):
             max_grad_norm=1e9,
             weight_decay=0.0,
         )
-        loss = (lambda student, batch: student(**batch).loss) if own_loss else None
+        loss = (lambda student, batch, share: student(**batch).loss) if own_loss else None
         work = tmp_path / f"work-{accumulation}"
         trained.append(train(model, load_tokenizer(tmp_path / "m"), task, ROWS, settings, work=work, seed=0, loss=loss).state_dict())
     first, second = trained
