@@ -61,7 +61,7 @@ def compress(
 
     Example: edgelm compress build/teacher --data train.jsonl --eval dev.jsonl --recipe balanced --output build/compressed
     """
-    with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
+    with open_screen(as_json=as_json, quiet=quiet, verbose=verbose, shared=True) as screen:
         from edgelm.aim import check_recipe, default_recipe, take_aim
         from edgelm.cli.from_trial import check_source, read_trial
         from edgelm.cli.inputs import read_budget, read_train_and_eval, read_unlabelled

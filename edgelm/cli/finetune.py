@@ -47,7 +47,7 @@ def finetune(
 
     Example: edgelm finetune ./all-MiniLM-L6-v2 --data train.jsonl --eval dev.jsonl --output build/teacher
     """
-    with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
+    with open_screen(as_json=as_json, quiet=quiet, verbose=verbose, shared=True) as screen:
         from edgelm.cli.inputs import read_settings, read_train_and_eval
         from edgelm.output import check_output
         from edgelm.recipe import TrainSettings

@@ -76,26 +76,32 @@ class Screen:
 
 
 @contextmanager
-def open_screen(*, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> Iterator[Screen]:
+def open_screen(*, as_json: bool = False, quiet: bool = False, verbose: bool = False, shared: bool = False) -> Iterator[Screen]:
     """A screen for one command; errors that leave it are printed and become the documented exit code.
 
-    Of several processes only the main one shows anything, and only the first to fail says why.
+    Args:
+        shared: the command may run on several processes: then only the main one shows anything, and only the first to fail says why.
     """
-    screen = Screen(as_json=as_json and processes.is_main(), quiet=quiet or not processes.is_main(), verbose=verbose)
+    shown = not shared or processes.is_main()
+    screen = Screen(as_json=as_json and shown, quiet=quiet or not shown, verbose=verbose)
+    fail = processes.fail if shared else _fail_alone
     try:
         yield screen
-        processes.leave()
+        if shared:
+            processes.leave()
     except EdgelmError as error:
-        raise _failure(screen, f"Error: {error}", error.exit_code) from error
+        raise typer.Exit(fail(error.exit_code, _last_words(screen, f"Error: {error}", traceback=verbose))) from error
     except KeyboardInterrupt as error:
-        raise _failure(screen, "Interrupted. The same command goes on from the last finished step.", EXIT_INTERRUPTED) from error
+        text = "Interrupted. The same command goes on from the last finished step."
+        raise typer.Exit(fail(EXIT_INTERRUPTED, _last_words(screen, text))) from error
     except typer.Exit as done:
-        processes.leave(done.exit_code)
+        if shared:
+            processes.leave(done.exit_code)
         raise
     except typer.Abort:
         raise
     except Exception as error:
-        raise _failure(screen, f"Error: {_explain(error)}", EXIT_FAILED) from error
+        raise typer.Exit(fail(EXIT_FAILED, _last_words(screen, f"Error: {_explain(error)}", traceback=verbose))) from error
     finally:
         screen.close()
 
@@ -112,13 +118,18 @@ def _explain(error: Exception) -> str:
     return f"a defect in edgelm: {type(error).__name__}: {error}\nPlease report it with the output of the same command under --verbose."
 
 
-def _failure(screen: Screen, text: str, exit_code: int) -> typer.Exit:
-    """Say what went wrong, unless another process has said it, and how the command ends."""
-    screen.close()
+def _last_words(screen: Screen, text: str, *, traceback: bool = False) -> Callable[[], None]:
+    """What says why the command failed."""
 
     def say() -> None:
-        if screen.verbose and exit_code != EXIT_INTERRUPTED:
+        screen.close()
+        if traceback:
             screen.stderr.print_exception()
         screen.stderr.print(text)
 
-    return typer.Exit(processes.fail(exit_code, say))
+    return say
+
+
+def _fail_alone(exit_code: int, say: Callable[[], None]) -> int:
+    say()
+    return exit_code

@@ -180,7 +180,7 @@ def fail(exit_code: int, say: Callable[[], None]) -> int:
     if count() == 1:
         say()
         return exit_code
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher ends what goes on after a failure; this process ends by itself
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher ends what goes on after a failure; this process is ending by itself
     store = _launcher_store()
     if store is not None and store.add(_FAILED, 1) > 1:
         return int(store.get(f"{_FAILED}/exit_code"))

@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import TEXTS, make_checkpoint, make_tokenizer
 from torch.utils.data import DataLoader
+from typer.testing import CliRunner
 
 from edgelm.anatomy import FAMILIES, blocks, load_checkpoint, model_outputs
+from edgelm.cli.main import app
 from edgelm.compress import processes
 from edgelm.compress.distill import distillation_loss, hidden_loss, label_loss, student_from_layers
 from edgelm.compress.encode import Collator, EncodedDataset, LengthGroupedSampler, Share
@@ -145,3 +147,10 @@ def test_the_launcher_says_who_a_process_is(monkeypatch, names):
     for name, value in zip(names, ("4", "2"), strict=True):
         monkeypatch.setenv(name, value)
     assert (processes.count(), processes.index(), processes.is_main()) == (4, 2, False)
+
+
+def test_a_command_that_does_not_train_answers_on_every_machine_of_a_cluster(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert "balanced" in CliRunner().invoke(app, ["recipes", "list"]).stdout
+    assert "no recipe 'none'" in CliRunner().invoke(app, ["recipes", "show", "none"]).stderr

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
 
-LONGEST = 150  # seconds that a run of a few steps may take on a busy machine; one that hangs takes half an hour
+LONGEST = 300  # seconds that a run of a few steps may take on a busy machine; one that hangs would take half an hour
 # SGD follows the gradient in proportion, so two runs differ by the rounding of FP32 sums alone (6e-8 of weights around 1, some dozens of
 # times). Adam divides by the gradient's own size: there rounding decides which way a weight goes whose gradient is nearly nothing.
 ROUNDING = 1e-5
@@ -222,7 +222,7 @@ def test_an_error_that_all_meet_is_said_once_and_ends_all_with_its_code(files, t
 @pytest.mark.slow
 @pytest.mark.parametrize(("how", "who"), [(signal.SIGKILL, 0), (signal.SIGKILL, 1), (signal.SIGINT, None)], ids=["main", "other", "ctrl-c"])
 def test_a_run_that_was_cut_off_goes_on_and_ends_with_the_same_weights(files, tmp_path, how, who):
-    long = ("--max-steps", 300, "--evaluations", 2)
+    long = ("--max-steps", 60)
     process = start(finetune(files, tmp_path / "out", *long))
     deadline = time.monotonic() + LONGEST
     while not list(tmp_path.glob("out.work/*/checkpoint-*/whole")) and time.monotonic() < deadline:
@@ -242,15 +242,15 @@ def test_a_run_that_was_cut_off_goes_on_and_ends_with_the_same_weights(files, tm
 
 @pytest.mark.slow
 def test_one_process_goes_on_where_two_were_cut_off(files, tmp_path):
-    process = start(finetune(files, tmp_path / "out", "--max-steps", 300))
+    process = start(finetune(files, tmp_path / "out", "--max-steps", 60))
     deadline = time.monotonic() + LONGEST
     while not list(tmp_path.glob("out.work/*/checkpoint-*/whole")) and time.monotonic() < deadline:
         time.sleep(0.01)
     workers(process)[1].kill()
     process.communicate(timeout=LONGEST)
-    alone(finetune(files, tmp_path / "out", "--max-steps", 300))
-    alone(finetune(files, tmp_path / "whole", "--max-steps", 300))
-    assert difference(tmp_path / "out", tmp_path / "whole") < 10 * ROUNDING  # ten times the steps
+    alone(finetune(files, tmp_path / "out", "--max-steps", 60))
+    alone(finetune(files, tmp_path / "whole", "--max-steps", 60))
+    assert difference(tmp_path / "out", tmp_path / "whole") < 10 * ROUNDING  # many more steps
 
 
 @pytest.mark.slow
