@@ -139,7 +139,7 @@ def distillation_loss(
             total = total + share.rows * loss.hard * hard_loss(outputs, batch["labels"], task)
         if loss.hidden > 0:
             total = total + loss.hidden * hidden(student_hidden, teacher_hidden, inputs["attention_mask"], share)
-        if loss.relations > 0:
+        if related.student is not None:
             related_loss = relation_loss(parts, wanted_parts, inputs["attention_mask"], heads=related.heads)
             total = total + share.tokens * loss.relations * related_loss
         return total

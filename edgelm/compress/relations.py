@@ -37,18 +37,19 @@ class Related:
 
 
 def related_blocks(teacher: PreTrainedModel, student: PreTrainedModel, loss: DistillLoss) -> Related:
-    """The teacher's layer that the recipe names (its last, if none) and the student's last.
+    """The teacher's layer that the recipe names (its last, if none) and the student's last that a cut has left any heads.
 
     Raises:
         RecipeError: a layer that the teacher does not have.
     """
-    if loss.relations == 0:
+    seeing = [block for block in blocks(student) if block.heads]
+    if loss.relations == 0 or not seeing:
         return Related(None, None, 1)
     layers = blocks(teacher)
     if loss.relation_layer is not None and loss.relation_layer >= len(layers):
         raise RecipeError(f"loss.relation_layer is {loss.relation_layer}, but the teacher has layers 0 to {len(layers) - 1}.", hint="Count from 0.")
     one = layers[-1 if loss.relation_layer is None else loss.relation_layer]
-    other = blocks(student)[-1]
+    other = seeing[-1]
     widths = (one.module("query").out_features, other.module("query").out_features)
     return Related(one, other, relation_heads(*widths, loss.relation_heads))
 

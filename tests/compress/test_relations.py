@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from models import TEXTS, make_checkpoint, make_tokenizer
 
 from edgelm.anatomy import blocks, load_checkpoint, model_outputs
+from edgelm.compress.distill import distillation_loss
+from edgelm.compress.encode import Share
 from edgelm.compress.relations import PARTS, captured, related_blocks, relation_heads, relation_loss
 from edgelm.errors import RecipeError
 from edgelm.recipe import DistillLoss
@@ -89,6 +91,18 @@ def test_a_cut_student_is_related_over_fewer_heads(tmp_path):
     assert related.heads == 8  # 48 and 40 share the divisors 1, 2, 4 and 8
     first = related_blocks(teacher, student, DistillLoss(relations=1.0, relation_layer=0))
     assert first.teacher.module("query") is blocks(teacher)[0].module("query")
+
+
+def test_where_the_last_layer_has_lost_its_heads_the_last_that_has_some_is_related(tmp_path):
+    teacher, student = (load_checkpoint(make_checkpoint(tmp_path / "m", layers=3)) for _ in range(2))
+    loss, task = DistillLoss(relations=1.0, soft=0.0, hidden=0.0), Task("text-classification", labels=("a", "b"))
+    batch = dict(make_tokenizer()(list(TEXTS), padding=True, return_tensors="pt"))
+    blocks(student)[2].cut(heads=[])
+    assert related_blocks(teacher, student, loss).student.module("query") is blocks(student)[1].module("query")
+    assert distillation_loss(teacher, student, task, loss)(student, batch, Share()) > 0
+    for block in blocks(student):
+        block.cut(heads=[])
+    assert distillation_loss(teacher, student, task, loss)(student, batch, Share()) == 0  # nothing to relate
 
 
 def test_a_layer_that_the_teacher_does_not_have_is_refused(tmp_path):
