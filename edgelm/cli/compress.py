@@ -47,6 +47,7 @@ def compress(
     table: Annotated[
         Path | None, typer.Option("--table", help="Latency table of the device (`edgelm profile MODEL --table FILE`). Default: measured here.")
     ] = None,
+    time_limit: Annotated[str | None, typer.Option(help="Trainings are shortened so that the command ends within it, such as 45m.")] = None,
     max_length: Annotated[int, typer.Option(help="Longest text in evaluation, in tokens.")] = 128,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
@@ -64,7 +65,7 @@ def compress(
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose, shared=True) as screen:
         from edgelm.aim import check_recipe, default_recipe, take_aim
         from edgelm.cli.from_trial import check_source, read_trial
-        from edgelm.cli.inputs import read_budget, read_train_and_eval, read_unlabelled
+        from edgelm.cli.inputs import read_budget, read_duration, read_train_and_eval, read_unlabelled
         from edgelm.device import load_device
         from edgelm.latency import read_latency_table
         from edgelm.output import check_output
@@ -72,6 +73,7 @@ def compress(
 
         check_output(output, overwrite=overwrite)
         budget = read_budget(max_latency, speedup, max_size, max_memory, max_drop)
+        seconds = None if time_limit is None else read_duration(time_limit)
         check_source(model, recipe, from_trial, search)
         chosen = read_trial(from_trial, search)
         plan = (
@@ -117,6 +119,7 @@ def compress(
             device=target,
             goal=aim.goal if aim.goal.bounds else None,
             unlabelled=further,
+            time_limit=seconds,
             overwrite=overwrite,
             allow_pickle=allow_pickle,
             max_length=max_length,

@@ -16,6 +16,7 @@ from edgelm.checkpoint import Record, StageRecord, open_checkpoint
 from edgelm.compress import processes
 from edgelm.compress.augment import augment
 from edgelm.compress.corpus import recipe_files
+from edgelm.compress.deadline import training_seconds
 from edgelm.compress.evaluate import evaluate
 from edgelm.compress.goal import Goal
 from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool_versions
@@ -63,6 +64,7 @@ def compress(
     device: Device | None = None,
     goal: Goal | None = None,
     unlabelled: Dataset | None = None,
+    time_limit: float | None = None,
     overwrite: bool = False,
     allow_pickle: bool = False,
     max_length: int = 128,
@@ -78,11 +80,13 @@ def compress(
         evaluation: rows to judge by; never trained on.
         goal: what the recipe's `fit` stages aim at; None: the operations that they name themselves.
         unlabelled: further texts for the stages that learn from the original model, which labels them.
+        time_limit: in seconds, from the call on: trainings take fewer steps, in proportion to their epochs, and still anneal.
 
     Raises:
         ModelError, DataError, RecipeError: the input cannot be used.
         OutputExistsError: `output` is there and `overwrite` is not set.
     """
+    start = time.monotonic()
     output = Path(output)
     check_output(output, overwrite=overwrite)
     goal = goal or Goal()
@@ -115,13 +119,16 @@ def compress(
     key = digest(model_fingerprint(checkpoint), *prints, str(max_length), str(recipe.seed), *files)
     texts = functools.reduce(Dataset.join, further.values()) if further else None
     key = digest(key, goal.fingerprint()) if goal.bounds else key
+    key = key if time_limit is None else digest(key, f"within {time_limit:g} s")
     current: PreTrainedModel = teacher
     with disk_errors(output):
         for index, settings in enumerate(recipe.stages):
             key = digest(key, settings.model_dump_json())
             folder = work / f"{index + 1}-{settings.stage}-{key[:16]}"
             if not processes.on_main(folder.is_dir):
-                shop = Workshop(teacher, tokenizer, record, dataset, texts, folder.with_suffix(".training"), recipe.seed, progress, goal)
+                training = folder.with_suffix(".training")
+                seconds = None if time_limit is None else training_seconds(time_limit - (time.monotonic() - start), recipe.stages[index:])
+                shop = Workshop(teacher, tokenizer, record, dataset, texts, training, recipe.seed, progress, goal, seconds)
                 _run_stage(current, settings, shop, folder=folder, evaluation=evaluation, reference=reference, before=metrics, max_length=max_length)
             done = open_checkpoint(folder)
             current, record, metrics = load_checkpoint(done), done.record, done.record.stages[-1].after

@@ -56,6 +56,7 @@ class Workshop:
         unlabelled: further texts that the teacher labels, or None.
         work: folder for states of an unfinished stage.
         goal: what the `fit` stages aim at.
+        seconds: that a training may take; None: as long as it takes.
     """
 
     teacher: PreTrainedModel
@@ -67,6 +68,7 @@ class Workshop:
     seed: int
     progress: Progress
     goal: Goal
+    seconds: float | None = None
 
 
 def distill(model: PreTrainedModel, settings: DistillSettings, shop: Workshop) -> tuple[PreTrainedModel, Record]:
@@ -187,6 +189,7 @@ def _teach(student: PreTrainedModel, loss: DistillLoss, settings: TrainSettings,
             work=shop.work,
             seed=shop.seed,
             loss=taught,
+            seconds=shop.seconds,
             description=description,
             progress=shop.progress,
         )

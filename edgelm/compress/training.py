@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from edgelm.compress import processes
+from edgelm.compress.deadline import EndInTime
 from edgelm.compress.distill import LossFunction, label_loss
 from edgelm.compress.encode import Collator, EncodedDataset, LengthGroupedSampler, Share
 from edgelm.dataset import Dataset
@@ -45,6 +46,7 @@ def train(
     evaluation: Dataset | None = None,
     loss: LossFunction | None = None,
     log_dir: Path | None = None,
+    seconds: float | None = None,
     description: str = "train",
     progress: Progress = silent,
 ) -> PreTrainedModel:
@@ -55,6 +57,7 @@ def train(
         evaluation: judged `settings.evaluations` times an epoch; the best state wins. Needed for early stopping.
         loss: takes the model, a batch and its share; None: the task's own loss on the labels.
         log_dir: write TensorBoard logs there.
+        seconds: that the training may take; its schedule is shortened to fit. None: as long as it takes.
 
     Raises:
         UsageError: fp16 was asked for where there is no GPU, or batches that cannot be split among the processes.
@@ -71,6 +74,8 @@ def train(
     callbacks: list[TrainerCallback] = [_MarkWhole(), _OwnNoise(), _Report(description, progress)]
     if settings.early_stopping is not None and judged is not None:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=settings.early_stopping))
+    if seconds is not None:
+        callbacks.append(EndInTime(seconds))
     with _quiet(log_dir), only_read_weights(model, task):
         trainer = _Trainer(
             loss=loss or label_loss(task),
