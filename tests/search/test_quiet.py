@@ -26,12 +26,14 @@ def test_workers_stand_still_while_one_measures_and_go_on_afterwards(tmp_path):
             before = list(steps)
             time.sleep(0.1)
             seen.append((before, list(steps)))
-    time.sleep(0.1)
+    deadline = time.monotonic() + 30
+    while any(last <= first for first, last in zip(seen[0][1], steps, strict=True)) and time.monotonic() < deadline:
+        time.sleep(0.01)
     end.set()
     for thread in threads:
         thread.join(timeout=10)
     assert all(before == after for before, after in seen)
-    assert all(last > first for first, last in zip(seen[0][1], seen[-1][1], strict=True))
+    assert all(last > first for first, last in zip(seen[0][1], steps, strict=True))  # and then they go on
     assert not any(thread.is_alive() for thread in threads)
 
 

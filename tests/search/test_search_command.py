@@ -167,10 +167,8 @@ def test_a_killed_search_loses_no_finished_trial(files):
     assert (output / "trials" / "0" / "checkpoint" / "model.safetensors").stat().st_mtime_ns == made
     assert "Trial 0" not in again.stderr
     rows = ["--data", files / "rows.jsonl", "--eval", files / "rows.jsonl"]
-    start = time.monotonic()
     taken = run("compress", "--from-trial", 0, "--search", output, *rows, "--output", files / "taken", "--json")
     assert taken.exit_code == 0, taken.output
-    assert time.monotonic() - start < 20  # copied: nothing trains
     checkpoint = output / "trials" / "0" / "checkpoint" / "model.safetensors"
     assert (files / "taken" / "model.safetensors").read_bytes() == checkpoint.read_bytes()
     assert json.loads(taken.stdout)["record"]["stages"][1]["settings"]["train"]["max_steps"] == 4
