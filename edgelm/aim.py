@@ -18,7 +18,7 @@ from edgelm.compress.pipeline import CompressResult
 from edgelm.dataset import Dataset
 from edgelm.device import Device, check_precision
 from edgelm.errors import UsageError
-from edgelm.footprint import estimate, weigh, weight_bytes
+from edgelm.footprint import estimate, row_bytes, weigh
 from edgelm.latency import EncoderSizes, LatencyTable, Shapes, count_operations
 from edgelm.machine import describe_machine
 from edgelm.profile.table import Meter, encoder_sizes, find_table
@@ -84,11 +84,9 @@ class Aim:
     goal: Goal
     table: LatencyTable | None
 
-    def judge(self, result: CompressResult) -> list[Verdict]:
+    def _judge(self, result: CompressResult, checkpoint: Checkpoint, shapes: Shapes) -> list[Verdict]:
         """Every bound against what the compressed model costs and loses."""
-        checkpoint = open_checkpoint(result.path)
         sizes = replace(self.sizes, vocabulary=int(checkpoint.config["vocab_size"]))
-        shapes = checkpoint.record.layers or encoder_sizes(checkpoint).full()
         found = []
         for bound in self.goal.bounds:
             table = bound.table if bound.name == "latency" else _table_of(bound.name, sizes, self.precision, _tokenizer_mb(checkpoint))
@@ -104,7 +102,7 @@ class Aim:
         checkpoint = open_checkpoint(result.path)
         table = self.table or count_operations(self.sizes, self.sequence)
         shapes = checkpoint.record.layers or encoder_sizes(checkpoint).full()
-        return Outcome(result, tuple(self.judge(result)), tuple(layer_costs(table, self.sizes, shapes)), table.unit)
+        return Outcome(result, tuple(self._judge(result, checkpoint, shapes)), tuple(layer_costs(table, self.sizes, shapes)), table.unit)
 
 
 def take_aim(
@@ -144,8 +142,7 @@ def take_aim(
         bounds.append(Bound("latency", table, _allowed_ms(budget, table), Meter(table) if here else None))
     for name, allowed in (("size", budget.max_size_mb), ("memory", budget.max_memory_mb)):
         if allowed is not None:
-            per_token = (sizes.hidden + 4) / 1e6 if precision.startswith("int") else sizes.hidden * weight_bytes(precision) / 1e6
-            per_token += tokenizer_mb / sizes.vocabulary if name == "size" else 0.0
+            per_token = row_bytes(sizes, precision) / 1e6 + (tokenizer_mb / sizes.vocabulary if name == "size" else 0.0)
             bounds.append(Bound(name, _table_of(name, sizes, precision, tokenizer_mb), allowed, per_token=per_token))
     return Aim(budget, sizes, precision, sequence, Goal(tuple(bounds)), table)
 
@@ -171,6 +168,7 @@ def check_recipe(recipe: Recipe, aim: Aim) -> None:
 
 def layer_costs(table: LatencyTable, original: EncoderSizes, shapes: Shapes) -> list[dict[str, Any]]:
     """For each layer the heads and channels that are left, of how many, and what they cost, in the table's unit."""
+    costs = table.layer_costs(shapes)
     return [
         {
             "layer": index,
@@ -178,8 +176,8 @@ def layer_costs(table: LatencyTable, original: EncoderSizes, shapes: Shapes) -> 
             "heads_before": original.heads,
             "ffn": shape.ffn,
             "ffn_before": original.ffn,
-            "attention_cost": table.module_cost("attention", shape.heads),
-            "ffn_cost": table.module_cost("ffn", shape.ffn),
+            "attention_cost": costs["attention"][index],
+            "ffn_cost": costs["ffn"][index],
         }
         for index, shape in enumerate(shapes)
     ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from edgelm.device import Device
 from edgelm.errors import UsageError
-from edgelm.latency import EncoderSizes, LatencyTable
+from edgelm.latency import EncoderSizes, LatencyTable, count_operations
 
 _WEIGHT_BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.0, "int8-dynamic": 1.0, "int8-weights": 1 + 2 / 32, "int4": 0.5 + 2 / 32}
 _BESIDE_MB = 0.12  # manifest, golden samples, runtime and structure of the graph
@@ -14,9 +15,9 @@ _LAUNCH_MS = 0.004  # of a kernel on a GPU: a few microseconds, whatever it comp
 _NODES = {"rest": 12, "attention": 4, "ffn": 3}  # kernels that are left after fusion
 
 
-def weight_bytes(precision: str) -> float:
-    """Of one weight of a matrix."""
-    return _WEIGHT_BYTES[precision]
+def row_bytes(sizes: EncoderSizes, precision: str) -> float:
+    """Of a row of an embedding table: with integers, bytes and one FP32 scale."""
+    return sizes.hidden + 4 if precision.startswith("int") else sizes.hidden * _WEIGHT_BYTES[precision]
 
 
 def weigh(sizes: EncoderSizes, precision: str, *, tokenizer_mb: float) -> LatencyTable:
@@ -28,8 +29,7 @@ def weigh(sizes: EncoderSizes, precision: str, *, tokenizer_mb: float) -> Latenc
     each = _WEIGHT_BYTES[precision]
     small = 4.0 if precision.startswith("int") or precision == "fp32" else 2.0  # biases, norms
     scale = 4.0 if precision in ("int8", "int8-dynamic") else 0.0
-    rows = sizes.vocabulary + sizes.positions + sizes.types
-    table = rows * (sizes.hidden + 4) if precision.startswith("int") else rows * sizes.hidden * each
+    table = (sizes.vocabulary + sizes.positions + sizes.types) * row_bytes(sizes, precision)
     norms = (2 * sizes.layers + 1) * 2 * sizes.hidden * small + sizes.layers * 2 * sizes.hidden * small
     head = sizes.hidden * sizes.hidden * each + sizes.hidden * (sizes.outputs * 4.0 + 8)
 
@@ -59,20 +59,14 @@ def estimate(device: Device, sizes: EncoderSizes, precision: str, sequence: int)
             hint="Measure there with `edgelm profile MODEL --table FILE`, and give that file with --table.",
         )
     bandwidth = device.bandwidth_gb_s
-    bytes_of = weigh(sizes, precision, tokenizer_mb=0.0)
+    megabytes, multiplications = weigh(sizes, precision, tokenizer_mb=0.0), count_operations(sizes, sequence)
 
-    def block(operations: float, megabytes: float, kernels: int) -> float:
-        return max(operations / (rate * 1e9), megabytes / bandwidth) + kernels * _LAUNCH_MS
+    def block(kind: str, units: int) -> float:
+        operations = 2e6 * multiplications.module_cost(kind, units)  # each with its addition
+        return max(operations / (rate * 1e9), megabytes.module_cost(kind, units) / bandwidth) + _NODES[kind] * _LAUNCH_MS
 
-    def attention(heads: int) -> float:
-        macs = heads * (4 * sequence * sizes.hidden * sizes.head_size + 2 * sequence**2 * sizes.head_size)
-        return block(2.0 * macs, bytes_of.module_cost("attention", heads), _NODES["attention"])
-
-    def ffn(channels: int) -> float:
-        return block(4.0 * sequence * sizes.hidden * channels, bytes_of.module_cost("ffn", channels), _NODES["ffn"])
-
-    norms = 2 * sizes.layers * _LAUNCH_MS
-    return _linear("estimated", "ms", sizes, precision, sequence, _NODES["rest"] * _LAUNCH_MS + norms, attention, ffn)
+    rest = (_NODES["rest"] + 2 * sizes.layers) * _LAUNCH_MS  # two norms a layer
+    return _linear("estimated", "ms", sizes, precision, sequence, rest, functools.partial(block, "attention"), functools.partial(block, "ffn"))
 
 
 def _linear(

@@ -77,8 +77,14 @@ class LatencyTable:
 
     def predict(self, shapes: Shapes) -> float:
         """The cost of a whole model of these shapes."""
-        parts = sum(self.module_cost("attention", shape.heads) + self.module_cost("ffn", shape.ffn) for shape in shapes)
-        return self.rest + parts
+        return self.rest + sum(sum(costs) for costs in self.layer_costs(shapes).values())
+
+    def layer_costs(self, shapes: Shapes) -> dict[str, list[float]]:
+        """What `attention` and `ffn` of each layer add."""
+        return {
+            "attention": [self.module_cost("attention", shape.heads) for shape in shapes],
+            "ffn": [self.module_cost("ffn", shape.ffn) for shape in shapes],
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -5,7 +5,9 @@ To add a family, add a row here and its name to the tests of `tests/anatomy`; ev
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from edgelm.errors import UnsupportedFamily
 
@@ -44,6 +46,11 @@ class Family:
     config_heads: str = "num_attention_heads"
     config_ffn: str = "intermediate_size"
     config_hidden: str = "hidden_size"
+
+    def sizes(self, config: Mapping[str, Any]) -> dict[str, int]:
+        """Layers, hidden size, heads and FFN channels of an uncut model, by those names, from its configuration."""
+        names = {"layers": self.config_layers, "hidden": self.config_hidden, "heads": self.config_heads, "ffn": self.config_ffn}
+        return {size: int(config[name]) for size, name in names.items()}
 
 
 def _bert_like(*model_types: str, token_types: bool, positions_from_padding: bool = False) -> Family:

@@ -65,7 +65,7 @@ def compress(
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose, shared=True) as screen:
         from edgelm.aim import check_recipe, default_recipe, take_aim
         from edgelm.cli.from_trial import check_source, read_trial
-        from edgelm.cli.inputs import read_budget, read_duration, read_train_and_eval, read_unlabelled
+        from edgelm.cli.inputs import read_budget, read_duration, read_rows_of, read_unlabelled
         from edgelm.device import load_device
         from edgelm.latency import read_latency_table
         from edgelm.output import check_output
@@ -85,22 +85,12 @@ def compress(
         from edgelm.anatomy import find_checkpoint
         from edgelm.compress.pipeline import compress as run_recipe
 
-        task = find_checkpoint(model, allow_pickle=allow_pickle).task
-        classify = task.kind == "text-classification"
-        dataset, judged = read_train_and_eval(
-            data,
-            evaluation,
-            text=text_column,
-            pair=pair_column,
-            label=label_column,
-            labels=task.labels if classify and task.problem != "regression" else None,
-            problem=task.problem if classify else None,
-            need_labels=False,
-        )
+        checkpoint = find_checkpoint(model, allow_pickle=allow_pickle)
+        dataset, judged = read_rows_of(checkpoint.task, data, evaluation, text=text_column, pair=pair_column, label=label_column)
         further = read_unlabelled(unlabelled, text=text_column, pair=pair_column)
         aim = take_aim(
             budget,
-            find_checkpoint(model, allow_pickle=allow_pickle),
+            checkpoint,
             dataset,
             precision=precision,
             device=target,

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from edgelm.budget import Budget, parse_factor, parse_megabytes, parse_milliseconds
 from edgelm.dataset import Columns, Dataset, load_dataset
 from edgelm.errors import UsageError
+from edgelm.task import Task
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -36,6 +37,18 @@ def read_train_and_eval(
     known = labels if labels is not None else (dataset.label_names or None)
     judged = load_dataset(evaluation, columns=columns, labels=known, problem=problem or dataset.problem, need_labels=need_labels, split="validation")
     return dataset, judged
+
+
+def read_rows_of(task: Task, data: str, evaluation: str, *, text: str | None, pair: str | None, label: str | None) -> tuple[Dataset, Dataset]:
+    """Training and evaluation rows for a model of this task; rows without labels will do.
+
+    Raises:
+        DataError: as `load_dataset`.
+    """
+    classify = task.kind == "text-classification"
+    labels = task.labels if classify and task.problem != "regression" else None
+    problem = task.problem if classify else None
+    return read_train_and_eval(data, evaluation, text=text, pair=pair, label=label, labels=labels, problem=problem, need_labels=False)
 
 
 def read_unlabelled(source: str | None, *, text: str | None = None, pair: str | None = None) -> Dataset | None:

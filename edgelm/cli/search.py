@@ -49,7 +49,7 @@ def search(
     Example: edgelm search build/teacher --data train.jsonl --eval dev.jsonl --time-limit 2h --output build/search
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
-        from edgelm.cli.inputs import read_duration, read_train_and_eval
+        from edgelm.cli.inputs import read_duration, read_rows_of
         from edgelm.device import load_device
         from edgelm.search.space import load_space
 
@@ -61,17 +61,7 @@ def search(
         from edgelm.search.pipeline import search as run
 
         task = find_checkpoint(model, allow_pickle=allow_pickle).task
-        classify = task.kind == "text-classification"
-        dataset, judged = read_train_and_eval(
-            data,
-            evaluation,
-            text=text_column,
-            pair=pair_column,
-            label=label_column,
-            labels=task.labels if classify and task.problem != "regression" else None,
-            problem=task.problem if classify else None,
-            need_labels=False,
-        )
+        dataset, judged = read_rows_of(task, data, evaluation, text=text_column, pair=pair_column, label=label_column)
         result = run(
             model,
             dataset=dataset,

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import blocks, model_outputs
-from edgelm.compress.encode import Collator, EncodedDataset
+from edgelm.compress.moments import token_batches
 from edgelm.dataset import Dataset
 from edgelm.progress import Progress, silent
 from edgelm.task import Task
@@ -51,8 +51,8 @@ def measure_activity(
     Norms of activations times outgoing weights are the forward-only counterpart of gradient scores: they need no labels and no loss,
     and say the same of a dimension for every layer that shares it.
     """
-    encoded, collate = EncodedDataset(dataset.without_labels(), tokenizer, task, max_length=max_length), Collator(tokenizer)
-    order = sorted(range(len(encoded)), key=lambda index: encoded.lengths[index])
+    batches = token_batches(tokenizer, task, dataset.without_labels(), max_length=max_length, size=batch_size)
+    done = 0
     sums: dict[tuple[int, str], torch.Tensor] = {}
     hidden, tokens = torch.zeros(model.config.hidden_size, dtype=torch.float64), 0
     mask = torch.ones(0)
@@ -70,13 +70,13 @@ def measure_activity(
         handles += [block.module(part).register_forward_pre_hook(add(index, part)) for part in ("attention_output", "ffn_out")]
     try:
         with torch.no_grad():
-            for start in range(0, len(order), batch_size):
-                batch = collate([encoded[index] for index in order[start : start + batch_size]])
+            for batch in batches:
                 mask = batch["attention_mask"]
                 _, states = model_outputs(model.eval(), task, batch, hidden_states=True)
                 hidden += sum(_square_sum(state, mask) for state in states)
                 tokens += int(mask.sum())
-                progress("activity", min(start + batch_size, len(order)), len(order))
+                done += len(mask)
+                progress("activity", done, len(dataset))
     finally:
         for handle in handles:
             handle.remove()

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from edgelm.anatomy import blocks
 from edgelm.compress import processes
-from edgelm.compress.ladders import ATTENTION, Ladder, Rung
+from edgelm.compress.ladders import ATTENTION, PARTS, Ladder, Rung
 from edgelm.knapsack import least_cost
 from edgelm.progress import Progress, silent
 
@@ -104,7 +104,7 @@ def assemble(model: PreTrainedModel, picks: Sequence[tuple[Ladder, Rung]]) -> Pr
         else:
             block.cut(ffn=rung.units)
         if rung.weight is not None and rung.bias is not None:
-            linear = block.module("attention_output" if ladder.kind == ATTENTION else "ffn_out")
+            linear = block.module(PARTS[ladder.kind])
             with torch.no_grad():
                 linear.weight = nn.Parameter(rung.weight.clone())
                 linear.bias = nn.Parameter(rung.bias.clone())

@@ -70,8 +70,7 @@ class Goal:
         if not self.bounds:
             return {}
         table = self.bounds[0].table
-        attention, ffn = ([table.module_cost(kind, units) for units in counts] for kind, counts in _units(shapes))
-        return {"unit": table.unit, "attention": attention, "ffn": ffn}
+        return {"unit": table.unit} | table.layer_costs(shapes)
 
     def scaled(self, factors: Sequence[float]) -> Goal:
         """With every allowance multiplied."""
@@ -85,10 +84,6 @@ class Goal:
 
         rest = sum(weight * bound.table.rest / bound.allowed for bound, weight in zip(self.bounds, weights, strict=True))
         return cost, sum(weights) - rest
-
-
-def _units(shapes: Shapes) -> list[tuple[str, list[int]]]:
-    return [("attention", [shape.heads for shape in shapes]), ("ffn", [shape.ffn for shape in shapes])]
 
 
 def operations_goal(teacher: PreTrainedModel, tokenizer: Any, rows: Dataset, settings: FitSettings) -> Goal:
@@ -108,12 +103,6 @@ def operations_goal(teacher: PreTrainedModel, tokenizer: Any, rows: Dataset, set
 
 def sizes_of(model: PreTrainedModel) -> EncoderSizes:
     """The sizes of a living model, as its configuration has them."""
-    config, family = model.config, family_of(model.config.model_type)
-    return EncoderSizes(
-        layers=int(getattr(config, family.config_layers)),
-        hidden=int(getattr(config, family.config_hidden)),
-        heads=int(getattr(config, family.config_heads)),
-        ffn=int(getattr(config, family.config_ffn)),
-        vocabulary=int(config.vocab_size),
-        positions=int(config.max_position_embeddings),
-    )
+    config = model.config
+    sizes = family_of(config.model_type).sizes(config.to_dict())
+    return EncoderSizes(**sizes, vocabulary=int(config.vocab_size), positions=int(config.max_position_embeddings))

@@ -22,7 +22,7 @@ from edgelm.progress import Progress
 from edgelm.task import Task
 
 ATTENTION, FFN = "attention", "ffn"
-_PARTS = {ATTENTION: "attention_output", FFN: "ffn_out"}
+PARTS = {ATTENTION: "attention_output", FFN: "ffn_out"}
 _STEP = 0.9  # of the channels from one rung to the next
 
 
@@ -70,7 +70,7 @@ def surgeon_ladders(
     ladders = []
     for number, (layer, kind) in enumerate(modules := module_list(model)):
         block = blocks(model)[layer]
-        linear = block.module(_PARTS[kind])
+        linear = block.module(PARTS[kind])
         counts = _counts(model, layer, kind, multiple)
         width = block.head_size if kind == ATTENTION else 1
         levels = remove_units(linear.weight.detach(), linear.bias.detach(), moments[number], width=width, counts=counts)

@@ -40,10 +40,7 @@ def encoder_sizes(checkpoint: Checkpoint) -> EncoderSizes:
 
     family, config = family_of(checkpoint.family), checkpoint.config
     return EncoderSizes(
-        layers=int(config[family.config_layers]),
-        hidden=int(config.get("hidden_size") or config["dim"]),
-        heads=int(config[family.config_heads]),
-        ffn=int(config[family.config_ffn]),
+        **family.sizes(config),
         vocabulary=int(config["vocab_size"]),
         positions=int(config["max_position_embeddings"]),
         types=int(config.get("type_vocab_size", 2)) if family.token_types else 0,
