@@ -1,9 +1,9 @@
-"""What a budget gives: `EDGELM_DATA=FOLDER python benchmarks/budgets.py [--set sst2] [--speedups 12 25] [--untrained] [--recipe budget]`.
+"""What a budget gives: `EDGELM_DATA=FOLDER python benchmarks/budgets.py [--set sst2] [--speedups 12 25] [--max-size 5] [--untrained]`.
 
 A model of `teachers.py` is compressed to each speed-up (over PyTorch eager FP32 on this machine), exported in INT8 and profiled beside
-the teacher in PyTorch and onnxruntime's dynamic INT8 of it, all in one interleaved run on texts of the median length. Training sees train, every
-choice is made on dev, the accuracies are of test. `--untrained` leaves out the training: what is asked and what comes in time are then
-all that the table is good for.
+the teacher in PyTorch and onnxruntime's dynamic INT8 of it, all in one interleaved run on texts of the median length. Training sees train,
+every choice is made on train and dev, the accuracies are of test. `--untrained` leaves out the training: what is asked and what comes in
+time are then all that the table is good for.
 """
 
 from __future__ import annotations
@@ -47,19 +47,21 @@ def make_rival(teacher: Path, folder: Path, test: Any) -> tuple[Path, float]:
 
 def without_training(recipe: Recipe) -> Recipe:
     """Its last cut alone."""
-    return recipe.model_copy(update={"stages": [stage for stage in recipe.stages if stage.stage == "fit"][-1:]})
+    fits = [stage.model_copy(update={"race": None, "reconstruct": True}) for stage in recipe.stages if stage.stage == "fit"]
+    return recipe.model_copy(update={"stages": fits[-1:], "augment": None})
 
 
-def make_bundle(name: str, speedup: float, recipe: Recipe, folder: Path, work: Path) -> tuple[Path, float, float, float]:
+def make_bundle(name: str, budget: Budget, recipe: Recipe, folder: Path, work: Path) -> tuple[Path, float, float, float]:
     """The bundle of a budget; its accuracy on test, the speed-up that compress measured, and seconds of compress."""
     teacher, rows, device = make_teacher(name, work), load_rows(name), load_device("cpu")
     start = time.monotonic()
-    aim = take_aim(Budget(speedup=speedup), open_checkpoint(teacher), rows["dev"], precision="int8", device=device, max_length=MAX_LENGTH)
-    small = folder / f"{recipe.name}-{speedup:g}x"
+    aim = take_aim(budget, open_checkpoint(teacher), rows["dev"], precision="int8", device=device, max_length=MAX_LENGTH)
+    size = "" if budget.max_size_mb is None else f"-{budget.max_size_mb:g}MB"
+    small = folder / f"{recipe.name}-{budget.speedup:g}x{size}"
     if not small.is_dir():
         compress(teacher, dataset=rows["train"], evaluation=rows["dev"], recipe=recipe, output=small, device=device, goal=aim.goal)
     seconds = time.monotonic() - start
-    bundle = small.with_suffix(".edge")
+    bundle = small.with_name(f"{small.name}.edge")
     made = export(small, output=bundle, device=device, calibration=rows["dev"], evaluation=rows["test"], max_length=MAX_LENGTH, overwrite=True)
     table = aim.table
     assert table is not None
@@ -74,6 +76,7 @@ def main() -> None:
     parser.add_argument("--speedups", type=float, nargs="+", default=[12.0, 25.0])
     parser.add_argument("--recipe", default="budget")
     parser.add_argument("--override", action="append", default=[], help="A setting of the recipe, such as recover.train.epochs=1.")
+    parser.add_argument("--max-size", type=float, help="Of the bundle, in 10^6 bytes.")
     parser.add_argument("--untrained", action="store_true")
     parser.add_argument("--work", type=Path, default=Path("build/teachers"))
     parser.add_argument("--runs", type=int, default=300)
@@ -85,7 +88,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows, teacher = load_rows(given.name), make_teacher(given.name, given.work)
     rival, rival_accuracy = make_rival(teacher, folder, rows["test"])
-    made = [make_bundle(given.name, speedup, recipe, folder, given.work) for speedup in given.speedups]
+    made = [make_bundle(given.name, Budget(speedup=each, max_size_mb=given.max_size), recipe, folder, given.work) for each in given.speedups]
     tokenizer = load_tokenizer(teacher)
     lengths = sorted(len(ids) for ids in tokenizer(list(rows["dev"].inputs()), truncation=True, max_length=MAX_LENGTH)["input_ids"])
     median = lengths[len(lengths) // 2]

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgelm.anatomy import load_tokenizer
 from edgelm.budget import Budget
-from edgelm.checkpoint import Checkpoint, open_checkpoint
+from edgelm.checkpoint import Checkpoint, LayerShape, open_checkpoint
 from edgelm.compress import processes
 from edgelm.compress.encode import median_length
 from edgelm.compress.goal import Bound, Goal
@@ -167,20 +167,24 @@ def check_recipe(recipe: Recipe, aim: Aim) -> None:
 
 
 def layer_costs(table: LatencyTable, original: EncoderSizes, shapes: Shapes) -> list[dict[str, Any]]:
-    """For each layer the heads and channels that are left, of how many, and what they cost, in the table's unit."""
-    costs = table.layer_costs(shapes)
-    return [
-        {
-            "layer": index,
-            "heads": shape.heads,
-            "heads_before": original.heads,
-            "ffn": shape.ffn,
-            "ffn_before": original.ffn,
-            "attention_cost": costs["attention"][index],
-            "ffn_cost": costs["ffn"][index],
-        }
-        for index, shape in enumerate(shapes)
-    ]
+    """For each layer the heads and channels that are left, of how many, and what they cost, in the table's unit; nothing where it is gone."""
+    left = {index if shape.origin is None else shape.origin: shape for index, shape in enumerate(shapes)}
+    rows = []
+    for number in sorted({*left, *range(original.layers)}):
+        shape = left.get(number, LayerShape(0, 0))
+        rows.append(
+            {
+                "layer": number,
+                "heads": shape.heads,
+                "heads_before": original.heads,
+                "ffn": shape.ffn,
+                "ffn_before": original.ffn,
+                "attention_cost": table.module_cost("attention", shape.heads),
+                "ffn_cost": table.module_cost("ffn", shape.ffn),
+                "norms_cost": table.layer if number in left else 0.0,
+            }
+        )
+    return rows
 
 
 def _table_of(name: str, sizes: EncoderSizes, precision: str, tokenizer_mb: float) -> LatencyTable:

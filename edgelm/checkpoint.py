@@ -22,11 +22,12 @@ WEIGHTS_INDEX_FILE = "model.safetensors.index.json"
 
 @dataclass(frozen=True)
 class LayerShape:
-    """How wide one encoder layer is, and which of the original units are left."""
+    """How wide one encoder layer is, which of the original heads are left, and which of the original layers it is."""
 
     heads: int
     ffn: int
     kept_heads: tuple[int, ...] | None = None
+    origin: int | None = None
 
 
 @dataclass(frozen=True)

@@ -30,18 +30,19 @@ def weigh(sizes: EncoderSizes, precision: str, *, tokenizer_mb: float) -> Latenc
     small = 4.0 if precision.startswith("int") or precision == "fp32" else 2.0  # biases, norms
     scale = 4.0 if precision in ("int8", "int8-dynamic") else 0.0
     table = (sizes.vocabulary + sizes.positions + sizes.types) * row_bytes(sizes, precision)
-    norms = (2 * sizes.layers + 1) * 2 * sizes.hidden * small + sizes.layers * 2 * sizes.hidden * small
+    norm = 2 * sizes.hidden * small
+    layer = 3 * norm  # two norms, and the biases of two output projections
     head = sizes.hidden * sizes.hidden * each + sizes.hidden * (sizes.outputs * 4.0 + 8)
 
     def attention(heads: int) -> float:
         width = heads * sizes.head_size
-        return 4 * width * sizes.hidden * each + 3 * width * (small + scale) + sizes.hidden * scale * (heads > 0)
+        return (4 * width * sizes.hidden * each + 3 * width * (small + scale) + sizes.hidden * scale * (heads > 0)) / 1e6
 
     def ffn(channels: int) -> float:
-        return 2 * channels * sizes.hidden * each + channels * (small + scale) + sizes.hidden * scale * (channels > 0)
+        return (2 * channels * sizes.hidden * each + channels * (small + scale) + sizes.hidden * scale * (channels > 0)) / 1e6
 
-    rest = (table + norms + head) / 1e6 + tokenizer_mb + _BESIDE_MB
-    return _linear("counted", "MB", sizes, precision, 0, rest, lambda heads: attention(heads) / 1e6, lambda channels: ffn(channels) / 1e6)
+    rest = (table + norm + head) / 1e6 + tokenizer_mb + _BESIDE_MB
+    return _linear("counted", "MB", sizes, precision, 0, rest, layer / 1e6, attention, ffn)
 
 
 def estimate(device: Device, sizes: EncoderSizes, precision: str, sequence: int) -> LatencyTable:
@@ -65,8 +66,8 @@ def estimate(device: Device, sizes: EncoderSizes, precision: str, sequence: int)
         operations = 2e6 * multiplications.module_cost(kind, units)  # each with its addition
         return max(operations / (rate * 1e9), megabytes.module_cost(kind, units) / bandwidth) + _NODES[kind] * _LAUNCH_MS
 
-    rest = (_NODES["rest"] + 2 * sizes.layers) * _LAUNCH_MS  # two norms a layer
-    return _linear("estimated", "ms", sizes, precision, sequence, rest, functools.partial(block, "attention"), functools.partial(block, "ffn"))
+    rest, layer = _NODES["rest"] * _LAUNCH_MS, 2 * _LAUNCH_MS  # two norms a layer
+    return _linear("estimated", "ms", sizes, precision, sequence, rest, layer, functools.partial(block, "attention"), functools.partial(block, "ffn"))
 
 
 def _linear(
@@ -76,10 +77,11 @@ def _linear(
     precision: str,
     sequence: int,
     rest: float,
+    layer: float,
     attention: Callable[[int], float],
     ffn: Callable[[int], float],
 ) -> LatencyTable:
     heads = {0: 0.0} | {count: attention(count) for count in range(1, sizes.heads + 1)}
     step = max(1, sizes.ffn // 32)
     channels = {0: 0.0} | {count: ffn(count) for count in (*range(step, sizes.ffn, step), sizes.ffn)}
-    return LatencyTable(source, unit, sizes, precision, sequence, rest, heads, channels)
+    return LatencyTable(source, unit, sizes, precision, sequence, rest, layer, heads, channels)

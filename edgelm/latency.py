@@ -13,7 +13,7 @@ from edgelm.checkpoint import LayerShape
 from edgelm.errors import InputError
 from edgelm.output import staged_output
 
-TABLE_SCHEMA = 1
+TABLE_SCHEMA = 2
 Shapes = Sequence[LayerShape]
 
 
@@ -50,7 +50,8 @@ class LatencyTable:
         sizes: of the model that it was made for.
         precision: of the graphs.
         sequence: tokens of the text, batch 1.
-        rest: the model without any head or channel: embeddings, norms, head.
+        rest: the model without any layer: embeddings, head.
+        layer: what a layer adds without any head or channel: its norms.
         attention, ffn: what so many heads or channels of one layer add.
         pytorch: the whole model in PyTorch eager FP32 beside the measurement, or None.
         whole: the whole model, measured; None where nothing was.
@@ -64,6 +65,7 @@ class LatencyTable:
     precision: str
     sequence: int
     rest: float
+    layer: float
     attention: Mapping[int, float]
     ffn: Mapping[int, float]
     pytorch: float | None = None
@@ -75,15 +77,22 @@ class LatencyTable:
         """What an attention with so many heads, or an FFN with so many channels, adds; linear between entries."""
         return _between(self.attention if kind == "attention" else self.ffn, units)
 
+    def layer_cost(self, heads: int, channels: int) -> float:
+        """What a layer adds; none without heads and channels, for it is then left out."""
+        if not heads and not channels:
+            return 0.0
+        return self.layer + self.module_cost("attention", heads) + self.module_cost("ffn", channels)
+
     def predict(self, shapes: Shapes) -> float:
         """The cost of a whole model of these shapes."""
-        return self.rest + sum(sum(costs) for costs in self.layer_costs(shapes).values())
+        return self.rest + sum(self.layer_cost(shape.heads, shape.ffn) for shape in shapes)
 
     def layer_costs(self, shapes: Shapes) -> dict[str, list[float]]:
-        """What `attention` and `ffn` of each layer add."""
+        """What `attention`, `ffn` and `norms` of each layer add."""
         return {
             "attention": [self.module_cost("attention", shape.heads) for shape in shapes],
             "ffn": [self.module_cost("ffn", shape.ffn) for shape in shapes],
+            "norms": [self.layer] * len(shapes),
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -127,7 +136,7 @@ def count_operations(sizes: EncoderSizes, sequence: int) -> LatencyTable:
     head = (4 * sequence * sizes.hidden * sizes.head_size + 2 * sequence**2 * sizes.head_size) / 1e6
     channel = 2 * sequence * sizes.hidden / 1e6
     attention, ffn = {0: 0.0, sizes.heads: head * sizes.heads}, {0: 0.0, sizes.ffn: channel * sizes.ffn}
-    return LatencyTable("counted", "10^6 operations", sizes, "any", sequence, 0.0, attention, ffn)
+    return LatencyTable("counted", "10^6 operations", sizes, "any", sequence, 0.0, 0.0, attention, ffn)
 
 
 def _between(steps: Mapping[int, float], units: int) -> float:

@@ -24,7 +24,11 @@ class Settings(BaseModel):
 
 
 class TrainSettings(Settings):
-    """How weights are trained. `epochs` counts passes over the data; `max_steps`, where given, ends training earlier or later."""
+    """How weights are trained.
+
+    `epochs` counts passes over the data; `max_steps`, where given, ends training earlier or later. `dropout` None: as the model has it.
+    `precision` auto: bf16 where the GPU or the processor computes in it, else fp32.
+    """
 
     epochs: Annotated[float, Field(gt=0)] = 3
     max_steps: Annotated[int, Field(gt=0)] | None = None
@@ -36,7 +40,8 @@ class TrainSettings(Settings):
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.06
     weight_decay: Weight = 0.01
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     max_length: Annotated[int, Field(ge=8)] = 128
     early_stopping: Annotated[int, Field(gt=0)] | None = None
     evaluations: Annotated[int, Field(gt=0)] = 1
@@ -109,18 +114,28 @@ class PruneSettings(Settings):
     max_length: Annotated[int, Field(ge=8)] = 128
 
 
+class RaceSettings(Settings):
+    """Cuts are trained against each other: all of them for `steps`, the better half for twice as many, until one is left."""
+
+    steps: Annotated[int, Field(gt=0)] = 75
+    batch_size: Annotated[int, Field(gt=0)] = 64
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 3e-4
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+
+
 class FitSettings(Settings):
     """Cut to a budget: as many heads and FFN channels of each layer as it allows, by what they cost on the device and bring to the outputs.
 
     `method`: `obs` chooses by optimal brain surgeon and lets the weights that stay take over (ZipLM), on `samples` rows; `fisher` chooses
-    by the Fisher information of masks (Kwon et al.). `share`: how far to go from what the model costs now (0) to the budget (1), on a
-    logarithmic scale. `speedup`: the goal where the command line gives none: so many times fewer operations than the original. `tries`:
-    choices whose outputs are compared with the teacher's, on `judged` rows. `reconstruct`: solve the output projections anew after
-    the cut, for recipes that do not train. FFN widths are multiples of `multiple`.
+    by the Fisher information of masks (Kwon et al.); `both` takes what comes nearer to the teacher. `share`: how far to go from what the
+    model costs now (0) to the budget (1), on a logarithmic scale. `speedup`: the goal where the command line gives none: so many times fewer
+    operations than the original. `tries`: choices whose outputs are compared with the teacher's, on `judged` rows. `reconstruct`: solve the
+    output projections anew after the cut, for recipes that do not train. FFN widths are multiples of `multiple`. `race`: train what was
+    found against even cuts of every number of layers for some steps, and take what learns best.
     """
 
     stage: Literal["fit"] = "fit"
-    method: Literal["obs", "fisher"] = "obs"
+    method: Literal["obs", "fisher", "both"] = "obs"
     share: Share = 1.0
     speedup: Annotated[float, Field(ge=1)] | None = None
     samples: Annotated[int, Field(gt=0)] = 512
@@ -128,6 +143,7 @@ class FitSettings(Settings):
     tries: Annotated[int, Field(gt=0)] = 60
     reconstruct: bool = False
     multiple: Annotated[int, Field(gt=0)] = 32
+    race: RaceSettings | None = None
     max_length: Annotated[int, Field(ge=8)] = 128
 
 

@@ -50,12 +50,17 @@ def test_bounds_that_nothing_meets_are_refused():
 
 
 def test_a_table_survives_its_file_and_interpolates(tmp_path):
-    table = LatencyTable("measured", "ms", SIZES, "int8", 16, 1.0, {0: 0.0, 2: 4.0, 4: 6.0}, {0: 0.0, 64: 8.0}, pytorch=30.0, whole=29.0, error=0.01)
+    table = LatencyTable(
+        "measured", "ms", SIZES, "int8", 16, 1.0, 0.5, {0: 0.0, 2: 4.0, 4: 6.0}, {0: 0.0, 64: 8.0}, pytorch=30.0, whole=29.0, error=0.01
+    )
     table.save(tmp_path / "t.json")
     again = read_latency_table(tmp_path / "t.json")
     assert again == table
     assert [again.module_cost("attention", heads) for heads in (0, 1, 3, 4)] == [0.0, 2.0, 5.0, 6.0]
-    assert again.predict(SIZES.full()) == 1.0 + 2 * (6.0 + 8.0)
+    assert again.predict(SIZES.full()) == 1.0 + 2 * (0.5 + 6.0 + 8.0)
+    assert again.predict(SIZES.full()[:1]) == 1.0 + 0.5 + 6.0 + 8.0
+    assert again.layer_cost(0, 64) == 8.5
+    assert again.layer_cost(0, 0) == 0.0  # such a layer is left out
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"edgelm_latency": 99}', "[1]"])

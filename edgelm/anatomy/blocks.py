@@ -28,6 +28,11 @@ class Block:
         return module
 
     @property
+    def output_norm(self) -> nn.Module:
+        """What the layer's last sum goes through."""
+        return self.layer.get_submodule(self.family.output_norm)
+
+    @property
     def head_size(self) -> int:
         """Width of one head."""
         return int(getattr(self.layer.get_submodule(self.family.attention), self.family.head_size))

@@ -21,6 +21,7 @@ class Family:
         layers: the list of encoder layers.
         query, key, value, attention_output: the projections of one layer's attention.
         ffn_in, ffn_out: the two matrices of one layer's feed-forward network.
+        output_norm: what comes last in a layer.
         attention: the module that holds `head_size`.
         head_size: attribute with the width of one head; it never changes.
         token_types: whether the model reads `token_type_ids`.
@@ -37,6 +38,7 @@ class Family:
     attention_output: str
     ffn_in: str
     ffn_out: str
+    output_norm: str
     attention: str
     head_size: str = "attention_head_size"
     token_types: bool = True
@@ -63,6 +65,7 @@ def _bert_like(*model_types: str, token_types: bool, positions_from_padding: boo
         attention_output="attention.output.dense",
         ffn_in="intermediate.dense",
         ffn_out="output.dense",
+        output_norm="output.LayerNorm",
         attention="attention.self",
         token_types=token_types,
         positions_from_padding=positions_from_padding,
@@ -81,6 +84,7 @@ FAMILIES: tuple[Family, ...] = (
         attention_output="attention.out_lin",
         ffn_in="ffn.lin1",
         ffn_out="ffn.lin2",
+        output_norm="output_layer_norm",
         attention="attention",
         token_types=False,
         config_layers="n_layers",

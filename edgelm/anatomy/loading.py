@@ -128,15 +128,10 @@ def _shapes_to_record(model: PreTrainedModel, record: Record) -> tuple[Any, ...]
     if all((shape.heads, shape.ffn) == full for shape in now):
         return ()
     known = record.layers if len(record.layers) == len(now) else ()
-    kept = (
-        [
-            shape.kept_heads if shape.kept_heads is not None and len(shape.kept_heads) == new.heads else None
-            for shape, new in zip(known, now, strict=True)
-        ]
-        if known
-        else [None] * len(now)
-    )
-    return tuple(replace(shape, kept_heads=heads) for shape, heads in zip(now, kept, strict=True))
+    if not known:
+        return now
+    kept = [old.kept_heads if old.kept_heads is not None and len(old.kept_heads) == new.heads else None for old, new in zip(known, now, strict=True)]
+    return tuple(replace(new, kept_heads=heads, origin=old.origin) for old, new, heads in zip(known, now, kept, strict=True))
 
 
 def _load_cut(checkpoint: Checkpoint) -> Any:

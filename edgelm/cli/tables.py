@@ -43,12 +43,12 @@ def draw_layers(console: Console, layers: list[dict[str, Any]], unit: str) -> No
     """What was kept of every layer, as bars, and what it costs."""
     from edgelm.report.tables import bar
 
-    table = make_table("layer", "heads", "", "cost", "FFN channels", "", "cost", numbers_from=99)
+    table = make_table("layer", "heads", "", "cost", "FFN channels", "", "cost", "norms", numbers_from=99)
     for row in layers:
         cells = [str(row["layer"])]
         for kept, before, cost in (("heads", "heads_before", "attention_cost"), ("ffn", "ffn_before", "ffn_cost")):
             cells += [f"{row[kept]}/{row[before]}", bar(row[kept] / row[before]), f"{row[cost]:.3g}"]
-        table.add_row(*cells)
+        table.add_row(*cells, f"{row['norms_cost']:.3g}")
     console.print(table)
     console.print(f"Costs in {unit}.")
 

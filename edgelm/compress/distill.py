@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 
 from edgelm.anatomy import blocks, keep_layers, model_outputs
 from edgelm.compress import processes
-from edgelm.compress.encode import NO_CLASS, Share
+from edgelm.compress.encode import NO_CLASS, Share, model_inputs
+from edgelm.compress.lessons import Lessons, States
 from edgelm.compress.matching import dynamic_pairs, layer_pairs, masked_distance, matched_layers
 from edgelm.compress.relations import captured, related_blocks, relation_loss
 from edgelm.errors import RecipeError
@@ -91,15 +92,13 @@ def label_loss(task: Task) -> LossFunction:
     """`hard_loss` alone, as a function of the model, a batch and its share."""
 
     def compute(model: PreTrainedModel, batch: dict[str, torch.Tensor], share: Share) -> torch.Tensor:
-        outputs, _ = model_outputs(model, task, {name: tensor for name, tensor in batch.items() if name != "labels"})
+        outputs, _ = model_outputs(model, task, model_inputs(batch))
         return share.rows * hard_loss(outputs, batch["labels"], task)
 
     return compute
 
 
-def hidden_loss(
-    student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor], pairs: Sequence[tuple[int, int]], mask: torch.Tensor
-) -> torch.Tensor:
+def hidden_loss(student: Sequence[torch.Tensor], teacher: States, pairs: Sequence[tuple[int, int]], mask: torch.Tensor) -> torch.Tensor:
     """Mean squared difference of hidden states at real tokens, averaged over the pairs of layers.
 
     Args:
@@ -110,8 +109,24 @@ def hidden_loss(
     return torch.stack([masked_distance(student[s], teacher[t], mask) for t, s in pairs]).mean()
 
 
+def taught_layers(teacher: PreTrainedModel, student: PreTrainedModel, loss: DistillLoss) -> list[int]:
+    """Which of the teacher's hidden states, the embeddings' output first, the loss may compare with the student's."""
+    layers, own = len(blocks(teacher)), len(blocks(student))
+    if loss.hidden == 0:
+        return []
+    if loss.matching == "dynamic":
+        return [layer + 1 for layer in matched_layers(layers, own)]
+    return [layer for layer, _ in layer_pairs(layers, own)]
+
+
 def distillation_loss(
-    teacher: PreTrainedModel, student: PreTrainedModel, task: Task, loss: DistillLoss, *, projection: nn.Module | None = None
+    teacher: PreTrainedModel,
+    student: PreTrainedModel,
+    task: Task,
+    loss: DistillLoss,
+    *,
+    projection: nn.Module | None = None,
+    lessons: Lessons | None = None,
 ) -> LossFunction:
     """The weighted sum of the four losses, as a function of the student, a batch and its share.
 
@@ -119,19 +134,19 @@ def distillation_loss(
 
     Args:
         projection: takes the student's hidden states to the teacher's width; None: they are compared as they are.
+        lessons: of the teacher, with the hidden states of `taught_layers`; None: it is asked for every batch.
 
     Raises:
         RecipeError: `loss.relation_layer` names a layer that the teacher does not have.
     """
-    teacher = teacher.eval().requires_grad_(False)
+    ask = lessons or Lessons(teacher, task, taught_layers(teacher, student, loss))
     related = related_blocks(teacher, student, loss)
     hidden = _hidden_part(len(blocks(teacher)), len(blocks(student)), loss, projection)
 
     def compute(model: PreTrainedModel, batch: dict[str, torch.Tensor], share: Share) -> torch.Tensor:
-        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-        with torch.no_grad(), captured(related.teacher) as wanted_parts:
-            teacher.to(inputs["input_ids"].device)
-            wanted, teacher_hidden = model_outputs(teacher, task, inputs, hidden_states=loss.hidden > 0)
+        inputs = model_inputs(batch)
+        with captured(related.teacher) as wanted_parts:
+            wanted, teacher_hidden = ask(batch)
         with captured(related.student) as parts:
             outputs, student_hidden = model_outputs(model, task, inputs, hidden_states=loss.hidden > 0)
         total = loss.soft * _soft_part(outputs, wanted, task, loss.temperature, share)
@@ -161,12 +176,12 @@ def _soft_part(student: torch.Tensor, teacher: torch.Tensor, task: Task, tempera
 
 def _hidden_part(
     teacher_layers: int, student_layers: int, loss: DistillLoss, projection: nn.Module | None
-) -> Callable[[Sequence[torch.Tensor], Sequence[torch.Tensor], torch.Tensor, Share], torch.Tensor]:
+) -> Callable[[Sequence[torch.Tensor], States, torch.Tensor, Share], torch.Tensor]:
     """The loss on hidden states as a function of the student's, the teacher's, the mask and the batch's share."""
     uniform = layer_pairs(teacher_layers, student_layers)
     chosen = matched_layers(teacher_layers, student_layers)
 
-    def compute(student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor], mask: torch.Tensor, share: Share) -> torch.Tensor:
+    def compute(student: Sequence[torch.Tensor], teacher: States, mask: torch.Tensor, share: Share) -> torch.Tensor:
         mapped = student if projection is None else [projection(states) for states in student]
         pairs = uniform if loss.matching == "uniform" else dynamic_pairs(mapped, teacher, chosen, mask, share)
         return share.tokens * hidden_loss(mapped, teacher, pairs, mask)

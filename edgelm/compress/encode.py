@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,18 @@ from edgelm.dataset import Dataset
 from edgelm.task import Task
 
 NO_CLASS = -100  # the label of a row that has none; torch's cross-entropy leaves it out
+BESIDE = ("labels", "row")  # what a batch has beside a model's inputs
 
 
 class EncodedDataset(TorchDataset[dict[str, Any]]):
-    """Token ids of every row, encoded once and kept unpadded."""
+    """Token ids of every row, encoded once and kept unpadded.
 
-    def __init__(self, dataset: Dataset, tokenizer: Any, task: Task, *, max_length: int) -> None:
+    Args:
+        numbered: a row says which one it is, as `row`.
+    """
+
+    def __init__(self, dataset: Dataset, tokenizer: Any, task: Task, *, max_length: int, numbered: bool = False) -> None:
+        self.numbered = numbered
         encoded = tokenizer(dataset.inputs(), truncation=True, max_length=max_length)
         self.columns: dict[str, list[list[int]]] = {name: encoded[name] for name in tokenizer.model_input_names}
         self.labels = None if dataset.labels is None else _label_array(dataset.labels, task)
@@ -33,6 +39,8 @@ class EncodedDataset(TorchDataset[dict[str, Any]]):
         row: dict[str, Any] = {name: ids[index] for name, ids in self.columns.items()}
         if self.labels is not None:
             row["labels"] = self.labels[index]
+        if self.numbered:
+            row["row"] = index
         return row
 
 
@@ -104,11 +112,18 @@ class Collator:
 
     def _join(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         labels = [row["labels"] for row in rows if "labels" in row]
-        names = [name for name in rows[0] if name != "labels"]
+        names = [name for name in rows[0] if name not in BESIDE]
         batch: dict[str, torch.Tensor] = dict(self.tokenizer.pad({name: [row[name] for row in rows] for name in names}, return_tensors="pt"))
         if labels:
             batch["labels"] = torch.as_tensor(np.asarray(labels))
+        if "row" in rows[0]:
+            batch["row"] = torch.tensor([row["row"] for row in rows])
         return batch
+
+
+def model_inputs(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What of a batch the model reads."""
+    return {name: tensor for name, tensor in batch.items() if name not in BESIDE}
 
 
 def _label_array(labels: tuple[Any, ...], task: Task) -> np.ndarray:

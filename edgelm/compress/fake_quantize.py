@@ -12,7 +12,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import model_outputs
-from edgelm.compress.encode import Collator, EncodedDataset
+from edgelm.compress.encode import Collator, EncodedDataset, model_inputs
 from edgelm.dataset import Dataset
 from edgelm.progress import Progress, silent
 from edgelm.quantize.grid import unsigned_grid
@@ -43,7 +43,7 @@ def calibrate(
         with torch.inference_mode():
             for index in range(len(encoded)):
                 batch = collate([encoded[index]])
-                model_outputs(model.eval(), task, {name: tensor for name, tensor in batch.items() if name != "labels"})
+                model_outputs(model.eval(), task, model_inputs(batch))
                 progress("calibrate", index + 1, len(encoded))
     finally:
         for handle in handles:

@@ -76,11 +76,11 @@ class Goal:
         """With every allowance multiplied."""
         return Goal(tuple(replace(bound, allowed=bound.allowed * factor) for bound, factor in zip(self.bounds, factors, strict=True)))
 
-    def joined(self, weights: Sequence[float]) -> tuple[Callable[[str, int], float], float]:
-        """One cost of a module, by kind and units, and what is allowed of it: bounds in units of what they allow, weighed."""
+    def joined(self, weights: Sequence[float]) -> tuple[Callable[[int, int], float], float]:
+        """One cost of a layer, by heads and channels, and what is allowed of it: bounds in units of what they allow, weighed."""
 
-        def cost(kind: str, units: int) -> float:
-            return sum(weight * bound.table.module_cost(kind, units) / bound.allowed for bound, weight in zip(self.bounds, weights, strict=True))
+        def cost(heads: int, channels: int) -> float:
+            return sum(weight * bound.table.layer_cost(heads, channels) / bound.allowed for bound, weight in zip(self.bounds, weights, strict=True))
 
         rest = sum(weight * bound.table.rest / bound.allowed for bound, weight in zip(self.bounds, weights, strict=True))
         return cost, sum(weights) - rest

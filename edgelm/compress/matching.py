@@ -8,6 +8,7 @@ import torch
 
 from edgelm.compress import processes
 from edgelm.compress.encode import Share
+from edgelm.compress.lessons import States
 from edgelm.errors import RecipeError
 
 _MATCHED = 4  # CoFi's number of teacher layers
@@ -40,7 +41,7 @@ def matched_layers(teacher_layers: int, student_layers: int) -> list[int]:
 
 
 def dynamic_pairs(
-    student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor], layers: Sequence[int], mask: torch.Tensor, share: Share = Share()
+    student: Sequence[torch.Tensor], teacher: States, layers: Sequence[int], mask: torch.Tensor, share: Share = Share()
 ) -> list[tuple[int, int]]:
     """Hidden states to compare in this batch, as (teacher, student) indices into `hidden_states`.
 

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import blocks, model_outputs
-from edgelm.compress.encode import Collator, EncodedDataset
+from edgelm.compress.encode import Collator, EncodedDataset, model_inputs
 from edgelm.compress.obs import moments_of
 from edgelm.dataset import Dataset
 from edgelm.progress import Progress, silent
@@ -53,7 +53,7 @@ def token_batches(tokenizer: Any, task: Task, rows: Dataset, *, max_length: int,
     encoded, collate = EncodedDataset(rows, tokenizer, task, max_length=max_length), Collator(tokenizer)
     order = sorted(range(len(encoded)), key=lambda index: encoded.lengths[index])
     made = [collate([encoded[index] for index in order[start : start + size]]) for start in range(0, len(order), size)]
-    return [{name: values for name, values in batch.items() if name != "labels"} for batch in made]
+    return [model_inputs(batch) for batch in made]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import blocks, model_outputs
-from edgelm.compress.encode import Collator, EncodedDataset
+from edgelm.compress.encode import Collator, EncodedDataset, model_inputs
 from edgelm.compress.matching import layer_pairs
 from edgelm.dataset import Dataset
 from edgelm.task import Task
@@ -44,7 +44,7 @@ def fitted_projection(
     narrow, wide = student.config.hidden_size, teacher.config.hidden_size
     squares, products = torch.zeros(narrow, narrow, dtype=torch.float64), torch.zeros(narrow, wide, dtype=torch.float64)
     for index in range(len(encoded)):
-        batch = {name: tensor for name, tensor in collate([encoded[index]]).items() if name != "labels"}
+        batch = model_inputs(collate([encoded[index]]))
         with torch.no_grad():
             _, wanted = model_outputs(teacher.eval(), task, batch, hidden_states=True)
             _, found = model_outputs(student.eval(), task, batch, hidden_states=True)

@@ -17,7 +17,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import blocks, model_outputs
-from edgelm.compress.encode import Collator, EncodedDataset
+from edgelm.compress.encode import Collator, EncodedDataset, model_inputs
 from edgelm.dataset import Dataset
 from edgelm.progress import Progress, silent
 from edgelm.task import Task
@@ -155,7 +155,7 @@ def _loss(model: PreTrainedModel, task: Task, batch: dict[str, torch.Tensor], ge
     the true Fisher information. Values and vectors: a random projection of the outputs, whose squared gradients estimate
     the diagonal of the Gauss-Newton matrix (the Fisher information of a Gaussian around them).
     """
-    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    inputs = model_inputs(batch)
     outputs, _ = model_outputs(model, task, inputs)
     if task.kind == "sentence-embedding" or task.problem == "regression":
         return (outputs * torch.randn(outputs.shape, generator=generator)).sum() / len(outputs)

@@ -27,24 +27,34 @@ _PARTS = (("query", "attention_output"), ("ffn_in", "ffn_out"))  # what reads th
 
 
 def reconstruct(
-    student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: Any, task: Task, rows: Dataset, *, max_length: int, progress: Progress = silent
+    student: PreTrainedModel,
+    original: PreTrainedModel,
+    tokenizer: Any,
+    task: Task,
+    rows: Dataset,
+    *,
+    sources: Sequence[tuple[int, int]],
+    max_length: int,
+    progress: Progress = silent,
 ) -> PreTrainedModel:
     """A copy of the student with new output projections, from the input on: each sees what those before it now give.
 
     Args:
-        teacher: a model with as many layers, equally wide.
-        rows: texts; more of them cost time, no memory but for the teacher's sums in half precision.
+        original: the model that the student was cut from.
+        rows: texts; more of them cost time, no memory but for the original's sums in half precision.
+        sources: for each layer of the student the original's layers that it stands for, first and last.
     """
     student = copy.deepcopy(student).eval()
     batches = token_batches(tokenizer, task, rows, max_length=max_length)
-    wanted = _sums(teacher.eval(), task, batches, progress)
+    wanted = _sums(original.eval(), task, batches, progress)
     layers = blocks(student)
     steps = [(index, reader, part) for index, block in enumerate(layers) for reader, part in _PARTS if _units(block, part)]
     for number, (index, reader, part) in enumerate(steps):
         block = layers[index]
         last = index == len(layers) - 1 and part == "ffn_out"
         first_only = last and not (task.kind == "sentence-embedding" and task.pooling == "mean")
-        _solve(student, task, block, reader, part, batches, wanted[index, part], first_only=first_only)
+        source = sources[index][0 if part == "attention_output" else 1]
+        _solve(student, task, block, reader, part, batches, wanted[source, part], first_only=first_only)
         progress("reconstruct", number + 1, len(steps))
     return student
 
@@ -68,7 +78,7 @@ def _solve(
     *,
     first_only: bool,
 ) -> None:
-    """min ‖X W − (teacher's sum − residual)‖² + damping · ‖W − W₀‖², with a column of ones for the bias."""
+    """min ‖X W − (original's sum − residual)‖² + damping · ‖W − W₀‖², with a column of ones for the bias."""
     linear = block.module(part)
     width = linear.in_features + 1
     gram, cross = torch.zeros(width, width, dtype=torch.float64), torch.zeros(width, linear.out_features, dtype=torch.float64)
@@ -89,15 +99,15 @@ def _solve(
         linear.bias.add_(change[:, -1])
 
 
-def _sums(teacher: PreTrainedModel, task: Task, batches: Sequence[Batch], progress: Progress) -> dict[tuple[int, str], list[torch.Tensor]]:
+def _sums(original: PreTrainedModel, task: Task, batches: Sequence[Batch], progress: Progress) -> dict[tuple[int, str], list[torch.Tensor]]:
     """By layer and part, batch by batch: residual plus what the part adds, (batch, tokens, hidden) float16."""
     found: dict[tuple[int, str], list[torch.Tensor]] = {}
     for number, batch in enumerate(batches):
-        with _watch_sums(teacher) as sums, torch.inference_mode():
-            model_outputs(teacher, task, batch)
+        with _watch_sums(original) as sums, torch.inference_mode():
+            model_outputs(original, task, batch)
         for key, value in sums.items():
             found.setdefault(key, []).append(value.half())
-        progress("teacher", number + 1, len(batches))
+        progress("original", number + 1, len(batches))
     return found
 
 
@@ -107,8 +117,8 @@ def _watch_sums(model: PreTrainedModel) -> Iterator[dict[tuple[int, str], torch.
     handles = []
     for index, block in enumerate(blocks(model)):
         for reader, part in _PARTS:
-            if not _units(block, part):
-                continue
+            if part == "attention_output" and not block.heads:
+                continue  # nothing reads the residual there
 
             def remember(_: nn.Module, inputs: tuple[torch.Tensor, ...], key: tuple[int, str] = (index, part)) -> None:
                 found[key] = inputs[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -18,14 +18,13 @@ from edgelm.compress import prune as pruning
 from edgelm.compress.activity import measure_activity
 from edgelm.compress.carve import carve
 from edgelm.compress.corpus import read_texts, read_words
-from edgelm.compress.distill import distillation_loss, student_from_layers
+from edgelm.compress.distill import distillation_loss, student_from_layers, taught_layers
 from edgelm.compress.fake_quantize import calibrate, fake_quantized
 from edgelm.compress.fit import Material, cut_to_goal
 from edgelm.compress.goal import Goal, operations_goal
-from edgelm.compress.ladders import ATTENTION
+from edgelm.compress.lessons import Lessons
 from edgelm.compress.matching import spread_layers
 from edgelm.compress.projection import attached, fitted_projection, identity_projection
-from edgelm.compress.reconstruct import reconstruct
 from edgelm.compress.retokenize import keep_tokens, read_vocabulary
 from edgelm.compress.shape import resolve_shape
 from edgelm.compress.training import train
@@ -84,7 +83,7 @@ def distill(model: PreTrainedModel, settings: DistillSettings, shop: Workshop) -
         total = len(blocks(model))
         chosen = spread_layers(total, settings.layers) if isinstance(settings.layers, int) else list(settings.layers)
         student = student_from_layers(model, chosen)
-        record = _with_layers(record, sorted(set(chosen)))
+        record = _with_layers(record, model, sorted(set(chosen)))
     return _teach(student, settings.loss, settings.train, shop, "distill"), record
 
 
@@ -112,14 +111,11 @@ def fit(model: PreTrainedModel, settings: FitSettings, shop: Workshop) -> tuple[
     goal = shop.goal
     if not goal.bounds:
         goal = operations_goal(shop.teacher, shop.tokenizer, shop.dataset, settings)
-    material = Material(shop.teacher, shop.tokenizer, shop.record.task, shop.dataset, shop.seed, shop.progress)
-    smaller, chosen = cut_to_goal(model, settings, goal.on_the_way(settings.share, layer_shapes(model), model.config.vocab_size), material)
-    if settings.reconstruct:
-        rows = shop.dataset.sample(settings.samples, seed=shop.seed)
-        smaller = reconstruct(smaller, shop.teacher, shop.tokenizer, shop.record.task, rows, max_length=settings.max_length, progress=shop.progress)
-    heads = {ladder.layer: rung.units for ladder, rung in chosen if ladder.kind == ATTENTION}
-    kept = [list(heads.get(layer, range(shape.heads))) for layer, shape in enumerate(layer_shapes(model))]
-    return smaller, replace(shop.record, layers=_kept(shop.record, kept, [list(range(shape.ffn)) for shape in layer_shapes(smaller)]))
+    material = Material(shop.teacher, shop.tokenizer, shop.record.task, shop.dataset, shop.seed, shop.work, shop.progress)
+    cut = cut_to_goal(model, settings, goal.on_the_way(settings.share, layer_shapes(model), model.config.vocab_size), material)
+    record = _with_layers(shop.record, model, cut.layers)
+    channels = [range(shape.ffn) for shape in layer_shapes(cut.model)]
+    return cut.model, replace(record, layers=_kept(record, cut.heads, channels))
 
 
 def recover(model: PreTrainedModel, settings: RecoverSettings, shop: Workshop) -> tuple[PreTrainedModel, Record]:
@@ -178,7 +174,8 @@ STAGES: dict[type, Callable[[PreTrainedModel, Any, Workshop], Made]] = {
 def _teach(student: PreTrainedModel, loss: DistillLoss, settings: TrainSettings, shop: Workshop, description: str) -> PreTrainedModel:
     task = shop.record.task
     projection = _projection(student, loss, settings, shop)
-    taught = distillation_loss(shop.teacher, student, task, loss, projection=projection)
+    lessons = Lessons(shop.teacher, task, taught_layers(shop.teacher, student, loss))
+    taught = distillation_loss(shop.teacher, student, task, loss, projection=projection, lessons=lessons)
     with attached(student, projection):
         return train(
             student,
@@ -189,6 +186,7 @@ def _teach(student: PreTrainedModel, loss: DistillLoss, settings: TrainSettings,
             work=shop.work,
             seed=shop.seed,
             loss=taught,
+            lessons=None if loss.relations else lessons,
             seconds=shop.seconds,
             description=description,
             progress=shop.progress,
@@ -220,7 +218,7 @@ def _carved_student(model: PreTrainedModel, settings: DistillSettings, shop: Wor
         progress=shop.progress,
     )
     student, cuts = carve(model, shape, activity)
-    record = _with_layers(shop.record, list(shape.layers))
+    record = _with_layers(shop.record, model, shape.layers)
     return student, replace(record, layers=_kept(record, [cut.heads.tolist() for cut in cuts], [cut.channels.tolist() for cut in cuts]))
 
 
@@ -236,16 +234,18 @@ def _given_student(name: str, shop: Workshop) -> tuple[PreTrainedModel, Record]:
     return student, replace(shop.record, layers=checkpoint.record.layers)
 
 
-def _with_layers(record: Record, layers: list[int]) -> Record:
-    """The record of a model that has only these of its layers."""
-    return replace(record, layers=tuple(record.layers[index] for index in layers) if record.layers else ())
+def _with_layers(record: Record, model: PreTrainedModel, layers: Sequence[int]) -> Record:
+    """The record of the model with only these of its layers, numbered as in the model that it all began with."""
+    before = record.layers or layer_shapes(model)
+    numbered = [replace(shape, origin=index if shape.origin is None else shape.origin) for index, shape in enumerate(before)]
+    return replace(record, layers=tuple(numbered[index] for index in layers))
 
 
-def _kept(record: Record, heads: list[list[int]], ffn: list[list[int]]) -> tuple[LayerShape, ...]:
+def _kept(record: Record, heads: Sequence[Sequence[int]], ffn: Sequence[Sequence[int]]) -> tuple[LayerShape, ...]:
     """Layer shapes after a cut, with the kept heads numbered as in the model that it all began with."""
     before = record.layers or tuple(LayerShape(heads=0, ffn=0) for _ in heads)
     shapes = []
     for old, kept_heads, kept_ffn in zip(before, heads, ffn, strict=True):
         original = [old.kept_heads[index] for index in kept_heads] if old.kept_heads else kept_heads
-        shapes.append(LayerShape(heads=len(kept_heads), ffn=len(kept_ffn), kept_heads=tuple(original)))
+        shapes.append(replace(old, heads=len(kept_heads), ffn=len(kept_ffn), kept_heads=tuple(original)))
     return tuple(shapes)

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from edgelm.compress import processes
 from edgelm.compress.deadline import EndInTime
 from edgelm.compress.distill import LossFunction, label_loss
 from edgelm.compress.encode import Collator, EncodedDataset, LengthGroupedSampler, Share
+from edgelm.compress.lessons import Lessons
 from edgelm.dataset import Dataset
 from edgelm.errors import UsageError
+from edgelm.machine import describe_machine
 from edgelm.metrics import score
 from edgelm.progress import Progress, silent
 from edgelm.recipe import TrainSettings
@@ -45,6 +48,7 @@ def train(
     seed: int,
     evaluation: Dataset | None = None,
     loss: LossFunction | None = None,
+    lessons: Lessons | None = None,
     log_dir: Path | None = None,
     seconds: float | None = None,
     description: str = "train",
@@ -56,6 +60,7 @@ def train(
         work: folder for training states; a run that was interrupted goes on from the last one there, with the same result.
         evaluation: judged `settings.evaluations` times an epoch; the best state wins. Needed for early stopping.
         loss: takes the model, a batch and its share; None: the task's own loss on the labels.
+        lessons: what the loss asks of a teacher, to be had for all rows at once.
         log_dir: write TensorBoard logs there.
         seconds: that the training may take; its schedule is shortened to fit. None: as long as it takes.
 
@@ -68,15 +73,20 @@ def train(
     if settings.precision == "fp16" and not torch.cuda.is_available():
         raise UsageError("training in fp16 needs a GPU, and there is none here.", hint="Use bf16 or fp32.")
     set_seed(seed)
-    data = EncodedDataset(dataset, tokenizer, task, max_length=settings.max_length)
+    start = time.monotonic()
+    data = EncodedDataset(dataset, tokenizer, task, max_length=settings.max_length, numbered=lessons is not None)
     judged = None if evaluation is None else EncodedDataset(evaluation, tokenizer, task, max_length=settings.max_length)
     arguments = _arguments(settings, task, rows=len(data), work=work, seed=seed, judge=judged is not None, log_dir=log_dir)
     callbacks: list[TrainerCallback] = [_MarkWhole(), _OwnNoise(), _Report(description, progress)]
     if settings.early_stopping is not None and judged is not None:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=settings.early_stopping))
+    if lessons is not None:
+        batch = settings.batch_size * settings.gradient_accumulation
+        passes = settings.epochs if settings.max_steps is None else settings.max_steps * batch / len(data)
+        lessons.prepare(data, Collator(tokenizer), passes=passes, half=computes_in_bf16(settings), seconds=seconds, progress=progress)
     if seconds is not None:
-        callbacks.append(EndInTime(seconds))
-    with _quiet(log_dir), only_read_weights(model, task):
+        callbacks.append(EndInTime(max(1.0, seconds - (time.monotonic() - start))))
+    with _quiet(log_dir), only_read_weights(model, task), dropping_out(model, settings.dropout):
         trainer = _Trainer(
             loss=loss or label_loss(task),
             batch_size=settings.batch_size,
@@ -153,6 +163,15 @@ def last_state(work: Path) -> str | None:
     return str(whole[-1]) if whole else None
 
 
+def computes_in_bf16(settings: TrainSettings) -> bool:
+    """Whether products are taken in bfloat16: if asked for, or by `auto` where the GPU or the processor has instructions for them."""
+    if settings.precision != "auto":
+        return settings.precision == "bf16"
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(describe_machine().instructions))
+
+
 def check_batches(*settings: TrainSettings) -> None:
     """Check that batches can be split evenly among the processes.
 
@@ -195,7 +214,7 @@ def _arguments(settings: TrainSettings, task: Task, *, rows: int, work: Path, se
         warmup_steps=round(steps * settings.warmup),
         weight_decay=0.0 if settings.optimizer == "adam" else settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
-        bf16=settings.precision == "bf16",
+        bf16=computes_in_bf16(settings),
         fp16=settings.precision == "fp16",
         use_cpu=on_cpu,
         eval_strategy="steps" if judge else "no",
@@ -244,6 +263,21 @@ def only_read_weights(model: PreTrainedModel, task: Task) -> Iterator[None]:
     finally:
         for weight in frozen:
             weight.requires_grad_(True)
+
+
+@contextlib.contextmanager
+def dropping_out(model: PreTrainedModel, share: float | None) -> Iterator[None]:
+    """Inside, every dropout of the model leaves out this share; None: its own."""
+    modules = [module for module in model.modules() if isinstance(module, torch.nn.Dropout)]
+    before = [module.p for module in modules]
+    if share is not None:
+        for module in modules:
+            module.p = share
+    try:
+        yield
+    finally:
+        for module, own in zip(modules, before, strict=True):
+            module.p = own
 
 
 @contextlib.contextmanager

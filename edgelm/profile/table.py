@@ -15,7 +15,7 @@ from typing import Any
 
 from edgelm.checkpoint import Checkpoint, LayerShape, open_checkpoint
 from edgelm.errors import UsageError
-from edgelm.latency import EncoderSizes, LatencyTable, Shapes, read_latency_table
+from edgelm.latency import TABLE_SCHEMA, EncoderSizes, LatencyTable, Shapes, read_latency_table
 from edgelm.machine import describe_machine
 from edgelm.profile.subject import Subject
 from edgelm.profile.turns import Worker, take_turns
@@ -57,7 +57,7 @@ def find_table(checkpoint: Checkpoint, *, precision: str, sequence: int, threads
     """
     sizes, threads = encoder_sizes(checkpoint), threads or available_cores()
     machine = describe_machine()
-    what = [asdict(sizes), precision, sequence, threads, machine.cpu, machine.cores, machine.versions.get("onnxruntime"), __version__]
+    what = [TABLE_SCHEMA, asdict(sizes), precision, sequence, threads, machine.cpu, machine.cores, machine.versions.get("onnxruntime"), __version__]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgelm" / "latency"
     file = folder / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:24]}.json"
     if file.is_file():
@@ -103,8 +103,8 @@ def measure_table(
 ) -> LatencyTable:
     """Measure the blocks of an encoder on this machine.
 
-    All layers of a graph have the same shape, and what one adds is its difference to the graph without heads and channels: so the cost of
-    a call, and what the layers before leave in the caches, are as in a real model.
+    All layers of a graph have the same shape, and what a module adds is its difference to the graph without heads and channels: so the cost
+    of a call, and what the layers before leave in the caches, are as in a real model.
 
     Args:
         sequence: tokens of the one text.
@@ -118,12 +118,13 @@ def measure_table(
     heads, channels = _points(sizes.heads, _HEAD_POINTS, 1), _points(sizes.ffn, _FFN_POINTS, 32)
     grid = [(0, 0), *((count, 0) for count in heads), *((0, count) for count in channels)]
     grid += [(sizes.heads, sizes.ffn), (max(1, sizes.heads // 2), max(1, sizes.ffn // 4))]
-    models = [(LayerShape(*point),) * sizes.layers for point in grid]
+    models: list[Shapes] = [(LayerShape(*point),) * sizes.layers for point in grid]
+    models += [sizes.full()[: max(1, sizes.layers // 3)], ()]
     times = measure_shapes(sizes, models, precision=precision, sequence=sequence, threads=threads, checkpoint=checkpoint, progress=progress)
     cost = dict(zip(grid, times, strict=False))
-    rest = cost[0, 0]
-    attention = _rising({count: (cost[count, 0] - rest) / sizes.layers for count in heads})
-    ffn = _rising({count: (cost[0, count] - rest) / sizes.layers for count in channels})
+    norms, rest = cost[0, 0], times[len(models) - 1]
+    attention = _rising({count: (cost[count, 0] - norms) / sizes.layers for count in heads})
+    ffn = _rising({count: (cost[0, count] - norms) / sizes.layers for count in channels})
     machine = describe_machine()
     table = LatencyTable(
         source="measured",
@@ -132,13 +133,14 @@ def measure_table(
         precision=precision,
         sequence=sequence,
         rest=rest,
+        layer=max(0.0, norms - rest) / sizes.layers,
         attention=attention,
         ffn=ffn,
         pytorch=times[-1] if checkpoint is not None else None,
         whole=cost[sizes.heads, sizes.ffn],
         machine={"cpu": machine.cpu, "threads": threads, "onnxruntime": machine.versions.get("onnxruntime")},
     )
-    errors = [abs(table.predict(shapes) / found - 1) for shapes, found in zip(models[-2:], times[len(grid) - 2 :], strict=False)]
+    errors = [abs(table.predict(shapes) / found - 1) for shapes, found in zip(models[-4:-1], times[len(models) - 4 :], strict=False)]
     return replace(table, error=max(errors))
 
 

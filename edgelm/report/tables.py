@@ -78,12 +78,13 @@ def layer_table(profile: dict[str, Any]) -> Table:
     lineage = profile["manifest"].get("lineage") or {}
     layers, costs = lineage.get("layers", []), lineage.get("costs") or {}
     unit = f", {costs['unit']}" if costs else ""
-    header = ["layer", "heads", "", "FFN channels", ""] + ([f"attention{unit}", f"FFN{unit}"] if costs else [])
+    header = ["layer", "heads", "", "FFN channels", ""] + ([f"attention{unit}", f"FFN{unit}", f"norms{unit}"] if costs else [])
     most = {name: max([layer[name] for layer in layers] + [1]) for name in ("heads", "ffn")}
     rows = []
     for index, layer in enumerate(layers):
         cells = [text for name in ("heads", "ffn") for text in (str(layer[name]), bar(layer[name] / most[name]))]
-        rows.append([str(index), *cells, *(f"{costs[name][index]:.3g}" for name in ("attention", "ffn") if costs)])
+        number = index if layer.get("origin") is None else layer["origin"]
+        rows.append([str(number), *cells, *(f"{costs[name][index]:.3g}" for name in ("attention", "ffn", "norms") if name in costs)])
     return header, rows
 
 

@@ -50,28 +50,28 @@ def test_every_precision_can_be_timed(few_runs, precision):
 
 
 def test_a_table_is_made_of_differences_and_never_falls(monkeypatch, tmp_path):
-    """The times are given: a call of 1 ms, 0.1 ms a head and 0.01 ms a channel, but for a measurement that came out too low."""
+    """The times are given: a call of 1 ms, 0.2 a layer, 0.1 a head and 0.01 a channel, but for a measurement that came out too low."""
     checkpoint = open_checkpoint(make_checkpoint(tmp_path / "m", hidden=128, heads=4, ffn=256))
 
     def times(sizes, models, **_):
-        found = [1.0 + sum(0.1 * shape.heads + 0.01 * shape.ffn for shape in shapes) for shapes in models]
-        return [time - 0.5 * (shapes[0] == LayerShape(3, 0)) for time, shapes in zip(found, models, strict=True)] + [50.0]
+        found = [1.0 + sum(0.2 + 0.1 * shape.heads + 0.01 * shape.ffn for shape in shapes) for shapes in models]
+        return [time - 0.5 * (tuple(shapes[:1]) == (LayerShape(3, 0),)) for time, shapes in zip(found, models, strict=True)] + [50.0]
 
     monkeypatch.setattr(tables, "measure_shapes", times)
     table = measure_table(encoder_sizes(checkpoint), precision="int8", sequence=16, threads=1, checkpoint=checkpoint)
-    assert table.rest == pytest.approx(1.0)
+    assert (table.rest, table.layer) == (pytest.approx(1.0), pytest.approx(0.2))
     assert table.attention == pytest.approx({0: 0.0, 1: 0.1, 2: 0.2, 3: 0.2, 4: 0.4})
     assert table.ffn[256] == pytest.approx(2.56)
-    assert (table.pytorch, table.whole) == (50.0, pytest.approx(1.0 + 2 * 2.96))
+    assert (table.pytorch, table.whole) == (50.0, pytest.approx(1.0 + 2 * 3.16))
     assert table.error == pytest.approx(0.0, abs=1e-9)
     monkeypatch.setattr(tables, "measure_shapes", lambda _, models, **__: [2 * time for time in times(None, models)][:2])
-    assert Meter(table)((LayerShape(2, 0),) * 2) == pytest.approx(1.4)  # a machine that is half as fast now says the same
+    assert Meter(table)((LayerShape(2, 0),) * 2) == pytest.approx(1.8)  # a machine that is half as fast now says the same
 
 
 def test_a_table_is_measured_once_and_kept(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     calls = []
-    table = LatencyTable("measured", "ms", SIZES, "int8", 16, 1.0, {0: 0.0, 4: 4.0}, {0: 0.0, 256: 8.0}, pytorch=30.0, whole=25.0, error=0.0)
+    table = LatencyTable("measured", "ms", SIZES, "int8", 16, 1.0, 0.0, {0: 0.0, 4: 4.0}, {0: 0.0, 256: 8.0}, pytorch=30.0, whole=25.0, error=0.0)
     monkeypatch.setattr(tables, "measure_table", lambda *_, **__: calls.append(1) or table)
     checkpoint = open_checkpoint(make_checkpoint(tmp_path / "m"))
     assert [find_table(checkpoint, precision="int8", sequence=16) for _ in range(2)] == [table, table]
