@@ -47,6 +47,11 @@ class Budget:
         """Whether latency is bounded."""
         return self.max_latency_ms is not None or self.speedup is not None
 
+    @property
+    def only_drop(self) -> bool:
+        """Whether nothing but the loss is bounded."""
+        return list(self.to_dict()) == ["max_drop"]
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, without what is not bounded."""
         return {name: value for name, value in asdict(self).items() if value is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,7 +43,10 @@ def compress(
     speedup: Annotated[str | None, typer.Option(help="Budget: times as fast as the original in PyTorch FP32 on this machine, such as 10x.")] = None,
     max_size: Annotated[str | None, typer.Option(help="Budget: size of the bundle, such as 10MB.")] = None,
     max_memory: Annotated[str | None, typer.Option(help="Budget: peak memory of a process that runs it, such as 96MB.")] = None,
-    max_drop: Annotated[float | None, typer.Option(help="Budget: points of the task's metric that may be lost on --eval.")] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(help="Budget: points of the task's metric that may be lost on --eval; alone: the fastest model that keeps to it."),
+    ] = None,
     precision: Annotated[str, typer.Option("--for", help="The precision that will be exported: budgets are meant in it.")] = "int8",
     table: Annotated[
         Path | None, typer.Option("--table", help="Latency table of the device (`edgelm profile MODEL --table FILE`). Default: measured here.")
@@ -70,6 +74,7 @@ def compress(
         from edgelm.latency import read_latency_table
         from edgelm.output import check_output
         from edgelm.recipe import load_recipe, override
+        from edgelm.seek import seek
 
         check_output(output, overwrite=overwrite)
         budget = read_budget(max_latency, speedup, max_size, max_memory, max_drop)
@@ -88,34 +93,36 @@ def compress(
         checkpoint = find_checkpoint(model, allow_pickle=allow_pickle)
         dataset, judged = read_rows_of(checkpoint.task, data, evaluation, text=text_column, pair=pair_column, label=label_column)
         further = read_unlabelled(unlabelled, text=text_column, pair=pair_column)
-        aim = take_aim(
-            budget,
-            checkpoint,
-            dataset,
+        aim_at = functools.partial(
+            take_aim,
+            checkpoint=checkpoint,
+            rows=dataset,
             precision=precision,
             device=target,
             table=None if table is None else read_latency_table(table),
             max_length=max_length,
             progress=screen.progress,
         )
-        check_recipe(plan, aim)
-        run = run_recipe if chosen is None else chosen.compress
-        result = run(
+        run = functools.partial(
+            run_recipe if chosen is None else chosen.compress,
             model,
             dataset=dataset,
             evaluation=judged,
             recipe=plan,
-            output=output,
             device=target,
-            goal=aim.goal if aim.goal.bounds else None,
             unlabelled=further,
-            time_limit=seconds,
             overwrite=overwrite,
             allow_pickle=allow_pickle,
             max_length=max_length,
             progress=screen.progress,
         )
-        outcome = aim.outcome(result)
+        if budget.only_drop and recipe is None and chosen is None:
+            asked = "".join([plan.model_dump_json(), *(rows.fingerprint() for rows in (dataset, judged, further) if rows is not None)])
+            outcome = seek(budget, aim_at, run, asked=asked, output=output, overwrite=overwrite, time_limit=seconds)
+        else:
+            aim = aim_at(budget)
+            check_recipe(plan, aim)
+            outcome = aim.outcome(run(output=output, goal=aim.goal if aim.goal.bounds else None, time_limit=seconds))
         screen.result(outcome.to_dict(), _draw)
         options = f"--device {device} --precision {precision} --calibration {data} --eval {evaluation}"
         screen.next_step(str(output), f"edgelm export {output} {options} --output {output.with_suffix('.edge')}")
