@@ -19,7 +19,7 @@ from edgelm.task import Task
 States = Mapping[int, torch.Tensor] | Sequence[torch.Tensor]
 
 _BATCH = 64
-_MEMORY = 0.4  # of what is free may be filled
+_MEMORY = 0.6  # of what is free may be filled
 _TIME = 0.3  # of a training's time may go by with it
 _SURE = 2.0  # seconds after which the pace is known
 
