@@ -45,12 +45,6 @@ def make_rival(teacher: Path, folder: Path, test: Any) -> tuple[Path, float]:
     return target, score(task, outputs, rows.labels)["accuracy"]
 
 
-def without_training(recipe: Recipe) -> Recipe:
-    """Its last cut alone."""
-    fits = [stage.model_copy(update={"race": None, "reconstruct": True}) for stage in recipe.stages if stage.stage == "fit"]
-    return recipe.model_copy(update={"stages": fits[-1:], "augment": None})
-
-
 def make_bundle(name: str, budget: Budget, recipe: Recipe, folder: Path, work: Path) -> tuple[Path, float, float, float]:
     """The bundle of a budget; its accuracy on test, the speed-up that compress measured, and seconds of compress."""
     teacher, rows, device = make_teacher(name, work), load_rows(name), load_device("cpu")
@@ -74,16 +68,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", dest="name", default="sst2", choices=list(SETTINGS))
     parser.add_argument("--speedups", type=float, nargs="+", default=[12.0, 25.0])
-    parser.add_argument("--recipe", default="budget")
+    parser.add_argument("--recipe", help="Default: budget, or one-shot with --untrained.")
     parser.add_argument("--override", action="append", default=[], help="A setting of the recipe, such as recover.train.epochs=1.")
     parser.add_argument("--max-size", type=float, help="Of the bundle, in 10^6 bytes.")
     parser.add_argument("--untrained", action="store_true")
     parser.add_argument("--work", type=Path, default=Path("build/teachers"))
     parser.add_argument("--runs", type=int, default=300)
     given = parser.parse_args()
-    recipe = load_recipe(given.recipe, overrides=given.override)
-    if given.untrained:
-        recipe = without_training(recipe).model_copy(update={"name": "untrained"})
+    recipe = load_recipe(given.recipe or ("one-shot" if given.untrained else "budget"), overrides=given.override)
     folder = given.work / f"{given.name}-budgets"
     folder.mkdir(parents=True, exist_ok=True)
     rows, teacher = load_rows(given.name), make_teacher(given.name, given.work)
