@@ -13,8 +13,8 @@ from edgelm.budget import Budget
 from edgelm.checkpoint import Checkpoint, LayerShape, open_checkpoint
 from edgelm.compress import processes
 from edgelm.compress.encode import median_length
-from edgelm.compress.goal import Bound, Goal
 from edgelm.compress.pipeline import CompressResult
+from edgelm.compress.pruning.goal import Bound, Goal
 from edgelm.dataset import Dataset
 from edgelm.device import Device, check_precision
 from edgelm.errors import UsageError

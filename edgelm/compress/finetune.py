@@ -15,7 +15,7 @@ from edgelm.checkpoint import Record, StageRecord, open_checkpoint
 from edgelm.compress import processes
 from edgelm.compress.evaluate import evaluate
 from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool_versions
-from edgelm.compress.training import train
+from edgelm.compress.teaching.training import train
 from edgelm.dataset import Dataset
 from edgelm.errors import UsageError
 from edgelm.output import check_output, disk_errors, staged_output

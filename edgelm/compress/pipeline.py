@@ -14,15 +14,15 @@ from transformers import PreTrainedModel
 from edgelm.anatomy import find_checkpoint, layer_shapes, load_checkpoint, load_tokenizer, parameter_count, save_checkpoint
 from edgelm.checkpoint import Record, StageRecord, open_checkpoint
 from edgelm.compress import processes
-from edgelm.compress.augment import augment
-from edgelm.compress.corpus import recipe_files
-from edgelm.compress.deadline import training_seconds
 from edgelm.compress.evaluate import evaluate
-from edgelm.compress.goal import Goal
 from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool_versions
+from edgelm.compress.pruning.goal import Goal
 from edgelm.compress.stages import STAGES, Workshop
-from edgelm.compress.training import check_batches
-from edgelm.compress.vocabulary import kept_tokens, read_alike
+from edgelm.compress.teaching.deadline import training_seconds
+from edgelm.compress.teaching.training import check_batches
+from edgelm.compress.texts.augment import augment
+from edgelm.compress.texts.corpus import recipe_files
+from edgelm.compress.texts.vocabulary import kept_tokens, read_alike
 from edgelm.dataset import Dataset
 from edgelm.device import Device
 from edgelm.errors import RecipeError

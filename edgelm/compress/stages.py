@@ -14,21 +14,22 @@ from transformers import PreTrainedModel
 
 from edgelm.anatomy import blocks, cut_tokens, find_checkpoint, fixed_tokens, layer_shapes, load_backbone, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import LayerShape, Record
-from edgelm.compress import prune as pruning
-from edgelm.compress.activity import measure_activity
-from edgelm.compress.carve import carve
-from edgelm.compress.corpus import read_texts, read_words
-from edgelm.compress.distill import distillation_loss, student_from_layers, taught_layers
-from edgelm.compress.fake_quantize import calibrate, fake_quantized
-from edgelm.compress.fit import Material, cut_to_goal
-from edgelm.compress.goal import Goal, operations_goal
-from edgelm.compress.lessons import Lessons
-from edgelm.compress.matching import spread_layers
-from edgelm.compress.projection import attached, fitted_projection, identity_projection
-from edgelm.compress.retokenize import keep_tokens, read_vocabulary
-from edgelm.compress.shape import resolve_shape
-from edgelm.compress.training import train
-from edgelm.compress.vocabulary import choose_tokens, count_tokens, spelling
+from edgelm.compress.pruning.activity import measure_activity
+from edgelm.compress.pruning.carve import carve
+from edgelm.compress.pruning.fit import Material, cut_to_goal
+from edgelm.compress.pruning.goal import Goal, operations_goal
+from edgelm.compress.pruning.importance import choose_channels, choose_heads, measure_importance
+from edgelm.compress.pruning.importance import cut as cut_units
+from edgelm.compress.pruning.shape import resolve_shape
+from edgelm.compress.teaching.distill import distillation_loss, student_from_layers, taught_layers
+from edgelm.compress.teaching.fake_quantize import calibrate, fake_quantized
+from edgelm.compress.teaching.lessons import Lessons
+from edgelm.compress.teaching.matching import spread_layers
+from edgelm.compress.teaching.projection import attached, fitted_projection, identity_projection
+from edgelm.compress.teaching.training import train
+from edgelm.compress.texts.corpus import read_texts, read_words
+from edgelm.compress.texts.retokenize import keep_tokens, read_vocabulary
+from edgelm.compress.texts.vocabulary import choose_tokens, count_tokens, spelling
 from edgelm.dataset import Dataset
 from edgelm.errors import RecipeError
 from edgelm.progress import Progress
@@ -90,7 +91,7 @@ def distill(model: PreTrainedModel, settings: DistillSettings, shop: Workshop) -
 def prune(model: PreTrainedModel, settings: PruneSettings, shop: Workshop) -> tuple[PreTrainedModel, Record]:
     """Remove the least important heads and FFN channels."""
     sample = shop.dataset.sample(settings.samples, seed=shop.seed)
-    importance = pruning.measure_importance(
+    importance = measure_importance(
         model,
         shop.tokenizer,
         shop.record.task,
@@ -100,9 +101,9 @@ def prune(model: PreTrainedModel, settings: PruneSettings, shop: Workshop) -> tu
         seed=shop.seed,
         progress=shop.progress,
     )
-    heads = pruning.choose_heads(importance.heads, settings.keep_heads)
-    ffn = pruning.choose_channels(importance.ffn, settings.keep_ffn, multiple=settings.ffn_multiple)
-    smaller = pruning.cut(model, heads, ffn)
+    heads = choose_heads(importance.heads, settings.keep_heads)
+    ffn = choose_channels(importance.ffn, settings.keep_ffn, multiple=settings.ffn_multiple)
+    smaller = cut_units(model, heads, ffn)
     return smaller, replace(shop.record, layers=_kept(shop.record, heads, ffn))
 
 

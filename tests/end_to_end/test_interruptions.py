@@ -47,7 +47,7 @@ def files(tmp_path_factory):
 @pytest.mark.parametrize(
     ("module", "function"),
     [
-        ("edgelm.compress.prune", "cut"),  # scores are measured, nothing is cut
+        ("edgelm.compress.pruning.importance", "cut"),  # scores are measured, nothing is cut
         ("edgelm.compress.pipeline", "save_checkpoint"),  # a stage is done, its result is being written
         ("edgelm.export.pipeline", "check_parity"),  # the graph is quantized
         ("edgelm.export.bundle", "_entry"),  # half of the bundle is on the disk

@@ -8,9 +8,9 @@ from models import TEXTS, make_checkpoint
 import edgelm.runtime
 from edgelm.anatomy import load_checkpoint, load_tokenizer, model_outputs, save_checkpoint
 from edgelm.checkpoint import open_checkpoint
-from edgelm.compress.activity import measure_activity
-from edgelm.compress.carve import carve
-from edgelm.compress.shape import resolve_shape
+from edgelm.compress.pruning.activity import measure_activity
+from edgelm.compress.pruning.carve import carve
+from edgelm.compress.pruning.shape import resolve_shape
 from edgelm.dataset import Dataset
 from edgelm.device import load_device
 from edgelm.export.pipeline import export

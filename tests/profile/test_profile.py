@@ -109,7 +109,7 @@ def test_a_checkpoint_that_lost_tokens_is_given_its_own(bundle, checkpoint, tmp_
     """A bundle of the whole vocabulary has ids that the smaller model knows nothing of."""
     from edgelm.anatomy import cut_tokens, load_checkpoint, load_tokenizer, save_checkpoint
     from edgelm.checkpoint import open_checkpoint
-    from edgelm.compress.retokenize import keep_tokens, read_vocabulary
+    from edgelm.compress.texts.retokenize import keep_tokens, read_vocabulary
 
     kept = sorted(read_vocabulary(load_tokenizer(checkpoint)).fixed)
     smaller = keep_tokens(load_tokenizer(checkpoint), kept)

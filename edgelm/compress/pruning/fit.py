@@ -1,0 +1,227 @@
+"""Cuts a model to a goal: ladders for every module, the best choice of rungs and layers, and a check of what it really costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from edgelm.anatomy import blocks, layer_shapes
+from edgelm.checkpoint import LayerShape
+from edgelm.compress import processes
+from edgelm.compress.evaluate import predict
+from edgelm.compress.pruning.choose import Loss, assemble, cheapest, pick_rungs, search, segments
+from edgelm.compress.pruning.goal import Goal
+from edgelm.compress.pruning.importance import measure_importance
+from edgelm.compress.pruning.ladders import ATTENTION, FFN, Ladder, fisher_ladders, surgeon_ladders
+from edgelm.compress.pruning.race import race
+from edgelm.compress.pruning.reconstruct import reconstruct
+from edgelm.compress.teaching.distill import soft_loss
+from edgelm.compress.teaching.matching import spread_layers
+from edgelm.dataset import Dataset
+from edgelm.latency import Shapes
+from edgelm.progress import Progress, silent
+from edgelm.recipe import FitSettings, RaceSettings
+from edgelm.task import Task
+
+_TEMPERATURE = 2.0
+_CLOSE = 0.02  # of an allowance: nearer is not worth another search
+_CORRECTIONS = 3
+_FURTHEST = 1.5  # from what the table says, either way
+_SMALLEST, _FINER = 0.02, 0.95  # share of the units that a layer keeps at least; from one share to the next
+_RACE_JUDGED = 1024  # texts, at least, on which trained cuts are compared: they differ by less
+_BALANCES = 6  # halvings in the search for the weights of two bounds
+
+Maker = Callable[[Goal, int], list[int] | None]
+
+
+@dataclass(frozen=True)
+class Material:
+    """A model's teacher, what it reads, and a folder for the states of a training."""
+
+    teacher: PreTrainedModel
+    tokenizer: Any
+    task: Task
+    rows: Dataset
+    seed: int
+    work: Path
+    progress: Progress = silent
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A smaller model, how far its outputs are from the teacher's, and which layers and heads of the larger one it has."""
+
+    model: PreTrainedModel
+    loss: float
+    layers: tuple[int, ...]
+    heads: tuple[tuple[int, ...], ...]
+
+
+def cut_to_goal(model: PreTrainedModel, settings: FitSettings, goal: Goal, material: Material) -> Cut:
+    """The model within the goal whose outputs stay nearest to the teacher's: before any training, or after that of a race.
+
+    A goal that no cut reaches is approached: one layer stays, with the least that it can have.
+    """
+    loss = teacher_loss(settings.judged, settings.max_length, material)
+    cuts: dict[tuple[LayerShape, ...], Cut] = {}
+    for method in ("obs", "fisher") if settings.method == "both" else (settings.method,):
+        ladders = make_ladders(model, method, settings, material)
+
+        def searched(allowed: Goal, tries: int, ladders: Sequence[Ladder] = ladders) -> list[int]:
+            return _within(model, ladders, allowed, loss, tries=tries, material=material)
+
+        makers: list[Maker] = [searched]
+        if settings.race is not None:
+            makers += [_even_maker(model, ladders, count) for count in range(1, len(blocks(model)) + 1)]
+        for make in makers:
+            picks = _settle(model, ladders, goal, make, settings.tries)
+            if picks is not None and (shapes := tuple(shapes_of(model, ladders, picks))) not in cuts:
+                cuts[shapes] = _cut(model, ladders, picks, settings, material, loss)
+    found = list(cuts.values())
+    if settings.race is None or len(found) == 1:
+        return min(found, key=lambda cut: cut.loss)
+    return found[_race([cut.model for cut in found], settings, settings.race, material)]
+
+
+def _settle(model: PreTrainedModel, ladders: Sequence[Ladder], goal: Goal, make: Maker, tries: int) -> list[int] | None:
+    """A choice whose cost, where it can be measured, is what is allowed: the goal of the table is moved until it is."""
+    picks = make(goal, tries)
+    factors = [1.0] * len(goal.bounds)
+    for _ in range(_CORRECTIONS):
+        if picks is None:
+            return None
+        shapes = shapes_of(model, ladders, picks)
+        off = [bound.cost(shapes) / bound.allowed for bound in goal.bounds]
+        timed = [bound.measure is not None for bound in goal.bounds]
+        if all(1 - 2 * _CLOSE <= share <= 1 + _CLOSE for share, measured in zip(off, timed, strict=True) if measured):
+            break
+        factors = [_believable(factor / share) if measured else factor for factor, share, measured in zip(factors, off, timed, strict=True)]
+        picks = make(goal.scaled(factors), max(1, tries // 3))
+    return picks
+
+
+def _even_maker(model: PreTrainedModel, ladders: Sequence[Ladder], count: int) -> Maker:
+    """Makes choices of so many layers, evenly spread, that keep about the same share of their units: as much as the goal allows."""
+    layers = spread_layers(len(blocks(model)), count)
+
+    def nearest(ladder: Ladder, share: float) -> int:
+        wanted = share * len(ladder.rungs[0].units)
+        return min(range(len(ladder.rungs) - 1), key=lambda rung: abs(len(ladder.rungs[rung].units) - wanted))
+
+    def make(goal: Goal, _: int) -> list[int] | None:
+        share = 1.0
+        while share > _SMALLEST:
+            picks = [nearest(ladder, share) if ladder.layer in layers else len(ladder.rungs) - 1 for ladder in ladders]
+            shapes = shapes_of(model, ladders, picks)
+            if all(bound.table.predict(shapes) <= bound.allowed for bound in goal.bounds):
+                return picks
+            share *= _FINER
+        return None
+
+    return make
+
+
+def _cut(model: PreTrainedModel, ladders: Sequence[Ladder], picks: Sequence[int], settings: FitSettings, material: Material, loss: Loss) -> Cut:
+    chosen = pick_rungs(ladders, picks)
+    smaller, layers = assemble(model, chosen), _kept_layers(model, ladders, picks)
+    if settings.reconstruct:
+        rows = material.rows.sample(settings.samples, seed=material.seed)
+        common: dict[str, Any] = {"max_length": settings.max_length, "progress": material.progress}
+        sources = segments(layers, len(blocks(model)))
+        smaller = reconstruct(smaller, model, material.tokenizer, material.task, rows, sources=sources, **common)
+    heads = {ladder.layer: rung.units for ladder, rung in chosen if ladder.kind == ATTENTION}
+    return Cut(smaller, processes.same(loss(smaller)), tuple(layers), tuple(heads.get(layer, ()) for layer in layers))
+
+
+def _race(models: Sequence[PreTrainedModel], settings: FitSettings, asked: RaceSettings, material: Material) -> int:
+    return race(
+        models,
+        asked,
+        teacher=material.teacher,
+        tokenizer=material.tokenizer,
+        task=material.task,
+        rows=material.rows,
+        loss=teacher_loss(max(settings.judged, _RACE_JUDGED), settings.max_length, material),
+        max_length=settings.max_length,
+        work=material.work,
+        seed=material.seed,
+        progress=material.progress,
+    )
+
+
+def _believable(factor: float) -> float:
+    """A table is not further off than that; a measurement on a machine that other work comes and goes on may be."""
+    return min(max(factor, 1 / _FURTHEST), _FURTHEST)
+
+
+def make_ladders(model: PreTrainedModel, method: str, settings: FitSettings, material: Material) -> list[Ladder]:
+    """By optimal brain surgeon (`obs`) or by the Fisher information of masks (`fisher`)."""
+    rows = material.rows.sample(settings.samples, seed=material.seed)
+    common: dict[str, Any] = {"max_length": settings.max_length, "progress": material.progress}
+    if method == "obs":
+        return surgeon_ladders(model, material.tokenizer, material.task, rows, multiple=settings.multiple, **common)
+    importance = measure_importance(model, material.tokenizer, material.task, rows, seed=material.seed, **common)
+    return fisher_ladders(model, importance, multiple=settings.multiple)
+
+
+def teacher_loss(judged: int, max_length: int, material: Material) -> Loss:
+    """How far a model's outputs are from the teacher's, on so many texts."""
+    rows = material.rows.sample(judged, seed=material.seed + 1)
+
+    def outputs(model: PreTrainedModel) -> torch.Tensor:
+        return torch.from_numpy(predict(model, material.tokenizer, material.task, rows, max_length=max_length))
+
+    wanted = outputs(material.teacher)
+    return lambda model: float(soft_loss(outputs(model), wanted, material.task, temperature=_TEMPERATURE))
+
+
+def shapes_of(model: PreTrainedModel, ladders: Sequence[Ladder], picks: Sequence[int]) -> Shapes:
+    """Heads and channels of the layers that a choice leaves, without making the model."""
+    return tuple(shape for shape in _all_shapes(model, ladders, picks) if shape.heads or shape.ffn)
+
+
+def _kept_layers(model: PreTrainedModel, ladders: Sequence[Ladder], picks: Sequence[int]) -> list[int]:
+    return [layer for layer, shape in enumerate(_all_shapes(model, ladders, picks)) if shape.heads or shape.ffn]
+
+
+def _all_shapes(model: PreTrainedModel, ladders: Sequence[Ladder], picks: Sequence[int]) -> list[LayerShape]:
+    units = {(ladder.layer, ladder.kind): len(rung.units) for ladder, rung in pick_rungs(ladders, picks)}
+    return [
+        replace(shape, heads=units.get((layer, ATTENTION), shape.heads), ffn=units.get((layer, FFN), shape.ffn))
+        for layer, shape in enumerate(layer_shapes(model))
+    ]
+
+
+def _within(model: PreTrainedModel, ladders: Sequence[Ladder], goal: Goal, loss: Loss, *, tries: int, material: Material) -> list[int]:
+    """The best choice within all bounds: for two, their weights are balanced until both hold."""
+
+    def find(weights: Sequence[float], tries: int) -> list[int]:
+        cost, allowance = goal.joined(weights)
+        try:
+            return search(model, ladders, cost, allowance, loss, tries=tries, seed=material.seed, progress=material.progress)
+        except ValueError:  # even one layer of one unit costs more
+            return cheapest(ladders, cost)
+
+    return find(_balance(goal, lambda weights: shapes_of(model, ladders, find(weights, 1))), tries)
+
+
+def _balance(goal: Goal, shapes_for: Callable[[Sequence[float]], Shapes]) -> Sequence[float]:
+    """Weights of the bounds under which all hold: the first alone, if that is enough, else by bisection between it and the others."""
+    count = len(goal.bounds)
+    if count == 1:
+        return [1.0]
+    low, high = 0.0, 1.0
+    for step in range(_BALANCES + 1):
+        middle = 0.0 if step == 0 else (low + high) / 2
+        weights = [1 - middle] + [middle / (count - 1)] * (count - 1)
+        shapes = shapes_for(weights)
+        broken = [bound.table.predict(shapes) > bound.allowed for bound in goal.bounds]
+        if not any(broken):
+            return weights
+        low, high = (low, middle) if broken[0] else (middle, high)
+    return [1 - high] + [high / (count - 1)] * (count - 1)

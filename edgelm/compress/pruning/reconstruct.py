@@ -1,0 +1,161 @@
+"""After a cut, without training: every output projection is solved anew, so that its sublayer gives what the original's gave.
+
+Source: the layer-wise reconstruction of Kwon et al., "A Fast Post-Training Pruning Framework for Transformers" (2022, arXiv:2204.09656),
+section 4.4, which scales the units that stay. Here the whole matrix and bias are solved for, held near what they were by the damping:
+that is the same least-squares problem with more unknowns, and the normal equations are as cheap.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from edgelm.anatomy import Block, blocks, model_outputs
+from edgelm.compress.pruning.moments import Batch, token_batches
+from edgelm.dataset import Dataset
+from edgelm.progress import Progress, silent
+from edgelm.task import Task
+
+_DAMPING = 0.02
+_PARTS = (("query", "attention_output"), ("ffn_in", "ffn_out"))  # what reads the residual, and what is added to it
+
+
+def reconstruct(
+    student: PreTrainedModel,
+    original: PreTrainedModel,
+    tokenizer: Any,
+    task: Task,
+    rows: Dataset,
+    *,
+    sources: Sequence[tuple[int, int]],
+    max_length: int,
+    progress: Progress = silent,
+) -> PreTrainedModel:
+    """A copy of the student with new output projections, from the input on: each sees what those before it now give.
+
+    Args:
+        original: the model that the student was cut from.
+        rows: texts; more of them cost time, no memory but for the original's sums in half precision.
+        sources: for each layer of the student the original's layers that it stands for, first and last.
+    """
+    student = copy.deepcopy(student).eval()
+    batches = token_batches(tokenizer, task, rows, max_length=max_length)
+    wanted = _sums(original.eval(), task, batches, progress)
+    layers = blocks(student)
+    steps = [(index, reader, part) for index, block in enumerate(layers) for reader, part in _PARTS if _units(block, part)]
+    for number, (index, reader, part) in enumerate(steps):
+        block = layers[index]
+        last = index == len(layers) - 1 and part == "ffn_out"
+        first_only = last and not (task.kind == "sentence-embedding" and task.pooling == "mean")
+        source = sources[index][0 if part == "attention_output" else 1]
+        _solve(student, task, block, reader, part, batches, wanted[source, part], first_only=first_only)
+        progress("reconstruct", number + 1, len(steps))
+    return student
+
+
+def _units(block: Block, part: str) -> int:
+    return block.heads if part == "attention_output" else block.ffn
+
+
+class _Reached(Exception):
+    """What comes after is not needed."""
+
+
+def _solve(
+    student: PreTrainedModel,
+    task: Task,
+    block: Block,
+    reader: str,
+    part: str,
+    batches: Sequence[Batch],
+    wanted: Sequence[torch.Tensor],
+    *,
+    first_only: bool,
+) -> None:
+    """min ‖X W − (original's sum − residual)‖² + damping · ‖W − W₀‖², with a column of ones for the bias."""
+    linear = block.module(part)
+    width = linear.in_features + 1
+    gram, cross = torch.zeros(width, width, dtype=torch.float64), torch.zeros(width, linear.out_features, dtype=torch.float64)
+    for batch, sums in zip(batches, wanted, strict=True):
+        with _watch(block.module(reader)) as residuals, _watch(linear, stop=True) as inputs, torch.inference_mode(), suppress(_Reached):
+            model_outputs(student, task, batch)
+        keep = _kept_tokens(batch, first_only=first_only)
+        values, residual = inputs[0][keep], residuals[0][keep]
+        ones = torch.cat([values, values.new_ones(len(values), 1)], dim=1)
+        error = sums[keep].float() - residual - torch.nn.functional.linear(values, linear.weight, linear.bias)
+        gram += (ones.T @ ones).double()
+        cross += (ones.T @ error).double()
+    diagonal = gram.diagonal()
+    damped = gram + torch.diag(torch.full_like(diagonal, _DAMPING * float(diagonal[:-1].mean())))
+    change = torch.linalg.solve(damped, cross).float().T
+    with torch.no_grad():
+        linear.weight.add_(change[:, :-1])
+        linear.bias.add_(change[:, -1])
+
+
+def _sums(original: PreTrainedModel, task: Task, batches: Sequence[Batch], progress: Progress) -> dict[tuple[int, str], list[torch.Tensor]]:
+    """By layer and part, batch by batch: residual plus what the part adds, (batch, tokens, hidden) float16."""
+    found: dict[tuple[int, str], list[torch.Tensor]] = {}
+    for number, batch in enumerate(batches):
+        with _watch_sums(original) as sums, torch.inference_mode():
+            model_outputs(original, task, batch)
+        for key, value in sums.items():
+            found.setdefault(key, []).append(value.half())
+        progress("original", number + 1, len(batches))
+    return found
+
+
+@contextmanager
+def _watch_sums(model: PreTrainedModel) -> Iterator[dict[tuple[int, str], torch.Tensor]]:
+    found: dict[tuple[int, str], torch.Tensor] = {}
+    handles = []
+    for index, block in enumerate(blocks(model)):
+        for reader, part in _PARTS:
+            if part == "attention_output" and not block.heads:
+                continue  # nothing reads the residual there
+
+            def remember(_: nn.Module, inputs: tuple[torch.Tensor, ...], key: tuple[int, str] = (index, part)) -> None:
+                found[key] = inputs[0]
+
+            def add(_: nn.Module, __: Any, output: torch.Tensor, key: tuple[int, str] = (index, part)) -> None:
+                found[key] = found[key] + output
+
+            handles.append(block.module(reader).register_forward_pre_hook(remember))
+            handles.append(block.module(part).register_forward_hook(add))
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _watch(module: nn.Module, *, stop: bool = False) -> Iterator[list[torch.Tensor]]:
+    """The module's input, once it has run; `stop`: the model runs no further."""
+    found: list[torch.Tensor] = []
+
+    def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        found.append(inputs[0])
+        if stop:
+            raise _Reached
+
+    handle = module.register_forward_pre_hook(hook)
+    try:
+        yield found
+    finally:
+        handle.remove()
+
+
+def _kept_tokens(batch: Batch, *, first_only: bool) -> torch.Tensor:
+    """(batch, tokens) bool: real tokens; or the first alone, where nothing reads the others' last state."""
+    keep = batch["attention_mask"].bool()
+    if first_only:
+        keep = torch.zeros_like(keep)
+        keep[:, 0] = True
+    return keep

@@ -1,0 +1,1 @@
+"""What models are trained on and read in: further texts, and the tokens that are needed for them."""

@@ -1,0 +1,272 @@
+"""Cuts to a goal: the choice against brute force, the surgery against the function it must keep, the budget against what was cut."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models import TEXTS, make_checkpoint
+
+from edgelm import compress
+from edgelm.anatomy import blocks, layer_shapes, load_checkpoint, load_tokenizer, model_outputs
+from edgelm.checkpoint import LayerShape, open_checkpoint
+from edgelm.compress.pruning.choose import assemble, cheapest, choose, pick_rungs, search, segments
+from edgelm.compress.pruning.fit import shapes_of
+from edgelm.compress.pruning.goal import Bound, Goal, sizes_of
+from edgelm.compress.pruning.ladders import Ladder, Rung, channel_counts, surgeon_ladders
+from edgelm.compress.pruning.race import race
+from edgelm.compress.pruning.reconstruct import reconstruct
+from edgelm.dataset import Dataset
+from edgelm.latency import EncoderSizes, count_operations
+from edgelm.progress import silent
+from edgelm.recipe import FitSettings, RaceSettings, Recipe
+
+ROWS = Dataset(
+    "memory", texts=TEXTS, labels=tuple(index % 2 for index in range(len(TEXTS))), label_names=("negative", "positive"), problem="single-label"
+)
+SIZES = EncoderSizes(layers=2, hidden=32, heads=4, ffn=64, vocabulary=100)
+
+
+def ladder(layer, kind, errors):
+    """A module with as many units as errors less one."""
+    count = len(errors) - 1
+    return Ladder(layer, kind, tuple(Rung(tuple(range(count - index)), error) for index, error in enumerate(errors)))
+
+
+def layer_cost(heads, channels):
+    """A head costs 2, a channel 1, and the norms of a layer that has any 3."""
+    return 2 * heads + channels + 3 * bool(heads or channels)
+
+
+steps = st.lists(st.integers(0, 20), min_size=1, max_size=3)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(steps, steps), min_size=1, max_size=3), st.integers(0, 25))
+def test_the_choice_is_that_of_brute_force(layers, allowance):
+    rising = [[[0, *np.cumsum(part).tolist()] for part in parts] for parts in layers]
+    ladders = [ladder(layer, kind, errors) for layer, parts in enumerate(rising) for kind, errors in zip(("attention", "ffn"), parts, strict=True)]
+    every = list(itertools.product(*(range(len(item.rungs)) for item in ladders)))
+
+    def used(picks):
+        units = [len(item.rungs[pick].units) for item, pick in zip(ladders, picks, strict=True)]
+        return sum(map(layer_cost, units[::2], units[1::2])) if any(units) else np.inf  # a layer stays
+
+    def lost(picks):
+        return sum(item.rungs[pick].error for item, pick in zip(ladders, picks, strict=True))
+
+    best = min((lost(picks) for picks in every if used(picks) <= allowance), default=None)
+    if best is None:
+        with pytest.raises(ValueError, match="within the allowance"):
+            choose(ladders, layer_cost, allowance + 0.5)
+        assert used(cheapest(ladders, layer_cost)) == 4
+        return
+    picks = choose(ladders, layer_cost, allowance + 0.5)  # uses are rounded up by a few thousandths
+    assert used(picks) <= allowance
+    assert lost(picks) == best
+
+
+def test_the_search_finds_what_the_whole_model_loses_least_by(tmp_path):
+    """Ladders say that two modules cost alike; the loss says that one of them is dear."""
+    folder = make_checkpoint(tmp_path / "m")
+    model = load_checkpoint(folder)
+    ladders = [Ladder(layer, "ffn", tuple(Rung(tuple(range(count)), 1 - count / 64) for count in (64, 32, 0))) for layer in (0, 1)]
+    picks = search(model, ladders, lambda _, channels: channels, 64, lambda made: 64 - blocks(made)[-1].ffn, tries=30)
+    assert picks == [2, 0]
+
+
+def test_channel_counts_fall_to_none_in_whole_multiples():
+    counts = channel_counts(1536, 32)
+    assert counts[0] == 1536
+    assert counts[-2:] == [32, 0]
+    assert counts == sorted(set(counts), reverse=True)
+    assert all(count % 32 == 0 for count in counts)
+    assert channel_counts(20, 32) == [20, 0]
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "electra"])
+def test_units_that_say_nothing_go_without_a_trace(tmp_path, family):
+    folder = make_checkpoint(tmp_path / "m", family)
+    model, tokenizer, task = load_checkpoint(folder), load_tokenizer(folder), open_checkpoint(folder).task
+    with torch.no_grad():
+        for block in blocks(model):
+            block.module("attention_output").weight[:, : block.head_size] = 0
+            block.module("ffn_out").weight[:, 32:] = 0
+    ladders = surgeon_ladders(model, tokenizer, task, ROWS, multiple=32, max_length=64, progress=silent)
+    picks = [next(index for index, rung in enumerate(item.rungs) if len(rung.units) == (3 if item.kind == "attention" else 32)) for item in ladders]
+    smaller = assemble(model, pick_rungs(ladders, picks))
+    assert [(shape.heads, shape.ffn) for shape in layer_shapes(smaller)] == [(3, 32)] * 2
+    assert shapes_of(model, ladders, picks) == layer_shapes(smaller)
+    inputs = dict(tokenizer(list(TEXTS), padding=True, return_tensors="pt"))
+    with torch.inference_mode():
+        wanted, found = (model_outputs(each, task, inputs)[0] for each in (model, smaller))
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-3)  # weights went through float64 and back
+
+
+def test_reconstruction_brings_a_cut_model_nearer_to_its_original(tmp_path):
+    folder = make_checkpoint(tmp_path / "m", hidden=32, ffn=64)
+    model, tokenizer, task = load_checkpoint(folder), load_tokenizer(folder), open_checkpoint(folder).task
+    cut = assemble(
+        model, [(Ladder(layer, "ffn", ()), Rung(tuple(range(0, 64, 2)), 0.0)) for layer in (0, 1)] + [(Ladder(0, "attention", ()), Rung((0, 2), 0.0))]
+    )
+    mended = reconstruct(cut, model, tokenizer, task, ROWS, sources=[(0, 0), (1, 1)], max_length=64)
+    inputs = dict(tokenizer(list(TEXTS), padding=True, return_tensors="pt"))
+
+    def distance(made):
+        with torch.inference_mode():
+            hidden, wanted = (model_outputs(each, task, inputs, hidden_states=True)[1][1] for each in (made, model))
+        real = inputs["attention_mask"].bool()
+        return float((hidden - wanted)[real].square().mean())
+
+    assert distance(mended) < 0.5 * distance(cut)
+    same = reconstruct(model, model, tokenizer, task, ROWS, sources=[(0, 0), (1, 1)], max_length=64)
+    for one, other in zip(same.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=2e-2, rtol=2e-2)  # the target is in half precision
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "electra"])
+def test_a_layer_with_nothing_left_goes_whole(tmp_path, family):
+    """Its norm stays: the layer before it gives what it would have given, once the least squares are solved."""
+    folder = make_checkpoint(tmp_path / "m", family, layers=3)
+    model, tokenizer, task = load_checkpoint(folder), load_tokenizer(folder), open_checkpoint(folder).task
+    with torch.no_grad():
+        blocks(model)[1].output_norm.weight.fill_(2.0)
+    gone = [(Ladder(1, kind, ()), Rung((), 0.0)) for kind in ("attention", "ffn")]
+    smaller = assemble(model, gone)
+    assert len(blocks(smaller)) == 2
+    assert float(blocks(smaller)[0].output_norm.weight[0].detach()) == 2.0
+    mended = reconstruct(smaller, model, tokenizer, task, ROWS, sources=segments([0, 2], 3), max_length=64)
+    inputs = dict(tokenizer(list(TEXTS), padding=True, return_tensors="pt"))
+
+    def distance(made):
+        with torch.inference_mode():
+            found, wanted = model_outputs(made, task, inputs, hidden_states=True)[1][1], model_outputs(model, task, inputs, hidden_states=True)[1][2]
+        return float((found - wanted)[inputs["attention_mask"].bool()].square().mean())
+
+    assert distance(mended) < 0.5 * distance(smaller)
+
+
+def test_a_cut_says_which_layers_it_left(tmp_path):
+    """Where norms are dear, a layer goes; what is left is found again after loading, and cut once more."""
+    folder = make_checkpoint(tmp_path / "m", layers=4)
+    table = count_operations(sizes_of(load_checkpoint(folder)), 9)
+    table = replace(table, layer=table.predict(table.sizes.full()))
+    cut = FitSettings(tries=1, multiple=16)
+    recipe = Recipe(name="test", stages=(replace_share(cut, 0.5), cut))
+    goal = Goal((Bound("operations", table, 0.45 * table.predict(table.sizes.full())),))
+    result = compress(folder, dataset=ROWS, evaluation=ROWS, recipe=recipe, output=tmp_path / "out", goal=goal)
+    layers = result.record.layers
+    assert 1 <= len(layers) <= 3
+    assert [shape.origin for shape in layers] == sorted({shape.origin for shape in layers} & set(range(4)))
+    assert layer_shapes(load_checkpoint(result.path)) == tuple(LayerShape(shape.heads, shape.ffn) for shape in layers)
+
+
+def test_a_goal_that_is_half_way_is_the_geometric_mean():
+    table = count_operations(SIZES, 16)
+    whole = table.predict(SIZES.full())
+    goal = Goal((Bound("operations", table, whole / 16),)).on_the_way(0.5, SIZES.full(), SIZES.vocabulary)
+    assert goal.bounds[0].allowed == pytest.approx(whole / 4)
+
+
+@pytest.mark.parametrize("method", ["obs", "fisher", "both"])
+def test_a_recipe_cuts_to_its_share_of_operations(tmp_path, method):
+    folder = make_checkpoint(tmp_path / "m")
+    recipe = Recipe(name="test", stages=(FitSettings(method=method, speedup=2.0, tries=3, multiple=16, reconstruct=method == "fisher"),))
+    result = compress(folder, dataset=ROWS, evaluation=ROWS, recipe=recipe, output=tmp_path / "out")
+    model = load_checkpoint(result.path)
+    table = count_operations(sizes_of(load_checkpoint(folder)), 9)
+    share = table.predict(layer_shapes(model)) / table.predict(table.sizes.full())
+    assert share <= 0.51
+    assert result.record.layers == tuple(
+        replace(shape, kept_heads=known.kept_heads, origin=known.origin)
+        for shape, known in zip(layer_shapes(model), result.record.layers, strict=True)
+    )
+    assert all(len(shape.kept_heads) == shape.heads for shape in result.record.layers)
+
+
+def test_a_second_cut_goes_on_from_the_first(tmp_path):
+    stage = FitSettings(speedup=4.0, tries=1, multiple=16)
+    recipe = Recipe(name="test", stages=(replace_share(stage, 0.5), stage))
+    result = compress(make_checkpoint(tmp_path / "m"), dataset=ROWS, evaluation=ROWS, recipe=recipe, output=tmp_path / "out")
+    first, second = (stage.parameters for stage in result.record.stages)
+    assert second < first < result.original["parameters"]
+
+
+def replace_share(stage, share):
+    return stage.model_copy(update={"share": share})
+
+
+def test_a_goal_beyond_all_cuts_is_approached(tmp_path):
+    """What stays costs more than is allowed: one layer is left, with its smallest part."""
+    folder = make_checkpoint(tmp_path / "m")
+    table = replace(count_operations(sizes_of(load_checkpoint(folder)), 9), rest=1.0)
+    recipe = Recipe(name="test", stages=(FitSettings(tries=1, multiple=16),))
+    goal = Goal((Bound("operations", table, 0.5),))
+    result = compress(folder, dataset=ROWS, evaluation=ROWS, recipe=recipe, output=tmp_path / "out", goal=goal)
+    assert [(shape.heads, shape.ffn) for shape in result.record.layers] == [(0, 16)]
+
+
+def test_tokens_that_are_gone_make_room_for_heads():
+    table = replace(count_operations(SIZES, 16), rest=10.0)
+    bound = Bound("size", table, 8.0, per_token=0.1).with_vocabulary(40)
+    assert bound.table.rest == pytest.approx(4.0)
+    assert bound.table.sizes.vocabulary == 40
+
+
+def test_two_bounds_hold_at_once(tmp_path):
+    """One counts heads alone, the other channels alone: neither is free to be traded for the other."""
+    folder = make_checkpoint(tmp_path / "m")
+    sizes = sizes_of(load_checkpoint(folder))
+    empty = count_operations(sizes, 9)
+    heads = replace(empty, attention={0: 0.0, 4: 4.0}, ffn={0: 0.0, 64: 0.0})
+    channels = replace(empty, attention={0: 0.0, 4: 0.0}, ffn={0: 0.0, 64: 64.0})
+    goal = Goal((Bound("heads", heads, 5.0), Bound("channels", channels, 80.0)))
+    recipe = Recipe(name="test", stages=(FitSettings(tries=2, multiple=16),))
+    result = compress(folder, dataset=ROWS, evaluation=ROWS, recipe=recipe, output=tmp_path / "out", goal=goal)
+    assert sum(shape.heads for shape in result.record.layers) <= 5
+    assert sum(shape.ffn for shape in result.record.layers) <= 80
+
+
+def test_a_measured_cost_that_differs_from_the_table_is_followed(tmp_path):
+    """The table says three quarters of what is true: the cut must go on until the truth fits."""
+    folder = make_checkpoint(tmp_path / "m")
+    table = count_operations(sizes_of(load_checkpoint(folder)), 9)
+    whole = table.predict(table.sizes.full())
+    goal = Goal((Bound("latency", table, whole, lambda shapes: 4 / 3 * table.predict(shapes)),))
+    recipe = Recipe(name="test", stages=(FitSettings(tries=2, multiple=4),))
+    result = compress(folder, dataset=ROWS, evaluation=ROWS, recipe=recipe, output=tmp_path / "out", goal=goal)
+    assert 0.7 * whole <= 4 / 3 * table.predict(result.record.layers) <= 1.05 * whole
+
+
+def test_shapes_are_those_of_layers():
+    assert SIZES.full() == (LayerShape(4, 64),) * 2
+
+
+def test_cuts_race_and_one_of_them_wins(tmp_path):
+    """What the race is left with is within the goal, and was trained."""
+    folder = make_checkpoint(tmp_path / "m", layers=3)
+    stage = FitSettings(speedup=2.0, tries=1, multiple=16, race=RaceSettings(steps=2, batch_size=4, precision="fp32"))
+    recipe = Recipe(name="test", stages=(stage,))
+    result = compress(folder, dataset=ROWS, evaluation=ROWS, recipe=recipe, output=tmp_path / "out")
+    table = count_operations(sizes_of(load_checkpoint(folder)), 9)
+    model = load_checkpoint(result.path)
+    assert table.predict(layer_shapes(model)) <= 0.51 * table.predict(table.sizes.full())
+    assert not list((tmp_path / "out.work").glob("*"))
+    embedding, before = (load_checkpoint(path).get_input_embeddings().weight for path in (result.path, folder))
+    assert not torch.equal(embedding, before)
+
+
+def test_the_race_goes_to_the_one_that_loses_least(tmp_path):
+    models = [load_checkpoint(make_checkpoint(tmp_path / "m", layers=3)) for _ in range(5)]
+    folder = tmp_path / "m"
+    marks = {id(model): float(abs(place - 3)) for place, model in enumerate(models)}
+    tokenizer, task = load_tokenizer(folder), open_checkpoint(folder).task
+    common = {"teacher": load_checkpoint(folder), "tokenizer": tokenizer, "task": task, "rows": ROWS, "max_length": 16, "seed": 0, "progress": silent}
+    winner = race(
+        models, RaceSettings(steps=1, batch_size=2, precision="fp32"), loss=lambda model: marks[id(model)], work=tmp_path / "race", **common
+    )
+    assert winner == 3
+    assert not (tmp_path / "race").exists()
