@@ -92,6 +92,8 @@ class Aim:
             table = bound.table if bound.name == "latency" else _table_of(bound.name, sizes, self.precision, _tokenizer_mb(checkpoint))
             got = replace(bound, table=table).cost(shapes)
             source = "measured" if bound.measure else table.source
+            if not bound.table.quiet:
+                source += " on a busy machine"
             found.append(Verdict(bound.name, table.unit, bound.allowed, got, source, got <= _CLOSE * bound.allowed, _ADVICE[bound.name]))
         if self.budget.max_drop is not None:
             found.append(_drop(self.budget.max_drop, result))

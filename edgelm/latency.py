@@ -14,6 +14,7 @@ from edgelm.errors import InputError
 from edgelm.output import staged_output
 
 TABLE_SCHEMA = 2
+_QUIET = 0.15  # of the cores
 Shapes = Sequence[LayerShape]
 
 
@@ -56,7 +57,7 @@ class LatencyTable:
         pytorch: the whole model in PyTorch eager FP32 beside the measurement, or None.
         whole: the whole model, measured; None where nothing was.
         error: of the sum of its parts against whole models that were measured, relative: largest.
-        machine: where: cpu, threads, runtime.
+        machine: where: cpu, threads, runtime, and `load`: share of its cores that others used just before.
     """
 
     source: str
@@ -72,6 +73,11 @@ class LatencyTable:
     whole: float | None = None
     error: float | None = None
     machine: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it was measured on a machine that had little else to do: small operators suffer most from other work."""
+        return float(self.machine.get("load", 0.0)) <= _QUIET
 
     def module_cost(self, kind: str, units: int) -> float:
         """What an attention with so many heads, or an FFN with so many channels, adds; linear between entries."""

@@ -58,7 +58,7 @@ def profile(
         if table is not None:
             check_output(table, overwrite=overwrite)
             made = write_table(bundle, table, precision=precision, sequence=sequence, threads=threads, overwrite=overwrite, progress=screen.progress)
-            screen.result(made.to_dict(), _draw_table)
+            screen.result(made.to_dict() | {"quiet": made.quiet}, _draw_table)
             screen.next_step(
                 str(table), f"edgelm compress {bundle} --table {table} --max-latency 1ms --data train.jsonl --eval dev.jsonl --output small"
             )
@@ -111,4 +111,7 @@ def _draw_table(console: Console, values: dict[str, Any]) -> None:
         for units, cost in values[name].items():
             table.add_row(str(units), f"{cost:.4f}")
         console.print(table)
-    console.print(f"All else: {values['rest']:.4f} ms. The whole model: {values['whole']:.4f} ms; its parts add up to within {values['error']:.1%}.")
+    console.print(f"The norms of a layer: {values['layer']:.4f} ms. All else: {values['rest']:.4f} ms.")
+    console.print(f"The whole model: {values['whole']:.4f} ms; its parts add up to within {values['error']:.1%}.")
+    if not values["quiet"]:
+        console.print("Other work ran on this machine: small operators suffer most from that. Measure again when it is quiet.")

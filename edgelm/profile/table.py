@@ -27,6 +27,7 @@ PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4")
 _RUNS, _WARMUP = 80, 10
 _HEAD_POINTS, _FFN_POINTS = 6, 7
 _TOKENS = 32
+_LOOK = 0.5  # seconds
 _WORDS = 2048  # rows of the embedding: a text reads few, and a large table only takes time to write
 
 
@@ -50,7 +51,7 @@ def encoder_sizes(checkpoint: Checkpoint) -> EncoderSizes:
 
 def find_table(checkpoint: Checkpoint, *, precision: str, sequence: int, threads: int | None = None, progress: Progress = silent) -> LatencyTable:
     """The table of this machine: measured once for a model's sizes, precision, length, threads and onnxruntime, then kept in the user's
-    cache (`$XDG_CACHE_HOME/edgelm`).
+    cache (`$XDG_CACHE_HOME/edgelm`), unless the machine was busy.
 
     Raises:
         UsageError: a precision that the CPU does not run.
@@ -63,7 +64,8 @@ def find_table(checkpoint: Checkpoint, *, precision: str, sequence: int, threads
     if file.is_file():
         return read_latency_table(file)
     table = measure_table(sizes, precision=precision, sequence=sequence, threads=threads, checkpoint=checkpoint, progress=progress)
-    table.save(file, overwrite=True)
+    if table.quiet:
+        table.save(file, overwrite=True)
     return table
 
 
@@ -118,6 +120,7 @@ def measure_table(
     heads, channels = _points(sizes.heads, _HEAD_POINTS, 1), _points(sizes.ffn, _FFN_POINTS, 32)
     grid = [(0, 0), *((count, 0) for count in heads), *((0, count) for count in channels)]
     grid += [(sizes.heads, sizes.ffn), (max(1, sizes.heads // 2), max(1, sizes.ffn // 4))]
+    load = _load()
     models: list[Shapes] = [(LayerShape(*point),) * sizes.layers for point in grid]
     models += [sizes.full()[: max(1, sizes.layers // 3)], ()]
     times = measure_shapes(sizes, models, precision=precision, sequence=sequence, threads=threads, checkpoint=checkpoint, progress=progress)
@@ -138,7 +141,7 @@ def measure_table(
         ffn=ffn,
         pytorch=times[-1] if checkpoint is not None else None,
         whole=cost[sizes.heads, sizes.ffn],
-        machine={"cpu": machine.cpu, "threads": threads, "onnxruntime": machine.versions.get("onnxruntime")},
+        machine={"cpu": machine.cpu, "threads": threads, "onnxruntime": machine.versions.get("onnxruntime"), "load": load},
     )
     errors = [abs(table.predict(shapes) / found - 1) for shapes, found in zip(models[-4:-1], times[len(models) - 4 :], strict=False)]
     return replace(table, error=max(errors))
@@ -194,6 +197,13 @@ def measure_shapes(
             workers[-1].ask("prepare", feeds=feeds)
         samples = take_turns(workers, _WARMUP, _RUNS, "latency table", progress)
     return [statistics.median(found) for found in samples]
+
+
+def _load() -> float:
+    """Share of this machine's cores that is in use now, by others: we wait meanwhile."""
+    import psutil
+
+    return round(psutil.cpu_percent(interval=_LOOK) / 100, 2)
 
 
 def _points(total: int, count: int, multiple: int) -> list[int]:

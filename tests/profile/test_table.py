@@ -81,6 +81,18 @@ def test_a_table_is_measured_once_and_kept(monkeypatch, tmp_path):
     assert len(calls) == 3
 
 
+def test_a_table_of_a_busy_machine_is_not_kept(monkeypatch, tmp_path):
+    """Other work makes small operators dear: the next compression measures again."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    loads = iter([0.9, 0.02, 0.9])
+    monkeypatch.setattr(tables, "_load", lambda: next(loads))
+    monkeypatch.setattr(tables, "measure_shapes", lambda sizes, models, **_: [1.0 + len(shapes) for shapes in models] + [9.0])
+    checkpoint = open_checkpoint(make_checkpoint(tmp_path / "m"))
+    assert [find_table(checkpoint, precision="int8", sequence=16).machine["load"] for _ in range(3)] == [0.9, 0.02, 0.02]
+    assert not LatencyTable("measured", "ms", SIZES, "int8", 16, 1.0, 0.0, {}, {}, machine={"load": 0.9}).quiet
+    assert LatencyTable("estimated", "ms", SIZES, "int8", 16, 1.0, 0.0, {}, {}).quiet
+
+
 def test_the_command_writes_a_table_that_compress_reads(few_runs, tmp_path):
     model = make_checkpoint(tmp_path / "m", hidden=128, heads=4, ffn=256)
     words = ["profile", str(model), "--table", str(tmp_path / "t.json"), "--sequence", "8", "--threads", "1"]
