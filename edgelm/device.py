@@ -15,7 +15,7 @@ Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-dynamic", "int8-weight
 Positive = Annotated[float, Field(gt=0)]
 
 # Figures that mean nothing without saying where they come from.
-_SOURCED = ("memory_gb", "bandwidth_gb_s", "compute", "power_modes_w", "compute_capability", "cores", "storage", "software")
+_SOURCED = ("memory_gb", "bandwidth_gb_s", "compute", "power_modes_w", "compute_capability", "cores", "storage", "gpus", "software")
 
 
 class Device(BaseModel):
@@ -26,12 +26,13 @@ class Device(BaseModel):
         instructions: that matter to kernels, such as avx2, avx512_vnni, asimddp.
         memory_gb, bandwidth_gb_s: main memory (of the GPU, where it has its own), in 10^9 bytes.
         precisions: that `export` makes for it.
-        compute: rate by precision, in 10^12 operations a second, dense.
+        compute: rate by precision, in 10^12 operations a second, dense: the published peak, or what was measured.
         runtimes: in the order in which they are preferred.
         power_modes_w: power budgets that can be chosen, in watts.
         storage: what models can be kept on, in words.
+        gpus: NVIDIA GPUs beside a CPU, in words; each is a device of its own.
         software: versions by name, such as jetpack, cuda, tensorrt.
-        sources: for each figure above, where it is published, or what it is calculated from.
+        sources: for each figure above, where it is published, what it is calculated from, or how it was measured.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,6 +52,7 @@ class Device(BaseModel):
     power_modes_w: tuple[Positive, ...] = ()
     compute_capability: str | None = None
     storage: str = ""
+    gpus: tuple[str, ...] = ()
     software: dict[str, str] = Field(default_factory=dict)
     sources: dict[str, str] = Field(default_factory=dict)
 
