@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgelm.dataset import load_dataset
     from edgelm.device import load_device
     from edgelm.export.pipeline import export
+    from edgelm.profile.detect import detect_device
     from edgelm.profile.pipeline import profile
     from edgelm.profile.tune import tune
     from edgelm.recipe import load_recipe
@@ -31,6 +32,7 @@ _HOMES = {
     "export": "edgelm.export.pipeline",
     "profile": "edgelm.profile.pipeline",
     "tune": "edgelm.profile.tune",
+    "detect_device": "edgelm.profile.detect",
     "search": "edgelm.search.pipeline",
     "load": "edgelm.runtime",
     "load_recipe": "edgelm.recipe",
@@ -42,6 +44,7 @@ _HOMES = {
 __all__ = [
     "__version__",
     "compress",
+    "detect_device",
     "export",
     "finetune",
     "load",

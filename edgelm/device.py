@@ -15,7 +15,7 @@ Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-dynamic", "int8-weight
 Positive = Annotated[float, Field(gt=0)]
 
 # Figures that mean nothing without saying where they come from.
-_SOURCED = ("memory_gb", "bandwidth_gb_s", "compute", "power_modes_w", "compute_capability", "cores")
+_SOURCED = ("memory_gb", "bandwidth_gb_s", "compute", "power_modes_w", "compute_capability", "cores", "storage", "gpus", "software")
 
 
 class Device(BaseModel):
@@ -26,10 +26,13 @@ class Device(BaseModel):
         instructions: that matter to kernels, such as avx2, avx512_vnni, asimddp.
         memory_gb, bandwidth_gb_s: main memory (of the GPU, where it has its own), in 10^9 bytes.
         precisions: that `export` makes for it.
-        compute: peak rate by precision, in 10^12 operations a second, dense.
+        compute: rate by precision, in 10^12 operations a second, dense: the published peak, or what was measured.
         runtimes: in the order in which they are preferred.
         power_modes_w: power budgets that can be chosen, in watts.
-        sources: for each figure above, where it is published.
+        storage: what models can be kept on, in words.
+        gpus: NVIDIA GPUs beside a CPU, in words; each is a device of its own.
+        software: versions by name, such as jetpack, cuda, tensorrt.
+        sources: for each figure above, where it is published, what it is calculated from, or how it was measured.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +51,8 @@ class Device(BaseModel):
     runtimes: Annotated[tuple[str, ...], Field(min_length=1)]
     power_modes_w: tuple[Positive, ...] = ()
     compute_capability: str | None = None
+    storage: str = ""
+    gpus: tuple[str, ...] = ()
     software: dict[str, str] = Field(default_factory=dict)
     sources: dict[str, str] = Field(default_factory=dict)
 

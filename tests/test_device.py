@@ -35,13 +35,41 @@ def test_every_shipped_device_is_valid_and_named_like_its_file(name: str) -> Non
     if device.kind != "cpu":
         assert "int8-dynamic" not in device.precisions
         assert device.memory_gb and device.bandwidth_gb_s and device.compute_capability
-    figures = device.model_dump(exclude_defaults=True).keys() & {"memory_gb", "bandwidth_gb_s", "compute", "power_modes_w", "cores"}
-    assert figures <= device.sources.keys()
+        assert device.software["cuda"]
+    if device.kind == "jetson":
+        assert device.power_modes_w and device.storage and device.software["jetpack"]
+    figures = device.model_dump(exclude_defaults=True).keys() - {
+        "name",
+        "title",
+        "kind",
+        "arch",
+        "description",
+        "instructions",
+        "precisions",
+        "runtimes",
+    }
+    assert figures - {"sources"} == device.sources.keys()
+    assert set(device.compute) <= {"bf16", *device.precisions}
 
 
-@pytest.mark.parametrize("expected", ["cpu", "x86-vnni", "x86-avx2", "arm64", "rtx-3060", "jetson-orin-nano", "jetson-agx-thor"])
+BOARDS = ["jetson-orin-nano", "jetson-orin-nx", "jetson-agx-orin", "jetson-agx-thor", "jetson-xavier-nx", "raspberry-pi-5"]
+GPUS = ["rtx-3060", "rtx-4070", "rtx-4090", "rtx-5090", "t4", "l4", "l40s", "a100", "h100"]
+
+
+@pytest.mark.parametrize("expected", ["cpu", "x86-vnni", "x86-avx2", "x86-laptop", "x86-server", "arm64", *BOARDS, *GPUS])
 def test_the_promised_devices_ship(expected: str) -> None:
     assert expected in shipped_names("devices")
+
+
+@pytest.mark.parametrize("name", [*BOARDS, *GPUS])
+def test_rates_do_not_fall_as_precision_falls(name: str) -> None:
+    """Dense figures beside sparse ones, or operations beside multiplications, would break the order or the factors of two."""
+    rates = load_device(name).compute
+    assert rates
+    order = [rates[precision] for precision in ("fp32", "fp16", "int8") if precision in rates]
+    assert order == sorted(order)
+    if "fp16" in rates and "int8" in rates:
+        assert rates["int8"] / rates["fp16"] == pytest.approx(2, rel=0.03)
 
 
 def test_a_device_of_ones_own_is_read_and_cannot_be_changed(tmp_path: Path) -> None:
@@ -63,8 +91,20 @@ def test_a_device_of_ones_own_is_read_and_cannot_be_changed(tmp_path: Path) -> N
         ("title: my board\n", "", 1, "title is missing"),
         ("name: mine", "name: [mine", 2, "not YAML"),
         ("memory_gb: 8\n", "memory_gb: 8\nbandwidth_gb_s: 17\n", 1, "no source is given for bandwidth_gb_s"),
+        ("memory_gb: 8\n", "memory_gb: 8\nstorage: a card\n", 1, "no source is given for storage"),
     ],
-    ids=["unknown-key", "negative", "not-a-number", "no-such-kind", "no-such-precision", "no-precision", "missing", "not-yaml", "no-source"],
+    ids=[
+        "unknown-key",
+        "negative",
+        "not-a-number",
+        "no-such-kind",
+        "no-such-precision",
+        "no-precision",
+        "missing",
+        "not-yaml",
+        "no-source",
+        "no-source-of-storage",
+    ],
 )
 def test_a_wrong_device_is_refused_with_its_line(tmp_path: Path, before: str, after: str, line: int, words: str) -> None:
     assert before in GOOD

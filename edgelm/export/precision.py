@@ -107,6 +107,13 @@ def to_precision(graph: onnx.ModelProto, precision: str, material: Material, dev
     return Converted(result, result, report)
 
 
+def largest_weight(device: Device) -> int:
+    """The largest INT8 weight that the device sums exactly. x86 without VNNI (AVX-512's or AVX's own) sums pairs of UINT8 times INT8 in 16
+    bits: only seven-bit weights cannot overflow them."""
+    saturates = device.kind == "cpu" and device.arch == "x86_64" and not {"avx512_vnni", "avx_vnni"} & set(device.instructions)
+    return 63 if saturates else 127
+
+
 def _convert(
     graph: onnx.ModelProto, precision: str, material: Material, device: Device, settings: Quantization, progress: Progress
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
@@ -114,8 +121,7 @@ def _convert(
         fuse_attention(graph)
         return graph, {}
     split_norms(graph)
-    # Without VNNI, x86 sums pairs of UINT8 times INT8 in 16 bits: seven-bit weights cannot overflow them.
-    largest = 63 if device.arch == "x86_64" and device.instructions and "avx512_vnni" not in device.instructions else 127
+    largest = largest_weight(device)
     if precision == "int8-dynamic":
         return quantize_embeddings(quantize_dynamic(graph, Plan(largest=largest, per_channel=settings.per_channel))), {}
     if precision in ("int8-weights", "int4"):

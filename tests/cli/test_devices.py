@@ -1,6 +1,7 @@
-"""`edgelm devices` and `edgelm recipes`: list, show, validate, copy."""
+"""`edgelm devices` and `edgelm recipes`: list, show, validate, copy; detect."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,31 @@ def test_an_unknown_name_is_answered_with_the_known_ones(kind, name, verb, tmp_p
     assert "abacus" in refused.stderr
     assert name in refused.stderr
     assert not (tmp_path / "mine.yaml").exists()
+
+
+def test_detect_writes_a_valid_device_and_says_what_it_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgelm.profile.rates.SECONDS", 0.0)
+    monkeypatch.setattr("edgelm.profile.rates.SIZE", 64)
+    monkeypatch.setattr("edgelm.profile.detect.copy_mb", lambda memory_gb: 4)
+    target = tmp_path / "mine.yaml"
+    shown = edgelm("devices", "detect", str(target))
+    assert shown.exit_code == 0, shown.output
+    assert "GB/s, measured" in shown.stdout
+    assert f"edgelm devices show {target}" in shown.stdout
+    assert edgelm("devices", "validate", str(target)).exit_code == 0
+    refused = edgelm("devices", "detect", str(target))
+    assert refused.exit_code == 2
+    assert "--overwrite" in refused.stderr
+    again = edgelm("devices", "detect", str(target), "--overwrite", "--json")
+    values = json.loads(again.stdout)
+    assert values["path"] == str(target)
+    assert values["device"]["name"] == "mine"
+    assert values["device"]["sources"]["compute"].startswith("measured by")
+
+
+def test_detect_of_a_gpu_needs_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    refused = edgelm("devices", "detect", str(tmp_path / "card.yaml"), "--gpu", "0")
+    assert refused.exit_code == 1
+    assert "pip install 'edgelm[gpu]'" in refused.stderr
+    assert "Traceback" not in refused.stderr

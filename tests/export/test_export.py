@@ -19,6 +19,7 @@ from edgelm.device import load_device
 from edgelm.errors import CalibrationError, OutputExistsError, ParityError, UsageError
 from edgelm.export.parity import check_parity
 from edgelm.export.pipeline import export
+from edgelm.export.precision import largest_weight
 from edgelm.quantize.settings import Quantization
 from edgelm.runtime import open_bundle
 from edgelm.runtime.verify import verify
@@ -87,6 +88,23 @@ def test_graphs_for_other_runtimes_use_standard_signed_operators_only(tmp_path):
     zero_points = [tensor for tensor in graph.initializer if tensor.name.endswith("_zero")]
     assert zero_points
     assert all(tensor.data_type == onnx.TensorProto.INT8 and not onnx.numpy_helper.to_array(tensor).any() for tensor in zero_points)
+
+
+@pytest.mark.parametrize(
+    ("name", "instructions", "largest"),
+    [
+        ("x86-vnni", ("avx2", "avx512f", "avx512_vnni"), 127),
+        ("x86-vnni", ("avx2", "avx_vnni"), 127),
+        ("x86-vnni", ("avx2", "avx512f"), 63),
+        ("x86-vnni", (), 63),
+        ("cpu", (), 127),
+        ("arm64", ("asimddp",), 127),
+        ("rtx-4090", (), 127),
+    ],
+    ids=["avx512-vnni", "avx-vnni", "avx512", "before-avx2", "any-cpu", "arm", "gpu"],
+)
+def test_weights_lose_a_bit_only_where_sums_would_overflow(name, instructions, largest):
+    assert largest_weight(load_device(name).model_copy(update={"instructions": instructions})) == largest
 
 
 def test_weights_for_cpus_without_vnni_have_seven_bits(tmp_path):
