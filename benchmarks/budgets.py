@@ -22,6 +22,7 @@ from edgelm.aim import take_aim
 from edgelm.anatomy import load_checkpoint, load_tokenizer
 from edgelm.budget import Budget
 from edgelm.checkpoint import open_checkpoint
+from edgelm.compress.evaluate import evaluate
 from edgelm.export.parity import graph_outputs
 from edgelm.export.trace import export_graph
 from edgelm.graph.fusion import split_norms
@@ -90,7 +91,9 @@ def main() -> None:
     eager = times[2]
     print(f"{given.name}, texts of {median} tokens; {found[0].machine['cpu']}, 2 threads, {given.runs} runs each, interleaved\n")
     print("| model | test accuracy | p50 ms | vs PyTorch | asked | measured by compress | size MB | minutes |\n|---|---|---|---|---|---|---|---|")
-    print(f"| teacher, PyTorch FP32 | - | {eager:.3f} | 1.00x | | | {found[2].size_mb:.1f} | |")
+    task = open_checkpoint(teacher).task
+    quality, _ = evaluate(load_checkpoint(teacher), tokenizer, task, rows["test"].for_task(task), max_length=MAX_LENGTH)
+    print(f"| teacher, PyTorch FP32 | {quality['accuracy']:.4f} | {eager:.3f} | 1.00x | | | {found[2].size_mb:.1f} | |")
     print(f"| onnxruntime dynamic INT8 | {rival_accuracy:.4f} | {times[1]:.3f} | {eager / times[1]:.2f}x | | | {found[1].size_mb:.1f} | |")
     for speedup, (_, accuracy, said, seconds), item, p50 in zip(given.speedups, made, [found[0], *found[3:]], [times[0], *times[3:]], strict=True):
         figures = f"{accuracy:.4f} | {p50:.3f} | {eager / p50:.2f}x | {speedup:g}x | {said:.2f}x"
