@@ -32,6 +32,12 @@ def test_the_wheel_holds_every_shipped_file(wheel: Path) -> None:
         assert not missing
 
 
+def test_the_wheel_holds_what_bundles_are_made_of(wheel: Path) -> None:
+    tracked = subprocess.run(["git", "ls-files", "edgelm/export/cpp"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split()
+    assert tracked
+    assert set(tracked) <= set(zipfile.ZipFile(wheel).namelist())
+
+
 def test_the_wheel_is_typed_and_licensed_and_carries_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "edgelm/py.typed" in names

@@ -1,4 +1,4 @@
-"""Writes a bundle: graph, tokenizer, golden samples, model card, runtime and, last, the manifest with every hash."""
+"""Writes a bundle: graph, tokenizer, golden samples, model card, runtime, C++ example and, last, the manifest with every hash."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from edgelm.runtime.bundle import SINGLE_FILE_SUFFIX
 from edgelm.runtime.golden import Golden
 from edgelm.runtime.manifest import CARD_FILE, GOLDEN_FILE, GRAPH_FILE, MANIFEST_FILE, SCRIPT_FILE, TOKENIZER_FILE, WEIGHTS_FILE, FileEntry, Manifest
 from edgelm.runtime.script import SCRIPT, vendored_files
+
+_CPP_EXAMPLE = ("CMakeLists.txt", "main.cpp", "tokenizer/Cargo.toml", "tokenizer/tokenizer.rs")
 
 
 def write_bundle(output: Path, manifest: Manifest, graph: onnx.ModelProto, tokenizer: Any, golden: Golden, *, overwrite: bool) -> Manifest:
@@ -46,10 +48,16 @@ def _write_content(folder: Path, manifest: Manifest, graph: onnx.ModelProto, tok
     (folder / GOLDEN_FILE).write_text(golden.to_json(), encoding="utf-8")
     (folder / CARD_FILE).write_text(model_card(manifest), encoding="utf-8")
     (folder / SCRIPT_FILE).write_text(SCRIPT, encoding="utf-8")
-    for name, source in vendored_files().items():
+    for name, source in (vendored_files() | cpp_files()).items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(source.read_bytes())
+
+
+def cpp_files() -> dict[str, Path]:
+    """The C++ example that a bundle carries, for devices without Python: path inside the bundle, and where each file is now."""
+    folder = Path(__file__).parent / "cpp"
+    return {f"cpp/{name}": folder / name for name in _CPP_EXAMPLE}
 
 
 def _entry(folder: Path, path: Path) -> FileEntry:
@@ -66,6 +74,8 @@ def model_card(manifest: Manifest) -> str:
         f"A {manifest.family} model for {task.kind}, {manifest.precision}, made for `{manifest.device}` on {manifest.created}.",
         "",
         'Answer: `python run.py "some text"`. Check: `python run.py --verify`. Both need only numpy, tokenizers and onnxruntime.',
+        "",
+        "Without Python: the C++ example in `cpp/`; `cpp/main.cpp` says how to build it.",
         "",
     ]
     if task.labels:

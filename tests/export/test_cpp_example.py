@@ -1,0 +1,153 @@
+"""A bundle carries a C++ example; built on this machine, it answers what the Python runtime answers."""
+
+import json
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import onnx
+import pytest
+from models import TEXTS, make_checkpoint, make_tokenizer
+from onnx import helper, numpy_helper
+
+import edgelm.runtime
+from edgelm.dataset import Dataset
+from edgelm.device import load_device
+from edgelm.export.bundle import cpp_files, write_bundle
+from edgelm.export.pipeline import export
+from edgelm.runtime import open_bundle
+from edgelm.runtime.golden import Golden
+from edgelm.runtime.manifest import Manifest, TensorSpec, Tokenization
+from edgelm.runtime.verify import verify
+from edgelm.task import Task
+
+LONGEST = 32
+LONG = " ".join(TEXTS * 2)  # of more tokens than that
+
+
+def make_bundle(folder, family="bert", **task):
+    """A bundle with a real tokenizer, whose graph adds up what tokens and token types stand for: written, not exported, to be quick."""
+    tokenizer = make_tokenizer(family)
+    task = Task(**{"kind": "text-classification", "labels": ("negative", "positive")} | task)
+    width = max(1, len(task.labels)) if task.kind == "text-classification" else 4
+    names = ["input_ids", "attention_mask", "token_type_ids"][: len(tokenizer.model_input_names)]
+    rng = np.random.default_rng(0)
+    tables = {
+        "input_ids": rng.normal(size=(len(tokenizer), width)),
+        "attention_mask": np.ones((2, width)),
+        "token_type_ids": rng.normal(size=(2, width)),
+    }
+    nodes = [helper.make_node("Gather", [f"{name}_table", name], [f"{name}_rows"]) for name in names]
+    nodes += [helper.make_node("Sum", [f"{name}_rows" for name in names], ["rows"])]
+    nodes += [helper.make_node("ReduceMean", ["rows", "one"], [task.output_name], keepdims=0)]
+    constants = [numpy_helper.from_array(tables[name].astype(np.float32), f"{name}_table") for name in names]
+    constants += [numpy_helper.from_array(np.array([1]), "one")]
+    inputs = [helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ["batch", "sequence"]) for name in names]
+    outputs = [helper.make_tensor_value_info(task.output_name, onnx.TensorProto.FLOAT, ["batch", width])]
+    graph = helper.make_model(helper.make_graph(nodes, "sum", inputs, outputs, constants), opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    manifest = Manifest(
+        name="sum",
+        created="2026-01-01T00:00:00+00:00",
+        task=task,
+        family=family,
+        precision="fp32",
+        opset=18,
+        inputs=tuple(TensorSpec(name, "int64", ("batch", "sequence")) for name in names),
+        outputs=(TensorSpec(task.output_name, "float32", ("batch", width)),),
+        tokenization=Tokenization(LONGEST, tokenizer.pad_token_id, tokenizer.pad_token),
+    )
+    write_bundle(folder, manifest, graph, tokenizer, Golden([], [], [], tolerance=0), overwrite=False)
+    return folder
+
+
+def test_a_bundle_carries_the_example_and_lists_it(tmp_path):
+    bundle = make_bundle(tmp_path / "bundle")
+    assert "cpp/main.cpp" in cpp_files()
+    listed = {entry.path for entry in open_bundle(bundle).manifest.files}
+    for name, source in cpp_files().items():
+        assert (bundle / name).read_bytes() == source.read_bytes()
+        assert name in listed
+    assert verify(bundle, replay=False).ok  # hashes too
+    assert "cpp/main.cpp" in (bundle / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The example's executable, and the bundle that it was built from."""
+    missing = [tool for tool in ("cmake", "c++", "cargo") if shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    if "ONNXRUNTIME_ROOT" not in os.environ:
+        pytest.skip("ONNXRUNTIME_ROOT is not set: the folder with ONNX Runtime's include/ and lib/")
+    bundle = make_bundle(tmp_path_factory.mktemp("built") / "bundle")
+    build = bundle.parent / "answer"
+    for command in (["cmake", "-S", bundle / "cpp", "-B", build], ["cmake", "--build", build]):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return build / "answer", bundle
+
+
+def run(executable, *words):
+    return subprocess.run([executable, *words], capture_output=True, text=True, check=False)
+
+
+def parts(answer):
+    """An answer's numbers, in their order, and everything else that it says."""
+    scores = answer.get("scores", {})
+    numbers = [*answer.get("embedding", ()), *scores.values(), *([answer["score"]] if "score" in answer else [])]
+    return numbers, (list(answer), answer.get("label"), answer.get("labels"), list(scores))
+
+
+def check_answers(executable, bundle):
+    model = edgelm.runtime.load(bundle)
+    texts = [*TEXTS[:3], LONG, "", "Ünïcode, 电影 and 🎬"]
+    for first, second in zip(texts, texts[::-1], strict=True):
+        words = (first, second) if model.manifest.task.pair else (first,)
+        done = run(executable, bundle, *words)
+        assert done.returncode == 0, done.stderr
+        found, said = parts(json.loads(done.stdout))
+        wanted, meant = parts(model(words if len(words) == 2 else first))
+        assert said == meant
+        assert found == pytest.approx(wanted, abs=1e-5)  # another onnxruntime may sum in another order
+
+
+@pytest.mark.cpp
+@pytest.mark.parametrize(
+    ("family", "task"),
+    [
+        ("bert", {}),
+        ("bert", {"pair": True}),
+        ("roberta", {"pair": True}),
+        ("distilbert", {"problem": "multi-label", "labels": ("a", "b", "é")}),
+        ("roberta", {"problem": "regression", "labels": ("score",)}),
+        ("bert", {"kind": "sentence-embedding", "labels": ()}),
+    ],
+    ids=["labels", "pairs", "byte-level-pairs", "multi-label", "regression", "embedding"],
+)
+def test_the_example_answers_what_python_answers(built, tmp_path, family, task):
+    check_answers(built[0], make_bundle(tmp_path / "bundle", family, **task))
+
+
+@pytest.mark.cpp
+@pytest.mark.parametrize("single", [False, True], ids=["batches", "single"])
+def test_the_example_answers_with_an_exported_int8_model(built, tmp_path, single):
+    folder = make_checkpoint(tmp_path / "model", hidden=128, heads=4, ffn=256, spread=0.1)
+    pairs = Dataset("memory", texts=TEXTS, pairs=TEXTS[::-1])
+    export(folder, output=tmp_path / "bundle", device=load_device("cpu"), precision="int8", calibration=pairs, single=single)
+    check_answers(built[0], tmp_path / "bundle")
+
+
+@pytest.mark.cpp
+def test_building_leaves_the_bundle_as_it_was_made(built):
+    assert verify(built[1], replay=False).ok
+
+
+@pytest.mark.cpp
+def test_what_cannot_be_answered_is_said(built, tmp_path):
+    executable, bundle = built
+    assert run(executable, bundle).returncode == 2
+    assert "one text" in run(executable, bundle, "a", "b").stderr
+    done = run(executable, tmp_path / "none", "a")
+    assert done.returncode == 1
+    assert "manifest.json: cannot be read" in done.stderr
