@@ -112,7 +112,7 @@ def fit(model: PreTrainedModel, settings: FitSettings, shop: Workshop) -> tuple[
     goal = shop.goal
     if not goal.bounds:
         goal = operations_goal(shop.teacher, shop.tokenizer, shop.dataset, settings)
-    material = Material(shop.teacher, shop.tokenizer, shop.record.task, shop.dataset, shop.seed, shop.work, shop.progress)
+    material = Material(shop.teacher, shop.tokenizer, shop.record.task, shop.dataset, shop.seed, shop.work, shop.seconds, shop.progress)
     cut = cut_to_goal(model, settings, goal.on_the_way(settings.share, layer_shapes(model), model.config.vocab_size), material)
     record = _with_layers(shop.record, model, cut.layers)
     channels = [range(shape.ffn) for shape in layer_shapes(cut.model)]

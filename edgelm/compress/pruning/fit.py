@@ -41,7 +41,7 @@ Maker = Callable[[Goal, int], list[int] | None]
 
 @dataclass(frozen=True)
 class Material:
-    """A model's teacher, what it reads, and a folder for the states of a training."""
+    """A model's teacher, what it reads, and a folder for the states of a training, which may take so many seconds."""
 
     teacher: PreTrainedModel
     tokenizer: Any
@@ -49,6 +49,7 @@ class Material:
     rows: Dataset
     seed: int
     work: Path
+    seconds: float | None = None
     progress: Progress = silent
 
 
@@ -150,6 +151,7 @@ def _race(models: Sequence[PreTrainedModel], settings: FitSettings, asked: RaceS
         max_length=settings.max_length,
         work=material.work,
         seed=material.seed,
+        seconds=material.seconds,
         progress=material.progress,
     )
 

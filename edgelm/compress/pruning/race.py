@@ -38,6 +38,7 @@ def race(
     max_length: int,
     work: Path,
     seed: int,
+    seconds: float | None,
     progress: Progress,
 ) -> int:
     """Train the models, which are changed, and tell which one wins. Each round has twice as many steps for half as many models.
@@ -46,6 +47,7 @@ def race(
         rows: to learn from.
         loss: of a model, on other texts: what they are compared by.
         work: a folder for training states, removed before and afterwards.
+        seconds: that all of it may take; trainings are shortened to fit. None: as long as it takes.
 
     Returns:
         the winner's place in `models`.
@@ -53,6 +55,7 @@ def race(
     taught = rows.sample(_ROWS * settings.steps * settings.batch_size, seed=seed)
     lessons = Lessons(teacher, task, range(len(blocks(teacher)) + 1))  # any layer, for students of any depth
     left, steps = list(range(len(models))), settings.steps
+    rounds = max(1, (len(left) - 1).bit_length())
     while len(left) > 1:
         found = {}
         for place in left:
@@ -68,6 +71,7 @@ def race(
                 seed=seed + len(left),
                 loss=learning,
                 lessons=lessons,
+                seconds=None if seconds is None else seconds / rounds / len(left),
                 description=f"race of {len(left)}",
                 progress=progress,
             )

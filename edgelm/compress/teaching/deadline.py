@@ -14,6 +14,7 @@ from edgelm.recipe import Settings
 
 _PROBE = 20  # steps that tell the pace; the first of them are slower
 _SKIPPED = 5
+_RACE = 0.25  # of a training by steps
 _RESERVE = 0.85  # of the time that is left goes to training: cuts, evaluations and writing need the rest
 
 
@@ -61,6 +62,8 @@ def training_seconds(left: float, stages: Sequence[Settings]) -> float | None:
 
 
 def _work(stage: Settings) -> float:
-    """Epochs; a bound on steps counts as one."""
+    """Epochs; a bound on steps counts as one, a race as some of that."""
     train = getattr(stage, "train", None)
+    if getattr(stage, "race", None) is not None:
+        return _RACE
     return 0.0 if train is None else 1.0 if train.max_steps else float(train.epochs)

@@ -52,13 +52,21 @@ class Lessons:
     ) -> None:
         """Ask for all rows now, if they are read at least twice, on one CPU process, and memory and time are there; else not at all.
 
+        Once is enough, also for several students of the same rows.
+
         Args:
             rows: numbered, as the batches will be.
             passes: how often the student reads them.
             half: whether the teacher computes in bfloat16.
             seconds: that the whole training may take.
         """
-        if passes < 2 or processes.count() > 1 or torch.cuda.is_available() or self._bytes(rows) > _MEMORY * psutil.virtual_memory().available:
+        if (
+            self._kept is not None
+            or passes < 2
+            or processes.count() > 1
+            or torch.cuda.is_available()
+            or self._bytes(rows) > _MEMORY * psutil.virtual_memory().available
+        ):
             return
         start, tokens = time.monotonic(), sum(rows.lengths)
         lengths = torch.tensor(rows.lengths)

@@ -266,7 +266,12 @@ def test_the_race_goes_to_the_one_that_loses_least(tmp_path):
     tokenizer, task = load_tokenizer(folder), open_checkpoint(folder).task
     common = {"teacher": load_checkpoint(folder), "tokenizer": tokenizer, "task": task, "rows": ROWS, "max_length": 16, "seed": 0, "progress": silent}
     winner = race(
-        models, RaceSettings(steps=1, batch_size=2, precision="fp32"), loss=lambda model: marks[id(model)], work=tmp_path / "race", **common
+        models,
+        RaceSettings(steps=1, batch_size=2, precision="fp32"),
+        loss=lambda model: marks[id(model)],
+        work=tmp_path / "race",
+        seconds=None,
+        **common,
     )
     assert winner == 3
     assert not (tmp_path / "race").exists()
