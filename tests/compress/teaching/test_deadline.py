@@ -9,7 +9,7 @@ from edgelm.checkpoint import open_checkpoint
 from edgelm.compress.teaching import training
 from edgelm.compress.teaching.deadline import EndInTime, training_seconds
 from edgelm.dataset import Dataset
-from edgelm.recipe import FitSettings, Recipe, RecoverSettings, TrainSettings
+from edgelm.recipe import FitSettings, RaceSettings, Recipe, RecoverSettings, TrainSettings
 
 ROWS = Dataset(
     "memory", texts=TEXTS, labels=tuple(index % 2 for index in range(len(TEXTS))), label_names=("negative", "positive"), problem="single-label"
@@ -45,7 +45,7 @@ def test_a_training_is_shortened_once_its_pace_is_known(tmp_path, monkeypatch):
     training.train(
         load_checkpoint(folder), load_tokenizer(folder), open_checkpoint(folder).task, ROWS, settings, work=tmp_path / "w", seed=0, seconds=10.0
     )
-    assert len(rates) == 20 + 15 * 8
+    assert 20 + 15 * 7 <= len(rates) <= 20 + 15 * 8  # what it took to encode the rows is off
     assert rates[-1] < 0.02 * max(rates)  # annealed
     assert max(rates) <= 1e-4
 
@@ -55,6 +55,8 @@ def test_time_goes_to_trainings_by_their_epochs():
     assert training_seconds(100.0, [short, FitSettings(), long]) == pytest.approx(0.85 * 25)
     assert training_seconds(100.0, [long]) == pytest.approx(85)
     assert training_seconds(100.0, [FitSettings(), long]) is None
+    by_steps = RecoverSettings(train=TrainSettings(max_steps=100))
+    assert training_seconds(100.0, [FitSettings(race=RaceSettings()), by_steps]) == pytest.approx(85 * 0.25 / 1.25)
 
 
 def test_a_limit_that_is_long_changes_nothing(tmp_path):
