@@ -78,13 +78,14 @@ def layer_table(profile: dict[str, Any]) -> Table:
     lineage = profile["manifest"].get("lineage") or {}
     layers, costs = lineage.get("layers", []), lineage.get("costs") or {}
     unit = f", {costs['unit']}" if costs else ""
-    header = ["layer", "heads", "", "FFN channels", ""] + ([f"attention{unit}", f"FFN{unit}", f"norms{unit}"] if costs else [])
+    priced = {name: title for name, title in (("attention", "attention"), ("ffn", "FFN"), ("norms", "norms")) if name in costs}
+    header = ["layer", "heads", "", "FFN channels", "", *(f"{title}{unit}" for title in priced.values())]
     most = {name: max([layer[name] for layer in layers] + [1]) for name in ("heads", "ffn")}
     rows = []
     for index, layer in enumerate(layers):
         cells = [text for name in ("heads", "ffn") for text in (str(layer[name]), bar(layer[name] / most[name]))]
         number = index if layer.get("origin") is None else layer["origin"]
-        rows.append([str(number), *cells, *(f"{costs[name][index]:.3g}" for name in ("attention", "ffn", "norms") if name in costs)])
+        rows.append([str(number), *cells, *(f"{costs[name][index]:.3g}" for name in priced)])
     return header, rows
 
 
