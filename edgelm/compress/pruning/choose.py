@@ -9,7 +9,8 @@ trying what the whole model then loses on real texts.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -45,23 +46,20 @@ def choose(ladders: Sequence[Ladder], cost: Cost, allowance: float, *, coefficie
         ValueError: even one layer of one unit costs more.
     """
     weights = np.ones(len(ladders)) if coefficients is None else coefficients
-    layers = sorted({ladder.layer for ladder in ladders})
-    options = {layer: _layer_options(ladders, weights, layer, cost) for layer in layers}
-    found = least_cost([[option[:2] for option in options[layer]] for layer in layers], allowance)
-    if not any(options[layer][pick].stays for layer, pick in zip(layers, found, strict=True)):
-        dear = max(layers, key=lambda layer: options[layer][-1].error)  # going costs nothing, so it comes last
+    options = _options_by_layer(ladders, weights, cost)
+    taken = _take(options, allowance)
+    if not any(option.stays for option in taken):
+        dear = _dearest(options)
         options[dear] = [option for option in options[dear] if option.stays]
-        found = least_cost([[option[:2] for option in options[layer]] for layer in layers], allowance)
-    picks = {place: rung for layer, pick in zip(layers, found, strict=True) for place, rung in options[layer][pick].rungs.items()}
+        taken = _take(options, allowance)
+    picks = {place: rung for option in taken for place, rung in option.rungs.items()}
     return [picks[place] for place in range(len(ladders))]
 
 
 def cheapest(ladders: Sequence[Ladder], cost: Cost) -> list[int]:
     """The choice that costs least: of one layer, the one that would be missed most, as little as it can have."""
-    layers = sorted({ladder.layer for ladder in ladders})
-    options = {layer: _layer_options(ladders, np.ones(len(ladders)), layer, cost) for layer in layers}
-    dear = max(layers, key=lambda layer: options[layer][-1].error)
-    least = [option for option in options[dear] if option.stays][-1].rungs
+    options = _options_by_layer(ladders, np.ones(len(ladders)), cost)
+    least = [option for option in options[_dearest(options)] if option.stays][-1].rungs
     return [least.get(place, len(ladder.rungs) - 1) for place, ladder in enumerate(ladders)]
 
 
@@ -72,6 +70,21 @@ class _Option(NamedTuple):
     error: float
     rungs: dict[int, int]
     stays: bool
+
+
+def _take(options: Mapping[int, Sequence[_Option]], allowance: float) -> list[_Option]:
+    """One option of each layer."""
+    found = least_cost([[option[:2] for option in some] for some in options.values()], allowance)
+    return [some[pick] for some, pick in zip(options.values(), found, strict=True)]
+
+
+def _dearest(options: Mapping[int, Sequence[_Option]]) -> int:
+    """The layer that would be missed most; going costs nothing, so it comes last."""
+    return max(options, key=lambda layer: options[layer][-1].error)
+
+
+def _options_by_layer(ladders: Sequence[Ladder], weights: np.ndarray, cost: Cost) -> dict[int, list[_Option]]:
+    return {layer: _layer_options(ladders, weights, layer, cost) for layer in sorted({ladder.layer for ladder in ladders})}
 
 
 def _layer_options(ladders: Sequence[Ladder], weights: np.ndarray, layer: int, cost: Cost) -> list[_Option]:
@@ -111,6 +124,7 @@ def search(
     Raises:
         ValueError: even one layer of one unit costs more.
     """
+    cost = functools.cache(cost)  # every try asks for the same pairs of heads and channels
     draw = np.random.default_rng(seed)
     known: dict[tuple[int, ...], float] = {}
     best = np.zeros(len(ladders))  # logarithms
