@@ -2,6 +2,8 @@
 
 import json
 
+from dataclasses import replace
+
 import pytest
 from models import make_checkpoint
 from typer.testing import CliRunner
@@ -65,12 +67,41 @@ def test_a_table_is_made_of_differences_and_never_falls(monkeypatch, tmp_path):
     assert (table.pytorch, table.whole) == (50.0, pytest.approx(1.0 + 2 * 3.16))
     assert table.error == pytest.approx(0.0, abs=1e-9)
     monkeypatch.setattr(tables, "measure_shapes", lambda _, models, **__: [2 * time for time in times(None, models)][:2])
+    monkeypatch.setattr(tables, "_PATIENCE", 0.0)
     assert Meter(table)((LayerShape(2, 0),) * 2) == pytest.approx(1.8)  # a machine that is half as fast now says the same
+
+
+def test_a_meter_waits_until_the_machine_is_as_it_was(monkeypatch):
+    """Its cores are far from each other at first: the uncut model takes twice its time, a small one three times. Patience is for all calls."""
+    table = LatencyTable("measured", "ms", SIZES, "int8", 16, 1.0, 0.0, {0: 0.0}, {0: 0.0}, whole=10.0)
+    far, near = [20.0, 6.0], [10.5, 2.1]
+    found, waits = iter([far, near, far, far, near]), []
+    monkeypatch.setattr(tables, "measure_shapes", lambda *_, **__: next(found))
+    clock = iter(range(0, 1000, 100))
+    monkeypatch.setattr(tables.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(tables.time, "sleep", waits.append)
+    meter = Meter(table, threads=1)
+    assert meter(()) == pytest.approx(2.0)
+    assert meter(()) == pytest.approx(3.0)  # it has waited long enough: the far cores' answer, in the table's terms
+    assert len(waits) == 2
+    assert meter(()) == pytest.approx(2.0)
+
+
+def test_a_kept_table_that_the_model_outruns_is_made_anew(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    slow = LatencyTable("measured", "ms", SIZES, "int8", 16, 1.0, 0.0, {0: 0.0}, {0: 0.0}, whole=25.0)
+    fast = replace(slow, whole=15.0)
+    made = iter([slow, fast])
+    monkeypatch.setattr(tables, "measure_table", lambda *_, **__: next(made))
+    monkeypatch.setattr(tables, "measure_shapes", lambda *_, **__: [15.0])
+    checkpoint = open_checkpoint(make_checkpoint(tmp_path / "m"))
+    assert [find_table(checkpoint, precision="int8", sequence=16).whole for _ in range(3)] == [25.0, 15.0, 15.0]
 
 
 def test_a_table_is_measured_once_and_kept(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     calls = []
+    monkeypatch.setattr(tables, "measure_shapes", lambda *_, **__: [26.0])
     table = LatencyTable("measured", "ms", SIZES, "int8", 16, 1.0, 0.0, {0: 0.0, 4: 4.0}, {0: 0.0, 256: 8.0}, pytorch=30.0, whole=25.0, error=0.0)
     monkeypatch.setattr(tables, "measure_table", lambda *_, **__: calls.append(1) or table)
     checkpoint = open_checkpoint(make_checkpoint(tmp_path / "m"))
