@@ -1,7 +1,6 @@
 """Latency tables: the graphs that are timed have the operators of real exports, and what comes of the times is sane."""
 
 import json
-
 from dataclasses import replace
 
 import pytest
