@@ -14,7 +14,8 @@
         ├── DeviceError            4  a device file
         ├── CalibrationError       4  a calibration set that gives no ranges
         ├── ParityError            4  a graph that does not compute what the checkpoint computes
-        └── BundleError            4  a bundle that is broken or cannot be read
+        ├── BundleError            4  a bundle that is broken or cannot be read
+        └── EngineError            4  a graph that TensorRT cannot build, or an engine with wrong answers
 
 Exit code 3 (done, but the budget was not met) is no error: the result is kept.
 """
@@ -106,3 +107,7 @@ class ParityError(InputError):
 
 class BundleError(InputError):
     """A bundle that is broken, changed or made by a newer edgelm."""
+
+
+class EngineError(InputError):
+    """A graph that TensorRT cannot make an engine of, or an engine whose answers are wrong."""

@@ -38,6 +38,10 @@ def export(
     evaluation: Annotated[str | None, typer.Option("--eval", help="Labelled rows to measure the bundle on.")] = None,
     max_length: Annotated[int | None, typer.Option(min=8, help="Longest text, in tokens. Default: what the model takes, at most 512.")] = None,
     single: Annotated[bool, typer.Option("--single", help="For one text at a time, unpadded: no mask, and no token types but for pairs.")] = False,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Texts that a GPU answers at once, at most: what an engine is built for.")] = 1,
+    engine: Annotated[
+        bool, typer.Option("--engine/--no-engine", help="Put a TensorRT engine in, where the device runs one and it can be built here.")
+    ] = True,
     opset: Annotated[int | None, typer.Option(min=1, help="Of the standard ONNX operators. Default: the exporter's.")] = None,
     seed: Annotated[int, typer.Option(help="Of the choice of samples.")] = 0,
     text_column: TextColumn = None,
@@ -99,12 +103,18 @@ def export(
             max_length=max_length,
             opset=opset,
             single=single,
+            batch=batch,
+            engine=engine,
             seed=seed,
             allow_pickle=allow_pickle,
             overwrite=overwrite,
             progress=screen.progress,
         )
         screen.result(result.to_dict(), _draw)
+        if result.no_engine:
+            screen.note(f"The bundle holds the plan of a TensorRT engine, no engine: {result.no_engine.rstrip('.')}.")
+            screen.next_step(str(output), f"edgelm build {output}   (on the device)")
+            return
         screen.next_step(str(output), f"edgelm profile {output} --html {output.with_suffix('.html')}")
 
 
@@ -116,6 +126,8 @@ def _draw(console: Console, values: dict[str, Any]) -> None:
     table.add_row("device", manifest["device"])
     table.add_row("size", f"{values['size_mb']:.1f} MB")
     table.add_row("graph", f"{sum(values['operators'].values())} nodes, opset {manifest['opset']}")
+    for engine in manifest["engines"]:
+        table.add_row("engine", f"{engine['path']}, {engine['seconds']:.0f} s to build")
     table.add_row("largest error against PyTorch", f"{parity['max_error']:.2g}")
     table.add_row("changed answers", f"{parity['changed']:.2%} of {parity['samples']}")
     for name, value in quality.get("checkpoint", {}).items():

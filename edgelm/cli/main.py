@@ -11,7 +11,10 @@ import typer
 from edgelm.version import __version__
 
 # In the order of the work. Each module has one function, named like the command, or an `app` of its own.
-COMMANDS = ("finetune", "compress", "search", "export", "profile", "tune", "run", "verify", "inspect", "recipes", "devices", "doctor", "demo")
+COMMANDS = (
+    *("finetune", "compress", "search", "export", "build", "profile", "tune"),
+    *("run", "verify", "inspect", "recipes", "devices", "doctor", "demo"),
+)
 
 app = typer.Typer(
     name="edgelm",

@@ -10,6 +10,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more, and a traceback when something fails.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
+Provider = Annotated[
+    str | None,
+    typer.Option(
+        "--provider",
+        help="What must run a bundle: tensorrt, tensorrt-rtx, cuda, openvino, coreml, qnn, xnnpack or cpu. Default: as its device prefers.",
+    ),
+]
 TextColumn = Annotated[str | None, typer.Option("--text-column", help="Column with the text. Default: guessed (text, sentence, ...).")]
 PairColumn = Annotated[str | None, typer.Option("--pair-column", help="Column with the second text of a pair.")]
 LabelColumn = Annotated[str | None, typer.Option("--label-column", help="Column with the label. Default: guessed (label, intent, ...).")]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from edgelm.cli.options import Json, Overwrite, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.options import Json, Overwrite, PairColumn, Provider, Quiet, TextColumn, Verbose
 from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import make_table
 
@@ -24,6 +24,7 @@ def profile(
     ] = None,
     data: Annotated[str | None, typer.Option("--data", help="Texts to measure on. Default: the bundle's golden samples.")] = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of one operator. Default: one a core.")] = None,
+    provider: Provider = None,
     warmup: Annotated[int, typer.Option("--warmup", min=0, help="Calls of each subject in each case before the measured ones.")] = 20,
     runs: Annotated[int, typer.Option("--runs", min=1, help="Measured calls of each subject in each case.")] = 300,
     loads: Annotated[int, typer.Option("--loads", min=1, help="Fresh processes in which loading is timed.")] = 3,
@@ -76,6 +77,7 @@ def profile(
             sequence_lengths=sequence or (),
             data=rows,
             threads=threads,
+            provider=provider,
             warmup=warmup,
             runs=runs,
             loads=loads,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgelm.cli.options import Quiet, Verbose
+from edgelm.cli.options import Provider, Quiet, Verbose
 from edgelm.cli.screen import open_screen
 from edgelm.errors import DataError, UsageError
 
@@ -24,6 +24,7 @@ def run(
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Threads of one operator. Default: as the bundle says, else one a core.")
     ] = None,
+    provider: Provider = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines, one object a text.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -39,7 +40,9 @@ def run(
             raise UsageError("--pair goes with exactly one text.", hint='edgelm run BUNDLE "first text" --pair "second text"')
         if not texts and file is None:
             raise UsageError("no text was given.", hint='edgelm run BUNDLE "some text", or --file texts.txt')
-        model = load(bundle, threads=threads)
+        model = load(bundle, threads=threads, provider=provider)
+        if verbose or model.opened.passed:
+            screen.aside(f"Runs on {model.opened.why}.")
         for text in _inputs(texts or [], pair, file):
             answer = model(text)
             line = {"text": text if isinstance(text, str) else list(text)} | answer

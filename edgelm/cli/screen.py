@@ -55,6 +55,11 @@ class Screen:
         if not self.quiet:
             (self.stderr if self.as_json else self.console).print(text)
 
+    def aside(self, text: str) -> None:
+        """A line for people on stderr, whatever stdout carries."""
+        if not self.quiet:
+            self.stderr.print(text)
+
     def progress(self, description: str, done: int, total: int) -> None:
         """A `Progress` that draws bars on stderr when a person is watching."""
         if self.quiet or not sys.stderr.isatty():

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from edgelm.cli.options import Json, Quiet, Verbose
+from edgelm.cli.options import Json, Provider, Quiet, Verbose
 from edgelm.cli.screen import open_screen
 from edgelm.errors import EXIT_INPUT
 
@@ -16,6 +16,7 @@ from edgelm.errors import EXIT_INPUT
 def verify(
     bundle: Annotated[Path, typer.Argument(help="A bundle, folder or file.")],
     replay: Annotated[bool, typer.Option("--replay/--no-replay", help="Run the golden samples on this machine.")] = True,
+    provider: Provider = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -27,7 +28,7 @@ def verify(
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
         from edgelm.runtime.verify import verify as check
 
-        result = check(bundle, replay=replay)
+        result = check(bundle, replay=replay, provider=provider)
         screen.result(result.to_dict(), _draw)
         if not result.ok:
             raise typer.Exit(EXIT_INPUT)

@@ -16,7 +16,10 @@ from transformers import PreTrainedModel
 from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer
 from edgelm.dataset import Dataset, load_dataset
 from edgelm.device import Device, check_precision
-from edgelm.errors import UsageError
+from edgelm.engines import build
+from edgelm.engines.pipeline import can_build_for
+from edgelm.engines.plan import make_plan
+from edgelm.errors import EngineError, UsageError
 from edgelm.export.bundle import write_bundle
 from edgelm.export.parity import check_parity, encode, graph_outputs, torch_outputs
 from edgelm.export.precision import PRECISIONS, Material, to_precision
@@ -28,30 +31,41 @@ from edgelm.metrics import pair_similarity, score
 from edgelm.output import check_output
 from edgelm.progress import Progress, silent
 from edgelm.quantize.settings import Quantization
+from edgelm.runtime import open_bundle
 from edgelm.runtime.golden import Golden
 from edgelm.runtime.manifest import Manifest, Parity, TensorSpec, Tokenization
+from edgelm.runtime.tensorrt import MODULES, installed_backends
 from edgelm.shipped import shipped_folder
 from edgelm.task import Task
 from edgelm.version import __version__
 
 _PARITY_TEXTS = 64
 _GOLDEN_TEXTS = 8
+_LENGTHS = 2000  # texts whose lengths shape the profiles of an engine
 
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What `export` made: where the bundle is, what it says of itself, its size, and the operators of its graph."""
+    """What `export` made.
+
+    Attributes:
+        size_mb: of the bundle, 10^6 bytes.
+        operators: of its graph.
+        no_engine: why the bundle holds the plan of an engine alone; empty where it holds an engine, or its device has no TensorRT.
+    """
 
     path: Path
     manifest: Manifest
     size_mb: float
     operators: dict[str, int]
+    no_engine: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: what `edgelm export --json` prints."""
         import json
 
-        return {"path": str(self.path), "size_mb": self.size_mb, "operators": self.operators, "manifest": json.loads(self.manifest.to_json())}
+        said = {"path": str(self.path), "size_mb": self.size_mb, "operators": self.operators, "no_engine": self.no_engine}
+        return said | {"manifest": json.loads(self.manifest.to_json())}
 
 
 @dataclass(frozen=True)
@@ -76,6 +90,8 @@ def export(
     max_length: int | None = None,
     opset: int | None = None,
     single: bool = False,
+    batch: int = 1,
+    engine: bool = True,
     seed: int = 0,
     allow_pickle: bool = False,
     overwrite: bool = False,
@@ -92,6 +108,9 @@ def export(
             of them chooses and the other is reported.
         max_length: longest text in tokens; None: what the model can take, at most 512.
         opset: of the standard operators; None: what the exporter prefers.
+        batch: texts that are answered at once, at most: what an engine is built for.
+        engine: where the device runs TensorRT and an installed package can build for it here, put an engine into the bundle; else it
+            holds the plan alone, and `edgelm build` builds on the device.
         single: the graph reads one text at a time, unpadded: it asks for no mask, nor for token types where texts come alone.
 
     Raises:
@@ -132,11 +151,40 @@ def export(
     if device.kind == "cpu":
         manifest = replace(manifest, session={"disabled_optimizers": list(DISABLED_OPTIMIZERS)})
     manifest = replace(manifest, calibration=made.calibration, quality=quality, lineage=opened.record.to_dict())
+    if set(device.runtimes) & MODULES.keys():
+        texts = material.inputs((calibration or evaluation or rows).sample(_LENGTHS, seed=seed))
+        lengths = [len(ids) for ids in source.tokenizer(*_columns(texts), truncation=True, max_length=source.max_length)["input_ids"]]
+        manifest = replace(manifest, plan=make_plan(device, lengths, max_length=source.max_length, batch=1 if single else batch))
     golden = _golden(session, source, sample[:_GOLDEN_TEXTS], precision)
     manifest = write_bundle(output, manifest, made.graph, source.tokenizer, golden, overwrite=overwrite)
     progress("export", 3, 3)
+    no_engine = ""
+    if manifest.plan is not None:
+        no_engine = _add_engine(output, manifest, progress) if engine else "none was asked for"
+        manifest = open_bundle(output).manifest
     size = output.stat().st_size if output.is_file() else sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
-    return ExportResult(output, manifest, size / 1e6, operator_counts(made.graph))
+    return ExportResult(output, manifest, size / 1e6, operator_counts(made.graph), no_engine)
+
+
+def _add_engine(output: Path, manifest: Manifest, progress: Progress) -> str:
+    """Build an engine into the bundle; why there is none, if none can be built here."""
+    assert manifest.plan is not None
+    there = [name for name in manifest.runtimes if name in installed_backends()]
+    if not there:
+        return f"none of {', '.join(name for name in manifest.runtimes if name in MODULES)} is installed here"
+    package = can_build_for(manifest.plan.compute_capability, tuple(there))
+    if package is None:
+        return f"{', '.join(there)} cannot build here for compute capability {manifest.plan.compute_capability}"
+    try:
+        build(output, package=package, progress=progress)
+    except EngineError as error:
+        return error.message
+    return ""
+
+
+def _columns(texts: list[Any]) -> list[list[str]]:
+    """Texts or pairs, as the tokenizer takes them."""
+    return [list(part) for part in zip(*texts, strict=True)] if texts and isinstance(texts[0], tuple) else [texts]
 
 
 def _halves(rows: Dataset, seed: int) -> tuple[Dataset, Dataset]:
@@ -174,6 +222,7 @@ def _manifest(graph: onnx.ModelProto, source: _Source, *, device: Device, precis
         outputs=tuple(TensorSpec(value.name, "float32", ("batch", value.type.tensor_type.shape.dim[-1].dim_value)) for value in graph.graph.output),
         tokenization=Tokenization(max_length=source.max_length, pad_id=int(source.tokenizer.pad_token_id), pad_token=str(source.tokenizer.pad_token)),
         device=device.name,
+        runtimes=device.runtimes,
         parity=parity,
         tools=tools,
     )

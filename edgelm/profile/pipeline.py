@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ def profile(
     runs: int = 300,
     loads: int = 3,
     device: str | None = None,
+    provider: str | None = None,
     progress: Progress = silent,
 ) -> list[Profile]:
     """Measure a bundle, and others beside it: the same texts, the same threads, interleaved in one run.
@@ -53,6 +55,7 @@ def profile(
         runs: counted calls of each subject in each case.
         loads: fresh processes in which loading and memory are measured.
         device: a name to note; the figures are of this machine.
+        provider: that must run every bundle; None: each what its device prefers and is there.
 
     Returns:
         one Profile a subject, in the order given.
@@ -61,7 +64,7 @@ def profile(
         InputError: a subject that is missing, broken or takes other inputs.
         UsageError: settings that make no sense, or lengths beyond what the model takes.
     """
-    subjects = [find_subject(path) for path in (subject, *compare)]
+    subjects = [replace(find_subject(path), provider=provider) for path in (subject, *compare)]
     first = subjects[0]
     _check(first, batch_sizes, sequence_lengths, data, {"threads": threads or 1, "runs": runs, "loads": loads})
     threads = threads or open_bundle(first.path).manifest.session.get("intra_op_num_threads") or available_cores()
@@ -85,6 +88,7 @@ def profile(
             for found, samples in zip(cases, take_turns(workers, warmup, runs, label, progress), strict=True):
                 found.append(Case(batch, sequence, tuple(samples)))
         tokenization = [_tokenization(worker, texts) for worker in workers]
+        runs_on = [worker.runs_on for worker in workers]
         operators = [tuple(worker.ask("operators", runs=_OPERATOR_RUNS)["operators"]) for worker in workers]
     profiles = []
     for index, entry in enumerate(subjects):
@@ -98,7 +102,7 @@ def profile(
             "manifest": entry.manifest,
         }
         cost = {"load_ms": load_ms, "peak_memory_mb": peak_mb}
-        measured: dict[str, Any] = cost | {"tokenization_ms": tokenization[index], "operators": operators[index]}
+        measured: dict[str, Any] = cost | {"tokenization_ms": tokenization[index], "operators": operators[index], "runs_on": runs_on[index]}
         profiles.append(Profile(**what, cases=tuple(cases[index]), **measured, **common))
         progress("loading and memory", index + 1, len(subjects))
     return profiles

@@ -58,6 +58,7 @@ class Profile:
         created: ISO 8601, UTC.
         device: the device name that the user gave; a label: the figures are of `machine`.
         manifest: of a bundle; empty otherwise.
+        runs_on: what ran it, such as `cpu, by onnxruntime`, and what would have come before it.
         source: "measured".
     """
 
@@ -76,6 +77,7 @@ class Profile:
     created: str
     device: str | None
     manifest: dict[str, Any]
+    runs_on: str = ""
     source: str = "measured"
     schema: int = PROFILE_SCHEMA
 

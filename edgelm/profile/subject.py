@@ -20,6 +20,7 @@ class Subject:
     Attributes:
         kind: bundle, onnx or pytorch.
         session: session settings, in place of a bundle's own or of onnxruntime's; None: those.
+        provider: that must run a bundle; None: what its device prefers and is there.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Subject:
     device: str | None = None
     manifest: dict[str, Any] = field(default_factory=dict)
     session: dict[str, Any] | None = None
+    provider: str | None = None
 
 
 def find_subject(path: str | Path) -> Subject:

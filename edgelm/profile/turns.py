@@ -36,8 +36,10 @@ class Worker:
             env=environment,
         )
         try:
-            values = {"kind": subject.kind, "path": str(subject.path), "threads": threads, "session": subject.session}
-            self.load_ms: float = self.ask("load", subject=values)["load_ms"]
+            values = {"kind": subject.kind, "path": str(subject.path), "threads": threads, "session": subject.session, "provider": subject.provider}
+            loaded = self.ask("load", subject=values)
+            self.load_ms: float = loaded["load_ms"]
+            self.runs_on: str = loaded["runs_on"]
         except BaseException:
             self.close()
             raise

@@ -20,6 +20,7 @@ import numpy as np
 
 from edgelm.errors import EdgelmError, InputError
 from edgelm.runtime import Bundle, load, open_bundle
+from edgelm.runtime.provider import EXECUTION_PROVIDERS, open_session
 from edgelm.runtime.session import make_options, make_session
 
 Feeds = dict[str, np.ndarray]
@@ -35,7 +36,7 @@ def main() -> None:
         try:
             if command["do"] == "load":
                 worker = _Worker(**command["subject"])
-                answer: Any = {"load_ms": worker.load_ms}
+                answer: Any = {"load_ms": worker.load_ms, "runs_on": worker.runs_on}
             else:
                 answer = getattr(worker, command.pop("do"))(**command)
         except EdgelmError as error:
@@ -47,8 +48,9 @@ def main() -> None:
 class _Worker:
     """The subject, loaded, and the inputs of the case at hand."""
 
-    def __init__(self, *, kind: str, path: str, threads: int | None, session: dict[str, Any] | None) -> None:
-        self.kind, self.path, self.threads, self.session = kind, path, threads, session
+    def __init__(self, *, kind: str, path: str, threads: int | None, session: dict[str, Any] | None, provider: str | None = None) -> None:
+        self.kind, self.path, self.threads, self.session, self.provider = kind, path, threads, session, provider
+        self.runs_on = {"onnx": "cpu, by onnxruntime", "pytorch": "cpu, by PyTorch"}.get(kind, "")
         start = time.perf_counter()
         self.model: Any = None
         self.call: Callable[[Feeds], Any] = {"bundle": self._load_bundle, "onnx": self._load_onnx, "pytorch": self._load_pytorch}[kind]()
@@ -101,13 +103,13 @@ class _Worker:
         samples = []
         for _ in range(count):
             start = time.perf_counter()
-            make_session(self._bundle(), threads=self.threads)
+            open_session(self._bundle(), threads=self.threads, provider=self.provider)
             samples.append((time.perf_counter() - start) * 1000)
         return {"samples_ms": samples}
 
     def operators(self, *, runs: int) -> dict[str, Any]:
         """Time by operator, by onnxruntime's own profiler, in a second session."""
-        if self.kind == "pytorch":
+        if self.kind == "pytorch" or (self.kind == "bundle" and self.model.opened.engine is not None):
             return {"operators": []}
         with tempfile.TemporaryDirectory() as folder:
             session = self._profiled(str(Path(folder) / "operators"))
@@ -130,7 +132,8 @@ class _Worker:
         import onnxruntime
 
         if self.kind == "bundle":
-            return make_session(self._bundle(), threads=self.threads, profile=prefix)
+            provider = EXECUTION_PROVIDERS[self.model.opened.provider]
+            return make_session(self._bundle(), threads=self.threads, provider=provider, profile=prefix)
         options = make_options({}, threads=self.threads)
         options.enable_profiling = True
         options.profile_file_prefix = prefix
@@ -158,7 +161,8 @@ class _Worker:
         return [value.name for value in session.get_inputs()]
 
     def _load_bundle(self) -> Callable[[Feeds], Any]:
-        self.model = load(self._bundle(), threads=self.threads)
+        self.model = load(self._bundle(), threads=self.threads, provider=self.provider)
+        self.runs_on = self.model.opened.why
         infer: Callable[[Feeds], Any] = self.model.infer
         return infer
 

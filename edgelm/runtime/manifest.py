@@ -5,6 +5,7 @@ Plain dataclasses: the device needs no validation library.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from edgelm.errors import BundleError
 from edgelm.task import Task
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: engines
 MANIFEST_FILE = "manifest.json"
 GRAPH_FILE = "model.onnx"
 WEIGHTS_FILE = "weights.bin"
@@ -22,6 +23,7 @@ GOLDEN_FILE = "golden.json"
 CARD_FILE = "README.md"
 SCRIPT_FILE = "run.py"
 RUNTIME_FOLDER = "runtime"
+ENGINES_FOLDER = "engines"
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,68 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class ShapeRange:
+    """One optimization profile of an engine: (texts, tokens) that it takes at least and at most, and what it is made fastest for."""
+
+    least: tuple[int, int]
+    usual: tuple[int, int]
+    most: tuple[int, int]
+
+    def holds(self, shape: tuple[int, int]) -> bool:
+        """Whether inputs of this shape may be given."""
+        return all(low <= size <= high for low, size, high in zip(self.least, shape, self.most, strict=True))
+
+
+@dataclass(frozen=True)
+class EnginePlan:
+    """How TensorRT is to make an engine of the bundle's graph, here or on the device. Precisions are what the graph says.
+
+    Attributes:
+        profiles: each input's (texts, tokens); the first that holds a call is taken.
+        workspace_mb: memory of the GPU that an operator may use beside weights and activations, 10^6 bytes.
+        compute_capability: of the device's GPU, such as 8.9; None: of whichever it is built on.
+        portable: for newer versions of TensorRT too, and every GPU of a generation or newer ones, at some speed.
+        refit: weights can be exchanged without building again.
+        strip: the engine is kept without the weights that the graph has; they are put in when it is loaded.
+    """
+
+    profiles: tuple[ShapeRange, ...]
+    workspace_mb: int = 1024
+    compute_capability: str | None = None
+    portable: bool = False
+    refit: bool = False
+    strip: bool = False
+
+
+@dataclass(frozen=True)
+class EngineRecord:
+    """An engine in the bundle, and what it was built with: it runs where all of that is alike.
+
+    Attributes:
+        path: of its file, inside the bundle.
+        package, version: that built it, tensorrt or tensorrt-rtx; another does not load it.
+        compute_capabilities: of the GPUs that it is for.
+        driver: of the GPU that it was built on; None: built without one.
+        precision: of the graph.
+        plan: that it was built by.
+        graph: hash of graph and weights, see `graph_hash`.
+        seconds: that the build took.
+        difference: largest difference from the golden answers when a GPU replayed them; None: none has.
+    """
+
+    path: str
+    package: str
+    version: str
+    compute_capabilities: tuple[str, ...]
+    driver: str | None
+    precision: str
+    plan: EnginePlan
+    graph: str
+    seconds: float
+    difference: float | None = None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What a bundle is.
 
@@ -85,12 +149,15 @@ class Manifest:
         inputs, outputs: of the graph.
         tokenization: how text becomes input.
         device: name of the device that it was made for.
+        runtimes: what the device prefers to run it with, such as tensorrt or onnxruntime-cpu, first choice first; see `edgelm.runtime.provider`.
         session: session settings, chosen at export and by `edgelm tune`; see `edgelm.runtime.session`. Empty: the defaults.
         parity: against PyTorch.
         quality: metrics on the evaluation set: {"samples": n, "source": ..., "checkpoint": {...}, "bundle": {...}}; empty without one.
         calibration: method, number, source and choice of the samples, and what was chosen for each site; empty without calibration.
         lineage: the checkpoint's record, as in edgelm.json.
         tools: versions that made the bundle.
+        plan: how engines of the graph are built; None where the device has no TensorRT.
+        engines: that were built, by that plan.
         files: every other file, with size and hash.
     """
 
@@ -104,12 +171,15 @@ class Manifest:
     outputs: tuple[TensorSpec, ...]
     tokenization: Tokenization
     device: str | None = None
+    runtimes: tuple[str, ...] = ("onnxruntime-cpu",)
     session: dict[str, Any] = field(default_factory=dict)
     parity: Parity | None = None
     quality: dict[str, Any] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
     lineage: dict[str, Any] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
+    plan: EnginePlan | None = None
+    engines: tuple[EngineRecord, ...] = ()
     files: tuple[FileEntry, ...] = ()
     schema: int = SCHEMA_VERSION
 
@@ -142,11 +212,29 @@ class Manifest:
                     "outputs": _tensors(values["outputs"]),
                     "tokenization": Tokenization(**values["tokenization"]),
                     "parity": Parity(**values["parity"]) if values.get("parity") else None,
+                    "runtimes": tuple(values.get("runtimes", ("onnxruntime-cpu",))),
+                    "plan": _plan(values["plan"]) if values.get("plan") else None,
+                    "engines": tuple(_engine(entry) for entry in values.get("engines", ())),
                     "files": tuple(FileEntry(**entry) for entry in values["files"]),
                 }
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{MANIFEST_FILE}: not a manifest of schema {schema} ({error}).", hint="Export the bundle again.") from error
+
+
+def graph_hash(manifest: Manifest) -> str:
+    """Of graph and weights together, by their hashes in the manifest: an engine is of these alone."""
+    parts = [entry.sha256 for entry in manifest.files if entry.path in (GRAPH_FILE, WEIGHTS_FILE)]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def _plan(values: dict[str, Any]) -> EnginePlan:
+    profiles = (ShapeRange(*(tuple(entry[name]) for name in ("least", "usual", "most"))) for entry in values["profiles"])
+    return EnginePlan(**values | {"profiles": tuple(profiles)})
+
+
+def _engine(values: dict[str, Any]) -> EngineRecord:
+    return EngineRecord(**values | {"plan": _plan(values["plan"]), "compute_capabilities": tuple(values["compute_capabilities"])})
 
 
 def _tensors(entries: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:

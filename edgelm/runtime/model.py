@@ -12,7 +12,7 @@ from edgelm.errors import BundleError, UsageError
 from edgelm.runtime.answer import Answer, read_answers
 from edgelm.runtime.bundle import Bundle, open_bundle
 from edgelm.runtime.manifest import TOKENIZER_FILE, Manifest
-from edgelm.runtime.session import make_session
+from edgelm.runtime.provider import Opened, open_session
 
 Text: TypeAlias = "str | tuple[str, str]"
 
@@ -26,9 +26,10 @@ class Model:
     Calling it does three steps that can also be taken one by one: `tokenize`, `infer`, `read`.
     """
 
-    def __init__(self, bundle: Bundle, session: Any, tokenizer: Any) -> None:
+    def __init__(self, bundle: Bundle, opened: Opened, tokenizer: Any) -> None:
         self.manifest: Manifest = bundle.manifest
-        self.session = session
+        self.opened = opened
+        self.session = session = opened.session
         self.tokenizer = tokenizer
         self._inputs = [(spec.name, _FIELDS[spec.name]) for spec in bundle.manifest.inputs]
         self._outputs = [bundle.manifest.outputs[0].name]
@@ -103,7 +104,7 @@ def load(path: str | Path | Bundle, *, threads: int | None = None, provider: str
     Args:
         path: a bundle folder, its single-file form, or a bundle that is open already.
         threads: for one operator; None: as the bundle says, else one a core.
-        provider: execution provider, such as `cpu`; None: the CPU.
+        provider: what must run it, such as `cpu`; None: what the bundle's device prefers and is there, see `edgelm.runtime.provider`.
 
     Raises:
         BundleError: broken, or made by a newer edgelm. Hashes are not checked here: `edgelm verify` does.
@@ -115,7 +116,7 @@ def load(path: str | Path | Bundle, *, threads: int | None = None, provider: str
         raise BundleError(
             f"{bundle.path}: the graph needs inputs that text does not give: {', '.join(unknown) or 'none named'}.", hint="Export the bundle again."
         )
-    return Model(bundle, make_session(bundle, threads=threads, provider=provider), load_tokenizer(bundle))
+    return Model(bundle, open_session(bundle, threads=threads, provider=provider), load_tokenizer(bundle))
 
 
 def load_tokenizer(bundle: Bundle) -> Any:

@@ -9,25 +9,33 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgelm.errors import BundleError, UsageError
+from edgelm.errors import BundleError
 from edgelm.runtime.bundle import Bundle
 from edgelm.runtime.manifest import GRAPH_FILE, OPTIMIZED_FILE, WEIGHTS_FILE
 
+CPU = "CPUExecutionProvider"
+
 
 def make_session(
-    bundle: Bundle, *, threads: int | None = None, provider: str | None = None, profile: str | None = None, optimized: Path | None = None
+    bundle: Bundle,
+    *,
+    threads: int | None = None,
+    provider: str = CPU,
+    provider_options: dict[str, str] | None = None,
+    profile: str | None = None,
+    optimized: Path | None = None,
 ) -> Any:
     """An onnxruntime `InferenceSession` for the bundle's graph.
 
     Args:
         threads: within one operator; None: what the manifest says, else one for each core that this process may use.
-        provider: an execution provider, such as `cpu` or `cuda`; None: the CPU.
+        provider: an execution provider by onnxruntime's name; the CPU takes what it does not know.
+        provider_options: onnxruntime's, for that provider.
         profile: path prefix for onnxruntime's own profiler; None: off.
         optimized: write the graph as it runs here; what it leaves as it was, it reads from the bundle's weights.
 
     Raises:
         BundleError: the graph cannot be loaded.
-        UsageError: the provider is not there.
     """
     import onnxruntime
 
@@ -41,13 +49,14 @@ def make_session(
         options.optimized_model_filepath = str(optimized)
         options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED  # beyond it are layouts for one kind of CPU
     try:
-        cached = optimized is None and _has_cache(bundle)
+        cached = optimized is None and provider == CPU and _has_cache(bundle)
         if cached:
             options.graph_optimization_level = levels.ORT_DISABLE_ALL  # it is done
         disabled = settings.get("disabled_optimizers")
         with _source(bundle, options, OPTIMIZED_FILE if cached else GRAPH_FILE) as graph:
-            return onnxruntime.InferenceSession(graph, options, providers=[find_provider(provider)], disabled_optimizers=disabled)
-    except (UsageError, BundleError):
+            providers = [(provider, provider_options or {}), *([CPU] if provider != CPU else [])]
+            return onnxruntime.InferenceSession(graph, options, providers=providers, disabled_optimizers=disabled)
+    except BundleError:
         raise
     except Exception as error:  # onnxruntime's exceptions have no common base but Exception
         reason = str(error).strip().splitlines()[0][:200]
@@ -108,20 +117,6 @@ def _source(bundle: Bundle, options: Any, name: str) -> Iterator[str | bytes]:
             for file in (name, WEIGHTS_FILE):
                 (Path(folder) / file).write_bytes(bundle.read(file))
             yield str(Path(folder) / name)
-
-
-def find_provider(name: str | None) -> str:
-    """The execution provider of this short name, such as `cpu`.
-
-    Raises:
-        UsageError: it is not in the installed onnxruntime.
-    """
-    import onnxruntime
-
-    there = {provider.removesuffix("ExecutionProvider").lower(): provider for provider in onnxruntime.get_available_providers()}
-    if (name or "cpu").lower() not in there:
-        raise UsageError(f"execution provider {name!r} is not in this onnxruntime.", hint=f"There are: {', '.join(sorted(there))}.")
-    return there[(name or "cpu").lower()]
 
 
 def available_cores() -> int:

@@ -43,8 +43,8 @@ class Verification:
         return {"path": self.path, "ok": self.ok, "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in self.checks]}
 
 
-def verify(path: str | Path, *, replay: bool = True) -> Verification:
-    """Check a bundle; with `replay`, also run its golden samples on this machine.
+def verify(path: str | Path, *, replay: bool = True, provider: str | None = None) -> Verification:
+    """Check a bundle; with `replay`, also run its golden samples on this machine, by what `load` chooses or by `provider`.
 
     Raises:
         BundleError: it has no manifest that can be read (all else is a failed check).
@@ -52,7 +52,7 @@ def verify(path: str | Path, *, replay: bool = True) -> Verification:
     bundle = open_bundle(path)
     checks = [Check("manifest", ok=True, detail=f"schema {bundle.manifest.schema}"), *_file_checks(bundle)]
     if replay and all(check.ok for check in checks):
-        checks.extend(_replay_checks(bundle))
+        checks.extend(_replay_checks(bundle, provider))
     return Verification(str(path), tuple(checks))
 
 
@@ -77,25 +77,39 @@ def _file_checks(bundle: Bundle) -> Iterator[Check]:
             yield Check(needed, ok=False, detail="the manifest does not list it")
 
 
-def _replay_checks(bundle: Bundle) -> Iterator[Check]:
+def _replay_checks(bundle: Bundle, provider: str | None) -> Iterator[Check]:
     try:
-        model = load(bundle.path)
+        model = load(bundle, provider=provider)
         golden = Golden.from_json(bundle.read(GOLDEN_FILE))
     except BundleError as error:
         yield Check("load", ok=False, detail=error.message)
         return
+    yield Check("provider", ok=True, detail=model.opened.why)
     yield _names_check(bundle, model)
+    try:
+        worst = largest_difference(model, golden)
+    except BundleError as error:
+        yield Check("golden samples", ok=False, detail=error.message)
+        return
+    ok = worst <= golden.tolerance
+    yield Check("golden samples", ok=ok, detail=f"{len(golden.texts)} replayed, largest difference {worst:.2g}, accepted {golden.tolerance:.2g}")
+
+
+def largest_difference(model: Model, golden: Golden) -> float:
+    """Of a loaded model's outputs from the golden ones; infinity, where one is not finite.
+
+    Raises:
+        BundleError: a text is tokenized differently here.
+    """
     worst = 0.0
     for index, text in enumerate(golden.texts):
         feeds = model.tokenize([tuple(text) if isinstance(text, list) else text])
         wanted = golden.feeds(index)
         if set(feeds) != set(wanted) or any(not np.array_equal(feeds[name], wanted[name]) for name in wanted):
-            yield Check("tokenizer", ok=False, detail=f"golden sample {index} is tokenized differently here")
-            return
+            raise BundleError(f"golden sample {index} is tokenized differently here.", hint="Install the tokenizers version of the manifest.")
         difference = np.abs(model.infer(wanted) - np.asarray(golden.outputs[index], dtype=np.float32)).max()
         worst = max(worst, float(difference) if np.isfinite(difference) else float("inf"))
-    ok = worst <= golden.tolerance
-    yield Check("golden samples", ok=ok, detail=f"{len(golden.texts)} replayed, largest difference {worst:.2g}, accepted {golden.tolerance:.2g}")
+    return worst
 
 
 def _names_check(bundle: Bundle, model: Model) -> Check:

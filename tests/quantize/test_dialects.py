@@ -1,4 +1,4 @@
-"""Each dialect before its real consumer: onnxruntime's own optimized graph, TensorRT's own builder."""
+"""Each dialect before its real consumer: onnxruntime's own optimized graph; TensorRT's builder is in tests/engines."""
 
 import numpy as np
 import onnx
@@ -77,32 +77,3 @@ def test_onnxruntime_runs_a_whole_encoder_in_integers(tmp_path, family, cut):
     # Query, key and value in one, the attention's output, both FFN matrices; twice. Then what the head has.
     assert integers >= 8 - 3 * cut  # cut, three matrices fall below 16,384 weights
     assert counts.get("SkipLayerNormalization", 0) + counts["LayerNormalization"] >= 4
-
-
-@pytest.mark.parametrize("cut", [False, True], ids=["full", "pruned"])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_tensorrt_builds_every_int8_engine(tmp_path, family, cut):
-    build_engine(exported(tmp_path, family, cut, device="jetson-orin-nano"))
-
-
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
-def test_tensorrt_builds_float_engines(tmp_path, precision):
-    build_engine(exported(tmp_path, "bert", True, device="jetson-orin-nano", precision=precision))
-
-
-def build_engine(path):
-    """Parse and build with TensorRT-RTX, strongly typed; its builder needs no GPU."""
-    trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (pip install edgelm[tensorrt])")
-    logger = trt.Logger(trt.Logger.ERROR)
-    builder = trt.Builder(logger)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, logger)
-    assert parser.parse_from_file(str(path)), [str(parser.get_error(index)) for index in range(parser.num_errors)]
-    profile = builder.create_optimization_profile()
-    for index in range(network.num_inputs):
-        profile.set_shape(network.get_input(index).name, (1, 8), (1, 32), (8, 128))
-    config = builder.create_builder_config()
-    config.add_optimization_profile(profile)
-    engine = builder.build_serialized_network(network, config)
-    assert engine is not None
-    assert engine.nbytes > 100_000

@@ -1,0 +1,75 @@
+"""`edgelm build`: a TensorRT engine for a bundle, on the device that runs it or ahead for its GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from edgelm.cli.options import Json, Quiet, Verbose
+from edgelm.cli.screen import open_screen
+from edgelm.cli.tables import make_table
+
+
+def build(
+    bundle: Annotated[Path, typer.Argument(help="A bundle, folder or file, made for a GPU or a Jetson.")],
+    package: Annotated[
+        str | None, typer.Option("--package", help="tensorrt or tensorrt-rtx. Default: the first that the bundle's device prefers and is installed.")
+    ] = None,
+    capability: Annotated[
+        str | None, typer.Option("--capability", help="Compute capability to build for without such a GPU, such as 8.9 (tensorrt-rtx).")
+    ] = None,
+    workspace: Annotated[int | None, typer.Option("--workspace", min=16, help="Memory that one operator may use, in MB.")] = None,
+    portable: Annotated[
+        bool | None, typer.Option("--portable/--no-portable", help="For later versions of TensorRT and other GPUs from Ampere on (tensorrt).")
+    ] = None,
+    refit: Annotated[bool | None, typer.Option("--refit/--no-refit", help="Weights can be exchanged without building again.")] = None,
+    strip: Annotated[
+        bool | None, typer.Option("--strip/--no-strip", help="Leave out the weights that the bundle's graph has; they are put in at loading.")
+    ] = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Also where an engine that fits is there.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Build the TensorRT engine of a bundle by its plan, prove it by the golden samples where there is a GPU, and keep it in the bundle.
+
+    Example: edgelm build my-model.edge
+    """
+    with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
+        from dataclasses import replace
+
+        from edgelm.engines import build as run
+        from edgelm.runtime import open_bundle
+
+        plan = open_bundle(bundle).manifest.plan
+        asked: dict[str, Any] = {"compute_capability": capability, "workspace_mb": workspace, "portable": portable, "refit": refit, "strip": strip}
+        given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+        result = run(
+            bundle, package=package, plan=replace(plan, **given) if plan is not None and given else plan, rebuild=rebuild, progress=screen.progress
+        )
+        screen.result(result.to_dict(), _draw)
+        if not result.replayed:
+            screen.note("No GPU here has run it yet: `edgelm verify` on the device replays the golden samples.")
+        screen.next_step(f"{result.path}/{result.engine.path}", f"edgelm profile {bundle}")
+
+
+def _draw(console: Console, values: dict[str, Any]) -> None:
+    engine = values["engine"]
+    table = make_table("engine", engine["path"])
+    table.add_row("package", f"{engine['package']} {engine['version']}")
+    table.add_row("compute capability", ", ".join(engine["compute_capabilities"]))
+    table.add_row("precision", engine["precision"])
+    table.add_row("texts x tokens", "; ".join(_shape(profile) for profile in engine["plan"]["profiles"]))
+    table.add_row("size", f"{values['size_mb']:.1f} MB")
+    table.add_row("build", f"{engine['seconds']:.1f} s" if values["built"] else "was there already, and fits")
+    replayed = "not yet" if engine["difference"] is None else f"largest difference {engine['difference']:.2g}"
+    table.add_row("golden samples", replayed)
+    console.print(table)
+
+
+def _shape(profile: dict[str, Any]) -> str:
+    least, usual, most = ("x".join(map(str, profile[name])) for name in ("least", "usual", "most"))
+    return f"{least} to {most}, fastest at {usual}"

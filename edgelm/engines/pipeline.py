@@ -1,0 +1,177 @@
+"""`edgelm build`: an engine for a bundle, built by its plan, proven where a GPU can run it, and kept in the bundle."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgelm.engines.builder import build_engine, buildable_capabilities
+from edgelm.engines.plan import one_profile
+from edgelm.errors import BundleError, EngineError, UsageError
+from edgelm.profile.rewrite import add_files
+from edgelm.progress import Progress, silent
+from edgelm.runtime import Bundle, load, open_bundle
+from edgelm.runtime.cuda import Gpu, find_gpu
+from edgelm.runtime.golden import Golden
+from edgelm.runtime.manifest import ENGINES_FOLDER, GOLDEN_FILE, GRAPH_FILE, WEIGHTS_FILE, EnginePlan, EngineRecord, Manifest, graph_hash
+from edgelm.runtime.provider import cache_folder, wanted_providers
+from edgelm.runtime.tensorrt import MODULES, Backend, installed_backends, load_backend
+from edgelm.runtime.verify import largest_difference
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What `build` did.
+
+    Attributes:
+        engine: that the bundle now has for this package and GPU.
+        size_mb: of its file.
+        built: False, where it was there already and still fits.
+        replayed: whether a GPU here answered the golden samples with it.
+    """
+
+    path: Path
+    engine: EngineRecord
+    size_mb: float
+    built: bool
+
+    @property
+    def replayed(self) -> bool:
+        """Whether a GPU has answered the golden samples with it."""
+        return self.engine.difference is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: what `edgelm build --json` prints."""
+        return {"path": str(self.path), "engine": asdict(self.engine), "size_mb": self.size_mb, "built": self.built, "replayed": self.replayed}
+
+
+def build(
+    bundle: str | Path, *, package: str | None = None, plan: EnginePlan | None = None, rebuild: bool = False, progress: Progress = silent
+) -> BuildResult:
+    """Build the engine of a bundle and put it in.
+
+    With a GPU here, for that GPU, and only an engine that gives the golden answers is kept. Without one, `tensorrt-rtx` builds for the
+    GPU of the plan; the device then proves it.
+
+    Args:
+        package: tensorrt or tensorrt-rtx; None: the first that the bundle's device prefers and is installed.
+        plan: instead of the bundle's; kept in its place.
+        rebuild: also where an engine that fits is there.
+
+    Raises:
+        UsageError: the bundle is for a device without TensorRT, or no GPU is known to build for.
+        MissingExtraError: no TensorRT package is installed.
+        EngineError: TensorRT refuses the graph, or the engine's answers are wrong. The bundle is left as it was.
+    """
+    opened = open_bundle(bundle)
+    plan = plan or opened.manifest.plan
+    if plan is None:
+        raise UsageError(
+            f"{opened.path}: no engine plan: it was made for {opened.manifest.device}.", hint="Export it with --device of a GPU or a Jetson."
+        )
+    backend, gpu = load_backend(package or _first_installed(opened)), find_gpu()
+    record = _record(opened, one_profile(plan) if backend.rtx else plan, backend, gpu)
+    there = next((entry for entry in opened.manifest.engines if replace(record, seconds=entry.seconds, difference=entry.difference) == entry), None)
+    if there is not None and not rebuild:
+        return BuildResult(opened.path, there, _size(opened, there), built=False)
+    start = time.monotonic()
+    data = _serialize(opened, record, backend, gpu, progress)
+    record = replace(record, seconds=round(time.monotonic() - start, 2))
+    others = tuple(entry for entry in opened.manifest.engines if entry.path != record.path)
+    manifest = replace(opened.manifest, plan=plan, engines=(*others, record))
+
+    def prove(draft: Path) -> Manifest:
+        return replace(manifest, engines=(*others, replace(record, difference=_replay(draft, record))))
+
+    made = add_files(opened, {record.path: data}, manifest, check=prove if gpu else None)
+    return BuildResult(opened.path, made.engines[-1], len(data) / 1e6, built=True)
+
+
+def can_build_for(capability: str | None, runtimes: tuple[str, ...]) -> str | None:
+    """The installed package that builds for such a GPU here and now, or None."""
+    for name in runtimes:
+        if name not in installed_backends() or capability is None:
+            continue
+        gpu = find_gpu()
+        if (gpu is not None and gpu.compute_capability == capability) or capability in buildable_capabilities(load_backend(name)):
+            return name
+    return None
+
+
+def _record(bundle: Bundle, plan: EnginePlan, backend: Backend, gpu: Gpu | None) -> EngineRecord:
+    """What an engine that is built here and now is built with."""
+    capability = _capability(plan, backend, gpu)
+    return EngineRecord(
+        path=f"{ENGINES_FOLDER}/{_label(backend, capability)}.engine",
+        package=backend.name,
+        version=backend.version,
+        compute_capabilities=(capability,),
+        driver=gpu.driver if gpu else None,
+        precision=bundle.manifest.precision,
+        plan=plan,
+        graph=graph_hash(bundle.manifest),
+        seconds=0.0,
+    )
+
+
+def _label(backend: Backend, capability: str) -> str:
+    return f"{backend.name}-{backend.version}-sm{capability.replace('.', '')}"
+
+
+def _serialize(bundle: Bundle, record: EngineRecord, backend: Backend, gpu: Gpu | None, progress: Progress) -> bytes:
+    capability = record.compute_capabilities[0]
+    timings = None if gpu is None else cache_folder() / f"{_label(backend, capability)}.timings"
+    with tempfile.TemporaryDirectory() as folder:
+        for file in (GRAPH_FILE, WEIGHTS_FILE):
+            if any(entry.path == file for entry in bundle.manifest.files):
+                (Path(folder) / file).write_bytes(bundle.read(file))
+        return build_engine(Path(folder) / GRAPH_FILE, record.plan, backend, capability=capability, timings=timings, progress=progress)
+
+
+def _first_installed(bundle: Bundle) -> str:
+    wanted = [name for name in wanted_providers(bundle) if name in MODULES]
+    there = [name for name in wanted if name in installed_backends()]
+    return (there or wanted or ["tensorrt"])[0]  # an import says what to install
+
+
+def _capability(plan: EnginePlan, backend: Backend, gpu: Gpu | None) -> str:
+    if gpu is not None:
+        return gpu.compute_capability
+    if backend.rtx and plan.compute_capability is not None:
+        return plan.compute_capability
+    raise UsageError(
+        f"{backend.name} builds engines on the GPU that runs them, and there is none here."
+        if not backend.rtx
+        else "the plan names no GPU to build for, and there is none here.",
+        hint="Run `edgelm build` on the device; the bundle holds the plan.",
+    )
+
+
+def _replay(draft: Path, record: EngineRecord) -> float:
+    """Largest difference from the golden answers.
+
+    Raises:
+        EngineError: it is larger than accepted.
+    """
+    bundle = open_bundle(draft)
+    golden = Golden.from_json(bundle.read(GOLDEN_FILE))
+    try:
+        model = load(bundle, provider=record.package)
+    except (BundleError, UsageError) as error:
+        raise EngineError(f"the engine was built but does not load: {error.message}", hint="The bundle is left as it was.") from error
+    if model.opened.engine is None:
+        raise EngineError(f"the engine was built but is not used: {model.opened.why}.", hint="The bundle is left as it was.")
+    worst = largest_difference(model, golden)
+    if worst > golden.tolerance:
+        raise EngineError(
+            f"the engine's answers differ from the golden ones by {worst:.2g}; {golden.tolerance:.2g} is accepted.",
+            hint="The bundle is left as it was. Export with --precision fp16, or run with --provider cuda.",
+        )
+    return worst
+
+
+def _size(bundle: Bundle, record: EngineRecord) -> float:
+    return next(entry.size for entry in bundle.manifest.files if entry.path == record.path) / 1e6

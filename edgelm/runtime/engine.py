@@ -1,0 +1,191 @@
+"""Runs a TensorRT engine of a bundle as an inference session: the same calls as onnxruntime's."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgelm.errors import BundleError
+from edgelm.runtime.bundle import Bundle
+from edgelm.runtime.cuda import Gpu, Stream
+from edgelm.runtime.manifest import GRAPH_FILE, WEIGHTS_FILE, EngineRecord, Manifest, ShapeRange, graph_hash
+from edgelm.runtime.tensorrt import Backend, make_logger
+
+
+@dataclass(frozen=True)
+class _Value:
+    """Name of an input or output, as `get_inputs` of onnxruntime gives it."""
+
+    name: str
+
+
+def misfit(manifest: Manifest, record: EngineRecord, backend: Backend, gpu: Gpu) -> str:
+    """Why an engine must not be loaded here, in words; empty if it may.
+
+    An engine of another version, GPU or graph would be refused by TensorRT at best, and give wrong answers at worst.
+    """
+    if record.graph != graph_hash(manifest):
+        return "it was built from another graph"
+    if record.package != backend.name:
+        return f"it was built by {record.package}"
+    if record.version != backend.version and not _newer_may(record, backend):
+        return f"it was built by {record.package} {record.version}, and {backend.version} is installed"
+    if gpu.compute_capability not in record.compute_capabilities and not (record.plan.portable and not backend.rtx and _newer_gpu(record, gpu)):
+        return f"it was built for compute capability {' and '.join(record.compute_capabilities)}, and this GPU has {gpu.compute_capability}"
+    if record.driver is not None and _numbers(gpu.driver) < _numbers(record.driver):
+        return f"it was built with a driver for CUDA {record.driver}, and this one runs {gpu.driver}"
+    return ""
+
+
+def _newer_may(record: EngineRecord, backend: Backend) -> bool:
+    """A version-compatible engine runs with later releases of the same major version (TensorRT), of RTX none."""
+    built, here = _numbers(record.version), _numbers(backend.version)
+    return record.plan.portable and not backend.rtx and built[0] == here[0] and built <= here
+
+
+def _newer_gpu(record: EngineRecord, gpu: Gpu) -> bool:
+    """A hardware-compatible engine runs from compute capability 8.0 on (Ampere)."""
+    return _numbers(gpu.compute_capability) >= (8, 0) and all(_numbers(each) >= (8, 0) for each in record.compute_capabilities)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+class EngineSession:
+    """An engine, loaded on the GPU; `cache`: file in which TensorRT-RTX keeps the kernels that it compiles for this GPU.
+
+    Raises (when made):
+        BundleError: TensorRT does not load it.
+        ResourceError: the GPU has no room, or CUDA fails.
+    """
+
+    def __init__(self, bundle: Bundle, record: EngineRecord, backend: Backend, *, cache: Path | None = None) -> None:
+        module = backend.module
+        self.record = record
+        self._log = make_logger(module)
+        self._runtime = module.Runtime(self._log)
+        if record.plan.portable and not backend.rtx:
+            self._runtime.engine_host_code_allowed = True  # a version-compatible engine brings a runtime of its own; the bundle is hashed
+        self._engine = self._runtime.deserialize_cuda_engine(bundle.read(record.path))
+        if self._engine is None:
+            raise BundleError(f"{bundle.path}: {backend.name} cannot load {record.path}: {self._reason()}", hint="`edgelm build` makes it anew.")
+        if record.plan.strip:
+            self._put_weights_in(bundle, module)
+        self._cache = cache
+        self._kernels: Any = None
+        self._contexts = [self._make_context() for _ in record.plan.profiles]
+        self._stream = Stream()
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        inputs = {name for name in names if self._engine.get_tensor_mode(name) == module.TensorIOMode.INPUT}
+        self._inputs = [name for name in names if name in inputs]
+        self._outputs = [name for name in names if name not in inputs]
+        self._types = {name: np.dtype(module.nptype(self._engine.get_tensor_dtype(name))) for name in names}
+        for index, context in enumerate(self._contexts):
+            if index:
+                context.set_optimization_profile_async(index, int(self._stream.handle))
+        self._stream.wait()
+
+    def get_inputs(self) -> list[_Value]:
+        """In the engine's order."""
+        return [_Value(name) for name in self._inputs]
+
+    def get_outputs(self) -> list[_Value]:
+        """In the engine's order."""
+        return [_Value(name) for name in self._outputs]
+
+    def get_providers(self) -> list[str]:
+        """The package that runs it."""
+        return [self.record.package]
+
+    def run(self, names: list[str] | None, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """Outputs by name (None: all). More texts than the engine takes at once go in several calls.
+
+        Raises:
+            BundleError: a length that no profile holds.
+        """
+        wanted = names or self._outputs
+        count, tokens = feeds[self._inputs[0]].shape
+        profiles = self.record.plan.profiles
+        most = max((profile.most[0] for profile in profiles if profile.least[1] <= tokens <= profile.most[1]), default=count)
+        parts = [self._call(wanted, {name: feeds[name][start : start + most] for name in self._inputs}) for start in range(0, count, most)]
+        return [np.concatenate(found) if len(parts) > 1 else found[0] for found in zip(*parts, strict=True)]
+
+    def _call(self, wanted: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        stream = self._stream
+        rows, tokens = feeds[self._inputs[0]].shape
+        context = self._contexts[choose_profile(self.record.plan.profiles, (rows, tokens))]
+        held = []  # the copies must live until the GPU has read them
+        for name in self._inputs:
+            values = np.ascontiguousarray(feeds[name], dtype=self._types[name])
+            held.append(values)
+            context.set_input_shape(name, values.shape)
+            context.set_tensor_address(name, stream.upload(name, values))
+        results = {}
+        for name in self._outputs:
+            results[name] = np.empty(tuple(context.get_tensor_shape(name)), dtype=self._types[name])
+            context.set_tensor_address(name, stream.buffer(name, results[name].nbytes))
+        if not context.execute_async_v3(int(stream.handle)):
+            raise BundleError(f"the engine {self.record.path} failed: {self._reason()}", hint="`edgelm build` makes it anew.")
+        for name in wanted:
+            stream.download(name, results[name])
+        stream.wait()
+        self._keep_kernels()
+        return [results[name].astype(np.float32, copy=False) for name in wanted]
+
+    def _make_context(self) -> Any:
+        """One for each profile; TensorRT-RTX compiles its kernels for them."""
+        if not hasattr(self._engine, "create_runtime_config"):
+            return self._engine.create_execution_context()
+        config = self._engine.create_runtime_config()
+        if self._cache is not None and hasattr(config, "create_runtime_cache"):
+            if self._kernels is None:
+                self._kernels = config.create_runtime_cache()
+                if self._cache.is_file():
+                    self._kernels.deserialize(self._cache.read_bytes())
+            config.set_runtime_cache(self._kernels)
+        return self._engine.create_execution_context(config)
+
+    def _keep_kernels(self) -> None:
+        """Write what was compiled for the first call, so that the next process need not compile it; a full disk is no reason to fail."""
+        if self._kernels is None or self._cache is None:
+            return
+        data, self._kernels = bytes(self._kernels.serialize()), None
+        with contextlib.suppress(OSError):
+            self._cache.parent.mkdir(parents=True, exist_ok=True)
+            aside = self._cache.with_suffix(f".{os.getpid()}")
+            aside.write_bytes(data)
+            aside.replace(self._cache)
+
+    def _put_weights_in(self, bundle: Bundle, module: Any) -> None:
+        """Give a stripped engine the weights of the bundle's graph."""
+        refitter = module.Refitter(self._engine, self._log)
+        parser = module.OnnxParserRefitter(refitter, self._log)
+        with tempfile.TemporaryDirectory() as folder:
+            for name in (GRAPH_FILE, WEIGHTS_FILE):
+                if any(entry.path == name for entry in bundle.manifest.files):
+                    (Path(folder) / name).write_bytes(bundle.read(name))
+            done = parser.refit_from_file(str(Path(folder) / GRAPH_FILE)) and refitter.refit_cuda_engine()
+        if not done:
+            raise BundleError(f"{bundle.path}: the weights do not fit {self.record.path}: {self._reason()}", hint="`edgelm build` makes it anew.")
+
+    def _reason(self) -> str:
+        return self._log.errors[-1].splitlines()[0][:200] if self._log.errors else "it gives no reason"
+
+
+def choose_profile(profiles: tuple[ShapeRange, ...], shape: tuple[int, int]) -> int:
+    """The first profile that holds a shape.
+
+    Raises:
+        BundleError: none does.
+    """
+    for index, profile in enumerate(profiles):
+        if profile.holds(shape):
+            return index
+    raise BundleError(f"no engine profile holds {shape[0]} texts of {shape[1]} tokens.", hint="Build the engine again with a longer --max-length.")

@@ -1,0 +1,192 @@
+"""What runs a bundle here: an engine or one of onnxruntime's execution providers, in the order that its device prefers.
+
+    tensorrt, tensorrt-rtx    an engine in the bundle that was built for this GPU, or else onnxruntime's provider of that name
+    cuda, openvino, coreml, qnn, xnnpack, cpu    onnxruntime's providers, where the installed onnxruntime has them
+
+What a device file calls `onnxruntime-cuda` is `cuda` here. The CPU runs every bundle and comes last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgelm.errors import BundleError, EdgelmError, UsageError
+from edgelm.runtime.bundle import Bundle
+from edgelm.runtime.cuda import Gpu, find_gpu
+from edgelm.runtime.engine import EngineSession, misfit
+from edgelm.runtime.manifest import EnginePlan, EngineRecord
+from edgelm.runtime.session import make_session
+from edgelm.runtime.tensorrt import MODULES, installed_backends, load_backend
+
+EXECUTION_PROVIDERS = {
+    "tensorrt": "TensorrtExecutionProvider",
+    "tensorrt-rtx": "NvTensorRTRTXExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "qnn": "QNNExecutionProvider",
+    "xnnpack": "XnnpackExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+_PREFIX = "onnxruntime-"
+
+
+class FallbackWarning(UserWarning):
+    """An engine of the bundle is not used here; something slower answers instead."""
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A provider that was not taken, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A session, and how it was chosen.
+
+    Attributes:
+        provider: a key of `EXECUTION_PROVIDERS`.
+        engine: that the session runs; None: onnxruntime runs the graph.
+        passed: what would have come before it.
+    """
+
+    session: Any
+    provider: str
+    engine: EngineRecord | None
+    passed: tuple[Passed, ...]
+
+    @property
+    def why(self) -> str:
+        """In one line."""
+        what = f"the engine {self.engine.path}" if self.engine else "onnxruntime"
+        before = "; ".join(f"not {entry.name}: {entry.reason}" for entry in self.passed)
+        return f"{self.provider}, by {what}" + (f" ({before})" if before else "")
+
+
+def open_session(bundle: Bundle, *, threads: int | None = None, provider: str | None = None) -> Opened:
+    """The first session of the bundle's providers that can be made here.
+
+    Args:
+        provider: takes this one or fails; None: by the bundle's order, the CPU at last.
+
+    Raises:
+        UsageError: a provider that does not exist, or is forced and not there.
+        BundleError: the graph cannot be loaded at all, or a forced engine does not fit.
+    """
+    if provider is not None and provider not in EXECUTION_PROVIDERS:
+        raise UsageError(f"there is no execution provider {provider!r}.", hint=f"Providers: {', '.join(EXECUTION_PROVIDERS)}.")
+    passed: list[Passed] = []
+    for name in [provider] if provider else wanted_providers(bundle):
+        for attempt in _attempts(bundle, name, threads):
+            if isinstance(attempt, Passed):
+                passed.append(attempt)
+                continue
+            session, engine = attempt
+            _warn(bundle, engine, passed)
+            return Opened(session, name, engine, tuple(passed))
+    reasons = "; ".join(entry.reason for entry in passed)
+    raise UsageError(f"{bundle.path} cannot run with {provider} here: {reasons}.", hint="Leave --provider out: it then runs with what is there.")
+
+
+def wanted_providers(bundle: Bundle) -> list[str]:
+    """The bundle's providers, first choice first; the CPU is always among them."""
+    names = [name.removeprefix(_PREFIX) for name in bundle.manifest.runtimes]
+    known = [name for name in names if name in EXECUTION_PROVIDERS and name != "cpu"]
+    return [*dict.fromkeys(known), "cpu"]
+
+
+def _attempts(bundle: Bundle, name: str, threads: int | None) -> Iterator[tuple[Any, EngineRecord | None] | Passed]:
+    """A provider's engine, where it may have one, then onnxruntime with it: each a session, or why there is none."""
+    if name in MODULES:
+        yield _open_engine(bundle, name)
+    yield _open_graph(bundle, name, threads)
+
+
+def _open_engine(bundle: Bundle, package: str) -> tuple[Any, EngineRecord] | Passed:
+    records = [record for record in bundle.manifest.engines if record.package == package]
+    if not records:
+        return Passed(package, "the bundle has no engine of it (`edgelm build` makes one)")
+    if package not in installed_backends():
+        return Passed(package, f"{package} is not installed")
+    gpu = find_gpu()
+    if gpu is None:
+        return Passed(package, "no GPU answers")
+    try:
+        backend = load_backend(package)
+        reasons = []
+        for record in records:
+            reason = misfit(bundle.manifest, record, backend, gpu)
+            if not reason:
+                return EngineSession(bundle, record, backend, cache=_kernel_cache(record, gpu)), record
+            reasons.append(reason)
+    except EdgelmError as error:
+        return Passed(package, error.message.rstrip("."))
+    return Passed(package, f"no engine fits: {', '.join(dict.fromkeys(reasons))}")
+
+
+def _open_graph(bundle: Bundle, name: str, threads: int | None) -> tuple[Any, None] | Passed:
+    import onnxruntime
+
+    wanted = EXECUTION_PROVIDERS[name]
+    if wanted not in onnxruntime.get_available_providers():
+        return Passed(name, f"this onnxruntime has no {wanted}")
+    options = _provider_options(name, bundle)
+    try:
+        session = make_session(bundle, threads=threads, provider=wanted, provider_options=options)
+    except BundleError as error:
+        if name == "cpu":
+            raise
+        return Passed(name, error.message.rstrip("."))
+    if wanted not in session.get_providers():  # onnxruntime itself fell back, without a word
+        return Passed(name, f"{wanted} does not start here")
+    return session, None
+
+
+def _provider_options(name: str, bundle: Bundle) -> dict[str, str]:
+    """TensorRT's providers build an engine themselves: for the lengths of the plan, and kept for the next process."""
+    plan = bundle.manifest.plan
+    if name not in MODULES or plan is None:
+        return {}
+    prefix = "trt" if name == "tensorrt" else "nv"
+    bounds = {"min": "least", "opt": "usual", "max": "most"}
+    options = {f"{prefix}_profile_{theirs}_shapes": _shapes(bundle, plan, ours) for theirs, ours in bounds.items()}
+    options[f"{prefix}_max_workspace_size"] = str(plan.workspace_mb * 10**6)
+    if name == "tensorrt":
+        folder = str(cache_folder())
+        options |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": folder, "trt_timing_cache_enable": "1", "trt_timing_cache_path": folder}
+    else:
+        options["nv_runtime_cache_path"] = str(cache_folder())
+    return options
+
+
+def _shapes(bundle: Bundle, plan: EnginePlan, which: str) -> str:
+    """In the form that onnxruntime reads: one shape for every input and profile."""
+    shapes = [getattr(profile, which) for profile in plan.profiles]
+    return ",".join(f"{spec.name}:{rows}x{tokens}" for rows, tokens in shapes for spec in bundle.manifest.inputs)
+
+
+def cache_folder() -> Path:
+    """Where timings and compiled kernels of TensorRT are kept between processes."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgelm" / "tensorrt"
+
+
+def _kernel_cache(record: EngineRecord, gpu: Gpu) -> Path:
+    what = hashlib.sha256(f"{record.graph} {record.plan} {record.package} {record.version} {gpu}".encode()).hexdigest()[:24]
+    return cache_folder() / f"{what}.kernels"
+
+
+def _warn(bundle: Bundle, engine: EngineRecord | None, passed: list[Passed]) -> None:
+    """Say so where the bundle has an engine that is not used."""
+    unused = [entry for entry in passed if entry.name in {record.package for record in bundle.manifest.engines}]
+    if engine is None and unused:
+        reasons = "; ".join(f"{entry.name}: {entry.reason}" for entry in unused)
+        warnings.warn(f"{bundle.path}: its engine is not used ({reasons}). `edgelm build` makes one for this device.", FallbackWarning, stacklevel=4)
