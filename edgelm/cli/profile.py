@@ -11,6 +11,7 @@ from rich.console import Console
 from edgelm.cli.options import Json, Overwrite, PairColumn, Provider, Quiet, TextColumn, Verbose
 from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import make_table
+from edgelm.errors import EXIT_FAILED, EdgelmError, UsageError
 
 
 def profile(
@@ -34,6 +35,18 @@ def profile(
         Path | None, typer.Option("--table", help="Measure what heads and FFN channels of the checkpoint cost here, for `edgelm compress --table`.")
     ] = None,
     precision: Annotated[str, typer.Option("--for", help="The precision of a --table.")] = "int8",
+    host: Annotated[
+        list[str] | None,
+        typer.Option("--host", help="Measure there, over SSH: user@host, a name out of ~/.ssh/config, ssh://user@host:port. May be repeated."),
+    ] = None,
+    python: Annotated[str | None, typer.Option("--python", help="With --host: the Python there. Default: python3.")] = None,
+    install: Annotated[
+        bool,
+        typer.Option("--install", help="With --host: bring numpy, onnxruntime, tokenizers where they are missing; needs no internet there."),
+    ] = False,
+    wheels: Annotated[
+        Path | None, typer.Option("--wheels", help="With --host: a folder with wheels of these three, to be used there and taken away again.")
+    ] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write a report as one HTML page.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown.")] = None,
     output: Annotated[Path | None, typer.Option("--output", help="Write the profiles, with all samples, as JSON.")] = None,
@@ -44,18 +57,25 @@ def profile(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Measure a bundle on this machine.
+    """Measure a bundle on this machine or, with --host, on others at the same time.
 
     Example: edgelm profile build/my-model.edge --compare build/teacher --html build/report.html
+
+    Example: edgelm profile build/my-model.edge --host me@jetson --host me@pi --install
+
+    A host needs Python 3.10 and an SSH server whose key is among your known hosts; what is copied there is removed. If one host of several
+    fails, the others are shown all the same and the exit code is 1.
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
         from edgelm.dataset import Columns, load_dataset
         from edgelm.device import load_device
         from edgelm.output import check_output
         from edgelm.profile.pipeline import profile as measure
+        from edgelm.profile.remote.pipeline import profile_hosts
         from edgelm.profile.table import write_table
         from edgelm.report import write_reports
 
+        _check_options(host, {"--python": python, "--install": install or None, "--wheels": wheels}, table)
         if table is not None:
             check_output(table, overwrite=overwrite)
             made = write_table(bundle, table, precision=precision, sequence=sequence, threads=threads, overwrite=overwrite, progress=screen.progress)
@@ -70,34 +90,54 @@ def profile(
                 check_output(file, overwrite=overwrite)
         name = None if device is None else load_device(device).name
         rows = None if data is None else load_dataset(data, columns=Columns(text=text_column, text_pair=pair_column), need_labels=False)
-        found = measure(
-            bundle,
-            compare=compare or (),
-            batch_sizes=batch or (1,),
-            sequence_lengths=sequence or (),
-            data=rows,
-            threads=threads,
-            provider=provider,
-            warmup=warmup,
-            runs=runs,
-            loads=loads,
-            device=name,
-            progress=screen.progress,
-        )
+        settings: dict[str, Any] = {
+            "compare": compare or (),
+            "batch_sizes": batch or (1,),
+            "sequence_lengths": sequence or (),
+            "data": rows,
+            "threads": threads,
+            "provider": provider,
+            "warmup": warmup,
+            "runs": runs,
+            "loads": loads,
+            "device": name,
+            "progress": screen.progress,
+        }
+        failures: dict[str, EdgelmError] = {}
+        if host:
+            outcome = profile_hosts(host, bundle, python=python or "python3", install=install, wheels=wheels, **settings)
+            found, failures = list(outcome.profiles), outcome.failures
+        else:
+            found = measure(bundle, **settings)
         values: dict[str, Any] = {"schema": 1, "profiles": [item.to_dict() for item in found]}
+        if host:
+            values["failures"] = {name: {"error": error.message, "hint": error.hint} for name, error in failures.items()}
+        for error in failures.values():
+            screen.stderr.print(f"Error: {error}")
+        if not found:
+            raise typer.Exit(EXIT_FAILED)
         written = write_reports(values["profiles"], html=html, markdown=markdown, json_file=output, overwrite=overwrite)
         screen.result(values, lambda console, shown: _draw(console, shown, with_operators=operators))
         screen.next_step(", ".join(map(str, written)) or "the table above", f"edgelm verify {bundle}")
+        if failures:
+            raise typer.Exit(EXIT_FAILED)
+
+
+def _check_options(host: list[str] | None, there: dict[str, Any], table: Path | None) -> None:
+    given = [name for name, value in there.items() if value is not None]
+    if given and not host:
+        raise UsageError(f"{given[0]} is about a host, and none is named.", hint="Add --host user@host.")
+    if host and table is not None:
+        raise UsageError("--table is measured on this machine.", hint="Run it on the host itself, or leave --host out.")
 
 
 def _draw(console: Console, values: dict[str, Any], *, with_operators: bool) -> None:
     from edgelm.report.tables import latency_table, operator_table, subject_table
 
     profiles = values["profiles"]
-    machine = profiles[0]["machine"]
-    console.print(
-        f"Measured on {machine['cpu']}, {profiles[0]['settings']['threads']} threads, {profiles[0]['settings']['runs']} runs each, interleaved."
-    )
+    for where in dict.fromkeys((item["host"], item["machine"]["cpu"], item["settings"]["threads"], item["settings"]["runs"]) for item in profiles):
+        there, cpu, threads, runs = where
+        console.print(f"Measured on {f'{there}: ' if there else ''}{cpu}, {threads} threads, {runs} runs each, interleaved.")
     parts = [subject_table(profiles), latency_table(profiles)] + ([operator_table(profiles[0])] if with_operators else [])
     for header, rows in parts:
         table = make_table(*header)

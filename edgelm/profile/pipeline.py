@@ -1,4 +1,4 @@
-"""Profile: one bundle, or several subjects side by side, on this machine."""
+"""Profile: one bundle, or several subjects side by side, on this machine or another place."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 
 from edgelm.dataset import Dataset
 from edgelm.errors import UsageError
-from edgelm.machine import describe_machine
 from edgelm.profile.inputs import Feeds, find_texts, make_feeds
+from edgelm.profile.place import HERE, Place
+from edgelm.profile.power import measure_power
 from edgelm.profile.result import Case, Profile
 from edgelm.profile.subject import Subject, find_subject
 from edgelm.profile.turns import Worker, take_turns
 from edgelm.progress import Progress, silent
 from edgelm.runtime import open_bundle
-from edgelm.runtime.session import available_cores
 
 _OPERATOR_RUNS = 50
 
@@ -37,6 +37,7 @@ def profile(
     loads: int = 3,
     device: str | None = None,
     provider: str | None = None,
+    place: Place = HERE,
     progress: Progress = silent,
 ) -> list[Profile]:
     """Measure a bundle, and others beside it: the same texts, the same threads, interleaved in one run.
@@ -54,8 +55,9 @@ def profile(
         warmup: calls of each subject, in each case, that are not counted.
         runs: counted calls of each subject in each case.
         loads: fresh processes in which loading and memory are measured.
-        device: a name to note; the figures are of this machine.
+        device: a name to note; the figures are of the machine that this ran on.
         provider: that must run every bundle; None: each what its device prefers and is there.
+        place: where the subjects run; `edgelm.profile.remote` has others than this machine.
 
     Returns:
         one Profile a subject, in the order given.
@@ -67,20 +69,21 @@ def profile(
     subjects = [replace(find_subject(path), provider=provider) for path in (subject, *compare)]
     first = subjects[0]
     _check(first, batch_sizes, sequence_lengths, data, {"threads": threads or 1, "runs": runs, "loads": loads})
-    threads = threads or open_bundle(first.path).manifest.session.get("intra_op_num_threads") or available_cores()
+    threads = threads or open_bundle(first.path).manifest.session.get("intra_op_num_threads") or place.cores()
     texts = find_texts(first, data)
     grid = [(batch, sequence) for sequence in (sequence_lengths or (None,)) for batch in batch_sizes]
     feeds = make_feeds(subjects, texts, grid)
     cases: list[list[Case]] = [[] for _ in subjects]
     settings = {"warmup": warmup, "runs": runs, "threads": threads, "loads": loads, "texts": data.source if data else "golden samples"}
     common: dict[str, Any] = {
-        "machine": describe_machine().to_dict(),
+        "machine": place.describe(),
         "settings": settings,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "device": device,
+        "host": place.host,
     }
     with ExitStack() as stack:
-        workers = [_open(stack, entry, threads) for entry in subjects]
+        workers = [_open(stack, entry, threads, place) for entry in subjects]
         for number, (batch, sequence) in enumerate(grid):
             for worker, made in zip(workers, feeds, strict=True):
                 worker.ask("prepare", feeds=made[number])
@@ -90,9 +93,10 @@ def profile(
         tokenization = [_tokenization(worker, texts) for worker in workers]
         runs_on = [worker.runs_on for worker in workers]
         operators = [tuple(worker.ask("operators", runs=_OPERATOR_RUNS)["operators"]) for worker in workers]
+        power = measure_power(place, workers, [made[0] for made in feeds], [found[0].percentile_ms(50) for found in cases], progress)
     profiles = []
     for index, entry in enumerate(subjects):
-        load_ms, peak_mb = _fresh(entry, threads, loads, feeds[index][0][:1])
+        load_ms, peak_mb = _fresh(entry, threads, loads, feeds[index][0][:1], place)
         what: dict[str, Any] = {
             "name": entry.name,
             "path": str(entry.path),
@@ -102,7 +106,8 @@ def profile(
             "manifest": entry.manifest,
         }
         cost = {"load_ms": load_ms, "peak_memory_mb": peak_mb}
-        measured: dict[str, Any] = cost | {"tokenization_ms": tokenization[index], "operators": operators[index], "runs_on": runs_on[index]}
+        measured: dict[str, Any] = cost | {"tokenization_ms": tokenization[index], "operators": operators[index]}
+        measured |= {"runs_on": runs_on[index], "power": power[index]}
         profiles.append(Profile(**what, cases=tuple(cases[index]), **measured, **common))
         progress("loading and memory", index + 1, len(subjects))
     return profiles
@@ -127,8 +132,8 @@ def _check(first: Subject, batches: Sequence[int], lengths: Sequence[int], data:
         raise UsageError(f"{data.source}: no texts.", hint="Give a file with texts with --data.")
 
 
-def _open(stack: ExitStack, entry: Subject, threads: int) -> Worker:
-    worker = Worker(entry, threads=threads)
+def _open(stack: ExitStack, entry: Subject, threads: int, place: Place) -> Worker:
+    worker = Worker(entry, threads=threads, place=place)
     stack.callback(worker.close)
     return worker
 
@@ -139,11 +144,11 @@ def _tokenization(worker: Worker, texts: list[Any]) -> float | None:
     return statistics.median(worker.ask("tokenize", texts=texts, repeat=max(100, len(texts)))["samples_ms"])
 
 
-def _fresh(entry: Subject, threads: int, loads: int, feeds: list[Feeds]) -> tuple[float, float]:
+def _fresh(entry: Subject, threads: int, loads: int, feeds: list[Feeds], place: Place) -> tuple[float, float]:
     """Load time (ms) and peak memory (10^6 bytes): medians over processes that load, answer one text and end."""
     load_ms, peak_mb = [], []
     for _ in range(loads):
-        worker = Worker(entry, threads=threads)
+        worker = Worker(entry, threads=threads, place=place)
         try:
             worker.ask("prepare", feeds=feeds)
             load_ms.append(worker.load_ms)

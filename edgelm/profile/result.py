@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgelm.errors import InputError
+from edgelm.profile.power import Power
 
 PROFILE_SCHEMA = 1
 
@@ -60,6 +61,8 @@ class Profile:
         manifest: of a bundle; empty otherwise.
         runs_on: what ran it, such as `cpu, by onnxruntime`, and what would have come before it.
         source: "measured".
+        host: where it ran, as the user named it; None: the machine that profiled.
+        power: of the first case; None where no sensor could be read.
     """
 
     name: str
@@ -80,11 +83,14 @@ class Profile:
     runs_on: str = ""
     source: str = "measured"
     schema: int = PROFILE_SCHEMA
+    host: str | None = None
+    power: Power | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return values | {"cases": [case.to_dict() for case in self.cases], "operators": list(self.operators)}
+        power = None if self.power is None else self.power.to_dict()
+        return values | {"cases": [case.to_dict() for case in self.cases], "operators": list(self.operators), "power": power}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Profile:
@@ -98,6 +104,7 @@ class Profile:
             raise InputError(f"profile of schema {schema!r}; this edgelm reads up to {PROFILE_SCHEMA}.", hint="Install a newer edgelm.")
         try:
             cases = tuple(Case(case["batch"], case["sequence"], tuple(case["samples_ms"])) for case in values["cases"])
-            return cls(**(values | {"cases": cases, "operators": tuple(values["operators"])}))
+            power = Power(**values["power"]) if values.get("power") else None
+            return cls(**(values | {"cases": cases, "operators": tuple(values["operators"]), "power": power}))
         except (KeyError, TypeError) as error:
             raise InputError(f"not a profile ({error}).", hint="Make it again with `edgelm profile BUNDLE --output F.json`.") from error

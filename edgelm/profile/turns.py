@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import edgelm.errors
 from edgelm.errors import EdgelmError, InputError
+from edgelm.profile.place import HERE, Place
 from edgelm.profile.subject import Subject
 from edgelm.progress import Progress
 
@@ -24,19 +22,12 @@ REST_S = 0.05  # onnxruntime's threads spin for tens of milliseconds after a cal
 class Worker:
     """One subject, loaded in a fresh process; threads None: as its session settings say."""
 
-    def __init__(self, subject: Subject, *, threads: int | None) -> None:
+    def __init__(self, subject: Subject, *, threads: int | None, place: Place = HERE) -> None:
         self.subject = subject
-        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "edgelm.profile.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=environment,
-        )
+        self._there = place.locate(subject)
+        self._line = place.start("edgelm.profile.worker", threads=threads)
         try:
-            values = {"kind": subject.kind, "path": str(subject.path), "threads": threads, "session": subject.session, "provider": subject.provider}
+            values = {"kind": subject.kind, "path": self._there, "threads": threads, "session": subject.session, "provider": subject.provider}
             loaded = self.ask("load", subject=values)
             self.load_ms: float = loaded["load_ms"]
             self.runs_on: str = loaded["runs_on"]
@@ -50,36 +41,21 @@ class Worker:
         Raises:
             EdgelmError: whatever the worker met, or that it ended.
         """
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        try:
-            self.process.stdin.write(json.dumps({"do": what, **values}) + "\n")
-            self.process.stdin.flush()
-            line = self.process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
+        line = self._line.exchange(json.dumps({"do": what, **values}))
         if not line:
             raise InputError(
-                f"{self.subject.path}: the process that ran it ended (exit code {self.process.wait()}).",
+                f"{self.subject.path}: the process that ran it ended ({self._line.ending()}).",
                 hint="It may need more memory; run it alone to see why.",
             )
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             kind: type[EdgelmError] = getattr(edgelm.errors, answer["class"], InputError)
-            raise kind(answer["error"], hint=answer["hint"])
+            raise kind(answer["error"].replace(self._there, str(self.subject.path)), hint=answer["hint"])
         return answer
 
     def close(self) -> None:
         """End the process."""
-        if self.process.stdin is not None:
-            self.process.stdin.close()
-        try:
-            self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        self._line.close()
 
 
 def take_turns(workers: Sequence[Worker], warmup: int, runs: int, label: str, progress: Progress) -> list[list[float]]:

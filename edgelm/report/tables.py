@@ -7,29 +7,43 @@ from typing import Any
 Table = tuple[list[str], list[list[str]]]
 
 
+def subject_name(profile: dict[str, Any]) -> str:
+    """What a row is about: the subject, and where it ran if not here."""
+    host = profile.get("host")
+    return f"{profile['name']} on {host}" if host else str(profile["name"])
+
+
 def subject_table(profiles: list[dict[str, Any]]) -> Table:
-    """One row a subject: what it weighs."""
+    """One row a subject: what it weighs, and what it draws where that could be read."""
     header = ["subject", "kind", "precision", "size MB", "load ms", "peak memory MB", "tokenize ms"]
+    powered = any(profile.get("power") for profile in profiles)
     rows = []
     for profile in profiles:
         tokenize = "" if profile["tokenization_ms"] is None else f"{profile['tokenization_ms']:.3f}"
         figures = [f"{profile['size_mb']:.1f}", f"{profile['load_ms']:.0f}", f"{profile['peak_memory_mb']:.0f}", tokenize]
-        rows.append([profile["name"], profile["kind"], profile["precision"], *figures])
-    return header, rows
+        rows.append([subject_name(profile), profile["kind"], profile["precision"], *figures, *(_power_cells(profile) if powered else [])])
+    return header + (["power W", "idle W", "mJ per call", "read from"] if powered else []), rows
+
+
+def _power_cells(profile: dict[str, Any]) -> list[str]:
+    power = profile.get("power")
+    if not power:
+        return ["", "", "", "no sensor"]
+    return [f"{power['busy_w']:.2f}", f"{power['idle_w']:.2f}", f"{power['mj_per_call']:.3g}", power["source"]]
 
 
 def latency_table(profiles: list[dict[str, Any]]) -> Table:
     """One row a subject and case: how fast it is, and how many times faster than the last subject given."""
     header = ["subject", "batch", "tokens", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "mean ms", "texts/s"]
     if len(profiles) > 1:
-        header.append(f"vs {profiles[-1]['name']}")
+        header.append(f"vs {subject_name(profiles[-1])}")
     rows = []
     for number, case in enumerate(profiles[0]["cases"]):
         for profile in profiles:
             here = profile["cases"][number]
             figures = [f"{here[name]:.3f}" for name in ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms")]
             row = [
-                profile["name"],
+                subject_name(profile),
                 str(case["batch"]),
                 "as is" if case["sequence"] is None else str(case["sequence"]),
                 *figures,

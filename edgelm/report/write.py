@@ -10,7 +10,7 @@ import numpy as np
 
 from edgelm.output import staged_output
 from edgelm.report.page import render_page
-from edgelm.report.tables import Table, latency_table, layer_table, operator_table, quality_table, stage_table, subject_table
+from edgelm.report.tables import Table, latency_table, layer_table, operator_table, quality_table, stage_table, subject_name, subject_table
 
 Profiles = list[dict[str, Any]]
 
@@ -60,7 +60,7 @@ def render_html(profiles: Profiles) -> str:
         where=_where(profiles),
         sections=sections,
         charts=_charts(profiles),
-        machine=profiles[0]["machine"],
+        places=_places(profiles),
     )
 
 
@@ -76,12 +76,21 @@ def _sections(profiles: Profiles) -> list[tuple[str, Table]]:
 
 
 def _where(profiles: Profiles) -> str:
-    first = profiles[0]
-    machine, settings = first["machine"], first["settings"]
+    return " ".join(_place(profile) for profile in _places(profiles))
+
+
+def _places(profiles: Profiles) -> Profiles:
+    """The first profile of each machine."""
+    return list({profile.get("host"): profile for profile in reversed(profiles)}.values())[::-1]
+
+
+def _place(profile: dict[str, Any]) -> str:
+    machine, settings = profile["machine"], profile["settings"]
     instructions = ", ".join(machine["instructions"]) or "none of note"
+    host = f"{profile['host']}, " if profile.get("host") else ""
     return (
-        f"{first['source'].capitalize()} on {machine['cpu']} ({machine['cores']} cores, {instructions}), {settings['threads']} threads, "
-        f"{settings['runs']} runs each, interleaved; texts: {Path(settings['texts']).name}; {first['created']}."
+        f"{profile['source'].capitalize()} on {host}{machine['cpu']} ({machine['cores']} cores, {instructions}), {settings['threads']} threads, "
+        f"{settings['runs']} runs each, interleaved; texts: {Path(settings['texts']).name}; {profile['created']}."
     )
 
 
@@ -95,6 +104,6 @@ def _charts(profiles: Profiles) -> list[dict[str, Any]]:
         bars = [{"x": index * 8, "height": round(60 * int(count) / tallest, 1)} for index, count in enumerate(counts) if count]
         median = profile["cases"][0]["p50_ms"]
         charts.append(
-            {"name": profile["name"], "bars": bars, "median": f"{median:.3f}", "median_x": round(640 * median / end, 1), "end": f"{end:.2f}"}
+            {"name": subject_name(profile), "bars": bars, "median": f"{median:.3f}", "median_x": round(640 * median / end, 1), "end": f"{end:.2f}"}
         )
     return charts

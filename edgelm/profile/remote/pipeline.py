@@ -1,0 +1,163 @@
+"""Profile on a host, or on several at once: connect, check, copy, measure as at home, leave nothing."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgelm.errors import EdgelmError, HostError, UsageError
+from edgelm.profile.pipeline import profile
+from edgelm.profile.remote.checks import check_python, check_space, import_error, missing_packages
+from edgelm.profile.remote.connection import Connection, Target, read_target
+from edgelm.profile.remote.luggage import check_subjects, code_files, subject_files
+from edgelm.profile.remote.place import RemoteMachine
+from edgelm.profile.remote.visit import Visit
+from edgelm.profile.remote.wheels import choose_wheels, download_wheels, unpacked_size
+from edgelm.profile.result import Profile
+from edgelm.profile.subject import Subject, find_subject
+from edgelm.progress import Progress, silent
+
+_ROOM = 10_000_000  # bytes beside what is copied: compiled modules, a profiler's trace
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What hosts gave: profiles, by host and subject in the order in which they were named, and the error of each that failed."""
+
+    profiles: tuple[Profile, ...]
+    failures: dict[str, EdgelmError]
+
+
+def profile_hosts(
+    hosts: Sequence[str],
+    subject: str | Path,
+    *,
+    compare: Sequence[str | Path] = (),
+    python: str = "python3",
+    wheels: str | Path | None = None,
+    install: bool = False,
+    progress: Progress = silent,
+    **settings: Any,
+) -> Outcome:
+    """Measure a bundle, and others beside it, on hosts that SSH reaches; on all at the same time.
+
+    Args:
+        hosts: user@host, a name out of ~/.ssh/config, or ssh://user@host:port.
+        subject, compare: as `edgelm.profile` takes them; no checkpoints.
+        python: of the hosts.
+        wheels: folder with wheels of numpy, onnxruntime and tokenizers; those that fit are used there, and removed.
+        install: download such wheels here, where a host lacks the packages.
+        settings: as `edgelm.profile` takes them.
+
+    Raises:
+        UsageError: no hosts, one named twice, or what cannot be measured there.
+        EdgelmError: of the only host, or one that all hosts met alike. What one host of several meets is in the outcome.
+    """
+    if not hosts or len(set(hosts)) < len(hosts):
+        raise UsageError(f"hosts are {', '.join(hosts) or 'none'}; expected one or more, each once.", hint="Give --host user@host.")
+    if wheels is not None and install:
+        raise UsageError("wheels come from a folder or are downloaded, not both.", hint="Give --wheels or --install.")
+    targets = [read_target(host) for host in hosts]
+    subjects = [find_subject(path) for path in (subject, *compare)]
+    check_subjects(subjects)
+    packages = _Packages(None if wheels is None else Path(wheels), install)
+    open_now = _Open()
+    lock = threading.Lock()
+
+    def work(target: Target) -> list[Profile] | EdgelmError:
+        def tell(description: str, done: int, total: int) -> None:
+            with lock:
+                progress(f"{target.name}: {description}", done, total)
+
+        try:
+            return _profile_host(target, subjects, python, packages, open_now, tell, settings)
+        except EdgelmError as error:
+            return error
+
+    with ThreadPoolExecutor(len(targets)) as pool:
+        pending = [pool.submit(work, target) for target in targets]
+        try:
+            results = [entry.result() for entry in pending]
+        except BaseException:  # interrupted: without a connection, a keeper takes its folder away
+            open_now.abort()
+            raise
+    failures = {target.name: result for target, result in zip(targets, results, strict=True) if isinstance(result, EdgelmError)}
+    if len(failures) == len(targets) and len({error.message.replace(name, "") for name, error in failures.items()}) == 1:
+        raise next(iter(failures.values()))
+    return Outcome(tuple(entry for result in results if not isinstance(result, EdgelmError) for entry in result), failures)
+
+
+@dataclass(frozen=True)
+class _Packages:
+    """Where a host's packages come from: a folder, a download, or (neither) the host."""
+
+    folder: Path | None
+    install: bool
+
+    def find(self, visit: Visit, aside: Path) -> list[Path]:
+        """Wheels to take along; none if the host's own packages are used.
+
+        Raises:
+            HostError: it lacks some, and none may be brought or none fit.
+        """
+        if self.folder is not None:
+            return choose_wheels(self.folder, visit.facts, visit.host)
+        lack = missing_packages(visit)
+        if not lack:
+            return []
+        if not self.install:
+            raise HostError(
+                f"{visit.host}: its Python cannot run a bundle: {lack}.",
+                hint="Add --install to bring what is missing (also without internet there), or --wheels FOLDER, or name another --python.",
+            )
+        return download_wheels(aside, visit.facts, visit.host)
+
+
+class _Open:
+    """The connections that are open, and whether all is to end."""
+
+    def __init__(self) -> None:
+        self._connections: list[Connection] = []
+        self._ended = False
+
+    def add(self, connection: Connection) -> None:
+        """Take note of one."""
+        self._connections.append(connection)
+        if self._ended:
+            connection.abort()
+
+    def abort(self) -> None:
+        """Cut all, and those that are opened from now on."""
+        self._ended = True
+        for connection in self._connections:
+            connection.abort()
+
+
+def _profile_host(
+    target: Target,
+    subjects: Sequence[Subject],
+    python: str,
+    packages: _Packages,
+    open_now: _Open,
+    progress: Progress,
+    settings: dict[str, Any],
+) -> list[Profile]:
+    with closing(Connection(target)) as connection, tempfile.TemporaryDirectory() as aside:
+        open_now.add(connection)
+        check_python(connection, python)
+        with Visit(connection, python) as visit:
+            found = packages.find(visit, Path(aside))
+            files = [*code_files(), *((f"wheels/{wheel.name}", wheel) for wheel in found), *subject_files(subjects)]
+            sizes = [file.stat().st_size for _, file in files]
+            check_space(visit, sum(sizes) + sum(map(unpacked_size, found)) + _ROOM)
+            visit.copy(files, lambda done: progress("copying, MB", done // 1_000_000, sum(sizes) // 1_000_000))
+            if found and (error := import_error(visit)):
+                raise HostError(f"{target.name}: the packages that were brought do not load there: {error}.", hint="Give other wheels.")
+            first, *others = (subject.path for subject in subjects)
+            return profile(first, compare=others, place=RemoteMachine(visit, subjects), progress=progress, **settings)

@@ -1,0 +1,97 @@
+"""Watches the machine while a subject runs beside it: `python -m edgelm.profile.watcher`, told what to do by JSON lines on stdin.
+
+A process of its own, and asleep nine tenths of the time: what it does must not be part of what it measures. The standard library alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from edgelm.machine import describe_machine
+from edgelm.profile.sensors import Rail, find_rails
+
+INTERVAL_S = 0.02  # of the sensors read here: an INA3221 makes a new value every few ms, RAPL every ms
+
+
+def main() -> None:
+    """Answer commands until stdin closes."""
+    watcher = Watcher()
+    for line in sys.stdin:
+        sys.stdout.write(json.dumps(watcher.answer(json.loads(line)["do"])) + "\n")
+        sys.stdout.flush()
+
+
+class Watcher:
+    """What is watched, and the watch that is on."""
+
+    def __init__(self, find: Callable[[], list[Rail]] = find_rails) -> None:
+        self._find = find
+        self._rails: list[Rail] = []
+        self._watch: Watch | None = None
+
+    def answer(self, what: str) -> dict[str, Any]:
+        """`machine`: what it is. `sensors`: the source of what can be read, empty if nothing can. `start`, and `stop`: see `Watch`."""
+        if what == "machine":
+            return describe_machine().to_dict()
+        if what == "sensors":
+            self._rails = self._find()
+            return {"source": " + ".join(dict.fromkeys(rail.source for rail in self._rails))}
+        watch, self._watch = self._watch, Watch(self._rails) if what == "start" else None
+        return {} if watch is None else watch.stop()
+
+
+class Watch:
+    """Reads rails again and again, from when it is made until it is stopped."""
+
+    def __init__(self, rails: list[Rail]) -> None:
+        self._rails = rails
+        self._values: list[list[float]] = [[] for _ in rails]
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._start = time.perf_counter()
+        self._read()
+        self._thread.start()
+
+    def stop(self) -> dict[str, Any]:
+        """Seconds, samples, and the mean power in W: of all, and by rail. A rail that could not be read all along is left out."""
+        self._stopping.set()
+        self._thread.join()
+        self._read()
+        seconds = time.perf_counter() - self._start
+        found = {}
+        total = 0.0
+        for rail, values in zip(self._rails, self._values, strict=True):
+            if values and len(values) == len(max(self._values, key=len)):
+                found[rail.name] = mean_power(rail, values, seconds)
+                total += 0.0 if rail.part else found[rail.name]
+        samples = max(map(len, self._values), default=0)
+        return {"seconds": seconds, "samples": samples, "mean_w": total, "rails": found}
+
+    def _run(self) -> None:
+        while not self._stopping.wait(INTERVAL_S):
+            self._read()
+
+    def _read(self) -> None:
+        for rail, values in zip(self._rails, self._values, strict=True):
+            try:
+                values.append(rail.read())
+            except Exception:  # a sensor that goes away is left out, not guessed
+                continue
+
+
+def mean_power(rail: Rail, values: list[float], seconds: float) -> float:
+    """In W: what a counter counted over the time, wrapped or not, or the mean of readings."""
+    if not rail.counts:
+        return sum(values) / len(values)
+    steps = [after - before for before, after in itertools.pairwise(values)]
+    return sum(step if step >= 0 else step + rail.wraps_at for step in steps) / seconds
+
+
+if __name__ == "__main__":
+    main()
