@@ -20,7 +20,7 @@ from edgelm.profile.subject import Subject, find_subject
 from edgelm.profile.turns import BLOCK_CALLS, Worker, take_turns
 from edgelm.progress import Progress, silent
 from edgelm.runtime import Bundle, open_bundle
-from edgelm.runtime.session import available_cores
+from edgelm.runtime.session import available_cores, optimizer
 
 Settings = dict[str, Any]
 
@@ -197,9 +197,7 @@ def _knobs(bundle: Bundle) -> list[tuple[str, Callable[[Settings], Iterator[tupl
         return variants
 
     def optimized(_: Settings) -> Iterator[tuple[str, Settings]]:
-        import onnxruntime
-
-        yield "on", {"optimized_by": onnxruntime.__version__}
+        yield "on", {"optimized_by": optimizer()}
 
     knobs: list[tuple[str, Callable[[Settings], Iterator[tuple[str, Settings]]]]] = [
         ("threads", threads),

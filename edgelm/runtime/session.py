@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,8 +71,8 @@ def make_options(settings: dict[str, Any], *, threads: int | None = None) -> Any
 
     `intra_op_num_threads`; `arena`: whether buffers are kept between calls; `parallel`: whether operators that do not wait for each
     other run at once; `entries`: onnxruntime's own configuration keys. What else a manifest may say is no option: `disabled_optimizers`,
-    an argument of the session; `mapped`: whether a folder's weights are mapped into memory rather than read; `optimized_by`: the
-    onnxruntime whose optimized graph lies in the bundle.
+    an argument of the session; `mapped`: whether a folder's weights are mapped into memory rather than read; `optimized_by`: whose
+    optimized graph lies in the bundle (see `optimizer`).
     """
     import onnxruntime
 
@@ -89,11 +90,16 @@ def make_options(settings: dict[str, Any], *, threads: int | None = None) -> Any
     return options
 
 
-def _has_cache(bundle: Bundle) -> bool:
-    """Whether the bundle holds its graph as this onnxruntime optimizes it."""
+def optimizer() -> str:
+    """Who optimizes graphs here: onnxruntime's version and the architecture, which both decide what comes out (x86 casts FP16 to FP32)."""
     import onnxruntime
 
-    return not bundle.is_file and bundle.manifest.session.get("optimized_by") == onnxruntime.__version__
+    return f"{onnxruntime.__version__} {platform.machine()}"
+
+
+def _has_cache(bundle: Bundle) -> bool:
+    """Whether the bundle holds its graph as it is optimized here."""
+    return not bundle.is_file and bundle.manifest.session.get("optimized_by") == optimizer()
 
 
 @contextlib.contextmanager
