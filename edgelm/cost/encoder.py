@@ -16,25 +16,24 @@ _HALVES = ("fp16", "bf16")
 
 
 def encoder_work(
-    sizes: EncoderSizes, shapes: Sequence[LayerShape], precision: str, *, batch: int, sequence: int, compiled: bool, half: bool | None = None
+    sizes: EncoderSizes, shapes: Sequence[LayerShape], precision: str, *, batch: int, sequence: int, compiled: bool, beside: str | None = None
 ) -> tuple[Work, ...]:
     """Of the graph that an export has.
 
     Args:
         compiled: as `graph_work`'s `fused`.
-        half: what is not in integers is in FP16; None: as an export has it, in FP32 beside integers. For a compiled graph.
+        beside: of a compiled graph, the precision of what lies between the products, and of attention's own; None: as an export has it, FP32 beside
+            integers.
     """
     small = replace(sizes, vocabulary=min(sizes.vocabulary, 2048))  # a text reads few rows
     if not compiled:
         return graph_work(quantize_blindly(encoder_graph(small, shapes), precision), batch=batch, sequence=sequence)
     works = graph_work(encoder_graph(small, shapes, blank=True), batch=batch, sequence=sequence, fused=True)
-    return tuple(_as_precision(work, precision, precision in _HALVES if half is None else half) for work in works)
+    return tuple(_as_precision(work, precision, beside or (precision if precision in _HALVES else "fp32")) for work in works)
 
 
-def _as_precision(work: Work, precision: str, half: bool) -> Work:
-    """An FP32 work as it is in another precision: products' weights in it, all else in FP16 or FP32."""
-    activations = work.activations / 2 if half else work.activations
-    beside = ("bf16" if precision == "bf16" else "fp16") if half else work.precision
-    if work.kind != "product":
-        return replace(work, precision=beside, activations=activations, weights=work.weights / 2 if half else work.weights)
-    return replace(work, precision=precision, activations=activations, weights=work.weights / 4 * WEIGHT_BYTES[precision])
+def _as_precision(work: Work, precision: str, beside: str) -> Work:
+    """An FP32 work as it is in another precision."""
+    activations = work.activations / 4 * WEIGHT_BYTES[beside]
+    own = precision if work.kind == "product" else beside
+    return replace(work, precision=own, activations=activations, weights=work.weights / 4 * WEIGHT_BYTES[own])

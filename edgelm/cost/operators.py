@@ -29,7 +29,9 @@ NORMS: dict[str, float] = {
     "ReduceMax": 1,
     "ReduceL2": 2,
 }
-MOVES = frozenset(("Gather", "GatherElements", "Split", "Concat", "Transpose", "Slice", "Expand", "Tile", "Pad", "ConstantOfShape", "Range"))
+MOVES = frozenset(
+    ("Gather", "GatherElements", "GatherND", "Split", "Concat", "Transpose", "Slice", "Expand", "Tile", "Pad", "ConstantOfShape", "Range")
+)
 VIEWS = frozenset(("Reshape", "Unsqueeze", "Squeeze", "Flatten", "Identity", "Shape", "Size"))
 SOFTMAX = NORMS["Softmax"]
 
