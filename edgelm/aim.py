@@ -37,7 +37,11 @@ _ADVICE = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """One bound of a budget: what was asked, what came, and from where the figure is: measured, estimated or counted."""
+    """One bound of a budget: what was asked, what came, and from where the figure is: measured, estimated or counted.
+
+    Attributes:
+        band: between which figures a measurement is expected, where it is an estimate that knows; None otherwise.
+    """
 
     name: str
     unit: str
@@ -46,6 +50,7 @@ class Verdict:
     source: str
     met: bool
     advice: str
+    band: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,8 @@ class Aim:
             source = "measured" if bound.measure else table.source
             if not bound.table.quiet:
                 source += " on a busy machine"
-            found.append(Verdict(bound.name, table.unit, bound.allowed, got, source, got <= _CLOSE * bound.allowed, _ADVICE[bound.name]))
+            band = None if table.band is None else (table.band[0] * got, table.band[1] * got)
+            found.append(Verdict(bound.name, table.unit, bound.allowed, got, source, got <= _CLOSE * bound.allowed, _ADVICE[bound.name], band))
         if self.budget.max_drop is not None:
             found.append(_drop(self.budget.max_drop, result))
         return found

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
+from dataclasses import replace
 
+from edgelm.checkpoint import LayerShape
+from edgelm.cost.encoder import WEIGHT_BYTES, encoder_work
+from edgelm.cost.roofline import is_compiled, load_constants, price, total_ms
 from edgelm.device import Device
-from edgelm.errors import UsageError
-from edgelm.latency import EncoderSizes, LatencyTable, count_operations
+from edgelm.latency import EncoderSizes, LatencyTable
 
-_WEIGHT_BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.0, "int8-dynamic": 1.0, "int8-weights": 1 + 2 / 32, "int4": 0.5 + 2 / 32}
 _BESIDE_MB = 0.12  # manifest, golden samples, runtime and structure of the graph
-_LAUNCH_MS = 0.004  # of a kernel on a GPU: a few microseconds, whatever it computes
-_NODES = {"rest": 12, "attention": 4, "ffn": 3}  # kernels that are left after fusion
 
 
 def row_bytes(sizes: EncoderSizes, precision: str) -> float:
     """Of a row of an embedding table: with integers, bytes and one FP32 scale."""
-    return sizes.hidden + 4 if precision.startswith("int") else sizes.hidden * _WEIGHT_BYTES[precision]
+    return sizes.hidden + 4 if precision.startswith("int") else sizes.hidden * WEIGHT_BYTES[precision]
 
 
 def weigh(sizes: EncoderSizes, precision: str, *, tokenizer_mb: float) -> LatencyTable:
@@ -26,7 +25,7 @@ def weigh(sizes: EncoderSizes, precision: str, *, tokenizer_mb: float) -> Latenc
     Args:
         tokenizer_mb: of tokenizer.json, which goes into the bundle.
     """
-    each = _WEIGHT_BYTES[precision]
+    each = WEIGHT_BYTES[precision]
     small = 4.0 if precision.startswith("int") or precision == "fp32" else 2.0  # biases, norms
     scale = 4.0 if precision in ("int8", "int8-dynamic") else 0.0
     table = (sizes.vocabulary + sizes.positions + sizes.types) * row_bytes(sizes, precision)
@@ -46,28 +45,32 @@ def weigh(sizes: EncoderSizes, precision: str, *, tokenizer_mb: float) -> Latenc
 
 
 def estimate(device: Device, sizes: EncoderSizes, precision: str, sequence: int) -> LatencyTable:
-    """A latency table from a device's published figures, always *estimated*: for each block the longer of its operations at the peak rate
-    and its weights at the memory's bandwidth (the roofline of Williams et al., 2009), and a few microseconds a kernel.
+    """A latency table from a device's figures by the cost model (`edgelm.cost`), always *estimated*, with the band of its error.
+
+    As in a table that is measured, what a module adds is its difference to the graph without heads and channels.
 
     Raises:
-        UsageError: the device's file has no figures for the precision.
+        UsageError: the device's file lacks a figure that this takes.
     """
-    base = precision.partition("-")[0]
-    rate = device.compute.get(base) or device.compute.get("fp16")  # type: ignore[call-overload]
-    if not rate or not device.bandwidth_gb_s:
-        raise UsageError(
-            f"device {device.name} has no published figures to estimate a latency in {precision} from.",
-            hint="Measure there with `edgelm profile MODEL --table FILE`, and give that file with --table.",
-        )
-    bandwidth = device.bandwidth_gb_s
-    megabytes, multiplications = weigh(sizes, precision, tokenizer_mb=0.0), count_operations(sizes, sequence)
+    constants, compiled = load_constants(device.kind), is_compiled(device)
 
-    def block(kind: str, units: int) -> float:
-        operations = 2e6 * multiplications.module_cost(kind, units)  # each with its addition
-        return max(operations / (rate * 1e9), megabytes.module_cost(kind, units) / bandwidth) + _NODES[kind] * _LAUNCH_MS
+    def cost(*shapes: LayerShape) -> float:
+        return total_ms(price(encoder_work(sizes, shapes, precision, batch=1, sequence=sequence, compiled=compiled), device, constants), constants)
 
-    rest, layer = _NODES["rest"] * _LAUNCH_MS, 2 * _LAUNCH_MS  # two norms a layer
-    return _linear("estimated", "ms", sizes, precision, sequence, rest, layer, functools.partial(block, "attention"), functools.partial(block, "ffn"))
+    rest, norms = cost(), cost(LayerShape(0, 0))
+    table = _linear(
+        "estimated",
+        "ms",
+        sizes,
+        precision,
+        sequence,
+        rest,
+        norms - rest,
+        lambda heads: cost(LayerShape(heads, 0)) - norms,
+        lambda channels: cost(LayerShape(0, channels)) - norms,
+        points=32 if compiled else 8,
+    )
+    return replace(table, band=constants.band)
 
 
 def _linear(
@@ -80,8 +83,10 @@ def _linear(
     layer: float,
     attention: Callable[[int], float],
     ffn: Callable[[int], float],
+    *,
+    points: int = 32,
 ) -> LatencyTable:
     heads = {0: 0.0} | {count: attention(count) for count in range(1, sizes.heads + 1)}
-    step = max(1, sizes.ffn // 32)
+    step = max(1, sizes.ffn // points)
     channels = {0: 0.0} | {count: ffn(count) for count in (*range(step, sizes.ffn, step), sizes.ffn)}
     return LatencyTable(source, unit, sizes, precision, sequence, rest, layer, heads, channels)

@@ -57,6 +57,7 @@ class LatencyTable:
         pytorch: the whole model in PyTorch eager FP32 beside the measurement, or None.
         whole: the whole model, measured; None where nothing was.
         error: of the sum of its parts against whole models that were measured, relative: largest.
+        band: of an estimate: what a measurement is expected to be, from so many times it to so many times it; None where it was measured.
         machine: where: cpu, threads, runtime, and `load`: share of its cores that others used just before.
     """
 
@@ -72,6 +73,7 @@ class LatencyTable:
     pytorch: float | None = None
     whole: float | None = None
     error: float | None = None
+    band: tuple[float, float] | None = None
     machine: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -127,7 +129,8 @@ def read_latency_table(path: str | Path) -> LatencyTable:
             raise ValueError("another schema")
         sizes = EncoderSizes(**values.pop("sizes"))
         steps: dict[str, Any] = {name: {int(units): float(cost) for units, cost in values.pop(name).items()} for name in ("attention", "ffn")}
-        return LatencyTable(sizes=sizes, **steps, **values)
+        band = values.pop("band", None)
+        return LatencyTable(sizes=sizes, **steps, **values, band=band and (float(band[0]), float(band[1])))
     except OSError as error:
         raise InputError(f"{path}: no latency table there.", hint="`edgelm profile MODEL --table FILE` makes one, on the device.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

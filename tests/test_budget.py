@@ -11,6 +11,7 @@ from edgelm import export, load_device
 from edgelm.budget import Budget, parse_factor, parse_megabytes, parse_milliseconds
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
+from edgelm.cost.roofline import load_constants
 from edgelm.errors import EXIT_BUDGET, EXIT_DONE, EXIT_USAGE, InputError, UsageError
 from edgelm.footprint import estimate, weigh
 from edgelm.latency import EncoderSizes, LatencyTable, count_operations, read_latency_table
@@ -127,6 +128,16 @@ def test_a_budget_that_is_met_ends_well_and_says_so(files):
     assert (verdict["name"], verdict["asked"], verdict["met"], verdict["source"]) == ("latency", 0.3, True, "measured")
     assert verdict["got"] <= 0.3
     assert [row["heads_before"] for row in values["layers"]] == [4, 4]
+
+
+def test_a_device_that_is_not_there_is_estimated_with_a_band(files):
+    model = make_checkpoint(files / "m")
+    found = run(files, model, "--recipe", str(files / "cut.yaml"), "--max-latency", "10", "--device", "jetson-orin-nano", "--for", "fp16")
+    assert found.exit_code == EXIT_DONE, found.output
+    (verdict,) = json.loads(found.stdout)["budget"]
+    assert verdict["source"] == "estimated"
+    low, high = load_constants("jetson").band
+    assert verdict["band"] == pytest.approx([low * verdict["got"], high * verdict["got"]])
 
 
 def test_a_drop_is_judged_on_the_evaluation_rows(files):

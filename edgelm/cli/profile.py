@@ -1,4 +1,4 @@
-"""`edgelm profile`: latency, memory and operators of a bundle on this machine, beside others if asked."""
+"""`edgelm profile`: latency, memory and operators of a bundle on this machine, beside others if asked; or estimated for other devices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from edgelm.cli.options import Json, Overwrite, PairColumn, Provider, Quiet, TextColumn, Verbose
-from edgelm.cli.screen import open_screen
+from edgelm.cli.screen import Screen, open_screen
 from edgelm.cli.tables import make_table
 from edgelm.errors import EXIT_FAILED, EdgelmError, UsageError
 
@@ -30,6 +30,10 @@ def profile(
     runs: Annotated[int, typer.Option("--runs", min=1, help="Measured calls of each subject in each case.")] = 300,
     loads: Annotated[int, typer.Option("--loads", min=1, help="Fresh processes in which loading is timed.")] = 3,
     device: Annotated[str | None, typer.Option("--device", help="Note in the profile which device this machine is.")] = None,
+    estimate: Annotated[
+        list[str] | None,
+        typer.Option("--estimate", help="Measure nothing; estimate for this device, from its figures and the graph. May be repeated."),
+    ] = None,
     operators: Annotated[bool, typer.Option("--operators", help="Also show the time of each operator.")] = False,
     table: Annotated[
         Path | None, typer.Option("--table", help="Measure what heads and FFN channels of the checkpoint cost here, for `edgelm compress --table`.")
@@ -57,7 +61,7 @@ def profile(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Measure a bundle on this machine or, with --host, on others at the same time.
+    """Measure a bundle on this machine or, with --host, on others at the same time; or estimate it for a device that is not here.
 
     Example: edgelm profile build/my-model.edge --compare build/teacher --html build/report.html
 
@@ -88,6 +92,9 @@ def profile(
         for file in files.values():
             if file is not None:
                 check_output(file, overwrite=overwrite)
+        if estimate:
+            _estimate(screen, bundle, estimate, batch, sequence, files, overwrite=overwrite)
+            return
         name = None if device is None else load_device(device).name
         rows = None if data is None else load_dataset(data, columns=Columns(text=text_column, text_pair=pair_column), need_labels=False)
         settings: dict[str, Any] = {
@@ -129,6 +136,40 @@ def _check_options(host: list[str] | None, there: dict[str, Any], table: Path | 
         raise UsageError(f"{given[0]} is about a host, and none is named.", hint="Add --host user@host.")
     if host and table is not None:
         raise UsageError("--table is measured on this machine.", hint="Run it on the host itself, or leave --host out.")
+
+
+def _estimate(
+    screen: Screen,
+    bundle: Path,
+    devices: list[str],
+    batch: list[int] | None,
+    sequence: list[int] | None,
+    files: dict[str, Path | None],
+    *,
+    overwrite: bool,
+) -> None:
+    from edgelm.device import load_device
+    from edgelm.profile.estimate import estimate
+    from edgelm.report import write_estimates
+
+    loaded = [load_device(name) for name in devices]
+    found = [estimate(bundle, device, batch_sizes=batch or (1,), sequence_lengths=sequence or ()) for device in loaded]
+    values: dict[str, Any] = {"schema": 1, "estimates": [item.to_dict() for item in found]}
+    written = write_estimates(values["estimates"], html=files["html"], markdown=files["markdown"], json_file=files["json"], overwrite=overwrite)
+    screen.result(values, _draw_estimates)
+    screen.next_step(", ".join(map(str, written)) or "the estimate above", f"edgelm profile {bundle}, on the device, measures it")
+
+
+def _draw_estimates(console: Console, values: dict[str, Any]) -> None:
+    from edgelm.report.estimates import sections, where
+
+    console.print(where(values["estimates"]))
+    for title, (header, rows) in sections(values["estimates"]):
+        table = make_table(*header, title=title)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+        console.print()
 
 
 def _draw(console: Console, values: dict[str, Any], *, with_operators: bool) -> None:

@@ -59,7 +59,8 @@ def draw_budget(console: Console, verdicts: list[dict[str, Any]]) -> None:
         return
     table = make_table("budget", "asked", "got", "unit", "figure", "", numbers_from=99)
     for row in verdicts:
-        table.add_row(row["name"], f"{row['asked']:.3g}", f"{row['got']:.3g}", row["unit"], row["source"], "met" if row["met"] else "not met")
+        figure = row["source"] + (f", {row['band'][0]:.3g} to {row['band'][1]:.3g}" if row.get("band") else "")
+        table.add_row(row["name"], f"{row['asked']:.3g}", f"{row['got']:.3g}", row["unit"], figure, "met" if row["met"] else "not met")
     console.print(table)
     for row in verdicts:
         if not row["met"]:

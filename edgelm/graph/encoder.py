@@ -16,23 +16,25 @@ from edgelm.latency import EncoderSizes
 _OPSET = 20
 
 
-def encoder_graph(sizes: EncoderSizes, shapes: Sequence[LayerShape], *, seed: int = 0) -> onnx.ModelProto:
+def encoder_graph(sizes: EncoderSizes, shapes: Sequence[LayerShape], *, seed: int = 0, blank: bool = False) -> onnx.ModelProto:
     """A post-norm encoder with a classifier, in the operators that an export has before it is fused or quantized (`edgelm.graph.fusion`).
 
     Args:
         shapes: heads and channels of each layer; 0 of either leaves its bias and norm.
+        blank: matrices have sizes but no content: to count what the graph does, not to run it.
 
     Returns:
         inputs int64 (batch, sequence); output `logits`, float32 (batch, outputs), or (batch, hidden) where `sizes.outputs` is 0.
     """
-    return _Writer(sizes, seed).write(shapes)
+    return _Writer(sizes, seed, blank).write(shapes)
 
 
 class _Writer:
     """Adds nodes and random weights to one graph."""
 
-    def __init__(self, sizes: EncoderSizes, seed: int) -> None:
+    def __init__(self, sizes: EncoderSizes, seed: int, blank: bool) -> None:
         self.sizes = sizes
+        self._blank = blank
         self._draw = np.random.default_rng(seed)
         names = [TOKENS, MASK] + ([TYPES] if sizes.types else [])
         inputs = [helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ["batch", "sequence"]) for name in names]
@@ -110,6 +112,9 @@ class _Writer:
         return [self._constant(f"{name}.norm.weight", ones), self._constant(f"{name}.norm.bias", 0 * ones)]
 
     def _random(self, name: str, *shape: int) -> str:
+        if self._blank and len(shape) > 1:
+            self.graph.graph.initializer.add(name=name, dims=shape, data_type=onnx.TensorProto.FLOAT)
+            return name
         return self._constant(name, (0.02 * self._draw.standard_normal(shape)).astype(np.float32))
 
     def _constant(self, name: str, values: np.ndarray) -> str:

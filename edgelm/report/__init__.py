@@ -1,6 +1,7 @@
 """Profiles and fronts to reports: one self-contained HTML page, Markdown, JSON."""
 
+from edgelm.report.estimates import write_estimates
 from edgelm.report.front import render_front
 from edgelm.report.write import render_html, render_markdown, write_reports
 
-__all__ = ["render_front", "render_html", "render_markdown", "write_reports"]
+__all__ = ["render_front", "render_html", "render_markdown", "write_estimates", "write_reports"]

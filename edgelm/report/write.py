@@ -25,11 +25,26 @@ def write_reports(
         MissingExtraError: HTML without jinja2.
     """
     wanted = [(html, render_html), (markdown, render_markdown), (json_file, render_json)]
-    texts = [(path, render(profiles)) for path, render in wanted if path is not None]
+    return write_texts([(path, render(profiles)) for path, render in wanted if path is not None], overwrite=overwrite)
+
+
+def write_texts(texts: list[tuple[Path, str]], *, overwrite: bool) -> list[Path]:
+    """Write files and return their paths.
+
+    Raises:
+        OutputExistsError, ResourceError: as `staged_output`.
+    """
     for path, text in texts:
         with staged_output(path, overwrite=overwrite) as aside:
             aside.write_text(text, encoding="utf-8")
     return [path for path, _ in texts]
+
+
+def markdown_table(title: str, table: Table) -> list[str]:
+    """Its lines, under a heading."""
+    header, rows = table
+    body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return [f"## {title}", "", "| " + " | ".join(header) + " |", "|" + "---|" * len(header), *body, ""]
 
 
 def render_json(profiles: Profiles) -> str:
@@ -40,10 +55,9 @@ def render_json(profiles: Profiles) -> str:
 def render_markdown(profiles: Profiles) -> str:
     """The tables in Markdown."""
     parts = [f"# {profiles[0]['name']}", "", _where(profiles), ""]
-    for title, (header, rows) in _sections(profiles):
-        if rows:
-            body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-            parts += [f"## {title}", "", "| " + " | ".join(header) + " |", "|" + "---|" * len(header), *body, ""]
+    for title, table in _sections(profiles):
+        if table[1]:
+            parts += markdown_table(title, table)
     return "\n".join(parts)
 
 

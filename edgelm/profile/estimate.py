@@ -1,0 +1,174 @@
+"""What a bundle would take on a device that is not there, by the cost model: never measured, and marked so."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgelm.device import Device
+from edgelm.errors import UsageError
+from edgelm.profile.subject import Subject, find_subject
+from edgelm.runtime import open_bundle
+from edgelm.runtime.golden import Golden
+from edgelm.runtime.manifest import GOLDEN_FILE, GRAPH_FILE
+
+if TYPE_CHECKING:
+    from edgelm.cost.roofline import Constants, Cost
+
+ESTIMATE_SCHEMA = 1
+_TOKENS = 32  # of a graph without a bundle
+
+
+@dataclass(frozen=True)
+class OperatorShare:
+    """All nodes of one operator type.
+
+    Attributes:
+        nodes: in the graph.
+        launches: kernels: fewer where the runtime does a node inside another's.
+        ms: of one call.
+        share: of the whole call.
+        compute_ms, memory_ms, launch_ms: what operations, bytes and launches alone take; `ms` has the longer of the first two, node by node.
+        bound: compute, memory or launch: which took most of `ms`.
+    """
+
+    name: str
+    nodes: int
+    launches: int
+    ms: float
+    share: float
+    compute_ms: float
+    memory_ms: float
+    launch_ms: float
+    bound: str
+
+
+@dataclass(frozen=True)
+class EstimatedCase:
+    """One batch size and sequence length.
+
+    Attributes:
+        p50_ms: of one call.
+        low_ms, high_ms: eight of ten measurements are expected between them, as on the pairs that the model was checked on.
+        operations: 10^9, a multiplication and an addition being two.
+        bytes_mb: read and written, 10^6 bytes.
+        bounds: ms by what bounds them: compute, memory, launch, and the call itself.
+        operators: the slowest first.
+    """
+
+    batch: int
+    sequence: int
+    p50_ms: float
+    low_ms: float
+    high_ms: float
+    operations: float
+    bytes_mb: float
+    bounds: dict[str, float]
+    operators: tuple[OperatorShare, ...]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A subject on a device.
+
+    Attributes:
+        name, path, precision, size_mb: of the subject.
+        device, title: of the device.
+        cases: per batch size and sequence length.
+        provenance: what the model's constants were fitted to and checked on.
+        source: "estimated".
+    """
+
+    name: str
+    path: str
+    precision: str
+    size_mb: float
+    device: str
+    title: str
+    cases: tuple[EstimatedCase, ...]
+    provenance: str
+    source: str = "estimated"
+    schema: int = ESTIMATE_SCHEMA
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def estimate(subject: str | Path, device: Device, *, batch_sizes: Sequence[int] = (1,), sequence_lengths: Sequence[int] = ()) -> Estimate:
+    """Estimate a bundle or an ONNX file on a device, from the graph and the device's figures.
+
+    Args:
+        batch_sizes: texts in one call.
+        sequence_lengths: tokens of each text; empty: the median of the bundle's golden samples, 32 for an ONNX file.
+
+    Raises:
+        InputError: nothing that has a graph, or a graph that cannot be read.
+        UsageError: the device's file lacks a figure that this takes.
+        MissingExtraError: the package onnx is not installed.
+    """
+    from edgelm.cost.roofline import is_compiled, load_constants, price
+    from edgelm.cost.work import graph_work
+    from edgelm.graph.nodes import operator_counts
+
+    found = find_subject(subject)
+    graph = _read_graph(found)
+    constants = load_constants(device.kind)
+    cases = []
+    for sequence in sequence_lengths or (_usual_length(found),):
+        for batch in batch_sizes:
+            costs = price(graph_work(graph, batch=batch, sequence=sequence, fused=is_compiled(device)), device, constants)
+            cases.append(_case(costs, constants, batch, sequence, operator_counts(graph)))
+    what = (found.name, str(found.path), found.precision, found.size_mb)
+    return Estimate(*what, device.name, device.title, tuple(cases), constants.provenance)
+
+
+def _read_graph(subject: Subject) -> Any:
+    import onnx
+
+    if subject.kind == "bundle":
+        return onnx.ModelProto.FromString(open_bundle(subject.path).read(GRAPH_FILE))
+    if subject.kind == "onnx":
+        return onnx.load(subject.path, load_external_data=False)
+    raise UsageError(f"{subject.path} is a checkpoint; an estimate is made from a graph.", hint="Export it first with `edgelm export`.")
+
+
+def _usual_length(subject: Subject) -> int:
+    """Tokens of a text."""
+    if subject.kind != "bundle":
+        return _TOKENS
+    golden = Golden.from_json(open_bundle(subject.path).read(GOLDEN_FILE))
+    return round(statistics.median(len(next(iter(sample.values()))[0]) for sample in golden.inputs)) if golden.inputs else _TOKENS
+
+
+def _case(costs: Sequence[Cost], constants: Constants, batch: int, sequence: int, nodes: dict[str, int]) -> EstimatedCase:
+    call = constants.call_us / 1e3
+    total = sum(cost.ms for cost in costs) + call
+    groups: dict[str, list[Cost]] = {}
+    for cost in costs:
+        groups.setdefault(cost.work.operator, []).append(cost)
+    rows = sorted((_operator(name, nodes[name], group, total) for name, group in groups.items()), key=lambda row: -row.ms)
+    low, high = constants.band
+    operations = sum(cost.work.operations for cost in costs) / 1e9
+    moved = sum(cost.work.weights + cost.work.activations for cost in costs) / 1e6
+    return EstimatedCase(batch, sequence, total, low * total, high * total, operations, moved, _bounds(costs) | {"call": call}, tuple(rows))
+
+
+def _operator(name: str, nodes: int, costs: Sequence[Cost], total: float) -> OperatorShare:
+    bounds = _bounds(costs)
+    ms = sum(cost.ms for cost in costs)
+    compute, memory = sum(cost.compute for cost in costs), sum(cost.memory for cost in costs)
+    launches = sum(cost.work.launches for cost in costs)
+    bound = max(bounds, key=lambda part: bounds[part])
+    return OperatorShare(name, nodes, launches, ms, ms / total, compute, memory, bounds["launch"], bound)
+
+
+def _bounds(costs: Sequence[Cost]) -> dict[str, float]:
+    """Ms by what bounds them."""
+    found = {"compute": 0.0, "memory": 0.0, "launch": sum(cost.launch for cost in costs)}
+    for cost in costs:
+        found["compute" if cost.compute >= cost.memory else "memory"] += max(cost.compute, cost.memory)
+    return found

@@ -1,0 +1,83 @@
+"""Estimates to reports: every table and page says that nothing was measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from edgelm.report.page import render_page
+from edgelm.report.tables import Table
+from edgelm.report.write import markdown_table, write_texts
+
+Estimates = list[dict[str, Any]]
+
+
+def write_estimates(
+    estimates: Estimates, *, html: Path | None = None, markdown: Path | None = None, json_file: Path | None = None, overwrite: bool = False
+) -> list[Path]:
+    """Write the reports that were asked for and return their paths.
+
+    Args:
+        estimates: of one subject, as `Estimate.to_dict` gives them.
+
+    Raises:
+        OutputExistsError, ResourceError: as `staged_output`.
+        MissingExtraError: HTML without jinja2.
+    """
+    wanted = [(html, _render_html), (markdown, _render_markdown), (json_file, _render_json)]
+    return write_texts([(path, render(estimates)) for path, render in wanted if path is not None], overwrite=overwrite)
+
+
+def where(estimates: Estimates) -> str:
+    """What these figures are."""
+    names = ", ".join(dict.fromkeys(entry["title"] for entry in estimates))
+    based = "; ".join(dict.fromkeys(entry["provenance"] for entry in estimates))
+    return (
+        f"Estimated for {names}, not measured: from the graph's operations, bytes and launches and each device's figures. Eight of ten measurements "
+        f"are expected from low to high. Constants fitted to {based}."
+    )
+
+
+def sections(estimates: Estimates) -> list[tuple[str, Table]]:
+    """The tables with their titles: all cases, then the operators of each device's first."""
+    shown = [("Latency, estimated", latency_table(estimates))]
+    return shown + [(f"Time by operator, estimated for {entry['device']}", operator_table(entry)) for entry in estimates]
+
+
+def latency_table(estimates: Estimates) -> Table:
+    """One row a device and case; of the p50, what operations, memory and launches bound."""
+    header = ["device", "batch", "tokens", "p50 ms", "low", "high", "compute-bound", "memory-bound", "launches", "source"]
+    rows = []
+    for entry in estimates:
+        for case in entry["cases"]:
+            bounds = case["bounds"] | {"launch": case["bounds"]["launch"] + case["bounds"]["call"]}
+            shares = [f"{bounds[name] / case['p50_ms']:.0%}" for name in ("compute", "memory", "launch")]
+            figures = [f"{case[name]:.3g}" for name in ("p50_ms", "low_ms", "high_ms")]
+            rows.append([entry["device"], str(case["batch"]), str(case["sequence"]), *figures, *shares, entry["source"]])
+    return header, rows
+
+
+def operator_table(estimate: dict[str, Any]) -> Table:
+    """One row an operator of the first case, the slowest first; those that show in no digit are left out."""
+    header = ["operator", "nodes", "launches", "ms per call", "share", "bound by"]
+    rows = [
+        [row["name"], str(row["nodes"]), str(row["launches"]), f"{row['ms']:.4f}", f"{row['share']:.1%}", row["bound"]]
+        for row in estimate["cases"][0]["operators"]
+        if row["share"] >= 0.0005
+    ]
+    return header, rows
+
+
+def _render_json(estimates: Estimates) -> str:
+    return json.dumps({"schema": 1, "estimates": estimates}, indent=1) + "\n"
+
+
+def _render_markdown(estimates: Estimates) -> str:
+    tables = [line for title, table in sections(estimates) for line in markdown_table(title, table)]
+    return "\n".join([f"# {estimates[0]['name']}", "", where(estimates), "", *tables])
+
+
+def _render_html(estimates: Estimates) -> str:
+    shown = [{"title": title, "header": header, "rows": rows} for title, (header, rows) in sections(estimates)]
+    return render_page("estimates.html", title=estimates[0]["name"], where=where(estimates), sections=shown)

@@ -1,0 +1,161 @@
+"""The work of graphs against counts by hand, and rules that hold for every shape."""
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models import make_checkpoint
+from onnx import TensorProto, helper, numpy_helper
+
+from edgelm import export, load_device
+from edgelm.checkpoint import LayerShape
+from edgelm.cost.encoder import encoder_work
+from edgelm.cost.work import graph_work
+from edgelm.errors import InputError
+from edgelm.graph.encoder import encoder_graph
+from edgelm.graph.nodes import MICROSOFT
+from edgelm.latency import EncoderSizes
+from edgelm.quantize.blind import quantize_blindly
+from edgelm.quantize.settings import Quantization
+
+BATCH, TOKENS, WIDTH, HEADS, FFN = 2, 10, 128, 4, 256
+SIZES = EncoderSizes(layers=1, hidden=WIDTH, heads=HEADS, ffn=FFN, vocabulary=50, positions=32)
+ROWS = BATCH * TOKENS
+PRODUCTS = 2 * ROWS * (4 * WIDTH**2 + 2 * WIDTH * FFN)  # of a layer, a multiplication and an addition being two
+SCORES = 4 * BATCH * TOKENS**2 * WIDTH + 12 * BATCH * HEADS * TOKENS**2  # both products of attention, and its softmax
+HEAD = 2 * BATCH * (WIDTH**2 + 2 * WIDTH)
+
+
+def works_of(precision):
+    graph = quantize_blindly(encoder_graph(SIZES, SIZES.full()), precision)
+    return graph_work(graph, batch=BATCH, sequence=TOKENS)
+
+
+def operations(works, kind):
+    return sum(work.operations for work in works if work.kind == kind)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4"])
+def test_operations_of_a_bert_layer(precision):
+    """4·d² and 2·d·f a token for its products, 4·s·d for attention; the same in every precision."""
+    works = works_of(precision)
+    assert operations(works, "product") == PRODUCTS + HEAD
+    assert operations(works, "attention") == SCORES
+
+
+def test_bytes_of_a_bert_layer():
+    """Of one matrix: what comes in, the weights with their bias, and what goes out; an embedding: the rows that are looked up."""
+    works = works_of("fp32")
+    (projection,) = [work for work in works if work.operator == "Attention" and work.kind == "product"]
+    mask = 4 * BATCH * TOKENS
+    assert projection.weights == 4 * (3 * WIDTH**2 + 3 * WIDTH)
+    assert projection.activations == 4 * ROWS * (WIDTH + 3 * WIDTH) + mask
+    (inner,) = [work for work in works if work.kind == "attention"]
+    assert inner.activations == 4 * 4 * ROWS * WIDTH
+    words, places, types = [work for work in works if work.operator == "Gather"][:3]
+    assert (words.weights, places.weights, types.weights) == (4 * ROWS * WIDTH, 4 * TOKENS * WIDTH, 4 * ROWS * WIDTH)
+
+
+def test_integers_are_read_as_bytes():
+    whole, small = works_of("fp32"), works_of("int8")
+    weights = [sum(work.weights for work in works if work.kind == "product") for works in (whole, small)]
+    assert weights[1] < weights[0] / 2
+    products = [work for work in small if work.kind == "product" and work.operator != "Gemm"]
+    assert {work.precision for work in products} == {"int8"}
+    assert {work.precision for work in works_of("int4") if work.operator == "MatMulNBits"} == {"int4"}
+    assert {work.precision for work in works_of("int8-weights") if work.operator == "MatMulNBits"} == {"int8-weights"}
+
+
+def test_every_node_of_a_cpu_graph_is_launched():
+    """Attention counts twice: its projection, and the rest. What is computed of constants alone is computed once, when the model is loaded."""
+    graph = quantize_blindly(encoder_graph(SIZES, SIZES.full()), "int4")
+    casts = sum(node.op_type == "Cast" for node in graph.graph.node) - 1  # of scales; the mask's stays
+    assert sum(work.launches for work in works_of("int4")) == len(graph.graph.node) - casts
+    fp32 = quantize_blindly(encoder_graph(SIZES, SIZES.full()), "fp32")
+    assert sum(work.launches for work in works_of("fp32")) == len(fp32.graph.node) + 1
+
+
+@pytest.mark.parametrize("precision", ["int8", "bf16"])
+def test_a_compiled_layer_is_its_products_its_attention_and_its_norms(tmp_path, precision):
+    """Six products, one attention and two norms a layer; Q/DQ, biases, GELU, softmax and residuals are done inside them."""
+    layers = 2
+    folder = make_checkpoint(tmp_path / "m", hidden=256, heads=4, ffn=512, layers=layers, spread=0.02)
+    plain = Quantization(method="minmax") if precision == "int8" else Quantization()
+    made = export(folder, output=tmp_path / "b.edge", device=load_device("jetson-orin-nano"), precision=precision, quantization=plain)
+    graph = onnx.load(made.path / "model.onnx", load_external_data=False)
+    launched = [work for work in graph_work(graph, batch=1, sequence=32, fused=True) if work.launches]
+    counts = {kind: sum(work.kind == kind for work in launched) for kind in ("product", "attention", "norm")}
+    assert counts == {"product": 6 * layers + 2, "attention": layers, "norm": 2 * layers + 1}
+    products = [work for work in launched if work.kind == "product" and work.operations > 1e6]
+    assert {work.precision for work in products} == {precision}
+    size = 1 if precision == "int8" else 2
+    assert products[0].weights == pytest.approx(size * 256 * 256, rel=0.02)
+    attention = next(work for work in launched if work.kind == "attention")
+    values = 32 * 256 * (4 if precision == "int8" else 2)
+    assert attention.activations == pytest.approx(4 * values, rel=0.05)  # query, key, value and what is mixed; scores are never written
+
+
+def test_weights_without_content_count_the_same():
+    sizes = EncoderSizes(layers=2, hidden=WIDTH, heads=HEADS, ffn=FFN, vocabulary=50, positions=32)
+    found = [graph_work(encoder_graph(sizes, sizes.full(), blank=blank), batch=1, sequence=8) for blank in (False, True)]
+    assert found[0] == found[1]
+
+
+def test_a_graph_of_other_inputs_is_refused():
+    source = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["a", "b", "c"])
+    node = helper.make_node("Relu", ["x"], ["y"])
+    output = helper.make_empty_tensor_value_info("y")
+    graph = helper.make_model(helper.make_graph([node], "g", [source], [output]), opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    with pytest.raises(InputError, match="does not follow"):
+        graph_work(graph, batch=1, sequence=4)
+
+
+def test_a_graph_that_is_none_is_refused():
+    node = helper.make_node("NoSuchThing", ["input_ids"], ["y"], domain=MICROSOFT)
+    source = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "sequence"])
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid(MICROSOFT, 1)]
+    graph = helper.make_model(
+        helper.make_graph([node], "g", [source], [helper.make_empty_tensor_value_info("y")]), opset_imports=opsets, ir_version=9
+    )
+    with pytest.raises(InputError, match="cannot be read"):
+        graph_work(graph, batch=1, sequence=4)
+
+
+@pytest.mark.parametrize(("quantizer", "wanted"), [("DynamicQuantizeLinear", "int8-dynamic"), ("QuantizeLinear", "int8")])
+def test_integer_products_of_the_standard(quantizer, wanted):
+    """MatMulInteger as onnxruntime's own dynamic quantization writes it, and of a static input."""
+    weights = {"table": np.zeros((9, 8), np.float32), "w": np.zeros((8, 6), np.int8), "s": np.float32(1), "z": np.uint8(0)}
+    inputs = ["x"] if quantizer.startswith("Dynamic") else ["x", "s", "z"]
+    outputs = ["q", "scale", "zero"] if quantizer.startswith("Dynamic") else ["q"]
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["x"]),
+        helper.make_node(quantizer, inputs, outputs),
+        helper.make_node("MatMulInteger", ["q", "w"], ["y"]),
+    ]
+    source = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "sequence"])
+    constants = [numpy_helper.from_array(np.asarray(values), name) for name, values in weights.items()]
+    graph = helper.make_graph(nodes, "g", [source], [helper.make_empty_tensor_value_info("y")], constants)
+    works = graph_work(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), batch=1, sequence=4)
+    assert (works[-1].precision, works[-1].operations, works[-1].weights) == (wanted, 2 * 4 * 8 * 6, 48)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    batch=st.integers(1, 4),
+    tokens=st.integers(2, 60),
+    heads=st.integers(1, 3),
+    ffn=st.integers(1, 6),
+    grown=st.sampled_from(["batch", "tokens", "heads", "ffn"]),
+)
+def test_more_is_never_less_work(batch, tokens, heads, ffn, grown):
+    sizes = EncoderSizes(layers=1, hidden=64, heads=4, ffn=256, vocabulary=50, positions=64)
+
+    def count(**shape):
+        layer = LayerShape(shape["heads"], 32 * shape["ffn"])
+        works = encoder_work(sizes, [layer], "int8", batch=shape["batch"], sequence=shape["tokens"], compiled=True)
+        return [sum(getattr(work, name) for work in works) for name in ("operations", "weights", "activations", "launches")]
+
+    shape = {"batch": batch, "tokens": tokens, "heads": heads, "ffn": ffn}
+    more = count(**shape | {grown: shape[grown] + 1})
+    assert all(large >= small for large, small in zip(more, count(**shape), strict=True))
