@@ -92,7 +92,7 @@ def test_a_compiled_layer_is_its_products_its_attention_and_its_norms(tmp_path, 
     size = 1 if precision == "int8" else 2
     assert products[0].weights == pytest.approx(size * 256 * 256, rel=0.02)
     attention = next(work for work in launched if work.kind == "attention")
-    values = 32 * 256 * (4 if precision == "int8" else 2)
+    values = 32 * 256 * 2  # in FP16 or BF16, also beside integers
     assert attention.activations == pytest.approx(4 * values, rel=0.05)  # query, key, value and what is mixed; scores are never written
 
 
