@@ -135,7 +135,8 @@ class Connection:
     def abort(self) -> None:
         """Cut it without a word; whoever waits for an answer gets none."""
         if self._ssh is not None:
-            self._loop.call_soon_threadsafe(self._ssh.abort)
+            with contextlib.suppress(RuntimeError):  # it is closed: that host has finished
+                self._loop.call_soon_threadsafe(self._ssh.abort)
 
 
 class Channel:

@@ -288,6 +288,24 @@ def test_an_interrupted_profile_leaves_nothing(bundle, serve):
     assert left(server) == []
 
 
+def test_an_end_of_all_passes_over_hosts_that_have_finished(serve):
+    """Interrupted after the first of two hosts is done, the second still hears of it."""
+    from edgelm.errors import HostError
+    from edgelm.profile.remote.connection import Connection, read_target
+    from edgelm.profile.remote.pipeline import _Open
+
+    serve("first"), serve("second")
+    open_now = _Open()
+    finished, working = (Connection(read_target(name)) for name in ("first", "second"))
+    for connection in (finished, working):
+        open_now.add(connection)
+    finished.close()
+    open_now.abort()
+    with pytest.raises(HostError):
+        working.run("exit 0")
+    working.close()
+
+
 def test_a_worker_that_crashes_says_how(bundle, serve, tmp_path):
     """A graph on which the runtime dies would look like this: the module that is loaded ends the process."""
     (tmp_path / "broken").mkdir()
