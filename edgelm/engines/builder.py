@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 from typing import Any
 
 from edgelm.engines.trouble import builder_error, parser_error
 from edgelm.errors import EngineError
 from edgelm.progress import Progress, silent
+from edgelm.runtime.cache import keep
 from edgelm.runtime.manifest import EnginePlan
 from edgelm.runtime.tensorrt import Backend, make_logger
 
@@ -97,11 +97,7 @@ def _timing_cache(config: Any, backend: Backend, file: Path | None) -> Any:
     cache = config.create_timing_cache(file.read_bytes() if file.is_file() else b"")
     config.set_timing_cache(cache, False)
     yield
-    with contextlib.suppress(OSError):  # the engine is what counts
-        file.parent.mkdir(parents=True, exist_ok=True)
-        aside = file.with_suffix(f".{os.getpid()}")
-        aside.write_bytes(bytes(config.get_timing_cache().serialize()))
-        aside.replace(file)
+    keep(file, bytes(config.get_timing_cache().serialize()))
 
 
 def _monitor(module: Any, progress: Progress) -> Any:

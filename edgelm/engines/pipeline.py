@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from edgelm.errors import BundleError, EngineError, UsageError
 from edgelm.profile.rewrite import add_files
 from edgelm.progress import Progress, silent
 from edgelm.runtime import Bundle, load, open_bundle
+from edgelm.runtime.cache import cache_folder
 from edgelm.runtime.cuda import Gpu, find_gpu
 from edgelm.runtime.golden import Golden
-from edgelm.runtime.manifest import ENGINES_FOLDER, GOLDEN_FILE, GRAPH_FILE, WEIGHTS_FILE, EnginePlan, EngineRecord, Manifest, graph_hash
-from edgelm.runtime.provider import cache_folder, wanted_providers
+from edgelm.runtime.manifest import ENGINES_FOLDER, GOLDEN_FILE, EnginePlan, EngineRecord, Manifest, graph_hash
+from edgelm.runtime.provider import wanted_providers
 from edgelm.runtime.tensorrt import MODULES, Backend, installed_backends, load_backend
 from edgelm.runtime.verify import largest_difference
 
@@ -90,15 +92,13 @@ def build(
     return BuildResult(opened.path, made.engines[-1], len(data) / 1e6, built=True)
 
 
-def can_build_for(capability: str | None, runtimes: tuple[str, ...]) -> str | None:
-    """The installed package that builds for such a GPU here and now, or None."""
-    for name in runtimes:
-        if name not in installed_backends() or capability is None:
-            continue
-        gpu = find_gpu()
-        if (gpu is not None and gpu.compute_capability == capability) or capability in buildable_capabilities(load_backend(name)):
-            return name
-    return None
+def can_build_for(capability: str | None, packages: Sequence[str]) -> str | None:
+    """The first of these installed packages that builds for such a GPU here and now, or None."""
+    if capability is None:
+        return None
+    gpu = find_gpu()
+    here = gpu is not None and gpu.compute_capability == capability
+    return next((name for name in packages if here or capability in buildable_capabilities(load_backend(name))), None)
 
 
 def _record(bundle: Bundle, plan: EnginePlan, backend: Backend, gpu: Gpu | None) -> EngineRecord:
@@ -123,12 +123,9 @@ def _label(backend: Backend, capability: str) -> str:
 
 def _serialize(bundle: Bundle, record: EngineRecord, backend: Backend, gpu: Gpu | None, progress: Progress) -> bytes:
     capability = record.compute_capabilities[0]
-    timings = None if gpu is None else cache_folder() / f"{_label(backend, capability)}.timings"
+    timings = None if gpu is None else cache_folder("tensorrt") / f"{_label(backend, capability)}.timings"
     with tempfile.TemporaryDirectory() as folder:
-        for file in (GRAPH_FILE, WEIGHTS_FILE):
-            if any(entry.path == file for entry in bundle.manifest.files):
-                (Path(folder) / file).write_bytes(bundle.read(file))
-        return build_engine(Path(folder) / GRAPH_FILE, record.plan, backend, capability=capability, timings=timings, progress=progress)
+        return build_engine(bundle.extract_graph(Path(folder)), record.plan, backend, capability=capability, timings=timings, progress=progress)
 
 
 def _first_installed(bundle: Bundle) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -61,8 +60,7 @@ def cpp_files() -> dict[str, Path]:
 
 
 def _entry(folder: Path, path: Path) -> FileEntry:
-    data = path.read_bytes()
-    return FileEntry(path=path.relative_to(folder).as_posix(), size=len(data), sha256=hashlib.sha256(data).hexdigest())
+    return FileEntry.of(path.relative_to(folder).as_posix(), path.read_bytes())
 
 
 def model_card(manifest: Manifest) -> str:

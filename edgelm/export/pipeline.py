@@ -172,7 +172,7 @@ def _add_engine(output: Path, manifest: Manifest, progress: Progress) -> str:
     there = [name for name in manifest.runtimes if name in installed_backends()]
     if not there:
         return f"none of {', '.join(name for name in manifest.runtimes if name in MODULES)} is installed here"
-    package = can_build_for(manifest.plan.compute_capability, tuple(there))
+    package = can_build_for(manifest.plan.compute_capability, there)
     if package is None:
         return f"{', '.join(there)} cannot build here for compute capability {manifest.plan.compute_capability}"
     try:

@@ -145,8 +145,9 @@ def _usual_length(subject: Subject) -> int:
 
 
 def _case(costs: Sequence[Cost], constants: Constants, batch: int, sequence: int, nodes: dict[str, int]) -> EstimatedCase:
-    call = constants.call_us / 1e3
-    total = sum(cost.ms for cost in costs) + call
+    from edgelm.cost.roofline import total_ms
+
+    call, total = constants.call_us / 1e3, total_ms(costs, constants)
     groups: dict[str, list[Cost]] = {}
     for cost in costs:
         groups.setdefault(cost.work.operator, []).append(cost)

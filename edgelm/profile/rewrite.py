@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -67,7 +66,7 @@ def add_files(bundle: Bundle, files: Mapping[str, bytes], manifest: Manifest, *,
         check: looks at a draft that has them and gives the manifest to write; what it raises leaves the bundle as it was.
     """
     entries = [entry for entry in manifest.files if entry.path not in files]
-    entries += [FileEntry(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()]
+    entries += [FileEntry.of(name, data) for name, data in files.items()]
     manifest = replace(manifest, files=tuple(sorted(entries, key=lambda entry: entry.path)))
     with open_draft(bundle, without=tuple(files)) as draft:
         for name, data in files.items():
@@ -90,8 +89,7 @@ def save_settings(bundle: Bundle, draft: Path, settings: dict[str, Any]) -> None
     manifest = open_bundle(draft).manifest
     entries = list(manifest.files)
     if "optimized_by" in settings:
-        data = (draft / OPTIMIZED_FILE).read_bytes()
-        entries.append(FileEntry(OPTIMIZED_FILE, len(data), hashlib.sha256(data).hexdigest()))
+        entries.append(FileEntry.of(OPTIMIZED_FILE, (draft / OPTIMIZED_FILE).read_bytes()))
     else:
         (draft / OPTIMIZED_FILE).unlink(missing_ok=True)
     manifest = replace(manifest, session=settings, files=tuple(entries))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -21,6 +20,7 @@ from edgelm.machine import describe_machine
 from edgelm.profile.subject import Subject
 from edgelm.profile.turns import Worker, take_turns
 from edgelm.progress import Progress, silent
+from edgelm.runtime.cache import cache_folder
 from edgelm.runtime.session import available_cores
 from edgelm.version import __version__
 
@@ -63,8 +63,7 @@ def find_table(checkpoint: Checkpoint, *, precision: str, sequence: int, threads
     sizes, threads = encoder_sizes(checkpoint), threads or available_cores()
     machine = describe_machine()
     what = [TABLE_SCHEMA, asdict(sizes), precision, sequence, threads, machine.cpu, machine.cores, machine.versions.get("onnxruntime"), __version__]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgelm" / "latency"
-    file = folder / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:24]}.json"
+    file = cache_folder("latency") / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:24]}.json"
     if file.is_file():
         table = read_latency_table(file)
         whole = measure_shapes(sizes, [sizes.full()], precision=precision, sequence=sequence, threads=threads)[0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from edgelm.errors import BundleError
-from edgelm.runtime.manifest import MANIFEST_FILE, Manifest
+from edgelm.runtime.manifest import GRAPH_FILE, MANIFEST_FILE, WEIGHTS_FILE, Manifest
 
 SINGLE_FILE_SUFFIX = ".edgelm"
 
@@ -65,6 +65,16 @@ class Bundle:
         if wanted is not None and size != wanted:
             raise BundleError(f"{self.path}: {name} has {size:,} bytes; the manifest says {wanted:,}.", hint="Copy the bundle again.")
         return file
+
+    def extract_graph(self, folder: Path, name: str = GRAPH_FILE) -> Path:
+        """Write the graph into a folder, with its weights beside it, for those who read files alone; where it then lies.
+
+        Raises:
+            BundleError: as `read`.
+        """
+        for file in [name, *(entry.path for entry in self.manifest.files if entry.path == WEIGHTS_FILE)]:
+            (folder / file).write_bytes(self.read(file))
+        return folder / name
 
 
 def open_bundle(path: str | Path) -> Bundle:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +11,9 @@ import numpy as np
 
 from edgelm.errors import BundleError
 from edgelm.runtime.bundle import Bundle
+from edgelm.runtime.cache import keep
 from edgelm.runtime.cuda import Gpu, Stream
-from edgelm.runtime.manifest import GRAPH_FILE, WEIGHTS_FILE, EngineRecord, Manifest, ShapeRange, graph_hash
+from edgelm.runtime.manifest import EngineRecord, Manifest, ShapeRange, graph_hash
 from edgelm.runtime.tensorrt import Backend, make_logger
 
 
@@ -100,10 +99,6 @@ class EngineSession:
         """In the engine's order."""
         return [_Value(name) for name in self._outputs]
 
-    def get_providers(self) -> list[str]:
-        """The package that runs it."""
-        return [self.record.package]
-
     def run(self, names: list[str] | None, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         """Outputs by name (None: all). More texts than the engine takes at once go in several calls.
 
@@ -153,25 +148,18 @@ class EngineSession:
         return self._engine.create_execution_context(config)
 
     def _keep_kernels(self) -> None:
-        """Write what was compiled for the first call, so that the next process need not compile it; a full disk is no reason to fail."""
+        """Keep what was compiled for the first call, so that the next process need not compile it."""
         if self._kernels is None or self._cache is None:
             return
-        data, self._kernels = bytes(self._kernels.serialize()), None
-        with contextlib.suppress(OSError):
-            self._cache.parent.mkdir(parents=True, exist_ok=True)
-            aside = self._cache.with_suffix(f".{os.getpid()}")
-            aside.write_bytes(data)
-            aside.replace(self._cache)
+        kernels, self._kernels = self._kernels, None
+        keep(self._cache, bytes(kernels.serialize()))
 
     def _put_weights_in(self, bundle: Bundle, module: Any) -> None:
         """Give a stripped engine the weights of the bundle's graph."""
         refitter = module.Refitter(self._engine, self._log)
         parser = module.OnnxParserRefitter(refitter, self._log)
         with tempfile.TemporaryDirectory() as folder:
-            for name in (GRAPH_FILE, WEIGHTS_FILE):
-                if any(entry.path == name for entry in bundle.manifest.files):
-                    (Path(folder) / name).write_bytes(bundle.read(name))
-            done = parser.refit_from_file(str(Path(folder) / GRAPH_FILE)) and refitter.refit_cuda_engine()
+            done = parser.refit_from_file(str(bundle.extract_graph(Path(folder)))) and refitter.refit_cuda_engine()
         if not done:
             raise BundleError(f"{bundle.path}: the weights do not fit {self.record.path}: {self._reason()}", hint="`edgelm build` makes it anew.")
 

@@ -43,6 +43,11 @@ class FileEntry:
     size: int
     sha256: str
 
+    @classmethod
+    def of(cls, path: str, data: bytes) -> FileEntry:
+        """The entry of a file with this content."""
+        return cls(path, len(data), hashlib.sha256(data).hexdigest())
+
 
 @dataclass(frozen=True)
 class Tokenization:

@@ -9,7 +9,6 @@ What a device file calls `onnxruntime-cuda` is `cuda` here. The CPU runs every b
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 
 from edgelm.errors import BundleError, EdgelmError, UsageError
 from edgelm.runtime.bundle import Bundle
+from edgelm.runtime.cache import cache_folder
 from edgelm.runtime.cuda import Gpu, find_gpu
 from edgelm.runtime.engine import EngineSession, misfit
 from edgelm.runtime.manifest import EnginePlan, EngineRecord
@@ -35,6 +35,7 @@ EXECUTION_PROVIDERS = {
     "cpu": "CPUExecutionProvider",
 }
 _PREFIX = "onnxruntime-"
+_CACHE = "tensorrt"  # timings and compiled kernels
 
 
 class FallbackWarning(UserWarning):
@@ -161,10 +162,10 @@ def _provider_options(name: str, bundle: Bundle) -> dict[str, str]:
     options = {f"{prefix}_profile_{theirs}_shapes": _shapes(bundle, plan, ours) for theirs, ours in bounds.items()}
     options[f"{prefix}_max_workspace_size"] = str(plan.workspace_mb * 10**6)
     if name == "tensorrt":
-        folder = str(cache_folder())
+        folder = str(cache_folder(_CACHE))
         options |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": folder, "trt_timing_cache_enable": "1", "trt_timing_cache_path": folder}
     else:
-        options["nv_runtime_cache_path"] = str(cache_folder())
+        options["nv_runtime_cache_path"] = str(cache_folder(_CACHE))
     return options
 
 
@@ -174,14 +175,9 @@ def _shapes(bundle: Bundle, plan: EnginePlan, which: str) -> str:
     return ",".join(f"{spec.name}:{rows}x{tokens}" for rows, tokens in shapes for spec in bundle.manifest.inputs)
 
 
-def cache_folder() -> Path:
-    """Where timings and compiled kernels of TensorRT are kept between processes."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgelm" / "tensorrt"
-
-
 def _kernel_cache(record: EngineRecord, gpu: Gpu) -> Path:
     what = hashlib.sha256(f"{record.graph} {record.plan} {record.package} {record.version} {gpu}".encode()).hexdigest()[:24]
-    return cache_folder() / f"{what}.kernels"
+    return cache_folder(_CACHE) / f"{what}.kernels"
 
 
 def _warn(bundle: Bundle, engine: EngineRecord | None, passed: list[Passed]) -> None:

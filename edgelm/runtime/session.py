@@ -120,9 +120,7 @@ def _source(bundle: Bundle, options: Any, name: str) -> Iterator[str | bytes]:
         del data  # onnxruntime keeps its address alone
     else:  # an older onnxruntime reads weights from files alone
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            for file in (name, WEIGHTS_FILE):
-                (Path(folder) / file).write_bytes(bundle.read(file))
-            yield str(Path(folder) / name)
+            yield str(bundle.extract_graph(Path(folder), name))
 
 
 def available_cores() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -79,14 +78,3 @@ def make_logger(module: Any) -> Any:
                 self.errors.append(message)
 
     return Log()
-
-
-def driver_present() -> bool:
-    """Whether NVIDIA's driver is installed, by its library alone; the GPU itself may still be missing."""
-    for name in ("libcuda.so.1", "nvcuda.dll"):
-        try:
-            ctypes.CDLL(name)
-        except OSError:
-            continue
-        return True
-    return False
