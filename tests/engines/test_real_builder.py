@@ -1,16 +1,15 @@
 """TensorRT-RTX's own builder, which needs no GPU: every family, precision and cut, and what it says of graphs that it does not take."""
 
+import functools
 import json
 
 import numpy as np
 import onnx
 import pytest
-from models import make_checkpoint
+from models import make_wide
 from onnx import helper, numpy_helper
 from typer.testing import CliRunner
 
-from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, save_checkpoint
-from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
 from edgelm.dataset import Dataset
 from edgelm.device import load_device
@@ -37,16 +36,9 @@ def checkpoints(tmp_path_factory):
     """By family and whether its two layers are cut to shapes of their own; matrices large enough for integers."""
     folder = tmp_path_factory.mktemp("checkpoints")
 
+    @functools.cache
     def make(family, cut):
-        full = folder / family
-        if not full.is_dir():
-            make_checkpoint(full, family, hidden=128, heads=4, ffn=256, spread=0.1, kind="sentence-embedding")
-            checkpoint = open_checkpoint(full)
-            model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
-            blocks(model)[0].cut(heads=[0, 2, 3], ffn=range(192))
-            blocks(model)[1].cut(heads=[1, 2], ffn=range(128, 256))
-            save_checkpoint(folder / f"{family}-cut", model, tokenizer, checkpoint.record)
-        return folder / f"{family}-cut" if cut else full
+        return make_wide(folder / f"{family}-{cut}", family, cut=cut)
 
     return make
 

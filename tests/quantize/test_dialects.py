@@ -4,10 +4,8 @@ import numpy as np
 import onnx
 import pytest
 from graphs import make_feeds, make_graph
-from models import make_checkpoint
+from models import make_wide
 
-from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, save_checkpoint
-from edgelm.checkpoint import open_checkpoint
 from edgelm.dataset import Dataset
 from edgelm.device import load_device
 from edgelm.export.pipeline import export
@@ -22,24 +20,11 @@ RANGES = {"x": (-4.5, 4.5), "h": (-1.0, 7.0)}
 TEXTS = Dataset("memory", texts=tuple(f"turn the {word} on in room {index}" for index, word in enumerate(["lights", "film", "heat", "music"] * 8)))
 
 
-def exported(folder, family, cut, *, device, precision="int8"):
-    """The graph of a bundle, as a file."""
-    output, quantization = folder / "bundle", Quantization(method="minmax")
-    export(wide(folder, family, cut), output=output, device=load_device(device), precision=precision, calibration=TEXTS, quantization=quantization)
+def exported(folder, family, cut):
+    """The graph of an INT8 bundle for a CPU, as a file."""
+    output, model = folder / "bundle", make_wide(folder, family, cut=cut)
+    export(model, output=output, device=load_device("cpu"), precision="int8", calibration=TEXTS, quantization=Quantization(method="minmax"))
     return output / "model.onnx"
-
-
-def wide(folder, family, cut):
-    """A checkpoint with matrices large enough for integers; cut: its two layers have shapes of their own."""
-    make_checkpoint(folder / "full", family, hidden=128, heads=4, ffn=256, spread=0.1, kind="sentence-embedding")
-    if not cut:
-        return folder / "full"
-    checkpoint = open_checkpoint(folder / "full")
-    model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
-    blocks(model)[0].cut(heads=[0, 2, 3], ffn=range(192))
-    blocks(model)[1].cut(heads=[1, 2], ffn=range(128, 256))
-    save_checkpoint(folder / "cut", model, tokenizer, checkpoint.record)
-    return folder / "cut"
 
 
 @pytest.mark.parametrize(
@@ -72,7 +57,7 @@ def test_both_dialects_compute_the_same_within_their_grids():
 @pytest.mark.parametrize("cut", [False, True], ids=["full", "pruned"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_onnxruntime_runs_a_whole_encoder_in_integers(tmp_path, family, cut):
-    counts = operator_counts(optimized_graph(onnx.load(exported(tmp_path, family, cut, device="cpu"))))
+    counts = operator_counts(optimized_graph(onnx.load(exported(tmp_path, family, cut))))
     integers = counts.get("MatMulIntegerToFloat", 0) + counts.get("QAttention", 0)
     # Query, key and value in one, the attention's output, both FFN matrices; twice. Then what the head has.
     assert integers >= 8 - 3 * cut  # cut, three matrices fall below 16,384 weights

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("asyncssh", reason="the extra `remote` is not installed")
 
-from ssh_servers import Home, Server, Wire
+from ssh_servers import Server, Wire
 
 FAST = ("--runs", 20, "--warmup", 2, "--loads", 1, "--threads", 1)
 
@@ -25,13 +25,6 @@ FAST = ("--runs", 20, "--warmup", 2, "--loads", 1, "--threads", 1)
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     return make_bundle(tmp_path_factory.mktemp("remote") / "tiny.edge")
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    return Home(tmp_path / "home")
 
 
 @pytest.fixture
@@ -58,6 +51,12 @@ def run(*arguments, python: str | None = sys.executable):
 
     words = ["profile", *arguments, *(("--python", python) if python else ())]
     return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def wait_until_it_works(server: Server) -> None:
+    """Until a process has been started on the host."""
+    while not any(path.name.startswith("errors-") for path in server.temporary.glob("edgelm-*/*")):
+        time.sleep(0.02)
 
 
 def left(server: Server, seconds: float = 20) -> list[str]:
@@ -230,8 +229,7 @@ def test_a_connection_that_is_lost_leaves_nothing(bundle, serve):
     server = serve()
 
     def cut() -> None:
-        while not any(path.name.startswith("errors-") for path in server.temporary.glob("edgelm-*/*")):
-            time.sleep(0.02)
+        wait_until_it_works(server)
         server.cut()
 
     threading.Thread(target=cut, daemon=True).start()
@@ -249,8 +247,7 @@ def test_a_network_that_goes_away_silently(bundle, serve, home, monkeypatch):
     monkeypatch.setattr(connection, "_ALIVE_S", (0.5, 2))
 
     def freeze() -> None:
-        while not any(path.name.startswith("errors-") for path in server.temporary.glob("edgelm-*/*")):
-            time.sleep(0.02)
+        wait_until_it_works(server)
         wire.frozen = True
 
     threading.Thread(target=freeze, daemon=True).start()
@@ -264,8 +261,7 @@ def test_a_keeper_that_is_killed_leaves_nothing(bundle, serve):
     server = serve()
 
     def kill() -> None:
-        while not any(path.name.startswith("errors-") for path in server.temporary.glob("edgelm-*/*")):
-            time.sleep(0.02)
+        wait_until_it_works(server)
         os.kill(server.pids[-1], signal.SIGKILL)
 
     threading.Thread(target=kill, daemon=True).start()
@@ -278,8 +274,7 @@ def test_an_interrupted_profile_leaves_nothing(bundle, serve):
     server = serve()
     options = ("--host", "device", "--python", sys.executable, "--runs", "1000000", "--loads", "1", "--threads", "1")
     process = subprocess.Popen([sys.executable, "-m", "edgelm", "profile", str(bundle), *options], stderr=subprocess.PIPE, text=True)
-    while not any(path.name.startswith("errors-") for path in server.temporary.glob("edgelm-*/*")):
-        time.sleep(0.02)
+    wait_until_it_works(server)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130
