@@ -50,7 +50,9 @@ def make_bundle(name: str, budget: Budget, recipe: Recipe, folder: Path, work: P
     """The bundle of a budget; its accuracy on test, the speed-up that compress measured, and seconds of compress."""
     teacher, rows, device = make_teacher(name, work), load_rows(name), load_device("cpu")
     start = time.monotonic()
-    aim = take_aim(budget, open_checkpoint(teacher), rows["dev"], precision="int8", device=device, max_length=MAX_LENGTH)
+    aim = take_aim(
+        budget, open_checkpoint(teacher), rows["dev"], precision="int8", device=device, max_length=MAX_LENGTH, embedding_bits=recipe.embedding_bits
+    )
     size = "" if budget.max_size_mb is None else f"-{budget.max_size_mb:g}MB"
     small = folder / f"{recipe.name}-{budget.speedup:g}x{size}"
     if not small.is_dir():

@@ -18,7 +18,7 @@ from edgelm.export.precision import Material
 from edgelm.export.trace import export_graph
 from edgelm.graph.fusion import split_norms
 from edgelm.quantize.dialect import ONNXRUNTIME_CPU
-from edgelm.quantize.integers import quantize_embeddings
+from edgelm.quantize.embeddings import quantize_embeddings
 from edgelm.quantize.post_training import quantize_post_training
 from edgelm.quantize.ranges import METHODS
 from edgelm.quantize.samples import choose_samples

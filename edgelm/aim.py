@@ -29,7 +29,7 @@ _PROCESS_MB = 62.0  # Python, numpy, tokenizers and onnxruntime with an empty gr
 _CLOSE = 1.02  # of a bound: a measurement is no surer than that
 _ADVICE = {
     "latency": "cut deeper with a recipe that trains longer, or fewer tokens (--max-length)",
-    "size": "drop tokens with a vocabulary stage (recipe smallest), or export as int4",
+    "size": "drop tokens with a vocabulary stage and keep embeddings in 4 bits (recipe compact), or export as int4",
     "memory": "drop tokens with a vocabulary stage (recipe smallest), or export as int8",
     "drop": "allow more time or size, train longer (recover.train.epochs), or give more texts with --unlabelled",
 }
@@ -94,7 +94,9 @@ class Aim:
         sizes = replace(self.sizes, vocabulary=int(checkpoint.config["vocab_size"]))
         found = []
         for bound in self.goal.bounds:
-            table = bound.table if bound.name == "latency" else _table_of(bound.name, sizes, self.precision, _tokenizer_mb(checkpoint))
+            table = bound.table
+            if bound.name != "latency":
+                table = _table_of(bound.name, sizes, self.precision, _tokenizer_mb(checkpoint), checkpoint.record.embedding_bits)
             got = replace(bound, table=table).cost(shapes)
             source = "measured" if bound.measure else table.source
             if not bound.table.quiet:
@@ -121,6 +123,7 @@ def take_aim(
     precision: str,
     device: Device,
     max_length: int = 128,
+    embedding_bits: int | None = None,
     table: LatencyTable | None = None,
     threads: int | None = None,
     progress: Progress = silent,
@@ -129,6 +132,7 @@ def take_aim(
 
     Args:
         rows: the user's texts; times are meant at their median length, cut to `max_length` tokens.
+        embedding_bits: of the compressed model; None: those of this one.
         table: made on the device; None: measured here for a CPU, estimated from the device's figures otherwise.
 
     Raises:
@@ -137,7 +141,7 @@ def take_aim(
     check_precision(device, precision)
     sizes = encoder_sizes(checkpoint)
     sequence = median_length(load_tokenizer(checkpoint), rows, max_length=max_length)
-    tokenizer_mb = _tokenizer_mb(checkpoint)
+    tokenizer_mb, bits = _tokenizer_mb(checkpoint), embedding_bits or checkpoint.record.embedding_bits
     bounds: list[Bound] = []
     if budget.limits_time:
         if table is None and device.kind == "cpu":
@@ -150,8 +154,8 @@ def take_aim(
         bounds.append(Bound("latency", table, _allowed_ms(budget, table), Meter(table) if here else None))
     for name, allowed in (("size", budget.max_size_mb), ("memory", budget.max_memory_mb)):
         if allowed is not None:
-            per_token = row_bytes(sizes, precision) / 1e6 + (tokenizer_mb / sizes.vocabulary if name == "size" else 0.0)
-            bounds.append(Bound(name, _table_of(name, sizes, precision, tokenizer_mb), allowed, per_token=per_token))
+            per_token = row_bytes(sizes, precision, bits) / 1e6 + (tokenizer_mb / sizes.vocabulary if name == "size" else 0.0)
+            bounds.append(Bound(name, _table_of(name, sizes, precision, tokenizer_mb, bits), allowed, per_token=per_token))
     return Aim(budget, sizes, precision, sequence, Goal(tuple(bounds)), table)
 
 
@@ -195,9 +199,9 @@ def layer_costs(table: LatencyTable, original: EncoderSizes, shapes: Shapes) -> 
     return rows
 
 
-def _table_of(name: str, sizes: EncoderSizes, precision: str, tokenizer_mb: float) -> LatencyTable:
+def _table_of(name: str, sizes: EncoderSizes, precision: str, tokenizer_mb: float, embedding_bits: int) -> LatencyTable:
     """Bytes on disk; in memory they lie on top of what any such process takes, which makes it an estimate."""
-    table = weigh(sizes, precision, tokenizer_mb=tokenizer_mb)
+    table = weigh(sizes, precision, tokenizer_mb=tokenizer_mb, embedding_bits=embedding_bits)
     if name == "size":
         return table
     return replace(table, source="estimated", rest=table.rest - tokenizer_mb + _PROCESS_MB)

@@ -81,6 +81,7 @@ class Record:
         source: the model that it all began with.
         layers: the shape of each encoder layer, in order; empty where all are as config.json says.
         tokens: what is left of the vocabulary; None where it was not cut.
+        embedding_bits: in which an integer bundle for a CPU keeps the embedding tables: 8 or 4.
         stages: what was done, in order.
         data: source and fingerprint of each data set that was used, by role (train, eval).
         costs: what each layer's attention and FFN cost in `unit`, where a latency table was there.
@@ -93,6 +94,7 @@ class Record:
     source: str
     layers: tuple[LayerShape, ...] = ()
     tokens: KeptTokens | None = None
+    embedding_bits: int = 8
     stages: tuple[StageRecord, ...] = ()
     data: dict[str, dict[str, Any]] = field(default_factory=dict)
     costs: dict[str, Any] = field(default_factory=dict)
@@ -117,6 +119,7 @@ class Record:
             source=values["source"],
             layers=layers,
             tokens=KeptTokens(**values["tokens"]) if values.get("tokens") else None,
+            embedding_bits=values.get("embedding_bits", 8),
             stages=tuple(StageRecord(**stage) for stage in values.get("stages", ())),
             data=values.get("data", {}),
             costs=values.get("costs", {}),

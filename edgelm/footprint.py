@@ -10,17 +10,20 @@ from edgelm.cost.encoder import WEIGHT_BYTES, encoder_work
 from edgelm.cost.roofline import is_compiled, load_constants, price, total_ms
 from edgelm.device import Device
 from edgelm.latency import EncoderSizes, LatencyTable
+from edgelm.quantize.blocks import BLOCK
 
 _BESIDE_MB = 0.12  # manifest, golden samples, runtime and structure of the graph
 
 
-def row_bytes(sizes: EncoderSizes, precision: str) -> float:
-    """Of a row of an embedding table: with integers, bytes and one FP32 scale."""
+def row_bytes(sizes: EncoderSizes, precision: str, embedding_bits: int = 8) -> float:
+    """Of a row of an embedding table: with integers, bytes and one FP32 scale, or in 4 bits with an FP16 scale for each block."""
+    if precision.startswith("int") and embedding_bits == 4:
+        return -(-sizes.hidden // 2) + 2 * -(-sizes.hidden // BLOCK)
     return sizes.hidden + 4 if precision.startswith("int") else sizes.hidden * WEIGHT_BYTES[precision]
 
 
-def weigh(sizes: EncoderSizes, precision: str, *, tokenizer_mb: float) -> LatencyTable:
-    """A table in 10^6 bytes of the bundle. Integers have one FP32 scale for each output, embeddings one for each row.
+def weigh(sizes: EncoderSizes, precision: str, *, tokenizer_mb: float, embedding_bits: int = 8) -> LatencyTable:
+    """A table in 10^6 bytes of the bundle. Integers have one FP32 scale for each output.
 
     Args:
         tokenizer_mb: of tokenizer.json, which goes into the bundle.
@@ -28,7 +31,7 @@ def weigh(sizes: EncoderSizes, precision: str, *, tokenizer_mb: float) -> Latenc
     each = WEIGHT_BYTES[precision]
     small = 4.0 if precision.startswith("int") or precision == "fp32" else 2.0  # biases, norms
     scale = 4.0 if precision in ("int8", "int8-dynamic") else 0.0
-    table = (sizes.vocabulary + sizes.positions + sizes.types) * row_bytes(sizes, precision)
+    table = (sizes.vocabulary + sizes.positions + sizes.types) * row_bytes(sizes, precision, embedding_bits)
     norm = 2 * sizes.hidden * small
     layer = 3 * norm  # two norms, and the biases of two output projections
     head = sizes.hidden * sizes.hidden * each + sizes.hidden * (sizes.outputs * 4.0 + 8)

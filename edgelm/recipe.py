@@ -211,8 +211,19 @@ class VocabularySettings(Settings):
     corpora: tuple[str, ...] = ()
 
 
+class EmbeddingsSettings(Settings):
+    """Choose in how many bits an integer bundle for a CPU keeps the embedding tables: 8, a byte a number, or 4, which halves them.
+
+    The stages that train afterwards look them up rounded to 4 bits, so that the model learns to live with it.
+    """
+
+    stage: Literal["embeddings"] = "embeddings"
+    bits: Literal[4, 8] = 4
+
+
 Stage = Annotated[
-    VocabularySettings | DistillSettings | PruneSettings | FitSettings | RecoverSettings | QuantizeSettings, Field(discriminator="stage")
+    VocabularySettings | EmbeddingsSettings | DistillSettings | PruneSettings | FitSettings | RecoverSettings | QuantizeSettings,
+    Field(discriminator="stage"),
 ]
 
 
@@ -224,6 +235,12 @@ class Recipe(Settings):
     seed: int = 0
     augment: AugmentSettings | None = None
     stages: tuple[Stage, ...] = ()
+
+    @property
+    def embedding_bits(self) -> int | None:
+        """What its `embeddings` stage chooses; None where it has none."""
+        chosen = [stage.bits for stage in self.stages if isinstance(stage, EmbeddingsSettings)]
+        return chosen[-1] if chosen else None
 
 
 def load_recipe(name_or_path: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:

@@ -16,6 +16,7 @@ from edgelm.errors import EXIT_BUDGET, EXIT_DONE, EXIT_USAGE, InputError, UsageE
 from edgelm.footprint import estimate, weigh
 from edgelm.latency import EncoderSizes, LatencyTable, count_operations, read_latency_table
 from edgelm.profile.table import encoder_sizes
+from edgelm.quantize.settings import Quantization
 
 SIZES = EncoderSizes(layers=2, hidden=32, heads=4, ffn=64, vocabulary=100)
 
@@ -88,11 +89,13 @@ def test_a_device_without_figures_is_measured_or_nothing():
     assert table.module_cost("ffn", 3072) > table.module_cost("ffn", 1024) > table.module_cost("ffn", 0) == 0.0
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_a_bundle_weighs_what_it_was_said_to(tmp_path, precision):
+@pytest.mark.parametrize(("precision", "bits"), [("fp32", None), ("int8", 8), ("int8", 4)])
+def test_a_bundle_weighs_what_it_was_said_to(tmp_path, precision, bits):
     folder = make_checkpoint(tmp_path / "m", hidden=256, heads=4, ffn=512, layers=2, spread=0.02)
-    made = export(folder, output=tmp_path / "b.edge", device=load_device("cpu"), precision=precision)
-    said = weigh(encoder_sizes(open_checkpoint(folder)), precision, tokenizer_mb=(made.path / "tokenizer.json").stat().st_size / 1e6)
+    quantization = Quantization(embedding_bits=bits)
+    made = export(folder, output=tmp_path / "b.edge", device=load_device("cpu"), precision=precision, quantization=quantization)
+    tokenizer_mb = (made.path / "tokenizer.json").stat().st_size / 1e6
+    said = weigh(encoder_sizes(open_checkpoint(folder)), precision, tokenizer_mb=tokenizer_mb, embedding_bits=bits or 8)
     assert said.predict(said.sizes.full()) == pytest.approx(
         made.size_mb, rel=0.01, abs=0.08
     )  # names and the graph's structure, of fewer nodes than usual

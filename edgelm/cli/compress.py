@@ -101,6 +101,7 @@ def compress(
             device=target,
             table=None if table is None else read_latency_table(table),
             max_length=max_length,
+            embedding_bits=plan.embedding_bits,
             progress=screen.progress,
         )
         run = functools.partial(

@@ -34,6 +34,10 @@ def export(
         str | None, typer.Option(help="Of weights: nearest, adaptive or gptq. Default: the better of nearest and adaptive; gptq for int4.")
     ] = None,
     per_tensor: Annotated[bool, typer.Option("--per-tensor", help="One scale for a whole weight, not one a column.")] = False,
+    embedding_bits: Annotated[
+        int | None,
+        typer.Option(help="Of embedding tables in integer bundles for a CPU: 8, or 4 to halve them. Default: what compress chose, or 8."),
+    ] = None,
     symmetric: Annotated[bool, typer.Option("--symmetric", help="Activation ranges as long below zero as above.")] = False,
     evaluation: Annotated[str | None, typer.Option("--eval", help="Labelled rows to measure the bundle on.")] = None,
     max_length: Annotated[int | None, typer.Option(min=8, help="Longest text, in tokens. Default: what the model takes, at most 512.")] = None,
@@ -70,6 +74,7 @@ def export(
             rounding=rounding,
             samples=calibration_samples,
             choice=calibration_choice,
+            embedding_bits=embedding_bits,
             max_drop=max_drop,
             table=calibration_table,
         )

@@ -22,7 +22,7 @@ from edgelm.compress.pruning.importance import choose_channels, choose_heads, me
 from edgelm.compress.pruning.importance import cut as cut_units
 from edgelm.compress.pruning.shape import resolve_shape
 from edgelm.compress.teaching.distill import distillation_loss, student_from_layers, taught_layers
-from edgelm.compress.teaching.fake_quantize import calibrate, fake_quantized
+from edgelm.compress.teaching.fake_quantize import calibrate, fake_quantized, fake_quantized_embeddings
 from edgelm.compress.teaching.lessons import Lessons
 from edgelm.compress.teaching.matching import spread_layers
 from edgelm.compress.teaching.projection import attached, fitted_projection, identity_projection
@@ -36,6 +36,7 @@ from edgelm.progress import Progress
 from edgelm.recipe import (
     DistillLoss,
     DistillSettings,
+    EmbeddingsSettings,
     FitSettings,
     PruneSettings,
     QuantizeSettings,
@@ -159,11 +160,17 @@ def vocabulary(model: PreTrainedModel, settings: VocabularySettings, shop: Works
     return cut_tokens(model, kept), shop.record, keep_tokens(shop.tokenizer, kept)
 
 
+def embeddings(model: PreTrainedModel, settings: EmbeddingsSettings, shop: Workshop) -> tuple[PreTrainedModel, Record]:
+    """Note in how many bits export keeps the embedding tables; the weights stay as they are."""
+    return model, replace(shop.record, embedding_bits=settings.bits)
+
+
 # A stage that changes the tokenizer returns the new one as a third value.
 Made = tuple[PreTrainedModel, Record] | tuple[PreTrainedModel, Record, Any]
 
 STAGES: dict[type, Callable[[PreTrainedModel, Any, Workshop], Made]] = {
     VocabularySettings: vocabulary,
+    EmbeddingsSettings: embeddings,
     DistillSettings: distill,
     PruneSettings: prune,
     FitSettings: fit,
@@ -177,7 +184,7 @@ def _teach(student: PreTrainedModel, loss: DistillLoss, settings: TrainSettings,
     projection = _projection(student, loss, settings, shop)
     lessons = Lessons(shop.teacher, task, taught_layers(shop.teacher, student, loss))
     taught = distillation_loss(shop.teacher, student, task, loss, projection=projection, lessons=lessons)
-    with attached(student, projection):
+    with attached(student, projection), fake_quantized_embeddings(student, shop.record.embedding_bits):
         return train(
             student,
             shop.tokenizer,

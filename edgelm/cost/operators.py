@@ -29,9 +29,8 @@ NORMS: dict[str, float] = {
     "ReduceMax": 1,
     "ReduceL2": 2,
 }
-MOVES = frozenset(
-    ("Gather", "GatherElements", "GatherND", "Split", "Concat", "Transpose", "Slice", "Expand", "Tile", "Pad", "ConstantOfShape", "Range")
-)
+_LOOKUPS = ("Gather", "GatherBlockQuantized", "GatherElements", "GatherND")
+MOVES = frozenset((*_LOOKUPS, "Split", "Concat", "Transpose", "Slice", "Expand", "Tile", "Pad", "ConstantOfShape", "Range"))
 VIEWS = frozenset(("Reshape", "Unsqueeze", "Squeeze", "Flatten", "Identity", "Shape", "Size"))
 SOFTMAX = NORMS["Softmax"]
 

@@ -124,6 +124,7 @@ def export(
         raise UsageError(f"unknown precision {precision!r}.", hint=f"Precisions: {', '.join(PRECISIONS)}.")
     check_precision(device, precision)
     opened = find_checkpoint(checkpoint, allow_pickle=allow_pickle)
+    quantization = _with_embedding_bits(quantization, opened.record.embedding_bits, precision, device)
     evaluation = None if evaluation is None else evaluation.for_task(opened.task)
     rows = calibration or load_dataset(shipped_folder("calibration_data") / "english.jsonl", need_labels=False)
     task = replace(opened.task, pair=_reads_pairs(opened.task, calibration, evaluation))
@@ -164,6 +165,19 @@ def export(
         manifest = open_bundle(output).manifest
     size = output.stat().st_size if output.is_file() else sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
     return ExportResult(output, manifest, size / 1e6, operator_counts(made.graph), no_engine)
+
+
+def _with_embedding_bits(quantization: Quantization, meant: int, precision: str, device: Device) -> Quantization:
+    """The bits that were asked for, or else those that the checkpoint was compressed for.
+
+    Raises:
+        UsageError: they were asked for where no embedding becomes an integer.
+    """
+    if device.kind == "cpu" and precision.startswith("int"):
+        return replace(quantization, embedding_bits=quantization.embedding_bits or meant)
+    if quantization.embedding_bits is not None:
+        raise UsageError(f"--embedding-bits is for integers on a CPU, not {precision} on {device.name}.", hint="Leave it away.")
+    return quantization
 
 
 def _add_engine(output: Path, manifest: Manifest, progress: Progress) -> str:

@@ -19,8 +19,9 @@ from edgelm.graph.session import make_plain_session
 from edgelm.metrics import agreement, score
 from edgelm.progress import Progress
 from edgelm.quantize.dialect import ONNXRUNTIME_CPU, TENSORRT, Dialect
+from edgelm.quantize.embeddings import quantize_embeddings
 from edgelm.quantize.half import HALVES, find_full, keep_precise, to_half
-from edgelm.quantize.integers import Plan, quantize_dynamic, quantize_embeddings
+from edgelm.quantize.integers import Plan, quantize_dynamic
 from edgelm.quantize.post_training import quantize_post_training, replay, roundings
 from edgelm.quantize.products import find_products
 from edgelm.quantize.samples import choose_samples
@@ -121,14 +122,14 @@ def _convert(
         fuse_attention(graph)
         return graph, {}
     split_norms(graph)
-    largest = largest_weight(device)
+    largest, bits = largest_weight(device), settings.embedding_bits or 8
     if precision == "int8-dynamic":
-        return quantize_embeddings(quantize_dynamic(graph, Plan(largest=largest, per_channel=settings.per_channel))), {}
+        return quantize_embeddings(quantize_dynamic(graph, Plan(largest=largest, per_channel=settings.per_channel)), bits=bits), {}
     if precision in ("int8-weights", "int4"):
         return _weight_only(graph, 4 if precision == "int4" else 8, material, settings, progress)
     dialect = ONNXRUNTIME_CPU if device.kind == "cpu" else TENSORRT
     dialect = replace(dialect, symmetric=dialect.symmetric or settings.symmetric)
-    base = quantize_embeddings(graph) if device.kind == "cpu" else graph
+    base = quantize_embeddings(graph, bits=bits) if device.kind == "cpu" else graph
     result, report = _static(graph, base, material, dialect, settings, largest, progress)
     fuse_attention(result)
     if device.kind == "cpu":
@@ -215,17 +216,17 @@ def _from_table(
 def _weight_only(
     graph: onnx.ModelProto, bits: int, material: Material, settings: Quantization, progress: Progress
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    embedding_bits = settings.embedding_bits or 8
     rounding = settings.rounding or ("gptq" if bits == 4 else "nearest")
     if rounding == "adaptive":
         raise UsageError("adaptive rounding is for int8; weights in blocks are rounded to the nearest or with GPTQ.", hint="Give --rounding gptq.")
     if rounding == "nearest":
-        return quantize_embeddings(quantize_weights(graph, bits=bits)), {"rounding": rounding}
+        return quantize_embeddings(quantize_weights(graph, bits=bits), bits=embedding_bits), {"rounding": rounding}
     learn = choose_samples(material.rows, settings.samples, settings.choice, seed=material.seed)
     tensors = list(dict.fromkeys(product.source for product in find_products(graph)))
     statistics = collect(graph, tensors, material.feeds(material.inputs(learn)), count=len(learn), gram=True, progress=progress)
-    return quantize_embeddings(quantize_weights(graph, bits=bits, statistics=statistics)), {"rounding": rounding} | _source(
-        material.rows, learn, settings
-    )
+    result = quantize_embeddings(quantize_weights(graph, bits=bits, statistics=statistics), bits=embedding_bits)
+    return result, {"rounding": rounding} | _source(material.rows, learn, settings)
 
 
 def _parts(rows: Dataset, settings: Quantization, seed: int) -> tuple[Dataset, Dataset]:

@@ -26,6 +26,12 @@ def add_weight(graph: onnx.ModelProto, name: str, values: np.ndarray | np.generi
     return name
 
 
+def import_microsoft(graph: onnx.ModelProto) -> None:
+    """Let the graph use onnxruntime's own operators."""
+    if not any(entry.domain == MICROSOFT for entry in graph.opset_import):
+        graph.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
+
+
 def count_readers(graph: onnx.ModelProto) -> Counter[str]:
     """How many inputs of nodes read each value or constant."""
     return Counter(name for node in graph.graph.node for name in node.input)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import onnx
 
 from edgelm.graph.fusion import fuse_attention, split_norms
+from edgelm.quantize.embeddings import quantize_embeddings
 from edgelm.quantize.half import to_half
-from edgelm.quantize.integers import Plan, quantize_dynamic, quantize_embeddings, quantize_static
+from edgelm.quantize.integers import Plan, quantize_dynamic, quantize_static
 from edgelm.quantize.products import find_products
 from edgelm.quantize.weight_only import quantize_weights
 

@@ -1,4 +1,4 @@
-"""INT8 graphs: the large matrix products in integers, everything else in float; embeddings as bytes.
+"""INT8 graphs: the large matrix products in integers, everything else in float.
 
 One plan, three dialects. For onnxruntime's CPU kernels activations are UINT8, with a static range (`quantize_static`) or one taken
 at run time (`quantize_dynamic`); for runtimes such as TensorRT the same is said with standard Q/DQ nodes, signed and symmetric
@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from edgelm.graph.files import copy_graph
-from edgelm.graph.nodes import MICROSOFT, add_weight, prune_dead, replace_nodes, weights_of
+from edgelm.graph.nodes import MICROSOFT, add_weight, import_microsoft, prune_dead, replace_nodes, weights_of
 from edgelm.quantize.grid import IntegerWeight, quantize_columns, signed_grid, unsigned_grid
 from edgelm.quantize.products import Product, find_products
-
-_SMALLEST_TABLE = 16_384
 
 
 @dataclass(frozen=True)
@@ -112,35 +110,9 @@ def residual_inputs(graph: onnx.ModelProto, node: onnx.NodeProto) -> list[str]:
     return [] if node.op_type != "Add" or any(name in constants for name in node.input) else list(node.input)
 
 
-def quantize_embeddings(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """Keep embedding tables as INT8 with one scale a row: looked up as bytes, turned to floats for the few rows that a text needs."""
-    result = copy_graph(graph)
-    weights = weights_of(result)
-    nodes = []
-    for node in result.graph.node:
-        table = weights.get(node.input[0]) if node.op_type == "Gather" else None
-        if table is None or len(table.dims) != 2 or np.prod(table.dims) < _SMALLEST_TABLE or table.data_type != onnx.TensorProto.FLOAT:
-            nodes.append(node)
-            continue
-        rows = quantize_columns(numpy_helper.to_array(table).T)
-        name, output = table.name, node.output[0]
-        add_weight(result, f"{name}_s8", rows.values.T)
-        add_weight(result, f"{name}_scale", rows.scale[:, None])
-        nodes += [
-            helper.make_node("Gather", [f"{name}_s8", node.input[1]], [f"{output}_s8"], axis=0),
-            helper.make_node("Gather", [f"{name}_scale", node.input[1]], [f"{output}_scale"], axis=0),
-            helper.make_node("Cast", [f"{output}_s8"], [f"{output}_float"], to=onnx.TensorProto.FLOAT),
-            helper.make_node("Mul", [f"{output}_float", f"{output}_scale"], [output]),
-        ]
-    replace_nodes(result, nodes)
-    prune_dead(result)
-    return result
-
-
 def _open(graph: onnx.ModelProto, plan: Plan) -> tuple[onnx.ModelProto, list[Product]]:
     result = copy_graph(graph)
-    if not any(entry.domain == MICROSOFT for entry in result.opset_import):
-        result.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
+    import_microsoft(result)
     return result, [product for product in find_products(result) if product.name not in plan.keep]
 
 

@@ -25,6 +25,7 @@ class Quantization:
             adaptive where it brings the outputs closer.
         samples: how many texts to calibrate on.
         choice: which: random, spread over lengths, as many of each label, or the most diverse.
+        embedding_bits: of embedding tables in bundles for CPUs, 8 or 4; None: what the checkpoint was compressed for, or 8.
         max_drop: how many points of the task's metric may be lost; what costs more stays in float. None: no such bound.
         table: a calibration table, read if it is there and written if not.
 
@@ -38,6 +39,7 @@ class Quantization:
     rounding: str | None = None
     samples: int = 256
     choice: str = "random"
+    embedding_bits: int | None = None
     max_drop: float | None = None
     table: Path | None = None
 
@@ -49,5 +51,7 @@ class Quantization:
         ):
             if value not in known:
                 raise UsageError(f"unknown {what} {value!r}.", hint=f"There are: {', '.join(filter(None, known))}.")
+        if self.embedding_bits not in (None, 4, 8):
+            raise UsageError(f"embeddings cannot be kept in {self.embedding_bits} bits.", hint="Give --embedding-bits 8 or 4.")
         if self.max_drop is not None and self.max_drop < 0:
             raise UsageError(f"a largest drop of {self.max_drop} points cannot be.", hint="Give --max-drop as points of the metric, such as 0.5.")

@@ -17,6 +17,7 @@ from edgelm.errors import CalibrationError, ModelError, UsageError
 from edgelm.graph.nodes import operator_counts
 from edgelm.graph.session import make_plain_session, make_watching_session
 from edgelm.knapsack import least_cost
+from edgelm.quantize.blocks import BLOCK, round_blocks
 from edgelm.quantize.dialect import ONNXRUNTIME_CPU, TENSORRT
 from edgelm.quantize.grid import quantize_columns
 from edgelm.quantize.integers import Plan, quantize_static
@@ -29,7 +30,7 @@ from edgelm.quantize.settings import Quantization
 from edgelm.quantize.smooth import find_folds, smooth, smoothing_scales
 from edgelm.quantize.statistics import collect
 from edgelm.quantize.table import CalibrationTable, fingerprint, read_table
-from edgelm.quantize.weight_only import BLOCK, quantize_weights, round_blocks
+from edgelm.quantize.weight_only import quantize_weights
 
 # Costs that do not depend on how busy this machine is.
 HALF_AS_DEAR = replace(ONNXRUNTIME_CPU, product_cost=lambda _, shape, integer: float(np.prod(shape)) / (1 + integer))

@@ -15,6 +15,8 @@ from edgelm.anatomy import model_outputs
 from edgelm.compress.encode import Collator, EncodedDataset, model_inputs
 from edgelm.dataset import Dataset
 from edgelm.progress import Progress, silent
+from edgelm.quantize.blocks import BLOCK
+from edgelm.quantize.embeddings import SMALLEST_TABLE
 from edgelm.quantize.grid import unsigned_grid
 from edgelm.quantize.products import SMALLEST
 from edgelm.quantize.ranges import range_of
@@ -72,6 +74,37 @@ def fake_quantized(model: PreTrainedModel, intervals: Mapping[str, Interval]) ->
             modules[name].__dict__.pop("forward", None)
         for dropout, share in dropouts:
             dropout.p = share
+
+
+@contextlib.contextmanager
+def fake_quantized_embeddings(model: PreTrainedModel, bits: int) -> Iterator[None]:
+    """Inside, training looks embeddings up as an integer bundle will that keeps them in 4 bits; gradients pass straight through.
+
+    With 8 bits nothing changes: such tables lose nothing that a model would have to learn. Evaluation sees the floats.
+    """
+    tables = [module for module in model.modules() if isinstance(module, nn.Embedding) and module.weight.numel() >= SMALLEST_TABLE]
+    handles = [module.register_forward_hook(_round_rows) for module in tables] if bits == 4 else []
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _round_rows(module: nn.Module, _: Any, rows: torch.Tensor) -> torch.Tensor | None:
+    return fake_blocks(rows) if module.training else None
+
+
+def fake_blocks(rows: torch.Tensor) -> torch.Tensor:
+    """(..., width) in 4 bits by blocks of 32 along the last axis, with straight-through gradients; the grid of `edgelm.quantize.blocks` that
+    has each block's extreme at its end."""
+    width = rows.shape[-1]
+    blocks = functional.pad(rows.detach().float(), (0, -width % BLOCK)).unflatten(-1, (-1, BLOCK))
+    extreme = blocks.gather(-1, blocks.abs().argmax(dim=-1, keepdim=True))
+    scale = (extreme / -8).half().float()
+    scale = torch.where(scale == 0, 1.0, scale)
+    rounded = ((blocks / scale).round().clamp(-8, 7) * scale).flatten(-2)[..., :width]
+    return rows + (rounded.to(rows.dtype) - rows.detach())
 
 
 def _forward_of(module: nn.Linear, interval: Interval) -> Any:
