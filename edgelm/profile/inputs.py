@@ -11,7 +11,8 @@ import numpy as np
 from edgelm.dataset import Dataset
 from edgelm.errors import BundleError
 from edgelm.profile.subject import Subject
-from edgelm.runtime import Model, load, open_bundle
+from edgelm.runtime import open_bundle
+from edgelm.runtime.encoder import Encoder, load_encoder
 from edgelm.runtime.golden import Golden
 from edgelm.runtime.manifest import GOLDEN_FILE, TOKENIZER_FILE
 
@@ -38,38 +39,33 @@ def make_feeds(subjects: Sequence[Subject], texts: list[Any], grid: Sequence[tup
     """Per subject and case the inputs of the calls: through its own tokenizer, or through that of the first where it brings none."""
     made: list[list[list[Feeds]]] = []
     for entry in subjects:
-        reader = _reader(entry, subjects[0])
-        cases = made[0] if reader is None else [_case_feeds(reader, texts, batch, sequence) for batch, sequence in grid]
+        encode = _encoder(entry, subjects[0])
+        cases = made[0] if encode is None else [_case_feeds(encode, texts, batch, sequence) for batch, sequence in grid]
         made.append(cases if entry.kind == "bundle" else [[_with_types(feeds) for feeds in case] for case in cases])
     return made
 
 
-def _reader(entry: Subject, first: Subject) -> Model | None:
+def _encoder(entry: Subject, first: Subject) -> Encoder | None:
     """What turns texts into a subject's inputs. A checkpoint's tokens may be others than the first's: one of the two may have lost some."""
     if entry.kind == "bundle":
-        return load(entry.path, threads=1)  # for its tokenizer; one thread, so that nothing of this process spins
+        return load_encoder(open_bundle(entry.path))
     file = entry.path / TOKENIZER_FILE
     if entry.kind != "pytorch" or not file.is_file():
         return None
     from tokenizers import Tokenizer
 
-    reader = load(first.path, threads=1)
-    reading = reader.manifest.tokenization
-    reader.tokenizer = Tokenizer.from_file(str(file))
-    reader.tokenizer.enable_truncation(reading.max_length)
-    reader.tokenizer.no_padding()
-    padding = reader.tokenizer.token_to_id(reading.pad_token)
-    if padding is not None:
-        reader.manifest = replace(reader.manifest, tokenization=replace(reading, pad_id=padding))
-    return reader
+    manifest, tokenizer = open_bundle(first.path).manifest, Tokenizer.from_file(str(file))
+    reading = manifest.tokenization
+    tokenizer.enable_truncation(reading.max_length)
+    tokenizer.no_padding()
+    padding = tokenizer.token_to_id(reading.pad_token)
+    own = reading if padding is None else replace(reading, pad_id=padding)
+    return Encoder(replace(manifest, tokenization=own), tokenizer)
 
 
-def _case_feeds(model: Model, texts: list[Any], batch: int, sequence: int | None) -> list[Feeds]:
+def _case_feeds(encode: Encoder, texts: list[Any], batch: int, sequence: int | None) -> list[Feeds]:
     groups = [[texts[(start + offset) % len(texts)] for offset in range(batch)] for start in range(0, len(texts), batch)]
-    if sequence is None:
-        found = [model.tokenize(group) for group in groups]
-    else:
-        found = [_stretch([model.tokenize([text]) for text in group], sequence) for group in groups]
+    found = [encode(group) if sequence is None else _stretch([encode([text]) for text in group], sequence) for group in groups]
     return [{name: values.tolist() for name, values in feeds.items()} for feeds in found]
 
 

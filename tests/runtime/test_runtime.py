@@ -16,6 +16,7 @@ import edgelm.runtime
 from edgelm.cli.main import app
 from edgelm.errors import BundleError, UsageError
 from edgelm.runtime.archive import pack
+from edgelm.runtime.encoder import load_encoder
 from edgelm.runtime.verify import verify
 from edgelm.task import Task
 
@@ -198,6 +199,14 @@ def test_inspect_describes_bundles_and_graphs(bundle, tmp_path):
     assert graph["inputs"][0] == {"name": "input_ids", "shape": ["batch", "sequence"]}
     assert graph["constant_bytes_by_dtype"]["float"] >= 4 * (len(WORDS) * 4 + 4 * 2 + 2)
     assert run("inspect", tmp_path / "none").exit_code == 4
+
+
+def test_texts_become_inputs_without_the_graph(tmp_path):
+    """A bundle for another device may have a graph that nothing here can load."""
+    folder = make_bundle(tmp_path / "b")
+    (folder / "model.onnx").unlink()
+    encode = load_encoder(edgelm.runtime.open_bundle(folder))
+    assert encode(["a good film"])["input_ids"].tolist() == [[5, 2, 4]]
 
 
 def test_infer_takes_what_tokenize_gives(bundle):
