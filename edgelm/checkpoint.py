@@ -152,6 +152,16 @@ class Checkpoint:
         return self.record.task
 
     @property
+    def positions(self) -> int | None:
+        """The longest sequence in tokens that its position embeddings hold; None: config.json leaves that to the family's default."""
+        rows = self.config.get("max_position_embeddings")
+        if rows is None:
+            return None
+        padding = self.config.get("pad_token_id")
+        before = 1 + (1 if padding is None else int(padding)) if "roberta" in self.family else 0  # its positions begin after the padding index
+        return int(rows) - before
+
+    @property
     def size_mb(self) -> float:
         """Size of the weights on disk, in 10^6 bytes."""
         return sum(file.stat().st_size for file in weight_files(self.path)) / 1e6

@@ -77,7 +77,7 @@ def profile(
         from edgelm.profile.pipeline import profile as measure
         from edgelm.profile.remote.pipeline import profile_hosts
         from edgelm.profile.table import write_table
-        from edgelm.report import write_reports
+        from edgelm.report import check_page, write_reports
 
         _check_options(host, {"--python": python, "--install": install or None, "--wheels": wheels}, table)
         if table is not None:
@@ -92,6 +92,8 @@ def profile(
         for file in files.values():
             if file is not None:
                 check_output(file, overwrite=overwrite)
+        if html is not None:
+            check_page()
         if estimate:
             _estimate(screen, bundle, estimate, batch, sequence, files, overwrite=overwrite)
             return

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgelm.dataset import Dataset
-from edgelm.errors import BundleError
+from edgelm.errors import BundleError, DataError
 from edgelm.profile.subject import Subject
 from edgelm.runtime import open_bundle
 from edgelm.runtime.encoder import Encoder, load_encoder
@@ -36,13 +36,29 @@ def find_texts(first: Subject, data: Dataset | None) -> list[Any]:
 
 
 def make_feeds(subjects: Sequence[Subject], texts: list[Any], grid: Sequence[tuple[int, int | None]]) -> list[list[list[Feeds]]]:
-    """Per subject and case the inputs of the calls: through its own tokenizer, or through that of the first where it brings none."""
+    """Per subject and case the inputs of the calls: through its own tokenizer, or through that of the first where it brings none.
+
+    Raises:
+        DataError: single texts for a bundle that reads pairs, or the other way round.
+        UsageError: batches of texts of their own lengths, for a graph that reads no mask.
+    """
     made: list[list[list[Feeds]]] = []
     for entry in subjects:
         encode = _encoder(entry, subjects[0])
+        if encode is not None:
+            _check_kind(entry, pair=encode.manifest.task.pair, texts=texts)
         cases = made[0] if encode is None else [_case_feeds(encode, texts, batch, sequence) for batch, sequence in grid]
         made.append(cases if entry.kind == "bundle" else [[_with_types(feeds) for feeds in case] for case in cases])
     return made
+
+
+def _check_kind(entry: Subject, *, pair: bool, texts: list[Any]) -> None:
+    if pair != isinstance(texts[0], tuple):
+        kinds = ("pairs of texts", "single texts") if pair else ("single texts", "pairs of texts")
+        raise DataError(
+            f"{entry.path} reads {kinds[0]}; those to measure on are {kinds[1]}.",
+            hint="Name the second column with --pair-column, or give pairs with --data." if pair else "Give single texts with --data.",
+        )
 
 
 def _encoder(entry: Subject, first: Subject) -> Encoder | None:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from edgelm.dataset import Dataset
-from edgelm.errors import UsageError
-from edgelm.profile.inputs import Feeds, find_texts, make_feeds
+from edgelm.profile.inputs import Feeds
 from edgelm.profile.place import HERE, Place
+from edgelm.profile.plan import Plan, make_plan
 from edgelm.profile.power import measure_power
 from edgelm.profile.result import Case, Profile
-from edgelm.profile.subject import Subject, find_subject
+from edgelm.profile.subject import Subject
 from edgelm.profile.turns import Worker, take_turns
 from edgelm.progress import Progress, silent
-from edgelm.runtime import open_bundle
 
 _OPERATOR_RUNS = 50
 
@@ -63,32 +61,49 @@ def profile(
         one Profile a subject, in the order given.
 
     Raises:
-        InputError: a subject that is missing, broken or takes other inputs.
-        UsageError: settings that make no sense, or lengths beyond what the model takes.
+        InputError: a subject that is missing, broken or takes other inputs, or texts of another kind than it reads.
+        UsageError: settings that make no sense, or lengths beyond what a subject takes. Both before anything is measured.
     """
-    subjects = [replace(find_subject(path), provider=provider) for path in (subject, *compare)]
-    first = subjects[0]
-    _check(first, batch_sizes, sequence_lengths, data, {"threads": threads or 1, "runs": runs, "loads": loads})
-    threads = threads or open_bundle(first.path).manifest.session.get("intra_op_num_threads") or place.cores()
-    texts = find_texts(first, data)
-    grid = [(batch, sequence) for sequence in (sequence_lengths or (None,)) for batch in batch_sizes]
-    feeds = make_feeds(subjects, texts, grid)
+    plan = make_plan(
+        subject,
+        compare=compare,
+        batch_sizes=batch_sizes,
+        sequence_lengths=sequence_lengths,
+        data=data,
+        threads=threads,
+        warmup=warmup,
+        runs=runs,
+        loads=loads,
+        device=device,
+        provider=provider,
+    )
+    return measure(plan, place, progress)
+
+
+def measure(plan: Plan, place: Place = HERE, progress: Progress = silent) -> list[Profile]:
+    """Make a profile that was planned: one Profile a subject.
+
+    Raises:
+        EdgelmError: what a subject or the place meets.
+    """
+    subjects, feeds, texts = plan.subjects, plan.feeds, list(plan.texts)
+    threads = plan.threads or place.cores()
     cases: list[list[Case]] = [[] for _ in subjects]
-    settings = {"warmup": warmup, "runs": runs, "threads": threads, "loads": loads, "texts": data.source if data else "golden samples"}
+    settings = {"warmup": plan.warmup, "runs": plan.runs, "threads": threads, "loads": plan.loads, "texts": plan.source}
     common: dict[str, Any] = {
         "machine": place.describe(),
         "settings": settings,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "device": device,
+        "device": plan.device,
         "host": place.host,
     }
     with ExitStack() as stack:
         workers = [_open(stack, entry, threads, place) for entry in subjects]
-        for number, (batch, sequence) in enumerate(grid):
+        for number, (batch, sequence) in enumerate(plan.grid):
             for worker, made in zip(workers, feeds, strict=True):
                 worker.ask("prepare", feeds=made[number])
             label = f"batch {batch}" + ("" if sequence is None else f", {sequence} tokens")
-            for found, samples in zip(cases, take_turns(workers, warmup, runs, label, progress), strict=True):
+            for found, samples in zip(cases, take_turns(workers, plan.warmup, plan.runs, label, progress), strict=True):
                 found.append(Case(batch, sequence, tuple(samples)))
         tokenization = [_tokenization(worker, texts) for worker in workers]
         runs_on = [worker.runs_on for worker in workers]
@@ -96,7 +111,7 @@ def profile(
         power = measure_power(place, workers, [made[0] for made in feeds], [found[0].percentile_ms(50) for found in cases], progress)
     profiles = []
     for index, entry in enumerate(subjects):
-        load_ms, peak_mb = _fresh(entry, threads, loads, feeds[index][0][:1], place)
+        load_ms, peak_mb = _fresh(entry, threads, plan.loads, feeds[index][0][:1], place)
         what: dict[str, Any] = {
             "name": entry.name,
             "path": str(entry.path),
@@ -111,25 +126,6 @@ def profile(
         profiles.append(Profile(**what, cases=tuple(cases[index]), **measured, **common))
         progress("loading and memory", index + 1, len(subjects))
     return profiles
-
-
-def _check(first: Subject, batches: Sequence[int], lengths: Sequence[int], data: Dataset | None, counts: dict[str, int]) -> None:
-    if first.kind != "bundle":
-        raise UsageError(
-            f"{first.path} is no bundle; its texts and tokenizer are needed.", hint="Give a bundle first, and the others with --compare."
-        )
-    if not batches or min(batches) < 1:
-        raise UsageError(f"batch sizes are {list(batches)}; expected at least one, each 1 or more.", hint="Give --batch 1.")
-    for name, value in counts.items():
-        if value < 1:
-            raise UsageError(f"{name} is {value}; expected 1 or more.", hint=f"Give --{name} 1 or more.")
-    longest = open_bundle(first.path).manifest.tokenization.max_length
-    if any(not 2 <= length <= longest for length in lengths):
-        raise UsageError(
-            f"sequence lengths are {list(lengths)}; {first.name} reads 2 to {longest} tokens.", hint=f"Give --sequence {longest} or less."
-        )
-    if data is not None and not len(data):
-        raise UsageError(f"{data.source}: no texts.", hint="Give a file with texts with --data.")
 
 
 def _open(stack: ExitStack, entry: Subject, threads: int, place: Place) -> Worker:

@@ -21,6 +21,7 @@ class Subject:
         kind: bundle, onnx or pytorch.
         session: session settings, in place of a bundle's own or of onnxruntime's; None: those.
         provider: that must run a bundle; None: what its device prefers and is there.
+        longest: tokens of a text that it reads at most; None: not known.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Subject:
     manifest: dict[str, Any] = field(default_factory=dict)
     session: dict[str, Any] | None = None
     provider: str | None = None
+    longest: int | None = None
 
 
 def find_subject(path: str | Path) -> Subject:
@@ -46,9 +48,11 @@ def find_subject(path: str | Path) -> Subject:
         return Subject(path.stem, path, "onnx", "as in the file", path.stat().st_size / 1e6)
     if path.is_dir() and (path / "config.json").is_file():
         checkpoint = open_checkpoint(path)
-        return Subject(path.name, path, "pytorch", "fp32", checkpoint.size_mb)
+        return Subject(path.name, path, "pytorch", "fp32", checkpoint.size_mb, longest=checkpoint.positions)
     if path.is_file() or (path / MANIFEST_FILE).is_file():
         bundle = open_bundle(path)
-        manifest = json.loads(bundle.manifest.to_json())
-        return Subject(bundle.manifest.name, path, "bundle", bundle.manifest.precision, bundle.size_bytes / 1e6, bundle.manifest.device, manifest)
+        manifest = bundle.manifest
+        longest = manifest.tokenization.max_length
+        what = (manifest.name, path, "bundle", manifest.precision, bundle.size_bytes / 1e6, manifest.device)
+        return Subject(*what, json.loads(manifest.to_json()), longest=longest)
     raise InputError(f"{path}: nothing that can be measured.", hint="Give a bundle, an ONNX file, or a checkpoint folder.")

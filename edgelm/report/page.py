@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 from edgelm.errors import MissingExtraError
+
+
+def check_page() -> None:
+    """Look whether pages can be made here, before there is anything to put on one.
+
+    Raises:
+        MissingExtraError: jinja2 is not installed.
+    """
+    if find_spec("jinja2") is None:
+        raise MissingExtraError("an HTML report needs jinja2.", hint="pip install 'edgelm[report]'")
 
 
 def render_page(template: str, **values: Any) -> str:
@@ -13,10 +24,9 @@ def render_page(template: str, **values: Any) -> str:
     Raises:
         MissingExtraError: jinja2 is not installed.
     """
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError as error:
-        raise MissingExtraError("an HTML report needs jinja2.", hint="pip install 'edgelm[report]'") from error
+    check_page()
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     environment = Environment(
         loader=PackageLoader("edgelm.report", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

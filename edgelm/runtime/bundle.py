@@ -66,6 +66,23 @@ class Bundle:
             raise BundleError(f"{self.path}: {name} has {size:,} bytes; the manifest says {wanted:,}.", hint="Copy the bundle again.")
         return file
 
+    def check_sizes(self) -> None:
+        """Look whether every file is there, in the size that the manifest says; nothing is read.
+
+        Raises:
+            BundleError: as `read`.
+        """
+        if not self.is_file:
+            for entry in self.manifest.files:
+                self.check(entry.path)
+            return
+        with _open_archive(self.path) as archive:
+            sizes = {info.filename: info.file_size for info in archive.infolist()}
+        for entry in self.manifest.files:
+            if sizes.get(entry.path) != entry.size:
+                found = f"has {sizes[entry.path]:,} bytes; the manifest says {entry.size:,}" if entry.path in sizes else "is missing"
+                raise BundleError(f"{self.path}: {entry.path} {found}.", hint="Copy the bundle again.")
+
     def extract_graph(self, folder: Path, name: str = GRAPH_FILE) -> Path:
         """Write the graph into a folder, with its weights beside it, for those who read files alone; where it then lies.
 

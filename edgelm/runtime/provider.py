@@ -83,8 +83,7 @@ def open_session(bundle: Bundle, *, threads: int | None = None, provider: str | 
         UsageError: a provider that does not exist, or is forced and not there.
         BundleError: the graph cannot be loaded at all, or a forced engine does not fit.
     """
-    if provider is not None and provider not in EXECUTION_PROVIDERS:
-        raise UsageError(f"there is no execution provider {provider!r}.", hint=f"Providers: {', '.join(EXECUTION_PROVIDERS)}.")
+    check_provider(provider)
     passed: list[Passed] = []
     for name in [provider] if provider else wanted_providers(bundle):
         for attempt in _attempts(bundle, name, threads):
@@ -96,6 +95,16 @@ def open_session(bundle: Bundle, *, threads: int | None = None, provider: str | 
             return Opened(session, name, engine, tuple(passed))
     reasons = "; ".join(entry.reason for entry in passed)
     raise UsageError(f"{bundle.path} cannot run with {provider} here: {reasons}.", hint="Leave --provider out: it then runs with what is there.")
+
+
+def check_provider(provider: str | None) -> None:
+    """Refuse a name that no provider has.
+
+    Raises:
+        UsageError: so.
+    """
+    if provider is not None and provider not in EXECUTION_PROVIDERS:
+        raise UsageError(f"there is no execution provider {provider!r}.", hint=f"Providers: {', '.join(EXECUTION_PROVIDERS)}.")
 
 
 def wanted_providers(bundle: Bundle) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -152,6 +153,14 @@ def test_the_command_writes_what_it_prints(bundle, tmp_path):
     before = html.read_bytes()
     assert run(bundle, *options).exit_code == 2
     assert html.read_bytes() == before
+
+
+def test_a_page_that_cannot_be_made_is_refused_before_anything_is_measured(bundle, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.setattr("edgelm.profile.pipeline.measure", None)
+    result = run(bundle, "--html", tmp_path / "p.html")
+    assert result.exit_code == 1
+    assert "edgelm[report]" in result.stderr
 
 
 def test_missing_subject_is_refused(tmp_path):

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.errors import EdgelmError, HostError, UsageError
-from edgelm.profile.pipeline import profile
+from edgelm.profile.pipeline import measure
+from edgelm.profile.plan import Plan, make_plan
 from edgelm.profile.remote.checks import check_python, check_space, import_error, missing_packages
 from edgelm.profile.remote.connection import Connection, Target, read_target
 from edgelm.profile.remote.luggage import check_subjects, code_files, subject_files
 from edgelm.profile.remote.place import RemoteMachine
 from edgelm.profile.remote.visit import Visit
-from edgelm.profile.remote.wheels import choose_wheels, download_wheels, unpacked_size
+from edgelm.profile.remote.wheels import check_folder, choose_wheels, download_wheels, unpacked_size
 from edgelm.profile.result import Profile
-from edgelm.profile.subject import Subject, find_subject
 from edgelm.progress import Progress, silent
 
 _ROOM = 10_000_000  # bytes beside what is copied: compiled modules, a profiler's trace
@@ -56,7 +56,7 @@ def profile_hosts(
         settings: as `edgelm.profile` takes them.
 
     Raises:
-        UsageError: no hosts, one named twice, or what cannot be measured there.
+        UsageError, InputError: no hosts, one named twice, or what no host could measure; before any is reached.
         EdgelmError: of the only host, or one that all hosts met alike. What one host of several meets is in the outcome.
     """
     if not hosts or len(set(hosts)) < len(hosts):
@@ -64,8 +64,10 @@ def profile_hosts(
     if wheels is not None and install:
         raise UsageError("wheels come from a folder or are downloaded, not both.", hint="Give --wheels or --install.")
     targets = [read_target(host) for host in hosts]
-    subjects = [find_subject(path) for path in (subject, *compare)]
-    check_subjects(subjects)
+    if wheels is not None:
+        check_folder(Path(wheels))
+    plan = make_plan(subject, compare=compare, **settings)
+    check_subjects(plan.subjects)
     packages = _Packages(None if wheels is None else Path(wheels), install)
     open_now = _Open()
     lock = threading.Lock()
@@ -76,7 +78,7 @@ def profile_hosts(
                 progress(f"{target.name}: {description}", done, total)
 
         try:
-            return _profile_host(target, subjects, python, packages, open_now, tell, settings)
+            return _profile_host(target, plan, python, packages, open_now, tell)
         except EdgelmError as error:
             return error
 
@@ -141,23 +143,21 @@ class _Open:
 
 def _profile_host(
     target: Target,
-    subjects: Sequence[Subject],
+    plan: Plan,
     python: str,
     packages: _Packages,
     open_now: _Open,
     progress: Progress,
-    settings: dict[str, Any],
 ) -> list[Profile]:
     with closing(Connection(target)) as connection, tempfile.TemporaryDirectory() as aside:
         open_now.add(connection)
         check_python(connection, python)
         with Visit(connection, python) as visit:
             found = packages.find(visit, Path(aside))
-            files = [*code_files(), *((f"wheels/{wheel.name}", wheel) for wheel in found), *subject_files(subjects)]
+            files = [*code_files(), *((f"wheels/{wheel.name}", wheel) for wheel in found), *subject_files(plan.subjects)]
             sizes = [file.stat().st_size for _, file in files]
             check_space(visit, sum(sizes) + sum(map(unpacked_size, found)) + _ROOM)
             visit.copy(files, lambda done: progress("copying, MB", done // 1_000_000, sum(sizes) // 1_000_000))
             if found and (error := import_error(visit)):
                 raise HostError(f"{target.name}: the packages that were brought do not load there: {error}.", hint="Give other wheels.")
-            first, *others = (subject.path for subject in subjects)
-            return profile(first, compare=others, place=RemoteMachine(visit, subjects), progress=progress, **settings)
+            return measure(plan, RemoteMachine(visit, plan.subjects), progress)

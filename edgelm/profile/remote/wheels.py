@@ -21,26 +21,35 @@ _OLDEST_GLIBC = 17  # manylinux2014
 _DOWNLOAD_S = 900
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that holds nothing for any device.
+
+    Raises:
+        UsageError: no folder, or no wheel of a package in it.
+        MissingExtraError: wheels' names cannot be read here.
+    """
+    _names()
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder.", hint="Give a folder of wheels, or --install to have them downloaded.")
+    for package in PACKAGES:
+        if not any(folder.glob(f"{package}-*.whl")):
+            raise UsageError(f"{folder}: no wheel of {package}.", hint=f"It must hold wheels of {', '.join(PACKAGES)}; --install downloads them.")
+
+
 def choose_wheels(folder: Path, facts: dict[str, Any], host: str) -> list[Path]:
     """One wheel of each package that fits the device, the newest first.
 
     Raises:
-        UsageError: no folder.
         HostError: there is none, or only for another architecture, system or Python.
     """
-    try:
-        from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("the package packaging is missing; it reads the names of wheels.", hint="pip install 'edgelm[remote]'") from error
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder.", hint="Give a folder of wheels, or --install to have them downloaded.")
+    names = _names()
     ranks = {tag: rank for rank, tag in enumerate(_tags(facts))}
     found: dict[str, list[tuple[Any, int, Path]]] = {package: [] for package in PACKAGES}
     others: dict[str, list[str]] = {package: [] for package in PACKAGES}
     for file in sorted(folder.glob("*.whl")):
         try:
-            name, version, _, tags = parse_wheel_filename(file.name)
-        except InvalidWheelFilename:
+            name, version, _, tags = names.parse_wheel_filename(file.name)
+        except names.InvalidWheelFilename:
             continue
         rank = min((ranks[tag] for tag in tags if tag in ranks), default=None)
         if name in found and rank is not None:
@@ -73,6 +82,19 @@ def download_wheels(folder: Path, facts: dict[str, Any], host: str) -> list[Path
             hint="Look at the network here, or give a folder of wheels with --wheels.",
         )
     return choose_wheels(folder, facts, host)
+
+
+def _names() -> Any:
+    """What reads the names of wheels.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        from packaging import utils
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("the package packaging is missing; it reads the names of wheels.", hint="pip install 'edgelm[remote]'") from error
+    return utils
 
 
 def unpacked_size(wheel: Path) -> int:

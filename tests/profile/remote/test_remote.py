@@ -11,9 +11,13 @@ import threading
 import time
 from pathlib import Path
 
+import onnx
 import pytest
 from bundles import make_bundle
 from typer.testing import CliRunner
+
+from edgelm.runtime.manifest import Tokenization
+from edgelm.task import Task
 
 pytest.importorskip("asyncssh", reason="the extra `remote` is not installed")
 
@@ -310,6 +314,60 @@ def test_a_worker_that_crashes_says_how(bundle, serve, tmp_path):
     assert result.exit_code == 4
     assert "exit code 7 on device" in result.stderr
     assert left(server) == []
+
+
+def pairs_of(folder: Path) -> Path:
+    return make_bundle(folder / "pairs.edge", task=Task(kind="text-classification", labels=("no", "yes"), pair=True))
+
+
+def short_of(folder: Path) -> Path:
+    """A bundle that reads fewer tokens than the first."""
+    return make_bundle(folder / "short.edge", tokenization=Tokenization(max_length=16, pad_id=0, pad_token="[PAD]"))
+
+
+def cut_of(folder: Path) -> Path:
+    made = make_bundle(folder / "cut.edge")
+    (made / "model.onnx").write_bytes(b"half of it")
+    return made
+
+
+def graph_of(folder: Path, kind: int, *shape: object) -> Path:
+    value = onnx.helper.make_tensor_value_info("input_ids", kind, shape)
+    out = onnx.helper.make_tensor_value_info("out", kind, shape)
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["input_ids"], ["out"])], "g", [value], [out])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), folder / "other.onnx")
+    return folder / "other.onnx"
+
+
+def texts_of(folder: Path, *columns: str) -> Path:
+    (folder / "texts.csv").write_text("\n".join([",".join(columns), *[",".join(["a good film"] * len(columns))] * 3]) + "\n")
+    return folder / "texts.csv"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (lambda folder: ("--provider", "gpu"), 2, "there is no execution provider 'gpu'"),
+        (lambda folder: ("--sequence", 33), 2, "tiny reads 2 to 32 tokens"),
+        (lambda folder: ("--compare", short_of(folder), "--sequence", 20), 2, "tiny reads 2 to 16 tokens"),
+        (lambda folder: ("--compare", folder / "none"), 4, "nothing that can be measured"),
+        (lambda folder: ("--compare", cut_of(folder)), 4, "model.onnx has 10 bytes"),
+        (lambda folder: ("--compare", pairs_of(folder)), 4, "reads pairs of texts; those to measure on are single texts"),
+        (lambda folder: ("--data", texts_of(folder, "sentence1", "sentence2")), 4, "reads single texts; those to measure on are pairs"),
+        (lambda folder: ("--compare", graph_of(folder, onnx.TensorProto.INT32, "b", "s")), 4, "input_ids is int32; texts give int64"),
+        (lambda folder: ("--compare", graph_of(folder, onnx.TensorProto.INT64, 1, 8)), 2, "input_ids is [1, 8]; this profile gives [1, 3]"),
+        (lambda folder: ("--wheels", folder / "none"), 2, "is no folder"),
+        (lambda folder: ("--wheels", folder), 2, "no wheel of numpy"),
+    ],
+    ids=["provider", "length", "other-length", "missing", "damaged", "pairs", "data", "type", "shape", "wheels", "no-wheels"],
+)
+def test_what_no_host_could_measure_is_refused_before_any_is_reached(bundle, serve, tmp_path, options, code, words):
+    server = serve()
+    result = run(bundle, "--host", "device", *FAST, *options(tmp_path))
+    assert result.exit_code == code, result.output
+    assert words in result.stderr
+    assert len(result.stderr.strip().splitlines()) <= 3
+    assert server.connections == []
 
 
 def test_without_the_extra(bundle, monkeypatch):

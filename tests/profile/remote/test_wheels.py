@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgelm.errors import HostError, UsageError
-from edgelm.profile.remote.wheels import choose_wheels, download_wheels
+from edgelm.profile.remote.wheels import check_folder, choose_wheels, download_wheels
 
 ORIN = {"python": [3, 10, 12], "system": "Linux", "machine": "aarch64", "libc": ["glibc", "2.35"]}
 TAGS = "cp310-cp310-manylinux_2_28_aarch64"
@@ -72,7 +72,7 @@ def test_a_package_that_is_not_there(wheels):
 
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(UsageError, match="no folder"):
-        choose_wheels(tmp_path / "none", ORIN, "jetson")
+        check_folder(tmp_path / "none")
 
 
 def test_downloads_are_for_the_device_not_for_this_machine(wheels, tmp_path, monkeypatch):
