@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 from enum import IntEnum
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -23,6 +25,18 @@ class Status(IntEnum):
 
     cudaSuccess = 0  # noqa: N815
     cudaErrorNoDevice = 100  # noqa: N815
+
+
+def equip(folder: Path, capability: str = "8.7") -> str:
+    """Write modules into a folder that make a GPU and a `tensorrt` of any machine on whose PYTHONPATH it lies; that path."""
+    bindings = folder / "cuda" / "bindings"
+    bindings.mkdir(parents=True)
+    for package in (bindings.parent, bindings):
+        (package / "__init__.py").touch()
+    take = "import fake_gpu\nglobals().update((name, value) for name, value in vars({}).items() if name in ('__version__',) or name[:2] != '__')\n"
+    (bindings / "runtime.py").write_text(take.format(f"fake_gpu.make_cuda({capability!r})"))
+    (folder / "tensorrt.py").write_text(take.format("fake_gpu.make_tensorrt()"))
+    return os.pathsep.join((str(folder), str(Path(__file__).parent)))
 
 
 def make_cuda(capability: str | None = "8.7", driver: int = 12060) -> ModuleType:

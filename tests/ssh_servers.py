@@ -1,4 +1,4 @@
-"""SSH servers on loopback for tests, and the home of a user who may log in: keys, known hosts, configuration."""
+"""SSH servers on loopback for tests, the home of a user who may log in (keys, known hosts, configuration), and profiles there."""
 
 from __future__ import annotations
 
@@ -7,11 +7,31 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from pathlib import Path
 
 import asyncssh
+from typer.testing import CliRunner
+
+FAST = ("--runs", 20, "--warmup", 2, "--loads", 1, "--threads", 1)
+
+
+def run(*arguments, python: str | None = sys.executable):
+    """`edgelm profile`, with the hosts' Python."""
+    from edgelm.cli.main import app
+
+    words = ["profile", *arguments, *(("--python", python) if python else ())]
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def left(server: Server, seconds: float = 20) -> list[str]:
+    """What lies in the device's folder for temporary files; waits for it to be empty."""
+    end = time.monotonic() + seconds
+    while (found := sorted(path.name for path in server.temporary.iterdir())) and time.monotonic() < end:
+        time.sleep(0.1)
+    return found
 
 
 class Home:
@@ -41,7 +61,10 @@ class Server:
     Attributes:
         connections: that are open; `cut` drops them as a lost network does.
         commands: what was run, in order.
+        temporary: its folder for temporary files, where the test gave it one.
     """
+
+    temporary: Path
 
     def __init__(self, public: str, environment: dict[str, str], answer: str | None = None) -> None:
         self.environment, self.answer = environment, answer

@@ -175,12 +175,14 @@ def _draw_estimates(console: Console, values: dict[str, Any]) -> None:
 
 
 def _draw(console: Console, values: dict[str, Any], *, with_operators: bool) -> None:
-    from edgelm.report.tables import latency_table, operator_table, subject_table
+    from edgelm.report.tables import latency_table, operator_table, provider_notes, subject_table
 
     profiles = values["profiles"]
     for where in dict.fromkeys((item["host"], item["machine"]["cpu"], item["settings"]["threads"], item["settings"]["runs"]) for item in profiles):
         there, cpu, threads, runs = where
         console.print(f"Measured on {f'{there}: ' if there else ''}{cpu}, {threads} threads, {runs} runs each, interleaved.")
+    for note in provider_notes(profiles):
+        console.print(note, markup=False)
     parts = [subject_table(profiles), latency_table(profiles)] + ([operator_table(profiles[0])] if with_operators else [])
     for header, rows in parts:
         table = make_table(*header)

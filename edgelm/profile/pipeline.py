@@ -106,7 +106,7 @@ def measure(plan: Plan, place: Place = HERE, progress: Progress = silent) -> lis
             for found, samples in zip(cases, take_turns(workers, plan.warmup, plan.runs, label, progress), strict=True):
                 found.append(Case(batch, sequence, tuple(samples)))
         tokenization = [_tokenization(worker, texts) for worker in workers]
-        runs_on = [worker.runs_on for worker in workers]
+        chosen = [worker.chosen for worker in workers]
         operators = [tuple(worker.ask("operators", runs=_OPERATOR_RUNS)["operators"]) for worker in workers]
         power = measure_power(place, workers, [made[0] for made in feeds], [found[0].percentile_ms(50) for found in cases], progress)
     profiles = []
@@ -122,7 +122,7 @@ def measure(plan: Plan, place: Place = HERE, progress: Progress = silent) -> lis
         }
         cost = {"load_ms": load_ms, "peak_memory_mb": peak_mb}
         measured: dict[str, Any] = cost | {"tokenization_ms": tokenization[index], "operators": operators[index]}
-        measured |= {"runs_on": runs_on[index], "power": power[index]}
+        measured |= chosen[index] | {"power": power[index]}
         profiles.append(Profile(**what, cases=tuple(cases[index]), **measured, **common))
         progress("loading and memory", index + 1, len(subjects))
     return profiles

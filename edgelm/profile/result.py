@@ -10,7 +10,7 @@ import numpy as np
 from edgelm.errors import InputError
 from edgelm.profile.power import Power
 
-PROFILE_SCHEMA = 1
+PROFILE_SCHEMA = 2  # 2: what was passed over for what ran it
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,10 @@ class Profile:
         created: ISO 8601, UTC.
         device: the device name that the user gave; a label: the figures are of `machine`.
         manifest: of a bundle; empty otherwise.
-        runs_on: what ran it, such as `cpu, by onnxruntime`, and what would have come before it.
+        runs_on: in words, what ran it, such as `cpu, by onnxruntime`, and what would have come before it.
+        provider: that ran it; see `edgelm.runtime.provider`.
+        engine: of the bundle, that ran it; None: onnxruntime or PyTorch did.
+        passed: name and reason of each provider that its device prefers and that was not there; empty if the first was.
         source: "measured".
         host: where it ran, as the user named it; None: the machine that profiled.
         power: of the first case; None where no sensor could be read.
@@ -85,12 +88,16 @@ class Profile:
     schema: int = PROFILE_SCHEMA
     host: str | None = None
     power: Power | None = None
+    provider: str = ""
+    engine: str | None = None
+    passed: tuple[dict[str, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         power = None if self.power is None else self.power.to_dict()
-        return values | {"cases": [case.to_dict() for case in self.cases], "operators": list(self.operators), "power": power}
+        lists = {"cases": [case.to_dict() for case in self.cases], "operators": list(self.operators), "passed": list(self.passed)}
+        return values | lists | {"power": power}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Profile:
@@ -105,6 +112,7 @@ class Profile:
         try:
             cases = tuple(Case(case["batch"], case["sequence"], tuple(case["samples_ms"])) for case in values["cases"])
             power = Power(**values["power"]) if values.get("power") else None
-            return cls(**(values | {"cases": cases, "operators": tuple(values["operators"]), "power": power}))
+            lists = {"cases": cases, "operators": tuple(values["operators"]), "passed": tuple(values.get("passed", ()))}
+            return cls(**(values | lists | {"power": power}))
         except (KeyError, TypeError) as error:
             raise InputError(f"not a profile ({error}).", hint="Make it again with `edgelm profile BUNDLE --output F.json`.") from error

@@ -20,17 +20,23 @@ REST_S = 0.05  # onnxruntime's threads spin for tens of milliseconds after a cal
 
 
 class Worker:
-    """One subject, loaded in a fresh process; threads None: as its session settings say."""
+    """One subject, loaded in a fresh process; threads None: as its session settings say.
+
+    Attributes:
+        load_ms: from the first import of the runtime to the loaded subject.
+        chosen: what runs it, and why: `runs_on`, `provider`, and of a bundle `engine` and `passed`; see `Profile`.
+    """
 
     def __init__(self, subject: Subject, *, threads: int | None, place: Place = HERE) -> None:
         self.subject = subject
+        self._about = "" if place.host is None else f"{place.host}: "
         self._there = place.locate(subject)
         self._line = place.start("edgelm.profile.worker", threads=threads)
         try:
             values = {"kind": subject.kind, "path": self._there, "threads": threads, "session": subject.session, "provider": subject.provider}
             loaded = self.ask("load", subject=values)
             self.load_ms: float = loaded["load_ms"]
-            self.runs_on: str = loaded["runs_on"]
+            self.chosen: dict[str, Any] = loaded["chosen"] | {"passed": tuple(loaded["chosen"].get("passed", ()))}
         except BaseException:
             self.close()
             raise
@@ -44,13 +50,13 @@ class Worker:
         line = self._line.exchange(json.dumps({"do": what, **values}))
         if not line:
             raise InputError(
-                f"{self.subject.path}: the process that ran it ended ({self._line.ending()}).",
+                f"{self._about}{self.subject.path}: the process that ran it ended ({self._line.ending()}).",
                 hint="It may need more memory; run it alone to see why.",
             )
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             kind: type[EdgelmError] = getattr(edgelm.errors, answer["class"], InputError)
-            raise kind(answer["error"].replace(self._there, str(self.subject.path)), hint=answer["hint"])
+            raise kind(self._about + answer["error"].replace(self._there, str(self.subject.path)), hint=answer["hint"])
         return answer
 
     def close(self) -> None:

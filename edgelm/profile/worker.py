@@ -36,7 +36,7 @@ def main() -> None:
         try:
             if command["do"] == "load":
                 worker = _Worker(**command["subject"])
-                answer: Any = {"load_ms": worker.load_ms, "runs_on": worker.runs_on}
+                answer: Any = {"load_ms": worker.load_ms, "chosen": worker.chosen}
             else:
                 answer = getattr(worker, command.pop("do"))(**command)
         except EdgelmError as error:
@@ -50,7 +50,7 @@ class _Worker:
 
     def __init__(self, *, kind: str, path: str, threads: int | None, session: dict[str, Any] | None, provider: str | None = None) -> None:
         self.kind, self.path, self.threads, self.session, self.provider = kind, path, threads, session, provider
-        self.runs_on = {"onnx": "cpu, by onnxruntime", "pytorch": "cpu, by PyTorch"}.get(kind, "")
+        self.chosen: dict[str, Any] = {"runs_on": {"onnx": "cpu, by onnxruntime", "pytorch": "cpu, by PyTorch"}.get(kind, ""), "provider": "cpu"}
         start = time.perf_counter()
         self.model: Any = None
         self.call: Callable[[Feeds], Any] = {"bundle": self._load_bundle, "onnx": self._load_onnx, "pytorch": self._load_pytorch}[kind]()
@@ -162,7 +162,9 @@ class _Worker:
 
     def _load_bundle(self) -> Callable[[Feeds], Any]:
         self.model = load(self._bundle(), threads=self.threads, provider=self.provider)
-        self.runs_on = self.model.opened.why
+        opened = self.model.opened
+        self.chosen = {"runs_on": opened.why, "provider": opened.provider, "engine": None if opened.engine is None else opened.engine.path}
+        self.chosen["passed"] = [{"name": entry.name, "reason": entry.reason} for entry in opened.passed]
         infer: Callable[[Feeds], Any] = self.model.infer
         return infer
 

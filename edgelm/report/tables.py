@@ -13,6 +13,12 @@ def subject_name(profile: dict[str, Any]) -> str:
     return f"{profile['name']} on {host}" if host else str(profile["name"])
 
 
+def provider_notes(profiles: list[dict[str, Any]]) -> list[str]:
+    """What ran a subject and why, one line each: of those that an engine ran, or for which something better was not there."""
+    noted = [profile for profile in profiles if profile.get("passed") or profile.get("provider", "cpu") not in ("", "cpu")]
+    return [f"{subject_name(profile)} ran on {profile['runs_on']}." for profile in noted]
+
+
 def subject_table(profiles: list[dict[str, Any]]) -> Table:
     """One row a subject: what it weighs, and what it draws where that could be read."""
     header = ["subject", "kind", "precision", "size MB", "load ms", "peak memory MB", "tokenize ms"]

@@ -10,7 +10,17 @@ import numpy as np
 
 from edgelm.output import staged_output
 from edgelm.report.page import render_page
-from edgelm.report.tables import Table, latency_table, layer_table, operator_table, quality_table, stage_table, subject_name, subject_table
+from edgelm.report.tables import (
+    Table,
+    latency_table,
+    layer_table,
+    operator_table,
+    provider_notes,
+    quality_table,
+    stage_table,
+    subject_name,
+    subject_table,
+)
 
 Profiles = list[dict[str, Any]]
 
@@ -54,7 +64,7 @@ def render_json(profiles: Profiles) -> str:
 
 def render_markdown(profiles: Profiles) -> str:
     """The tables in Markdown."""
-    parts = [f"# {profiles[0]['name']}", "", _where(profiles), ""]
+    parts = [f"# {profiles[0]['name']}", "", _where(profiles), "", *(f"{note}\n" for note in provider_notes(profiles))]
     for title, table in _sections(profiles):
         if table[1]:
             parts += markdown_table(title, table)
@@ -72,6 +82,7 @@ def render_html(profiles: Profiles) -> str:
         "profile.html",
         title=profiles[0]["name"],
         where=_where(profiles),
+        notes=provider_notes(profiles),
         sections=sections,
         charts=_charts(profiles),
         places=_places(profiles),

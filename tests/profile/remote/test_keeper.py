@@ -102,6 +102,11 @@ def test_a_line_that_falls_silent_has_ended(tmp_path):
     assert is_gone(sleeper)
 
 
+def test_what_is_compiled_for_a_gpu_goes_with_the_folder(device):
+    device.say(do="start", number=0, command=["-c", "import os; print(os.environ['XDG_CACHE_HOME'], os.environ['CUDA_CACHE_PATH'])"], environment={})
+    assert all(cache.startswith(device.hello["folder"] + "/") for cache in device.read()["line"].split())
+
+
 def test_a_failed_copy_is_told_once_and_the_rest_is_dropped(device):
     """As on a full disk: here, a file that would have to be where a folder is."""
     device.say(b"1", do="file", path="a/b", size=1)

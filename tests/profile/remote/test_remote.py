@@ -14,16 +14,13 @@ from pathlib import Path
 import onnx
 import pytest
 from bundles import make_bundle
-from typer.testing import CliRunner
 
 from edgelm.runtime.manifest import Tokenization
 from edgelm.task import Task
 
 pytest.importorskip("asyncssh", reason="the extra `remote` is not installed")
 
-from ssh_servers import Server, Wire
-
-FAST = ("--runs", 20, "--warmup", 2, "--loads", 1, "--threads", 1)
+from ssh_servers import FAST, Server, Wire, left, run
 
 
 @pytest.fixture(scope="module")
@@ -31,44 +28,10 @@ def bundle(tmp_path_factory):
     return make_bundle(tmp_path_factory.mktemp("remote") / "tiny.edge")
 
 
-@pytest.fixture
-def serve(home, tmp_path):
-    """Starts servers by name; each has a folder of its own for temporary files."""
-    servers = []
-
-    def start(name: str = "device", *, answer: str | None = None, known: bool = True, more: str = "", **environment: str) -> Server:
-        temporary = tmp_path / f"tmp-{name}"
-        temporary.mkdir()
-        settings = {"PATH": os.environ["PATH"], "TMPDIR": str(temporary), "HOME": str(tmp_path), **environment}
-        servers.append(Server(home.public, settings, answer))
-        home.add(name, servers[-1].port, servers[-1].host_key, known=known, more=more)
-        servers[-1].temporary = temporary
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
-
-
-def run(*arguments, python: str | None = sys.executable):
-    from edgelm.cli.main import app
-
-    words = ["profile", *arguments, *(("--python", python) if python else ())]
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
 def wait_until_it_works(server: Server) -> None:
     """Until a process has been started on the host."""
     while not any(path.name.startswith("errors-") for path in server.temporary.glob("edgelm-*/*")):
         time.sleep(0.02)
-
-
-def left(server: Server, seconds: float = 20) -> list[str]:
-    """What lies in the device's folder for temporary files; waits for it to be empty."""
-    end = time.monotonic() + seconds
-    while (found := sorted(path.name for path in server.temporary.iterdir())) and time.monotonic() < end:
-        time.sleep(0.1)
-    return found
 
 
 def test_a_host_gives_what_a_profile_here_gives(bundle, serve, tmp_path):
