@@ -46,7 +46,7 @@ def make_pynvml(*gpus: dict[str, Any], works: bool = True) -> ModuleType:
 
 RTX = {
     "name": "NVIDIA GeForce RTX 3060",
-    "memory": SimpleNamespace(total=12 * 1024**3),
+    "memory": SimpleNamespace(total=12 * 1024**3, used=512 * 1024**2),
     "capability": (8, 6),
     "driver": "580.95.05",
     "cuda": 13000,

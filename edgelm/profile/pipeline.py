@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.dataset import Dataset
+from edgelm.profile.alone import measure_use
 from edgelm.profile.inputs import Feeds
 from edgelm.profile.place import HERE, Place
 from edgelm.profile.plan import Plan, make_plan
-from edgelm.profile.power import measure_power
 from edgelm.profile.result import Case, Profile
 from edgelm.profile.subject import Subject
 from edgelm.profile.turns import Worker, take_turns
@@ -108,7 +108,8 @@ def measure(plan: Plan, place: Place = HERE, progress: Progress = silent) -> lis
         tokenization = [_tokenization(worker, texts) for worker in workers]
         chosen = [worker.chosen for worker in workers]
         operators = [tuple(worker.ask("operators", runs=_OPERATOR_RUNS)["operators"]) for worker in workers]
-        power = measure_power(place, workers, [made[0] for made in feeds], [found[0].percentile_ms(50) for found in cases], progress)
+    call_ms = [found[0].percentile_ms(50) for found in cases]
+    use = measure_use(place, subjects, threads, [made[0] for made in feeds], call_ms, progress)
     profiles = []
     for index, entry in enumerate(subjects):
         load_ms, peak_mb = _fresh(entry, threads, plan.loads, feeds[index][0][:1], place)
@@ -122,7 +123,7 @@ def measure(plan: Plan, place: Place = HERE, progress: Progress = silent) -> lis
         }
         cost = {"load_ms": load_ms, "peak_memory_mb": peak_mb}
         measured: dict[str, Any] = cost | {"tokenization_ms": tokenization[index], "operators": operators[index]}
-        measured |= chosen[index] | {"power": power[index]}
+        measured |= chosen[index] | {"power": use[index].power, "memory": use[index].memory}
         profiles.append(Profile(**what, cases=tuple(cases[index]), **measured, **common))
         progress("loading and memory", index + 1, len(subjects))
     return profiles

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from edgelm.errors import InputError
+from edgelm.profile.memory import Memory
 from edgelm.profile.power import Power
 
-PROFILE_SCHEMA = 2  # 2: what was passed over for what ran it
+PROFILE_SCHEMA = 2  # 2: the memory of the machine, and what was passed over for what ran it
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Profile:
         source: "measured".
         host: where it ran, as the user named it; None: the machine that profiled.
         power: of the first case; None where no sensor could be read.
+        memory: of the machine, in the first case: the system's, and that of each NVIDIA GPU on a card; those that could be read.
     """
 
     name: str
@@ -91,12 +93,14 @@ class Profile:
     provider: str = ""
     engine: str | None = None
     passed: tuple[dict[str, str], ...] = ()
+    memory: tuple[Memory, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         power = None if self.power is None else self.power.to_dict()
         lists = {"cases": [case.to_dict() for case in self.cases], "operators": list(self.operators), "passed": list(self.passed)}
+        lists["memory"] = [entry.to_dict() for entry in self.memory]
         return values | lists | {"power": power}
 
     @classmethod
@@ -113,6 +117,7 @@ class Profile:
             cases = tuple(Case(case["batch"], case["sequence"], tuple(case["samples_ms"])) for case in values["cases"])
             power = Power(**values["power"]) if values.get("power") else None
             lists = {"cases": cases, "operators": tuple(values["operators"]), "passed": tuple(values.get("passed", ()))}
+            lists["memory"] = tuple(Memory(**entry) for entry in values.get("memory", ()))
             return cls(**(values | lists | {"power": power}))
         except (KeyError, TypeError) as error:
             raise InputError(f"not a profile ({error}).", hint="Make it again with `edgelm profile BUNDLE --output F.json`.") from error

@@ -126,14 +126,19 @@ def _rapl(root: Path) -> Iterator[Rail]:
         yield Rail("RAPL", title, lambda file=counter: _number(file) / 1e6, counts=True, wraps_at=wraps_at, part=not whole)  # type: ignore[misc]
 
 
-def _nvml() -> Iterator[Rail]:
+def open_nvml() -> tuple[Any, list[Any]]:
+    """The module pynvml and a handle of each GPU; none where it is not installed, no driver answers, or another package has its name."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-    except Exception:  # not installed, no driver, or another package of that name
-        return
+        return pynvml, [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    except Exception:
+        return None, []
+
+
+def _nvml() -> Iterator[Rail]:
+    pynvml, handles = open_nvml()
     for index, handle in enumerate(handles):
         for question, divisor, counts in ((pynvml.nvmlDeviceGetTotalEnergyConsumption, 1e3, True), (pynvml.nvmlDeviceGetPowerUsage, 1e3, False)):
             try:

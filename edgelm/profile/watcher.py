@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import itertools
 import json
+import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgelm.machine import describe_machine
+from edgelm.profile.gauges import Gauge, find_gauges
 from edgelm.profile.sensors import Rail, find_rails
 
 INTERVAL_S = 0.02  # of the sensors read here: an INA3221 makes a new value every few ms, RAPL every ms
@@ -30,28 +32,30 @@ def main() -> None:
 class Watcher:
     """What is watched, and the watch that is on."""
 
-    def __init__(self, find: Callable[[], list[Rail]] = find_rails) -> None:
-        self._find = find
+    def __init__(self, rails: Callable[[], list[Rail]] = find_rails, gauges: Callable[[], list[Gauge]] = find_gauges) -> None:
+        self._find_rails, self._find_gauges = rails, gauges
         self._rails: list[Rail] = []
+        self._gauges: list[Gauge] = []
         self._watch: Watch | None = None
 
     def answer(self, what: str) -> dict[str, Any]:
-        """`machine`: what it is. `sensors`: the source of what can be read, empty if nothing can. `start`, and `stop`: see `Watch`."""
+        """`machine`: what it is. `sensors`: the `source` of power, empty if none can be read, and each `memory`. `start`, and `stop`: see `Watch`."""
         if what == "machine":
             return describe_machine().to_dict()
         if what == "sensors":
-            self._rails = self._find()
-            return {"source": " + ".join(dict.fromkeys(rail.source for rail in self._rails))}
-        watch, self._watch = self._watch, Watch(self._rails) if what == "start" else None
+            self._rails, self._gauges = self._find_rails(), self._find_gauges()
+            memory = [{"source": gauge.source, "name": gauge.name, "total_mb": gauge.total_mb} for gauge in self._gauges]
+            return {"source": " + ".join(dict.fromkeys(rail.source for rail in self._rails)), "memory": memory}
+        watch, self._watch = self._watch, Watch(self._rails, self._gauges) if what == "start" else None
         return {} if watch is None else watch.stop()
 
 
 class Watch:
-    """Reads rails again and again, from when it is made until it is stopped."""
+    """Reads rails and gauges again and again, from when it is made until it is stopped."""
 
-    def __init__(self, rails: list[Rail]) -> None:
-        self._rails = rails
-        self._values: list[list[float]] = [[] for _ in rails]
+    def __init__(self, rails: Sequence[Rail], gauges: Sequence[Gauge] = ()) -> None:
+        self._sources: list[Rail | Gauge] = [*rails, *gauges]
+        self._values: list[list[float]] = [[] for _ in self._sources]
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._start = time.perf_counter()
@@ -59,28 +63,36 @@ class Watch:
         self._thread.start()
 
     def stop(self) -> dict[str, Any]:
-        """Seconds, samples, and the mean power in W: of all, and by rail. A rail that could not be read all along is left out."""
+        """Seconds, samples, the mean power in W, of all and by rail, and by memory the median and the largest use in 10^6 bytes.
+
+        What could not be read all along is left out.
+        """
         self._stopping.set()
         self._thread.join()
         self._read()
         seconds = time.perf_counter() - self._start
-        found = {}
-        total = 0.0
-        for rail, values in zip(self._rails, self._values, strict=True):
-            if values and len(values) == len(max(self._values, key=len)):
-                found[rail.name] = mean_power(rail, values, seconds)
-                total += 0.0 if rail.part else found[rail.name]
         samples = max(map(len, self._values), default=0)
-        return {"seconds": seconds, "samples": samples, "mean_w": total, "rails": found}
+        rails: dict[str, float] = {}
+        memory: dict[str, dict[str, float]] = {}
+        total = 0.0
+        for source, values in zip(self._sources, self._values, strict=True):
+            if not values or len(values) < samples:
+                continue
+            if isinstance(source, Gauge):
+                memory[source.name] = {"median_mb": statistics.median(values), "peak_mb": max(values)}
+            else:
+                rails[source.name] = mean_power(source, values, seconds)
+                total += 0.0 if source.part else rails[source.name]
+        return {"seconds": seconds, "samples": samples, "mean_w": total, "rails": rails, "memory": memory}
 
     def _run(self) -> None:
         while not self._stopping.wait(INTERVAL_S):
             self._read()
 
     def _read(self) -> None:
-        for rail, values in zip(self._rails, self._values, strict=True):
+        for source, values in zip(self._sources, self._values, strict=True):
             try:
-                values.append(rail.read())
+                values.append(source.read())
             except Exception:  # a sensor that goes away is left out, not guessed
                 continue
 

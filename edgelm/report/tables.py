@@ -6,6 +6,8 @@ from typing import Any
 
 Table = tuple[list[str], list[list[str]]]
 
+_MEMORIES = {"system memory MB": "/proc/meminfo", "GPU memory MB": "NVML"}
+
 
 def subject_name(profile: dict[str, Any]) -> str:
     """What a row is about: the subject, and where it ran if not here."""
@@ -20,15 +22,26 @@ def provider_notes(profiles: list[dict[str, Any]]) -> list[str]:
 
 
 def subject_table(profiles: list[dict[str, Any]]) -> Table:
-    """One row a subject: what it weighs, and what it draws where that could be read."""
+    """One row a subject: what it weighs, and what the machine's memory takes and its sensors say, where that could be read."""
     header = ["subject", "kind", "precision", "size MB", "load ms", "peak memory MB", "tokenize ms"]
+    memories = [title for title in _MEMORIES if any(_memory_cell(profile, title) for profile in profiles)]
     powered = any(profile.get("power") for profile in profiles)
     rows = []
     for profile in profiles:
         tokenize = "" if profile["tokenization_ms"] is None else f"{profile['tokenization_ms']:.3f}"
         figures = [f"{profile['size_mb']:.1f}", f"{profile['load_ms']:.0f}", f"{profile['peak_memory_mb']:.0f}", tokenize]
-        rows.append([subject_name(profile), profile["kind"], profile["precision"], *figures, *(_power_cells(profile) if powered else [])])
-    return header + (["power W", "idle W", "mJ per call", "read from"] if powered else []), rows
+        rows.append([subject_name(profile), profile["kind"], profile["precision"], *figures])
+        rows[-1] += [_memory_cell(profile, title) for title in memories] + (_power_cells(profile) if powered else [])
+    return header + memories + (["power W", "idle W", "mJ per call", "read from"] if powered else []), rows
+
+
+def _memory_cell(profile: dict[str, Any], title: str) -> str:
+    """In use while it answers, and how much more that is than before; of several GPUs, the one on which that is most."""
+    found = [entry for entry in profile.get("memory", ()) if entry["source"] == _MEMORIES[title]]
+    if not found:
+        return ""
+    most = max(found, key=lambda entry: float(entry["rise_mb"]))
+    return f"{most['busy_mb']:.0f} of {most['total_mb']:.0f} ({most['rise_mb']:+.0f})"
 
 
 def _power_cells(profile: dict[str, Any]) -> list[str]:

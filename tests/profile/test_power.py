@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from bundles import make_bundle
 from fake_nvml import RTX, make_pynvml
+from watchers import WatcherLine
 
 from edgelm.profile.pipeline import profile
 from edgelm.profile.place import ThisMachine
@@ -123,33 +124,20 @@ def test_a_sensor_that_goes_away_is_left_out():
     assert found["rails"] == {"VDD_SOC": 2.0}
 
 
-class Line:
-    """A watcher in this process."""
-
-    def __init__(self, watcher: Watcher) -> None:
-        self.watcher = watcher
-
-    def exchange(self, line: str) -> str:
-        return json.dumps(self.watcher.answer(json.loads(line)["do"]))
-
-    def close(self) -> None:
-        pass
-
-
 class Powered(ThisMachine):
     """This machine, with a package that draws 5 W."""
 
     def start(self, module, *, threads=None):
         if module != "edgelm.profile.watcher":
             return super().start(module, threads=threads)
-        return Line(Watcher(lambda: [Rail("RAPL", "package-0", lambda: 5 * time.perf_counter(), counts=True)]))
+        return WatcherLine(Watcher(lambda: [Rail("RAPL", "package-0", lambda: 5 * time.perf_counter(), counts=True)], list))
 
 
 class Dark(Powered):
     """This machine, without a sensor."""
 
     def start(self, module, *, threads=None):
-        return Line(Watcher(list)) if module == "edgelm.profile.watcher" else super().start(module, threads=threads)
+        return WatcherLine(Watcher(list, list)) if module == "edgelm.profile.watcher" else super().start(module, threads=threads)
 
 
 @pytest.fixture(scope="module")

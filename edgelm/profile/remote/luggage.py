@@ -11,7 +11,15 @@ from edgelm.profile.subject import Subject
 from edgelm.runtime.manifest import RUNTIME_FOLDER
 from edgelm.runtime.script import vendored_files
 
-_MODULES = ("callable_package.py", "machine.py", "profile/__init__.py", "profile/sensors.py", "profile/watcher.py", "profile/worker.py")
+_MODULES = (
+    "callable_package.py",
+    "machine.py",
+    "profile/__init__.py",
+    "profile/gauges.py",
+    "profile/sensors.py",
+    "profile/watcher.py",
+    "profile/worker.py",
+)
 
 
 def code_files() -> Iterator[tuple[str, Path]]:

@@ -50,6 +50,8 @@ def test_a_host_gives_what_a_profile_here_gives(bundle, serve, tmp_path):
     assert len(there["cases"][0]["samples_ms"]) == 20
     assert there["path"] == here["path"]
     assert 20 < there["peak_memory_mb"] < 150
+    assert there["memory"][0]["name"] == "system"
+    assert there["memory"][0]["total_mb"] == here["memory"][0]["total_mb"]
     assert [row["name"] for row in there["operators"]] and there["load_ms"] > 0
     assert json.loads(output.read_text())["profiles"] == values["profiles"]
     assert "tiny on device" in html.read_text()
