@@ -183,6 +183,28 @@ def test_sequence_beyond_the_model_is_refused(bundle):
         profile(bundle, sequence_lengths=(100000,))
 
 
+def test_settings_that_cannot_be_are_refused_before_anything_is_started(bundle, monkeypatch):
+    monkeypatch.setattr("edgelm.profile.pipeline.measure", None)
+    for settings in ({"provider": "gpu"}, {"warmup": -1}, {"runs": 0}, {"batch_sizes": (0,)}, {"sequence_lengths": (1,)}):
+        with pytest.raises(UsageError):
+            profile(bundle, **settings)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_a_checkpoint_says_how_many_tokens_it_reads(tmp_path, family):
+    """By its position embeddings, of which some families keep the first rows for padding: one token more is one too many."""
+    import torch
+
+    from edgelm.anatomy import load_checkpoint
+
+    path = make_checkpoint(tmp_path / family, family)
+    longest, model = find_subject(path).longest, load_checkpoint(path)
+    ids = torch.full((1, longest + 1), 7)
+    model(input_ids=ids[:, :-1])
+    with pytest.raises((IndexError, RuntimeError)):
+        model(input_ids=ids)
+
+
 def test_onnx_file_with_unknown_inputs_names_them(bundle, tmp_path):
     import onnx
     from onnx import TensorProto, helper

@@ -201,6 +201,18 @@ def test_inspect_describes_bundles_and_graphs(bundle, tmp_path):
     assert run("inspect", tmp_path / "none").exit_code == 4
 
 
+def test_sizes_are_looked_up_in_a_bundle_of_one_file(bundle, tmp_path):
+    pack(bundle, tmp_path / "whole.edgelm")
+    edgelm.runtime.open_bundle(tmp_path / "whole.edgelm").check_sizes()
+    for name, content, words in (("model.onnx", b"half", "model.onnx has 4 bytes"), ("golden.json", None, "golden.json is missing")):
+        with zipfile.ZipFile(tmp_path / "whole.edgelm") as whole, zipfile.ZipFile(tmp_path / f"{name}.edgelm", "w") as cut:
+            for entry in whole.namelist():
+                if entry != name or content is not None:
+                    cut.writestr(entry, content if entry == name else whole.read(entry))
+        with pytest.raises(BundleError, match=words):
+            edgelm.runtime.open_bundle(tmp_path / f"{name}.edgelm").check_sizes()
+
+
 def test_texts_become_inputs_without_the_graph(tmp_path):
     """A bundle for another device may have a graph that nothing here can load."""
     folder = make_bundle(tmp_path / "b")
