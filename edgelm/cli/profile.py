@@ -32,7 +32,9 @@ def profile(
     device: Annotated[str | None, typer.Option("--device", help="Note in the profile which device this machine is.")] = None,
     estimate: Annotated[
         list[str] | None,
-        typer.Option("--estimate", help="Measure nothing; estimate for this device, from its figures and the graph. May be repeated."),
+        typer.Option(
+            "--estimate", help="Estimate for this device, from its figures and the graph; measures nothing, but on each --host. May be repeated."
+        ),
     ] = None,
     operators: Annotated[bool, typer.Option("--operators", help="Also show the time of each operator.")] = False,
     table: Annotated[
@@ -74,6 +76,7 @@ def profile(
         from edgelm.dataset import Columns, load_dataset
         from edgelm.device import load_device
         from edgelm.output import check_output
+        from edgelm.profile.estimate import estimate_all
         from edgelm.profile.pipeline import profile as measure
         from edgelm.profile.remote.pipeline import profile_hosts
         from edgelm.profile.table import write_table
@@ -94,16 +97,14 @@ def profile(
                 check_output(file, overwrite=overwrite)
         if html is not None:
             check_page()
-        if estimate:
-            _estimate(screen, bundle, estimate, batch, sequence, files, overwrite=overwrite)
-            return
         name = None if device is None else load_device(device).name
         rows = None if data is None else load_dataset(data, columns=Columns(text=text_column, text_pair=pair_column), need_labels=False)
-        settings: dict[str, Any] = {
-            "compare": compare or (),
-            "batch_sizes": batch or (1,),
-            "sequence_lengths": sequence or (),
-            "data": rows,
+        what: dict[str, Any] = {"compare": compare or (), "batch_sizes": batch or (1,), "sequence_lengths": sequence or (), "data": rows}
+        estimates = [entry.to_dict() for entry in estimate_all(bundle, [load_device(given) for given in estimate], **what)] if estimate else []
+        if estimate and not host:
+            _show_estimates(screen, bundle, estimates, files, overwrite=overwrite)
+            return
+        settings = what | {
             "threads": threads,
             "provider": provider,
             "warmup": warmup,
@@ -119,13 +120,15 @@ def profile(
         else:
             found = measure(bundle, **settings)
         values: dict[str, Any] = {"schema": 1, "profiles": [item.to_dict() for item in found]}
+        if estimates:
+            values["estimates"] = estimates
         if host:
             values["failures"] = {name: {"error": error.message, "hint": error.hint} for name, error in failures.items()}
         for error in failures.values():
             screen.stderr.print(f"Error: {error}")
         if not found:
             raise typer.Exit(EXIT_FAILED)
-        written = write_reports(values["profiles"], html=html, markdown=markdown, json_file=output, overwrite=overwrite)
+        written = write_reports(values["profiles"], estimates=estimates, html=html, markdown=markdown, json_file=output, overwrite=overwrite)
         screen.result(values, lambda console, shown: _draw(console, shown, with_operators=operators))
         screen.next_step(", ".join(map(str, written)) or "the table above", f"edgelm verify {bundle}")
         if failures:
@@ -140,32 +143,19 @@ def _check_options(host: list[str] | None, there: dict[str, Any], table: Path | 
         raise UsageError("--table is measured on this machine.", hint="Run it on the host itself, or leave --host out.")
 
 
-def _estimate(
-    screen: Screen,
-    bundle: Path,
-    devices: list[str],
-    batch: list[int] | None,
-    sequence: list[int] | None,
-    files: dict[str, Path | None],
-    *,
-    overwrite: bool,
-) -> None:
-    from edgelm.device import load_device
-    from edgelm.profile.estimate import estimate
+def _show_estimates(screen: Screen, bundle: Path, estimates: list[dict[str, Any]], files: dict[str, Path | None], *, overwrite: bool) -> None:
     from edgelm.report import write_estimates
 
-    loaded = [load_device(name) for name in devices]
-    found = [estimate(bundle, device, batch_sizes=batch or (1,), sequence_lengths=sequence or ()) for device in loaded]
-    values: dict[str, Any] = {"schema": 1, "estimates": [item.to_dict() for item in found]}
-    written = write_estimates(values["estimates"], html=files["html"], markdown=files["markdown"], json_file=files["json"], overwrite=overwrite)
-    screen.result(values, _draw_estimates)
+    written = write_estimates(estimates, html=files["html"], markdown=files["markdown"], json_file=files["json"], overwrite=overwrite)
+    screen.result({"schema": 1, "estimates": estimates}, _draw_estimates)
     screen.next_step(", ".join(map(str, written)) or "the estimate above", f"edgelm profile {bundle}, on the device, measures it")
 
 
 def _draw_estimates(console: Console, values: dict[str, Any]) -> None:
-    from edgelm.report.estimates import sections, where
+    from edgelm.report.estimates import sections
+    from edgelm.report.tables import estimates_note
 
-    console.print(where(values["estimates"]))
+    console.print(estimates_note(values["estimates"]))
     for title, (header, rows) in sections(values["estimates"]):
         table = make_table(*header, title=title)
         for row in rows:
@@ -175,15 +165,17 @@ def _draw_estimates(console: Console, values: dict[str, Any]) -> None:
 
 
 def _draw(console: Console, values: dict[str, Any], *, with_operators: bool) -> None:
-    from edgelm.report.tables import latency_table, operator_table, provider_notes, subject_table
+    from edgelm.report.tables import estimates_note, latency_table, operator_table, provider_notes, subject_table
 
-    profiles = values["profiles"]
+    profiles, estimates = values["profiles"], values.get("estimates")
     for where in dict.fromkeys((item["host"], item["machine"]["cpu"], item["settings"]["threads"], item["settings"]["runs"]) for item in profiles):
         there, cpu, threads, runs = where
         console.print(f"Measured on {f'{there}: ' if there else ''}{cpu}, {threads} threads, {runs} runs each, interleaved.")
     for note in provider_notes(profiles):
         console.print(note, markup=False)
-    parts = [subject_table(profiles), latency_table(profiles)] + ([operator_table(profiles[0])] if with_operators else [])
+    if estimates:
+        console.print(estimates_note(estimates))
+    parts = [subject_table(profiles), latency_table(profiles, estimates)] + ([operator_table(profiles[0])] if with_operators else [])
     for header, rows in parts:
         table = make_table(*header)
         for row in rows:

@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgelm.dataset import Dataset
 from edgelm.device import Device
 from edgelm.errors import UsageError
+from edgelm.profile.inputs import find_texts, make_feeds
 from edgelm.profile.subject import Subject, find_subject
 from edgelm.runtime import open_bundle
 from edgelm.runtime.golden import Golden
@@ -98,6 +100,28 @@ class Estimate:
         return asdict(self)
 
 
+def estimate_all(
+    subject: str | Path,
+    devices: Sequence[Device],
+    *,
+    compare: Sequence[str | Path] = (),
+    batch_sizes: Sequence[int] = (1,),
+    sequence_lengths: Sequence[int] = (),
+    data: Dataset | None = None,
+) -> list[Estimate]:
+    """Estimate a subject, and others beside it, on each device: first by device, then by subject.
+
+    Args:
+        sequence_lengths: tokens of each text; empty: one length for all, the median of the first subject's texts, see `estimate`.
+
+    Raises:
+        EdgelmError: as `estimate`, or texts that the first subject does not read.
+    """
+    lengths = sequence_lengths or (_usual_length(find_subject(subject), data),)
+    paths = (subject, *compare)
+    return [estimate(path, device, batch_sizes=batch_sizes, sequence_lengths=lengths) for device in devices for path in paths]
+
+
 def estimate(subject: str | Path, device: Device, *, batch_sizes: Sequence[int] = (1,), sequence_lengths: Sequence[int] = ()) -> Estimate:
     """Estimate a bundle or an ONNX file on a device, from the graph and the device's figures.
 
@@ -136,12 +160,15 @@ def _read_graph(subject: Subject) -> Any:
     raise UsageError(f"{subject.path} is a checkpoint; an estimate is made from a graph.", hint="Export it first with `edgelm export`.")
 
 
-def _usual_length(subject: Subject) -> int:
-    """Tokens of a text."""
+def _usual_length(subject: Subject, data: Dataset | None = None) -> int:
+    """Tokens of a text: of the data, if there are any, else of the golden samples."""
     if subject.kind != "bundle":
         return _TOKENS
-    golden = Golden.from_json(open_bundle(subject.path).read(GOLDEN_FILE))
-    return round(statistics.median(len(next(iter(sample.values()))[0]) for sample in golden.inputs)) if golden.inputs else _TOKENS
+    if data is not None:
+        calls = make_feeds([subject], find_texts(subject, data), [(1, None)])[0][0]
+    else:
+        calls = Golden.from_json(open_bundle(subject.path).read(GOLDEN_FILE)).inputs
+    return round(statistics.median(len(next(iter(call.values()))[0]) for call in calls)) if calls else _TOKENS
 
 
 def _case(costs: Sequence[Cost], constants: Constants, batch: int, sequence: int, nodes: dict[str, int]) -> EstimatedCase:

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.report.page import render_page
-from edgelm.report.tables import Table
+from edgelm.report.tables import Estimates, Table, estimates_note
 from edgelm.report.write import markdown_table, write_texts
-
-Estimates = list[dict[str, Any]]
 
 
 def write_estimates(
@@ -19,7 +17,7 @@ def write_estimates(
     """Write the reports that were asked for and return their paths.
 
     Args:
-        estimates: of one subject, as `Estimate.to_dict` gives them.
+        estimates: as `Estimate.to_dict` gives them.
 
     Raises:
         OutputExistsError, ResourceError: as `staged_output`.
@@ -29,32 +27,47 @@ def write_estimates(
     return write_texts([(path, render(estimates)) for path, render in wanted if path is not None], overwrite=overwrite)
 
 
-def where(estimates: Estimates) -> str:
-    """What these figures are."""
-    names = ", ".join(dict.fromkeys(entry["title"] for entry in estimates))
-    based = "; ".join(dict.fromkeys(entry["provenance"] for entry in estimates))
-    return (
-        f"Estimated for {names}, not measured: from the graph's operations, bytes and launches and each device's figures. Eight of ten measurements "
-        f"are expected from low to high. Constants fitted to {based}."
-    )
-
-
 def sections(estimates: Estimates) -> list[tuple[str, Table]]:
     """The tables with their titles: all cases, then the operators of each device's first."""
     shown = [("Latency, estimated", latency_table(estimates))]
-    return shown + [(f"Time by operator, estimated for {entry['device']}", operator_table(entry)) for entry in estimates]
+    several = _several(estimates)
+    about = [f"{entry['name']} on {entry['device']}" if several else entry["device"] for entry in estimates]
+    return shown + [(f"Time by operator, estimated for {name}", operator_table(entry)) for name, entry in zip(about, estimates, strict=True)]
 
 
 def latency_table(estimates: Estimates) -> Table:
-    """One row a device and case; of the p50, what operations, memory and launches bound."""
-    header = ["device", "batch", "tokens", "p50 ms", "low", "high", "compute-bound", "memory-bound", "launches", "source"]
+    """One row a device, case and subject, where there are several; of the p50, what operations, memory and launches bound."""
+    several = _several(estimates)
+    header = [
+        *(["subject"] if several else []),
+        "device",
+        "batch",
+        "tokens",
+        "p50 ms",
+        "low",
+        "high",
+        "compute-bound",
+        "memory-bound",
+        "launches",
+        "source",
+    ]
     rows = []
     for entry in estimates:
         for case in entry["cases"]:
             bounds = case["bounds"] | {"launch": case["bounds"]["launch"] + case["bounds"]["call"]}
             shares = [f"{bounds[name] / case['p50_ms']:.0%}" for name in ("compute", "memory", "launch")]
             figures = [f"{case[name]:.3g}" for name in ("p50_ms", "low_ms", "high_ms")]
-            rows.append([entry["device"], str(case["batch"]), str(case["sequence"]), *figures, *shares, entry["source"]])
+            rows.append(
+                [
+                    *([entry["name"]] if several else []),
+                    entry["device"],
+                    str(case["batch"]),
+                    str(case["sequence"]),
+                    *figures,
+                    *shares,
+                    entry["source"],
+                ]
+            )
     return header, rows
 
 
@@ -69,15 +82,20 @@ def operator_table(estimate: dict[str, Any]) -> Table:
     return header, rows
 
 
+def _several(estimates: Estimates) -> bool:
+    """Whether they are of more than one subject."""
+    return len({entry["path"] for entry in estimates}) > 1
+
+
 def _render_json(estimates: Estimates) -> str:
     return json.dumps({"schema": 1, "estimates": estimates}, indent=1) + "\n"
 
 
 def _render_markdown(estimates: Estimates) -> str:
     tables = [line for title, table in sections(estimates) for line in markdown_table(title, table)]
-    return "\n".join([f"# {estimates[0]['name']}", "", where(estimates), "", *tables])
+    return "\n".join([f"# {estimates[0]['name']}", "", estimates_note(estimates), "", *tables])
 
 
 def _render_html(estimates: Estimates) -> str:
     shown = [{"title": title, "header": header, "rows": rows} for title, (header, rows) in sections(estimates)]
-    return render_page("estimates.html", title=estimates[0]["name"], where=where(estimates), sections=shown)
+    return render_page("estimates.html", title=estimates[0]["name"], where=estimates_note(estimates), sections=shown)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 Table = tuple[list[str], list[list[str]]]
+Estimates = list[dict[str, Any]]
 
 _MEMORIES = {"system memory MB": "/proc/meminfo", "GPU memory MB": "NVML"}
 
@@ -51,8 +52,22 @@ def _power_cells(profile: dict[str, Any]) -> list[str]:
     return [f"{power['busy_w']:.2f}", f"{power['idle_w']:.2f}", f"{power['mj_per_call']:.3g}", power["source"]]
 
 
-def latency_table(profiles: list[dict[str, Any]]) -> Table:
-    """One row a subject and case: how fast it is, and how many times faster than the last subject given."""
+def estimates_note(estimates: Estimates) -> str:
+    """What figures that nobody measured are."""
+    names = ", ".join(dict.fromkeys(entry["title"] for entry in estimates))
+    based = "; ".join(dict.fromkeys(entry["provenance"] for entry in estimates))
+    return (
+        f"Estimated for {names}, not measured: from the graph's operations, bytes and launches and each device's figures. Eight of ten measurements "
+        f"are expected from low to high. Constants fitted to {based}."
+    )
+
+
+def latency_table(profiles: list[dict[str, Any]], estimates: Estimates | None = None) -> Table:
+    """One row a subject and case: how fast it is, and how many times faster than the last subject given.
+
+    Args:
+        estimates: of the same cases, for devices that are not there: rows with the p50 alone, from low to high, and a column that tells them apart.
+    """
     header = ["subject", "batch", "tokens", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "mean ms", "texts/s"]
     if len(profiles) > 1:
         header.append(f"vs {subject_name(profiles[-1])}")
@@ -71,7 +86,16 @@ def latency_table(profiles: list[dict[str, Any]]) -> Table:
             if len(profiles) > 1:
                 row.append(f"{profiles[-1]['cases'][number]['p50_ms'] / here['p50_ms']:.2f}x")
             rows.append(row)
-    return header, rows
+        rows += [_estimated_row(entry, entry["cases"][number], len(header)) for entry in estimates or ()]
+    if not estimates:
+        return header, rows
+    return [*header, "source"], [row if len(row) > len(header) else [*row, "measured"] for row in rows]
+
+
+def _estimated_row(estimate: dict[str, Any], case: dict[str, Any], width: int) -> list[str]:
+    p50 = f"{case['p50_ms']:.3g} ({case['low_ms']:.3g} to {case['high_ms']:.3g})"
+    known = [f"{estimate['name']} on {estimate['device']}", str(case["batch"]), str(case["sequence"]), p50]
+    return known + [""] * (width - len(known)) + [str(estimate["source"])]
 
 
 def operator_table(profile: dict[str, Any]) -> Table:

@@ -11,7 +11,9 @@ import numpy as np
 from edgelm.output import staged_output
 from edgelm.report.page import render_page
 from edgelm.report.tables import (
+    Estimates,
     Table,
+    estimates_note,
     latency_table,
     layer_table,
     operator_table,
@@ -26,16 +28,25 @@ Profiles = list[dict[str, Any]]
 
 
 def write_reports(
-    profiles: Profiles, *, html: Path | None = None, markdown: Path | None = None, json_file: Path | None = None, overwrite: bool = False
+    profiles: Profiles,
+    *,
+    estimates: Estimates | None = None,
+    html: Path | None = None,
+    markdown: Path | None = None,
+    json_file: Path | None = None,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Write the reports that were asked for and return their paths.
+
+    Args:
+        estimates: of the same cases, to stand beside what was measured.
 
     Raises:
         OutputExistsError, ResourceError: as `staged_output`.
         MissingExtraError: HTML without jinja2.
     """
     wanted = [(html, render_html), (markdown, render_markdown), (json_file, render_json)]
-    return write_texts([(path, render(profiles)) for path, render in wanted if path is not None], overwrite=overwrite)
+    return write_texts([(path, render(profiles, estimates)) for path, render in wanted if path is not None], overwrite=overwrite)
 
 
 def write_texts(texts: list[tuple[Path, str]], *, overwrite: bool) -> list[Path]:
@@ -57,42 +68,46 @@ def markdown_table(title: str, table: Table) -> list[str]:
     return [f"## {title}", "", "| " + " | ".join(header) + " |", "|" + "---|" * len(header), *body, ""]
 
 
-def render_json(profiles: Profiles) -> str:
+def render_json(profiles: Profiles, estimates: Estimates | None = None) -> str:
     """All figures and samples, as `edgelm profile --json` prints them."""
-    return json.dumps({"schema": 1, "profiles": profiles}, indent=1) + "\n"
+    return json.dumps({"schema": 1, "profiles": profiles} | ({"estimates": estimates} if estimates else {}), indent=1) + "\n"
 
 
-def render_markdown(profiles: Profiles) -> str:
+def render_markdown(profiles: Profiles, estimates: Estimates | None = None) -> str:
     """The tables in Markdown."""
-    parts = [f"# {profiles[0]['name']}", "", _where(profiles), "", *(f"{note}\n" for note in provider_notes(profiles))]
-    for title, table in _sections(profiles):
+    parts = [f"# {profiles[0]['name']}", "", _where(profiles), "", *(f"{note}\n" for note in _notes(profiles, estimates))]
+    for title, table in _sections(profiles, estimates):
         if table[1]:
             parts += markdown_table(title, table)
     return "\n".join(parts)
 
 
-def render_html(profiles: Profiles) -> str:
+def render_html(profiles: Profiles, estimates: Estimates | None = None) -> str:
     """One page with style and drawings inside: it needs no network and no other file.
 
     Raises:
         MissingExtraError: jinja2 is not installed.
     """
-    sections = [{"title": title, "header": header, "rows": rows} for title, (header, rows) in _sections(profiles) if rows]
+    sections = [{"title": title, "header": header, "rows": rows} for title, (header, rows) in _sections(profiles, estimates) if rows]
     return render_page(
         "profile.html",
         title=profiles[0]["name"],
         where=_where(profiles),
-        notes=provider_notes(profiles),
+        notes=_notes(profiles, estimates),
         sections=sections,
         charts=_charts(profiles),
         places=_places(profiles),
     )
 
 
-def _sections(profiles: Profiles) -> list[tuple[str, Table]]:
+def _notes(profiles: Profiles, estimates: Estimates | None) -> list[str]:
+    return provider_notes(profiles) + ([estimates_note(estimates)] if estimates else [])
+
+
+def _sections(profiles: Profiles, estimates: Estimates | None) -> list[tuple[str, Table]]:
     return [
         ("Size, load, memory", subject_table(profiles)),
-        ("Latency", latency_table(profiles)),
+        ("Latency", latency_table(profiles, estimates)),
         ("Quality and parity with PyTorch", quality_table(profiles[0])),
         ("How it was made", stage_table(profiles[0])),
         ("What was kept", layer_table(profiles[0])),

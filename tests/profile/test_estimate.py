@@ -55,6 +55,18 @@ def test_the_length_is_that_of_the_golden_samples(bundle):
     assert lengths[0] <= entry["cases"][0]["sequence"] <= lengths[-1]
 
 
+def test_subjects_side_by_side_on_the_users_texts(bundle, tmp_path):
+    texts = tmp_path / "texts.csv"
+    texts.write_text("text\n" + "good\n" * 3)
+    options = ["--compare", bundle / "model.onnx", "--data", texts, "--estimate", "t4", "--estimate", "a100"]
+    shown = run(bundle, *options, "--json")
+    assert shown.exit_code == EXIT_DONE, shown.output
+    found = json.loads(shown.stdout)["estimates"]
+    assert [(entry["device"], entry["name"]) for entry in found] == [(device, name) for device in ("t4", "a100") for name in ("bundle", "model")]
+    assert {case["sequence"] for entry in found for case in entry["cases"]} == {3}  # the word between two special tokens
+    assert "estimated for model on a100" in " ".join(run(bundle, *options).output.split())
+
+
 def test_people_see_what_bounds_it_and_that_it_was_not_measured(bundle, tmp_path):
     files = {name: tmp_path / f"estimate.{name}" for name in ("html", "md", "json")}
     options = ["--html", files["html"], "--markdown", files["md"], "--output", files["json"]]

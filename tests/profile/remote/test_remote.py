@@ -80,6 +80,25 @@ def test_several_hosts_at_once_and_one_that_fails(bundle, serve):
     assert "nowhere.invalid" in values["failures"]["nowhere.invalid"]["error"]
 
 
+def test_measured_hosts_and_estimated_devices_stand_in_one_table(bundle, serve, tmp_path):
+    serve()
+    page, file = tmp_path / "p.md", tmp_path / "p.json"
+    result = run(bundle, "--host", "device", "--estimate", "raspberry-pi-5", "--batch", 1, "--batch", 2, *FAST, "--markdown", page, "--output", file)
+    assert result.exit_code == 0, result.output
+    values = json.loads(file.read_text())
+    assert [item["host"] for item in values["profiles"]] == ["device"]
+    (entry,) = values["estimates"]
+    assert [(case["batch"], case["sequence"]) for case in entry["cases"]] == [(1, 4), (2, 4)]  # the golden samples have 3 and 4 tokens
+    rows = [line.strip("| ").split(" | ") for line in page.read_text().splitlines() if line.startswith("| tiny on") and "ed |" in line]
+    assert [(row[0], row[1], row[-1]) for row in rows] == [
+        (name, batch, source) for batch in "12" for name, source in (("tiny on device", "measured"), ("tiny on raspberry-pi-5", "estimated"))
+    ]
+    first = entry["cases"][0]
+    assert rows[1][3] == f"{first['p50_ms']:.3g} ({first['low_ms']:.3g} to {first['high_ms']:.3g})"
+    for text in (result.stdout, page.read_text()):
+        assert "not measured" in " ".join(text.split())
+
+
 def refused(result, *words: str) -> None:
     """One failure, in one to three lines, without a traceback."""
     assert result.exit_code == 1, result.output
@@ -321,10 +340,11 @@ def texts_of(folder: Path, *columns: str) -> Path:
         (lambda folder: ("--data", texts_of(folder, "sentence1", "sentence2")), 4, "reads single texts; those to measure on are pairs"),
         (lambda folder: ("--compare", graph_of(folder, onnx.TensorProto.INT32, "b", "s")), 4, "input_ids is int32; texts give int64"),
         (lambda folder: ("--compare", graph_of(folder, onnx.TensorProto.INT64, 1, 8)), 2, "input_ids is [1, 8]; this profile gives [1, 3]"),
+        (lambda folder: ("--estimate", "cpu"), 2, "devices detect"),
         (lambda folder: ("--wheels", folder / "none"), 2, "is no folder"),
         (lambda folder: ("--wheels", folder), 2, "no wheel of numpy"),
     ],
-    ids=["provider", "length", "other-length", "missing", "damaged", "pairs", "data", "type", "shape", "wheels", "no-wheels"],
+    ids=["provider", "length", "other-length", "missing", "damaged", "pairs", "data", "type", "shape", "estimate", "wheels", "no-wheels"],
 )
 def test_what_no_host_could_measure_is_refused_before_any_is_reached(bundle, serve, tmp_path, options, code, words):
     server = serve()
