@@ -44,7 +44,8 @@ def graph_work(graph: onnx.ModelProto, *, batch: int, sequence: int, fused: bool
     Args:
         batch, sequence: texts and tokens of each.
         fused: the runtime compiles the graph, as TensorRT does: elementwise operators, Q/DQ and the softmax of attention are done inside the kernel
-            that made what they read, and the value between is never written; sizes are known before. False: every node is a kernel.
+            that made what they read, and the value between is written for other readers alone; sizes are known before. False: every node is a
+            kernel.
 
     Raises:
         InputError: as `infer_values`.
@@ -117,21 +118,27 @@ class _Counter:
         return [Work(node.op_type, "product", precision, 2.0 * batch * length * size * columns, weights, read + packed, 1), inner]
 
     def _joined(self, node: onnx.NodeProto, kind: Kind) -> int | None:
-        """The work in whose kernel a compiler does this node: the last that made one of its inputs for nobody else."""
+        """The work in whose kernel a compiler does this node: the last that made one of its inputs, for nobody else unless the node quantizes it."""
         softmax = node.op_type == "Softmax" or (kind == "attention" and node.op_type in PRODUCTS)
         if kind not in ("pointwise", "view") and node.op_type != "Transpose" and not softmax:
             return None
-        found = [self._kernels[name] for name in node.input if name in self._kernels and self._readers[name] == 1]
+        # A kernel also writes the integers of a value that others read as it is.
+        shared = node.op_type == "QuantizeLinear"
+        found = [self._kernels[name] for name in node.input if name in self._kernels and (shared or self._readers[name] == 1)]
         if softmax:
             found = [index for index in found if self.works[index].kind == "attention"]
         return max(found, default=None)
 
     def _join(self, node: onnx.NodeProto, work: Work, into: int) -> None:
-        """Its operations stay; the value between the two is not written and read, what it makes and reads besides is."""
+        """Its operations stay; what it makes and reads besides is moved, the value between the two is not read, nor written but for others."""
         host = self.works[into]
-        inside = sum(self._values[name].bytes for name in node.input if self._kernels.get(name) == into and self._readers[name] == 1)
-        moved = 0.0 if work.kind == "view" else max(0.0, work.activations - inside)
-        self.works[into] = replace(host, weights=host.weights + work.weights, activations=max(0.0, host.activations - inside * bool(moved)) + moved)
+        between = [name for name in node.input if self._kernels.get(name) == into]
+        read = sum(self._stored(name).bytes for name in between)
+        unwritten = sum(self._stored(name).bytes for name in between if self._readers[name] == 1)
+        moved = 0.0 if work.kind == "view" or node.op_type == "DequantizeLinear" else max(0.0, work.activations - read)
+        self.works[into] = replace(
+            host, weights=host.weights + work.weights, activations=max(0.0, host.activations - unwritten * bool(moved)) + moved
+        )
         self.works.append(replace(work, weights=0.0, activations=0.0, launches=0))
         for name in node.output:
             self._kernels[name] = into

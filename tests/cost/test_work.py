@@ -1,5 +1,7 @@
 """The work of graphs against counts by hand, and rules that hold for every shape."""
 
+import functools
+
 import numpy as np
 import onnx
 import pytest
@@ -9,17 +11,21 @@ from models import make_checkpoint
 from onnx import TensorProto, helper, numpy_helper
 
 from edgelm import export, load_device
-from edgelm.checkpoint import LayerShape
+from edgelm.checkpoint import LayerShape, open_checkpoint
 from edgelm.cost.encoder import encoder_work
 from edgelm.cost.work import graph_work
 from edgelm.errors import InputError
+from edgelm.footprint import estimate as estimate_table
 from edgelm.graph.encoder import encoder_graph
 from edgelm.graph.nodes import MICROSOFT
 from edgelm.latency import EncoderSizes
+from edgelm.profile.estimate import estimate
+from edgelm.profile.table import encoder_sizes
 from edgelm.quantize.blind import quantize_blindly
 from edgelm.quantize.settings import Quantization
 
 BATCH, TOKENS, WIDTH, HEADS, FFN = 2, 10, 128, 4, 256
+LAYERS = 2
 SIZES = EncoderSizes(layers=1, hidden=WIDTH, heads=HEADS, ffn=FFN, vocabulary=50, positions=32)
 ROWS = BATCH * TOKENS
 PRODUCTS = 2 * ROWS * (4 * WIDTH**2 + 2 * WIDTH * FFN)  # of a layer, a multiplication and an addition being two
@@ -76,24 +82,67 @@ def test_every_node_of_a_cpu_graph_is_launched():
     assert sum(work.launches for work in works_of("fp32")) == len(fp32.graph.node) + 1
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """By precision: a checkpoint of `LAYERS`, and its bundle for a Jetson."""
+    folder = tmp_path_factory.mktemp("compiled")
+    checkpoint = make_checkpoint(folder / "m", hidden=256, heads=4, ffn=512, layers=LAYERS, spread=0.02)
+
+    @functools.cache
+    def make(precision):
+        plain = Quantization(method="minmax") if precision == "int8" else Quantization()
+        made = export(checkpoint, output=folder / precision, device=load_device("jetson-orin-nano"), precision=precision, quantization=plain)
+        return checkpoint, made.path
+
+    return make
+
+
 @pytest.mark.parametrize("precision", ["int8", "bf16"])
-def test_a_compiled_layer_is_its_products_its_attention_and_its_norms(tmp_path, precision):
+def test_a_compiled_layer_is_its_products_its_attention_and_its_norms(exported, precision):
     """Six products, one attention and two norms a layer; Q/DQ, biases, GELU, softmax and residuals are done inside them."""
-    layers = 2
-    folder = make_checkpoint(tmp_path / "m", hidden=256, heads=4, ffn=512, layers=layers, spread=0.02)
-    plain = Quantization(method="minmax") if precision == "int8" else Quantization()
-    made = export(folder, output=tmp_path / "b.edge", device=load_device("jetson-orin-nano"), precision=precision, quantization=plain)
-    graph = onnx.load(made.path / "model.onnx", load_external_data=False)
+    graph = onnx.load(exported(precision)[1] / "model.onnx", load_external_data=False)
     launched = [work for work in graph_work(graph, batch=1, sequence=32, fused=True) if work.launches]
-    counts = {kind: sum(work.kind == kind for work in launched) for kind in ("product", "attention", "norm")}
-    assert counts == {"product": 6 * layers + 2, "attention": layers, "norm": 2 * layers + 1}
+    counts = {kind: sum(work.kind == kind for work in launched) for kind in ("product", "attention", "norm", "pointwise")}
+    assert counts == {"product": 6 * LAYERS + 2, "attention": LAYERS, "norm": 2 * LAYERS + 1, "pointwise": 0}
     products = [work for work in launched if work.kind == "product" and work.operations > 1e6]
     assert {work.precision for work in products} == {precision}
     size = 1 if precision == "int8" else 2
     assert products[0].weights == pytest.approx(size * 256 * 256, rel=0.02)
     attention = next(work for work in launched if work.kind == "attention")
-    values = 32 * 256 * 2  # in FP16 or BF16, also beside integers
-    assert attention.activations == pytest.approx(4 * values, rel=0.05)  # query, key, value and what is mixed; scores are never written
+    values = 32 * 256
+    # Query, key and value in FP16 or BF16, and what is mixed as the next product reads it; scores are never written. The rest is the mask.
+    assert attention.activations == pytest.approx(3 * 2 * values + size * values, rel=0.05)
+
+
+def test_a_norm_also_writes_the_integers_of_what_it_makes(exported):
+    """What a norm makes is read as FP16 by the residual and as integers by the products: one kernel reads two values and writes both forms."""
+    graph = onnx.load(exported("int8")[1] / "model.onnx", load_external_data=False)
+    norms = [work for work in graph_work(graph, batch=1, sequence=32, fused=True) if work.operator == "LayerNormalization"]
+    inner = [work.activations for work in norms[1:-1]]
+    halves, integers = 32 * 256 * 2, 32 * 256
+    assert inner == pytest.approx([2 * halves + integers] * len(inner), rel=0.01)
+
+
+@pytest.mark.parametrize("precision", ["int8", "bf16"])
+@pytest.mark.parametrize("device", ["jetson-orin-nano", "rtx-4090"])
+@pytest.mark.parametrize("tokens", [16, 128])
+def test_the_shape_of_a_model_says_what_its_bundle_says(exported, precision, device, tokens):
+    """A budget counts shapes, `edgelm profile --estimate` the real graph. Apart by up to a tenth: shapes have one product for query, key and value
+    and a split, the graph has three products, and embeddings and masks as they were traced."""
+    checkpoint, bundle = exported(precision)
+    sizes = encoder_sizes(open_checkpoint(checkpoint))
+    by_shape = estimate_table(load_device(device), sizes, precision, tokens).predict(sizes.full())
+    (case,) = estimate(bundle, load_device(device), sequence_lengths=[tokens]).cases
+    assert by_shape == pytest.approx(case.p50_ms, rel=0.1)
+
+
+def test_what_lies_beside_integers_is_fp16():
+    works = encoder_work(SIZES, SIZES.full(), "int8", batch=BATCH, sequence=TOKENS, compiled=True)
+    assert {(work.kind == "product", work.precision) for work in works} == {(True, "int8"), (False, "fp16")}
+    halves = encoder_work(SIZES, SIZES.full(), "fp16", batch=BATCH, sequence=TOKENS, compiled=True)
+    assert [work.activations for work in works] == [work.activations for work in halves]
+    full = encoder_work(SIZES, SIZES.full(), "fp32", batch=BATCH, sequence=TOKENS, compiled=True)
+    assert {work.precision for work in full} == {"fp32"}
 
 
 def test_weights_without_content_count_the_same():
