@@ -23,9 +23,9 @@ _OPERATOR_RUNS = 50
 
 
 def profile(
-    subject: str | Path,
+    subject: str | Path | Subject,
     *,
-    compare: Sequence[str | Path] = (),
+    compare: Sequence[str | Path | Subject] = (),
     batch_sizes: Sequence[int] = (1,),
     sequence_lengths: Sequence[int] = (),
     data: Dataset | None = None,
@@ -45,7 +45,8 @@ def profile(
 
     Args:
         subject: a bundle; its tokenizer makes the inputs of ONNX files, and of checkpoints that have no tokenizer.json.
-        compare: bundles (with their own tokenizers), plain .onnx files, checkpoint folders (PyTorch eager).
+        compare: bundles (with their own tokenizers), plain .onnx files, checkpoint folders (PyTorch eager on the CPU); a `Subject` says how one
+            is to be run, such as compiled or on a GPU.
         batch_sizes: texts in one call.
         sequence_lengths: tokens of each text, real tokens repeated or cut; empty: texts of their own lengths, unpadded at batch 1.
         data: where the texts are from; None: the bundle's golden samples.
@@ -54,7 +55,7 @@ def profile(
         runs: counted calls of each subject in each case.
         loads: fresh processes in which loading and memory are measured.
         device: a name to note; the figures are of the machine that this ran on.
-        provider: that must run every bundle; None: each what its device prefers and is there.
+        provider: that must run every bundle, but for a `Subject`; None: each what its device prefers and is there.
         place: where the subjects run; `edgelm.profile.remote` has others than this machine.
 
     Returns:

@@ -43,9 +43,9 @@ class Plan:
 
 
 def make_plan(
-    subject: str | Path,
+    subject: str | Path | Subject,
     *,
-    compare: Sequence[str | Path] = (),
+    compare: Sequence[str | Path | Subject] = (),
     batch_sizes: Sequence[int] = (1,),
     sequence_lengths: Sequence[int] = (),
     data: Dataset | None = None,
@@ -59,7 +59,7 @@ def make_plan(
     """Check all that can be known before a place is: arguments and errors are those of `edgelm.profile.pipeline.profile`."""
     check_provider(provider)
     _check_counts(batch_sizes, {"threads": threads or 1, "runs": runs, "loads": loads}, warmup)
-    subjects = tuple(replace(find_subject(path), provider=provider) for path in (subject, *compare))
+    subjects = tuple(_find(entry, provider) for entry in (subject, *compare))
     first = subjects[0]
     if first.kind != "bundle":
         raise UsageError(
@@ -79,6 +79,13 @@ def make_plan(
             _check_graph(entry, cases)
     threads = threads or open_bundle(first.path).manifest.session.get("intra_op_num_threads")
     return Plan(subjects, tuple(texts), data.source if data else "golden samples", grid, feeds, threads, warmup, runs, loads, device)
+
+
+def _find(entry: str | Path | Subject, provider: str | None) -> Subject:
+    if isinstance(entry, Subject):
+        return entry
+    found = find_subject(entry)
+    return replace(found, provider=provider) if found.kind == "bundle" else found
 
 
 def _check_counts(batches: Sequence[int], counts: dict[str, int], warmup: int) -> None:

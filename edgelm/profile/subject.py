@@ -19,8 +19,10 @@ class Subject:
 
     Attributes:
         kind: bundle, onnx or pytorch.
+        precision: of what is in the file; PyTorch computes a checkpoint in it: fp32, fp16 or bf16.
         session: session settings, in place of a bundle's own or of onnxruntime's; None: those.
-        provider: that must run a bundle; None: what its device prefers and is there.
+        provider: that must run it (PyTorch: `cpu` or `cuda`); None: a bundle what its device prefers and is there, others the CPU.
+        compiled: mode of `torch.compile` for PyTorch, such as `default` or `reduce-overhead`; None: eager.
         longest: tokens of a text that it reads at most; None: not known.
     """
 
@@ -33,6 +35,7 @@ class Subject:
     manifest: dict[str, Any] = field(default_factory=dict)
     session: dict[str, Any] | None = None
     provider: str | None = None
+    compiled: str | None = None
     longest: int | None = None
 
 

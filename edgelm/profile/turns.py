@@ -33,8 +33,8 @@ class Worker:
         self._there = place.locate(subject)
         self._line = place.start("edgelm.profile.worker", threads=threads)
         try:
-            values = {"kind": subject.kind, "path": self._there, "threads": threads, "session": subject.session, "provider": subject.provider}
-            loaded = self.ask("load", subject=values)
+            values = {name: getattr(subject, name) for name in ("kind", "precision", "session", "provider", "compiled")}
+            loaded = self.ask("load", subject=values | {"path": self._there, "threads": threads})
             self.load_ms: float = loaded["load_ms"]
             self.chosen: dict[str, Any] = loaded["chosen"] | {"passed": tuple(loaded["chosen"].get("passed", ()))}
         except BaseException:

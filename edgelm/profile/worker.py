@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from edgelm.errors import EdgelmError, InputError
+from edgelm.errors import EdgelmError, InputError, UsageError
 from edgelm.runtime import Bundle, load, open_bundle
 from edgelm.runtime.provider import EXECUTION_PROVIDERS, open_session
 from edgelm.runtime.session import make_options, make_session
@@ -48,9 +48,20 @@ def main() -> None:
 class _Worker:
     """The subject, loaded, and the inputs of the case at hand."""
 
-    def __init__(self, *, kind: str, path: str, threads: int | None, session: dict[str, Any] | None, provider: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        kind: str,
+        path: str,
+        threads: int | None,
+        session: dict[str, Any] | None,
+        provider: str | None = None,
+        precision: str = "fp32",
+        compiled: str | None = None,
+    ) -> None:
         self.kind, self.path, self.threads, self.session, self.provider = kind, path, threads, session, provider
-        self.chosen: dict[str, Any] = {"runs_on": {"onnx": "cpu, by onnxruntime", "pytorch": "cpu, by PyTorch"}.get(kind, ""), "provider": "cpu"}
+        self.precision, self.compiled = precision, compiled
+        self.chosen: dict[str, Any] = {}
         start = time.perf_counter()
         self.model: Any = None
         self.call: Callable[[Feeds], Any] = {"bundle": self._load_bundle, "onnx": self._load_onnx, "pytorch": self._load_pytorch}[kind]()
@@ -137,7 +148,7 @@ class _Worker:
         options = make_options({}, threads=self.threads)
         options.enable_profiling = True
         options.profile_file_prefix = prefix
-        return onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(self.path, options, providers=self._providers())
 
     def _fit(self, feeds: Feeds) -> Feeds:
         """Only the inputs that this subject has.
@@ -156,7 +167,7 @@ class _Worker:
 
     def _input_names(self) -> list[str]:
         if self.kind == "pytorch":
-            return [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in self.torch_inputs]
+            return list(self.model.inputs)
         session = self.model.session if self.kind == "bundle" else self.model
         return [value.name for value in session.get_inputs()]
 
@@ -178,31 +189,44 @@ class _Worker:
 
         settings = self.session or {}
         options, disabled = make_options(settings, threads=self.threads), settings.get("disabled_optimizers")
+        providers = self._providers()
+        if self.provider == "cuda" and hasattr(onnxruntime, "preload_dlls"):
+            onnxruntime.preload_dlls()  # CUDA's libraries may be those that pip brought
         try:
-            session = onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled)
+            session = onnxruntime.InferenceSession(self.path, options, providers=providers, disabled_optimizers=disabled)
         except Exception as error:  # onnxruntime's exceptions have no common base but Exception
             raise InputError(
                 f"{self.path}: onnxruntime cannot load it: {str(error).splitlines()[0][:160]}",
                 hint="Give an ONNX file, a bundle or a checkpoint folder.",
             ) from error
+        if providers[0] not in session.get_providers():  # onnxruntime fell back, without a word
+            raise UsageError(f"{self.path}: {providers[0]} does not start here.", hint="Look whether its libraries are installed.")
         self.model = session
+        self.chosen = {"runs_on": f"{self.provider or 'cpu'}, by onnxruntime", "provider": self.provider or "cpu"}
         return lambda feeds: session.run(None, feeds)
 
+    def _providers(self) -> list[str]:
+        """For an ONNX file: the execution provider that was asked for, and the CPU for what it does not know.
+
+        Raises:
+            UsageError: the installed onnxruntime does not have it.
+        """
+        import onnxruntime
+
+        name, there = self.provider or "cpu", onnxruntime.get_available_providers()
+        wanted = EXECUTION_PROVIDERS.get(name, name)
+        if wanted not in there:
+            raise UsageError(f"{self.path}: this onnxruntime has no {wanted}.", hint=f"It has {', '.join(there)}.")
+        return list(dict.fromkeys([wanted, EXECUTION_PROVIDERS["cpu"]]))
+
     def _load_pytorch(self) -> Callable[[Feeds], Any]:
-        import torch
+        from edgelm.profile.pytorch import PyTorchModel
 
-        from edgelm.anatomy import load_checkpoint, load_tokenizer
-
-        if self.threads:
-            torch.set_num_threads(self.threads)
-        model = load_checkpoint(self.path)
-        self.torch_inputs = set(load_tokenizer(self.path).model_input_names)
-
-        def call(feeds: Feeds) -> Any:
-            with torch.inference_mode():
-                return model(**{name: torch.from_numpy(values) for name, values in feeds.items()})
-
-        return call
+        self.model = model = PyTorchModel(
+            self.path, threads=self.threads, provider=self.provider or "cpu", precision=self.precision, compiled=self.compiled
+        )
+        self.chosen = {"runs_on": model.runs_on, "provider": self.provider or "cpu"}
+        return model
 
 
 if __name__ == "__main__":

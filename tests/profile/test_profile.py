@@ -17,8 +17,8 @@ from edgelm.errors import InputError, UsageError
 from edgelm.profile.inputs import make_feeds
 from edgelm.profile.pipeline import profile
 from edgelm.profile.result import Case, Profile
-from edgelm.profile.subject import find_subject
-from edgelm.profile.turns import take_turns
+from edgelm.profile.subject import Subject, find_subject
+from edgelm.profile.turns import Worker, take_turns
 from edgelm.progress import silent
 from edgelm.report import render_html
 
@@ -118,6 +118,49 @@ def test_a_checkpoint_that_lost_tokens_is_given_its_own(bundle, checkpoint, tmp_
     subjects = [find_subject(bundle), find_subject(tmp_path / "small")]
     (own,) = make_feeds(subjects, list(TEXTS[:2]), [(2, None)])[1]
     assert own[0]["input_ids"] == smaller(list(TEXTS[:2]), padding=True)["input_ids"]
+
+
+def test_pytorch_answers_what_the_bundle_answers(bundle, checkpoint):
+    """In BF16 within its seven bits."""
+    from edgelm.profile.pytorch import PyTorchModel
+    from edgelm.runtime import load
+
+    model = load(bundle)
+    feeds = model.tokenize(list(TEXTS[:3]))
+    wanted = model.infer(feeds)
+    for precision, tolerance in (("fp32", 1e-4), ("bf16", 5e-2)):
+        eager = PyTorchModel(checkpoint, threads=1, provider="cpu", precision=precision, compiled=None)
+        found = eager({name: feeds[name] for name in eager.inputs})
+        assert found.dtype == np.float32
+        assert np.abs(found - wanted).max() <= tolerance * np.abs(wanted).max()
+
+
+def test_a_subject_says_how_it_is_run(bundle, checkpoint):
+    half = Subject("half", checkpoint, "pytorch", "bf16", 0.0)
+    _, found = profile(bundle, compare=[half], threads=1, runs=10, loads=1)
+    assert (found.name, found.precision, found.runs_on) == ("half", "bf16", "cpu, by PyTorch")
+
+
+@pytest.mark.slow  # TorchInductor compiles C++
+def test_pytorch_can_be_compiled(bundle, checkpoint):
+    compiled = Subject("compiled", checkpoint, "pytorch", "fp32", 0.0, compiled="default")
+    _, found = profile(bundle, compare=[compiled], threads=1, runs=10, loads=1)
+    assert found.runs_on == "cpu, by PyTorch, compiled (default)"
+    assert found.load_ms > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision", "provider", "words"),
+    [
+        ("pytorch", "int8", None, "no checkpoint in int8"),
+        ("pytorch", "fp32", "tensorrt", "finds no tensorrt"),
+        ("onnx", "fp32", "no-such", "no no-such"),
+    ],
+)
+def test_what_cannot_be_run_so_is_refused(bundle, checkpoint, kind, precision, provider, words):
+    path = checkpoint if kind == "pytorch" else bundle / "model.onnx"
+    with pytest.raises(UsageError, match=words):
+        Worker(Subject("odd", path, kind, precision, 0.0, provider=provider), threads=1)
 
 
 def test_the_page_is_whole_needs_no_network_and_escapes_names(pair):
