@@ -29,6 +29,8 @@ _RANDOM = 0.3  # of the tries; the others change the best so far
 _CHANGED = 0.25  # of the coefficients in such a change, at the beginning
 _SPREAD = 2.0  # standard deviation of the logarithm of a coefficient
 
+_TIGHTENINGS, _TIGHTER = 20, 0.95  # of an allowance, until what else is asked of a choice holds
+
 Loss = Callable[[PreTrainedModel], float]
 Cost = Callable[[int, int], float]
 
@@ -112,17 +114,19 @@ def search(
     loss: Loss,
     *,
     tries: int,
+    fits: Callable[[list[int]], bool] = lambda picks: True,
     seed: int = 0,
     progress: Progress = silent,
 ) -> list[int]:
     """The choice, among those of many coefficients, whose assembled model has the least loss.
 
     Args:
+        fits: whether a choice may be made, beside costing no more than is allowed; what may not is looked for at a lower allowance.
         loss: of a whole model, on calibration texts. Several processes may share its work, so all go the main one's way.
         tries: sets of coefficients; a choice that was there before costs nothing.
 
     Raises:
-        ValueError: even one layer of one unit costs more.
+        ValueError: even one layer of one unit costs more, or no choice fits.
     """
     cost = functools.cache(cost)  # every try asks for the same pairs of heads and channels
     draw = np.random.default_rng(seed)
@@ -138,13 +142,37 @@ def search(
         else:
             share = max(_CHANGED * (1 - number / tries), 1 / len(ladders))
             candidate = np.where(draw.random(len(ladders)) < share, draw.normal(scale=_SPREAD, size=len(ladders)), best)
-        picks = processes.same(choose(ladders, cost, allowance, coefficients=np.exp(candidate)))
+        picks = processes.same(_fitting(ladders, cost, allowance, np.exp(candidate), fits))
+        progress("search", number + 1, max(1, tries))
+        if picks is None:
+            continue
         if tuple(picks) not in known:
             known[tuple(picks)] = processes.same(loss(assemble(model, pick_rungs(ladders, picks))))
         if known[tuple(picks)] < least:
             least, best, winner = known[tuple(picks)], candidate, picks
-        progress("search", number + 1, max(1, tries))
+    if not winner:
+        raise ValueError("no choice fits")
     return winner
+
+
+def _fitting(
+    ladders: Sequence[Ladder], cost: Cost, allowance: float, coefficients: np.ndarray, fits: Callable[[list[int]], bool]
+) -> list[int] | None:
+    """The first choice that fits, as the allowance falls; None where none does.
+
+    Raises:
+        ValueError: even one layer of one unit costs more than is allowed at first.
+    """
+    picks = choose(ladders, cost, allowance, coefficients=coefficients)
+    for _ in range(_TIGHTENINGS):
+        if fits(picks):
+            return picks
+        allowance *= _TIGHTER
+        try:
+            picks = choose(ladders, cost, allowance, coefficients=coefficients)
+        except ValueError:
+            return None
+    return picks if fits(picks) else None
 
 
 def pick_rungs(ladders: Sequence[Ladder], picks: Sequence[int]) -> list[tuple[Ladder, Rung]]:

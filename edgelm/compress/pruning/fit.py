@@ -34,6 +34,7 @@ _CORRECTIONS = 3
 _FURTHEST = 1.5  # from what the table says, either way
 _SMALLEST, _FINER = 0.02, 0.95  # share of the units that a layer keeps at least; from one share to the next
 _RACE_JUDGED = 1024  # texts, at least, on which trained cuts are compared: they differ by less
+_EXACT = 1 + 1e-9  # sums of floats differ by their order
 _BALANCES = 6  # halvings in the search for the weights of two bounds
 
 Maker = Callable[[Goal, int], list[int] | None]
@@ -200,16 +201,20 @@ def _all_shapes(model: PreTrainedModel, ladders: Sequence[Ladder], picks: Sequen
 
 
 def _within(model: PreTrainedModel, ladders: Sequence[Ladder], goal: Goal, loss: Loss, *, tries: int, material: Material) -> list[int]:
-    """The best choice within all bounds: for two, their weights are balanced until both hold."""
+    """The best choice within all bounds: for two, their weights are balanced until both hold, or nearly do; what is chosen keeps to both."""
 
-    def find(weights: Sequence[float], tries: int) -> list[int]:
+    def holds(picks: list[int]) -> bool:
+        shapes = shapes_of(model, ladders, picks)
+        return all(bound.table.predict(shapes) <= bound.allowed * _EXACT for bound in goal.bounds)
+
+    def find(weights: Sequence[float], tries: int, **more: Any) -> list[int]:
         cost, allowance = goal.joined(weights)
         try:
-            return search(model, ladders, cost, allowance, loss, tries=tries, seed=material.seed, progress=material.progress)
+            return search(model, ladders, cost, allowance, loss, tries=tries, seed=material.seed, progress=material.progress, **more)
         except ValueError:  # even one layer of one unit costs more
             return cheapest(ladders, cost)
 
-    return find(_balance(goal, lambda weights: shapes_of(model, ladders, find(weights, 1))), tries)
+    return find(_balance(goal, lambda weights: shapes_of(model, ladders, find(weights, 1))), tries, fits=holds)
 
 
 def _balance(goal: Goal, shapes_for: Callable[[Sequence[float]], Shapes]) -> Sequence[float]:

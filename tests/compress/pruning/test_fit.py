@@ -14,9 +14,9 @@ from edgelm import compress
 from edgelm.anatomy import blocks, layer_shapes, load_checkpoint, load_tokenizer, model_outputs
 from edgelm.checkpoint import LayerShape, open_checkpoint
 from edgelm.compress.pruning.choose import assemble, cheapest, choose, pick_rungs, search, segments
-from edgelm.compress.pruning.fit import shapes_of
+from edgelm.compress.pruning.fit import Material, _within, shapes_of
 from edgelm.compress.pruning.goal import Bound, Goal, sizes_of
-from edgelm.compress.pruning.ladders import Ladder, Rung, channel_counts, surgeon_ladders
+from edgelm.compress.pruning.ladders import ATTENTION, FFN, Ladder, Rung, channel_counts, surgeon_ladders
 from edgelm.compress.pruning.race import race
 from edgelm.compress.pruning.reconstruct import reconstruct
 from edgelm.dataset import Dataset
@@ -228,6 +228,27 @@ def test_two_bounds_hold_at_once(tmp_path):
     result = compress(folder, dataset=ROWS, evaluation=ROWS, recipe=recipe, output=tmp_path / "out", goal=goal)
     assert sum(shape.heads for shape in result.record.layers) <= 5
     assert sum(shape.ffn for shape in result.record.layers) <= 80
+
+
+@pytest.mark.parametrize("wanted", ["heads", "ffn"])
+def test_no_try_trades_one_bound_for_the_other(tmp_path, wanted):
+    """The loss asks for as many heads, or channels, as can be had: only those tries count that keep within both bounds."""
+    model = load_checkpoint(make_checkpoint(tmp_path / "m", layers=4))
+    empty = count_operations(sizes_of(model), 9)
+    bounds = {
+        "heads": Bound("heads", replace(empty, rest=0.0, layer=0.0, attention={0: 0.0, 4: 4.0}, ffn={0: 0.0, 64: 0.0}), 9.0),
+        "ffn": Bound("channels", replace(empty, rest=0.0, layer=0.0, attention={0: 0.0, 4: 0.0}, ffn={0: 0.0, 64: 64.0}), 7.0),
+    }
+    ladders = [ladder(layer, kind, [0, 1, 2, 4, 8]) for layer in range(4) for kind in (ATTENTION, FFN)]
+    material = Material(model, None, None, ROWS, 0, tmp_path)
+
+    def loss(made):
+        return -sum(getattr(block, wanted) for block in blocks(made))
+
+    picks = _within(model, ladders, Goal(tuple(bounds.values())), loss, tries=60, material=material)
+    shapes = shapes_of(model, ladders, picks)
+    for name, bound in bounds.items():
+        assert 0 < sum(getattr(shape, name) for shape in shapes) <= bound.allowed
 
 
 def test_a_measured_cost_that_differs_from_the_table_is_followed(tmp_path):
