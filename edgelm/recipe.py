@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgelm.errors import RecipeError
+from edgelm.overrides import set_values
 from edgelm.settings import load_yaml_model, say_value
 from edgelm.shipped import find_file
 
@@ -266,14 +266,7 @@ def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
         RecipeError: no such stage or key, or an impossible value.
     """
     values = recipe.model_dump(mode="json")
-    for text in overrides:
-        path, equals, raw = text.partition("=")
-        if not equals or not path.strip():
-            raise RecipeError(f"--set {text!r} is not of the form stage.key=value.", hint="For instance: --set prune.keep_ffn=0.5")
-        for target, key in _targets(values, path.strip(), text):
-            if key not in target:
-                raise RecipeError(f"--set {text!r}: no setting {key!r} there.", hint=f"There are: {', '.join(k for k in target if k != 'stage')}.")
-            target[key] = yaml.safe_load(raw)
+    set_values(values, overrides)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
@@ -283,34 +276,3 @@ def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
             f"--set gives an impossible value at {where}: {say_value(first)}.",
             hint="`edgelm recipes show balanced` has every setting.",
         ) from error
-
-
-def _targets(values: dict[str, Any], path: str, text: str) -> list[tuple[dict[str, Any], str]]:
-    """The dictionaries that a path such as `prune[1].train.epochs` leads to, each with the last key."""
-    first, *rest = path.split(".")
-    if not rest:
-        return [(values, first)]
-    if first in values and values[first] is None:
-        raise RecipeError(f"--set {text!r}: {first} is null here.", hint=f"Give the whole group: --set '{first}={{{rest[0]}: ...}}'.")
-    found = [values[first]] if isinstance(values.get(first), dict) else _stages_named(values["stages"], first)
-    if not found:
-        stages = ", ".join(stage["stage"] for stage in values["stages"]) or "no stages"
-        raise RecipeError(f"--set {text!r}: the recipe has no stage {first!r}.", hint=f"It has: {stages}.")
-    targets = []
-    for target in found:
-        for part in rest[:-1]:
-            target = target.get(part)
-            if not isinstance(target, dict):
-                raise RecipeError(f"--set {text!r}: no group of settings {part!r} there.", hint="`edgelm recipes show balanced` has every setting.")
-        targets.append((target, rest[-1]))
-    return targets
-
-
-def _stages_named(stages: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
-    """All stages of a name, or the one that `name[index]` means."""
-    name, _, index = text.partition("[")
-    found = [stage for stage in stages if stage["stage"] == name]
-    if not index:
-        return found
-    position = index.rstrip("]")
-    return found[int(position) : int(position) + 1] if position.isdigit() else []
