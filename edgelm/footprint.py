@@ -11,6 +11,7 @@ from edgelm.cost.roofline import is_compiled, load_constants, price, total_ms
 from edgelm.device import Device
 from edgelm.latency import EncoderSizes, LatencyTable
 from edgelm.quantize.blocks import BLOCK
+from edgelm.quantize.products import SMALLEST
 
 _BESIDE_MB = 0.12  # manifest, golden samples, runtime and structure of the graph
 
@@ -23,28 +24,35 @@ def row_bytes(sizes: EncoderSizes, precision: str, embedding_bits: int = 8) -> f
 
 
 def weigh(sizes: EncoderSizes, precision: str, *, tokenizer_mb: float, embedding_bits: int = 8) -> LatencyTable:
-    """A table in 10^6 bytes of the bundle. Integers have one FP32 scale for each output.
+    """A table in 10^6 bytes of the bundle. Integers have one FP32 scale for each output; small matrices stay floats.
 
     Args:
         tokenizer_mb: of tokenizer.json, which goes into the bundle.
     """
-    each = WEIGHT_BYTES[precision]
-    small = 4.0 if precision.startswith("int") or precision == "fp32" else 2.0  # biases, norms
+    integers = precision.startswith("int")
+    small = 4.0 if integers or precision == "fp32" else 2.0  # biases, norms
     scale = 4.0 if precision in ("int8", "int8-dynamic") else 0.0
     table = (sizes.vocabulary + sizes.positions + sizes.types) * row_bytes(sizes, precision, embedding_bits)
     norm = 2 * sizes.hidden * small
     layer = 3 * norm  # two norms, and the biases of two output projections
-    head = sizes.hidden * sizes.hidden * each + sizes.hidden * (sizes.outputs * 4.0 + 8)
+
+    def matrix(rows: int, columns: int) -> float:
+        exact = integers and rows * columns < SMALLEST
+        return rows * columns * (4.0 if exact else WEIGHT_BYTES[precision])
+
+    head = matrix(sizes.hidden, sizes.hidden) + sizes.hidden * (sizes.outputs * 4.0 + 8)
 
     def attention(heads: int) -> float:
         width = heads * sizes.head_size
-        return (4 * width * sizes.hidden * each + 3 * width * (small + scale) + sizes.hidden * scale * (heads > 0)) / 1e6
+        products = matrix(sizes.hidden, 3 * width) + matrix(width, sizes.hidden)
+        return (products + 3 * width * (small + scale) + sizes.hidden * scale * (heads > 0)) / 1e6
 
     def ffn(channels: int) -> float:
-        return (2 * channels * sizes.hidden * each + channels * (small + scale) + sizes.hidden * scale * (channels > 0)) / 1e6
+        return (2 * matrix(sizes.hidden, channels) + channels * (small + scale) + sizes.hidden * scale * (channels > 0)) / 1e6
 
     rest = (table + norm + head) / 1e6 + tokenizer_mb + _BESIDE_MB
-    return _linear("counted", "MB", sizes, precision, 0, rest, layer / 1e6, attention, ffn)
+    # A point at every 16 channels: from one to the next, a matrix may become large enough for integers.
+    return _linear("counted", "MB", sizes, precision, 0, rest, layer / 1e6, attention, ffn, points=sizes.ffn // 16)
 
 
 def estimate(device: Device, sizes: EncoderSizes, precision: str, sequence: int) -> LatencyTable:
@@ -90,6 +98,6 @@ def _linear(
     points: int = 32,
 ) -> LatencyTable:
     heads = {0: 0.0} | {count: attention(count) for count in range(1, sizes.heads + 1)}
-    step = max(1, sizes.ffn // points)
+    step = max(1, sizes.ffn // max(1, points))
     channels = {0: 0.0} | {count: ffn(count) for count in (*range(step, sizes.ffn, step), sizes.ffn)}
     return LatencyTable(source, unit, sizes, precision, sequence, rest, layer, heads, channels)

@@ -89,9 +89,12 @@ def test_a_device_without_figures_is_measured_or_nothing():
     assert table.module_cost("ffn", 3072) > table.module_cost("ffn", 1024) > table.module_cost("ffn", 0) == 0.0
 
 
-@pytest.mark.parametrize(("precision", "bits"), [("fp32", None), ("int8", 8), ("int8", 4)])
-def test_a_bundle_weighs_what_it_was_said_to(tmp_path, precision, bits):
-    folder = make_checkpoint(tmp_path / "m", hidden=256, heads=4, ffn=512, layers=2, spread=0.02)
+@pytest.mark.parametrize(
+    ("precision", "bits", "ffn"),
+    [("fp32", None, 512), ("int8", 8, 512), ("int8", 4, 512), pytest.param("int8", 4, 48, id="matrices too small for integers")],
+)
+def test_a_bundle_weighs_what_it_was_said_to(tmp_path, precision, bits, ffn):
+    folder = make_checkpoint(tmp_path / "m", hidden=256, heads=4, ffn=ffn, layers=2 if ffn > 48 else 6, spread=0.02)
     quantization = Quantization(embedding_bits=bits)
     made = export(folder, output=tmp_path / "b.edge", device=load_device("cpu"), precision=precision, quantization=quantization)
     tokenizer_mb = (made.path / "tokenizer.json").stat().st_size / 1e6
