@@ -22,6 +22,7 @@ from edgelm.aim import take_aim
 from edgelm.anatomy import load_checkpoint, load_tokenizer
 from edgelm.budget import Budget
 from edgelm.checkpoint import open_checkpoint
+from edgelm.cli.inputs import read_duration
 from edgelm.compress.evaluate import evaluate
 from edgelm.export.parity import graph_outputs
 from edgelm.export.trace import export_graph
@@ -46,7 +47,7 @@ def make_rival(teacher: Path, folder: Path, test: Any) -> tuple[Path, float]:
     return target, score(task, outputs, rows.labels)["accuracy"]
 
 
-def make_bundle(name: str, budget: Budget, recipe: Recipe, folder: Path, work: Path) -> tuple[Path, float, float, float]:
+def make_bundle(name: str, budget: Budget, recipe: Recipe, folder: Path, work: Path, time_limit: float | None) -> tuple[Path, float, float, float]:
     """The bundle of a budget; its accuracy on test, the speed-up that compress measured, and seconds of compress."""
     teacher, rows, device = make_teacher(name, work), load_rows(name), load_device("cpu")
     start = time.monotonic()
@@ -56,7 +57,8 @@ def make_bundle(name: str, budget: Budget, recipe: Recipe, folder: Path, work: P
     size = "" if budget.max_size_mb is None else f"-{budget.max_size_mb:g}MB"
     small = folder / f"{recipe.name}-{budget.speedup:g}x{size}"
     if not small.is_dir():
-        compress(teacher, dataset=rows["train"], evaluation=rows["dev"], recipe=recipe, output=small, device=device, goal=aim.goal)
+        left = None if time_limit is None else time_limit - (time.monotonic() - start)
+        compress(teacher, dataset=rows["train"], evaluation=rows["dev"], recipe=recipe, output=small, device=device, goal=aim.goal, time_limit=left)
     seconds = time.monotonic() - start
     bundle = small.with_name(f"{small.name}.edge")
     made = export(small, output=bundle, device=device, calibration=rows["dev"], evaluation=rows["test"], max_length=MAX_LENGTH, overwrite=True)
@@ -74,6 +76,7 @@ def main() -> None:
     parser.add_argument("--recipe", help="Default: budget, or one-shot with --untrained.")
     parser.add_argument("--override", action="append", default=[], help="A setting of the recipe, such as recover.train.epochs=1.")
     parser.add_argument("--max-size", type=float, help="Of the bundle, in 10^6 bytes.")
+    parser.add_argument("--time-limit", help="Of the whole of compress, as `edgelm compress` takes it: 45m.")
     parser.add_argument("--untrained", action="store_true")
     parser.add_argument("--work", type=Path, default=Path("build/teachers"))
     parser.add_argument("--runs", type=int, default=300)
@@ -83,7 +86,8 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows, teacher = load_rows(given.name), make_teacher(given.name, given.work)
     rival, rival_accuracy = make_rival(teacher, folder, rows["test"])
-    made = [make_bundle(given.name, Budget(speedup=each, max_size_mb=given.max_size), recipe, folder, given.work) for each in given.speedups]
+    limit = None if given.time_limit is None else read_duration(given.time_limit)
+    made = [make_bundle(given.name, Budget(speedup=each, max_size_mb=given.max_size), recipe, folder, given.work, limit) for each in given.speedups]
     tokenizer = load_tokenizer(teacher)
     lengths = sorted(len(ids) for ids in tokenizer(list(rows["dev"].inputs()), truncation=True, max_length=MAX_LENGTH)["input_ids"])
     median = lengths[len(lengths) // 2]
