@@ -78,6 +78,7 @@ class Aim:
     """What a budget asks of a model on a device.
 
     Attributes:
+        device: where the bundle will run.
         goal: what the recipe's `fit` stages aim at.
         table: what blocks cost in time; None where the budget does not bound it.
     """
@@ -86,6 +87,7 @@ class Aim:
     sizes: EncoderSizes
     precision: str
     sequence: int
+    device: Device
     goal: Goal
     table: LatencyTable | None
 
@@ -96,7 +98,7 @@ class Aim:
         for bound in self.goal.bounds:
             table = bound.table
             if bound.name != "latency":
-                table = _table_of(bound.name, sizes, self.precision, _tokenizer_mb(checkpoint), checkpoint.record.embedding_bits)
+                table = _table_of(bound.name, sizes, self.precision, self.device, _tokenizer_mb(checkpoint), checkpoint.record.embedding_bits)
             got = replace(bound, table=table).cost(shapes)
             source = "measured" if bound.measure else table.source
             if not bound.table.quiet:
@@ -154,9 +156,9 @@ def take_aim(
         bounds.append(Bound("latency", table, _allowed_ms(budget, table), Meter(table) if here else None))
     for name, allowed in (("size", budget.max_size_mb), ("memory", budget.max_memory_mb)):
         if allowed is not None:
-            per_token = row_bytes(sizes, precision, bits) / 1e6 + (tokenizer_mb / sizes.vocabulary if name == "size" else 0.0)
-            bounds.append(Bound(name, _table_of(name, sizes, precision, tokenizer_mb, bits), allowed, per_token=per_token))
-    return Aim(budget, sizes, precision, sequence, Goal(tuple(bounds)), table)
+            per_token = row_bytes(sizes, precision, device, bits) / 1e6 + (tokenizer_mb / sizes.vocabulary if name == "size" else 0.0)
+            bounds.append(Bound(name, _table_of(name, sizes, precision, device, tokenizer_mb, bits), allowed, per_token=per_token))
+    return Aim(budget, sizes, precision, sequence, device, Goal(tuple(bounds)), table)
 
 
 def default_recipe(budget: Budget) -> str:
@@ -199,9 +201,9 @@ def layer_costs(table: LatencyTable, original: EncoderSizes, shapes: Shapes) -> 
     return rows
 
 
-def _table_of(name: str, sizes: EncoderSizes, precision: str, tokenizer_mb: float, embedding_bits: int) -> LatencyTable:
+def _table_of(name: str, sizes: EncoderSizes, precision: str, device: Device, tokenizer_mb: float, embedding_bits: int) -> LatencyTable:
     """Bytes on disk; in memory they lie on top of what any such process takes, which makes it an estimate."""
-    table = weigh(sizes, precision, tokenizer_mb=tokenizer_mb, embedding_bits=embedding_bits)
+    table = weigh(sizes, precision, device, tokenizer_mb=tokenizer_mb, embedding_bits=embedding_bits)
     if name == "size":
         return table
     return replace(table, source="estimated", rest=table.rest - tokenizer_mb + _PROCESS_MB)

@@ -13,32 +13,34 @@ from edgelm.latency import EncoderSizes, LatencyTable
 from edgelm.quantize.blocks import BLOCK
 from edgelm.quantize.products import SMALLEST
 
-_BESIDE_MB = 0.12  # manifest, golden samples, runtime and structure of the graph
+_BESIDE_MB = 0.16  # manifest, golden samples, runtime, C++ example and structure of the graph
 
 
-def row_bytes(sizes: EncoderSizes, precision: str, embedding_bits: int = 8) -> float:
-    """Of a row of an embedding table: with integers, bytes and one FP32 scale, or in 4 bits with an FP16 scale for each block."""
-    if precision.startswith("int") and embedding_bits == 4:
+def row_bytes(sizes: EncoderSizes, precision: str, device: Device, embedding_bits: int = 8) -> float:
+    """Of a row of an embedding table: floats, or with integers for a CPU bytes and one FP32 scale, or 4 bits with an FP16 scale for each block."""
+    if not precision.startswith("int") or device.kind != "cpu":
+        return sizes.hidden * _float_bytes(precision, device)
+    if embedding_bits == 4:
         return -(-sizes.hidden // 2) + 2 * -(-sizes.hidden // BLOCK)
-    return sizes.hidden + 4 if precision.startswith("int") else sizes.hidden * WEIGHT_BYTES[precision]
+    return sizes.hidden + 4
 
 
-def weigh(sizes: EncoderSizes, precision: str, *, tokenizer_mb: float, embedding_bits: int = 8) -> LatencyTable:
-    """A table in 10^6 bytes of the bundle. Integers have one FP32 scale for each output; small matrices stay floats.
+def weigh(sizes: EncoderSizes, precision: str, device: Device, *, tokenizer_mb: float, embedding_bits: int = 8) -> LatencyTable:
+    """A table in 10^6 bytes of the bundle, without engines. Integers have one FP32 scale for each output; small matrices stay floats.
 
     Args:
         tokenizer_mb: of tokenizer.json, which goes into the bundle.
     """
     integers = precision.startswith("int")
-    small = 4.0 if integers or precision == "fp32" else 2.0  # biases, norms
+    small = _float_bytes(precision, device)  # also biases and norms
     scale = 4.0 if precision in ("int8", "int8-dynamic") else 0.0
-    table = (sizes.vocabulary + sizes.positions + sizes.types) * row_bytes(sizes, precision, embedding_bits)
+    table = (sizes.vocabulary + sizes.positions + sizes.types) * row_bytes(sizes, precision, device, embedding_bits)
     norm = 2 * sizes.hidden * small
     layer = 3 * norm  # two norms, and the biases of two output projections
 
     def matrix(rows: int, columns: int) -> float:
         exact = integers and rows * columns < SMALLEST
-        return rows * columns * (4.0 if exact else WEIGHT_BYTES[precision])
+        return rows * columns * (small if exact else WEIGHT_BYTES[precision])
 
     head = matrix(sizes.hidden, sizes.hidden) + sizes.hidden * (sizes.outputs * 4.0 + 8)
 
@@ -53,6 +55,13 @@ def weigh(sizes: EncoderSizes, precision: str, *, tokenizer_mb: float, embedding
     rest = (table + norm + head) / 1e6 + tokenizer_mb + _BESIDE_MB
     # A point at every 16 channels: from one to the next, a matrix may become large enough for integers.
     return _linear("counted", "MB", sizes, precision, 0, rest, layer / 1e6, attention, ffn, points=sizes.ffn // 16)
+
+
+def _float_bytes(precision: str, device: Device) -> float:
+    """Of a number that is a float: beside integers FP32 on a CPU, and FP16 else."""
+    if precision.startswith("int"):
+        return 4.0 if device.kind == "cpu" else 2.0
+    return WEIGHT_BYTES[precision]
 
 
 def estimate(device: Device, sizes: EncoderSizes, precision: str, sequence: int) -> LatencyTable:

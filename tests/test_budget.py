@@ -90,15 +90,24 @@ def test_a_device_without_figures_is_measured_or_nothing():
 
 
 @pytest.mark.parametrize(
-    ("precision", "bits", "ffn"),
-    [("fp32", None, 512), ("int8", 8, 512), ("int8", 4, 512), pytest.param("int8", 4, 48, id="matrices too small for integers")],
+    ("device", "precision", "bits", "ffn"),
+    [
+        ("cpu", "fp32", None, 512),
+        ("cpu", "int8", 8, 512),
+        ("cpu", "int8", 4, 512),
+        pytest.param("cpu", "int8", 4, 48, id="matrices too small for integers"),
+        ("jetson-orin-nano", "fp16", None, 512),
+        pytest.param("jetson-orin-nano", "int8", None, 512, id="embeddings in FP16"),
+        pytest.param("jetson-orin-nano", "int8", None, 48, id="matrices too small for integers in FP16"),
+    ],
 )
-def test_a_bundle_weighs_what_it_was_said_to(tmp_path, precision, bits, ffn):
+def test_a_bundle_weighs_what_it_was_said_to(tmp_path, device, precision, bits, ffn):
     folder = make_checkpoint(tmp_path / "m", hidden=256, heads=4, ffn=ffn, layers=2 if ffn > 48 else 6, spread=0.02)
     quantization = Quantization(embedding_bits=bits)
-    made = export(folder, output=tmp_path / "b.edge", device=load_device("cpu"), precision=precision, quantization=quantization)
+    target = load_device(device)
+    made = export(folder, output=tmp_path / "b.edge", device=target, precision=precision, quantization=quantization, engine=False)
     tokenizer_mb = (made.path / "tokenizer.json").stat().st_size / 1e6
-    said = weigh(encoder_sizes(open_checkpoint(folder)), precision, tokenizer_mb=tokenizer_mb, embedding_bits=bits or 8)
+    said = weigh(encoder_sizes(open_checkpoint(folder)), precision, target, tokenizer_mb=tokenizer_mb, embedding_bits=bits or 8)
     assert said.predict(said.sizes.full()) == pytest.approx(
         made.size_mb, rel=0.01, abs=0.08
     )  # names and the graph's structure, of fewer nodes than usual

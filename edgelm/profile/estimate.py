@@ -117,9 +117,10 @@ def estimate_all(
     Raises:
         EdgelmError: as `estimate`, or texts that the first subject does not read.
     """
-    lengths = sequence_lengths or (_usual_length(find_subject(subject), data),)
-    paths = (subject, *compare)
-    return [estimate(path, device, batch_sizes=batch_sizes, sequence_lengths=lengths) for device in devices for path in paths]
+    subjects = [find_subject(path) for path in (subject, *compare)]
+    lengths = sequence_lengths or (_usual_length(subjects[0], data),)
+    graphs = [_read_graph(found) for found in subjects]
+    return [_estimate(found, graph, device, batch_sizes, lengths) for device in devices for found, graph in zip(subjects, graphs, strict=True)]
 
 
 def estimate(subject: str | Path, device: Device, *, batch_sizes: Sequence[int] = (1,), sequence_lengths: Sequence[int] = ()) -> Estimate:
@@ -134,18 +135,21 @@ def estimate(subject: str | Path, device: Device, *, batch_sizes: Sequence[int] 
         UsageError: the device's file lacks a figure that this takes.
         MissingExtraError: the package onnx is not installed.
     """
+    found = find_subject(subject)
+    return _estimate(found, _read_graph(found), device, batch_sizes, sequence_lengths or (_usual_length(found),))
+
+
+def _estimate(found: Subject, graph: Any, device: Device, batch_sizes: Sequence[int], sequence_lengths: Sequence[int]) -> Estimate:
     from edgelm.cost.roofline import is_compiled, load_constants, price
     from edgelm.cost.work import graph_work
     from edgelm.graph.nodes import operator_counts
 
-    found = find_subject(subject)
-    graph = _read_graph(found)
-    constants = load_constants(device.kind)
+    constants, nodes = load_constants(device.kind), operator_counts(graph)
     cases = []
-    for sequence in sequence_lengths or (_usual_length(found),):
+    for sequence in sequence_lengths:
         for batch in batch_sizes:
             costs = price(graph_work(graph, batch=batch, sequence=sequence, fused=is_compiled(device)), device, constants)
-            cases.append(_case(costs, constants, batch, sequence, operator_counts(graph)))
+            cases.append(_case(costs, constants, batch, sequence, nodes))
     what = (found.name, str(found.path), found.precision, found.size_mb)
     return Estimate(*what, device.name, device.title, tuple(cases), constants.provenance)
 
