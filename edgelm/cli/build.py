@@ -19,13 +19,16 @@ def build(
         str | None, typer.Option("--package", help="tensorrt or tensorrt-rtx. Default: the first that the bundle's device prefers and is installed.")
     ] = None,
     capability: Annotated[
-        str | None, typer.Option("--capability", help="Compute capability to build for without such a GPU, such as 8.9 (tensorrt-rtx).")
+        str | None, typer.Option("--capability", help="Compute capability to build for, such as 8.9; tensorrt-rtx needs no such GPU here.")
     ] = None,
     workspace: Annotated[int | None, typer.Option("--workspace", min=16, help="Memory that one operator may use, in MB.")] = None,
     portable: Annotated[
-        bool | None, typer.Option("--portable/--no-portable", help="For later versions of TensorRT and other GPUs from Ampere on (tensorrt).")
+        bool | None,
+        typer.Option("--portable/--no-portable", help="For later versions of TensorRT and, but for Jetsons, other GPUs from Ampere on (tensorrt)."),
     ] = None,
-    refit: Annotated[bool | None, typer.Option("--refit/--no-refit", help="Weights can be exchanged without building again.")] = None,
+    refit: Annotated[
+        bool | None, typer.Option("--refit/--no-refit", help="An engine whose weights a program of yours can exchange (TensorRT's Refitter).")
+    ] = None,
     strip: Annotated[
         bool | None, typer.Option("--strip/--no-strip", help="Leave out the weights that the bundle's graph has; they are put in at loading.")
     ] = None,
@@ -45,10 +48,15 @@ def build(
         from edgelm.runtime import open_bundle
 
         plan = open_bundle(bundle).manifest.plan
-        asked: dict[str, Any] = {"compute_capability": capability, "workspace_mb": workspace, "portable": portable, "refit": refit, "strip": strip}
+        asked: dict[str, Any] = {"workspace_mb": workspace, "portable": portable, "refit": refit, "strip": strip}
         given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
         result = run(
-            bundle, package=package, plan=replace(plan, **given) if plan is not None and given else plan, rebuild=rebuild, progress=screen.progress
+            bundle,
+            package=package,
+            plan=replace(plan, **given) if plan is not None and given else plan,
+            capability=capability,
+            rebuild=rebuild,
+            progress=screen.progress,
         )
         screen.result(result.to_dict(), _draw)
         if not result.replayed:

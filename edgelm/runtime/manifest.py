@@ -99,8 +99,8 @@ class EnginePlan:
         profiles: each input's (texts, tokens); the first that holds a call is taken.
         workspace_mb: memory of the GPU that an operator may use beside weights and activations, 10^6 bytes.
         compute_capability: of the device's GPU, such as 8.9; None: of whichever it is built on.
-        portable: for newer versions of TensorRT too, and every GPU of a generation or newer ones, at some speed.
-        refit: weights can be exchanged without building again.
+        portable: for newer versions of TensorRT too and, where TensorRT offers it, for other GPUs from Ampere on, at some speed.
+        refit: a program can exchange the weights without building again.
         strip: the engine is kept without the weights that the graph has; they are put in when it is loaded.
     """
 
