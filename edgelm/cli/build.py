@@ -10,7 +10,7 @@ from rich.console import Console
 
 from edgelm.cli.options import Json, Quiet, Verbose
 from edgelm.cli.screen import open_screen
-from edgelm.cli.tables import make_table
+from edgelm.cli.tables import make_table, shapes_line
 
 
 def build(
@@ -70,14 +70,9 @@ def _draw(console: Console, values: dict[str, Any]) -> None:
     table.add_row("package", f"{engine['package']} {engine['version']}")
     table.add_row("compute capability", ", ".join(engine["compute_capabilities"]))
     table.add_row("precision", engine["precision"])
-    table.add_row("texts x tokens", "; ".join(_shape(profile) for profile in engine["plan"]["profiles"]))
+    table.add_row("texts x tokens", shapes_line(engine["plan"]["profiles"]))
     table.add_row("size", f"{values['size_mb']:.1f} MB")
     table.add_row("build", f"{engine['seconds']:.1f} s" if values["built"] else "was there already, and fits")
     replayed = "not yet" if engine["difference"] is None else f"largest difference {engine['difference']:.2g}"
     table.add_row("golden samples", replayed)
     console.print(table)
-
-
-def _shape(profile: dict[str, Any]) -> str:
-    least, usual, most = ("x".join(map(str, profile[name])) for name in ("least", "usual", "most"))
-    return f"{least} to {most}, fastest at {usual}"
