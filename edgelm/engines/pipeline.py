@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.engines.builder import build_engine, buildable_capabilities
-from edgelm.engines.plan import one_profile
 from edgelm.errors import BundleError, EngineError, UsageError
 from edgelm.profile.rewrite import add_files
 from edgelm.progress import Progress, silent
@@ -18,7 +17,7 @@ from edgelm.runtime import Bundle, load, open_bundle
 from edgelm.runtime.cache import cache_folder
 from edgelm.runtime.cuda import Gpu, find_gpu
 from edgelm.runtime.golden import Golden
-from edgelm.runtime.manifest import ENGINES_FOLDER, GOLDEN_FILE, EnginePlan, EngineRecord, Manifest, graph_hash
+from edgelm.runtime.manifest import ENGINES_FOLDER, GOLDEN_FILE, EnginePlan, EngineRecord, Manifest, graph_hash, one_profile
 from edgelm.runtime.provider import wanted_providers
 from edgelm.runtime.tensorrt import MODULES, Backend, installed_backends, load_backend
 from edgelm.runtime.verify import largest_difference

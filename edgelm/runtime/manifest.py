@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from edgelm.errors import BundleError
@@ -225,6 +225,12 @@ class Manifest:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{MANIFEST_FILE}: not a manifest of schema {schema} ({error}).", hint="Export the bundle again.") from error
+
+
+def one_profile(plan: EnginePlan) -> EnginePlan:
+    """All shapes in one profile: TensorRT-RTX makes kernels for the shapes that it meets when it runs, and each profile takes megabytes."""
+    usual, most = plan.profiles[0].usual, plan.profiles[-1].most
+    return replace(plan, profiles=(ShapeRange(plan.profiles[0].least, usual, most),))
 
 
 def graph_hash(manifest: Manifest) -> str:

