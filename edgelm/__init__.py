@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgelm.compress.pipeline import compress
     from edgelm.dataset import load_dataset
     from edgelm.device import load_device
+    from edgelm.engines import build
     from edgelm.export.pipeline import export
     from edgelm.profile.detect import detect_device
     from edgelm.profile.pipeline import profile
@@ -31,6 +32,7 @@ _HOMES = {
     "compress": "edgelm.compress.pipeline",
     "load_checkpoint": "edgelm.anatomy",
     "export": "edgelm.export.pipeline",
+    "build": "edgelm.engines",
     "profile": "edgelm.profile.pipeline",
     "profile_hosts": "edgelm.profile.remote.pipeline",
     "tune": "edgelm.profile.tune",
@@ -45,6 +47,7 @@ _HOMES = {
 
 __all__ = [
     "__version__",
+    "build",
     "compress",
     "detect_device",
     "export",

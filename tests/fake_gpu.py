@@ -144,9 +144,20 @@ class _Context:
         return True
 
 
+def _without_weights(model: onnx.ModelProto) -> bytes:
+    bare = onnx.ModelProto.FromString(model.SerializeToString())
+    del bare.graph.initializer[:]
+    return bare.SerializeToString()
+
+
 class _Engine:
-    def __init__(self, header: dict[str, Any], graph: bytes) -> None:
-        self.profiles, self.wrong = header["profiles"], header["wrong"]
+    def __init__(self, header: dict[str, Any], graph: bytes, *, room: bool) -> None:
+        self.profiles, self.wrong, self.room = header["profiles"], header["wrong"], room
+        self.bare = graph if header["stripped"] else b""  # it has no weights yet, and cannot run
+        if not self.bare:
+            self.fill(graph)
+
+    def fill(self, graph: bytes) -> None:
         self.session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
         self.names = [value.name for value in (*self.session.get_inputs(), *self.session.get_outputs())]
         self.num_io_tensors = len(self.names)
@@ -160,15 +171,27 @@ class _Engine:
     def get_tensor_dtype(self, name: str) -> str:
         return "int64" if self.get_tensor_mode(name) == "in" else "float32"
 
-    def create_execution_context(self) -> _Context:
-        return _Context(self)
+    def create_execution_context(self) -> _Context | None:
+        return _Context(self) if self.room else None
 
 
-def make_tensorrt(version: str = "10.3.0", *, wrong: float = 0.0) -> ModuleType:
-    """A `tensorrt`; `wrong`: what its engines add to every output. `built` holds the configurations of its builds."""
+def make_tensorrt(version: str = "10.3.0", *, wrong: float = 0.0, starts: bool = True, room: bool = True) -> ModuleType:
+    """A `tensorrt`; `built` holds the configurations of its builds.
+
+    Args:
+        wrong: what its engines add to every output.
+        starts: whether the driver is new enough for it.
+        room: whether the GPU has memory for an engine's activations.
+    """
     module = ModuleType("tensorrt")
     module.__spec__ = ModuleSpec("tensorrt", None)
     built: list[_Config] = []
+    typed = 0 if int(version.split(".")[0]) >= 11 else 2  # from 11 on every network is strongly typed, and no flag says so
+
+    def start(log: Any) -> None:
+        if not starts:
+            log.log(Logger.ERROR, "CUDA initialization failure with error: 35")
+            raise TypeError("pybind11::init(): factory function returned nullptr")
 
     class Logger:
         ERROR, INTERNAL_ERROR = "error", "internal"
@@ -189,10 +212,10 @@ def make_tensorrt(version: str = "10.3.0", *, wrong: float = 0.0) -> ModuleType:
 
     class Builder:
         def __init__(self, log: Any) -> None:
-            pass
+            start(log)
 
         def create_network(self, flags: int) -> Any:
-            assert flags == 2, "not strongly typed"
+            assert flags == typed, "not strongly typed"
             return SimpleNamespace()
 
         def create_builder_config(self) -> _Config:
@@ -205,13 +228,15 @@ def make_tensorrt(version: str = "10.3.0", *, wrong: float = 0.0) -> ModuleType:
             built.append(config)
             config.progress_monitor.phase_start("build", None, 1)
             config.progress_monitor.step_complete("build", 0)
-            header = json.dumps({"version": version, "profiles": config.profiles, "wrong": wrong}).encode()
-            return header + b"\n" + network.graph
+            stripped = "strip" in config.flags
+            header = json.dumps({"version": version, "profiles": config.profiles, "wrong": wrong, "stripped": stripped}).encode()
+            return header + b"\n" + (_without_weights(onnx.ModelProto.FromString(network.graph)) if stripped else network.graph)
 
     class Runtime:
         engine_host_code_allowed = False
 
         def __init__(self, log: Any) -> None:
+            start(log)
             self.log = log
 
         def deserialize_cuda_engine(self, data: bytes) -> _Engine | None:
@@ -221,7 +246,27 @@ def make_tensorrt(version: str = "10.3.0", *, wrong: float = 0.0) -> ModuleType:
             except ValueError:
                 self.log.log(Logger.ERROR, "the engine is not of a known format")
                 return None
-            return _Engine(values, graph)
+            return _Engine(values, graph, room=room)
+
+    class Refitter:
+        def __init__(self, engine: _Engine, log: Any) -> None:
+            self.engine, self.given = engine, b""
+
+        def refit_cuda_engine(self) -> bool:
+            self.engine.fill(self.given)
+            return True
+
+    class ParserRefitter:
+        def __init__(self, refitter: Refitter, log: Any) -> None:
+            self.refitter, self.log = refitter, log
+
+        def refit_from_file(self, path: str) -> bool:
+            model = onnx.load(path)
+            self.refitter.given = model.SerializeToString()
+            fits = _without_weights(model) == self.refitter.engine.bare
+            if not fits:
+                self.log.log(Logger.ERROR, "the weights are of another network")
+            return fits
 
     vars(module).update(
         __version__=version,
@@ -230,8 +275,10 @@ def make_tensorrt(version: str = "10.3.0", *, wrong: float = 0.0) -> ModuleType:
         IProgressMonitor=object,
         Builder=Builder,
         OnnxParser=Parser,
+        OnnxParserRefitter=ParserRefitter,
+        Refitter=Refitter,
         Runtime=Runtime,
-        NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=1),
+        NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=1) if typed else SimpleNamespace(),
         MemoryPoolType=SimpleNamespace(WORKSPACE="workspace"),
         BuilderFlag=SimpleNamespace(VERSION_COMPATIBLE="version-compatible", REFIT="refit", STRIP_PLAN="strip"),
         HardwareCompatibilityLevel=SimpleNamespace(AMPERE_PLUS="ampere-plus"),

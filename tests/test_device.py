@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from edgelm.device import check_precision, load_device
+from edgelm.device import RUNTIMES, check_precision, load_device
 from edgelm.errors import DeviceError, UsageError
+from edgelm.runtime.provider import EXECUTION_PROVIDERS
 from edgelm.shipped import shipped_names
 
 GOOD = """\
@@ -88,6 +89,7 @@ def test_a_device_of_ones_own_is_read_and_cannot_be_changed(tmp_path: Path) -> N
         ("kind: cpu", "kind: abacus", 3, "kind is 'abacus'"),
         ("[fp32, int8]", "[fp32, int3]", 6, "precisions[1] is 'int3'"),
         ("[fp32, int8]", "[]", 6, "precisions is"),
+        ("[onnxruntime-cpu]", "[onnxruntime-openvno, cpu]", 7, "unknown: onnxruntime-openvno; known are tensorrt, "),
         ("title: my board\n", "", 1, "title is missing"),
         ("name: mine", "name: [mine", 2, "not YAML"),
         ("memory_gb: 8\n", "memory_gb: 8\nbandwidth_gb_s: 17\n", 1, "no source is given for bandwidth_gb_s"),
@@ -100,6 +102,7 @@ def test_a_device_of_ones_own_is_read_and_cannot_be_changed(tmp_path: Path) -> N
         "no-such-kind",
         "no-such-precision",
         "no-precision",
+        "no-such-runtime",
         "missing",
         "not-yaml",
         "no-source",
@@ -123,6 +126,10 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: bytes) ->
     path.write_bytes(content)
     with pytest.raises(DeviceError, match=r"mine\.yaml"):
         load_device(path)
+
+
+def test_devices_may_prefer_whatever_the_runtime_can_take() -> None:
+    assert list(RUNTIMES) == list(EXECUTION_PROVIDERS)
 
 
 def test_an_unknown_name_is_answered_with_the_shipped_ones() -> None:

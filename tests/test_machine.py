@@ -74,6 +74,23 @@ def test_doctor_names_the_extra_that_brings_what_is_missing(monkeypatch: pytest.
     assert "pip install 'edgelm[compress]'" in CliRunner().invoke(app, ["doctor"]).stdout
 
 
+@pytest.mark.parametrize(
+    ("there", "missing"),
+    [
+        ({"tensorrt", "cuda"}, []),
+        ({"tensorrt_rtx", "cuda"}, []),
+        ({"tensorrt"}, ["cuda"]),
+        (set(), ["tensorrt_rtx", "cuda"]),
+    ],
+    ids=["jetson", "desktop", "no-bindings", "nothing"],
+)
+def test_doctor_takes_either_tensorrt(monkeypatch: pytest.MonkeyPatch, there: set[str], missing: list[str]) -> None:
+    real, about = doctor.find_spec, {"tensorrt", "tensorrt_rtx", "cuda"}
+    monkeypatch.setattr(doctor, "find_spec", lambda name: (real("json") if name in there else None) if name in about else real(name))
+    (row,) = (row for row in doctor.examine()["extras"] if row["extra"] == "tensorrt")
+    assert row["missing"] == missing
+
+
 def test_a_missing_package_is_explained_by_its_extra() -> None:
     explained = doctor.explain_missing(ModuleNotFoundError("No module named 'torch.nn'", name="torch.nn"))
     assert explained is not None

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from edgelm.cli.options import Json, Quiet, Verbose
 from edgelm.cli.screen import open_screen
-from edgelm.cli.tables import make_table
+from edgelm.cli.tables import make_table, shapes_line
 
 
 def build(
@@ -19,13 +19,16 @@ def build(
         str | None, typer.Option("--package", help="tensorrt or tensorrt-rtx. Default: the first that the bundle's device prefers and is installed.")
     ] = None,
     capability: Annotated[
-        str | None, typer.Option("--capability", help="Compute capability to build for without such a GPU, such as 8.9 (tensorrt-rtx).")
+        str | None, typer.Option("--capability", help="Compute capability to build for, such as 8.9; tensorrt-rtx needs no such GPU here.")
     ] = None,
     workspace: Annotated[int | None, typer.Option("--workspace", min=16, help="Memory that one operator may use, in MB.")] = None,
     portable: Annotated[
-        bool | None, typer.Option("--portable/--no-portable", help="For later versions of TensorRT and other GPUs from Ampere on (tensorrt).")
+        bool | None,
+        typer.Option("--portable/--no-portable", help="For later versions of TensorRT and, but for Jetsons, other GPUs from Ampere on (tensorrt)."),
     ] = None,
-    refit: Annotated[bool | None, typer.Option("--refit/--no-refit", help="Weights can be exchanged without building again.")] = None,
+    refit: Annotated[
+        bool | None, typer.Option("--refit/--no-refit", help="An engine whose weights a program of yours can exchange (TensorRT's Refitter).")
+    ] = None,
     strip: Annotated[
         bool | None, typer.Option("--strip/--no-strip", help="Leave out the weights that the bundle's graph has; they are put in at loading.")
     ] = None,
@@ -45,10 +48,15 @@ def build(
         from edgelm.runtime import open_bundle
 
         plan = open_bundle(bundle).manifest.plan
-        asked: dict[str, Any] = {"compute_capability": capability, "workspace_mb": workspace, "portable": portable, "refit": refit, "strip": strip}
+        asked: dict[str, Any] = {"workspace_mb": workspace, "portable": portable, "refit": refit, "strip": strip}
         given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
         result = run(
-            bundle, package=package, plan=replace(plan, **given) if plan is not None and given else plan, rebuild=rebuild, progress=screen.progress
+            bundle,
+            package=package,
+            plan=replace(plan, **given) if plan is not None and given else plan,
+            capability=capability,
+            rebuild=rebuild,
+            progress=screen.progress,
         )
         screen.result(result.to_dict(), _draw)
         if not result.replayed:
@@ -62,14 +70,9 @@ def _draw(console: Console, values: dict[str, Any]) -> None:
     table.add_row("package", f"{engine['package']} {engine['version']}")
     table.add_row("compute capability", ", ".join(engine["compute_capabilities"]))
     table.add_row("precision", engine["precision"])
-    table.add_row("texts x tokens", "; ".join(_shape(profile) for profile in engine["plan"]["profiles"]))
+    table.add_row("texts x tokens", shapes_line(engine["plan"]["profiles"]))
     table.add_row("size", f"{values['size_mb']:.1f} MB")
     table.add_row("build", f"{engine['seconds']:.1f} s" if values["built"] else "was there already, and fits")
     replayed = "not yet" if engine["difference"] is None else f"largest difference {engine['difference']:.2g}"
     table.add_row("golden samples", replayed)
     console.print(table)
-
-
-def _shape(profile: dict[str, Any]) -> str:
-    least, usual, most = ("x".join(map(str, profile[name])) for name in ("least", "usual", "most"))
-    return f"{least} to {most}, fastest at {usual}"

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from edgelm.cli.options import Json, Quiet, Verbose
 from edgelm.cli.screen import open_screen
-from edgelm.cli.tables import make_table, metrics_line, sparkline, tokens_line
+from edgelm.cli.tables import make_table, metrics_line, shapes_line, sparkline, tokens_line
 
 
 def inspect(
@@ -43,7 +43,7 @@ def _draw(console: Console, values: dict[str, Any], *, with_sites: bool) -> None
         manifest = values["manifest"]
         record = manifest["lineage"]
         rows |= {name: str(manifest[name]) for name in ("name", "family", "precision", "device", "created")}
-        rows["files"] = str(len(manifest["files"]))
+        rows |= {"files": str(len(manifest["files"])), "runs with": ", ".join(manifest["runtimes"])} | _engine_rows(manifest)
         for name, value in (manifest["quality"] or {}).get("bundle", {}).items():
             rows[name] = f"{value:.4f}"
     task = record.get("task")
@@ -58,6 +58,19 @@ def _draw(console: Console, values: dict[str, Any], *, with_sites: bool) -> None
         _draw_calibration(console, values)
     if with_sites:
         _draw_sites(console, values.get("manifest", {}).get("calibration", {}).get("sites", []))
+
+
+def _engine_rows(manifest: dict[str, Any]) -> dict[str, str]:
+    """The plan of engines, and each engine with what it was built with."""
+    plan, rows = manifest["plan"], {}
+    if plan is not None:
+        rows["engine plan, texts x tokens"] = shapes_line(plan["profiles"])
+    for engine in manifest["engines"]:
+        driver = f", driver for CUDA {engine['driver']}" if engine["driver"] else ""
+        proven = "not replayed yet" if engine["difference"] is None else f"golden samples within {engine['difference']:.2g}"
+        capabilities = ", ".join(engine["compute_capabilities"])
+        rows[engine["path"]] = f"{engine['package']} {engine['version']}, compute capability {capabilities}{driver}; {proven}"
+    return rows
 
 
 def _rows(console: Console, rows: dict[str, str]) -> None:

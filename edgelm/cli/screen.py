@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 from rich.console import Console
@@ -89,6 +90,18 @@ def open_screen(*, as_json: bool = False, quiet: bool = False, verbose: bool = F
     """
     shown = not shared or processes.is_main()
     screen = Screen(as_json=as_json and shown, quiet=quiet or not shown, verbose=verbose)
+    show = warnings.showwarning
+
+    def show_plainly(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
+    ) -> None:
+        """What the runtime warns of is for the user: no place in our code belongs to it."""
+        if category.__module__.startswith("edgelm."):
+            screen.aside(f"Warning: {message}")
+        else:
+            show(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show_plainly
     fail = processes.fail if shared else _fail_alone
     try:
         yield screen
@@ -108,6 +121,7 @@ def open_screen(*, as_json: bool = False, quiet: bool = False, verbose: bool = F
     except Exception as error:
         raise typer.Exit(fail(EXIT_FAILED, _last_words(screen, f"Error: {_explain(error)}", traceback=verbose))) from error
     finally:
+        warnings.showwarning = show
         screen.close()
 
 

@@ -33,6 +33,12 @@ def make_table(*columns: str, title: str = "", numbers_from: int = 1) -> Table:
     return table
 
 
+def shapes_line(profiles: list[dict[str, Any]]) -> str:
+    """What each profile of an engine takes, (texts x tokens)."""
+    shapes = [["x".join(map(str, profile[name])) for name in ("least", "usual", "most")] for profile in profiles]
+    return "; ".join(f"{least} to {most}, fastest at {usual}" for least, usual, most in shapes)
+
+
 def sparkline(counts: Sequence[int]) -> str:
     """Counts as a line of bars, their heights logarithmic: outliers are few, and are what matters."""
     top = math.log1p(max(counts, default=0)) or 1.0

@@ -10,8 +10,9 @@ from edgelm.engines.trouble import builder_error, parser_error
 from edgelm.errors import EngineError
 from edgelm.progress import Progress, silent
 from edgelm.runtime.cache import keep
+from edgelm.runtime.engine import can_be_compatible
 from edgelm.runtime.manifest import EnginePlan
-from edgelm.runtime.tensorrt import Backend, make_logger
+from edgelm.runtime.tensorrt import Backend, make_logger, start
 
 
 def build_engine(
@@ -28,10 +29,11 @@ def build_engine(
 
     Raises:
         EngineError: a node that TensorRT does not take, a capability that it does not build for, or a build that fails.
+        ResourceError: TensorRT does not start.
     """
     module = backend.module
     log = make_logger(module)
-    builder = module.Builder(log)
+    builder = start(module.Builder, log, backend)
     flags = getattr(module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)  # newer releases know no other networks
     network = builder.create_network(0 if flags is None else 1 << int(flags))
     parser = module.OnnxParser(network, log)
@@ -39,7 +41,7 @@ def build_engine(
         raise parser_error(graph.name, backend, parser)
     config = builder.create_builder_config()
     config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, plan.workspace_mb * 10**6)
-    _set_flags(config, plan, backend)
+    _set_flags(config, plan, backend, capability)
     _set_target(config, backend, capability)
     for shape in plan.profiles:
         profile = builder.create_optimization_profile()
@@ -64,10 +66,11 @@ def buildable_capabilities(backend: Backend) -> tuple[str, ...]:
     return tuple(f"{name[:-1]}.{name[-1]}" for name in names)
 
 
-def _set_flags(config: Any, plan: EnginePlan, backend: Backend) -> None:
+def _set_flags(config: Any, plan: EnginePlan, backend: Backend, capability: str) -> None:
     flags = backend.module.BuilderFlag
-    if plan.portable and not backend.rtx:
+    if plan.portable:
         config.set_flag(flags.VERSION_COMPATIBLE)
+    if plan.portable and can_be_compatible(capability):
         config.hardware_compatibility_level = backend.module.HardwareCompatibilityLevel.AMPERE_PLUS
     if plan.refit:
         config.set_flag(flags.REFIT)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.engines.builder import build_engine, buildable_capabilities
-from edgelm.engines.plan import one_profile
 from edgelm.errors import BundleError, EngineError, UsageError
 from edgelm.profile.rewrite import add_files
 from edgelm.progress import Progress, silent
@@ -18,7 +17,7 @@ from edgelm.runtime import Bundle, load, open_bundle
 from edgelm.runtime.cache import cache_folder
 from edgelm.runtime.cuda import Gpu, find_gpu
 from edgelm.runtime.golden import Golden
-from edgelm.runtime.manifest import ENGINES_FOLDER, GOLDEN_FILE, EnginePlan, EngineRecord, Manifest, graph_hash
+from edgelm.runtime.manifest import ENGINES_FOLDER, GOLDEN_FILE, EnginePlan, EngineRecord, Manifest, graph_hash, one_profile
 from edgelm.runtime.provider import wanted_providers
 from edgelm.runtime.tensorrt import MODULES, Backend, installed_backends, load_backend
 from edgelm.runtime.verify import largest_difference
@@ -51,21 +50,29 @@ class BuildResult:
 
 
 def build(
-    bundle: str | Path, *, package: str | None = None, plan: EnginePlan | None = None, rebuild: bool = False, progress: Progress = silent
+    bundle: str | Path,
+    *,
+    package: str | None = None,
+    plan: EnginePlan | None = None,
+    capability: str | None = None,
+    rebuild: bool = False,
+    progress: Progress = silent,
 ) -> BuildResult:
     """Build the engine of a bundle and put it in.
 
-    With a GPU here, for that GPU, and only an engine that gives the golden answers is kept. Without one, `tensorrt-rtx` builds for the
-    GPU of the plan; the device then proves it.
+    With its GPU here, only an engine that gives the golden answers is kept. `tensorrt-rtx` also builds for a GPU that is not here; the
+    device then proves it.
 
     Args:
         package: tensorrt or tensorrt-rtx; None: the first that the bundle's device prefers and is installed.
         plan: instead of the bundle's; kept in its place.
+        capability: compute capability to build for; None: that of the GPU here or, without one, of the plan.
         rebuild: also where an engine that fits is there.
 
     Raises:
-        UsageError: the bundle is for a device without TensorRT, or no GPU is known to build for.
+        UsageError: the bundle is for a device without TensorRT, no GPU is known to build for, or the package makes no portable engines.
         MissingExtraError: no TensorRT package is installed.
+        ResourceError: the package cannot be loaded, or does not start here.
         EngineError: TensorRT refuses the graph, or the engine's answers are wrong. The bundle is left as it was.
     """
     opened = open_bundle(bundle)
@@ -74,8 +81,14 @@ def build(
         raise UsageError(
             f"{opened.path}: no engine plan: it was made for {opened.manifest.device}.", hint="Export it with --device of a GPU or a Jetson."
         )
-    backend, gpu = load_backend(package or _first_installed(opened)), find_gpu()
-    record = _record(opened, one_profile(plan) if backend.rtx else plan, backend, gpu)
+    backend = load_backend(package or _first_installed(opened))
+    if plan.portable and backend.rtx:
+        raise UsageError(
+            f"{backend.name} builds no portable engines: each is for this version of it and for its GPU.",
+            hint="Give --no-portable, or --package tensorrt.",
+        )
+    capability, gpu = _find_target(plan, backend, capability)
+    record = _record(opened, one_profile(plan) if backend.rtx else plan, backend, capability, gpu)
     there = next((entry for entry in opened.manifest.engines if replace(record, seconds=entry.seconds, difference=entry.difference) == entry), None)
     if there is not None and not rebuild:
         return BuildResult(opened.path, there, _size(opened, there), built=False)
@@ -101,9 +114,8 @@ def can_build_for(capability: str | None, packages: Sequence[str]) -> str | None
     return next((name for name in packages if here or capability in buildable_capabilities(load_backend(name))), None)
 
 
-def _record(bundle: Bundle, plan: EnginePlan, backend: Backend, gpu: Gpu | None) -> EngineRecord:
+def _record(bundle: Bundle, plan: EnginePlan, backend: Backend, capability: str, gpu: Gpu | None) -> EngineRecord:
     """What an engine that is built here and now is built with."""
-    capability = _capability(plan, backend, gpu)
     return EngineRecord(
         path=f"{ENGINES_FOLDER}/{_label(backend, capability)}.engine",
         package=backend.name,
@@ -134,15 +146,19 @@ def _first_installed(bundle: Bundle) -> str:
     return (there or wanted or ["tensorrt"])[0]  # an import says what to install
 
 
-def _capability(plan: EnginePlan, backend: Backend, gpu: Gpu | None) -> str:
-    if gpu is not None:
-        return gpu.compute_capability
-    if backend.rtx and plan.compute_capability is not None:
-        return plan.compute_capability
+def _find_target(plan: EnginePlan, backend: Backend, capability: str | None) -> tuple[str, Gpu | None]:
+    """The compute capability to build for, and the GPU here that has it, if one does."""
+    gpu = find_gpu()
+    if capability is None:
+        capability = gpu.compute_capability if gpu is not None else plan.compute_capability
+    here = gpu if gpu is not None and gpu.compute_capability == capability else None
+    if capability is not None and (here is not None or backend.rtx):
+        return capability, here
     raise UsageError(
-        f"{backend.name} builds engines on the GPU that runs them, and there is none here."
-        if not backend.rtx
-        else "the plan names no GPU to build for, and there is none here.",
+        "the plan names no GPU to build for, and there is none here."
+        if backend.rtx
+        else f"{backend.name} builds engines on the GPU that runs them, and "
+        + ("there is none here." if gpu is None else f"the one here has compute capability {gpu.compute_capability}."),
         hint="Run `edgelm build` on the device; the bundle holds the plan.",
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from edgelm.device import Device
 from edgelm.runtime.manifest import EnginePlan, ShapeRange
@@ -32,12 +31,6 @@ def make_plan(device: Device, lengths: Sequence[int], *, max_length: int, batch:
         profiles.append(ShapeRange((1, 1), (batch, max(long, short)), (batch, max_length)))
     workspace = _USUAL if device.memory_gb is None else min(_LARGEST, int(1000 * device.memory_gb * _SHARE))
     return EnginePlan(tuple(profiles), workspace, device.compute_capability, portable=portable, strip=strip)
-
-
-def one_profile(plan: EnginePlan) -> EnginePlan:
-    """All shapes in one profile: TensorRT-RTX makes kernels for the shapes that it meets when it runs, and each profile takes megabytes."""
-    usual, most = plan.profiles[0].usual, plan.profiles[-1].most
-    return replace(plan, profiles=(ShapeRange(plan.profiles[0].least, usual, most),))
 
 
 def _quantile(ordered: Sequence[int], share: float) -> int:

@@ -19,7 +19,7 @@ from edgelm.device import Device, check_precision
 from edgelm.engines import build
 from edgelm.engines.pipeline import can_build_for
 from edgelm.engines.plan import make_plan
-from edgelm.errors import EngineError, UsageError
+from edgelm.errors import EdgelmError, UsageError
 from edgelm.export.bundle import write_bundle
 from edgelm.export.parity import check_parity, encode, graph_outputs, torch_outputs
 from edgelm.export.precision import PRECISIONS, Material, to_precision
@@ -186,12 +186,13 @@ def _add_engine(output: Path, manifest: Manifest, progress: Progress) -> str:
     there = [name for name in manifest.runtimes if name in installed_backends()]
     if not there:
         return f"none of {', '.join(name for name in manifest.runtimes if name in MODULES)} is installed here"
-    package = can_build_for(manifest.plan.compute_capability, there)
-    if package is None:
-        return f"{', '.join(there)} cannot build here for compute capability {manifest.plan.compute_capability}"
+    capability = manifest.plan.compute_capability
     try:
-        build(output, package=package, progress=progress)
-    except EngineError as error:
+        package = can_build_for(capability, there)
+        if package is None:
+            return f"{', '.join(there)} cannot build here for compute capability {capability}"
+        build(output, package=package, capability=capability, progress=progress)
+    except EdgelmError as error:  # whatever stands in the way: the bundle is whole without an engine
         return error.message
     return ""
 

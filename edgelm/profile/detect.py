@@ -18,10 +18,10 @@ from edgelm.nvml import Gpu, find_gpus
 from edgelm.output import check_output, staged_output
 from edgelm.profile.rates import SECONDS, SIZE, copy_mb, measure_bandwidth, measure_products
 from edgelm.progress import Progress, silent
+from edgelm.runtime.cuda import JETSONS
 
 _COMMAND = "`edgelm devices detect`"
 _STEPS = 3
-_JETSON = ("7.2", "8.7", "11.0")  # compute capabilities of Xavier, Orin and Thor, which no other GPU has (developer.nvidia.com/cuda-gpus)
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _describe_gpu(name: str, machine: Machine, gpus: tuple[Gpu, ...], index: int
     values = {
         "name": name,
         "title": gpu.name,
-        "kind": "jetson" if gpu.compute_capability in _JETSON else "gpu",
+        "kind": "jetson" if gpu.compute_capability in JETSONS else "gpu",
         "arch": _arch(machine),
         "cores": machine.cores,
         "memory_gb": gpu.memory_gb or machine.memory_gb,

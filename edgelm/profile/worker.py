@@ -20,7 +20,7 @@ import numpy as np
 
 from edgelm.errors import EdgelmError, InputError, UsageError
 from edgelm.runtime import Bundle, load, open_bundle
-from edgelm.runtime.provider import EXECUTION_PROVIDERS, open_session
+from edgelm.runtime.provider import EXECUTION_PROVIDERS, find_provider, open_session
 from edgelm.runtime.session import make_options, make_session
 
 Feeds = dict[str, np.ndarray]
@@ -143,8 +143,8 @@ class _Worker:
         import onnxruntime
 
         if self.kind == "bundle":
-            provider = EXECUTION_PROVIDERS[self.model.opened.provider]
-            return make_session(self._bundle(), threads=self.threads, provider=provider, profile=prefix)
+            provider, devices = find_provider(self.model.opened.provider)
+            return make_session(self._bundle(), threads=self.threads, provider=provider, devices=devices, profile=prefix)
         options = make_options({}, threads=self.threads)
         options.enable_profiling = True
         options.profile_file_prefix = prefix

@@ -10,6 +10,8 @@ import numpy as np
 
 from edgelm.errors import MissingExtraError, ResourceError
 
+JETSONS = ("7.2", "8.7", "11.0")  # compute capabilities of Xavier, Orin and Thor, which no other GPU has (developer.nvidia.com/cuda-gpus)
+
 
 @dataclass(frozen=True)
 class Gpu:

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from edgelm.errors import BundleError
+from edgelm.errors import BundleError, ResourceError
 from edgelm.runtime.bundle import Bundle
 from edgelm.runtime.cache import keep
-from edgelm.runtime.cuda import Gpu, Stream
+from edgelm.runtime.cuda import JETSONS, Gpu, Stream
 from edgelm.runtime.manifest import EngineRecord, Manifest, ShapeRange, graph_hash
-from edgelm.runtime.tensorrt import Backend, make_logger
+from edgelm.runtime.tensorrt import Backend, last_error, make_logger, start
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,16 @@ def _newer_may(record: EngineRecord, backend: Backend) -> bool:
 
 
 def _newer_gpu(record: EngineRecord, gpu: Gpu) -> bool:
-    """A hardware-compatible engine runs from compute capability 8.0 on (Ampere)."""
-    return _numbers(gpu.compute_capability) >= (8, 0) and all(_numbers(each) >= (8, 0) for each in record.compute_capabilities)
+    """A hardware-compatible engine runs on every GPU that can have one."""
+    return all(can_be_compatible(each) for each in (gpu.compute_capability, *record.compute_capabilities))
+
+
+def can_be_compatible(capability: str) -> bool:
+    """Whether TensorRT makes engines on such a GPU that others run too: from Ampere on, and not on a Jetson.
+
+    Source: NVIDIA TensorRT documentation, Hardware Compatibility.
+    """
+    return _numbers(capability) >= (8, 0) and capability not in JETSONS
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -69,7 +77,7 @@ class EngineSession:
         module = backend.module
         self.record = record
         self._log = make_logger(module)
-        self._runtime = module.Runtime(self._log)
+        self._runtime = start(module.Runtime, self._log, backend)
         if record.plan.portable and not backend.rtx:
             self._runtime.engine_host_code_allowed = True  # a version-compatible engine brings a runtime of its own; the bundle is hashed
         self._engine = self._runtime.deserialize_cuda_engine(bundle.read(record.path))
@@ -80,6 +88,10 @@ class EngineSession:
         self._cache = cache
         self._kernels: Any = None
         self._contexts = [self._make_context() for _ in record.plan.profiles]
+        if None in self._contexts:
+            raise ResourceError(
+                f"{backend.name} cannot run {record.path}: {self._reason()}.", hint="Free memory of the GPU, or run with --provider cuda."
+            )
         self._stream = Stream()
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         inputs = {name for name in names if self._engine.get_tensor_mode(name) == module.TensorIOMode.INPUT}
@@ -164,7 +176,7 @@ class EngineSession:
             raise BundleError(f"{bundle.path}: the weights do not fit {self.record.path}: {self._reason()}", hint="`edgelm build` makes it anew.")
 
     def _reason(self) -> str:
-        return self._log.errors[-1].splitlines()[0][:200] if self._log.errors else "it gives no reason"
+        return last_error(self._log)
 
 
 def choose_profile(profiles: tuple[ShapeRange, ...], shape: tuple[int, int]) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from edgelm.errors import BundleError
@@ -99,8 +99,8 @@ class EnginePlan:
         profiles: each input's (texts, tokens); the first that holds a call is taken.
         workspace_mb: memory of the GPU that an operator may use beside weights and activations, 10^6 bytes.
         compute_capability: of the device's GPU, such as 8.9; None: of whichever it is built on.
-        portable: for newer versions of TensorRT too, and every GPU of a generation or newer ones, at some speed.
-        refit: weights can be exchanged without building again.
+        portable: for newer versions of TensorRT too and, where TensorRT offers it, for other GPUs from Ampere on, at some speed.
+        refit: a program can exchange the weights without building again.
         strip: the engine is kept without the weights that the graph has; they are put in when it is loaded.
     """
 
@@ -225,6 +225,12 @@ class Manifest:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{MANIFEST_FILE}: not a manifest of schema {schema} ({error}).", hint="Export the bundle again.") from error
+
+
+def one_profile(plan: EnginePlan) -> EnginePlan:
+    """All shapes in one profile: TensorRT-RTX makes kernels for the shapes that it meets when it runs, and each profile takes megabytes."""
+    usual, most = plan.profiles[0].usual, plan.profiles[-1].most
+    return replace(plan, profiles=(ShapeRange(plan.profiles[0].least, usual, most),))
 
 
 def graph_hash(manifest: Manifest) -> str:

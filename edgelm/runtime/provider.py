@@ -3,24 +3,29 @@
     tensorrt, tensorrt-rtx    an engine in the bundle that was built for this GPU, or else onnxruntime's provider of that name
     cuda, openvino, coreml, qnn, xnnpack, cpu    onnxruntime's providers, where the installed onnxruntime has them
 
+Those of tensorrt-rtx and openvino may also be plugins of onnxruntime; see `edgelm.runtime.plugin`.
+
 What a device file calls `onnxruntime-cuda` is `cuda` here. The CPU runs every bundle and comes last.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgelm.errors import BundleError, EdgelmError, UsageError
+from edgelm.errors import BundleError, EdgelmError, ResourceError, UsageError
 from edgelm.runtime.bundle import Bundle
 from edgelm.runtime.cache import cache_folder
 from edgelm.runtime.cuda import Gpu, find_gpu
 from edgelm.runtime.engine import EngineSession, misfit
-from edgelm.runtime.manifest import EnginePlan, EngineRecord
+from edgelm.runtime.manifest import EnginePlan, EngineRecord, one_profile
+from edgelm.runtime.plugin import find_devices
 from edgelm.runtime.session import make_session
 from edgelm.runtime.tensorrt import MODULES, installed_backends, load_backend
 
@@ -146,12 +151,16 @@ def _open_engine(bundle: Bundle, package: str) -> tuple[Any, EngineRecord] | Pas
 def _open_graph(bundle: Bundle, name: str, threads: int | None) -> tuple[Any, None] | Passed:
     import onnxruntime
 
-    wanted = EXECUTION_PROVIDERS[name]
-    if wanted not in onnxruntime.get_available_providers():
-        return Passed(name, f"this onnxruntime has no {wanted}")
-    options = _provider_options(name, bundle)
     try:
-        session = make_session(bundle, threads=threads, provider=wanted, provider_options=options)
+        wanted, devices = find_provider(name)
+    except ResourceError as error:
+        return Passed(name, error.message.rstrip("."))
+    options = _provider_options(name, bundle)
+    if name in ("cuda", *MODULES) and hasattr(onnxruntime, "preload_dlls"):  # CUDA's libraries may be those that pip brought
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(RuntimeError):  # what it misses, the session will say
+            onnxruntime.preload_dlls()
+    try:
+        session = make_session(bundle, threads=threads, provider=wanted, provider_options=options, devices=devices)
     except BundleError as error:
         if name == "cpu":
             raise
@@ -161,12 +170,29 @@ def _open_graph(bundle: Bundle, name: str, threads: int | None) -> tuple[Any, No
     return session, None
 
 
+def find_provider(name: str) -> tuple[str, list[Any]]:
+    """What onnxruntime calls a provider that it has here and, where that is a plugin, the device that it runs on.
+
+    Raises:
+        ResourceError: it has none, or its plugin does not load.
+    """
+    import onnxruntime
+
+    wanted = EXECUTION_PROVIDERS[name]
+    if wanted in onnxruntime.get_available_providers():
+        return wanted, []
+    devices = find_devices(name)
+    if not devices:
+        raise ResourceError(f"this onnxruntime has no {wanted}.", hint="Run with another --provider.")
+    return str(devices[0].ep_name), devices
+
+
 def _provider_options(name: str, bundle: Bundle) -> dict[str, str]:
     """TensorRT's providers build an engine themselves: for the lengths of the plan, and kept for the next process."""
     plan = bundle.manifest.plan
     if name not in MODULES or plan is None:
         return {}
-    prefix = "trt" if name == "tensorrt" else "nv"
+    prefix, plan = ("trt", plan) if name == "tensorrt" else ("nv", one_profile(plan))
     bounds = {"min": "least", "opt": "usual", "max": "most"}
     options = {f"{prefix}_profile_{theirs}_shapes": _shapes(bundle, plan, ours) for theirs, ours in bounds.items()}
     options[f"{prefix}_max_workspace_size"] = str(plan.workspace_mb * 10**6)

@@ -11,11 +11,13 @@ SCRIPT = '''"""Answers with this bundle. Needs numpy, tokenizers and onnxruntime
     python run.py "This is a great movie!"
     python run.py --file texts.txt        one text a line, a tab between the texts of a pair; - reads stdin
     python run.py --verify                hashes and golden samples
+    python run.py --provider cpu "..."    by this one of tensorrt, tensorrt-rtx, cuda, openvino, coreml, qnn, xnnpack, cpu, or not at all
 """
 
 import argparse
 import json
 import sys
+import warnings
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -31,12 +33,14 @@ def main():
     parser.add_argument("texts", nargs="*", help="texts; a tab separates the two of a pair")
     parser.add_argument("--file", help="file with one text a line; - for stdin")
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--provider", help="what must run it; default: the first that its device prefers and is here")
     parser.add_argument("--verify", action="store_true", help="check hashes and replay the golden samples")
     options = parser.parse_args()
+    warnings.formatwarning = lambda message, *where: f"Warning: {message}\\\\n"
     if options.verify:
         from edgelm.runtime.verify import verify
 
-        result = verify(HERE)
+        result = verify(HERE, provider=options.provider)
         print(json.dumps(result.to_dict()))
         return 0 if result.ok else 4
     texts = list(options.texts)
@@ -45,7 +49,7 @@ def main():
         texts += [line.rstrip("\\\\n") for line in stream]
     if not texts:
         parser.error("give a text, or --file")
-    model = load(HERE, threads=options.threads)
+    model = load(HERE, threads=options.threads, provider=options.provider)
     for text in texts:
         pair = tuple(text.split("\\\\t", 1))
         print(json.dumps({"text": text, **model(pair if len(pair) == 2 else text)}, ensure_ascii=False))

@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ def make_session(
     threads: int | None = None,
     provider: str = CPU,
     provider_options: dict[str, str] | None = None,
+    devices: Sequence[Any] = (),
     profile: str | None = None,
     optimized: Path | None = None,
 ) -> Any:
@@ -32,6 +33,7 @@ def make_session(
         threads: within one operator; None: what the manifest says, else one for each core that this process may use.
         provider: an execution provider by onnxruntime's name; the CPU takes what it does not know.
         provider_options: onnxruntime's, for that provider.
+        devices: that the provider runs on, where it is a plugin.
         profile: path prefix for onnxruntime's own profiler; None: off.
         optimized: write the graph as it runs here; what it leaves as it was, it reads from the bundle's weights.
 
@@ -55,6 +57,9 @@ def make_session(
             options.graph_optimization_level = levels.ORT_DISABLE_ALL  # it is done
         disabled = settings.get("disabled_optimizers")
         with _source(bundle, options, OPTIMIZED_FILE if cached else GRAPH_FILE) as graph:
+            if devices:
+                options.add_provider_for_devices(list(devices), provider_options or {})
+                return onnxruntime.InferenceSession(graph, options, disabled_optimizers=disabled)
             providers = [(provider, provider_options or {}), *([CPU] if provider != CPU else [])]
             return onnxruntime.InferenceSession(graph, options, providers=providers, disabled_optimizers=disabled)
     except BundleError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -63,6 +64,26 @@ def load_backend(name: str) -> Backend:
             f"{name} {backend.version} is too old: engines need {wanted}.", hint="Update it (JetPack 6 brings 10.3), or run with --provider cuda."
         )
     return backend
+
+
+def start(maker: Callable[[Any], Any], log: Any, backend: Backend) -> Any:
+    """A builder or a runtime, made by its class.
+
+    Raises:
+        ResourceError: CUDA does not start under it: a driver that is too old for the package, or no memory.
+    """
+    try:
+        return maker(log)
+    except (TypeError, RuntimeError) as error:  # the bindings raise TypeError where TensorRT gives them nothing
+        raise ResourceError(
+            f"{backend.name} {backend.version} does not start here: {last_error(log)}.",
+            hint="Look whether the driver is new enough for it (`nvidia-smi`), or run with --provider cuda.",
+        ) from error
+
+
+def last_error(log: Any) -> str:
+    """The first line of the last error that a logger was told of."""
+    return log.errors[-1].strip().splitlines()[0][:200].rstrip(".") if log.errors else "it gives no reason"
 
 
 def make_logger(module: Any) -> Any:

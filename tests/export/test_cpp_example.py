@@ -18,7 +18,7 @@ from edgelm.export.bundle import cpp_files, write_bundle
 from edgelm.export.pipeline import export
 from edgelm.runtime import open_bundle
 from edgelm.runtime.golden import Golden
-from edgelm.runtime.manifest import Manifest, TensorSpec, Tokenization
+from edgelm.runtime.manifest import SCHEMA_VERSION, Manifest, TensorSpec, Tokenization
 from edgelm.runtime.verify import verify
 from edgelm.task import Task
 
@@ -70,6 +70,11 @@ def test_a_bundle_carries_the_example_and_lists_it(tmp_path):
         assert name in listed
     assert verify(bundle, replay=False).ok  # hashes too
     assert "cpp/main.cpp" in (bundle / "README.md").read_text()
+
+
+def test_the_example_reads_the_bundles_that_it_lies_in():
+    """Looked up in its source: this runs where nothing can be compiled, so a new schema cannot leave the example behind."""
+    assert f"constexpr int kSchema = {SCHEMA_VERSION};" in cpp_files()["cpp/main.cpp"].read_text()
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +156,9 @@ def test_what_cannot_be_answered_is_said(built, tmp_path):
     done = run(executable, tmp_path / "none", "a")
     assert done.returncode == 1
     assert "manifest.json: cannot be read" in done.stderr
+    newer = make_bundle(tmp_path / "newer")
+    manifest = json.loads((newer / "manifest.json").read_text())
+    (newer / "manifest.json").write_text(json.dumps(manifest | {"schema": SCHEMA_VERSION + 1}))
+    done = run(executable, newer, "a")
+    assert done.returncode == 1
+    assert f"this example reads up to {SCHEMA_VERSION}" in done.stderr

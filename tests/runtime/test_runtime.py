@@ -189,6 +189,29 @@ def test_the_bundles_own_script_runs_where_edgelm_is_not_installed(bundle, tmp_p
     proof = subprocess.run([sys.executable, bundle / "run.py", "--verify"], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert proof.returncode == 0, proof.stderr
     assert json.loads(proof.stdout)["ok"]
+    forced = [subprocess.run([sys.executable, bundle / "run.py", "--provider", name, "a"], capture_output=True, text=True) for name in ("cpu", "qnn")]
+    assert [done.returncode for done in forced] == [0, 2]
+    assert "has no QNNExecutionProvider" in forced[1].stderr
+
+
+def test_cuda_is_looked_for_where_pip_puts_it(tmp_path, monkeypatch):
+    """What onnxruntime says of libraries that it misses is not the answer of a model, and no reason to fail."""
+    import onnxruntime
+
+    asked = []
+
+    def preload():
+        asked.append("cuda")
+        print("Failed to load libcublas")
+        raise RuntimeError("no folder")
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "preload_dlls", preload)
+    folder = make_bundle(tmp_path / "b", runtimes=("onnxruntime-cuda", "onnxruntime-cpu"))
+    result = run("run", folder, "a good film", "--json")
+    assert asked == ["cuda"]
+    assert json.loads(result.stdout)["label"] in SENTIMENT.labels
+    assert "not cuda: CUDAExecutionProvider does not start here" in result.stderr
 
 
 def test_inspect_describes_bundles_and_graphs(bundle, tmp_path):

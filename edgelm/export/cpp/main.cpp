@@ -9,6 +9,7 @@
 //     ../answer/answer . "A man eats." "Someone eats."                      where the model reads two texts at once
 //
 // A bundle that is one file (.edgelm) is a zip archive: unpack it first. Hashes are not checked here: `python run.py --verify` does.
+// The graph runs on the CPU; engines that a bundle may hold for a GPU are for the Python runtime.
 
 #include <onnxruntime_cxx_api.h>
 
@@ -30,6 +31,8 @@
 
 using Json = nlohmann::ordered_json;  // keeps labels in the order of the model
 
+constexpr int kSchema = 2;  // of manifest.json: the newest that this example reads
+
 // What tokenizer/tokenizer.rs offers; it says on stderr why something failed.
 struct Tokenizer;
 extern "C" {
@@ -47,7 +50,10 @@ Json read_manifest(const std::filesystem::path& bundle) {
   std::ifstream file(bundle / "manifest.json");
   if (!file) throw std::runtime_error((bundle / "manifest.json").string() + ": cannot be read");
   Json manifest = Json::parse(file);
-  if (manifest.at("schema") != 1) throw std::runtime_error("manifest.json: this example reads schema 1");
+  const int schema = manifest.at("schema");
+  if (schema > kSchema) {
+    throw std::runtime_error("manifest.json: schema " + std::to_string(schema) + "; this example reads up to " + std::to_string(kSchema));
+  }
   return manifest;
 }
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
-from edgelm.errors import HostError
+from edgelm.errors import HostError, UsageError
 from edgelm.profile.remote.connection import Connection
 from edgelm.profile.remote.visit import Visit
+from edgelm.profile.subject import Subject
+from edgelm.runtime.plugin import PLUGINS
+from edgelm.runtime.provider import EXECUTION_PROVIDERS
+from edgelm.runtime.tensorrt import MODULES
 
 OLDEST_PYTHON = (3, 10)
 _MARK = "edgelm"  # before what is meant for us: a login script may print too
 _PROBE = f'echo "{_MARK} $(uname -s) $(uname -m)"; "$0" -c "import sys; print(\\"{_MARK}\\", *sys.version_info[:2])" 2>&1'
 _IMPORT = "import numpy, onnxruntime, tokenizers; print('ok', flush=True)"
+_RUNTIMES = f"""
+import json, onnxruntime
+from importlib.util import find_spec
+packages = [name for name in {[*MODULES.values(), *PLUGINS.values()]} if find_spec(name)]
+print(json.dumps({{"providers": onnxruntime.get_available_providers(), "packages": packages}}))
+"""
 
 
 def check_python(connection: Connection, python: str) -> None:
@@ -49,6 +61,34 @@ def import_error(visit: Visit) -> str:
         return "" if line.hear() == "ok" else line.ending()
     finally:
         line.close()
+
+
+def check_providers(visit: Visit, subjects: Sequence[Subject]) -> None:
+    """Refuse a provider that a subject must have and the device's own packages lack; whether it starts, only running it shows.
+
+    Raises:
+        UsageError: so.
+    """
+    forced = [subject for subject in subjects if subject.provider not in (None, "cpu")]
+    if not forced:
+        return
+    line = visit.start(["-c", _RUNTIMES])
+    try:
+        said = line.hear()
+    finally:
+        line.close()
+    if not said:
+        return
+    there = json.loads(said)
+    for subject in forced:
+        name = str(subject.provider)
+        wanted, package = EXECUTION_PROVIDERS.get(name, name), MODULES.get(name)
+        engine = package in there["packages"] and any(entry["package"] == name for entry in (subject.manifest or {}).get("engines", ()))
+        if wanted not in there["providers"] and PLUGINS.get(name) not in there["packages"] and not engine:
+            raise UsageError(
+                f"{visit.host}: {subject.path} cannot run with {name} there: its onnxruntime has no {wanted}.",
+                hint=f"It has {', '.join(there['providers'])}. Leave --provider out: it then runs with what is there.",
+            )
 
 
 def check_space(visit: Visit, needed: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from edgelm.errors import EdgelmError, HostError, UsageError
 from edgelm.profile.pipeline import measure
 from edgelm.profile.plan import Plan, make_plan
-from edgelm.profile.remote.checks import check_python, check_space, import_error, missing_packages
+from edgelm.profile.remote.checks import check_providers, check_python, check_space, import_error, missing_packages
 from edgelm.profile.remote.connection import Connection, Target, read_target
 from edgelm.profile.remote.luggage import check_subjects, code_files, subject_files
 from edgelm.profile.remote.place import RemoteMachine
@@ -154,6 +154,8 @@ def _profile_host(
         check_python(connection, python)
         with Visit(connection, python) as visit:
             found = packages.find(visit, Path(aside))
+            if not found:
+                check_providers(visit, plan.subjects)
             files = [*code_files(), *((f"wheels/{wheel.name}", wheel) for wheel in found), *subject_files(plan.subjects)]
             sizes = [file.stat().st_size for _, file in files]
             check_space(visit, sum(sizes) + sum(map(unpacked_size, found)) + _ROOM)

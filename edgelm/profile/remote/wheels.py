@@ -17,6 +17,7 @@ from edgelm.profile.remote.checks import describe
 from edgelm.profile.remote.keeper import PACKAGES
 
 _OLDEST = {"numpy": "1.26", "onnxruntime": "1.20", "tokenizers": "0.20"}  # as pyproject.toml has them
+_SAME = {"onnxruntime-gpu": "onnxruntime"}  # the same modules, made for CUDA and TensorRT
 _OLDEST_GLIBC = 17  # manylinux2014
 _DOWNLOAD_S = 900
 
@@ -32,7 +33,7 @@ def check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder.", hint="Give a folder of wheels, or --install to have them downloaded.")
     for package in PACKAGES:
-        if not any(folder.glob(f"{package}-*.whl")):
+        if not any(any(folder.glob(f"{name.replace('-', '_')}-*.whl")) for name in _names_of(package)):
             raise UsageError(f"{folder}: no wheel of {package}.", hint=f"It must hold wheels of {', '.join(PACKAGES)}; --install downloads them.")
 
 
@@ -51,6 +52,7 @@ def choose_wheels(folder: Path, facts: dict[str, Any], host: str) -> list[Path]:
             name, version, _, tags = names.parse_wheel_filename(file.name)
         except names.InvalidWheelFilename:
             continue
+        name = _SAME.get(name, name)
         rank = min((ranks[tag] for tag in tags if tag in ranks), default=None)
         if name in found and rank is not None:
             found[name].append((version, -rank, file))
@@ -82,6 +84,11 @@ def download_wheels(folder: Path, facts: dict[str, Any], host: str) -> list[Path
             hint="Look at the network here, or give a folder of wheels with --wheels.",
         )
     return choose_wheels(folder, facts, host)
+
+
+def _names_of(package: str) -> list[str]:
+    """Under which a package is published."""
+    return [package, *(other for other, same in _SAME.items() if same == package)]
 
 
 def _names() -> Any:

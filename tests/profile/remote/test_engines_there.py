@@ -16,6 +16,7 @@ from ssh_servers import FAST, left, run
 
 from edgelm.device import load_device
 from edgelm.engines import build
+from edgelm.profile.remote.visit import Visit
 from edgelm.profile.result import Profile
 from edgelm.runtime import cuda
 from edgelm.runtime.manifest import EnginePlan, ShapeRange
@@ -71,11 +72,31 @@ def test_an_engine_of_another_gpu_is_not_used_and_the_reason_comes_home(built, s
     assert all(f"tiny on device ran on cpu, by onnxruntime (not tensorrt: {reason};" in page for page in pages)
 
 
-def test_a_forced_provider_that_a_host_lacks_is_told_with_its_name(built, serve):
+@pytest.mark.parametrize("provider", ["tensorrt", "cuda"])
+def test_a_forced_provider_that_a_host_lacks_is_told_before_anything_is_copied(built, serve, monkeypatch, provider):
     server = serve()
+    monkeypatch.setattr(Visit, "copy", lambda *_: pytest.fail("something was copied"))
+    result = run(built, "--host", "device", *FAST, "--provider", provider)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: device: {built} cannot run with {provider} there: its onnxruntime has no ")
+    assert "It has CPUExecutionProvider" in result.stderr.replace("AzureExecutionProvider, ", "")
+    assert left(server) == []
+
+
+def test_a_forced_provider_may_be_an_engine(built, serve, tmp_path):
+    """The host's onnxruntime knows no TensorRT, but its TensorRT runs the bundle's engine."""
+    serve(PYTHONPATH=equip(tmp_path / "gpu"))
+    result = run(built, "--host", "device", *FAST, "--provider", "tensorrt")
+    assert result.exit_code == 0, result.output
+    assert "ran on tensorrt, by the engine" in result.stdout
+
+
+def test_an_engine_that_does_not_fit_a_forced_provider_is_told_with_the_host(built, serve, tmp_path):
+    server = serve(PYTHONPATH=equip(tmp_path / "gpu", "8.9"))
     result = run(built, "--host", "device", *FAST, "--provider", "tensorrt")
     assert result.exit_code == 2
     assert result.stderr.startswith(f"Error: device: {built} cannot run with tensorrt")
+    assert "this GPU has 8.9" in result.stderr
     assert left(server) == []
 
 
