@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 from models import TEXTS, make_checkpoint
 from typer.testing import CliRunner
 
-from edgelm.anatomy import blocks, load_checkpoint
+from edgelm.anatomy import blocks, layer_shapes, load_checkpoint, load_tokenizer, save_checkpoint
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
 
@@ -153,6 +154,31 @@ def test_a_given_student_learns_from_the_teacher(files):
     result = run(*compress_arguments(files))
     assert result.exit_code == 0, result.output
     assert load_checkpoint(files / "out").config.hidden_size == 16
+
+
+TRAIN = "train: {max_steps: 2, batch_size: 4}"
+STAGES = {
+    "prune": f"[{{stage: prune, keep_heads: 0.5, keep_ffn: 0.5, ffn_multiple: 8}}, {{stage: recover, {TRAIN}}}]",
+    "shape": f"[{{stage: distill, shape: {{hidden: 16, ffn: 32}}, loss: {{relations: 1.0, matching: dynamic}}, {TRAIN}}}]",
+    "fit": "[{stage: fit, method: both, speedup: 2, tries: 2, multiple: 8, reconstruct: true}]",
+    "quantize": f"[{{stage: quantize, samples: 8, {TRAIN}}}]",
+}
+
+
+@pytest.mark.parametrize("stages", STAGES.values(), ids=STAGES)
+def test_a_model_that_has_lost_whole_parts_is_compressed_further(files, stages):
+    """As the stage fit leaves it: a layer without heads, another without channels."""
+    checkpoint = open_checkpoint(files / "teacher")
+    model = load_checkpoint(checkpoint)
+    blocks(model)[0].cut(heads=[])
+    blocks(model)[1].cut(ffn=[])
+    save_checkpoint(files / "lost", model, load_tokenizer(checkpoint), replace(checkpoint.record, layers=layer_shapes(model)))
+    (files / "recipe.yaml").write_text(f"name: further\nstages: {stages}\n", encoding="utf-8")
+    paths = ["--data", files / "train.jsonl", "--eval", files / "dev.jsonl", "--recipe", files / "recipe.yaml", "--output", files / "out"]
+    result = run("compress", files / "lost", *paths)
+    assert result.exit_code == 0, result.output
+    layers = layer_shapes(load_checkpoint(files / "out"))
+    assert [(shape.heads, shape.ffn) for shape in layers] == [(shape.heads, shape.ffn) for shape in open_checkpoint(files / "out").record.layers]
 
 
 FINETUNE_STEPS = 30
