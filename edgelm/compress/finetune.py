@@ -111,6 +111,7 @@ def finetune(
         record = Record(
             task=task,
             source=str(backbone),
+            layers=checkpoint.record.layers,
             data={"train": data_origin(dataset), "eval": data_origin(evaluation)},
             stages=(stage,),
             tools=tool_versions(),

@@ -14,9 +14,10 @@ import torch
 from models import TEXTS, make_checkpoint
 from typer.testing import CliRunner
 
-from edgelm.anatomy import blocks, layer_shapes, load_checkpoint, load_tokenizer, save_checkpoint
+from edgelm.anatomy import blocks, layer_shapes, load_backbone, load_checkpoint, load_tokenizer, save_checkpoint
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
+from edgelm.task import Task
 
 RECIPE = """
 name: tiny
@@ -179,6 +180,34 @@ def test_a_model_that_has_lost_whole_parts_is_compressed_further(files, stages):
     assert result.exit_code == 0, result.output
     layers = layer_shapes(load_checkpoint(files / "out"))
     assert [(shape.heads, shape.ffn) for shape in layers] == [(shape.heads, shape.ffn) for shape in open_checkpoint(files / "out").record.layers]
+
+
+@pytest.mark.parametrize("kind", ["sentence-embedding", "text-classification"])
+@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "electra"])
+def test_a_cut_encoder_keeps_its_weights_and_shape_under_another_head(tmp_path, family, kind):
+    checkpoint = open_checkpoint(make_checkpoint(tmp_path / "m", family, kind=kind, layers=3))
+    model = load_checkpoint(checkpoint)
+    blocks(model)[0].cut(heads=[1, 3], ffn=range(16))
+    blocks(model)[1].cut(heads=[])
+    save_checkpoint(tmp_path / "cut", model, load_tokenizer(checkpoint), replace(checkpoint.record, layers=layer_shapes(model)))
+    task = Task("text-classification", labels=("a", "b", "c"))
+    again = load_backbone(open_checkpoint(tmp_path / "cut"), task)
+    assert layer_shapes(again) == layer_shapes(model)
+    inputs = dict(load_tokenizer(checkpoint)(list(TEXTS), padding=True, return_tensors="pt"))
+    with torch.no_grad():
+        assert torch.equal(again.base_model(**inputs)[0], model.base_model(**inputs)[0])
+        assert again(**inputs).logits.shape == (len(TEXTS), 3)
+
+
+def test_a_cut_encoder_is_fine_tuned_in_its_shape(files):
+    make_checkpoint(files / "whole", kind="sentence-embedding", layers=3)
+    (files / "recipe.yaml").write_text("name: cut\nstages: [{stage: prune, keep_heads: 0.5, keep_ffn: 0.5, ffn_multiple: 8}]\n")
+    paths = ["--data", files / "train.jsonl", "--eval", files / "dev.jsonl", "--recipe", files / "recipe.yaml", "--output", files / "encoder"]
+    assert run("compress", files / "whole", *paths).exit_code == 0
+    result = run(*finetune_arguments(files, "tuned", "--max-steps", 1))
+    assert result.exit_code == 0, result.output
+    assert layer_shapes(load_checkpoint(files / "tuned")) == layer_shapes(load_checkpoint(files / "encoder"))
+    assert open_checkpoint(files / "tuned").record.layers == open_checkpoint(files / "encoder").record.layers
 
 
 FINETUNE_STEPS = 30
