@@ -124,13 +124,14 @@ def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: Any, record
 
 
 def _shapes_to_record(model: PreTrainedModel, record: Record) -> tuple[Any, ...]:
-    """Present shapes, with the kept heads of the record where they still tell the truth; empty if all layers are as config.json says."""
+    """Present shapes, with the kept heads of the record where they still tell the truth; empty if all layers are as config.json says, and none
+    before or among them is gone."""
     family = family_of(model.config.model_type)
     full = (getattr(model.config, family.config_heads), getattr(model.config, family.config_ffn))
     now = layer_shapes(model)
-    if all((shape.heads, shape.ffn) == full for shape in now):
-        return ()
     known = record.layers if len(record.layers) == len(now) else ()
+    if all((shape.heads, shape.ffn) == full for shape in now) and all(old.origin in (None, index) for index, old in enumerate(known)):
+        return ()
     if not known:
         return now
     kept = [old.kept_heads if old.kept_heads is not None and len(old.kept_heads) == new.heads else None for old, new in zip(known, now, strict=True)]

@@ -239,7 +239,7 @@ def _given_student(name: str, shop: Workshop) -> tuple[PreTrainedModel, Record]:
             f"distill.student {name} has another vocabulary than the teacher.",
             hint="Choose a student with the teacher's tokenizer (cut the vocabulary after this stage), or leave student out and give layers.",
         )
-    return student, replace(shop.record, layers=checkpoint.record.layers)
+    return student, replace(shop.record, layers=checkpoint.record.layers, original_layers=checkpoint.record.original_layers)
 
 
 def _with_layers(record: Record, model: PreTrainedModel, layers: Sequence[int]) -> Record:

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from edgelm.anatomy import blocks, layer_shapes, load_backbone, load_checkpoint, load_tokenizer, save_checkpoint
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
+from edgelm.report.tables import bar, layer_table
 from edgelm.task import Task
 
 RECIPE = """
@@ -83,6 +84,35 @@ def test_the_table_shows_every_stage(files):
     assert result.exit_code == 0, result.output
     for word in ("original", "distill", "prune", "recover", "accuracy", "Next:", "edgelm export"):
         assert word in result.stdout
+
+
+def test_what_was_kept_of_every_layer_of_the_original_is_shown_in_terminal_and_report(files):
+    result = run(*compress_arguments(files))
+    assert result.exit_code == 0, result.output
+    lineage = open_checkpoint(files / "out").record.to_dict()
+    header, rows = layer_table({"manifest": {"lineage": lineage}})
+    assert header == ["layer", "heads", "", "FFN channels", ""]
+    kept = {1: lineage["layers"][0], 2: lineage["layers"][1]}  # the student has the second and the third
+    for number, row in enumerate(rows):
+        heads, channels = (kept[number]["heads"], kept[number]["ffn"]) if number in kept else (0, 0)
+        assert row == [str(number), f"{heads}/4", bar(heads / 4), f"{channels}/64", bar(channels / 64)]
+        (shown,) = [line.split() for line in result.stdout.splitlines() if line.startswith(f"{number} ")]
+        assert shown[1:3] + shown[4:6] == row[1:]
+        assert float(shown[3]) > 0 if heads else float(shown[3]) == 0
+    assert len(rows) == 3
+
+
+def test_layers_that_went_earlier_keep_their_numbers(files):
+    (files / "half.yaml").write_text("name: half\nstages: [{stage: distill, layers: [0, 2], train: {max_steps: 1, batch_size: 4}}]\n")
+    (files / "cut.yaml").write_text("name: cut\nstages: [{stage: prune, keep_heads: 0.5, ffn_multiple: 8}]\n")
+    rows = ["--data", files / "train.jsonl", "--eval", files / "dev.jsonl"]
+    assert run("compress", files / "teacher", *rows, "--recipe", files / "half.yaml", "--output", files / "half").exit_code == 0
+    assert run("compress", files / "half", *rows, "--recipe", files / "cut.yaml", "--output", files / "cut").exit_code == 0
+    record = open_checkpoint(files / "cut").record
+    assert [layer.origin for layer in record.layers] == [0, 2]
+    _, shown = layer_table({"manifest": {"lineage": record.to_dict()}})
+    assert [row[0] for row in shown] == ["0", "1", "2"]
+    assert [row[1] for row in shown].count("0/4") == 1
 
 
 def test_set_changes_the_recipe(files):
