@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from edgelm.advice import advise
 from edgelm.anatomy import load_tokenizer
 from edgelm.budget import Budget
 from edgelm.checkpoint import Checkpoint, LayerShape, open_checkpoint
@@ -18,21 +19,14 @@ from edgelm.compress.pruning.goal import Bound, Goal
 from edgelm.dataset import Dataset
 from edgelm.device import Device, check_precision
 from edgelm.errors import UsageError
-from edgelm.footprint import estimate, row_bytes, weigh
+from edgelm.footprint import PROCESS_MB, estimate, row_bytes, weigh
 from edgelm.latency import EncoderSizes, LatencyTable, Shapes, count_operations
 from edgelm.machine import describe_machine
 from edgelm.profile.table import Meter, encoder_sizes, find_table
 from edgelm.progress import Progress, silent
 from edgelm.recipe import Recipe
 
-_PROCESS_MB = 62.0  # Python, numpy, tokenizers and onnxruntime with an empty graph, and the tokenizer's tables
 _CLOSE = 1.02  # of a bound: a measurement is no surer than that
-_ADVICE = {
-    "latency": "cut deeper with a recipe that trains longer, or fewer tokens (--max-length)",
-    "size": "drop tokens with a vocabulary stage and keep embeddings in 4 bits (recipe compact), or export as int4",
-    "memory": "drop tokens with a vocabulary stage (recipe smallest), or export as int8",
-    "drop": "allow more time or size, train longer (recover.train.epochs), or give more texts with --unlabelled",
-}
 
 
 @dataclass(frozen=True)
@@ -78,6 +72,7 @@ class Aim:
     """What a budget asks of a model on a device.
 
     Attributes:
+        sequence: median length of the user's texts, in tokens; a table that was made elsewhere may be for another.
         device: where the bundle will run.
         goal: what the recipe's `fit` stages aim at.
         table: what blocks cost in time; None where the budget does not bound it.
@@ -95,6 +90,7 @@ class Aim:
         """Every bound against what the compressed model costs and loses."""
         sizes = replace(self.sizes, vocabulary=int(checkpoint.config["vocab_size"]))
         found = []
+        advice = functools.partial(advise, record=checkpoint.record, precision=self.precision, device=self.device, layers=len(shapes))
         for bound in self.goal.bounds:
             table = bound.table
             if bound.name != "latency":
@@ -103,10 +99,13 @@ class Aim:
             source = "measured" if bound.measure else table.source
             if not bound.table.quiet:
                 source += " on a busy machine"
+            if bound.name == "latency" and table.sequence != self.sequence:
+                source += f" at {table.sequence} tokens; your texts have {self.sequence}"
             band = None if table.band is None else (table.band[0] * got, table.band[1] * got)
-            found.append(Verdict(bound.name, table.unit, bound.allowed, got, source, got <= _CLOSE * bound.allowed, _ADVICE[bound.name], band))
+            met = got <= _CLOSE * bound.allowed
+            found.append(Verdict(bound.name, table.unit, bound.allowed, got, source, met, advice(bound.name, bound.allowed), band))
         if self.budget.max_drop is not None:
-            found.append(_drop(self.budget.max_drop, result))
+            found.append(_drop(self.budget.max_drop, result, advice("drop", self.budget.max_drop)))
         return found
 
     def outcome(self, result: CompressResult) -> Outcome:
@@ -176,7 +175,7 @@ def check_recipe(recipe: Recipe, aim: Aim) -> None:
     """
     if aim.goal.bounds and not any(stage.stage == "fit" for stage in recipe.stages):
         raise UsageError(
-            f"recipe {recipe.name} has no fit stage, so it cannot keep to a budget.", hint="Leave out --recipe, or give --recipe budget."
+            f"recipe {recipe.name} has no fit stage, so it cannot keep to a budget.", hint="Recipes that can: budget, compact and one-shot."
         )
 
 
@@ -206,7 +205,7 @@ def _table_of(name: str, sizes: EncoderSizes, precision: str, device: Device, to
     table = weigh(sizes, precision, device, tokenizer_mb=tokenizer_mb, embedding_bits=embedding_bits)
     if name == "size":
         return table
-    return replace(table, source="estimated", rest=table.rest - tokenizer_mb + _PROCESS_MB)
+    return replace(table, source="estimated", rest=table.rest - tokenizer_mb + PROCESS_MB)
 
 
 def _tokenizer_mb(checkpoint: Checkpoint) -> float:
@@ -251,9 +250,9 @@ def _is_here(table: LatencyTable) -> bool:
     return table.source == "measured" and there == (machine.cpu, machine.versions.get("onnxruntime"))
 
 
-def _drop(allowed: float, result: CompressResult) -> Verdict:
+def _drop(allowed: float, result: CompressResult, advice: str) -> Verdict:
     """Points of the task's metric that were lost on the evaluation rows; of agreement, where they have no labels."""
     before, after = result.original["metrics"], result.record.stages[-1].after if result.record.stages else result.original["metrics"]
     metric = result.record.task.metric if result.record.task.metric in after else "agreement"
     lost = 100 * (before[metric] - after[metric])
-    return Verdict("drop", f"points of {metric}", allowed, lost, "measured", lost <= allowed + 1e-9, _ADVICE["drop"])
+    return Verdict("drop", f"points of {metric}", allowed, lost, "measured", lost <= allowed + 1e-9, advice)

@@ -35,7 +35,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if value is not None and (value <= 0 if name != "max_drop" else value < 0):
+            if value is not None and not (value > 0 if name != "max_drop" else value >= 0):  # NaN neither
                 option = "--" + name.removesuffix("_ms").removesuffix("_mb").replace("_", "-")
                 raise UsageError(f"{option} {value:g} cannot be met by anything.", hint=f"Give {option} a larger number.")
 

@@ -80,6 +80,7 @@ class Record:
         task: what the model is for.
         source: the model that it all began with.
         layers: the shape of each encoder layer, in order; empty where all are as config.json says.
+        original_layers: those of the model that it all began with; empty where nothing was cut, or where that model is not known.
         tokens: what is left of the vocabulary; None where it was not cut.
         embedding_bits: in which an integer bundle for a CPU keeps the embedding tables: 8 or 4.
         stages: what was done, in order.
@@ -93,6 +94,7 @@ class Record:
     task: Task
     source: str
     layers: tuple[LayerShape, ...] = ()
+    original_layers: tuple[LayerShape, ...] = ()
     tokens: KeptTokens | None = None
     embedding_bits: int = 8
     stages: tuple[StageRecord, ...] = ()
@@ -113,11 +115,15 @@ class Record:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Record:
         """The inverse of `to_dict`."""
-        layers = tuple(LayerShape(**(shape | {"kept_heads": _tuple(shape.get("kept_heads"))})) for shape in values.get("layers", ()))
+        layers, original = (
+            tuple(LayerShape(**(shape | {"kept_heads": _tuple(shape.get("kept_heads"))})) for shape in values.get(name, ()))
+            for name in ("layers", "original_layers")
+        )
         return cls(
             task=Task.from_dict(values["task"]),
             source=values["source"],
             layers=layers,
+            original_layers=original,
             tokens=KeptTokens(**values["tokens"]) if values.get("tokens") else None,
             embedding_bits=values.get("embedding_bits", 8),
             stages=tuple(StageRecord(**stage) for stage in values.get("stages", ())),

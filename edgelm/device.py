@@ -96,6 +96,4 @@ def check_precision(device: Device, precision: str) -> None:
         UsageError: naming those that it does.
     """
     if precision not in device.precisions:
-        raise UsageError(
-            f"device {device.name} does not run {precision}.", hint=f"It runs: {', '.join(device.precisions)}. Choose one with --precision."
-        )
+        raise UsageError(f"device {device.name} does not run {precision}.", hint=f"It runs: {', '.join(device.precisions)}.")

@@ -45,8 +45,9 @@ def test_what_is_no_time_is_refused_with_an_example(text):
 def test_bounds_that_nothing_meets_are_refused():
     with pytest.raises(UsageError, match="--max-latency"):
         Budget(max_latency_ms=0.0)
-    with pytest.raises(UsageError, match="--max-drop"):
-        Budget(max_drop=-1.0)
+    for impossible in (-1.0, float("nan")):
+        with pytest.raises(UsageError, match="--max-drop"):
+            Budget(max_drop=impossible)
     assert not Budget()
     assert Budget(max_drop=0.0)
 
@@ -129,7 +130,7 @@ def run(files, model, *options):
 
 
 def table_of(model, files, **changes):
-    table = replace(count_operations(encoder_sizes(open_checkpoint(model)), 9), source="measured", unit="ms", precision="int8", pytorch=100.0)
+    table = replace(count_operations(encoder_sizes(open_checkpoint(model)), 10), source="measured", unit="ms", precision="int8", pytorch=100.0)
     replace(table, **changes).save(files / "table.json")
     return str(files / "table.json")
 
@@ -188,6 +189,14 @@ def test_a_table_of_another_model_is_refused(files):
     found = run(files, model, "--recipe", str(files / "cut.yaml"), "--max-latency", "0.3", "--table", table)
     assert found.exit_code == EXIT_USAGE
     assert "width" in found.stderr
+
+
+def test_a_table_for_texts_of_another_length_says_so(files):
+    model = make_checkpoint(files / "m")
+    found = run(files, model, "--recipe", str(files / "cut.yaml"), "--max-latency", "0.3", "--table", table_of(model, files, sequence=20))
+    assert found.exit_code == EXIT_DONE, found.output
+    (verdict,) = json.loads(found.stdout)["budget"]
+    assert verdict["source"] == "measured at 20 tokens; your texts have 10"
 
 
 def test_a_size_below_what_stays_keeps_the_closest_model_and_names_the_way(files):

@@ -60,14 +60,17 @@ def load_backbone(checkpoint: Checkpoint, task: Task) -> PreTrainedModel:
     if task.kind == "sentence-embedding":
         return load_checkpoint(checkpoint)
     with _quiet(), _translated(checkpoint.path):
-        model = AutoModelForSequenceClassification.from_pretrained(
-            checkpoint.path,
-            local_files_only=True,
-            use_safetensors=bool(weight_files(checkpoint.path)),
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,
-            **head_config(task),
-        )
+        if checkpoint.record.layers:
+            model = _cut_backbone(checkpoint, task)
+        else:
+            model = AutoModelForSequenceClassification.from_pretrained(
+                checkpoint.path,
+                local_files_only=True,
+                use_safetensors=bool(weight_files(checkpoint.path)),
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,
+                **head_config(task),
+            )
     return model.eval()
 
 
@@ -121,13 +124,14 @@ def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: Any, record
 
 
 def _shapes_to_record(model: PreTrainedModel, record: Record) -> tuple[Any, ...]:
-    """Present shapes, with the kept heads of the record where they still tell the truth; empty if all layers are as config.json says."""
+    """Present shapes, with the kept heads of the record where they still tell the truth; empty if all layers are as config.json says, and none
+    before or among them is gone."""
     family = family_of(model.config.model_type)
     full = (getattr(model.config, family.config_heads), getattr(model.config, family.config_ffn))
     now = layer_shapes(model)
-    if all((shape.heads, shape.ffn) == full for shape in now):
-        return ()
     known = record.layers if len(record.layers) == len(now) else ()
+    if all((shape.heads, shape.ffn) == full for shape in now) and all(old.origin in (None, index) for index, old in enumerate(known)):
+        return ()
     if not known:
         return now
     kept = [old.kept_heads if old.kept_heads is not None and len(old.kept_heads) == new.heads else None for old, new in zip(known, now, strict=True)]
@@ -137,14 +141,37 @@ def _shapes_to_record(model: PreTrainedModel, record: Record) -> tuple[Any, ...]
 def _load_cut(checkpoint: Checkpoint) -> Any:
     """Build at full width, cut each layer to its recorded shape, then fill in the saved weights."""
     config = AutoConfig.from_pretrained(checkpoint.path, local_files_only=True)
-    model = _auto_class(checkpoint.task).from_config(config, dtype=torch.float32)
+    model = _cut_layers(_auto_class(checkpoint.task).from_config(config, dtype=torch.float32), checkpoint)
+    model.load_state_dict(_saved_weights(checkpoint), strict=True)
+    return model
+
+
+def _cut_backbone(checkpoint: Checkpoint, task: Task) -> Any:
+    """The same with a head for `task`: every weight of the encoder must be there, those of the head where they fit."""
+    config = AutoConfig.from_pretrained(checkpoint.path, local_files_only=True, **head_config(task))
+    model = _cut_layers(AutoModelForSequenceClassification.from_config(config, dtype=torch.float32), checkpoint)
+    own, saved, encoder = model.state_dict(), _saved_weights(checkpoint), f"{model.base_model_prefix}."
+    if not any(name.startswith(encoder) for name in saved):  # it has no head
+        saved = {encoder + name: tensor for name, tensor in saved.items()}
+    fitting = {name: tensor for name, tensor in saved.items() if name in own and own[name].shape == tensor.shape}
+    lost = sorted(name for name in own.keys() - fitting.keys() if name.startswith(encoder))
+    if lost:
+        raise RuntimeError(f"no weights of the right shape for {lost[0]}")
+    model.load_state_dict(own | fitting)
+    return model
+
+
+def _cut_layers(model: Any, checkpoint: Checkpoint) -> Any:
     for block, shape in zip(blocks(model), checkpoint.record.layers, strict=True):
         block.cut(heads=range(shape.heads), ffn=range(shape.ffn))
+    return model
+
+
+def _saved_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = {}
     for file in weight_files(checkpoint.path):
         state |= load_file(file)
-    model.load_state_dict(state, strict=True)
-    return model
+    return state
 
 
 def _auto_class(task: Task) -> Any:

@@ -45,7 +45,7 @@ def compress(
     max_memory: Annotated[str | None, typer.Option(help="Budget: peak memory of a process that runs it, such as 96MB.")] = None,
     max_drop: Annotated[
         float | None,
-        typer.Option(help="Budget: points of the task's metric that may be lost on --eval; alone: the fastest model that keeps to it."),
+        typer.Option(help="Budget: points of the task's metric that may be lost on --eval; alone, without --recipe: the fastest that keeps to it."),
     ] = None,
     precision: Annotated[str, typer.Option("--for", help="The precision that will be exported: budgets are meant in it.")] = "int8",
     table: Annotated[

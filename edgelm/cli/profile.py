@@ -13,6 +13,8 @@ from edgelm.cli.screen import Screen, open_screen
 from edgelm.cli.tables import make_table
 from edgelm.errors import EXIT_FAILED, EdgelmError, UsageError
 
+_LONGEST = 128  # tokens of a text: as `edgelm compress` reads it
+
 
 def profile(
     bundle: Annotated[Path, typer.Argument(help="A bundle, folder or file. With --table: a checkpoint folder.")],
@@ -21,9 +23,13 @@ def profile(
     ] = None,
     batch: Annotated[list[int] | None, typer.Option("--batch", min=1, help="Texts in a call. May be repeated. Default: 1.")] = None,
     sequence: Annotated[
-        list[int] | None, typer.Option("--sequence", min=2, help="Tokens of each text. May be repeated. Default: real texts as they are.")
+        list[int] | None,
+        typer.Option("--sequence", min=2, help="Tokens of each text. May be repeated. Default: texts as they are; of a --table, 32."),
     ] = None,
-    data: Annotated[str | None, typer.Option("--data", help="Texts to measure on. Default: the bundle's golden samples.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="Texts to measure on; of a --table, those whose median length it is for. Default: the bundle's golden samples."),
+    ] = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of one operator. Default: one a core.")] = None,
     provider: Provider = None,
     warmup: Annotated[int, typer.Option("--warmup", min=0, help="Calls of each subject in each case before the measured ones.")] = 20,
@@ -82,14 +88,16 @@ def profile(
         from edgelm.profile.table import write_table
         from edgelm.report import check_page, write_reports
 
-        _check_options(host, {"--python": python, "--install": install or None, "--wheels": wheels}, table)
+        _check_options(host, {"--python": python, "--install": install or None, "--wheels": wheels})
         if table is not None:
+            others = {"--host": host, "--compare": compare, "--batch": batch, "--provider": provider, "--device": device, "--estimate": estimate}
+            _check_table(others | {"--operators": operators, "--html": html, "--markdown": markdown, "--output": output}, sequence, data)
             check_output(table, overwrite=overwrite)
-            made = write_table(bundle, table, precision=precision, sequence=sequence, threads=threads, overwrite=overwrite, progress=screen.progress)
+            lengths = sequence if data is None else [_median_length(bundle, data, text_column, pair_column)]
+            made = write_table(bundle, table, precision=precision, sequence=lengths, threads=threads, overwrite=overwrite, progress=screen.progress)
             screen.result(made.to_dict() | {"quiet": made.quiet}, _draw_table)
-            screen.next_step(
-                str(table), f"edgelm compress {bundle} --table {table} --max-latency 1ms --data train.jsonl --eval dev.jsonl --output small"
-            )
+            goal = f"--max-latency 1ms --for {precision}"
+            screen.next_step(str(table), f"edgelm compress {bundle} --table {table} {goal} --data train.jsonl --eval dev.jsonl --output small")
             return
         files = {"html": html, "markdown": markdown, "json": output}
         for file in files.values():
@@ -135,12 +143,32 @@ def profile(
             raise typer.Exit(EXIT_FAILED)
 
 
-def _check_options(host: list[str] | None, there: dict[str, Any], table: Path | None) -> None:
+def _check_options(host: list[str] | None, there: dict[str, Any]) -> None:
     given = [name for name, value in there.items() if value is not None]
     if given and not host:
         raise UsageError(f"{given[0]} is about a host, and none is named.", hint="Add --host user@host.")
-    if host and table is not None:
+
+
+def _check_table(others: dict[str, Any], sequence: list[int] | None, data: str | None) -> None:
+    """Refuse what a table has no use for."""
+    if others["--host"]:
         raise UsageError("--table is measured on this machine.", hint="Run it on the host itself, or leave --host out.")
+    for name, value in others.items():
+        if value:
+            raise UsageError(f"{name} says nothing about a --table, which measures the parts of a checkpoint.", hint=f"Leave {name} out.")
+    if sequence and data is not None:
+        raise UsageError("--sequence and --data both say how long the texts of a --table are.", hint="Give one of them.")
+
+
+def _median_length(checkpoint: Path, data: str, text: str | None, pair: str | None) -> int:
+    """In tokens, as `edgelm compress` takes it of the same texts."""
+    from edgelm.anatomy import load_tokenizer
+    from edgelm.checkpoint import open_checkpoint
+    from edgelm.compress.encode import median_length
+    from edgelm.dataset import Columns, load_dataset
+
+    rows = load_dataset(data, columns=Columns(text=text, text_pair=pair), need_labels=False)
+    return median_length(load_tokenizer(open_checkpoint(checkpoint)), rows, max_length=_LONGEST)
 
 
 def _show_estimates(screen: Screen, bundle: Path, estimates: list[dict[str, Any]], files: dict[str, Path | None], *, overwrite: bool) -> None:

@@ -111,6 +111,8 @@ def finetune(
         record = Record(
             task=task,
             source=str(backbone),
+            layers=checkpoint.record.layers,
+            original_layers=checkpoint.record.original_layers,
             data={"train": data_origin(dataset), "eval": data_origin(evaluation)},
             stages=(stage,),
             tools=tool_versions(),

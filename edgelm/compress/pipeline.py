@@ -114,6 +114,8 @@ def compress(
         device=None if device is None else device.name,
         tools=tool_versions(),
     )
+    if not record.layers:
+        record = replace(record, original_layers=layer_shapes(teacher))
     work = output.with_name(output.name + ".work")
     prints = [rows.fingerprint() for rows in (dataset, evaluation, *further.values())]
     key = digest(model_fingerprint(checkpoint), *prints, str(max_length), str(recipe.seed), *files)

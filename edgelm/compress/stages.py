@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import blocks, cut_tokens, find_checkpoint, fixed_tokens, layer_shapes, load_backbone, load_checkpoint, load_tokenizer
+from edgelm.anatomy import blocks, cut_tokens, find_checkpoint, fixed_tokens, layer_shapes, load_backbone, load_tokenizer
 from edgelm.checkpoint import LayerShape, Record
 from edgelm.compress.pruning.activity import measure_activity
 from edgelm.compress.pruning.carve import carve
@@ -233,13 +233,13 @@ def _carved_student(model: PreTrainedModel, settings: DistillSettings, shop: Wor
 def _given_student(name: str, shop: Workshop) -> tuple[PreTrainedModel, Record]:
     """A student of another make: it must read the same tokens and answer the same task."""
     checkpoint = find_checkpoint(name)
-    student = load_checkpoint(checkpoint) if checkpoint.record.layers else load_backbone(checkpoint, shop.record.task)
+    student = load_backbone(checkpoint, shop.record.task)
     if load_tokenizer(checkpoint).get_vocab() != shop.tokenizer.get_vocab():
         raise RecipeError(
             f"distill.student {name} has another vocabulary than the teacher.",
             hint="Choose a student with the teacher's tokenizer (cut the vocabulary after this stage), or leave student out and give layers.",
         )
-    return student, replace(shop.record, layers=checkpoint.record.layers)
+    return student, replace(shop.record, layers=checkpoint.record.layers, original_layers=checkpoint.record.original_layers)
 
 
 def _with_layers(record: Record, model: PreTrainedModel, layers: Sequence[int]) -> Record:

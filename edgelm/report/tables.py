@@ -131,18 +131,25 @@ def stage_table(profile: dict[str, Any]) -> Table:
 
 
 def layer_table(profile: dict[str, Any]) -> Table:
-    """What is left of every layer, as bars beside the widest, and what it costs where a budget was asked for; from the lineage."""
+    """What is left of every layer, of how much, and what it costs where a budget was asked for; from the lineage.
+
+    Layers that are gone stand there too. Where the lineage does not say what there was (bundles of earlier versions), bars are beside the widest.
+    """
     lineage = profile["manifest"].get("lineage") or {}
     layers, costs = lineage.get("layers", []), lineage.get("costs") or {}
     unit = f", {costs['unit']}" if costs else ""
     priced = {name: title for name, title in (("attention", "attention"), ("ffn", "FFN"), ("norms", "norms")) if name in costs}
     header = ["layer", "heads", "", "FFN channels", "", *(f"{title}{unit}" for title in priced.values())]
-    most = {name: max([layer[name] for layer in layers] + [1]) for name in ("heads", "ffn")}
+    widest = {name: max([layer[name] for layer in layers] + [1]) for name in ("heads", "ffn")}
+    before = dict(enumerate(lineage.get("original_layers", []) if layers else []))
+    left = {index if layer.get("origin") is None else layer["origin"]: index for index, layer in enumerate(layers)}
     rows = []
-    for index, layer in enumerate(layers):
-        cells = [text for name in ("heads", "ffn") for text in (str(layer[name]), bar(layer[name] / most[name]))]
-        number = index if layer.get("origin") is None else layer["origin"]
-        rows.append([str(number), *cells, *(f"{costs[name][index]:.3g}" for name in priced)])
+    for number in sorted({*left, *before}):
+        cells, index = [str(number)], left.get(number)
+        for name in ("heads", "ffn"):
+            kept, most = 0 if index is None else layers[index][name], before[number][name] if number in before else None
+            cells += [str(kept) if most is None else f"{kept}/{most}", bar(kept / (most or widest[name]))]
+        rows.append([*cells, *("0" if index is None else f"{costs[name][index]:.3g}" for name in priced)])
     return header, rows
 
 

@@ -65,6 +65,7 @@ def search(
         jobs: trials at once; None: one (on Ray: one a node).
         ray: address of a Ray cluster to run trials on.
         train_share: of the training steps of every stage, to try more settings in the time; `edgelm compress --from-trial` trains in full.
+            Races keep their steps: they choose the shape, which is to be the same then.
         sampler: tpe or nsga2.
         runs: calls from which a latency is taken.
         threads: of a measured bundle; None: one a core.

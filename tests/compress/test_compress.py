@@ -7,15 +7,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 from models import TEXTS, make_checkpoint
 from typer.testing import CliRunner
 
-from edgelm.anatomy import blocks, load_checkpoint
+from edgelm.anatomy import blocks, layer_shapes, load_backbone, load_checkpoint, load_tokenizer, save_checkpoint
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
+from edgelm.report.tables import bar, layer_table
+from edgelm.task import Task
 
 RECIPE = """
 name: tiny
@@ -81,6 +84,35 @@ def test_the_table_shows_every_stage(files):
     assert result.exit_code == 0, result.output
     for word in ("original", "distill", "prune", "recover", "accuracy", "Next:", "edgelm export"):
         assert word in result.stdout
+
+
+def test_what_was_kept_of_every_layer_of_the_original_is_shown_in_terminal_and_report(files):
+    result = run(*compress_arguments(files))
+    assert result.exit_code == 0, result.output
+    lineage = open_checkpoint(files / "out").record.to_dict()
+    header, rows = layer_table({"manifest": {"lineage": lineage}})
+    assert header == ["layer", "heads", "", "FFN channels", ""]
+    kept = {1: lineage["layers"][0], 2: lineage["layers"][1]}  # the student has the second and the third
+    for number, row in enumerate(rows):
+        heads, channels = (kept[number]["heads"], kept[number]["ffn"]) if number in kept else (0, 0)
+        assert row == [str(number), f"{heads}/4", bar(heads / 4), f"{channels}/64", bar(channels / 64)]
+        (shown,) = [line.split() for line in result.stdout.splitlines() if line.startswith(f"{number} ")]
+        assert shown[1:3] + shown[4:6] == row[1:]
+        assert float(shown[3]) > 0 if heads else float(shown[3]) == 0
+    assert len(rows) == 3
+
+
+def test_layers_that_went_earlier_keep_their_numbers(files):
+    (files / "half.yaml").write_text("name: half\nstages: [{stage: distill, layers: [0, 2], train: {max_steps: 1, batch_size: 4}}]\n")
+    (files / "cut.yaml").write_text("name: cut\nstages: [{stage: prune, keep_heads: 0.5, ffn_multiple: 8}]\n")
+    rows = ["--data", files / "train.jsonl", "--eval", files / "dev.jsonl"]
+    assert run("compress", files / "teacher", *rows, "--recipe", files / "half.yaml", "--output", files / "half").exit_code == 0
+    assert run("compress", files / "half", *rows, "--recipe", files / "cut.yaml", "--output", files / "cut").exit_code == 0
+    record = open_checkpoint(files / "cut").record
+    assert [layer.origin for layer in record.layers] == [0, 2]
+    _, shown = layer_table({"manifest": {"lineage": record.to_dict()}})
+    assert [row[0] for row in shown] == ["0", "1", "2"]
+    assert [row[1] for row in shown].count("0/4") == 1
 
 
 def test_set_changes_the_recipe(files):
@@ -153,6 +185,59 @@ def test_a_given_student_learns_from_the_teacher(files):
     result = run(*compress_arguments(files))
     assert result.exit_code == 0, result.output
     assert load_checkpoint(files / "out").config.hidden_size == 16
+
+
+TRAIN = "train: {max_steps: 2, batch_size: 4}"
+STAGES = {
+    "prune": f"[{{stage: prune, keep_heads: 0.5, keep_ffn: 0.5, ffn_multiple: 8}}, {{stage: recover, {TRAIN}}}]",
+    "shape": f"[{{stage: distill, shape: {{hidden: 16, ffn: 32}}, loss: {{relations: 1.0, matching: dynamic}}, {TRAIN}}}]",
+    "fit": "[{stage: fit, method: both, speedup: 2, tries: 2, multiple: 8, reconstruct: true}]",
+    "quantize": f"[{{stage: quantize, samples: 8, {TRAIN}}}]",
+}
+
+
+@pytest.mark.parametrize("stages", STAGES.values(), ids=STAGES)
+def test_a_model_that_has_lost_whole_parts_is_compressed_further(files, stages):
+    """As the stage fit leaves it: a layer without heads, another without channels."""
+    checkpoint = open_checkpoint(files / "teacher")
+    model = load_checkpoint(checkpoint)
+    blocks(model)[0].cut(heads=[])
+    blocks(model)[1].cut(ffn=[])
+    save_checkpoint(files / "lost", model, load_tokenizer(checkpoint), replace(checkpoint.record, layers=layer_shapes(model)))
+    (files / "recipe.yaml").write_text(f"name: further\nstages: {stages}\n", encoding="utf-8")
+    paths = ["--data", files / "train.jsonl", "--eval", files / "dev.jsonl", "--recipe", files / "recipe.yaml", "--output", files / "out"]
+    result = run("compress", files / "lost", *paths)
+    assert result.exit_code == 0, result.output
+    layers = layer_shapes(load_checkpoint(files / "out"))
+    assert [(shape.heads, shape.ffn) for shape in layers] == [(shape.heads, shape.ffn) for shape in open_checkpoint(files / "out").record.layers]
+
+
+@pytest.mark.parametrize("kind", ["sentence-embedding", "text-classification"])
+@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "electra"])
+def test_a_cut_encoder_keeps_its_weights_and_shape_under_another_head(tmp_path, family, kind):
+    checkpoint = open_checkpoint(make_checkpoint(tmp_path / "m", family, kind=kind, layers=3))
+    model = load_checkpoint(checkpoint)
+    blocks(model)[0].cut(heads=[1, 3], ffn=range(16))
+    blocks(model)[1].cut(heads=[])
+    save_checkpoint(tmp_path / "cut", model, load_tokenizer(checkpoint), replace(checkpoint.record, layers=layer_shapes(model)))
+    task = Task("text-classification", labels=("a", "b", "c"))
+    again = load_backbone(open_checkpoint(tmp_path / "cut"), task)
+    assert layer_shapes(again) == layer_shapes(model)
+    inputs = dict(load_tokenizer(checkpoint)(list(TEXTS), padding=True, return_tensors="pt"))
+    with torch.no_grad():
+        assert torch.equal(again.base_model(**inputs)[0], model.base_model(**inputs)[0])
+        assert again(**inputs).logits.shape == (len(TEXTS), 3)
+
+
+def test_a_cut_encoder_is_fine_tuned_in_its_shape(files):
+    make_checkpoint(files / "whole", kind="sentence-embedding", layers=3)
+    (files / "recipe.yaml").write_text("name: cut\nstages: [{stage: prune, keep_heads: 0.5, keep_ffn: 0.5, ffn_multiple: 8}]\n")
+    paths = ["--data", files / "train.jsonl", "--eval", files / "dev.jsonl", "--recipe", files / "recipe.yaml", "--output", files / "encoder"]
+    assert run("compress", files / "whole", *paths).exit_code == 0
+    result = run(*finetune_arguments(files, "tuned", "--max-steps", 1))
+    assert result.exit_code == 0, result.output
+    assert layer_shapes(load_checkpoint(files / "tuned")) == layer_shapes(load_checkpoint(files / "encoder"))
+    assert open_checkpoint(files / "tuned").record.layers == open_checkpoint(files / "encoder").record.layers
 
 
 FINETUNE_STEPS = 30

@@ -136,6 +136,34 @@ def test_the_command_writes_a_table_that_compress_reads(few_runs, tmp_path):
     assert json.loads((tmp_path / "t.json").read_text())["whole"] == table.whole
 
 
+def test_a_table_is_for_the_median_length_of_the_users_texts(monkeypatch, tmp_path):
+    model = make_checkpoint(tmp_path / "m")
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in ("on", "lights on", "turn the lights on")))
+    monkeypatch.setattr(tables, "measure_shapes", lambda sizes, models, **_: [1.0 + len(shapes) for shapes in models] + [9.0])
+    words = ["profile", str(model), "--data", str(tmp_path / "rows.jsonl"), "--for", "fp32", "--table", str(tmp_path / "t.json")]
+    made = CliRunner().invoke(app, words)
+    assert made.exit_code == EXIT_DONE, made.output
+    assert read_latency_table(tmp_path / "t.json").sequence == 4  # two words between [CLS] and [SEP]
+    assert "--max-latency 1ms --for fp32" in made.output  # a table is of use in its own precision alone
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (["--compare", "m"], "--compare"),
+        (["--html", "page.html"], "--html"),
+        (["--batch", "8"], "--batch"),
+        (["--operators"], "--operators"),
+        (["--host", "me@pi"], "on the host itself"),
+        (["--sequence", "8", "--data", "rows.jsonl"], "--sequence and --data"),
+    ],
+)
+def test_what_a_table_has_no_use_for_is_refused(tmp_path, more, named):
+    refused = CliRunner().invoke(app, ["profile", str(tmp_path / "m"), "--table", str(tmp_path / "t.json"), *more])
+    assert refused.exit_code == EXIT_USAGE
+    assert named in refused.output
+
+
 def test_a_length_or_precision_that_cannot_be_is_refused(tmp_path):
     model = make_checkpoint(tmp_path / "m")
     with pytest.raises(UsageError, match="tokens"):

@@ -19,7 +19,7 @@ from edgelm.task import Task
 
 @dataclass(frozen=True)
 class Activity:
-    """Scores of what can be cut, float64, >= 0; higher means that more passes through.
+    """Scores of what can be cut, float64, >= 0; higher means that more passes through. A part that was cut away whole has none.
 
     Attributes:
         hidden: (hidden,), mean square of the embeddings' and every layer's output, which LayerNorm has scaled
@@ -66,8 +66,11 @@ def measure_activity(
 
     handles = []
     for index, block in enumerate(blocks(model)):
-        handles += [block.module(part).register_forward_hook(add(index, part)) for part in ("query", "key")]
-        handles += [block.module(part).register_forward_pre_hook(add(index, part)) for part in ("attention_output", "ffn_out")]
+        if block.heads:
+            handles += [block.module(part).register_forward_hook(add(index, part)) for part in ("query", "key")]
+            handles.append(block.module("attention_output").register_forward_pre_hook(add(index, "attention_output")))
+        if block.ffn:
+            handles.append(block.module("ffn_out").register_forward_pre_hook(add(index, "ffn_out")))
     try:
         with torch.no_grad():
             for batch in batches:
@@ -91,12 +94,15 @@ def _square_sum(vectors: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 def _scores(model: PreTrainedModel, hidden: torch.Tensor, sums: dict[tuple[int, str], torch.Tensor], tokens: int) -> Activity:
     layers = list(enumerate(blocks(model)))
 
+    def mean(layer: int, part: str) -> torch.Tensor:
+        return sums.get((layer, part), torch.zeros(0, dtype=torch.float64)) / tokens
+
     def written(layer: int, part: str, matrix: nn.Linear) -> torch.Tensor:
-        return sums[layer, part] / tokens * matrix.weight.detach().double().square().sum(dim=0)
+        return mean(layer, part) * matrix.weight.detach().double().square().sum(dim=0)
 
     return Activity(
         hidden=hidden / tokens,
-        scores=tuple((sums[layer, "query"] / tokens) * (sums[layer, "key"] / tokens) for layer, _ in layers),
+        scores=tuple(mean(layer, "query") * mean(layer, "key") for layer, _ in layers),
         values=tuple(written(layer, "attention_output", block.module("attention_output")) for layer, block in layers),
         channels=tuple(written(layer, "ffn_out", block.module("ffn_out")) for layer, block in layers),
     )

@@ -58,7 +58,8 @@ def _choose(block: Block, layer: int, index: int, shape: Shape, activity: Activi
 
     def inside(values: torch.Tensor) -> torch.Tensor:
         table = values.view(block.heads, block.head_size)
-        return torch.cat([head * block.head_size + _top(table[head], shape.head_size) for head in heads.tolist()])
+        rows = [head * block.head_size + _top(table[head], shape.head_size) for head in heads.tolist()]
+        return torch.cat(rows) if rows else heads
 
     return LayerCut(
         heads=heads,
@@ -75,7 +76,7 @@ def _config_of(model: PreTrainedModel, shape: Shape) -> object:
         family.config_layers: len(shape.layers),
         family.config_hidden: shape.hidden,
         family.config_heads: shape.hidden // shape.head_size,
-        family.config_ffn: max(shape.ffn),
+        family.config_ffn: max(*shape.ffn, 1),
     }
     values = model.config.to_dict()
     if values.get("embedding_size") == model.config.hidden_size:  # ELECTRA: without a projection between the two

@@ -25,7 +25,7 @@ from edgelm.task import Task
 
 @dataclass(frozen=True)
 class Importance:
-    """What removing a unit costs, per layer.
+    """What removing a unit costs, per layer; of a part that was cut away whole there is nothing to score.
 
     Attributes:
         heads: per layer (heads,), float64, >= 0.
@@ -64,34 +64,36 @@ def measure_importance(
     generator = torch.Generator().manual_seed(seed)
     with _masks(model) as masks:
         totals = [torch.zeros(mask.shape, dtype=torch.float64) for mask in masks]
+        there = [(total, mask) for total, mask in zip(totals, masks, strict=True) if len(mask)]
         for start in range(0, len(order), batch_size):
             batch = collate([encoded[index] for index in order[start : start + batch_size]])
-            grads = torch.autograd.grad(_loss(model, task, batch, generator), masks)
-            for total, grad in zip(totals, grads, strict=True):
+            grads = torch.autograd.grad(_loss(model, task, batch, generator), [mask for _, mask in there])
+            for (total, _), grad in zip(there, grads, strict=True):
                 total += grad.double().square() if method == "fisher" else grad.double().abs()
             progress("importance", min(start + batch_size, len(order)), len(order))
     return Importance(heads=tuple(totals[0::2]), ffn=tuple(totals[1::2]))
 
 
 def choose_heads(scores: Sequence[torch.Tensor], keep: float) -> list[list[int]]:
-    """The share `keep` of all heads with the highest scores, at least one in each layer.
+    """The share `keep` of all heads with the highest scores, at least one in each layer that has any.
 
     Returns:
         per layer the sorted indices of the heads to keep.
     """
-    wanted = max(len(scores), round(keep * sum(len(layer) for layer in scores)))
-    kept = [[int(layer.argmax())] for layer in scores]
+    kept = [[int(layer.argmax())] if len(layer) else [] for layer in scores]
+    have = sum(map(len, kept))
+    wanted = max(have, round(keep * sum(len(layer) for layer in scores)))
     ranked = sorted(
         ((float(value), layer, unit) for layer, values in enumerate(scores) for unit, value in enumerate(values) if unit != kept[layer][0]),
         reverse=True,
     )
-    for _, layer, unit in ranked[: wanted - len(scores)]:
+    for _, layer, unit in ranked[: wanted - have]:
         kept[layer].append(unit)
     return [sorted(units) for units in kept]
 
 
 def choose_channels(scores: Sequence[torch.Tensor], keep: float, *, multiple: int = 32) -> list[list[int]]:
-    """The share `keep` of all FFN channels with the highest scores, in groups of `multiple`, at least one group in each layer.
+    """The share `keep` of all FFN channels with the highest scores, in groups of `multiple`, at least one group in each layer that has any.
 
     Kernels work in vectors: a width that is no multiple of the vector's costs time and brings nothing. Each layer's
     channels are sorted and cut into groups; groups compete across layers by their mean score.
@@ -104,7 +106,7 @@ def choose_channels(scores: Sequence[torch.Tensor], keep: float, *, multiple: in
     for layer, values in enumerate(scores):
         order = values.argsort(descending=True, stable=True).tolist()
         parts = [order[start : start + multiple] for start in range(0, len(order), multiple)]
-        kept.append(list(parts[0]))
+        kept.append(list(parts[0]) if parts else [])
         groups.extend((float(values[part].mean()), layer, part) for part in parts[1:])
     wanted = round(keep * sum(len(layer) for layer in scores))
     have = sum(len(units) for units in kept)
@@ -131,9 +133,9 @@ def _masks(model: PreTrainedModel) -> Iterator[list[torch.Tensor]]:
     handles = []
     for block in blocks(model):
         for part, units, width in (("attention_output", block.heads, block.head_size), ("ffn_out", block.ffn, 1)):
-            mask = torch.ones(units, requires_grad=True)
-            masks.append(mask)
-            handles.append(block.module(part).register_forward_pre_hook(_scale(mask, width)))
+            masks.append(torch.ones(units, requires_grad=True))
+            if units:
+                handles.append(block.module(part).register_forward_pre_hook(_scale(masks[-1], width)))
     try:
         yield masks
     finally:

@@ -54,7 +54,7 @@ def resolve_shape(
             f"distill.shape.hidden is {width}, just as wide as the embeddings: such a student has no projection between the two, its teacher has.",
             hint="Use another width.",
         )
-    count, head_size = _fit_heads(width, heads, every[0].head_size, limits["heads"])
+    count, head_size = _fit_heads(width, heads, every[0].head_size, max(limits["heads"], 1))
     return Shape(
         layers=tuple(chosen),
         hidden=width,

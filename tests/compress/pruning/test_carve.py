@@ -55,6 +55,22 @@ def test_a_student_of_the_teachers_shape_is_the_teacher(tmp_path, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_a_part_that_the_model_has_lost_whole_is_none_of_the_students_either(tmp_path, family):
+    teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher", family)
+    blocks(teacher)[0].cut(heads=[])
+    blocks(teacher)[1].cut(ffn=[])
+    activity = measure_activity(teacher, tokenizer, checkpoint.task, ROWS)
+    same, cuts = carve(teacher, resolve_shape(teacher), activity)
+    assert torch.equal(outputs_of(same, tokenizer, checkpoint.task), outputs_of(teacher, tokenizer, checkpoint.task))
+    assert (len(cuts[0].heads), len(cuts[1].channels)) == (0, 0)
+    narrow, _ = carve(teacher, resolve_shape(teacher, hidden=32, heads=3, ffn=40), activity)
+    assert [(block.heads, block.ffn) for block in blocks(narrow)] == [(0, 40), (3, 0), (3, 40)]
+    save_checkpoint(tmp_path / "student", narrow, tokenizer, checkpoint.record)
+    again = load_checkpoint(tmp_path / "student")
+    assert torch.equal(outputs_of(narrow, tokenizer, checkpoint.task), outputs_of(again, tokenizer, checkpoint.task))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_cutting_away_what_does_nothing_changes_nothing(tmp_path, family):
     """Hidden dimensions that are zero everywhere, heads and channels that write nothing: what is left computes the same."""
     teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher", family)

@@ -22,7 +22,8 @@ from edgelm.compress.pruning.reconstruct import reconstruct
 from edgelm.dataset import Dataset
 from edgelm.latency import EncoderSizes, count_operations
 from edgelm.progress import silent
-from edgelm.recipe import FitSettings, RaceSettings, Recipe
+from edgelm.recipe import FitSettings, RaceSettings, Recipe, RecoverSettings, TrainSettings
+from edgelm.report.tables import layer_table
 
 ROWS = Dataset(
     "memory", texts=TEXTS, labels=tuple(index % 2 for index in range(len(TEXTS))), label_names=("negative", "positive"), problem="single-label"
@@ -162,6 +163,10 @@ def test_a_cut_says_which_layers_it_left(tmp_path):
     assert 1 <= len(layers) <= 3
     assert [shape.origin for shape in layers] == sorted({shape.origin for shape in layers} & set(range(4)))
     assert layer_shapes(load_checkpoint(result.path)) == tuple(LayerShape(shape.heads, shape.ffn) for shape in layers)
+    header, rows = layer_table({"manifest": {"lineage": result.record.to_dict()}})
+    assert len(rows) == 4  # those that are gone too
+    priced = [place for place, title in enumerate(header) if "operations" in title]
+    assert sum(float(row[place]) for row in rows for place in priced) == pytest.approx(table.predict(layers), rel=0.01)  # of three digits
 
 
 def test_a_goal_that_is_half_way_is_the_geometric_mean():
@@ -187,12 +192,14 @@ def test_a_recipe_cuts_to_its_share_of_operations(tmp_path, method):
     assert all(len(shape.kept_heads) == shape.heads for shape in result.record.layers)
 
 
-def test_a_second_cut_goes_on_from_the_first(tmp_path):
-    stage = FitSettings(speedup=4.0, tries=1, multiple=16)
-    recipe = Recipe(name="test", stages=(replace_share(stage, 0.5), stage))
+@pytest.mark.parametrize("method", ["obs", "both"])
+def test_a_second_cut_goes_on_from_the_first_and_what_was_learnt_in_between(tmp_path, method):
+    stage = FitSettings(method=method, speedup=4.0, tries=1, multiple=16)
+    learn = RecoverSettings(train=TrainSettings(max_steps=2, batch_size=4))
+    recipe = Recipe(name="test", stages=(replace_share(stage, 0.5), learn, stage))
     result = compress(make_checkpoint(tmp_path / "m"), dataset=ROWS, evaluation=ROWS, recipe=recipe, output=tmp_path / "out")
-    first, second = (stage.parameters for stage in result.record.stages)
-    assert second < first < result.original["parameters"]
+    first, learnt, second = (stage.parameters for stage in result.record.stages)
+    assert second < first == learnt < result.original["parameters"]
 
 
 def replace_share(stage, share):

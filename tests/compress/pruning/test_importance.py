@@ -73,6 +73,21 @@ def test_every_unit_gets_a_finite_score_with_and_without_labels(tmp_path, kind, 
         assert layer.sum() > 0
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_of_a_part_that_is_gone_there_is_nothing_to_score_or_keep(tmp_path, family):
+    folder = make_checkpoint(tmp_path / "m", family)
+    model, task = load_checkpoint(folder), Task(kind="text-classification", labels=("negative", "positive"))
+    blocks(model)[0].cut(heads=[])
+    blocks(model)[1].cut(ffn=[])
+    scores = measure_importance(model, load_tokenizer(folder), task, Dataset("memory", texts=TEXTS))
+    assert [len(layer) for layer in (*scores.heads, *scores.ffn)] == [0, 4, 64, 0]
+    assert scores.heads[1].sum() > 0
+    assert scores.ffn[0].sum() > 0
+    heads, channels = choose_heads(scores.heads, 0.5), choose_channels(scores.ffn, 0.5)
+    assert [len(layer) for layer in (*heads, *channels)] == [0, 2, 32, 0]
+    assert [(block.heads, block.ffn) for block in blocks(cut(model, heads, channels))] == [(0, 32), (2, 0)]
+
+
 scores_of_layers = st.integers(1, 5).flatmap(
     lambda layers: st.lists(st.lists(st.floats(0, 10), min_size=8, max_size=8), min_size=layers, max_size=layers)
 )
