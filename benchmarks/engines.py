@@ -8,16 +8,15 @@ dev. How fast engines are is for `gpu.py` to say. Every family, full and pruned,
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
+from ending import run
 from teachers import load_rows, make_teacher
 
 from edgelm import export, load_device
 from edgelm.dataset import Dataset, load_dataset
 from edgelm.device import Device
 from edgelm.engines import BuildResult, build
-from edgelm.errors import EdgelmError
 from edgelm.machine import describe_machine
 from edgelm.runtime import open_bundle
 from edgelm.runtime.manifest import GRAPH_FILE, WEIGHTS_FILE
@@ -73,8 +72,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except EdgelmError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    run(main)

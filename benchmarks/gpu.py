@@ -27,6 +27,7 @@ from pathlib import Path
 import onnx
 import onnxruntime
 import torch
+from ending import run
 from teachers import load_rows, make_teacher
 
 from edgelm import compress, export, load_device, load_recipe, profile
@@ -35,7 +36,7 @@ from edgelm.checkpoint import Checkpoint, open_checkpoint
 from edgelm.dataset import Dataset
 from edgelm.device import Device
 from edgelm.engines import build
-from edgelm.errors import EdgelmError, ResourceError, UsageError
+from edgelm.errors import ResourceError, UsageError
 from edgelm.export.trace import export_graph
 from edgelm.graph.fusion import fuse_attention
 from edgelm.machine import describe_machine
@@ -249,8 +250,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except EdgelmError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    run(main)
