@@ -21,7 +21,7 @@ import numpy as np
 from edgelm.errors import EdgelmError, InputError, UsageError
 from edgelm.runtime import Bundle, load, open_bundle
 from edgelm.runtime.provider import EXECUTION_PROVIDERS, find_provider, open_session
-from edgelm.runtime.session import make_options, make_session
+from edgelm.runtime.session import make_options, make_session, preload_cuda
 
 Feeds = dict[str, np.ndarray]
 
@@ -190,8 +190,8 @@ class _Worker:
         settings = self.session or {}
         options, disabled = make_options(settings, threads=self.threads), settings.get("disabled_optimizers")
         providers = self._providers()
-        if self.provider == "cuda" and hasattr(onnxruntime, "preload_dlls"):
-            onnxruntime.preload_dlls()  # CUDA's libraries may be those that pip brought
+        if self.provider == "cuda":
+            preload_cuda()
         try:
             session = onnxruntime.InferenceSession(self.path, options, providers=providers, disabled_optimizers=disabled)
         except Exception as error:  # onnxruntime's exceptions have no common base but Exception

@@ -10,9 +10,7 @@ What a device file calls `onnxruntime-cuda` is `cuda` here. The CPU runs every b
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ from edgelm.runtime.cuda import Gpu, find_gpu
 from edgelm.runtime.engine import EngineSession, misfit
 from edgelm.runtime.manifest import EnginePlan, EngineRecord, one_profile
 from edgelm.runtime.plugin import find_devices
-from edgelm.runtime.session import make_session
+from edgelm.runtime.session import make_session, preload_cuda
 from edgelm.runtime.tensorrt import MODULES, installed_backends, load_backend
 
 EXECUTION_PROVIDERS = {
@@ -149,16 +147,13 @@ def _open_engine(bundle: Bundle, package: str) -> tuple[Any, EngineRecord] | Pas
 
 
 def _open_graph(bundle: Bundle, name: str, threads: int | None) -> tuple[Any, None] | Passed:
-    import onnxruntime
-
     try:
         wanted, devices = find_provider(name)
     except ResourceError as error:
         return Passed(name, error.message.rstrip("."))
     options = _provider_options(name, bundle)
-    if name in ("cuda", *MODULES) and hasattr(onnxruntime, "preload_dlls"):  # CUDA's libraries may be those that pip brought
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(RuntimeError):  # what it misses, the session will say
-            onnxruntime.preload_dlls()
+    if name in ("cuda", *MODULES):
+        preload_cuda()
     try:
         session = make_session(bundle, threads=threads, provider=wanted, provider_options=options, devices=devices)
     except BundleError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import platform
 import tempfile
@@ -105,6 +106,15 @@ def optimizer() -> str:
 def _has_cache(bundle: Bundle) -> bool:
     """Whether the bundle holds its graph as it is optimized here."""
     return not bundle.is_file and bundle.manifest.session.get("optimized_by") == optimizer()
+
+
+def preload_cuda() -> None:
+    """Have onnxruntime find CUDA's libraries also where pip put them; what it misses, the session will say."""
+    import onnxruntime
+
+    if hasattr(onnxruntime, "preload_dlls"):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(RuntimeError):
+            onnxruntime.preload_dlls()
 
 
 @contextlib.contextmanager
