@@ -42,9 +42,10 @@ class PyTorchModel:
         if threads:
             torch.set_num_threads(threads)
         self._device = torch.device(provider)
-        self._task = open_checkpoint(path).task
-        model = load_checkpoint(path).to(self._device, _PRECISIONS[precision])
-        known = load_tokenizer(path).model_input_names
+        checkpoint = open_checkpoint(path)
+        self._task = checkpoint.task
+        model = load_checkpoint(checkpoint).to(self._device, _PRECISIONS[precision])
+        known = load_tokenizer(checkpoint).model_input_names
         self.inputs = tuple(name for name in _INPUTS if name in known)
         self.runs_on = f"{provider}, by PyTorch" + (f", compiled ({compiled})" if compiled else "")
         self._model: Any = torch.compile(model, mode=compiled) if compiled else model
