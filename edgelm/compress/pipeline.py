@@ -109,13 +109,12 @@ def compress(
     record = replace(
         checkpoint.record,
         task=task,
+        original_layers=checkpoint.record.original_layers if checkpoint.record.layers else layer_shapes(teacher),
         data={role: data_origin(rows) for role, rows in {"train": dataset, "eval": evaluation, **further}.items()},
         recipe=recipe.name,
         device=None if device is None else device.name,
         tools=tool_versions(),
     )
-    if not record.layers:
-        record = replace(record, original_layers=layer_shapes(teacher))
     work = output.with_name(output.name + ".work")
     prints = [rows.fingerprint() for rows in (dataset, evaluation, *further.values())]
     key = digest(model_fingerprint(checkpoint), *prints, str(max_length), str(recipe.seed), *files)
