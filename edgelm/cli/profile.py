@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,6 +12,9 @@ from edgelm.cli.options import Json, Overwrite, PairColumn, Provider, Quiet, Tex
 from edgelm.cli.screen import Screen, open_screen
 from edgelm.cli.tables import make_table
 from edgelm.errors import EXIT_FAILED, EdgelmError, UsageError
+
+if TYPE_CHECKING:
+    from edgelm.dataset import Dataset
 
 _LONGEST = 128  # tokens of a text: as `edgelm compress` reads it
 
@@ -79,7 +82,6 @@ def profile(
     fails, the others are shown all the same and the exit code is 1.
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
-        from edgelm.dataset import Columns, load_dataset
         from edgelm.device import load_device
         from edgelm.output import check_output
         from edgelm.profile.estimate import estimate_all
@@ -93,7 +95,8 @@ def profile(
             others = {"--host": host, "--compare": compare, "--batch": batch, "--provider": provider, "--device": device, "--estimate": estimate}
             _check_table(others | {"--operators": operators, "--html": html, "--markdown": markdown, "--output": output}, sequence, data)
             check_output(table, overwrite=overwrite)
-            lengths = sequence if data is None else [_median_length(bundle, data, text_column, pair_column)]
+            texts = _read_texts(data, text_column, pair_column)
+            lengths = sequence if texts is None else [_median_length(bundle, texts)]
             made = write_table(bundle, table, precision=precision, sequence=lengths, threads=threads, overwrite=overwrite, progress=screen.progress)
             screen.result(made.to_dict() | {"quiet": made.quiet}, _draw_table)
             goal = f"--max-latency 1ms --for {precision}"
@@ -106,7 +109,7 @@ def profile(
         if html is not None:
             check_page()
         name = None if device is None else load_device(device).name
-        rows = None if data is None else load_dataset(data, columns=Columns(text=text_column, text_pair=pair_column), need_labels=False)
+        rows = _read_texts(data, text_column, pair_column)
         what: dict[str, Any] = {"compare": compare or (), "batch_sizes": batch or (1,), "sequence_lengths": sequence or (), "data": rows}
         estimates = [entry.to_dict() for entry in estimate_all(bundle, [load_device(given) for given in estimate], **what)] if estimate else []
         if estimate and not host:
@@ -160,14 +163,18 @@ def _check_table(others: dict[str, Any], sequence: list[int] | None, data: str |
         raise UsageError("--sequence and --data both say how long the texts of a --table are.", hint="Give one of them.")
 
 
-def _median_length(checkpoint: Path, data: str, text: str | None, pair: str | None) -> int:
+def _read_texts(data: str | None, text: str | None, pair: str | None) -> Dataset | None:
+    from edgelm.dataset import Columns, load_dataset
+
+    return None if data is None else load_dataset(data, columns=Columns(text=text, text_pair=pair), need_labels=False)
+
+
+def _median_length(checkpoint: Path, rows: Dataset) -> int:
     """In tokens, as `edgelm compress` takes it of the same texts."""
     from edgelm.anatomy import load_tokenizer
     from edgelm.checkpoint import open_checkpoint
     from edgelm.compress.encode import median_length
-    from edgelm.dataset import Columns, load_dataset
 
-    rows = load_dataset(data, columns=Columns(text=text, text_pair=pair), need_labels=False)
     return median_length(load_tokenizer(open_checkpoint(checkpoint)), rows, max_length=_LONGEST)
 
 
