@@ -5,6 +5,7 @@ from edgelm.anatomy.families import FAMILIES, Family, family_of, supported_model
 from edgelm.anatomy.hub import find_checkpoint
 from edgelm.anatomy.loading import head_config, load_backbone, load_checkpoint, load_masked_lm, load_tokenizer, save_checkpoint
 from edgelm.anatomy.outputs import model_outputs, pool
+from edgelm.anatomy.reference import load_reference
 from edgelm.anatomy.tokens import cut_tokens, fixed_tokens, word_embeddings
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "load_backbone",
     "load_checkpoint",
     "load_masked_lm",
+    "load_reference",
     "load_tokenizer",
     "model_outputs",
     "parameter_count",

@@ -41,7 +41,7 @@ def load_checkpoint(checkpoint: Checkpoint | str | Path, *, allow_pickle: bool =
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint, allow_pickle=allow_pickle)
     family_of(checkpoint.family)
-    with _quiet(), _translated(checkpoint.path):
+    with quiet(), translated(checkpoint.path):
         if checkpoint.record.layers:
             model = _load_cut(checkpoint)
         else:
@@ -59,7 +59,7 @@ def load_backbone(checkpoint: Checkpoint, task: Task) -> PreTrainedModel:
     family_of(checkpoint.family)
     if task.kind == "sentence-embedding":
         return load_checkpoint(checkpoint)
-    with _quiet(), _translated(checkpoint.path):
+    with quiet(), translated(checkpoint.path):
         if checkpoint.record.layers:
             model = _cut_backbone(checkpoint, task)
         else:
@@ -80,7 +80,7 @@ def load_masked_lm(checkpoint: Checkpoint) -> PreTrainedModel:
     Raises:
         ModelError: as `load_checkpoint`; also a model whose head is missing, or whose tokenizer has no mask.
     """
-    with _quiet(), _translated(checkpoint.path):
+    with quiet(), translated(checkpoint.path):
         model, report = AutoModelForMaskedLM.from_pretrained(
             checkpoint.path, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
@@ -179,7 +179,7 @@ def _auto_class(task: Task) -> Any:
 
 
 @contextlib.contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, UnpicklingError, StrictDataclassError) as error:
@@ -188,7 +188,7 @@ def _translated(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep transformers' loading reports off the terminal: what matters is said by our own errors."""
     level = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity(logging.ERROR)
