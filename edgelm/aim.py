@@ -210,7 +210,7 @@ def _table_of(name: str, sizes: EncoderSizes, precision: str, device: Device, to
 
 def _tokenizer_mb(checkpoint: Checkpoint) -> float:
     """Of the tokenizer as a bundle holds it: without the spaces that a checkpoint's has."""
-    file = checkpoint.path / "tokenizer.json"
+    file = checkpoint.tokenizer_path / "tokenizer.json"
     if not file.is_file():
         return 0.0
     return len(json.dumps(json.loads(file.read_text(encoding="utf-8")), ensure_ascii=False, separators=(",", ":")).encode()) / 1e6

@@ -6,18 +6,19 @@ This file reads and checks the folder without torch; `edgelm.anatomy` builds the
 from __future__ import annotations
 
 import json
-import struct
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from edgelm.adapter import ADAPTER_WEIGHTS_FILE, adapted_config, base_folder, is_adapter, read_adapter
 from edgelm.errors import ModelError
 from edgelm.task import Task
+from edgelm.weight_files import PICKLE_FILE, WEIGHTS_FILE, check_safetensors, read_json, weight_files
 
 RECORD_FILE = "edgelm.json"
 RECORD_SCHEMA = 1
-WEIGHTS_FILE = "model.safetensors"
-WEIGHTS_INDEX_FILE = "model.safetensors.index.json"
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model")
 
 
 @dataclass(frozen=True)
@@ -141,11 +142,19 @@ class Record:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model folder that was checked: config and weights are there and whole."""
+    """A model folder that was checked: config and weights are there and whole.
+
+    Attributes:
+        path: the folder.
+        config: content of config.json; for an adapter, of the adapted model.
+        record: where it came from, what it is for, and the shapes of its layers.
+        base: the model under a peft adapter; None for a folder that holds a whole model.
+    """
 
     path: Path
     config: dict[str, Any]
     record: Record
+    base: Checkpoint | None = None
 
     @property
     def family(self) -> str:
@@ -170,24 +179,48 @@ class Checkpoint:
     @property
     def size_mb(self) -> float:
         """Size of the weights on disk, in 10^6 bytes."""
-        return sum(file.stat().st_size for file in weight_files(self.path)) / 1e6
+        return sum(file.stat().st_size for file in self.files) / 1e6
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The safetensors files that hold its weights: an adapter's with those of its base model."""
+        if self.base is not None:
+            return (self.path / ADAPTER_WEIGHTS_FILE, *self.base.files)
+        return tuple(weight_files(self.path))
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """The folder of its tokenizer: an adapter's own, if it has one, or else its base model's."""
+        if self.base is None or any((self.path / name).is_file() for name in _TOKENIZER_FILES):
+            return self.path
+        return self.base.tokenizer_path
 
 
-def open_checkpoint(path: str | Path, *, allow_pickle: bool = False) -> Checkpoint:
-    """Read and check a model folder.
+def open_checkpoint(path: str | Path, *, allow_pickle: bool = False, fetch: Callable[[str], Path] | None = None) -> Checkpoint:
+    """Read and check a model folder, or the folder of a peft adapter with its base model.
 
     Args:
         path: a Hugging Face folder, with or without `edgelm.json`.
         allow_pickle: accept a folder that has only `pytorch_model.bin` (it is then loaded with `weights_only`).
+        fetch: gives the folder of an adapter's base model that is named by a hub id; None: it must be a folder.
 
     Raises:
         ModelError: no folder, no config.json, weights that another tool quantized, no weights, only pickled ones, truncated ones, a
-            record of a newer edgelm.
+            record of a newer edgelm, an adapter without its base model.
     """
     path = Path(path)
     if not path.is_dir():
         raise ModelError(f"{path}: no such model folder.", hint="Give a folder with config.json and model.safetensors.")
-    config = _read_json(path / "config.json", missing_hint="A model folder needs config.json; save yours with model.save_pretrained(...).")
+    if not is_adapter(path):
+        return _open_model(path, allow_pickle)
+    settings = read_adapter(path)
+    base = _open_model(base_folder(path, settings, fetch), allow_pickle)
+    config = adapted_config(path, settings, base.config)
+    return Checkpoint(path, config, _adapted_record(path, config, base.record), base)
+
+
+def _open_model(path: Path, allow_pickle: bool) -> Checkpoint:
+    config = read_json(path / "config.json", missing_hint="A model folder needs config.json; save yours with model.save_pretrained(...).")
     quantized = config.get("quantization_config")
     if quantized:
         raise ModelError(
@@ -196,11 +229,11 @@ def open_checkpoint(path: str | Path, *, allow_pickle: bool = False) -> Checkpoi
         )
     files = weight_files(path)
     if not files:
-        if not (path / "pytorch_model.bin").is_file():
+        if not (path / PICKLE_FILE).is_file():
             raise ModelError(f"{path}: no weights; expected {WEIGHTS_FILE}.", hint="Save the model with model.save_pretrained(...).")
         if not allow_pickle:
             raise ModelError(
-                f"{path}: the weights are a pickle (pytorch_model.bin), which can run code when it is loaded.",
+                f"{path}: the weights are a pickle ({PICKLE_FILE}), which can run code when it is loaded.",
                 hint="Convert it where you trust it: AutoModel.from_pretrained(...).save_pretrained(...), or add --allow-pickle (weights only).",
             )
     for file in files:
@@ -208,49 +241,11 @@ def open_checkpoint(path: str | Path, *, allow_pickle: bool = False) -> Checkpoi
     return Checkpoint(path=path, config=config, record=_read_record(path, config))
 
 
-def weight_files(path: Path) -> list[Path]:
-    """The safetensors files of a model folder: one, or the shards that its index names."""
-    if (path / WEIGHTS_FILE).is_file():
-        return [path / WEIGHTS_FILE]
-    if (path / WEIGHTS_INDEX_FILE).is_file():
-        index = _read_json(path / WEIGHTS_INDEX_FILE)
-        return [path / name for name in sorted(set(index.get("weight_map", {}).values()))]
-    return []
-
-
-def check_safetensors(file: Path) -> dict[str, Any]:
-    """Check that a safetensors file is whole, by its own table of contents, and return that table.
-
-    Raises:
-        ModelError: missing, truncated or not a safetensors file.
-    """
-    if not file.is_file():
-        raise ModelError(f"{file}: missing, though the model's index names it.", hint="Copy or download the model again.")
-    size = file.stat().st_size
-    broken = ModelError(f"{file}: truncated or not a safetensors file ({size:,} bytes).", hint="Copy or download the model again.")
-    with file.open("rb") as stream:
-        head = stream.read(8)
-        if len(head) < 8:
-            raise broken
-        (length,) = struct.unpack("<Q", head)
-        if length > size - 8:
-            raise broken
-        try:
-            table: dict[str, Any] = json.loads(stream.read(length))
-            tensors = {name: entry for name, entry in table.items() if name != "__metadata__"}
-            end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise broken from error
-    if 8 + length + end != size:
-        raise broken
-    return tensors
-
-
 def _read_record(path: Path, config: dict[str, Any]) -> Record:
     file = path / RECORD_FILE
     if not file.is_file():
-        return Record(task=_sentence_transformers_task(path, Task.from_config(config)), source=str(path))
-    values = _read_json(file)
+        return Record(task=_folder_task(path, config), source=str(path))
+    values = read_json(file)
     if values.get("schema") != RECORD_SCHEMA:
         raise ModelError(f"{file}: schema {values.get('schema')!r}; this edgelm reads {RECORD_SCHEMA}.", hint="Install a newer edgelm.")
     try:
@@ -261,27 +256,28 @@ def _read_record(path: Path, config: dict[str, Any]) -> Record:
         ) from error
 
 
+def _adapted_record(path: Path, config: dict[str, Any], base: Record) -> Record:
+    """The history of an adapted model begins with the adapter; what its base model was pooled by, or read, goes on unless the adapter says."""
+    task = _folder_task(path, config)
+    if task.kind == base.task.kind == "sentence-embedding" and not (path / "modules.json").is_file():
+        task = base.task
+    task = replace(task, pair=task.pair or base.task.pair)
+    return Record(task, source=str(path), layers=base.layers, original_layers=base.original_layers, embedding_bits=base.embedding_bits)
+
+
+def _folder_task(path: Path, config: dict[str, Any]) -> Task:
+    return _sentence_transformers_task(path, Task.from_config(config))
+
+
 def _sentence_transformers_task(path: Path, task: Task) -> Task:
     """Take pooling and normalisation from a sentence-transformers folder, where the model is one."""
     pooling = path / "1_Pooling" / "config.json"
     if task.kind != "sentence-embedding" or not pooling.is_file():
         return task
-    by_cls = bool(_read_json(pooling).get("pooling_mode_cls_token"))
+    by_cls = bool(read_json(pooling).get("pooling_mode_cls_token"))
     modules = path / "modules.json"
     normalize = modules.is_file() and "Normalize" in modules.read_text(encoding="utf-8")
     return replace(task, pooling="cls" if by_cls else "mean", normalize=normalize)
-
-
-def _read_json(file: Path, *, missing_hint: str = "") -> dict[str, Any]:
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(f"{file}: missing.", hint=missing_hint) from error
-    except (ValueError, OSError) as error:
-        raise ModelError(f"{file}: cannot be read as JSON ({error}).", hint="Copy or download the model again.") from error
-    if not isinstance(values, dict):
-        raise ModelError(f"{file}: expected a JSON object.", hint="Copy or download the model again.")
-    return values
 
 
 def _tuple(values: list[int] | None) -> tuple[int, ...] | None:

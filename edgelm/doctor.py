@@ -14,6 +14,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
         "finetune, compress and export models",
         ("torch", "transformers", "accelerate", "optimum", "datasets", "safetensors", "onnx", "onnxscript", "sklearn", "scipy", "pyarrow", "psutil"),
     ),
+    "peft": ("merge adapters (LoRA) into their base models", ("peft",)),
     "search": ("search recipes and their settings", ("optuna",)),
     "ray": ("search on a Ray cluster", ("ray",)),
     "report": ("write HTML reports", ("jinja2", "psutil")),

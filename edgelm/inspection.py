@@ -7,10 +7,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-from edgelm.checkpoint import check_safetensors, open_checkpoint, weight_files
+from edgelm.checkpoint import open_checkpoint
 from edgelm.errors import EdgelmError, InputError
 from edgelm.runtime import open_bundle
 from edgelm.runtime.manifest import GRAPH_FILE, MANIFEST_FILE
+from edgelm.weight_files import check_safetensors
 
 _BARS = 32
 _HINT = "Give a checkpoint folder, a bundle, an ONNX file or a calibration table."
@@ -47,7 +48,7 @@ def _file(path: Path) -> dict[str, Any]:
 def _checkpoint(path: Path) -> dict[str, Any]:
     checkpoint = open_checkpoint(path)
     tensors: dict[str, Any] = {}
-    for file in weight_files(path):
+    for file in checkpoint.files:
         tensors |= check_safetensors(file)
     parts: dict[str, int] = {}
     for name, tensor in tensors.items():

@@ -10,22 +10,27 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
-from edgelm.anatomy.blocks import blocks, layer_shapes
+from edgelm.anatomy.adapters import adapted_model_config, merged_weights
+from edgelm.anatomy.blocks import layer_shapes
 from edgelm.anatomy.families import family_of
-from edgelm.checkpoint import Checkpoint, Record, open_checkpoint, weight_files
+from edgelm.anatomy.fill import auto_class, fill, outline
+from edgelm.anatomy.heads import head_mismatch, is_head, require_encoder, require_whole, say_new_head, without_head
+from edgelm.anatomy.weights import State, fit_names, read_weights, refuse_not_finite, some
+from edgelm.checkpoint import Checkpoint, Record, open_checkpoint
 from edgelm.errors import ModelError
 from edgelm.task import Task
 
 
 def load_checkpoint(checkpoint: Checkpoint | str | Path, *, allow_pickle: bool = False) -> PreTrainedModel:
     """Build the model of a checkpoint, in FP32 and eval mode.
+
+    Every weight comes from the folder, by name and shape. The names may carry the prefixes of wrappers (torch.compile, DataParallel);
+    that these were taken off is warned of.
 
     Args:
         checkpoint: an open checkpoint, or its folder.
@@ -35,42 +40,46 @@ def load_checkpoint(checkpoint: Checkpoint | str | Path, *, allow_pickle: bool =
         a `PreTrainedModel`: a sequence classifier, or the bare encoder for sentence embeddings.
 
     Raises:
-        ModelError: files missing or broken, or weights that do not fit the configuration.
+        ModelError: files missing or broken, or weights that do not fit the configuration; those are named.
         UnsupportedFamily: the architecture has no anatomy.
+        MissingExtraError: an adapter, and peft is not installed.
     """
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint, allow_pickle=allow_pickle)
-    family_of(checkpoint.family)
-    with quiet(), translated(checkpoint.path):
-        if checkpoint.record.layers:
-            model = _load_cut(checkpoint)
-        else:
-            safe = bool(weight_files(checkpoint.path))
-            model = _auto_class(checkpoint.task).from_pretrained(checkpoint.path, local_files_only=True, use_safetensors=safe, dtype=torch.float32)
-    return model.eval()
+    return _load_whole(checkpoint, checkpoint.task)
 
 
-def load_backbone(checkpoint: Checkpoint, task: Task) -> PreTrainedModel:
-    """Build a model for `task` on the encoder of a checkpoint; a head that does not fit is made anew, at random.
+def load_backbone(checkpoint: Checkpoint, task: Task, *, allow_new_head: bool = False) -> PreTrainedModel:
+    """Build a model for `task` on the encoder of a checkpoint.
+
+    A pretrained encoder, which claims no head, gets one for the task from random numbers, and that is warned of.
+
+    Args:
+        allow_new_head: make the head anew also where the folder claims one that is not there, or that is of other size or labels.
 
     Raises:
-        ModelError, UnsupportedFamily: as `load_checkpoint`.
+        ModelError, UnsupportedFamily, MissingExtraError: as `load_checkpoint`; also a head that is not the task's.
     """
-    family_of(checkpoint.family)
     if task.kind == "sentence-embedding":
-        return load_checkpoint(checkpoint)
-    with quiet(), translated(checkpoint.path):
-        if checkpoint.record.layers:
-            model = _cut_backbone(checkpoint, task)
-        else:
-            model = AutoModelForSequenceClassification.from_pretrained(
-                checkpoint.path,
-                local_files_only=True,
-                use_safetensors=bool(weight_files(checkpoint.path)),
-                dtype=torch.float32,
-                ignore_mismatched_sizes=True,
-                **head_config(task),
+        return _load_whole(checkpoint, task)
+    family_of(checkpoint.family)
+    path = checkpoint.path
+    with quiet(), translated(path):
+        config = _config(checkpoint, **head_config(task))
+        shape = outline(AutoModelForSequenceClassification, config)
+        state = _state(checkpoint, shape)
+        model, report = fill(type(shape), config, state, checkpoint.record.layers)
+        require_encoder(report, model, path)
+        mismatch = head_mismatch(checkpoint, task, report, model)
+        if mismatch and not allow_new_head:
+            raise ModelError(
+                f"{path}: the weights do not fit the task; {mismatch}.",
+                hint="Give the head that was trained for these labels, or make a new one: edgelm finetune --allow-new-head.",
             )
+        if mismatch:
+            model, report = fill(type(shape), config, without_head(state, model), checkpoint.record.layers)
+        refuse_not_finite(model, path)
+    say_new_head(report.random, path)
     return model.eval()
 
 
@@ -80,17 +89,20 @@ def load_masked_lm(checkpoint: Checkpoint) -> PreTrainedModel:
     Raises:
         ModelError: as `load_checkpoint`; also a model whose head is missing, or whose tokenizer has no mask.
     """
-    with quiet(), translated(checkpoint.path):
-        model, report = AutoModelForMaskedLM.from_pretrained(
-            checkpoint.path, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
-    if report["missing_keys"]:
-        raise ModelError(
-            f"{checkpoint.path}: no masked language model: it lacks {', '.join(sorted(report['missing_keys'])[:2])}.",
-            hint="Give the pretrained encoder with its language-model head, such as a BertForMaskedLM.",
-        )
+    path = checkpoint.path
+    with quiet(), translated(path):
+        config = _config(checkpoint)
+        shape = outline(AutoModelForMaskedLM, config)
+        model, report = fill(type(shape), config, _state(checkpoint, shape), checkpoint.record.layers)
+        if report.missing and all(is_head(name, model) for name in report.missing):
+            raise ModelError(
+                f"{path}: no masked language model: it lacks {some(report.missing)}.",
+                hint="Give the pretrained encoder with its language-model head, such as a BertForMaskedLM.",
+            )
+        require_whole(report, model, path)
+        refuse_not_finite(model, path)
     if load_tokenizer(checkpoint).mask_token_id is None:
-        raise ModelError(f"{checkpoint.path}: the tokenizer has no mask token.", hint="Give a model that was trained to fill in masks.")
+        raise ModelError(f"{path}: the tokenizer has no mask token.", hint="Give a model that was trained to fill in masks.")
     return model.eval()
 
 
@@ -106,7 +118,7 @@ def load_tokenizer(checkpoint: Checkpoint | str | Path) -> Any:
     Raises:
         ModelError: no tokenizer files, or none that has a fast form.
     """
-    path = checkpoint.path if isinstance(checkpoint, Checkpoint) else Path(checkpoint)
+    path = checkpoint.tokenizer_path if isinstance(checkpoint, Checkpoint) else Path(checkpoint)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
@@ -118,7 +130,7 @@ def load_tokenizer(checkpoint: Checkpoint | str | Path) -> Any:
 
 def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: Any, record: Record) -> None:
     """Write a checkpoint: config.json, model.safetensors, tokenizer files, edgelm.json with the shape of each layer."""
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, save_original_format=False)  # by the model's own names, whatever older ones it was loaded from
     tokenizer.save_pretrained(folder)
     replace(record, layers=_shapes_to_record(model, record)).write(folder)
 
@@ -138,44 +150,30 @@ def _shapes_to_record(model: PreTrainedModel, record: Record) -> tuple[Any, ...]
     return tuple(replace(new, kept_heads=heads, origin=old.origin) for old, new, heads in zip(known, now, kept, strict=True))
 
 
-def _load_cut(checkpoint: Checkpoint) -> Any:
-    """Build at full width, cut each layer to its recorded shape, then fill in the saved weights."""
-    config = AutoConfig.from_pretrained(checkpoint.path, local_files_only=True)
-    model = _cut_layers(_auto_class(checkpoint.task).from_config(config, dtype=torch.float32), checkpoint)
-    model.load_state_dict(_saved_weights(checkpoint), strict=True)
-    return model
+def _load_whole(checkpoint: Checkpoint, task: Task) -> PreTrainedModel:
+    """The model of a checkpoint for a task, all of whose weights lie in the folder."""
+    family_of(checkpoint.family)
+    with quiet(), translated(checkpoint.path):
+        config = _config(checkpoint)
+        shape = outline(auto_class(task), config)
+        model, report = fill(type(shape), config, _state(checkpoint, shape), checkpoint.record.layers)
+        require_whole(report, model, checkpoint.path)
+        refuse_not_finite(model, checkpoint.path)
+    return model.eval()
 
 
-def _cut_backbone(checkpoint: Checkpoint, task: Task) -> Any:
-    """The same with a head for `task`: every weight of the encoder must be there, those of the head where they fit."""
-    config = AutoConfig.from_pretrained(checkpoint.path, local_files_only=True, **head_config(task))
-    model = _cut_layers(AutoModelForSequenceClassification.from_config(config, dtype=torch.float32), checkpoint)
-    own, saved, encoder = model.state_dict(), _saved_weights(checkpoint), f"{model.base_model_prefix}."
-    if not any(name.startswith(encoder) for name in saved):  # it has no head
-        saved = {encoder + name: tensor for name, tensor in saved.items()}
-    fitting = {name: tensor for name, tensor in saved.items() if name in own and own[name].shape == tensor.shape}
-    lost = sorted(name for name in own.keys() - fitting.keys() if name.startswith(encoder))
-    if lost:
-        raise RuntimeError(f"no weights of the right shape for {lost[0]}")
-    model.load_state_dict(own | fitting)
-    return model
+def _config(checkpoint: Checkpoint, **entries: Any) -> Any:
+    """The configuration of a model, which for an adapter is its base model's with the adapter's labels."""
+    if checkpoint.base is None:
+        return AutoConfig.from_pretrained(checkpoint.path, local_files_only=True, **entries)
+    return adapted_model_config(checkpoint, **entries)
 
 
-def _cut_layers(model: Any, checkpoint: Checkpoint) -> Any:
-    for block, shape in zip(blocks(model), checkpoint.record.layers, strict=True):
-        block.cut(heads=range(shape.heads), ffn=range(shape.ffn))
-    return model
-
-
-def _saved_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = {}
-    for file in weight_files(checkpoint.path):
-        state |= load_file(file)
-    return state
-
-
-def _auto_class(task: Task) -> Any:
-    return AutoModelForSequenceClassification if task.kind == "text-classification" else AutoModel
+def _state(checkpoint: Checkpoint, shape: PreTrainedModel) -> State:
+    """The weights of a checkpoint under the names of a model."""
+    if checkpoint.base is not None:
+        return merged_weights(checkpoint)
+    return fit_names(read_weights(checkpoint.path), shape, checkpoint.path)
 
 
 @contextlib.contextmanager

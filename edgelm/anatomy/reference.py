@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import torch
-from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
+from edgelm.anatomy.adapters import unmerged_model
+from edgelm.anatomy.fill import auto_class, outline
 from edgelm.anatomy.loading import quiet, translated
-from edgelm.checkpoint import Checkpoint, weight_files
+from edgelm.anatomy.weights import plain_names, read_weights
+from edgelm.checkpoint import Checkpoint
+from edgelm.weight_files import weight_files
 
 
 def load_reference(checkpoint: Checkpoint, *, allow_pickle: bool = False) -> PreTrainedModel | None:
     """Load the model of a checkpoint once more, by the auto class of its task alone, in FP32 and eval mode.
+
+    Weights that were saved from a wrapped model are renamed first; an adapter's layers stay beside those of its base model, where
+    `load_checkpoint` merges them.
 
     Args:
         allow_pickle: load `pytorch_model.bin` (weights only) where there is no safetensors file.
@@ -21,11 +28,23 @@ def load_reference(checkpoint: Checkpoint, *, allow_pickle: bool = False) -> Pre
 
     Raises:
         ModelError: transformers cannot load the folder.
+        MissingExtraError: an adapter, and peft is not installed.
     """
+    path = checkpoint.path
     if checkpoint.record.layers:
         return None
-    auto = AutoModelForSequenceClassification if checkpoint.task.kind == "text-classification" else AutoModel
-    safe = bool(weight_files(checkpoint.path)) or not allow_pickle
-    with quiet(), translated(checkpoint.path):
-        model: PreTrainedModel = auto.from_pretrained(checkpoint.path, local_files_only=True, use_safetensors=safe, dtype=torch.float32)
+    with quiet(), translated(path):
+        if checkpoint.base is not None:
+            return unmerged_model(checkpoint).eval()
+        auto = auto_class(checkpoint.task)
+        config = AutoConfig.from_pretrained(path, local_files_only=True)
+        shape, safe = outline(auto, config), bool(weight_files(path)) or not allow_pickle
+        state = read_weights(path)
+        names = plain_names(state, shape)
+        if all(saved == name for saved, name in names.items()):
+            del state
+            model = auto.from_pretrained(path, local_files_only=True, use_safetensors=safe, dtype=torch.float32)
+        else:
+            renamed = {name: state[saved] for saved, name in names.items()}
+            model = type(shape).from_pretrained(None, config=config, state_dict=renamed, dtype=torch.float32)
     return model.eval()

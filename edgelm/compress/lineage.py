@@ -7,6 +7,7 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from edgelm.adapter import ADAPTER_CONFIG_FILE
 from edgelm.checkpoint import Checkpoint
 from edgelm.dataset import Dataset
 from edgelm.version import __version__
@@ -20,10 +21,12 @@ def data_origin(dataset: Dataset) -> dict[str, Any]:
 
 
 def model_fingerprint(checkpoint: Checkpoint) -> str:
-    """SHA-256 over configuration, weights and tokenizer of a checkpoint."""
+    """SHA-256 over configuration, weights and tokenizer of a checkpoint, and of the model under an adapter."""
     total = hashlib.sha256(json.dumps(checkpoint.config, sort_keys=True).encode())
+    if checkpoint.base is not None:
+        total.update(model_fingerprint(checkpoint.base).encode())
     for file in sorted(checkpoint.path.iterdir()):
-        if file.suffix in (".safetensors", ".bin") or file.name == "tokenizer.json":
+        if file.suffix in (".safetensors", ".bin") or file.name in ("tokenizer.json", ADAPTER_CONFIG_FILE):
             content = hashlib.sha256()
             with file.open("rb") as stream:
                 while chunk := stream.read(1 << 20):

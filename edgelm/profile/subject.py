@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgelm.adapter import is_adapter
 from edgelm.checkpoint import open_checkpoint
 from edgelm.errors import InputError
 from edgelm.runtime import open_bundle
@@ -49,7 +50,7 @@ def find_subject(path: str | Path) -> Subject:
     path = Path(path)
     if path.suffix == ".onnx" and path.is_file():
         return Subject(path.stem, path, "onnx", "as in the file", path.stat().st_size / 1e6)
-    if path.is_dir() and (path / "config.json").is_file():
+    if path.is_dir() and ((path / "config.json").is_file() or is_adapter(path)):
         checkpoint = open_checkpoint(path)
         return Subject(path.name, path, "pytorch", "fp32", checkpoint.size_mb, longest=checkpoint.positions)
     if path.is_file() or (path / MANIFEST_FILE).is_file():

@@ -1,0 +1,91 @@
+"""A model of a class and configuration, filled with saved weights, and the report of what fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
+
+from edgelm.anatomy.blocks import blocks
+from edgelm.anatomy.weights import State, some
+from edgelm.checkpoint import LayerShape
+from edgelm.task import Task
+
+
+@dataclass(frozen=True)
+class LoadingReport:
+    """What did not fit when a model was filled with weights.
+
+    Attributes:
+        missing: names of the model without a saved weight; they hold random numbers.
+        unexpected: saved names that the model does not have; they were left out.
+        mismatched: names whose saved shape is another, with that shape and the model's; they hold random numbers.
+    """
+
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
+
+    @property
+    def random(self) -> tuple[str, ...]:
+        """Names of the model that hold random numbers."""
+        return tuple(sorted({*self.missing, *(name for name, _, _ in self.mismatched)}))
+
+    def __str__(self) -> str:
+        shapes = [f"{name} is {saved} where config.json means {own}" for name, saved, own in self.mismatched]
+        parts = [f"missing: {some(self.missing)}"] if self.missing else []
+        parts += [f"unexpected: {some(self.unexpected)}"] if self.unexpected else []
+        parts += [f"of another shape: {some(shapes)}"] if shapes else []
+        return "; ".join(parts)
+
+
+def auto_class(task: Task) -> Any:
+    """The class of transformers that builds the models of a task."""
+    return AutoModelForSequenceClassification if task.kind == "text-classification" else AutoModel
+
+
+def outline(auto: Any, config: Any) -> PreTrainedModel:
+    """The model that an auto class makes of a configuration, without memory for its weights: class, names and shapes alone."""
+    with torch.device("meta"):
+        model: PreTrainedModel = auto.from_config(config)
+    return model
+
+
+def fill(model_class: type[PreTrainedModel], config: Any, state: State, layers: Sequence[LayerShape] = ()) -> tuple[PreTrainedModel, LoadingReport]:
+    """Build a model in FP32 and fill it.
+
+    Args:
+        state: weights by the model's names, older ones of transformers, or with or without the base model's prefix.
+        layers: shapes of the encoder layers; empty where all are as the configuration says.
+
+    Returns:
+        The model, and what did not fit.
+    """
+    if layers:
+        return _fill_cut(model_class._from_config(config, dtype=torch.float32), state, layers)
+    options = {"dtype": torch.float32, "ignore_mismatched_sizes": True, "output_loading_info": True}
+    model, info = model_class.from_pretrained(None, config=config, state_dict=state, **options)
+    if info["error_msgs"]:
+        raise RuntimeError("; ".join(info["error_msgs"]))
+    mismatched = sorted((name, tuple(saved), tuple(own)) for name, saved, own in info["mismatched_keys"])
+    return model, LoadingReport(tuple(sorted(info["missing_keys"])), tuple(sorted(info["unexpected_keys"])), tuple(mismatched))
+
+
+def _fill_cut(model: Any, state: State, layers: Sequence[LayerShape]) -> tuple[PreTrainedModel, LoadingReport]:
+    """Cut each layer of a full model to its shape, then fill it; transformers knows one width for all layers."""
+    for block, shape in zip(blocks(model), layers, strict=True):
+        block.cut(heads=range(shape.heads), ffn=range(shape.ffn))
+    own, prefix = model.state_dict(), f"{model.base_model_prefix}."
+    named = {_own_name(name, own, prefix): tensor for name, tensor in state.items()}
+    fitting = {name: tensor for name, tensor in named.items() if name in own and own[name].shape == tensor.shape}
+    model.load_state_dict(own | fitting)
+    mismatched = [(name, tuple(named[name].shape), tuple(own[name].shape)) for name in sorted(named.keys() & own.keys() - fitting.keys())]
+    return model, LoadingReport(tuple(sorted(own.keys() - named.keys())), tuple(sorted(named.keys() - own.keys())), tuple(mismatched))
+
+
+def _own_name(name: str, own: State, prefix: str) -> str:
+    """With or without the prefix of the base model, as the model has it."""
+    return next((known for known in (name, prefix + name, name.removeprefix(prefix)) if known in own), name)

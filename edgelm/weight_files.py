@@ -1,0 +1,75 @@
+"""The files of a model folder, without torch: which hold its weights, and whether each is whole."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from edgelm.errors import ModelError
+
+WEIGHTS_FILE = "model.safetensors"
+WEIGHTS_INDEX_FILE = "model.safetensors.index.json"
+PICKLE_FILE = "pytorch_model.bin"
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The safetensors files of a model folder: one, or the shards that its index names; empty where there are none.
+
+    Raises:
+        ModelError: an index that names no files.
+    """
+    if (path / WEIGHTS_FILE).is_file():
+        return [path / WEIGHTS_FILE]
+    if (path / WEIGHTS_INDEX_FILE).is_file():
+        shards = read_json(path / WEIGHTS_INDEX_FILE).get("weight_map")
+        if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
+            raise ModelError(f"{path / WEIGHTS_INDEX_FILE}: no weight_map of names to files.", hint="Copy or download the model again.")
+        return [path / name for name in sorted(set(shards.values()))]
+    return []
+
+
+def check_safetensors(file: Path) -> dict[str, Any]:
+    """Check that a safetensors file is whole, by its own table of contents, and return that table.
+
+    Raises:
+        ModelError: missing, truncated or not a safetensors file.
+    """
+    if not file.is_file():
+        raise ModelError(f"{file}: missing, though the model's index names it.", hint="Copy or download the model again.")
+    size = file.stat().st_size
+    broken = ModelError(f"{file}: truncated or not a safetensors file ({size:,} bytes).", hint="Copy or download the model again.")
+    with file.open("rb") as stream:
+        head = stream.read(8)
+        if len(head) < 8:
+            raise broken
+        (length,) = struct.unpack("<Q", head)
+        if length > size - 8:
+            raise broken
+        try:
+            table: dict[str, Any] = json.loads(stream.read(length))
+            tensors = {name: entry for name, entry in table.items() if name != "__metadata__"}
+            end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise broken from error
+    if 8 + length + end != size:
+        raise broken
+    return tensors
+
+
+def read_json(file: Path, *, missing_hint: str = "") -> dict[str, Any]:
+    """The JSON object in a file of a model folder.
+
+    Raises:
+        ModelError: no such file, or no JSON object in it.
+    """
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{file}: missing.", hint=missing_hint) from error
+    except (ValueError, OSError) as error:
+        raise ModelError(f"{file}: cannot be read as JSON ({error}).", hint="Copy or download the model again.") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{file}: expected a JSON object.", hint="Copy or download the model again.")
+    return values
