@@ -38,6 +38,9 @@ def finetune(
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
     allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")] = False,
+    allow_new_head: Annotated[
+        bool, typer.Option("--allow-new-head", help="Replace a head that is missing from the folder, or that has other labels.")
+    ] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -84,6 +87,7 @@ def finetune(
             log_dir=tensorboard,
             overwrite=overwrite,
             allow_pickle=allow_pickle,
+            allow_new_head=allow_new_head,
             progress=screen.progress,
         )
         screen.result(result.to_dict(), _draw)

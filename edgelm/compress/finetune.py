@@ -59,6 +59,7 @@ def finetune(
     log_dir: Path | None = None,
     overwrite: bool = False,
     allow_pickle: bool = False,
+    allow_new_head: bool = False,
     progress: Progress = silent,
 ) -> FinetuneResult:
     """Train a classifier on a pretrained encoder and write it as a checkpoint.
@@ -69,6 +70,8 @@ def finetune(
     Args:
         backbone: folder or hub id of an encoder, with or without a head.
         dataset: labelled rows; their label names become the model's.
+        allow_new_head: make the head anew also where the backbone claims one that is not there, or that has other labels; a pretrained
+            encoder gets its head without.
 
     Raises:
         ModelError, DataError: the input cannot be used.
@@ -85,7 +88,7 @@ def finetune(
     task = Task(kind="text-classification", problem=dataset.problem or "single-label", labels=dataset.label_names, pair=dataset.pairs is not None)
     evaluation = evaluation.for_task(task)
     set_seed(seed)  # a new head starts from random numbers
-    model = load_backbone(checkpoint, task)
+    model = load_backbone(checkpoint, task, allow_new_head=allow_new_head)
     tokenizer = load_tokenizer(checkpoint)
     start = time.monotonic()
     work = output.with_name(output.name + ".work")
