@@ -44,7 +44,7 @@ def read_adapter(path: Path) -> dict[str, Any]:
         )
     check_safetensors(path / ADAPTER_WEIGHTS_FILE)
     task = settings.get("task_type")
-    if task is not None and task not in _HEADS:
+    if task is not None and str(task) not in _HEADS:
         raise ModelError(
             f"{path / ADAPTER_CONFIG_FILE}: task_type is {task}; edgelm reads {' and '.join(_HEADS)}.",
             hint="Give an adapter of a text classifier or of a sentence encoder.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import warnings
 from collections.abc import Iterator
 from types import ModuleType
@@ -12,18 +13,19 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, PreTrainedModel
 
-from edgelm.adapter import ADAPTED_PREFIX, ADAPTER_WEIGHTS_FILE
+from edgelm.adapter import ADAPTED_PREFIX, ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE
 from edgelm.anatomy.fill import LoadingReport, auto_class, fill, outline
 from edgelm.anatomy.heads import require_encoder
 from edgelm.anatomy.weights import State, fit_names, read_weights, some
 from edgelm.checkpoint import Checkpoint
 from edgelm.errors import MissingExtraError, ModelError
+from edgelm.weight_files import read_json
 
 
 def adapted_model_config(checkpoint: Checkpoint, **entries: Any) -> Any:
     """The base model's configuration with the labels of the adapted model, and with further entries."""
-    names = checkpoint.config.get("id2label") or {}
-    labels = {"id2label": {int(i): name for i, name in names.items()}, "label2id": {name: int(i) for i, name in names.items()}} if names else {}
+    names = {int(index): name for index, name in (checkpoint.config.get("id2label") or {}).items()}
+    labels = {"id2label": names, "label2id": {name: index for index, name in names.items()}} if names else {}
     return AutoConfig.from_pretrained(_base(checkpoint).path, local_files_only=True, **(labels | entries))
 
 
@@ -36,8 +38,7 @@ def merged_weights(checkpoint: Checkpoint) -> State:
     """
     peft, path = _peft(), checkpoint.path
     model, lacking = _base_model(checkpoint)
-    settings = peft.PeftConfig.from_pretrained(str(path))
-    settings.inference_mode = True
+    settings = _settings(checkpoint)
     with _unwarned():
         adapted = peft.get_peft_model(model, settings)
     if not hasattr(adapted.base_model, "merge_and_unload"):
@@ -79,6 +80,23 @@ def _unwarned() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def _settings(checkpoint: Checkpoint) -> Any:
+    """The adapter's settings as peft reads them.
+
+    Raises:
+        ModelError: settings that this peft does not know, and would leave out in silence.
+    """
+    peft, file = _peft(), checkpoint.path / ADAPTER_CONFIG_FILE
+    with _unwarned():
+        settings = peft.PeftConfig.from_pretrained(str(checkpoint.path))
+    known = {field.name for field in dataclasses.fields(settings)}
+    unknown = [name for name, value in read_json(file).items() if name not in known and value]
+    if unknown:
+        raise ModelError(f"{file}: settings that peft {peft.__version__} does not know: {some(unknown)}.", hint="pip install --upgrade peft")
+    settings.inference_mode = True
+    return settings
 
 
 def _base(checkpoint: Checkpoint) -> Checkpoint:

@@ -35,7 +35,7 @@ class LoadingReport:
         return tuple(sorted({*self.missing, *(name for name, _, _ in self.mismatched)}))
 
     def __str__(self) -> str:
-        shapes = [f"{name} is {saved} where config.json means {own}" for name, saved, own in self.mismatched]
+        shapes = [f"{name} is {saved} where the model has {own}" for name, saved, own in self.mismatched]
         parts = [f"missing: {some(self.missing)}"] if self.missing else []
         parts += [f"unexpected: {some(self.unexpected)}"] if self.unexpected else []
         parts += [f"of another shape: {some(shapes)}"] if shapes else []
@@ -76,7 +76,10 @@ def fill(model_class: type[PreTrainedModel], config: Any, state: State, layers: 
 
 def _fill_cut(model: Any, state: State, layers: Sequence[LayerShape]) -> tuple[PreTrainedModel, LoadingReport]:
     """Cut each layer of a full model to its shape, then fill it; transformers knows one width for all layers."""
-    for block, shape in zip(blocks(model), layers, strict=True):
+    full = blocks(model)
+    if len(full) != len(layers):
+        raise ValueError(f"edgelm.json has {len(layers)} layers, config.json {len(full)}")
+    for block, shape in zip(full, layers, strict=True):
         block.cut(heads=range(shape.heads), ffn=range(shape.ffn))
     own, prefix = model.state_dict(), f"{model.base_model_prefix}."
     named = {_own_name(name, own, prefix): tensor for name, tensor in state.items()}

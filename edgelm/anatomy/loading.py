@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import transformers
@@ -180,7 +179,7 @@ def _state(checkpoint: Checkpoint, shape: PreTrainedModel) -> State:
 def translated(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, UnpicklingError, StrictDataclassError) as error:
+    except (OSError, ValueError, RuntimeError, LookupError, TypeError, SafetensorError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ModelError(f"{path}: the model cannot be loaded: {reason}", hint="Check that config.json and the weights belong together.") from error
 

@@ -39,12 +39,10 @@ def load_reference(checkpoint: Checkpoint, *, allow_pickle: bool = False) -> Pre
         auto = auto_class(checkpoint.task)
         config = AutoConfig.from_pretrained(path, local_files_only=True)
         shape, safe = outline(auto, config), bool(weight_files(path)) or not allow_pickle
-        state = read_weights(path)
-        names = plain_names(state, shape)
-        if all(saved == name for saved, name in names.items()):
-            del state
-            model = auto.from_pretrained(path, local_files_only=True, use_safetensors=safe, dtype=torch.float32)
-        else:
-            renamed = {name: state[saved] for saved, name in names.items()}
+        state = read_weights(path) if weight_files(path) or allow_pickle else {}
+        renamed = {name: state[saved] for saved, name in plain_names(state, shape).items()}
+        if state.keys() != renamed.keys():
             model = type(shape).from_pretrained(None, config=config, state_dict=renamed, dtype=torch.float32)
+        else:
+            model = auto.from_pretrained(path, local_files_only=True, use_safetensors=safe, dtype=torch.float32)
     return model.eval()

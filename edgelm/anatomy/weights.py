@@ -101,7 +101,11 @@ def some(names: Iterable[str]) -> str:
 
 
 def _read_pickle(file: Path) -> State:
-    values = torch.load(file, map_location="cpu", weights_only=True)
+    try:
+        values = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # bytes that are no pickle fail in every way that there is
+        hint = "Convert it where you trust it: AutoModel.from_pretrained(...).save_pretrained(...)."
+        raise ModelError(f"{file}: no pickle that holds weights alone ({type(error).__name__}).", hint=hint) from error
     if not isinstance(values, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in values.values()):
         raise ModelError(f"{file}: no table of names and tensors.", hint="Save the model with model.save_pretrained(folder).")
     return {str(name): tensor for name, tensor in values.items()}

@@ -191,6 +191,26 @@ def test_a_base_model_that_is_not_there_is_refused(adapter):
     refused(adapter, "is an adapter itself")
 
 
+SETTINGS = {
+    "no type": ({"peft_type": None}, "adapter"),
+    "an unknown type": ({"peft_type": "FOO"}, "FOO"),
+    "a rank in words": ({"r": "four"}, "adapter"),
+    "layers that are not there": ({"target_modules": ["nothing"]}, "No modules were targeted"),
+    "settings of a newer peft": ({"rotation": 0.5}, "does not know: rotation"),
+}
+
+
+@pytest.mark.parametrize(("changes", "reason"), SETTINGS.values(), ids=SETTINGS)
+def test_settings_that_peft_cannot_follow_are_refused(adapter, changes, reason):
+    settings_of(adapter, **changes)
+    refused(adapter, reason)
+
+
+def test_empty_settings_of_a_newer_peft_change_nothing(made, adapter):
+    settings_of(adapter, rotation=None, mirrored=False)
+    assert_merged(adapter, made[1])
+
+
 @pytest.mark.parametrize("task", ["TOKEN_CLS", "CAUSAL_LM"])
 def test_an_adapter_of_another_task_is_refused(adapter, task):
     settings_of(adapter, task_type=task)

@@ -237,6 +237,14 @@ def test_a_pickle_that_is_no_table_of_tensors_is_refused(change, content):
         load_checkpoint(folder, allow_pickle=True)
 
 
+def test_bytes_that_are_no_pickle_are_refused(change):
+    folder = change("classifier", same)
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"junk")
+    with pytest.raises(ModelError, match="no pickle that holds weights alone"):
+        load_checkpoint(folder, allow_pickle=True)
+
+
 def test_a_pickle_is_held_to_the_same_rule(folders, change):
     folder = change("classifier", same)
     state = load_file(folder / "model.safetensors")
@@ -264,7 +272,7 @@ CUT_MISFITS = {
     "one more layer": (extra_layer, "unexpected: bert.encoder.layer.2."),
     "the full shape": (
         with_more(bert__encoder__layer__0__intermediate__dense__bias=torch.zeros(64)),
-        r"layer.0.intermediate.dense.bias is \(64,\) where config.json means \(16,\)",
+        r"layer.0.intermediate.dense.bias is \(64,\) where the model has \(16,\)",
     ),
     "not a number": (set_values("classifier.bias", float("nan")), "NaN or infinity in classifier.bias"),
 }
@@ -278,6 +286,14 @@ def test_a_cut_checkpoint_is_held_to_the_same_rule(folders, tmp_path, weights, r
     with pytest.raises(ModelError, match=reason):
         load_checkpoint(tmp_path / "cut")
     assert load_reference(open_checkpoint(tmp_path / "cut")) is None
+
+
+def test_a_record_of_other_layers_than_the_model_has_is_refused(folders, tmp_path):
+    cut(folders / "classifier", tmp_path / "cut")
+    record = json.loads((tmp_path / "cut" / "edgelm.json").read_text())
+    (tmp_path / "cut" / "edgelm.json").write_text(json.dumps(record | {"layers": record["layers"][:1]}))
+    with pytest.raises(ModelError, match=r"edgelm.json has 1 layers, config.json 2"):
+        load_checkpoint(tmp_path / "cut")
 
 
 def test_a_cut_of_a_model_with_older_names_can_be_loaded_again(change, tmp_path):
