@@ -22,7 +22,7 @@ _CLASSIFIER_ROWS = re.compile(rf"^{re.escape(ADAPTED_PREFIX)}classifier\.(?:out_
 
 
 def is_adapter(path: Path) -> bool:
-    """Whether a folder holds a peft adapter: its settings beside its weights, or settings without any model's configuration."""
+    """Whether a folder holds a peft adapter: settings beside their weights, or without any model's configuration."""
     settings, weights = path / ADAPTER_CONFIG_FILE, (ADAPTER_WEIGHTS_FILE, ADAPTER_PICKLE_FILE)
     return settings.is_file() and (any((path / name).is_file() for name in weights) or not (path / "config.json").is_file())
 
@@ -53,20 +53,23 @@ def read_adapter(path: Path) -> dict[str, Any]:
 
 
 def base_folder(path: Path, settings: dict[str, Any], fetch: Callable[[str], Path] | None = None) -> Path:
-    """The folder of an adapter's base model: the adapter's own if a whole model lies in it, else as the settings name it, here or beside
-    the adapter, else what `fetch` gives for that name.
+    """The folder of an adapter's base model: as the settings name it, here or beside the adapter, else from `fetch`.
 
     Raises:
-        ModelError: the settings name no base model, it is not there, or it is an adapter itself.
+        ModelError: the settings name no base model, it is not there, or it is an adapter itself; a model lies beside the
+            adapter that is not its base model.
     """
-    if (path / "config.json").is_file() and weight_files(path):
-        return path
     name = settings.get("base_model_name_or_path")
     if not isinstance(name, str) or not name:
-        raise ModelError(
-            f"{path / ADAPTER_CONFIG_FILE}: it names no base model.", hint="Write the base model's folder or hub id into base_model_name_or_path."
-        )
+        hint = "Write the base model's folder or hub id into base_model_name_or_path."
+        raise ModelError(f"{path / ADAPTER_CONFIG_FILE}: it names no base model.", hint=hint)
     folder = next((folder for folder in (Path(name), path / name, path.parent / name) if folder.is_dir()), None)
+    own = folder is not None and folder.samefile(path)
+    if weight_files(path) and not own:
+        raise ModelError(
+            f"{path}: a whole model and an adapter of another, {name}: the adapter may be merged into the model already, or not.",
+            hint=f"Give each a folder of its own, or delete the adapter's files; base_model_name_or_path may also be {path}.",
+        )
     if folder is None and fetch is not None:
         folder = fetch(name)
     if folder is None:
@@ -74,8 +77,9 @@ def base_folder(path: Path, settings: dict[str, Any], fetch: Callable[[str], Pat
             f"{path}: the adapter's base model {name} is no folder, here or beside the adapter.",
             hint=f"Download it, and write its folder into base_model_name_or_path of {ADAPTER_CONFIG_FILE}.",
         )
-    if is_adapter(folder):
-        raise ModelError(f"{path}: the adapter's base model {folder} is an adapter itself.", hint="Merge that one first: model.merge_and_unload().")
+    if is_adapter(folder) and not (own and weight_files(path)):
+        hint = "Merge that one first: model.merge_and_unload()."
+        raise ModelError(f"{path}: the adapter's base model {folder} is an adapter itself.", hint=hint)
     return folder
 
 

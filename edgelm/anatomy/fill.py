@@ -48,7 +48,7 @@ def auto_class(task: Task) -> Any:
 
 
 def outline(auto: Any, config: Any) -> PreTrainedModel:
-    """The model that an auto class makes of a configuration, without memory for its weights: class, names and shapes alone."""
+    """The model that an auto class makes of a configuration, without memory for weights: class, names and shapes."""
     with torch.device("meta"):
         model: PreTrainedModel = auto.from_config(config)
     return model

@@ -1,4 +1,4 @@
-"""Which weights may be missing or left over when a model is loaded: the one rule of every loader, and the heads that are made anew."""
+"""Which weights may be missing or left over when a model is loaded: the one rule of every loader, and new heads."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _GENERIC_LABEL = re.compile(r"^LABEL_\d+$")
 def require_whole(report: LoadingReport, model: PreTrainedModel, path: Path) -> None:
     """Refuse a model that was not filled by its folder.
 
-    A pooler may be missing from a bare encoder, whose sentence vectors do not read it; heads of pretraining, and a pooler that the
-    model does not have, may be left over.
+    A pooler may be missing from a bare encoder, whose sentence vectors do not read it. Heads of pretraining, and a pooler
+    that the model does not have, may be left over.
 
     Raises:
         ModelError: weights are missing, unexpected or of another shape; they are named.
@@ -69,9 +69,9 @@ def is_head(name: str, model: PreTrainedModel) -> bool:
 
 
 def head_mismatch(checkpoint: Checkpoint, task: Task, report: LoadingReport, model: PreTrainedModel) -> str:
-    """Why the head in a folder is not the one that a task needs, though the folder claims one; empty if it is, or if none is claimed.
+    """Why the head in a folder is not the one that a task needs, though the folder claims one; else an empty text.
 
-    A pretrained encoder claims no head: one with a head for masked words, or none, in its architecture, and no other in its weights.
+    A pretrained encoder claims no head: its architecture has one for masked words or none, and its weights no other.
     """
     left = [name for name in report.unexpected if not _spare(name)]
     if left:
@@ -79,7 +79,7 @@ def head_mismatch(checkpoint: Checkpoint, task: Task, report: LoadingReport, mod
     theirs = checkpoint.task.labels
     named = checkpoint.task.kind == "text-classification" and not all(_GENERIC_LABEL.match(label) for label in theirs)
     if checkpoint.task.kind == "text-classification" and (len(theirs) != len(task.labels) or (named and theirs != task.labels)):
-        return f"its head tells {_labels(theirs)}, the data {_labels(task.labels)}"
+        return f"its head has {_labels(theirs)}, the data {_labels(task.labels)}"
     random = [name for name in report.random if is_head(name, model)]
     outside = [name for name in report.mismatched if is_head(name[0], model)]
     held = [name for name in model.state_dict() if is_head(name, model) and not _POOLER.match(name) and name not in random]

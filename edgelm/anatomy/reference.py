@@ -1,10 +1,11 @@
-"""The model of a checkpoint as plain transformers builds it, for comparisons that must not trust edgelm's own loading."""
+"""The model of a checkpoint as plain transformers builds it: what edgelm's own loading is compared with."""
 
 from __future__ import annotations
 
 import torch
 from transformers import AutoConfig, PreTrainedModel
 
+from edgelm.adapter import ADAPTER_CONFIG_FILE
 from edgelm.anatomy.adapters import unmerged_model
 from edgelm.anatomy.fill import auto_class, outline
 from edgelm.anatomy.loading import quiet, translated
@@ -16,15 +17,15 @@ from edgelm.weight_files import weight_files
 def load_reference(checkpoint: Checkpoint, *, allow_pickle: bool = False) -> PreTrainedModel | None:
     """Load the model of a checkpoint once more, by the auto class of its task alone, in FP32 and eval mode.
 
-    Weights that were saved from a wrapped model are renamed first; an adapter's layers stay beside those of its base model, where
-    `load_checkpoint` merges them.
+    Weights that were saved from a wrapped model are renamed first. An adapter's layers stay beside those of its base model,
+    where `load_checkpoint` merges them.
 
     Args:
         allow_pickle: load `pytorch_model.bin` (weights only) where there is no safetensors file.
 
     Returns:
-        The model, or None for a checkpoint whose layers have shapes of their own: transformers cannot build those, and the loading
-        of edgelm, which takes every weight by name and shape, is the proof.
+        The model, or None for a checkpoint whose layers have shapes of their own: transformers cannot build those, and that
+        edgelm takes every weight by name and shape is the proof.
 
     Raises:
         ModelError: transformers cannot load the folder.
@@ -41,7 +42,8 @@ def load_reference(checkpoint: Checkpoint, *, allow_pickle: bool = False) -> Pre
         shape, safe = outline(auto, config), bool(weight_files(path)) or not allow_pickle
         state = read_weights(path) if weight_files(path) or allow_pickle else {}
         renamed = {name: state[saved] for saved, name in plain_names(state, shape).items()}
-        if state.keys() != renamed.keys():
+        # Settings of an adapter that was merged would make transformers look for its weights.
+        if state.keys() != renamed.keys() or (path / ADAPTER_CONFIG_FILE).is_file():
             model = type(shape).from_pretrained(None, config=config, state_dict=renamed, dtype=torch.float32)
         else:
             model = auto.from_pretrained(path, local_files_only=True, use_safetensors=safe, dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""The saved weights of a model folder, under the names that the model has: wrappers' prefixes are taken off, what is no model's is refused."""
+"""The saved weights of a model folder, under the model's own names: prefixes of wrappers are taken off, and that is said."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from edgelm.weight_files import PICKLE_FILE, weight_files
 
 State = dict[str, torch.Tensor]
 
-# Parts of a name that wrappers put in, wherever the wrapped module was: torch.compile, (Distributed)DataParallel, FSDP, activation checkpoints.
+# Parts of a name that wrappers put in, wherever the wrapped module was: torch.compile, (Distributed)DataParallel, FSDP and
+# activation checkpoints.
 _WRAPPERS = frozenset({"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 # Attributes under which training frameworks hold the whole model; taken off only where every name begins with one.
 _HOLDERS = ("model", "0", "auto_model")
@@ -29,7 +30,9 @@ class WeightsWarning(UserWarning):
 
 
 def read_weights(path: Path) -> State:
-    """Every tensor of a model folder, by its saved name; from `pytorch_model.bin` (weights only) where there is no safetensors file.
+    """Every tensor of a model folder, by its saved name.
+
+    They come from `pytorch_model.bin` (weights only) where there is no safetensors file.
 
     Raises:
         ModelError: two shards hold the same name, or the pickle is no table of tensors.
@@ -41,7 +44,8 @@ def read_weights(path: Path) -> State:
         if twice := sorted(state.keys() & tensors.keys()):
             hint = "Save the model again: model.save_pretrained(folder)."
             raise ModelError(f"{file}: it holds {some(twice)}, which another shard holds too.", hint=hint)
-        state |= {name: tensor.clone() for name, tensor in tensors.items()}  # the file may be written anew while the model lives
+        # Copies: the file may be written anew while the model lives.
+        state |= {name: tensor.clone() for name, tensor in tensors.items()}
     return state if files else _read_pickle(path / PICKLE_FILE)
 
 

@@ -115,10 +115,47 @@ def test_an_adapter_of_a_sentence_encoder_gives_token_vectors_as_in_peft(tmp_pat
     assert assert_merged(tmp_path / "adapter", outputs(adapted, base)).task.kind == "sentence-embedding"
 
 
-def test_a_model_with_its_adapter_in_one_folder_is_adapted(made, adapter):
+def test_a_model_with_its_own_adapter_in_one_folder_is_adapted(made, adapter):
     shutil.copytree(made[0] / "base", adapter, dirs_exist_ok=True)
-    settings_of(adapter, base_model_name_or_path="org/not-here")
+    settings_of(adapter, base_model_name_or_path=str(adapter))
     assert_merged(adapter, made[1])
+
+
+def test_a_model_beside_an_adapter_of_another_is_refused_since_it_may_be_merged(made, adapter):
+    shutil.copytree(made[0] / "base", adapter, dirs_exist_ok=True)
+    refused(adapter, "may be merged into the model already, or not")
+
+
+def test_settings_that_were_left_beside_a_merged_model_change_nothing(made, adapter):
+    shutil.copytree(made[0] / "base", adapter, dirs_exist_ok=True)
+    (adapter / "adapter_model.safetensors").unlink()
+    want = outputs(AutoModelForSequenceClassification.from_pretrained(made[0] / "base"), made[0] / "base")
+    checkpoint = find_checkpoint(adapter)
+    assert checkpoint.base is None
+    assert torch.equal(outputs(load_checkpoint(checkpoint), checkpoint), want)
+    assert torch.equal(outputs(load_reference(checkpoint), checkpoint), want)
+
+
+def sentence_transformers_files(folder, *, pooling):
+    """Make a sentence-transformers folder of a model or adapter folder."""
+    kinds = ("Transformer", "Pooling", "Normalize")
+    parts = [(kind, f"{index}_{kind}" if index else "") for index, kind in enumerate(kinds)]
+    modules = [
+        {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"} for index, (kind, path) in enumerate(parts)
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir()
+    modes = {"pooling_mode_cls_token": pooling == "cls", "pooling_mode_mean_tokens": pooling == "mean"}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 32} | modes))
+
+
+def test_vectors_are_pooled_as_the_adapter_says_or_else_as_its_base_model(tmp_path):
+    base = make_checkpoint(tmp_path / "base", kind="sentence-embedding")
+    sentence_transformers_files(base, pooling="cls")
+    adapt(base, tmp_path / "adapter", task="FEATURE_EXTRACTION")
+    assert find_checkpoint(tmp_path / "adapter").task.pooling == "cls"
+    sentence_transformers_files(tmp_path / "adapter", pooling="mean")
+    assert find_checkpoint(tmp_path / "adapter").task.pooling == "mean"
 
 
 def test_a_base_of_a_wrapped_model_is_adapted(made, adapter):

@@ -331,7 +331,7 @@ def task(*labels):
 OTHER_HEADS = {
     "it is missing": ("classifier", without("classifier."), SENTIMENT, "missing: classifier.bias, classifier.weight"),
     "its pooler is missing": ("classifier", without("pooler."), SENTIMENT, "missing: bert.pooler.dense.bias"),
-    "more labels": ("classifier", same, task("a", "b", "c"), "tells 2 labels .*, the data 3"),
+    "more labels": ("classifier", same, task("a", "b", "c"), "has 2 labels .*, the data 3"),
     "other labels": (
         "classifier",
         same,

@@ -83,7 +83,7 @@ def test_finetune_for_other_labels_asks_before_it_replaces_the_head(files):
     folder = make_checkpoint(files / "other", labels=("anger", "fear", "joy"))
     refused = on_rows(files, "finetune", folder)
     assert refused.exit_code == 4
-    assert "its head tells 3 labels (anger, fear, joy), the data 2 labels (negative, positive)" in refused.stderr
+    assert "its head has 3 labels (anger, fear, joy), the data 2 labels (negative, positive)" in refused.stderr
     assert on_rows(files, "finetune", folder, "--allow-new-head", "--max-steps", 1).exit_code == 0
 
 
