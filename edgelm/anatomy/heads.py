@@ -88,7 +88,7 @@ def head_mismatch(checkpoint: Checkpoint, task: Task, report: LoadingReport, mod
     return ""
 
 
-def without_head(state: State, model: PreTrainedModel) -> State:
+def encoder_weights(state: State, model: PreTrainedModel) -> State:
     """The weights of the encoder, with its pooler."""
     return {name: tensor for name, tensor in state.items() if not is_head(name, model) or _POOLER.match(name)}
 

@@ -18,7 +18,7 @@ from edgelm.anatomy.adapters import adapted_model_config, merged_weights
 from edgelm.anatomy.blocks import layer_shapes
 from edgelm.anatomy.families import family_of
 from edgelm.anatomy.fill import auto_class, fill, outline
-from edgelm.anatomy.heads import head_mismatch, is_head, require_encoder, require_whole, say_new_head, without_head
+from edgelm.anatomy.heads import encoder_weights, head_mismatch, is_head, require_encoder, require_whole, say_new_head
 from edgelm.anatomy.weights import State, fit_names, read_weights, refuse_not_finite, some
 from edgelm.checkpoint import Checkpoint, Record, open_checkpoint
 from edgelm.errors import ModelError
@@ -76,7 +76,7 @@ def load_backbone(checkpoint: Checkpoint, task: Task, *, allow_new_head: bool = 
                 hint="Give the head that was trained for these labels, or make a new one: edgelm finetune --allow-new-head.",
             )
         if mismatch:
-            model, report = fill(type(shape), config, without_head(state, model), checkpoint.record.layers)
+            model, report = fill(type(shape), config, encoder_weights(state, model), checkpoint.record.layers)
         refuse_not_finite(model, path)
     say_new_head(report.random, path)
     return model.eval()

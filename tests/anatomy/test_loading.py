@@ -318,6 +318,16 @@ def test_a_pretrained_encoder_gets_a_head_and_that_is_said(folders):
         assert torch.equal(outputs(model.base_model, folders / name), outputs(encoder, folders / name))
 
 
+def test_a_backbone_and_a_masked_language_model_may_be_wrapped_too(folders, change):
+    folder = change("masked", renamed(lambda name: f"module._orig_mod.{name}"))
+    with pytest.warns(WeightsWarning, match=r"module._orig_mod. was taken off"):
+        model = load_backbone(open_checkpoint(folder), SENTIMENT)
+    assert torch.equal(outputs(model.base_model, folder), outputs(AutoModel.from_pretrained(folders / "masked"), folder))
+    with pytest.warns(WeightsWarning, match=r"module._orig_mod. was taken off"):
+        model = load_masked_lm(open_checkpoint(folder))
+    assert torch.equal(outputs(model, folder), outputs(AutoModelForMaskedLM.from_pretrained(folders / "masked"), folder))
+
+
 def test_a_head_for_the_same_labels_goes_on(folders, recwarn):
     model = load_backbone(open_checkpoint(folders / "classifier"), SENTIMENT)
     assert torch.equal(outputs(model, folders / "classifier"), outputs(load_checkpoint(folders / "classifier"), folders / "classifier"))
