@@ -76,9 +76,9 @@ def head_mismatch(checkpoint: Checkpoint, task: Task, report: LoadingReport, mod
     left = [name for name in report.unexpected if not _spare(name)]
     if left:
         return f"they hold another head ({some(left)})"
-    theirs = checkpoint.task.labels
-    named = checkpoint.task.kind == "text-classification" and not all(_GENERIC_LABEL.match(label) for label in theirs)
-    if checkpoint.task.kind == "text-classification" and (len(theirs) != len(task.labels) or (named and theirs != task.labels)):
+    theirs = _claimed_labels(checkpoint)
+    named = theirs is not None and not all(_GENERIC_LABEL.match(label) for label in theirs)
+    if theirs is not None and (len(theirs) != len(task.labels) or (named and theirs != task.labels)):
         return f"its head has {_labels(theirs)}, the data {_labels(task.labels)}"
     random = [name for name in report.random if is_head(name, model)]
     outside = [name for name in report.mismatched if is_head(name[0], model)]
@@ -97,6 +97,15 @@ def say_new_head(names: tuple[str, ...], path: Path) -> None:
     """Warn of weights that start from random numbers."""
     if names:
         warnings.warn(f"{path}: a head is made anew, from random numbers: {some(names)}.", WeightsWarning, stacklevel=2)
+
+
+def _claimed_labels(checkpoint: Checkpoint) -> tuple[str, ...] | None:
+    """The labels of the classifier that a folder claims to be; None: it claims to be none."""
+    if checkpoint.task.kind == "text-classification":
+        return checkpoint.task.labels
+    if not any("SequenceClassification" in str(name) for name in checkpoint.config.get("architectures") or []):
+        return None
+    return Task.from_config(checkpoint.config).labels
 
 
 def _claims_head(checkpoint: Checkpoint) -> bool:
