@@ -129,7 +129,7 @@ MISFITS = {
     "no pooler before a head": ("classifier", without("pooler."), "missing: bert.pooler.dense.bias"),
     "no layer": ("classifier", without("layer.1."), "missing: bert.encoder.layer.1.attention.*and 12 more"),
     "one more layer": ("classifier", extra_layer, "unexpected: bert.encoder.layer.2.attention.*and 12 more"),
-    "another shape": ("classifier", with_more(classifier__weight=torch.zeros(3, 32)), r"classifier.weight is \(3, 32\) where"),
+    "another shape": ("classifier", with_more(bert__pooler__dense__bias=torch.zeros(9)), r"pooler.dense.bias is \(9,\) where"),
     "another vocabulary": (
         "classifier",
         with_more(bert__embeddings__word_embeddings__weight=torch.zeros(9, 32)),
