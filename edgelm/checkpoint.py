@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.errors import ModelError
+from edgelm.model_config import check_config, read_task
+from edgelm.sentence_folder import SentenceFolder, read_sentence_folder
 from edgelm.task import Task
 
 RECORD_FILE = "edgelm.json"
@@ -141,11 +143,17 @@ class Record:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model folder that was checked: config and weights are there and whole."""
+    """A model folder that was checked: config and weights are there and whole.
+
+    Attributes:
+        path: of config.json, weights and tokenizer.
+        sentence: what a sentence-transformers folder says besides; None: it is none.
+    """
 
     path: Path
     config: dict[str, Any]
     record: Record
+    sentence: SentenceFolder | None = None
 
     @property
     def family(self) -> str:
@@ -158,35 +166,28 @@ class Checkpoint:
         return self.record.task
 
     @property
-    def positions(self) -> int | None:
-        """The longest sequence in tokens that its position embeddings hold; None: config.json leaves that to the family's default."""
-        rows = self.config.get("max_position_embeddings")
-        if rows is None:
-            return None
-        padding = self.config.get("pad_token_id")
-        before = 1 + (1 if padding is None else int(padding)) if "roberta" in self.family else 0  # its positions begin after the padding index
-        return int(rows) - before
-
-    @property
     def size_mb(self) -> float:
         """Size of the weights on disk, in 10^6 bytes."""
         return sum(file.stat().st_size for file in weight_files(self.path)) / 1e6
 
 
-def open_checkpoint(path: str | Path, *, allow_pickle: bool = False) -> Checkpoint:
+def open_checkpoint(path: str | Path, *, allow_pickle: bool = False, any_head: bool = False) -> Checkpoint:
     """Read and check a model folder.
 
     Args:
         path: a Hugging Face folder, with or without `edgelm.json`.
         allow_pickle: accept a folder that has only `pytorch_model.bin` (it is then loaded with `weights_only`).
+        any_head: the encoder alone is wanted, so whatever head is on it does not matter.
 
     Raises:
         ModelError: no folder, no config.json, weights that another tool quantized, no weights, only pickled ones, truncated ones, a
-            record of a newer edgelm.
+            record of a newer edgelm, a head, a module or a setting that edgelm does not compute.
     """
     path = Path(path)
     if not path.is_dir():
         raise ModelError(f"{path}: no such model folder.", hint="Give a folder with config.json and model.safetensors.")
+    sentence = read_sentence_folder(path, allow_pickle=allow_pickle)
+    folder, path = path, path if sentence is None else sentence.transformer
     config = _read_json(path / "config.json", missing_hint="A model folder needs config.json; save yours with model.save_pretrained(...).")
     quantized = config.get("quantization_config")
     if quantized:
@@ -203,9 +204,12 @@ def open_checkpoint(path: str | Path, *, allow_pickle: bool = False) -> Checkpoi
                 f"{path}: the weights are a pickle (pytorch_model.bin), which can run code when it is loaded.",
                 hint="Convert it where you trust it: AutoModel.from_pretrained(...).save_pretrained(...), or add --allow-pickle (weights only).",
             )
-    for file in files:
-        check_safetensors(file)
-    return Checkpoint(path=path, config=config, record=_read_record(path, config))
+    check_config(config)
+    shapes = {name: entry["shape"] for file in files for name, entry in check_safetensors(file).items()}
+    if any_head:
+        return Checkpoint(path, config, _read_record(folder, Task(kind="sentence-embedding"), sentence), sentence)
+    task = read_task(config, shapes or None)
+    return Checkpoint(path, config, _read_record(folder, task if sentence is None else sentence.task(task), sentence), sentence)
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -246,30 +250,21 @@ def check_safetensors(file: Path) -> dict[str, Any]:
     return tensors
 
 
-def _read_record(path: Path, config: dict[str, Any]) -> Record:
+def _read_record(path: Path, task: Task, sentence: SentenceFolder | None) -> Record:
     file = path / RECORD_FILE
     if not file.is_file():
-        return Record(task=_sentence_transformers_task(path, Task.from_config(config)), source=str(path))
+        return Record(task=task, source=str(path))
     values = _read_json(file)
     if values.get("schema") != RECORD_SCHEMA:
         raise ModelError(f"{file}: schema {values.get('schema')!r}; this edgelm reads {RECORD_SCHEMA}.", hint="Install a newer edgelm.")
     try:
-        return Record.from_dict(values)
+        record = Record.from_dict(values)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
             f"{file}: not a record that edgelm wrote ({error}).", hint="Delete it to use the folder as a plain Hugging Face model."
         ) from error
-
-
-def _sentence_transformers_task(path: Path, task: Task) -> Task:
-    """Take pooling and normalisation from a sentence-transformers folder, where the model is one."""
-    pooling = path / "1_Pooling" / "config.json"
-    if task.kind != "sentence-embedding" or not pooling.is_file():
-        return task
-    by_cls = bool(_read_json(pooling).get("pooling_mode_cls_token"))
-    modules = path / "modules.json"
-    normalize = modules.is_file() and "Normalize" in modules.read_text(encoding="utf-8")
-    return replace(task, pooling="cls" if by_cls else "mean", normalize=normalize)
+    whole = sentence is not None and record.task.kind == "sentence-embedding"  # then the modules say what is computed
+    return replace(record, task=sentence.task(record.task)) if whole and sentence is not None else record
 
 
 def _read_json(file: Path, *, missing_hint: str = "") -> dict[str, Any]:

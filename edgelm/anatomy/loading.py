@@ -19,6 +19,9 @@ from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelF
 
 from edgelm.anatomy.blocks import blocks, layer_shapes
 from edgelm.anatomy.families import family_of
+from edgelm.anatomy.model_settings import PLAIN
+from edgelm.anatomy.sentence_head import attach_head, save_sentence_folder, without_head
+from edgelm.anatomy.sentence_texts import with_sentence_settings
 from edgelm.checkpoint import Checkpoint, Record, open_checkpoint, weight_files
 from edgelm.errors import ModelError
 from edgelm.task import Task
@@ -46,8 +49,8 @@ def load_checkpoint(checkpoint: Checkpoint | str | Path, *, allow_pickle: bool =
             model = _load_cut(checkpoint)
         else:
             safe = bool(weight_files(checkpoint.path))
-            model = _auto_class(checkpoint.task).from_pretrained(checkpoint.path, local_files_only=True, use_safetensors=safe, dtype=torch.float32)
-    return model.eval()
+            model = _auto_class(checkpoint.task).from_pretrained(checkpoint.path, local_files_only=True, use_safetensors=safe, dtype=torch.float32, **PLAIN)
+    return attach_head(model, checkpoint).eval()
 
 
 def load_backbone(checkpoint: Checkpoint, task: Task) -> PreTrainedModel:
@@ -70,6 +73,7 @@ def load_backbone(checkpoint: Checkpoint, task: Task) -> PreTrainedModel:
                 dtype=torch.float32,
                 ignore_mismatched_sizes=True,
                 **head_config(task),
+                **PLAIN,
             )
     return model.eval()
 
@@ -113,12 +117,15 @@ def load_tokenizer(checkpoint: Checkpoint | str | Path) -> Any:
         raise ModelError(f"{path}: no tokenizer that can be loaded.", hint="Save it beside the model: tokenizer.save_pretrained(folder).") from error
     if not tokenizer.is_fast:
         raise ModelError(f"{path}: the tokenizer has no fast form (tokenizer.json).", hint="Convert it with transformers' convert_slow_tokenizer.")
-    return tokenizer
+    return with_sentence_settings(tokenizer, path)
 
 
 def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: Any, record: Record) -> None:
-    """Write a checkpoint: config.json, model.safetensors, tokenizer files, edgelm.json with the shape of each layer."""
-    model.save_pretrained(folder)
+    """Write a checkpoint: config.json, model.safetensors, tokenizer files, edgelm.json with the shape of each layer, and the modules of a
+    sentence encoder."""
+    model.save_pretrained(folder, state_dict=without_head(model.state_dict()))
+    if record.task.kind == "sentence-embedding":
+        save_sentence_folder(folder, model, record.task)
     tokenizer.save_pretrained(folder)
     replace(record, layers=_shapes_to_record(model, record)).write(folder)
 
@@ -140,7 +147,7 @@ def _shapes_to_record(model: PreTrainedModel, record: Record) -> tuple[Any, ...]
 
 def _load_cut(checkpoint: Checkpoint) -> Any:
     """Build at full width, cut each layer to its recorded shape, then fill in the saved weights."""
-    config = AutoConfig.from_pretrained(checkpoint.path, local_files_only=True)
+    config = AutoConfig.from_pretrained(checkpoint.path, local_files_only=True, **PLAIN)
     model = _cut_layers(_auto_class(checkpoint.task).from_config(config, dtype=torch.float32), checkpoint)
     model.load_state_dict(_saved_weights(checkpoint), strict=True)
     return model
@@ -148,7 +155,7 @@ def _load_cut(checkpoint: Checkpoint) -> Any:
 
 def _cut_backbone(checkpoint: Checkpoint, task: Task) -> Any:
     """The same with a head for `task`: every weight of the encoder must be there, those of the head where they fit."""
-    config = AutoConfig.from_pretrained(checkpoint.path, local_files_only=True, **head_config(task))
+    config = AutoConfig.from_pretrained(checkpoint.path, local_files_only=True, **head_config(task), **PLAIN)
     model = _cut_layers(AutoModelForSequenceClassification.from_config(config, dtype=torch.float32), checkpoint)
     own, saved, encoder = model.state_dict(), _saved_weights(checkpoint), f"{model.base_model_prefix}."
     if not any(name.startswith(encoder) for name in saved):  # it has no head
