@@ -270,8 +270,8 @@ def _layer(kind: str, folder: Path, allow_pickle: bool) -> list[SentenceLayer]:
     short = activation.rpartition(".")[2] if isinstance(activation, str) and activation.startswith("torch.") else ""
     if short not in ACTIVATIONS:
         raise ModelError(f"{folder / 'config.json'}: activation_function is {activation!r}.", hint=f"Known, of torch: {', '.join(ACTIVATIONS)}.")
-    sizes = (_size(folder, values, name) for name in ("in_features", "out_features"))
-    return [SentenceLayer("dense", folder, *sizes, bool(values.get("bias", True)), short, bool(values.get("use_residual", False)))]
+    inputs, outputs = (_size(folder, values, name) for name in ("in_features", "out_features"))
+    return [SentenceLayer("dense", folder, inputs, outputs, bool(values.get("bias", True)), short, bool(values.get("use_residual", False)))]
 
 
 def _size(folder: Path, values: dict[str, Any], key: str) -> int:

@@ -21,7 +21,7 @@ from edgelm.anatomy.blocks import blocks, layer_shapes
 from edgelm.anatomy.families import family_of
 from edgelm.anatomy.model_settings import PLAIN
 from edgelm.anatomy.sentence_head import attach_head, save_sentence_folder, without_head
-from edgelm.anatomy.sentence_texts import with_sentence_settings
+from edgelm.anatomy.text_settings import with_text_settings
 from edgelm.checkpoint import Checkpoint, Record, open_checkpoint, weight_files
 from edgelm.errors import ModelError
 from edgelm.task import Task
@@ -49,7 +49,9 @@ def load_checkpoint(checkpoint: Checkpoint | str | Path, *, allow_pickle: bool =
             model = _load_cut(checkpoint)
         else:
             safe = bool(weight_files(checkpoint.path))
-            model = _auto_class(checkpoint.task).from_pretrained(checkpoint.path, local_files_only=True, use_safetensors=safe, dtype=torch.float32, **PLAIN)
+            model = _auto_class(checkpoint.task).from_pretrained(
+                checkpoint.path, local_files_only=True, use_safetensors=safe, dtype=torch.float32, **PLAIN
+            )
     return attach_head(model, checkpoint).eval()
 
 
@@ -117,7 +119,7 @@ def load_tokenizer(checkpoint: Checkpoint | str | Path) -> Any:
         raise ModelError(f"{path}: no tokenizer that can be loaded.", hint="Save it beside the model: tokenizer.save_pretrained(folder).") from error
     if not tokenizer.is_fast:
         raise ModelError(f"{path}: the tokenizer has no fast form (tokenizer.json).", hint="Convert it with transformers' convert_slow_tokenizer.")
-    return with_sentence_settings(tokenizer, path)
+    return with_text_settings(tokenizer, path)
 
 
 def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: Any, record: Record) -> None:

@@ -17,7 +17,9 @@ _BUILT = "the model is built so by transformers, and exported as it is"
 _DECODER = "true is refused: edgelm takes encoders"
 
 MODEL_SETTINGS: tuple[Setting, ...] = (
-    Setting(_CONFIG, "architectures", "which head the model has", "applied", "sequence classifiers and encoders; another head, or several, is refused"),
+    Setting(
+        _CONFIG, "architectures", "which head the model has", "applied", "sequence classifiers and encoders; another head, or several, is refused"
+    ),
     Setting(_CONFIG, "model_type", "the architecture", "applied", "the families of edgelm.anatomy.families; others are refused"),
     Setting(_CONFIG, "auto_map", "the model is code of its own", "refused", "code that comes with a model is never run"),
     Setting(_CONFIG, "vocab_size", "rows of the token embeddings", "applied", _SHAPE),
@@ -55,7 +57,13 @@ MODEL_SETTINGS: tuple[Setting, ...] = (
     Setting(_CONFIG, "label2id", "numbers of labels in training data", "ignored", "id2label says the same, and answers read that"),
     Setting(_CONFIG, "num_labels", "how many labels", "applied", "where id2label is missing; a number that contradicts it or the weights is refused"),
     Setting(_CONFIG, "problem_type", "softmax, sigmoid, or a value", "applied", "the three of transformers; others are refused"),
-    Setting(_CONFIG, "sentence_transformers.activation_fn", "a cross-encoder's last function", "applied", "on one score: Sigmoid and Identity; else refused"),
+    Setting(
+        _CONFIG,
+        "sentence_transformers.activation_fn",
+        "a cross-encoder's last function",
+        "applied",
+        "on one score: Sigmoid and Identity; else refused",
+    ),
     Setting(_CONFIG, "sbert_ce_default_activation_function", "the older name of that", "applied", "as sentence_transformers.activation_fn"),
     Setting(_CONFIG, "summary_type", "ELECTRA's summary", "ignored", "of multiple choice alone, a head that is refused"),
     Setting(_CONFIG, "summary_use_proj", "ELECTRA's summary", "ignored", "of multiple choice alone, a head that is refused"),
@@ -64,7 +72,13 @@ MODEL_SETTINGS: tuple[Setting, ...] = (
     Setting(_CONFIG, "tie_word_embeddings", "a language model's last matrix", "ignored", "such a head is no part of what edgelm exports"),
     Setting(_CONFIG, "sinusoidal_pos_embds", "the first values of the positions", "ignored", "the weights of the folder take their place"),
     Setting(_GENERATION, "*", "how text is generated", "ignored", "encoders generate none; the file is not read"),
-    Setting(_MODULES, "type", "what is computed behind the encoder", "applied", "Transformer, Pooling, Dense, LayerNorm, Normalize, Dropout; others are refused"),
+    Setting(
+        _MODULES,
+        "type",
+        "what is computed behind the encoder",
+        "applied",
+        "Transformer, Pooling, Dense, LayerNorm, Normalize, Dropout; others are refused",
+    ),
     Setting(_MODULES, "path", "where a module is", "applied", "inside the folder; a path that leads out is refused"),
     Setting(_MODULES, "kwargs", "arguments of a module", "refused", "modules are computed without arguments"),
     Setting(_POOLING, "pooling_mode", "how token vectors become one", "applied", "every mode, and several side by side; unknown ones are refused"),
@@ -74,7 +88,13 @@ MODEL_SETTINGS: tuple[Setting, ...] = (
     Setting(_POOLING, "pooling_mode_mean_sqrt_len_tokens", "the sum over the root of the length", "applied", "as pooling_mode"),
     Setting(_POOLING, "pooling_mode_weightedmean_tokens", "the mean weighted by place", "applied", "as pooling_mode"),
     Setting(_POOLING, "pooling_mode_lasttoken", "the last token's vector", "applied", "as pooling_mode"),
-    Setting(_POOLING, "include_prompt", "whether a prompt's tokens are pooled", "refused", "false together with a default prompt; alone it changes nothing"),
+    Setting(
+        _POOLING,
+        "include_prompt",
+        "whether a prompt's tokens are pooled",
+        "refused",
+        "false together with a default prompt; alone it changes nothing",
+    ),
     Setting(_POOLING, "word_embedding_dimension", "the encoder's width", "ignored", "the encoder itself says it"),
     Setting(_POOLING, "embedding_dimension", "the encoder's width", "ignored", "the encoder itself says it"),
     Setting(_DENSE, "in_features", "width of what goes in", "applied", "another width than what comes is refused"),
@@ -102,7 +122,9 @@ MODEL_SETTINGS: tuple[Setting, ...] = (
     Setting(_BERT, "tokenizer_name_or_path", "a tokenizer from elsewhere", "refused", "the tokenizer is beside the model"),
     Setting(_BERT, "unpad_inputs", "batches without padding", "ignored", "the same numbers"),
     Setting(_SETTINGS, "model_type", "what the folder is", "applied", "SentenceTransformer and CrossEncoder; others are refused"),
-    Setting(_SETTINGS, "default_prompt_name", "what stands before every text", "applied", "in the task, so before every text; refused on cross-encoders"),
+    Setting(
+        _SETTINGS, "default_prompt_name", "what stands before every text", "applied", "in the task, so before every text; refused on cross-encoders"
+    ),
     Setting(_SETTINGS, "prompts", "texts that can stand before texts", "applied", "the default one; the others are for callers to give"),
     Setting(_SETTINGS, "truncate_dim", "how many values of a vector are kept", "applied", "behind the last module, as the library does"),
     Setting(_SETTINGS, "activation_fn", "a cross-encoder's last function", "applied", "as sentence_transformers.activation_fn of config.json"),

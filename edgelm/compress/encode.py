@@ -141,4 +141,5 @@ def _label_array(labels: tuple[Any, ...], task: Task) -> np.ndarray:
 def median_length(tokenizer: Any, rows: Dataset, *, max_length: int, sample: int = 1000) -> int:
     """The median number of tokens of a row, cut to `max_length`."""
     texts = rows.sample(sample, seed=0).inputs()
-    return int(np.median([len(ids) for ids in tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]]))
+    longest = min(max_length, tokenizer.model_max_length)
+    return int(np.median([len(ids) for ids in tokenizer(texts, truncation=True, max_length=longest)["input_ids"]]))

@@ -20,9 +20,11 @@ def data_origin(dataset: Dataset) -> dict[str, Any]:
 
 
 def model_fingerprint(checkpoint: Checkpoint) -> str:
-    """SHA-256 over configuration, weights and tokenizer of a checkpoint."""
+    """SHA-256 over configuration, task, weights and tokenizer of a checkpoint."""
     total = hashlib.sha256(json.dumps(checkpoint.config, sort_keys=True).encode())
-    for file in sorted(checkpoint.path.iterdir()):
+    head = [] if checkpoint.sentence is None else [layer.folder for layer in checkpoint.sentence.layers if layer.folder is not None]
+    total.update(json.dumps(checkpoint.task.to_dict(), sort_keys=True).encode())
+    for file in [file for folder in (checkpoint.path, *head) for file in sorted(folder.iterdir())]:
         if file.suffix in (".safetensors", ".bin") or file.name == "tokenizer.json":
             content = hashlib.sha256()
             with file.open("rb") as stream:

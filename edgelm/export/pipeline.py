@@ -133,13 +133,13 @@ def export(
     source = _Source(load_checkpoint(opened, allow_pickle=allow_pickle), load_tokenizer(opened), task, 0)
     limit = usable_positions(family_of(opened.family), source.model.config)
     check_length(max_length, limit)
-    longest = min(limit, source.tokenizer.model_max_length, _DEFAULT_LENGTH)
-    source = replace(source, max_length=max_length or int(longest))
+    source = replace(source, max_length=max_length or int(min(limit, source.tokenizer.model_max_length, _DEFAULT_LENGTH)))
     labelled = None
     if quantization.max_drop is not None and evaluation is not None:
         labelled, evaluation = _halves(evaluation, seed)
     material = Material(rows, labelled, source.tokenizer, task, source.max_length, seed)
-    graph = export_graph(source.model, source.tokenizer, task, max_length=max(source.max_length, min(limit, _DEFAULT_LENGTH)), fused=device.kind == "cpu", opset=opset)
+    longest = max(source.max_length, min(limit, _DEFAULT_LENGTH))
+    graph = export_graph(source.model, source.tokenizer, task, max_length=longest, fused=device.kind == "cpu", opset=opset)
     progress("export", 1, 3)
     made = to_precision(graph, precision, material, device, quantization, progress)
     if single:
