@@ -13,6 +13,8 @@ from typing import Any
 
 from edgelm.adapter import ADAPTER_WEIGHTS_FILE, adapted_config, base_folder, is_adapter, read_adapter
 from edgelm.errors import ModelError
+from edgelm.model_config import check_config, read_task
+from edgelm.sentence_folder import SentenceFolder, read_sentence_folder
 from edgelm.task import Task
 from edgelm.weight_files import PICKLE_FILE, WEIGHTS_FILE, check_safetensors, read_json, weight_files
 
@@ -145,15 +147,17 @@ class Checkpoint:
     """A model folder that was checked: config and weights are there and whole.
 
     Attributes:
-        path: the folder.
+        path: of config.json, weights and tokenizer; of an adapter, where one was given.
         config: content of config.json; for an adapter, of the adapted model.
         record: where it came from, what it is for, and the shapes of its layers.
+        sentence: what a sentence-transformers folder says besides; None: it is none.
         base: the model under a peft adapter; None for a folder that holds a whole model.
     """
 
     path: Path
     config: dict[str, Any]
     record: Record
+    sentence: SentenceFolder | None = None
     base: Checkpoint | None = None
 
     @property
@@ -165,16 +169,6 @@ class Checkpoint:
     def task(self) -> Task:
         """What the model is for."""
         return self.record.task
-
-    @property
-    def positions(self) -> int | None:
-        """The longest sequence in tokens that its position embeddings hold; None: config.json leaves that to the family's default."""
-        rows = self.config.get("max_position_embeddings")
-        if rows is None:
-            return None
-        padding = self.config.get("pad_token_id")
-        before = 1 + (1 if padding is None else int(padding)) if "roberta" in self.family else 0  # its positions begin after the padding index
-        return int(rows) - before
 
     @property
     def size_mb(self) -> float:
@@ -196,30 +190,36 @@ class Checkpoint:
         return self.base.tokenizer_path
 
 
-def open_checkpoint(path: str | Path, *, allow_pickle: bool = False, fetch: Callable[[str], Path] | None = None) -> Checkpoint:
+def open_checkpoint(
+    path: str | Path, *, allow_pickle: bool = False, any_head: bool = False, fetch: Callable[[str], Path] | None = None
+) -> Checkpoint:
     """Read and check a model folder, or the folder of a peft adapter with its base model.
 
     Args:
         path: a Hugging Face folder, with or without `edgelm.json`.
         allow_pickle: accept a folder that has only `pytorch_model.bin` (it is then loaded with `weights_only`).
+        any_head: the encoder alone is wanted, so whatever head is on it does not matter.
         fetch: gives the folder of an adapter's base model that is named by a hub id; None: it must be a folder.
 
     Raises:
         ModelError: no folder, no config.json, weights that another tool quantized, no weights, only pickled ones, truncated ones, a
-            record of a newer edgelm, an adapter without its base model.
+            record of a newer edgelm, a head, a module or a setting that edgelm does not compute, an adapter without its base model.
     """
     path = Path(path)
     if not path.is_dir():
         raise ModelError(f"{path}: no such model folder.", hint="Give a folder with config.json and model.safetensors.")
     if not is_adapter(path):
-        return _open_model(path, allow_pickle)
+        return _open_model(path, allow_pickle, any_head)
     settings = read_adapter(path)
-    base = _open_model(base_folder(path, settings, fetch), allow_pickle)
+    base = _open_model(base_folder(path, settings, fetch), allow_pickle, any_head=True)
     config = adapted_config(path, settings, base.config)
-    return Checkpoint(path, config, _adapted_record(path, config, base.record), base)
+    sentence = read_sentence_folder(path, allow_pickle=allow_pickle) or base.sentence
+    return Checkpoint(path, config, _adapted_record(path, config, base.record, sentence), sentence, base)
 
 
-def _open_model(path: Path, allow_pickle: bool) -> Checkpoint:
+def _open_model(path: Path, allow_pickle: bool, any_head: bool) -> Checkpoint:
+    sentence = read_sentence_folder(path, allow_pickle=allow_pickle)
+    folder, path = path, path if sentence is None else sentence.transformer
     config = read_json(path / "config.json", missing_hint="A model folder needs config.json; save yours with model.save_pretrained(...).")
     quantized = config.get("quantization_config")
     if quantized:
@@ -236,48 +236,40 @@ def _open_model(path: Path, allow_pickle: bool) -> Checkpoint:
                 f"{path}: the weights are a pickle ({PICKLE_FILE}), which can run code when it is loaded.",
                 hint="Convert it where you trust it: AutoModel.from_pretrained(...).save_pretrained(...), or add --allow-pickle (weights only).",
             )
-    for file in files:
-        check_safetensors(file)
-    return Checkpoint(path=path, config=config, record=_read_record(path, config))
+    check_config(config)
+    shapes = {name: entry["shape"] for file in files for name, entry in check_safetensors(file).items()}
+    if any_head:
+        return Checkpoint(path, config, _read_record(folder, Task(kind="sentence-embedding"), sentence), sentence)
+    task = read_task(config, shapes or None)
+    return Checkpoint(path, config, _read_record(folder, task if sentence is None else sentence.task(task), sentence), sentence)
 
 
-def _read_record(path: Path, config: dict[str, Any]) -> Record:
+def _read_record(path: Path, task: Task, sentence: SentenceFolder | None) -> Record:
     file = path / RECORD_FILE
     if not file.is_file():
-        return Record(task=_folder_task(path, config), source=str(path))
+        return Record(task=task, source=str(path))
     values = read_json(file)
     if values.get("schema") != RECORD_SCHEMA:
         raise ModelError(f"{file}: schema {values.get('schema')!r}; this edgelm reads {RECORD_SCHEMA}.", hint="Install a newer edgelm.")
     try:
-        return Record.from_dict(values)
+        record = Record.from_dict(values)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
             f"{file}: not a record that edgelm wrote ({error}).", hint="Delete it to use the folder as a plain Hugging Face model."
         ) from error
+    whole = sentence is not None and record.task.kind == "sentence-embedding"  # then the modules say what is computed
+    return replace(record, task=sentence.task(record.task)) if whole and sentence is not None else record
 
 
-def _adapted_record(path: Path, config: dict[str, Any], base: Record) -> Record:
-    """The history of an adapted model begins with the adapter; what its base model was pooled by, or read, goes on unless the adapter says."""
-    task = _folder_task(path, config)
-    if task.kind == base.task.kind == "sentence-embedding" and not (path / "modules.json").is_file():
+def _adapted_record(path: Path, config: dict[str, Any], base: Record, sentence: SentenceFolder | None) -> Record:
+    """The history of an adapted model begins with the adapter; what its base model read goes on."""
+    task = read_task(config)
+    if sentence is not None:
+        task = sentence.task(task)
+    elif task.kind == base.task.kind == "sentence-embedding":
         task = base.task
     task = replace(task, pair=task.pair or base.task.pair)
     return Record(task, source=str(path), layers=base.layers, original_layers=base.original_layers, embedding_bits=base.embedding_bits)
-
-
-def _folder_task(path: Path, config: dict[str, Any]) -> Task:
-    return _sentence_transformers_task(path, Task.from_config(config))
-
-
-def _sentence_transformers_task(path: Path, task: Task) -> Task:
-    """Take pooling and normalisation from a sentence-transformers folder, where the model is one."""
-    pooling = path / "1_Pooling" / "config.json"
-    if task.kind != "sentence-embedding" or not pooling.is_file():
-        return task
-    by_cls = bool(read_json(pooling).get("pooling_mode_cls_token"))
-    modules = path / "modules.json"
-    normalize = modules.is_file() and "Normalize" in modules.read_text(encoding="utf-8")
-    return replace(task, pooling="cls" if by_cls else "mean", normalize=normalize)
 
 
 def _tuple(values: list[int] | None) -> tuple[int, ...] | None:

@@ -5,23 +5,20 @@ Plain values only: the device reads them out of the bundle, without torch or pyd
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from edgelm.errors import UsageError
 
 TaskKind = Literal["text-classification", "sentence-embedding"]
 Problem = Literal["single-label", "multi-label", "regression"]
-Pooling = Literal["mean", "cls"]
+Activation = Literal["", "identity", "sigmoid"]
 
 KINDS: tuple[TaskKind, ...] = ("text-classification", "sentence-embedding")
 
-# The names that Hugging Face configurations use for the same three problems.
-_PROBLEM_TYPES: dict[str, Problem] = {
-    "single_label_classification": "single-label",
-    "multi_label_classification": "multi-label",
-    "regression": "regression",
-}
+# How token vectors become one: the first, the last, the largest, the mean, the sum over the root of the length, the mean weighted by place.
+POOLINGS = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 
 
 @dataclass(frozen=True)
@@ -33,16 +30,30 @@ class Task:
         problem: how labels exclude each other; only for text classification.
         labels: label names in the order of the logits; for regression one name.
         pair: whether the model reads two texts at once (paraphrase, entailment, reranking).
-        pooling: how token vectors become one sentence vector; only for embeddings.
-        normalize: whether sentence vectors are scaled to length one; only for embeddings.
+        pooling: how token vectors become one sentence vector: one of `POOLINGS`, or several joined by `+`, whose vectors stand side by side;
+            only for embeddings, like all that follow but the last.
+        normalize: whether sentence vectors are scaled to length one.
+        head: the layers between pooling and that, in words, such as `Dense 64 to 16, Tanh`; their weights are the model's.
+        dimensions: how many of a vector's values are kept, from the first on (Matryoshka); None: all.
+        prompt: what stands before every text.
+        activation: what one score goes through at the end; "": as the problem has it (a regression's score is the logit).
     """
 
     kind: TaskKind
     problem: Problem = "single-label"
     labels: tuple[str, ...] = ()
     pair: bool = False
-    pooling: Pooling = "mean"
+    pooling: str = "mean"
     normalize: bool = True
+    head: tuple[str, ...] = ()
+    dimensions: int | None = None
+    prompt: str = ""
+    activation: Activation = ""
+
+    @property
+    def poolings(self) -> tuple[str, ...]:
+        """The single ways of pooling, in the order of their vectors."""
+        return tuple(self.pooling.split("+"))
 
     @property
     def output_name(self) -> str:
@@ -58,28 +69,30 @@ class Task:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return asdict(self) | {"labels": list(self.labels)}
+        return asdict(self) | {"labels": list(self.labels), "head": list(self.head)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Task:
         """The inverse of `to_dict`."""
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-        return cls(**(known | {"labels": tuple(values.get("labels", ()))}))
+        return cls(**(known | {name: tuple(values.get(name, ())) for name in ("labels", "head")}))
+
+    def prompted(self, texts: Sequence[Any]) -> list[Any]:
+        """Texts as the model reads them: each behind the prompt."""
+        return [self.prompt + text for text in texts] if self.prompt else list(texts)
 
     @classmethod
     def from_config(cls, config: dict[str, Any], *, pair: bool = False) -> Task:
         """The task that a Hugging Face config.json stands for: a classifier's labels, or an encoder without a head.
 
         `pair` cannot be read from a configuration: the data says it.
+
+        Raises:
+            ModelError: a head that edgelm does not know, or labels that contradict each other.
         """
-        architecture = (config.get("architectures") or [""])[0]
-        if "SequenceClassification" not in architecture:
-            return cls(kind="sentence-embedding")
-        names = config.get("id2label") or {}
-        count = int(config.get("num_labels") or len(names) or 2)
-        labels = tuple(str(names.get(str(i), names.get(i, f"LABEL_{i}"))) for i in range(count))
-        problem = _PROBLEM_TYPES.get(config.get("problem_type") or "", "regression" if count == 1 else "single-label")
-        return cls(kind="text-classification", problem=problem, labels=labels, pair=pair)
+        from edgelm.model_config import read_task  # a device reads no configurations
+
+        return replace(read_task(config), pair=pair)
 
 
 def parse_kind(name: str) -> TaskKind:

@@ -16,6 +16,7 @@ from transformers import AutoConfig, PreTrainedModel
 from edgelm.adapter import ADAPTED_PREFIX, ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE
 from edgelm.anatomy.fill import LoadingReport, auto_class, fill, outline
 from edgelm.anatomy.heads import require_encoder
+from edgelm.anatomy.model_settings import PLAIN
 from edgelm.anatomy.weights import State, fit_names, read_weights, some
 from edgelm.checkpoint import Checkpoint
 from edgelm.errors import MissingExtraError, ModelError
@@ -26,7 +27,7 @@ def adapted_model_config(checkpoint: Checkpoint, **entries: Any) -> Any:
     """The base model's configuration with the labels of the adapted model, and with further entries."""
     names = {int(index): name for index, name in (checkpoint.config.get("id2label") or {}).items()}
     labels = {"id2label": names, "label2id": {name: index for index, name in names.items()}} if names else {}
-    return AutoConfig.from_pretrained(_base(checkpoint).path, local_files_only=True, **(labels | entries))
+    return AutoConfig.from_pretrained(_base(checkpoint).path, local_files_only=True, **(labels | entries | PLAIN))
 
 
 def merged_weights(checkpoint: Checkpoint) -> State:

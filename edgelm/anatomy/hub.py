@@ -12,8 +12,11 @@ from edgelm.weight_files import PICKLE_FILE
 _PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
 
 
-def find_checkpoint(name_or_path: str | Path, *, allow_pickle: bool = False) -> Checkpoint:
+def find_checkpoint(name_or_path: str | Path, *, allow_pickle: bool = False, any_head: bool = False) -> Checkpoint:
     """Open a model, or an adapter with its base model, by folder or by hub id, such as `org/name`.
+
+    Args:
+        any_head: the encoder alone is wanted, so whatever head is on it does not matter.
 
     Raises:
         ModelError: no such folder, and the hub has no such model or cannot be reached.
@@ -25,14 +28,14 @@ def find_checkpoint(name_or_path: str | Path, *, allow_pickle: bool = False) -> 
     def fetch(name: str) -> Path:
         return _download(name, allow_pickle=allow_pickle)
 
-    return open_checkpoint(path if local else fetch(text), allow_pickle=allow_pickle, fetch=fetch)
+    return open_checkpoint(path if local else fetch(text), allow_pickle=allow_pickle, any_head=any_head, fetch=fetch)
 
 
 def _download(name: str, *, allow_pickle: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    patterns = (*_PATTERNS, PICKLE_FILE) if allow_pickle else _PATTERNS
+    patterns = (*_PATTERNS, f"*{PICKLE_FILE}") if allow_pickle else _PATTERNS
     try:
         return Path(snapshot_download(name, allow_patterns=list(patterns)))
     except (OSError, HfHubHTTPError, HFValidationError, ValueError) as error:

@@ -19,6 +19,9 @@ from edgelm.anatomy.blocks import layer_shapes
 from edgelm.anatomy.families import family_of
 from edgelm.anatomy.fill import auto_class, fill, outline
 from edgelm.anatomy.heads import encoder_weights, head_mismatch, is_head, require_encoder, require_whole, say_new_head
+from edgelm.anatomy.model_settings import PLAIN
+from edgelm.anatomy.sentence_head import attach_head, save_sentence_folder, without_head
+from edgelm.anatomy.text_settings import with_text_settings
 from edgelm.anatomy.weights import State, fit_names, read_weights, refuse_not_finite, some
 from edgelm.checkpoint import Checkpoint, Record, open_checkpoint
 from edgelm.errors import ModelError
@@ -124,12 +127,16 @@ def load_tokenizer(checkpoint: Checkpoint | str | Path) -> Any:
         raise ModelError(f"{path}: no tokenizer that can be loaded.", hint="Save it beside the model: tokenizer.save_pretrained(folder).") from error
     if not tokenizer.is_fast:
         raise ModelError(f"{path}: the tokenizer has no fast form (tokenizer.json).", hint="Convert it with transformers' convert_slow_tokenizer.")
-    return tokenizer
+    return with_text_settings(tokenizer, path)
 
 
 def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: Any, record: Record) -> None:
-    """Write a checkpoint: config.json, model.safetensors, tokenizer files, edgelm.json with the shape of each layer."""
-    model.save_pretrained(folder, save_original_format=False)  # by the model's own names, whatever older ones it was loaded from
+    """Write a checkpoint: config.json, model.safetensors, tokenizer files, edgelm.json with the shape of each layer, and the modules of a
+    sentence encoder."""
+    # By the model's own names, whatever older ones it was loaded from.
+    model.save_pretrained(folder, state_dict=without_head(model.state_dict()), save_original_format=False)
+    if record.task.kind == "sentence-embedding":
+        save_sentence_folder(folder, model, record.task)
     tokenizer.save_pretrained(folder)
     replace(record, layers=_shapes_to_record(model, record)).write(folder)
 
@@ -157,6 +164,7 @@ def _load_whole(checkpoint: Checkpoint, task: Task) -> PreTrainedModel:
         shape = outline(auto_class(task), config)
         model, report = fill(type(shape), config, _state(checkpoint, shape), checkpoint.record.layers)
         require_whole(report, model, checkpoint.path)
+        model = attach_head(model, checkpoint) if task == checkpoint.task else model
         refuse_not_finite(model, checkpoint.path)
     return model.eval()
 
@@ -164,7 +172,7 @@ def _load_whole(checkpoint: Checkpoint, task: Task) -> PreTrainedModel:
 def _config(checkpoint: Checkpoint, **entries: Any) -> Any:
     """The configuration of a model, which for an adapter is its base model's with the adapter's labels."""
     if checkpoint.base is None:
-        return AutoConfig.from_pretrained(checkpoint.path, local_files_only=True, **entries)
+        return AutoConfig.from_pretrained(checkpoint.path, local_files_only=True, **entries, **PLAIN)
     return adapted_model_config(checkpoint, **entries)
 
 

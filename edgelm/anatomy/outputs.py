@@ -8,21 +8,40 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from edgelm.anatomy.sentence_head import HEAD
 from edgelm.task import Task
 
 
 def pool(tokens: torch.Tensor, mask: torch.Tensor, task: Task) -> torch.Tensor:
-    """Token vectors (batch, tokens, hidden) to sentence vectors (batch, hidden), by the task's pooling and normalisation.
+    """Token vectors (batch, tokens, hidden) to one vector a text, (batch, hidden), those of several ways of pooling side by side.
 
     Args:
-        mask: (batch, tokens), 1 for real tokens; padding takes no part in the mean.
+        mask: (batch, tokens), 1 for real tokens, before or behind which padding may stand; padding takes no part.
     """
-    if task.pooling == "cls":
-        vectors = tokens[:, 0]
-    else:
-        weights = mask.unsqueeze(-1).to(tokens.dtype)
-        vectors = (tokens * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-9)
-    return nn.functional.normalize(vectors, dim=-1) if task.normalize else vectors
+    return torch.cat([_pool(tokens, mask, way) for way in task.poolings], dim=-1)
+
+
+def _pool(tokens: torch.Tensor, mask: torch.Tensor, way: str) -> torch.Tensor:
+    if way in ("cls", "lasttoken"):
+        order = mask if way == "cls" else mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)
+        return tokens[torch.arange(len(tokens), device=tokens.device), order.int().argmax(dim=1)]
+    weights = mask.unsqueeze(-1).to(tokens.dtype)
+    if way == "max":
+        return tokens.masked_fill(weights == 0, float("-inf")).amax(dim=1)
+    if way == "weightedmean":
+        weights = weights * weights.cumsum(dim=1)
+    total, count = (tokens * weights).sum(dim=1), weights.sum(dim=1).clamp(min=1e-9)
+    return total / (count.sqrt() if way == "mean_sqrt_len_tokens" else count)
+
+
+def sentence_vectors(model: PreTrainedModel, tokens: torch.Tensor, mask: torch.Tensor, task: Task) -> torch.Tensor:
+    """Token vectors to sentence vectors: pooling, the layers behind it, length one, and the values that are kept."""
+    vectors = pool(tokens, mask, task)
+    if task.head:
+        vectors = model.get_submodule(HEAD)(vectors)  # an error where the model lacks them
+    if task.normalize:
+        vectors = nn.functional.normalize(vectors, dim=-1)
+    return vectors[:, : task.dimensions]
 
 
 def model_outputs(
@@ -35,10 +54,12 @@ def model_outputs(
         hidden_states: also return the output of the embeddings and of every layer, each (batch, tokens, hidden).
 
     Returns:
-        (batch, labels) logits or (batch, hidden) sentence vectors; the hidden states, or an empty tuple.
+        (batch, labels) logits or (batch, width) sentence vectors; the hidden states, or an empty tuple.
     """
-    out: Any = model(**inputs, output_hidden_states=hidden_states)
+    out: Any = model(**inputs, output_hidden_states=hidden_states, return_dict=True)
     hidden = tuple(out.hidden_states) if hidden_states else ()
     if task.kind == "sentence-embedding":
-        return pool(out.last_hidden_state, inputs["attention_mask"], task), hidden
+        mask = inputs.get("attention_mask")
+        mask = torch.ones_like(inputs["input_ids"]) if mask is None else mask
+        return sentence_vectors(model, out.last_hidden_state, mask, task), hidden
     return out.logits, hidden

@@ -9,6 +9,8 @@ from edgelm.adapter import ADAPTER_CONFIG_FILE
 from edgelm.anatomy.adapters import unmerged_model
 from edgelm.anatomy.fill import auto_class, outline
 from edgelm.anatomy.loading import quiet, translated
+from edgelm.anatomy.model_settings import PLAIN
+from edgelm.anatomy.sentence_head import attach_head
 from edgelm.anatomy.weights import plain_names, read_weights
 from edgelm.checkpoint import Checkpoint
 from edgelm.weight_files import weight_files
@@ -36,9 +38,9 @@ def load_reference(checkpoint: Checkpoint, *, allow_pickle: bool = False) -> Pre
         return None
     with quiet(), translated(path):
         if checkpoint.base is not None:
-            return unmerged_model(checkpoint).eval()
+            return attach_head(unmerged_model(checkpoint), checkpoint).eval()
         auto = auto_class(checkpoint.task)
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
+        config = AutoConfig.from_pretrained(path, local_files_only=True, **PLAIN)
         shape, safe = outline(auto, config), bool(weight_files(path)) or not allow_pickle
         state = read_weights(path) if weight_files(path) or allow_pickle else {}
         renamed = {name: state[saved] for saved, name in plain_names(state, shape).items()}
@@ -46,5 +48,5 @@ def load_reference(checkpoint: Checkpoint, *, allow_pickle: bool = False) -> Pre
         if state.keys() != renamed.keys() or (path / ADAPTER_CONFIG_FILE).is_file():
             model = type(shape).from_pretrained(None, config=config, state_dict=renamed, dtype=torch.float32)
         else:
-            model = auto.from_pretrained(path, local_files_only=True, use_safetensors=safe, dtype=torch.float32)
-    return model.eval()
+            model = auto.from_pretrained(path, local_files_only=True, use_safetensors=safe, dtype=torch.float32, **PLAIN)
+    return attach_head(model, checkpoint).eval()

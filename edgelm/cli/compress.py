@@ -52,7 +52,9 @@ def compress(
         Path | None, typer.Option("--table", help="Latency table of the device (`edgelm profile MODEL --table FILE`). Default: measured here.")
     ] = None,
     time_limit: Annotated[str | None, typer.Option(help="Trainings are shortened so that the command ends within it, such as 45m.")] = None,
-    max_length: Annotated[int, typer.Option(help="Longest text in evaluation, in tokens.")] = 128,
+    max_length: Annotated[
+        int | None, typer.Option(help="Longest text in evaluation, in tokens. Default: 128, or what the model takes if less.")
+    ] = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
@@ -87,10 +89,13 @@ def compress(
         model = model or ("" if chosen is None else chosen.model)
         target = load_device(device)
 
-        from edgelm.anatomy import find_checkpoint
+        from edgelm.anatomy import family_of, find_checkpoint
+        from edgelm.anatomy.sizes import DEFAULT_LENGTH, check_length, usable_positions
         from edgelm.compress.pipeline import compress as run_recipe
 
         checkpoint = find_checkpoint(model, allow_pickle=allow_pickle)
+        check_length(max_length, usable_positions(family_of(checkpoint.family), checkpoint.config))
+        length = max_length or DEFAULT_LENGTH
         dataset, judged = read_rows_of(checkpoint.task, data, evaluation, text=text_column, pair=pair_column, label=label_column)
         further = read_unlabelled(unlabelled, text=text_column, pair=pair_column)
         aim_at = functools.partial(
@@ -100,7 +105,7 @@ def compress(
             precision=precision,
             device=target,
             table=None if table is None else read_latency_table(table),
-            max_length=max_length,
+            max_length=length,
             embedding_bits=plan.embedding_bits,
             progress=screen.progress,
         )
@@ -114,7 +119,7 @@ def compress(
             unlabelled=further,
             overwrite=overwrite,
             allow_pickle=allow_pickle,
-            max_length=max_length,
+            max_length=length,
             progress=screen.progress,
         )
         if budget.only_drop and recipe is None and chosen is None:

@@ -29,7 +29,7 @@ def finetune(
     warmup: Annotated[float, typer.Option(help="Share of the steps in which the learning rate rises.")] = 0.06,
     weight_decay: Annotated[float, typer.Option(help="Weight decay (not with adam).")] = 0.01,
     precision: Annotated[str, typer.Option("--precision", help="fp32, bf16 or fp16 (mixed precision).")] = "fp32",
-    max_length: Annotated[int, typer.Option(help="Longest text, in tokens.")] = 128,
+    max_length: Annotated[int | None, typer.Option(help="Longest text, in tokens. Default: 128, or what the model takes if less.")] = None,
     early_stopping: Annotated[int | None, typer.Option(help="Stop after this many evaluations without progress.")] = None,
     evaluations: Annotated[int, typer.Option(help="Evaluations in one epoch; the best state is kept.")] = 1,
     seed: Annotated[int, typer.Option(help="Of all random numbers.")] = 0,
@@ -68,7 +68,7 @@ def finetune(
             warmup=warmup,
             weight_decay=weight_decay,
             precision=precision,
-            max_length=max_length,
+            **({} if max_length is None else {"max_length": max_length}),
             early_stopping=early_stopping,
             evaluations=evaluations,
         )

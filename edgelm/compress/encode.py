@@ -27,7 +27,8 @@ class EncodedDataset(TorchDataset[dict[str, Any]]):
 
     def __init__(self, dataset: Dataset, tokenizer: Any, task: Task, *, max_length: int, numbered: bool = False) -> None:
         self.numbered = numbered
-        encoded = tokenizer(dataset.inputs(), truncation=True, max_length=max_length)
+        longest = min(max_length, tokenizer.model_max_length)
+        encoded = tokenizer(task.prompted(dataset.inputs()), truncation=True, max_length=longest)
         self.columns: dict[str, list[list[int]]] = {name: encoded[name] for name in tokenizer.model_input_names}
         self.labels = None if dataset.labels is None else _label_array(dataset.labels, task)
         self.lengths = [len(ids) for ids in self.columns["input_ids"]]
@@ -140,4 +141,5 @@ def _label_array(labels: tuple[Any, ...], task: Task) -> np.ndarray:
 def median_length(tokenizer: Any, rows: Dataset, *, max_length: int, sample: int = 1000) -> int:
     """The median number of tokens of a row, cut to `max_length`."""
     texts = rows.sample(sample, seed=0).inputs()
-    return int(np.median([len(ids) for ids in tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]]))
+    longest = min(max_length, tokenizer.model_max_length)
+    return int(np.median([len(ids) for ids in tokenizer(texts, truncation=True, max_length=longest)["input_ids"]]))

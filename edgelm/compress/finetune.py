@@ -10,7 +10,8 @@ from typing import Any
 
 from transformers import set_seed
 
-from edgelm.anatomy import find_checkpoint, load_backbone, load_tokenizer, parameter_count, save_checkpoint
+from edgelm.anatomy import family_of, find_checkpoint, load_backbone, load_tokenizer, parameter_count, save_checkpoint
+from edgelm.anatomy.sizes import check_length, usable_positions
 from edgelm.checkpoint import Record, StageRecord, open_checkpoint
 from edgelm.compress import processes
 from edgelm.compress.evaluate import evaluate
@@ -84,7 +85,9 @@ def finetune(
         )
     output = Path(output)
     check_output(output, overwrite=overwrite)
-    checkpoint = find_checkpoint(backbone, allow_pickle=allow_pickle)
+    checkpoint = find_checkpoint(backbone, allow_pickle=allow_pickle, any_head=True)
+    asked = settings.max_length if "max_length" in settings.model_fields_set else None
+    check_length(asked, usable_positions(family_of(checkpoint.family), checkpoint.config))
     task = Task(kind="text-classification", problem=dataset.problem or "single-label", labels=dataset.label_names, pair=dataset.pairs is not None)
     evaluation = evaluation.for_task(task)
     set_seed(seed)  # a new head starts from random numbers

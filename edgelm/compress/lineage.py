@@ -21,11 +21,13 @@ def data_origin(dataset: Dataset) -> dict[str, Any]:
 
 
 def model_fingerprint(checkpoint: Checkpoint) -> str:
-    """SHA-256 over configuration, weights and tokenizer of a checkpoint, and of the model under an adapter."""
+    """SHA-256 over configuration, task, weights and tokenizer of a checkpoint, and of the model under an adapter."""
     total = hashlib.sha256(json.dumps(checkpoint.config, sort_keys=True).encode())
     if checkpoint.base is not None:
         total.update(model_fingerprint(checkpoint.base).encode())
-    for file in sorted(checkpoint.path.iterdir()):
+    head = [] if checkpoint.sentence is None else [layer.folder for layer in checkpoint.sentence.layers if layer.folder is not None]
+    total.update(json.dumps(checkpoint.task.to_dict(), sort_keys=True).encode())
+    for file in [file for folder in (checkpoint.path, *head) for file in sorted(folder.iterdir())]:
         if file.suffix in (".safetensors", ".bin") or file.name in ("tokenizer.json", ADAPTER_CONFIG_FILE):
             content = hashlib.sha256()
             with file.open("rb") as stream:

@@ -11,7 +11,8 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import find_checkpoint, layer_shapes, load_checkpoint, load_tokenizer, parameter_count, save_checkpoint
+from edgelm.anatomy import family_of, find_checkpoint, layer_shapes, load_checkpoint, load_tokenizer, parameter_count, save_checkpoint
+from edgelm.anatomy.sizes import DEFAULT_LENGTH, check_length, usable_positions
 from edgelm.checkpoint import Record, StageRecord, open_checkpoint
 from edgelm.compress import processes
 from edgelm.compress.evaluate import evaluate
@@ -93,6 +94,7 @@ def compress(
     files = recipe_files(recipe)
     check_batches(*(stage.train for stage in recipe.stages if hasattr(stage, "train")))
     checkpoint = find_checkpoint(model, allow_pickle=allow_pickle)
+    _check_lengths(recipe, max_length, usable_positions(family_of(checkpoint.family), checkpoint.config))
     dataset, evaluation = (rows.for_task(checkpoint.task) for rows in (dataset, evaluation))
     task = checkpoint.task
     if task.kind == "text-classification":  # only the data can say whether texts come in pairs
@@ -148,6 +150,21 @@ def compress(
         parameters=parameter_count(current),
         size_mb=open_checkpoint(output).size_mb,
     )
+
+
+def _check_lengths(recipe: Recipe, max_length: int, limit: int) -> None:
+    """Refuse lengths that the model does not take; the one that recipes carry by default is cut to what it takes.
+
+    Raises:
+        UsageError: such a length.
+    """
+    found = {"max_length": max_length}
+    for index, stage in enumerate(recipe.stages):
+        for part, place in ((stage, f"stages[{index}].max_length"), (getattr(stage, "train", None), f"stages[{index}].train.max_length")):
+            found[place] = getattr(part, "max_length", DEFAULT_LENGTH)
+    for place, length in found.items():
+        if length != DEFAULT_LENGTH:
+            check_length(length, limit, option=place)
 
 
 def _further_texts(

@@ -13,6 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import blocks, cut_tokens, find_checkpoint, fixed_tokens, layer_shapes, load_backbone, load_tokenizer
+from edgelm.anatomy.sentence_head import share_head
 from edgelm.checkpoint import LayerShape, Record
 from edgelm.compress.pruning.activity import measure_activity
 from edgelm.compress.pruning.carve import carve
@@ -154,7 +155,8 @@ def vocabulary(model: PreTrainedModel, settings: VocabularySettings, shop: Works
         count_tokens(shop.tokenizer, texts, size=size, progress=shop.progress),
         min_count=settings.min_count,
         max_tokens=settings.max_tokens,
-        always=spelling(shop.tokenizer, read_words(settings.keep)) | fixed_tokens(model) & set(known.ids.values()),
+        always=spelling(shop.tokenizer, (*read_words(settings.keep), *shop.record.task.prompted([""])))
+        | fixed_tokens(model) & set(known.ids.values()),
         frequent=settings.frequent,
     )
     return cut_tokens(model, kept), shop.record, keep_tokens(shop.tokenizer, kept)
@@ -226,14 +228,15 @@ def _carved_student(model: PreTrainedModel, settings: DistillSettings, shop: Wor
         progress=shop.progress,
     )
     student, cuts = carve(model, shape, activity)
+    share_head(student, model)
     record = _with_layers(shop.record, model, shape.layers)
     return student, replace(record, layers=_kept(record, [cut.heads.tolist() for cut in cuts], [cut.channels.tolist() for cut in cuts]))
 
 
 def _given_student(name: str, shop: Workshop) -> tuple[PreTrainedModel, Record]:
     """A student of another make: it must read the same tokens and answer the same task."""
-    checkpoint = find_checkpoint(name)
-    student = load_backbone(checkpoint, shop.record.task)
+    checkpoint = find_checkpoint(name, any_head=True)
+    student = share_head(load_backbone(checkpoint, shop.record.task), shop.teacher)
     if load_tokenizer(checkpoint).get_vocab() != shop.tokenizer.get_vocab():
         raise RecipeError(
             f"distill.student {name} has another vocabulary than the teacher.",

@@ -22,9 +22,9 @@ Text = "str | tuple[str, str]"
 TOLERANCES = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 5e-2, "int8": 0.05, "int8-dynamic": 0.05, "int8-weights": 0.05, "int4": 0.1}
 
 
-def encode(tokenizer: Any, texts: Sequence[Any], *, max_length: int) -> dict[str, np.ndarray]:
-    """Texts as the graph's inputs, padded to the longest: int64 (texts, tokens)."""
-    encoded = tokenizer(list(texts), padding=True, truncation=True, max_length=max_length, return_tensors="np")
+def encode(tokenizer: Any, task: Task, texts: Sequence[Any], *, max_length: int) -> dict[str, np.ndarray]:
+    """Texts behind the task's prompt as the graph's inputs, padded to the longest: int64 (texts, tokens)."""
+    encoded = tokenizer(task.prompted(texts), padding=True, truncation=True, max_length=max_length, return_tensors="np")
     return {name: np.asarray(encoded[name], dtype=np.int64) for name in tokenizer.model_input_names}
 
 
@@ -33,17 +33,17 @@ def torch_outputs(model: PreTrainedModel, tokenizer: Any, task: Task, texts: Seq
     rows = []
     with torch.inference_mode():
         for text in texts:
-            inputs = {name: torch.from_numpy(values) for name, values in encode(tokenizer, [text], max_length=max_length).items()}
+            inputs = {name: torch.from_numpy(values) for name, values in encode(tokenizer, task, [text], max_length=max_length).items()}
             rows.append(model_outputs(model, task, inputs)[0].numpy())
     return np.concatenate(rows)
 
 
-def graph_outputs(session: Any, tokenizer: Any, texts: Sequence[Any], *, max_length: int, batch_size: int = 1) -> np.ndarray:
+def graph_outputs(session: Any, tokenizer: Any, task: Task, texts: Sequence[Any], *, max_length: int, batch_size: int = 1) -> np.ndarray:
     """The graph's outputs, in batches padded to their longest text."""
     names = [value.name for value in session.get_inputs()]
     rows = []
     for start in range(0, len(texts), batch_size):
-        feed = encode(tokenizer, texts[start : start + batch_size], max_length=max_length)
+        feed = encode(tokenizer, task, texts[start : start + batch_size], max_length=max_length)
         rows.append(session.run(None, {name: feed[name] for name in names})[0])
     return np.concatenate(rows)
 
@@ -59,11 +59,11 @@ def check_parity(
     wanted = torch_outputs(model, tokenizer, task, texts, max_length=max_length)
     tolerance = TOLERANCES[precision]
     integers = precision.startswith("int")
-    found = graph_outputs(session, tokenizer, texts, max_length=max_length)
+    found = graph_outputs(session, tokenizer, task, texts, max_length=max_length)
     runs = [found]
     masked = any(value.name == MASK for value in session.get_inputs())
     if not integers and masked:  # integer ranges are fixed, but the products' sums are exact: batches can only differ where floats do
-        runs.append(graph_outputs(session, tokenizer, texts, max_length=max_length, batch_size=8))
+        runs.append(graph_outputs(session, tokenizer, task, texts, max_length=max_length, batch_size=8))
     errors = np.abs(np.concatenate(runs) - np.concatenate([wanted] * len(runs)))
     parity = Parity(
         samples=len(texts),

@@ -13,7 +13,8 @@ import numpy as np
 import onnx
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer
+from edgelm.anatomy import family_of, find_checkpoint, load_checkpoint, load_tokenizer
+from edgelm.anatomy.sizes import check_length, usable_positions
 from edgelm.dataset import Dataset, load_dataset
 from edgelm.device import Device, check_precision
 from edgelm.engines import build
@@ -40,6 +41,7 @@ from edgelm.task import Task
 from edgelm.version import __version__
 
 _PARITY_TEXTS = 64
+_DEFAULT_LENGTH = 512  # tokens, of a model that takes more
 _GOLDEN_TEXTS = 8
 _LENGTHS = 2000  # texts whose lengths shape the profiles of an engine
 
@@ -129,12 +131,15 @@ def export(
     rows = calibration or load_dataset(shipped_folder("calibration_data") / "english.jsonl", need_labels=False)
     task = replace(opened.task, pair=_reads_pairs(opened.task, calibration, evaluation))
     source = _Source(load_checkpoint(opened, allow_pickle=allow_pickle), load_tokenizer(opened), task, 0)
-    source = replace(source, max_length=max_length or _longest(source))
+    limit = usable_positions(family_of(opened.family), source.model.config)
+    check_length(max_length, limit)
+    source = replace(source, max_length=max_length or int(min(limit, source.tokenizer.model_max_length, _DEFAULT_LENGTH)))
     labelled = None
     if quantization.max_drop is not None and evaluation is not None:
         labelled, evaluation = _halves(evaluation, seed)
     material = Material(rows, labelled, source.tokenizer, task, source.max_length, seed)
-    graph = export_graph(source.model, source.tokenizer, task, max_length=_longest(source), fused=device.kind == "cpu", opset=opset)
+    longest = max(source.max_length, min(limit, _DEFAULT_LENGTH))
+    graph = export_graph(source.model, source.tokenizer, task, max_length=longest, fused=device.kind == "cpu", opset=opset)
     progress("export", 1, 3)
     made = to_precision(graph, precision, material, device, quantization, progress)
     if single:
@@ -154,7 +159,7 @@ def export(
     manifest = replace(manifest, calibration=made.calibration, quality=quality, lineage=opened.record.to_dict())
     if set(device.runtimes) & MODULES.keys():
         texts = material.inputs((calibration or evaluation or rows).sample(_LENGTHS, seed=seed))
-        lengths = [len(ids) for ids in source.tokenizer(*_columns(texts), truncation=True, max_length=source.max_length)["input_ids"]]
+        lengths = [len(ids) for ids in source.tokenizer(*_columns(task.prompted(texts)), truncation=True, max_length=source.max_length)["input_ids"]]
         manifest = replace(manifest, plan=make_plan(device, lengths, max_length=source.max_length, batch=1 if single else batch))
     golden = _golden(session, source, sample[:_GOLDEN_TEXTS], precision)
     manifest = write_bundle(output, manifest, made.graph, source.tokenizer, golden, overwrite=overwrite)
@@ -214,15 +219,6 @@ def _reads_pairs(task: Task, *datasets: Dataset | None) -> bool:
     return task.pair or any(dataset is not None and dataset.pairs is not None for dataset in datasets)
 
 
-def _longest(source: _Source) -> int:
-    """The longest sequence in tokens: what the position embeddings and the tokenizer allow, at most 512."""
-    config = source.model.config
-    positions = int(config.max_position_embeddings)
-    if "roberta" in config.model_type:  # its positions begin after the padding index
-        positions -= int(config.pad_token_id) + 1
-    return min(positions, int(min(source.tokenizer.model_max_length, 10**6)), 512)
-
-
 def _manifest(graph: onnx.ModelProto, source: _Source, *, device: Device, precision: str, family: str, name: str, parity: Parity) -> Manifest:
     tools = {"edgelm": __version__} | {package: version(package) for package in ("torch", "transformers", "onnx", "onnxruntime")}
     opset = next(entry.version for entry in graph.opset_import if entry.domain == "")
@@ -258,7 +254,7 @@ def _quality(session: Any, source: _Source, evaluation: Dataset) -> dict[str, An
         "samples": len(evaluation),
         "source": evaluation.source,
         "checkpoint": judge(lambda texts: torch_outputs(source.model, source.tokenizer, source.task, texts, max_length=length)),
-        "bundle": judge(lambda texts: graph_outputs(session, source.tokenizer, texts, max_length=length)),
+        "bundle": judge(lambda texts: graph_outputs(session, source.tokenizer, source.task, texts, max_length=length)),
     }
 
 
@@ -269,7 +265,7 @@ def _golden(session: Any, source: _Source, texts: list[Any], precision: str) -> 
     neighbouring integer: the tolerances leave room for that, relative to the size of the outputs.
     """
     names = [value.name for value in session.get_inputs()]
-    encoded = [encode(source.tokenizer, [text], max_length=source.max_length) for text in texts]
+    encoded = [encode(source.tokenizer, source.task, [text], max_length=source.max_length) for text in texts]
     feeds = [{name: feed[name] for name in names} for feed in encoded]
     outputs = [session.run(None, feed)[0] for feed in feeds]
     scale = float(max(1.0, max(np.abs(output).max() for output in outputs)))

@@ -57,7 +57,7 @@ class Material:
     def feeds(self, texts: Sequence[Any]) -> Iterator[Feeds]:
         """The model's inputs, text by text."""
         for text in texts:
-            yield encode(self.tokenizer, [text], max_length=self.max_length)
+            yield encode(self.tokenizer, self.task, [text], max_length=self.max_length)
 
     def inputs(self, rows: Dataset) -> list[Any]:
         """What the tokenizer takes: pairs where the model reads pairs (neighbours, where the rows have none)."""
@@ -69,7 +69,8 @@ class Material:
         """Rows with the float graph's outputs, and the task's metric where they are labelled (for embeddings: the mean cosine)."""
         rows = rows.take(sorted(range(len(rows)), key=lambda index: len(rows.texts[index])))  # alike lengths: little padding
         texts = self.inputs(rows)
-        feeds = [encode(self.tokenizer, texts[start : start + _BATCH], max_length=self.max_length) for start in range(0, len(texts), _BATCH)]
+        batches = [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
+        feeds = [encode(self.tokenizer, self.task, batch, max_length=self.max_length) for batch in batches]
         session = make_plain_session(graph)
         wanted = np.concatenate([session.run(None, feed)[0] for feed in feeds])
         if self.task.kind == "sentence-embedding":

@@ -21,7 +21,9 @@ from transformers import PreTrainedModel
 from transformers.exporters import OnnxConfig, OnnxExporter
 from transformers.exporters.onnxruntime_fusions import fuse_for_onnxruntime
 
+from edgelm.anatomy.sentence_head import head_layers
 from edgelm.errors import ModelError, UsageError
+from edgelm.export.pooling import append_pooling
 from edgelm.graph.files import LARGEST_MESSAGE, stored_bytes
 from edgelm.graph.fusion import simplify_attention
 from edgelm.graph.nodes import TRACED, check_opset, fold_weight_joins, prune_dead, rename_value
@@ -41,7 +43,7 @@ def export_graph(model: PreTrainedModel, tokenizer: Any, task: Task, *, max_leng
 
     Returns:
         inputs as the tokenizer names them, int64 (batch, sequence); one output, `logits` (batch, labels) or
-        `embedding` (batch, hidden).
+        `embedding` (batch, width).
 
     Raises:
         ModelError: the exporter cannot trace the model.
@@ -49,7 +51,7 @@ def export_graph(model: PreTrainedModel, tokenizer: Any, task: Task, *, max_leng
     """
     if opset is not None and opset > onnx.defs.onnx_opset_version():
         raise UsageError(f"onnx {onnx.__version__} knows no opset {opset}.", hint=f"Give --opset {onnx.defs.onnx_opset_version()} or less.")
-    sample = _sample_inputs(tokenizer)
+    sample = _sample_inputs(tokenizer, max_length)
     sequence = torch.export.Dim(SEQUENCE, min=2, max=max_length)
     shapes = {name: {0: torch.export.Dim(BATCH), 1: sequence} for name in sample}
     before = model.config._attn_implementation
@@ -75,7 +77,7 @@ def export_graph(model: PreTrainedModel, tokenizer: Any, task: Task, *, max_leng
     _keep_one_output(graph, task)
     if task.kind == "sentence-embedding":
         rename_value(graph, task.output_name, "token_embedding")  # the exporter may have used the name inside
-        _append_pooling(graph, task)
+        append_pooling(graph, task, head_layers(model))
     fold_weight_joins(graph)
     if fused:
         simplify_attention(graph)
@@ -87,9 +89,10 @@ def export_graph(model: PreTrainedModel, tokenizer: Any, task: Task, *, max_leng
     return graph
 
 
-def _sample_inputs(tokenizer: Any) -> dict[str, torch.Tensor]:
+def _sample_inputs(tokenizer: Any, max_length: int) -> dict[str, torch.Tensor]:
     """Two rows of unlike length: with one row the exporter would take the batch axis for a constant."""
-    encoded = tokenizer(["one two three", "one two three four five six seven"], padding=True, return_tensors="pt")
+    texts = ["one two three", "one two three four five six seven"]
+    encoded = tokenizer(texts, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
     return {name: encoded[name] for name in tokenizer.model_input_names}
 
 
@@ -98,34 +101,6 @@ def _keep_one_output(graph: onnx.ModelProto, task: Task) -> None:
     outputs = [value for value in graph.graph.output if value.name == wanted]
     del graph.graph.output[:]
     graph.graph.output.extend(outputs)
-
-
-def _append_pooling(graph: onnx.ModelProto, task: Task) -> None:
-    """Token vectors to one sentence vector, as `edgelm.anatomy.pool` does it."""
-    nodes, constants = [], graph.graph.initializer
-    if task.pooling == "cls":
-        constants.append(helper.make_tensor("pool_first", onnx.TensorProto.INT64, [], [0]))
-        nodes.append(helper.make_node("Gather", ["last_hidden_state", "pool_first"], ["pooled"], axis=1))
-    else:
-        constants.append(helper.make_tensor("pool_axis", onnx.TensorProto.INT64, [1], [1]))
-        constants.append(helper.make_tensor("pool_last_axis", onnx.TensorProto.INT64, [1], [2]))
-        nodes += [
-            helper.make_node("Cast", ["attention_mask"], ["pool_mask"], to=onnx.TensorProto.FLOAT),
-            helper.make_node("Unsqueeze", ["pool_mask", "pool_last_axis"], ["pool_weights"]),
-            helper.make_node("Mul", ["last_hidden_state", "pool_weights"], ["pool_weighted"]),
-            helper.make_node("ReduceSum", ["pool_weighted", "pool_axis"], ["pool_sum"], keepdims=0),
-            helper.make_node("ReduceSum", ["pool_weights", "pool_axis"], ["pool_count"], keepdims=0),
-            helper.make_node("Div", ["pool_sum", "pool_count"], ["pooled"]),
-        ]
-    last = (
-        helper.make_node("LpNormalization", ["pooled"], ["embedding"], axis=-1, p=2)
-        if task.normalize
-        else helper.make_node("Identity", ["pooled"], ["embedding"])
-    )
-    graph.graph.node.extend([*nodes, last])
-    hidden = graph.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
-    del graph.graph.output[:]
-    graph.graph.output.append(helper.make_tensor_value_info("embedding", onnx.TensorProto.FLOAT, [BATCH, hidden]))
 
 
 def _name_axes(graph: onnx.ModelProto, inputs: tuple[str, ...], task: Task) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.adapter import is_adapter
-from edgelm.checkpoint import open_checkpoint
+from edgelm.checkpoint import Checkpoint, open_checkpoint
 from edgelm.errors import InputError
 from edgelm.runtime import open_bundle
 from edgelm.runtime.manifest import MANIFEST_FILE
+from edgelm.sentence_folder import MODULES_FILE
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ def find_subject(path: str | Path) -> Subject:
     path = Path(path)
     if path.suffix == ".onnx" and path.is_file():
         return Subject(path.stem, path, "onnx", "as in the file", path.stat().st_size / 1e6)
-    if path.is_dir() and ((path / "config.json").is_file() or is_adapter(path)):
+    if path.is_dir() and (is_adapter(path) or any((path / name).is_file() for name in ("config.json", MODULES_FILE))):
         checkpoint = open_checkpoint(path)
-        return Subject(path.name, path, "pytorch", "fp32", checkpoint.size_mb, longest=checkpoint.positions)
+        return Subject(path.name, path, "pytorch", "fp32", checkpoint.size_mb, longest=_positions(checkpoint))
     if path.is_file() or (path / MANIFEST_FILE).is_file():
         bundle = open_bundle(path)
         manifest = bundle.manifest
@@ -60,3 +61,10 @@ def find_subject(path: str | Path) -> Subject:
         what = (manifest.name, path, "bundle", manifest.precision, bundle.size_bytes / 1e6, manifest.device)
         return Subject(*what, json.loads(manifest.to_json()), longest=longest)
     raise InputError(f"{path}: nothing that can be measured.", hint="Give a bundle, an ONNX file, or a checkpoint folder.")
+
+
+def _positions(checkpoint: Checkpoint) -> int:
+    from edgelm.anatomy import family_of  # which needs torch
+    from edgelm.anatomy.sizes import usable_positions
+
+    return usable_positions(family_of(checkpoint.family), checkpoint.config)

@@ -41,12 +41,13 @@ def encoder_sizes(checkpoint: Checkpoint) -> EncoderSizes:
         UnsupportedFamily: the architecture has no anatomy.
     """
     from edgelm.anatomy import family_of
+    from edgelm.anatomy.sizes import usable_positions
 
     family, config = family_of(checkpoint.family), checkpoint.config
     return EncoderSizes(
         **family.sizes(config),
         vocabulary=int(config["vocab_size"]),
-        positions=int(config["max_position_embeddings"]),
+        positions=usable_positions(family, config),
         types=int(config.get("type_vocab_size", 2)) if family.token_types else 0,
         outputs=max(len(checkpoint.task.labels), 1) if checkpoint.task.kind == "text-classification" else 0,
     )
@@ -88,7 +89,7 @@ def write_table(
     """Measure the table of a checkpoint on this machine and write it.
 
     Args:
-        sequence: one length in tokens; None: 32.
+        sequence: one length in tokens; None: 32, or what the model takes if that is less.
 
     Raises:
         UsageError: more than one length, a length that the model does not take, or a precision that the CPU does not run.
@@ -96,7 +97,7 @@ def write_table(
     """
     checkpoint = open_checkpoint(model)
     sizes = encoder_sizes(checkpoint)
-    lengths = list(sequence or (_TOKENS,))
+    lengths = list(sequence or (min(_TOKENS, sizes.positions),))
     if len(lengths) > 1 or not 2 <= lengths[0] <= sizes.positions:
         raise UsageError(f"a latency table is for one length of 2 to {sizes.positions} tokens, not {lengths}.", hint="Give --sequence once.")
     table = measure_table(

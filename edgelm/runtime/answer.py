@@ -19,13 +19,14 @@ def read_answers(task: Task, outputs: np.ndarray) -> list[Answer]:
 
     Returns:
         single-label: label, score and the scores of all labels (softmax); multi-label: labels with a score of at least 0.5,
-        and all scores (sigmoid); regression: the value as score; embeddings: the vector.
+        and all scores (sigmoid); regression: the value as score, through the task's activation; embeddings: the vector.
     """
     outputs = outputs.astype(np.float64)
     if task.kind == "sentence-embedding":
         return [{"embedding": row.tolist()} for row in outputs]
     if task.problem == "regression":
-        return [{"score": float(row[0])} for row in outputs]
+        values = 1 / (1 + np.exp(-np.clip(outputs, -60, 60))) if task.activation == "sigmoid" else outputs
+        return [{"score": float(row[0])} for row in values]
     if task.problem == "multi-label":
         return [_several(task, row) for row in 1 / (1 + np.exp(-np.clip(outputs, -60, 60)))]
     shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))

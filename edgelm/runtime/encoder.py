@@ -40,6 +40,7 @@ class Encoder:
                 no mask.
         """
         self._check(texts)
+        texts = self.manifest.task.prompted(texts)
         if len(texts) == 1:
             text = texts[0]
             encodings = [self.tokenizer.encode(*text) if isinstance(text, tuple) else self.tokenizer.encode(text)]

@@ -10,6 +10,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import family_of
+from edgelm.anatomy.sizes import usable_positions
 from edgelm.compress import processes
 from edgelm.compress.encode import median_length
 from edgelm.dataset import Dataset
@@ -104,5 +105,6 @@ def operations_goal(teacher: PreTrainedModel, tokenizer: Any, rows: Dataset, set
 def sizes_of(model: PreTrainedModel) -> EncoderSizes:
     """The sizes of a living model, as its configuration has them."""
     config = model.config
-    sizes = family_of(config.model_type).sizes(config.to_dict())
-    return EncoderSizes(**sizes, vocabulary=int(config.vocab_size), positions=int(config.max_position_embeddings))
+    family = family_of(config.model_type)
+    sizes = family.sizes(config.to_dict())
+    return EncoderSizes(**sizes, vocabulary=int(config.vocab_size), positions=usable_positions(family, config))

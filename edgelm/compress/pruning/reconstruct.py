@@ -52,7 +52,7 @@ def reconstruct(
     for number, (index, reader, part) in enumerate(steps):
         block = layers[index]
         last = index == len(layers) - 1 and part == "ffn_out"
-        first_only = last and not (task.kind == "sentence-embedding" and task.pooling == "mean")
+        first_only = last and not (task.kind == "sentence-embedding" and task.pooling != "cls")
         source = sources[index][0 if part == "attention_output" else 1]
         _solve(student, task, block, reader, part, batches, wanted[source, part], first_only=first_only)
         progress("reconstruct", number + 1, len(steps))

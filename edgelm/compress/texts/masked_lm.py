@@ -39,7 +39,7 @@ def fill_places(
 
     Words of more than one piece, which one mask cannot stand for, and words behind `max_length` are left out.
     """
-    encoded = tokenizer([words.text for words in texts], truncation=True, max_length=max_length)
+    encoded = tokenizer([words.text for words in texts], truncation=True, max_length=min(max_length, tokenizer.model_max_length))
     masked: list[tuple[Place, int]] = []
     for place in places:
         start, end = texts[place.text].spans[place.word]

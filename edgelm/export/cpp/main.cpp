@@ -120,7 +120,10 @@ double sigmoid(double value) { return 1 / (1 + std::exp(-value)); }
 // What the outputs mean, as `edgelm run --json` says it.
 Json read_answer(const Json& task, const std::vector<double>& outputs) {
   if (task.at("kind") == "sentence-embedding") return {{"embedding", outputs}};
-  if (task.at("problem") == "regression") return {{"score", outputs.at(0)}};
+  if (task.at("problem") == "regression") {
+    const bool squashed = task.value("activation", "") == "sigmoid";
+    return {{"score", squashed ? sigmoid(outputs.at(0)) : outputs.at(0)}};
+  }
   const std::vector<std::string> labels = task.at("labels");
   Json scores = Json::object();
   if (task.at("problem") == "multi-label") {
@@ -149,10 +152,11 @@ int main(int count, char** words) try {
     std::cerr << "this model reads " << (second ? "one text" : "two texts at once") << "\n";
     return 2;
   }
+  const std::string text = manifest.at("task").value("prompt", "") + words[2];
   Ort::Env environment(ORT_LOGGING_LEVEL_ERROR, "edgelm");
   // ONNX Runtime finds the weights beside the graph by itself, and maps them into memory.
   Ort::Session session(environment, (bundle / "model.onnx").c_str(), make_options(manifest.at("session")));
-  const Json answer = read_answer(manifest.at("task"), infer(session, manifest, tokenize(bundle, manifest, words[2], second)));
+  const Json answer = read_answer(manifest.at("task"), infer(session, manifest, tokenize(bundle, manifest, text.c_str(), second)));
   std::cout << answer.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
   return 0;
 } catch (const std::exception& error) {

@@ -1,0 +1,50 @@
+"""How long a text a model takes: the one rule for every family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgelm.anatomy.families import Family
+from edgelm.errors import ModelError, UsageError
+
+DEFAULT_LENGTH = 128  # tokens, of texts in training and evaluation: what recipes carry, and cut to what the model takes
+_POSITIONS = 512  # where config.json does not say: the default of every family's configuration class
+
+
+def usable_positions(family: Family, config: Mapping[str, Any] | Any) -> int:
+    """The longest text in tokens that the position embeddings hold.
+
+    RoBERTa counts positions from the padding token's id on, so the rows up to that one are never a text's.
+
+    Args:
+        config: config.json's content, or a configuration of transformers.
+
+    Raises:
+        ModelError: the configuration leaves no room for a text.
+    """
+    values = config if isinstance(config, Mapping) else vars(config)
+    rows = values.get("max_position_embeddings", _POSITIONS)
+    padding = values.get("pad_token_id", 1) if family.positions_from_padding else -1
+    numbers = all(isinstance(value, int) and not isinstance(value, bool) for value in (rows, padding))
+    if not numbers or rows - (padding + 1) < 2:
+        raise ModelError(
+            f"config.json: max_position_embeddings is {rows!r} and pad_token_id {values.get('pad_token_id')!r}, which leaves no room for a text.",
+            hint="Copy or download the model again.",
+        )
+    return int(rows) - (int(padding) + 1)
+
+
+def check_length(length: int | None, limit: int, *, option: str = "--max-length") -> None:
+    """Refuse a length that was asked for and that a model does not take.
+
+    Args:
+        length: in tokens; None: none was asked for.
+        limit: the longest text that the model takes, in tokens.
+        option: what asked for it.
+
+    Raises:
+        UsageError: it is longer.
+    """
+    if length is not None and length > limit:
+        raise UsageError(f"{option} is {length}, but the model takes at most {limit} tokens.", hint=f"Give {option} {limit} or less.")
