@@ -88,7 +88,7 @@ def profile(
         from edgelm.profile.pipeline import profile as measure
         from edgelm.profile.remote.pipeline import profile_hosts
         from edgelm.profile.table import write_table
-        from edgelm.report import check_page, write_reports
+        from edgelm.report import check_page, doubt_notes, write_reports
 
         _check_options(host, {"--python": python, "--install": install or None, "--wheels": wheels})
         if table is not None:
@@ -141,6 +141,8 @@ def profile(
             raise typer.Exit(EXIT_FAILED)
         written = write_reports(values["profiles"], estimates=estimates, html=html, markdown=markdown, json_file=output, overwrite=overwrite)
         screen.result(values, lambda console, shown: _draw(console, shown, with_operators=operators))
+        for words in doubt_notes(values["profiles"]):
+            screen.note(f"Warning: {words}")
         screen.next_step(", ".join(map(str, written)) or "the table above", f"edgelm verify {bundle}")
         if failures:
             raise typer.Exit(EXIT_FAILED)
@@ -213,6 +215,8 @@ def _draw(console: Console, values: dict[str, Any], *, with_operators: bool) -> 
     parts = [subject_table(profiles), latency_table(profiles, estimates)] + ([operator_table(profiles[0])] if with_operators else [])
     for header, rows in parts:
         table = make_table(*header)
+        for column in table.columns:  # on a narrow terminal an interval goes below its figure
+            column.no_wrap = column.no_wrap and not str(column.header).startswith(("p50", "vs "))
         for row in rows:
             table.add_row(*row)
         console.print(table)
