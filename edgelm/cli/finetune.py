@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from edgelm.cli.options import Json, LabelColumn, Overwrite, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.command import argument, columns, options, unused
+from edgelm.cli.options import LONGEST, Json, LabelColumn, Overwrite, PairColumn, Quiet, TextColumn, Verbose
 from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import metrics_line
 
@@ -29,7 +30,7 @@ def finetune(
     warmup: Annotated[float, typer.Option(help="Share of the steps in which the learning rate rises.")] = 0.06,
     weight_decay: Annotated[float, typer.Option(help="Weight decay (not with adam).")] = 0.01,
     precision: Annotated[str, typer.Option("--precision", help="fp32, bf16 or fp16 (mixed precision).")] = "fp32",
-    max_length: Annotated[int, typer.Option(help="Longest text, in tokens.")] = 128,
+    max_length: Annotated[int, typer.Option(help="Longest text, in tokens.")] = LONGEST,
     early_stopping: Annotated[int | None, typer.Option(help="Stop after this many evaluations without progress.")] = None,
     evaluations: Annotated[int, typer.Option(help="Evaluations in one epoch; the best state is kept.")] = 1,
     seed: Annotated[int, typer.Option(help="Of all random numbers.")] = 0,
@@ -87,9 +88,12 @@ def finetune(
             progress=screen.progress,
         )
         screen.result(result.to_dict(), _draw)
-        screen.next_step(
-            str(output), f"edgelm compress {output} --data {data} --eval {evaluation} --recipe balanced --output {output.with_name('compressed')}"
-        )
+        if result.chance is not None and not result.chance.better:
+            screen.note(f"Warning: {result.chance.finding}\nCheck the columns (--text-column, --label-column), the labels and --learning-rate.")
+        rows = {"--data": data, "--eval": evaluation} | columns(text_column, pair_column, label_column)
+        made = {"--recipe": "balanced", "--output": unused(output.with_name("compressed"))}
+        length = {"--max-length": None if max_length == LONGEST else max_length}
+        screen.next_step(str(output), "compress", argument(output), *options(rows | length | made))
 
 
 def _draw(console: Console, values: dict[str, Any]) -> None:
