@@ -154,7 +154,7 @@ def _judge(result: CompressResult, judged: Dataset) -> Chance | None:
 
 
 def _advise(chance: Chance, original: float) -> str:
-    """What to look at where a compressed model knows nothing: what was taken from it or, if the original knows nothing either, the data."""
+    """What to look at where a compressed model knows nothing: what was cut or, if the original knows nothing either, the data."""
     if replace(chance, score=original).better:
         return f"The original has {original:.4f}: cut less, or train longer (--set changes values of the recipe)."
     return f"The original has {original:.4f}: check the columns (--text-column, --label-column), the labels and their names."

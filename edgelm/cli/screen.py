@@ -59,7 +59,7 @@ class Screen:
         self.note(f"Next:   {join([*program(), *words])}")
 
     def note(self, text: str) -> None:
-        """A line for people that is no result; however narrow the terminal is, no line is broken by us, since it may be copied."""
+        """A line for people that is no result; it may be copied, and so is not broken at the terminal's width."""
         if not self.quiet:
             (self.stderr if self.as_json else self.console).print(text, soft_wrap=True)
 

@@ -1,8 +1,12 @@
-"""What else a machine does while something is measured on it, by what its system counts. Runs on the device: the standard library alone.
+"""What else a machine does while something is measured on it, by what its system counts.
 
-/proc/stat      on Linux: CPU seconds of all processes on the cores that this one may use, and those that the host of a virtual machine gave to others
-thermal_throttle, cpufreq  under /sys/devices/system/cpu: how often cores were slowed for heat, and how fast they run; few virtual machines show them
-load average    elsewhere: processes that wanted a core in the last minute, ours among them
+/proc/stat        Linux: CPU seconds of all processes on the cores that this one may use, and those that a virtual
+                  machine's host gave to others
+thermal_throttle  how often cores were slowed for heat; with cpufreq, how fast they run, under /sys/devices/system/cpu:
+                  few virtual machines show them
+load average      elsewhere: processes that wanted a core in the last minute, ours among them
+
+Runs on the device: the standard library alone.
 """
 
 from __future__ import annotations
@@ -82,7 +86,7 @@ class Busy:
 
     @property
     def others(self) -> str:
-        """What others took, in words that go on from `measured`, such as `while others used 1.2 of 2 cores`; empty if that is little."""
+        """What others took, in words that follow `measured`: `while others used 1.2 of 2 cores`; empty if that is little."""
         if self.before is None and self.during is None:
             return f"under a load of {self.load:.1f} on {self.cores} cores" if self.share > _LOADED and self.load else ""
         return f"while others used {self.share * self.cores:.1f} of {self.cores} cores" if self.share > QUIET else ""
@@ -148,7 +152,7 @@ def _cores() -> list[int]:
 
 
 def _cpu_seconds(root: Path, cores: Sequence[int]) -> tuple[float | None, float | None]:
-    """Of these cores: seconds in use, and seconds that were another virtual machine's; None where nothing is counted, as in some sandboxes."""
+    """Of these cores: seconds in use, and seconds given to other virtual machines; None where nothing is counted."""
     names = {f"cpu{core}" for core in cores}
     try:
         lines = [line.split() for line in (root / "proc/stat").read_text().splitlines() if line.startswith("cpu")]

@@ -1,4 +1,4 @@
-"""What stands against the figures of a profile: a machine that had other work, calls that took now this and now that, ratios that are not sure."""
+"""What stands against the figures of a profile: other work on the machine, rounds that differ, ratios that are not sure."""
 
 from __future__ import annotations
 
