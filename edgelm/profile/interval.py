@@ -29,7 +29,7 @@ class Ratio:
         against: name of the other.
         p50: its p50 over this one's.
         low, high: 95 % interval.
-        reason: why the ratio is not established: its interval includes 1 or is wide, or there were too few rounds; empty if it is.
+        reason: why the ratio is not established: its interval includes 1 or is wide, or there were too few calls; empty if it is.
     """
 
     against: str
@@ -66,12 +66,12 @@ def measure_ratio(samples: Sequence[float], others: Sequence[float], block: int,
     other = ours if paired and len(mine) == len(theirs) else _draw(len(theirs), block, seed=1)
     low, high = _interval(other.medians(theirs) / ours.medians(mine), min(ours.parts, other.parts))
     value = float(np.median(theirs) / np.median(mine))
-    return Ratio(against, value, low, high, _doubt(value, low, high, min(len(mine), len(theirs)) // block))
+    return Ratio(against, value, low, high, _doubt(value, low, high, min(len(mine), len(theirs)), block))
 
 
-def _doubt(value: float, low: float, high: float, rounds: int) -> str:
-    if rounds < FEWEST_ROUNDS:
-        return f"{rounds} rounds of calls are too few to tell; give more --runs"
+def _doubt(value: float, low: float, high: float, calls: int, block: int) -> str:
+    if calls // block < FEWEST_ROUNDS:
+        return f"{calls} calls are too few to tell; give more --runs"
     if low <= 1 <= high:
         return "the interval includes 1"
     return f"the interval is wider than ±{_WIDE:.0%}" if max(value - low, high - value) > _WIDE * value else ""
