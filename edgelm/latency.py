@@ -11,10 +11,10 @@ from typing import Any
 
 from edgelm.checkpoint import LayerShape
 from edgelm.errors import InputError
+from edgelm.machine import QUIET
 from edgelm.output import staged_output
 
 TABLE_SCHEMA = 2
-_QUIET = 0.15  # of the cores
 Shapes = Sequence[LayerShape]
 
 
@@ -79,7 +79,7 @@ class LatencyTable:
     @property
     def quiet(self) -> bool:
         """Whether it was measured on a machine that had little else to do: small operators suffer most from other work."""
-        return float(self.machine.get("load", 0.0)) <= _QUIET
+        return float(self.machine.get("load", 0.0)) <= QUIET
 
     def module_cost(self, kind: str, units: int) -> float:
         """What an attention with so many heads, or an FFN with so many channels, adds; linear between entries."""

@@ -13,6 +13,7 @@ from typing import Any
 
 # Instruction sets that change how fast INT8 and half precision run, by the names that Linux gives them.
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm", "bf16", "sve")
+QUIET = 0.15  # share of its cores that others may use, and a machine is still said to be idle
 PACKAGES = ("edgelm", "numpy", "onnxruntime", "tokenizers", "torch", "transformers", "onnx")
 
 

@@ -21,7 +21,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         OutputExistsError: `path` exists and `overwrite` is not set.
     """
     if path.exists() and not overwrite:
-        raise OutputExistsError(f"{path} exists already.", hint="Choose another --output, or add --overwrite to replace it.")
+        raise OutputExistsError(f"{path} exists already.", hint="Choose another path for it, or add --overwrite to replace it.")
 
 
 @contextmanager

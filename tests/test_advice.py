@@ -1,11 +1,13 @@
 """What a budget that is not met advises: ways that are open, and none that was gone already."""
 
+import re
+
 import pytest
 
 from edgelm.advice import advise
 from edgelm.checkpoint import KeptTokens, Record, StageRecord
 from edgelm.device import load_device
-from edgelm.recipe import load_recipe
+from edgelm.recipe import load_recipe, override
 from edgelm.task import Task
 
 CPU = load_device("cpu")
@@ -63,3 +65,28 @@ def test_a_longer_training_is_had_by_the_setting_that_counts():
 def test_texts_that_were_given_are_not_asked_for():
     assert "--unlabelled" in advise("drop", 0.0, record_of("budget"), "int8", CPU, layers=2)
     assert "--unlabelled" not in advise("drop", 0.0, record_of("budget", data={"unlabelled": {}}), "int8", CPU, layers=2)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8", "int4"])
+def test_whatever_is_advised_can_be_done(precision):
+    """Options are those of compress, recipes and stages are there, and every setting is one that `--set` takes."""
+    import typer
+
+    from edgelm.cli.main import app
+
+    options = {name for parameter in typer.main.get_command(app).commands["compress"].params for name in parameter.opts}
+    stages = {"distill": "distill", "vocabulary": "compact", "recover": "budget", "fit": "budget"}
+    advised = [
+        advise(name, asked, record_of(recipe, **changes), precision, CPU, layers=2)
+        for name, asked in (("latency", 1.0), ("size", 1.0), ("memory", 100.0), ("drop", 0.0))
+        for recipe in ("budget", "compact", "balanced", "one-shot")
+        for changes in ({}, {"tokens": TOKENS, "embedding_bits": 4})
+    ]
+    for text in advised:
+        assert set(re.findall(r"--[a-z-]+[a-z]", text)) <= options
+        for recipe in re.findall(r"(?:in recipe|--recipe) (\w+)", text):
+            named = {stage.stage for stage in load_recipe(recipe).stages}
+            if recipe == "compact":
+                assert named >= {"vocabulary", "embeddings"}
+        for stage, setting in re.findall(r"(\w+)\.(train\.\w+|frequent|max_tokens)", text):
+            override(load_recipe(stages[stage]), [f"{stage}.{setting}=5"])

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from edgelm.cli.command import argument
 from edgelm.cli.options import Json, Quiet, Verbose
 from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import make_table, shapes_line
@@ -61,7 +62,7 @@ def build(
         screen.result(result.to_dict(), _draw)
         if not result.replayed:
             screen.note("No GPU here has run it yet: `edgelm verify` on the device replays the golden samples.")
-        screen.next_step(f"{result.path}/{result.engine.path}", f"edgelm profile {bundle}")
+        screen.next_step(f"{result.path}/{result.engine.path}", "profile", argument(bundle))
 
 
 def _draw(console: Console, values: dict[str, Any]) -> None:

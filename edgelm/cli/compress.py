@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from edgelm.cli.command import argument, columns, options, unused
 from edgelm.cli.options import Json, LabelColumn, Overwrite, PairColumn, Quiet, TextColumn, Verbose
 from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import draw_budget, draw_layers, make_table, tokens_line
 from edgelm.errors import EXIT_BUDGET
+
+if TYPE_CHECKING:
+    from edgelm.compress.chance import Chance
+    from edgelm.compress.pipeline import CompressResult
+    from edgelm.dataset import Dataset
 
 
 def compress(
@@ -129,11 +136,33 @@ def compress(
             aim = aim_at(budget)
             check_recipe(plan, aim)
             outcome = aim.outcome(run(output=output, goal=aim.goal if aim.goal.bounds else None, time_limit=seconds))
-        screen.result(outcome.to_dict(), _draw)
-        options = f"--device {device} --precision {precision} --calibration {data} --eval {evaluation}"
-        screen.next_step(str(output), f"edgelm export {output} {options} --output {output.with_suffix('.edge')}")
+        chance = _judge(outcome.result, judged)
+        screen.result(outcome.to_dict() | {"chance": None if chance is None else chance.to_dict()}, _draw)
+        if chance is not None and not chance.better:
+            screen.note(f"Warning: {chance.finding}")
+            screen.note(_advise(chance, outcome.result.original["metrics"][chance.metric]))
+        target_options = {"--device": device, "--precision": precision, "--max-length": max_length}
+        rows = {"--calibration": data, "--eval": evaluation if judged.labels is not None else None}
+        made = {"--output": unused(output.with_name(f"{output.name}.edge"))}
+        named = columns(text_column, pair_column, label_column)
+        screen.next_step(str(output), "export", argument(output), *options(target_options | rows | named | made))
         if not outcome.met:
             raise typer.Exit(EXIT_BUDGET)
+
+
+def _judge(result: CompressResult, judged: Dataset) -> Chance | None:
+    """What the last stage left, against chance."""
+    from edgelm.compress.chance import judge_chance
+
+    task, stages = result.record.task, result.record.stages
+    return judge_chance(task, stages[-1].after if stages else {}, judged.for_task(task).labels)
+
+
+def _advise(chance: Chance, original: float) -> str:
+    """What to look at where a compressed model knows nothing: what was cut or, if the original knows nothing either, the data."""
+    if replace(chance, score=original).better:
+        return f"The original has {original:.4f}: cut less, or train longer (--set changes values of the recipe)."
+    return f"The original has {original:.4f}: check the columns (--text-column, --label-column), the labels and their names."
 
 
 def _draw(console: Console, values: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from edgelm.cli.command import argument
 from edgelm.cli.options import Json, Overwrite, Quiet, Verbose
 from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import make_table
@@ -36,7 +37,7 @@ def demo(
         values = run_demo(output, epochs=epochs, progress=screen.progress)
         screen.result(values, _draw)
         screen.note(f"Report: {values['report']}")
-        screen.next_step(values["bundle"], f'edgelm run {values["bundle"]} "it is too dark in here"')
+        screen.next_step(values["bundle"], "run", argument(values["bundle"]), "it is too dark in here")
 
 
 def _draw(console: Console, values: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from edgelm.cli.files import make_app
+from edgelm.cli.files import file_argument, make_app
 from edgelm.cli.options import Json, Overwrite, Quiet, Verbose
 from edgelm.cli.screen import open_screen
 
@@ -41,7 +41,7 @@ def detect(
 
         result = detect_device(file, gpu=gpu, threads=threads, overwrite=overwrite, progress=screen.progress)
         screen.result(result.to_dict(), _draw)
-        screen.next_step(str(file), f"edgelm devices show {file}")
+        screen.next_step(str(file), "devices", "show", file_argument(file))
 
 
 def _draw(console: Console, values: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ def doctor(as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False
         from edgelm.doctor import examine
 
         screen.result(examine(), _draw)
-        screen.note("Next:   edgelm demo")
+        screen.next_step(None, "demo")
 
 
 def _draw(console: Console, values: dict[str, Any]) -> None:
@@ -39,4 +39,4 @@ def _draw(console: Console, values: dict[str, Any]) -> None:
     console.print(table)
     for extra in values["extras"]:  # below the table, whose cells wrap: a command must stay in one piece to be copied
         if not extra["ready"]:
-            console.print(f"To {extra['use']}: {extra['install']}")
+            console.print(f"To {extra['use']}: {extra['install']}", soft_wrap=True)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from edgelm.cli.command import argument, unused
 from edgelm.cli.options import Json, LabelColumn, Overwrite, PairColumn, Quiet, TextColumn, Verbose
 from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import make_table
@@ -118,9 +119,11 @@ def export(
         screen.result(result.to_dict(), _draw)
         if result.no_engine:
             screen.note(f"The bundle holds the plan of a TensorRT engine, no engine: {result.no_engine.rstrip('.')}.")
-            screen.next_step(str(output), f"edgelm build {output}   (on the device)")
+            screen.note("The next command builds it, on the device.")
+            screen.next_step(str(output), "build", argument(output))
             return
-        screen.next_step(str(output), f"edgelm profile {output} --html {output.with_suffix('.html')}")
+        name = output.stem if output.suffix in (".edge", ".edgelm") else output.name
+        screen.next_step(str(output), "profile", argument(output), "--html", unused(output.with_name(f"{name}.html")))
 
 
 def _draw(console: Console, values: dict[str, Any]) -> None:

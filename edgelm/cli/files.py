@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from edgelm.cli.command import argument
 from edgelm.cli.options import Json, Overwrite, Quiet, Verbose
 from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import make_table
@@ -27,8 +28,9 @@ def make_app(kind: Literal["recipes", "devices"], describe: Callable[[str], dict
         with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
             from edgelm.shipped import shipped_names
 
-            screen.result({kind: [describe(name) for name in shipped_names(kind)]}, lambda console, values: _list(console, values[kind], columns))
-            screen.note(f"Next:   edgelm {kind} show NAME")
+            names = shipped_names(kind)
+            screen.result({kind: [describe(name) for name in names]}, lambda console, values: _list(console, values[kind], columns))
+            screen.next_step(None, kind, "show", names[0])
 
     @app.command("show", help=f"Print a {noun}, with its comments.\n\nExample: edgelm {kind} show {'balanced' if kind == 'recipes' else 'cpu'}")
     def show(
@@ -70,9 +72,15 @@ def make_app(kind: Literal["recipes", "devices"], describe: Callable[[str], dict
             with staged_output(file, overwrite=overwrite) as aside:
                 aside.write_text(text, encoding="utf-8")
             screen.result({"path": str(file)}, lambda console, _: None)
-            screen.next_step(str(file), f"edgelm {kind} validate {file}")
+            screen.next_step(str(file), kind, "validate", file_argument(file))
 
     return app
+
+
+def file_argument(file: Path) -> str:
+    """A file that no command takes for the name of a shipped one, or for an option."""
+    bare = len(file.parts) == 1 and file.suffix not in (".yaml", ".yml")
+    return f"./{file}" if bare else argument(file)
 
 
 def _list(console: Console, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:

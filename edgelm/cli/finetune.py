@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from edgelm.cli.command import argument, columns, options, unused
 from edgelm.cli.options import Json, LabelColumn, Overwrite, PairColumn, Quiet, TextColumn, Verbose
 from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import metrics_line
@@ -91,9 +92,12 @@ def finetune(
             progress=screen.progress,
         )
         screen.result(result.to_dict(), _draw)
-        screen.next_step(
-            str(output), f"edgelm compress {output} --data {data} --eval {evaluation} --recipe balanced --output {output.with_name('compressed')}"
-        )
+        if result.chance is not None and not result.chance.better:
+            screen.note(f"Warning: {result.chance.finding}\nCheck the columns (--text-column, --label-column), the labels and --learning-rate.")
+        rows = {"--data": data, "--eval": evaluation} | columns(text_column, pair_column, label_column)
+        made = {"--recipe": "balanced", "--output": unused(output.with_name("compressed"))}
+        length = {"--max-length": max_length}
+        screen.next_step(str(output), "compress", argument(output), *options(rows | length | made))
 
 
 def _draw(console: Console, values: dict[str, Any]) -> None:

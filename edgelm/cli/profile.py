@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from edgelm.cli.options import Json, Overwrite, PairColumn, Provider, Quiet, TextColumn, Verbose
+from edgelm.cli.command import argument, join, options
+from edgelm.cli.options import LONGEST, Json, Overwrite, PairColumn, Provider, Quiet, TextColumn, Verbose
 from edgelm.cli.screen import Screen, open_screen
 from edgelm.cli.tables import make_table
 from edgelm.errors import EXIT_FAILED, EdgelmError, UsageError
 
 if TYPE_CHECKING:
     from edgelm.dataset import Dataset
-
-_LONGEST = 128  # tokens of a text: as `edgelm compress` reads it
 
 
 def profile(
@@ -88,7 +87,7 @@ def profile(
         from edgelm.profile.pipeline import profile as measure
         from edgelm.profile.remote.pipeline import profile_hosts
         from edgelm.profile.table import write_table
-        from edgelm.report import check_page, write_reports
+        from edgelm.report import check_page, doubt_notes, write_reports
 
         _check_options(host, {"--python": python, "--install": install or None, "--wheels": wheels})
         if table is not None:
@@ -99,8 +98,9 @@ def profile(
             lengths = sequence if texts is None else [_median_length(bundle, texts)]
             made = write_table(bundle, table, precision=precision, sequence=lengths, threads=threads, overwrite=overwrite, progress=screen.progress)
             screen.result(made.to_dict() | {"quiet": made.quiet}, _draw_table)
-            goal = f"--max-latency 1ms --for {precision}"
-            screen.next_step(str(table), f"edgelm compress {bundle} --table {table} {goal} --data train.jsonl --eval dev.jsonl --output small")
+            goal = join(options({"--table": table, "--max-latency": "1ms", "--for": precision}))
+            screen.note(f"A budget is reckoned with it by `edgelm compress` with {goal}, beside --data, --eval and --output.")
+            screen.next_step(str(table), "compress", "--help")
             return
         files = {"html": html, "markdown": markdown, "json": output}
         for file in files.values():
@@ -141,7 +141,9 @@ def profile(
             raise typer.Exit(EXIT_FAILED)
         written = write_reports(values["profiles"], estimates=estimates, html=html, markdown=markdown, json_file=output, overwrite=overwrite)
         screen.result(values, lambda console, shown: _draw(console, shown, with_operators=operators))
-        screen.next_step(", ".join(map(str, written)) or "the table above", f"edgelm verify {bundle}")
+        for words in doubt_notes(values["profiles"]):
+            screen.note(f"Warning: {words}")
+        screen.next_step(", ".join(map(str, written)) or "the table above", "verify", argument(bundle), *options({"--provider": provider}))
         if failures:
             raise typer.Exit(EXIT_FAILED)
 
@@ -175,7 +177,7 @@ def _median_length(checkpoint: Path, rows: Dataset) -> int:
     from edgelm.checkpoint import open_checkpoint
     from edgelm.compress.encode import median_length
 
-    return median_length(load_tokenizer(open_checkpoint(checkpoint)), rows, max_length=_LONGEST)
+    return median_length(load_tokenizer(open_checkpoint(checkpoint)), rows, max_length=LONGEST)
 
 
 def _show_estimates(screen: Screen, bundle: Path, estimates: list[dict[str, Any]], files: dict[str, Path | None], *, overwrite: bool) -> None:
@@ -183,7 +185,8 @@ def _show_estimates(screen: Screen, bundle: Path, estimates: list[dict[str, Any]
 
     written = write_estimates(estimates, html=files["html"], markdown=files["markdown"], json_file=files["json"], overwrite=overwrite)
     screen.result({"schema": 1, "estimates": estimates}, _draw_estimates)
-    screen.next_step(", ".join(map(str, written)) or "the estimate above", f"edgelm profile {bundle}, on the device, measures it")
+    screen.note("On the device itself, the next command measures it.")
+    screen.next_step(", ".join(map(str, written)) or "the estimate above", "profile", argument(bundle))
 
 
 def _draw_estimates(console: Console, values: dict[str, Any]) -> None:
@@ -213,6 +216,8 @@ def _draw(console: Console, values: dict[str, Any], *, with_operators: bool) -> 
     parts = [subject_table(profiles), latency_table(profiles, estimates)] + ([operator_table(profiles[0])] if with_operators else [])
     for header, rows in parts:
         table = make_table(*header)
+        for column in table.columns:  # on a narrow terminal an interval goes below its figure
+            column.no_wrap = column.no_wrap and not str(column.header).startswith(("p50", "vs "))
         for row in rows:
             table.add_row(*row)
         console.print(table)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from edgelm.cli.command import join, program
 from edgelm.compress import processes
 from edgelm.errors import EXIT_FAILED, EXIT_INTERRUPTED, EdgelmError
 
@@ -33,8 +34,9 @@ class Screen:
         self.quiet = quiet
         self.verbose = verbose
         watched = sys.stdout.isatty()
-        self.console = Console(stderr=as_json, quiet=quiet, highlight=False, markup=False, soft_wrap=not watched, width=None if watched else _WIDE)
-        self.stderr = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+        self.console = Console(stderr=as_json, quiet=quiet, soft_wrap=not watched, width=None if watched else _WIDE, **plain)
+        self.stderr = Console(stderr=True, soft_wrap=True, **plain)
         self._bars: RichProgress | None = None
         self._tasks: dict[str, Any] = {}
 
@@ -46,15 +48,20 @@ class Screen:
         elif not self.quiet:
             view(self.console, values)
 
-    def next_step(self, where: str, command: str) -> None:
-        """The closing lines: where the result is and what to type next."""
-        self.note(f"Result: {where}")
-        self.note(f"Next:   {command}")
+    def next_step(self, where: str | None, *words: object) -> None:
+        """The closing lines: where the result is, if anything was made, and what to type next.
+
+        Args:
+            words: of the command, after the program's name; the line can be pasted into a shell.
+        """
+        if where is not None:
+            self.note(f"Result: {where}")
+        self.note(f"Next:   {join([*program(), *words])}")
 
     def note(self, text: str) -> None:
-        """A line for people that is no result."""
+        """A line for people that is no result; it may be copied, and so is not broken at the terminal's width."""
         if not self.quiet:
-            (self.stderr if self.as_json else self.console).print(text)
+            (self.stderr if self.as_json else self.console).print(text, soft_wrap=True)
 
     def aside(self, text: str) -> None:
         """A line for people on stderr, whatever stdout carries."""

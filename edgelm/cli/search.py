@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from edgelm.cli.options import Json, LabelColumn, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.command import columns, options, unused
+from edgelm.cli.options import LONGEST, Json, LabelColumn, PairColumn, Quiet, TextColumn, Verbose
 from edgelm.cli.screen import Screen, open_screen
 from edgelm.cli.tables import make_table
 from edgelm.errors import EXIT_BUDGET
@@ -32,7 +33,7 @@ def search(
     seed: Annotated[int, typer.Option("--seed", help="Of the choice of settings.")] = 0,
     runs: Annotated[int, typer.Option("--runs", help="Calls from which a latency is taken.")] = 200,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Of a measured bundle. Default: one a core.")] = None,
-    max_length: Annotated[int, typer.Option(min=8, help="Longest text, in tokens.")] = 128,
+    max_length: Annotated[int, typer.Option(min=8, help="Longest text, in tokens.")] = LONGEST,
     keep_bundles: Annotated[bool, typer.Option("--keep-bundles", help="Keep each trial's bundle.")] = False,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
@@ -89,11 +90,11 @@ def search(
         if result.choice is None:
             screen.stderr.print(f"No trial ended within {time_limit}. What was begun is kept: the same command with a longer --time-limit goes on.")
             raise typer.Exit(EXIT_BUDGET)
-        rows = f"--data {data} --eval {evaluation} --device {device}" + (f" --max-length {max_length}" if max_length != 128 else "")
-        screen.next_step(
-            f"{output}/front.html, front.csv, front.json",
-            f"edgelm compress --from-trial {result.choice} --search {output} {rows} --output {output}-{result.choice}",
-        )
+        trial = {"--from-trial": result.choice, "--search": output, "--data": data, "--eval": evaluation}
+        target_options = {"--device": device, "--for": precision, "--max-length": None if max_length == LONGEST else max_length}
+        named = columns(text_column, pair_column, label_column) | {"--allow-pickle": allow_pickle}
+        made = {"--output": unused(output.with_name(f"{output.name}-{result.choice}"))}
+        screen.next_step(f"{output}/front.html, front.csv, front.json", "compress", *options(trial | target_options | named | made))
 
 
 def _tell(screen: Screen, trial: Any) -> None:

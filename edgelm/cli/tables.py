@@ -70,4 +70,4 @@ def draw_budget(console: Console, verdicts: list[dict[str, Any]]) -> None:
     console.print(table)
     for row in verdicts:
         if not row["met"]:
-            console.print(f"{row['name']}: {row['got'] - row['asked']:.3g} {row['unit']} too much; {row['advice']}.")
+            console.print(f"{row['name']}: {row['got'] - row['asked']:.3g} {row['unit']} too much; {row['advice']}.", soft_wrap=True)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from edgelm.cli.command import argument, columns, options
 from edgelm.cli.options import Json, PairColumn, Quiet, TextColumn, Verbose
 from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import make_table
@@ -36,7 +37,8 @@ def tune(
         rows = None if data is None else load_dataset(data, columns=Columns(text=text_column, text_pair=pair_column), need_labels=False)
         result = run(bundle, data=rows, time_limit=time_limit, dry_run=dry_run, progress=screen.progress)
         screen.result(result.to_dict(), _draw)
-        screen.next_step("nothing was changed" if dry_run else str(bundle), f"edgelm profile {bundle}")
+        texts = {"--data": data} | columns(text_column, pair_column)
+        screen.next_step("nothing was changed" if dry_run else str(bundle), "profile", argument(bundle), *options(texts))
 
 
 def _draw(console: Console, values: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from edgelm.cli.command import argument, options
 from edgelm.cli.options import Json, Provider, Quiet, Verbose
 from edgelm.cli.screen import open_screen
 from edgelm.errors import EXIT_INPUT
@@ -26,13 +27,15 @@ def verify(
     Example: edgelm verify build/my-model.edge
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
+        from edgelm.runtime import open_bundle
         from edgelm.runtime.verify import verify as check
 
         result = check(bundle, replay=replay, provider=provider)
         screen.result(result.to_dict(), _draw)
         if not result.ok:
             raise typer.Exit(EXIT_INPUT)
-        screen.next_step(str(bundle), f'edgelm run {bundle} "some text"')
+        texts = ("first text", "--pair", "second text") if open_bundle(bundle).manifest.task.pair else ("some text",)
+        screen.next_step(str(bundle), "run", argument(bundle), *texts, *options({"--provider": provider}))
 
 
 def _draw(console: Console, values: dict[str, Any]) -> None:

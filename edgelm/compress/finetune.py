@@ -14,6 +14,7 @@ from edgelm.anatomy import family_of, find_checkpoint, load_backbone, load_token
 from edgelm.anatomy.sizes import check_length, usable_positions
 from edgelm.checkpoint import Record, StageRecord, open_checkpoint
 from edgelm.compress import processes
+from edgelm.compress.chance import Chance, judge_chance
 from edgelm.compress.evaluate import evaluate
 from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool_versions
 from edgelm.compress.teaching.training import train
@@ -27,7 +28,7 @@ from edgelm.task import Task
 
 @dataclass(frozen=True)
 class FinetuneResult:
-    """What `finetune` made: the checkpoint's folder, its history, and its metrics on the evaluation set."""
+    """What `finetune` made: the checkpoint's folder, its history, and its metrics on the evaluation set, also against chance."""
 
     path: Path
     record: Record
@@ -35,6 +36,7 @@ class FinetuneResult:
     parameters: int
     size_mb: float
     seconds: float
+    chance: Chance | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: what `edgelm finetune --json` prints."""
@@ -45,6 +47,7 @@ class FinetuneResult:
             "parameters": self.parameters,
             "size_mb": self.size_mb,
             "seconds": self.seconds,
+            "chance": None if self.chance is None else self.chance.to_dict(),
         }
 
 
@@ -130,4 +133,5 @@ def finetune(
             shutil.rmtree(work, ignore_errors=True)
 
         processes.on_main(keep)
-    return FinetuneResult(output, record, metrics, parameter_count(model), open_checkpoint(output).size_mb, seconds)
+    chance = judge_chance(task, metrics, evaluation.labels)
+    return FinetuneResult(output, record, metrics, parameter_count(model), open_checkpoint(output).size_mb, seconds, chance)

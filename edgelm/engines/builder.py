@@ -48,7 +48,7 @@ def build_engine(
         for index in range(network.num_inputs):
             profile.set_shape(network.get_input(index).name, shape.least, shape.usual, shape.most)
         if config.add_optimization_profile(profile) < 0:
-            raise EngineError(f"{graph.name}: {backend.name} refuses the profile {shape}.", hint="Give another --max-length or --batch.")
+            raise EngineError(f"{graph.name}: {backend.name} refuses the profile {shape}.", hint="Export with another --max-length or --batch.")
     config.progress_monitor = monitor = _monitor(module, progress)
     with _timing_cache(config, backend, timings):
         made = builder.build_serialized_network(network, config)

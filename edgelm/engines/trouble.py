@@ -16,9 +16,9 @@ _ADVICE: tuple[tuple[str, str], ...] = (
     (r"type mismatch|same type|data ?types?", "all inputs of the node must have one type: export again with --precision fp16 or fp32"),
     (r"no importer|unsupported|not supported|plugin", "export with --device of a GPU or a Jetson, which writes standard operators alone"),
     (r"opset", "export with a lower --opset"),
-    (r"CUDA", "without a GPU here only plain engines are built: leave --strip and --refit out, or build on the device"),
-    (r"memory|workspace|alloc", "give it more --workspace, or a shorter --max-length"),
-    (r"shape|dimension|broadcast|profile", "build for shapes that the model takes: --max-length, --batch"),
+    (r"CUDA", "without a GPU here only plain engines are built: leave --strip and --refit out of `edgelm build`, or build on the device"),
+    (r"memory|workspace|alloc", "give `edgelm build` more --workspace, or export with a shorter --max-length"),
+    (r"shape|dimension|broadcast|profile", "export for shapes that the model takes: --max-length, --batch"),
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from datetime import date
@@ -16,6 +15,7 @@ from edgelm.errors import EdgelmError, UsageError
 from edgelm.machine import Machine, describe_machine
 from edgelm.nvml import Gpu, find_gpus
 from edgelm.output import check_output, staged_output
+from edgelm.profile.busy import look
 from edgelm.profile.rates import SECONDS, SIZE, copy_mb, measure_bandwidth, measure_products
 from edgelm.progress import Progress, silent
 from edgelm.runtime.cuda import JETSONS
@@ -64,7 +64,7 @@ def detect_device(
             raise
         gpus, notes = (), [f"GPUs: {error.message} {error.hint}"]
     if gpu is None:
-        busy = _others_at_work(machine)
+        busy = look().others
         device = _describe_cpu(output, machine, gpus, threads or machine.cores, busy, progress)
         if busy:
             notes.append(f"Measured {busy}: on an idle machine the figures may be higher.")
@@ -139,12 +139,6 @@ def _describe_gpu(name: str, machine: Machine, gpus: tuple[Gpu, ...], index: int
 def _make(values: dict[str, Any], sources: dict[str, str]) -> Device:
     known = {name: value for name, value in values.items() if value}
     return Device.model_validate(known | {"sources": {name: source for name, source in sources.items() if name in known}})
-
-
-def _others_at_work(machine: Machine) -> str:
-    """Says so, if other processes keep the cores busy; a load of a third of them disturbs nothing that takes the best of many."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return f"under a load of {load:.1f} on {machine.cores} cores" if load > machine.cores / 3 else ""
 
 
 def _arch(machine: Machine) -> Literal["x86_64", "aarch64", "any"]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime, timezone
@@ -11,6 +13,8 @@ from typing import Any
 
 from edgelm.dataset import Dataset
 from edgelm.profile.alone import measure_use
+from edgelm.profile.busy import LOOK_S, judge, own_seconds
+from edgelm.profile.doubts import find_warnings, with_ratios
 from edgelm.profile.inputs import Feeds
 from edgelm.profile.place import HERE, Place
 from edgelm.profile.plan import Plan, make_plan
@@ -92,23 +96,30 @@ def measure(plan: Plan, place: Place = HERE, progress: Progress = silent) -> lis
     cases: list[list[Case]] = [[] for _ in subjects]
     settings = {"warmup": plan.warmup, "runs": plan.runs, "threads": threads, "loads": plan.loads, "texts": plan.source}
     common: dict[str, Any] = {
-        "machine": place.describe(),
         "settings": settings,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "device": plan.device,
         "host": place.host,
     }
+    mhz: list[float] = []
     with ExitStack() as stack:
         workers = [_open(stack, entry, threads, place) for entry in subjects]
+        clocks = [_read_clocks(workers, place)]
+        time.sleep(LOOK_S)  # nobody runs: what is used now is others'
+        clocks.append(_read_clocks(workers, place))
         for number, (batch, sequence) in enumerate(plan.grid):
             for worker, made in zip(workers, feeds, strict=True):
                 worker.ask("prepare", feeds=made[number])
             label = f"batch {batch}" + ("" if sequence is None else f", {sequence} tokens")
-            for found, samples in zip(cases, take_turns(workers, plan.warmup, plan.runs, label, progress), strict=True):
-                found.append(Case(batch, sequence, tuple(samples)))
+            turns = take_turns(workers, plan.warmup, plan.runs, label, progress, mhz=mhz)
+            for found, samples, made in zip(cases, turns, feeds, strict=True):
+                found.append(Case(batch, sequence, tuple(samples), inputs=len(made[number])))
+        clocks.append(_read_clocks(workers, place))
         tokenization = [_tokenization(worker, texts) for worker in workers]
         chosen = [worker.chosen for worker in workers]
         operators = [tuple(worker.ask("operators", runs=_OPERATOR_RUNS)["operators"]) for worker in workers]
+    busy = judge([counters for counters, _ in clocks], [after[1] - before[1] for before, after in itertools.pairwise(clocks)], mhz)
+    common["machine"] = place.describe() | {"busy": busy.to_dict()}
     call_ms = [found[0].percentile_ms(50) for found in cases]
     use = measure_use(place, subjects, threads, [made[0] for made in feeds], call_ms, progress)
     profiles = []
@@ -124,16 +135,23 @@ def measure(plan: Plan, place: Place = HERE, progress: Progress = silent) -> lis
         }
         cost = {"load_ms": load_ms, "peak_memory_mb": peak_mb}
         measured: dict[str, Any] = cost | {"tokenization_ms": tokenization[index], "operators": operators[index]}
-        measured |= chosen[index] | {"power": use[index].power, "memory": use[index].memory}
+        measured |= chosen[index] | {"power": use[index].power, "memory": use[index].memory, "warnings": find_warnings(busy, cases[index])}
         profiles.append(Profile(**what, cases=tuple(cases[index]), **measured, **common))
         progress("loading and memory", index + 1, len(subjects))
-    return profiles
+    return with_ratios(profiles)
 
 
 def _open(stack: ExitStack, entry: Subject, threads: int, place: Place) -> Worker:
     worker = Worker(entry, threads=threads, place=place)
     stack.callback(worker.close)
     return worker
+
+
+def _read_clocks(workers: list[Worker], place: Place) -> tuple[dict[str, Any], float]:
+    """What the machine of the workers has counted so far, and the CPU seconds in it that are ours."""
+    answers = [worker.ask("clocks") for worker in workers]
+    here = own_seconds() if place.host is None else 0.0
+    return answers[0]["counters"], here + sum(answer["own_s"] for answer in answers)
 
 
 def _tokenization(worker: Worker, texts: list[Any]) -> float | None:

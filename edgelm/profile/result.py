@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from edgelm.errors import InputError
+from edgelm.profile.interval import Ratio, median_interval
 from edgelm.profile.memory import Memory
 from edgelm.profile.power import Power
+from edgelm.profile.turns import BLOCK_CALLS
 
-PROFILE_SCHEMA = 2  # 2: the memory of the machine, and what was passed over for what ran it
+PROFILE_SCHEMA = 3  # 3: intervals, ratios and warnings; 2: the memory of the machine, and what was passed over for what ran it
 
 
 @dataclass(frozen=True)
@@ -22,15 +25,26 @@ class Case:
         batch: texts in one call.
         sequence: tokens of each text; None for real texts of their own lengths.
         samples_ms: one value a call, in the order of the calls: input arrays in, output array out.
+        block: calls of a round, in which the subjects took turns.
+        inputs: how many different inputs took turns.
+        ratio: to the last subject of the same profile; None for that one itself, or where there is no other.
     """
 
     batch: int
     sequence: int | None
     samples_ms: tuple[float, ...]
+    block: int = BLOCK_CALLS
+    inputs: int = 1
+    ratio: Ratio | None = None
 
     def percentile_ms(self, share: float) -> float:
         """Percentile of the samples, linear between two of them."""
         return float(np.percentile(self.samples_ms, share, method="linear"))
+
+    @cached_property
+    def p50_interval_ms(self) -> tuple[float, float]:
+        """95 % interval of the p50, by resampling rounds of calls."""
+        return median_interval(self.samples_ms, self.block)
 
     @property
     def mean_ms(self) -> float:
@@ -38,10 +52,21 @@ class Case:
         return float(np.mean(self.samples_ms))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, with mean, percentiles (ms) and throughput (texts per second, from the mean)."""
+        """JSON-ready, with mean, percentiles and the 95 % interval of the p50 (ms), and throughput (texts per second, from the mean)."""
         percentiles = {f"p{share}_ms": self.percentile_ms(share) for share in (50, 90, 95, 99)}
+        sure = {"p50_interval_ms": list(self.p50_interval_ms), "ratio": None if self.ratio is None else self.ratio.to_dict()}
         samples = {"throughput_per_s": 1000 * self.batch / self.mean_ms, "samples_ms": list(self.samples_ms)}
-        return {"batch": self.batch, "sequence": self.sequence, "mean_ms": self.mean_ms, **percentiles, **samples}
+        what = {"batch": self.batch, "sequence": self.sequence, "block": self.block, "inputs": self.inputs}
+        return what | {"mean_ms": self.mean_ms} | percentiles | sure | samples
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Case:
+        """The inverse of `to_dict`; before schema 3 no rounds were noted, and no ratio."""
+        given, ratio = values.get("ratio"), None
+        if given:
+            ratio = Ratio(**{name: given[name] for name in ("against", "p50", "low", "high", "reason")})
+        rounds = {name: values[name] for name in ("block", "inputs") if name in values}
+        return cls(values["batch"], values["sequence"], tuple(values["samples_ms"]), **rounds, ratio=ratio)
 
 
 @dataclass(frozen=True)
@@ -68,6 +93,8 @@ class Profile:
         host: where it ran, as the user named it; None: the machine that profiled.
         power: of the first case; None where no sensor could be read.
         memory: of the machine, in the first case: the system's, and that of each NVIDIA GPU on a card; those that could be read.
+        warnings: sentences that say what makes the figures doubtful: other work on the machine (`machine["busy"]` has the figures; see
+            `edgelm.profile.busy.Busy`), or calls that took now this and now that.
     """
 
     name: str
@@ -94,13 +121,14 @@ class Profile:
     engine: str | None = None
     passed: tuple[dict[str, str], ...] = ()
     memory: tuple[Memory, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         power = None if self.power is None else self.power.to_dict()
-        lists = {"cases": [case.to_dict() for case in self.cases], "operators": list(self.operators), "passed": list(self.passed)}
-        lists["memory"] = [entry.to_dict() for entry in self.memory]
+        lists: dict[str, list[Any]] = {name: list(values[name]) for name in ("operators", "passed", "warnings")}
+        lists |= {name: [entry.to_dict() for entry in values[name]] for name in ("cases", "memory")}
         return values | lists | {"power": power}
 
     @classmethod
@@ -114,9 +142,10 @@ class Profile:
         if not isinstance(schema, int) or schema > PROFILE_SCHEMA:
             raise InputError(f"profile of schema {schema!r}; this edgelm reads up to {PROFILE_SCHEMA}.", hint="Install a newer edgelm.")
         try:
-            cases = tuple(Case(case["batch"], case["sequence"], tuple(case["samples_ms"])) for case in values["cases"])
+            cases = tuple(map(Case.from_dict, values["cases"]))
             power = Power(**values["power"]) if values.get("power") else None
             lists = {"cases": cases, "operators": tuple(values["operators"]), "passed": tuple(values.get("passed", ()))}
+            lists["warnings"] = tuple(values.get("warnings", ()))
             lists["memory"] = tuple(Memory(**entry) for entry in values.get("memory", ()))
             return cls(**(values | lists | {"power": power}))
         except (KeyError, TypeError) as error:

@@ -17,6 +17,7 @@ from edgelm.checkpoint import Checkpoint, LayerShape, open_checkpoint
 from edgelm.errors import UsageError
 from edgelm.latency import TABLE_SCHEMA, EncoderSizes, LatencyTable, Shapes, read_latency_table
 from edgelm.machine import describe_machine
+from edgelm.profile.busy import look
 from edgelm.profile.subject import Subject
 from edgelm.profile.turns import Worker, take_turns
 from edgelm.progress import Progress, silent
@@ -28,7 +29,6 @@ PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4")
 _RUNS, _WARMUP = 80, 10
 _HEAD_POINTS, _FFN_POINTS = 6, 7
 _TOKENS = 32
-_LOOK = 0.5  # seconds
 _ALIKE = 0.1  # of the uncut model's time: nearer, and the machine is as it was when the table was made
 _PATIENCE, _PAUSE = 120.0, 5.0  # seconds that a meter waits for that, in all and at a time
 _WORDS = 2048  # rows of the embedding: a text reads few, and a large table only takes time to write
@@ -127,7 +127,7 @@ def measure_table(
     heads, channels = _points(sizes.heads, _HEAD_POINTS, 1), _points(sizes.ffn, _FFN_POINTS, 32)
     grid = [(0, 0), *((count, 0) for count in heads), *((0, count) for count in channels)]
     grid += [(sizes.heads, sizes.ffn), (max(1, sizes.heads // 2), max(1, sizes.ffn // 4))]
-    load = _load()
+    load = round(look().share, 2)
     models: list[Shapes] = [(LayerShape(*point),) * sizes.layers for point in grid]
     models += [sizes.full()[: max(1, sizes.layers // 3)], ()]
     times = measure_shapes(sizes, models, precision=precision, sequence=sequence, threads=threads, checkpoint=checkpoint, progress=progress)
@@ -222,13 +222,6 @@ def measure_shapes(
             workers[-1].ask("prepare", feeds=feeds)
         samples = take_turns(workers, _WARMUP, _RUNS, "latency table", progress)
     return [statistics.median(found) for found in samples]
-
-
-def _load() -> float:
-    """Share of this machine's cores that is in use now, by others: we wait meanwhile."""
-    import psutil
-
-    return round(psutil.cpu_percent(interval=_LOOK) / 100, 2)
 
 
 def _points(total: int, count: int, multiple: int) -> list[int]:

@@ -64,12 +64,17 @@ class Worker:
         self._line.close()
 
 
-def take_turns(workers: Sequence[Worker], warmup: int, runs: int, label: str, progress: Progress) -> list[list[float]]:
+def take_turns(
+    workers: Sequence[Worker], warmup: int, runs: int, label: str, progress: Progress, *, mhz: list[float] | None = None
+) -> list[list[float]]:
     """Samples in ms of `runs` calls of each worker, in blocks.
 
     In every round each worker makes one block of calls, in an order that is shuffled anew; the first calls of a block wake its
     threads and fill the caches and are not counted. Between two blocks nobody runs: the threads of the worker before would still
     spin, and hold a core that the next one needs. A worker that is alone has nothing to share the machine with: one block.
+
+    Args:
+        mhz: takes up the CPU's frequency after each block, where the machine shows it.
     """
     order = random.Random(0)
     for worker in workers:
@@ -79,6 +84,9 @@ def take_turns(workers: Sequence[Worker], warmup: int, runs: int, label: str, pr
     for done in range(0, runs, size):
         for index in order.sample(range(len(workers)), len(workers)):
             time.sleep(REST_S)
-            samples[index] += workers[index].ask("block", count=min(size, runs - done), skip=SETTLE_CALLS)["samples_ms"]
+            answer = workers[index].ask("block", count=min(size, runs - done), skip=SETTLE_CALLS)
+            samples[index] += answer["samples_ms"]
+            if mhz is not None and answer.get("mhz"):
+                mhz.append(answer["mhz"])
         progress(label, min(runs, done + size), runs)
     return samples

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from edgelm.errors import EdgelmError, InputError, UsageError
+from edgelm.profile.busy import own_seconds, read_counters, read_mhz
 from edgelm.runtime import Bundle, load, open_bundle
 from edgelm.runtime.provider import EXECUTION_PROVIDERS, find_provider, open_session
 from edgelm.runtime.session import make_options, make_session, preload_cuda
@@ -78,7 +79,7 @@ class _Worker:
         return {}
 
     def block(self, *, count: int, skip: int) -> dict[str, Any]:
-        """Time `count` calls, after `skip` that are not counted; inputs in turn. Samples in ms."""
+        """Time `count` calls, after `skip` that are not counted; inputs in turn. Samples in ms, and the CPU's frequency where it is shown."""
         samples = []
         clock = time.perf_counter
         for index in range(-skip, count):
@@ -87,7 +88,11 @@ class _Worker:
             self.call(feed)
             samples.append((clock() - start) * 1000)
         self.next += count
-        return {"samples_ms": samples[skip:]}
+        return {"samples_ms": samples[skip:], "mhz": read_mhz()}
+
+    def clocks(self) -> dict[str, Any]:
+        """What the machine has counted so far, and how much of that is this process."""
+        return {"counters": read_counters(), "own_s": own_seconds()}
 
     def tokenize(self, *, texts: list[Any], repeat: int) -> dict[str, Any]:
         """Time the tokenization of one text, in ms."""

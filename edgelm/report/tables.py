@@ -22,6 +22,22 @@ def provider_notes(profiles: list[dict[str, Any]]) -> list[str]:
     return [f"{subject_name(profile)} ran on {profile['runs_on']}." for profile in noted]
 
 
+def doubt_notes(profiles: list[dict[str, Any]]) -> list[str]:
+    """What makes figures doubtful, one line each: of a machine, of a subject on it, and each ratio that is not established."""
+    notes = []
+    for profile in profiles:
+        host = f"{profile['host']}: " if profile.get("host") else ""
+        machine = profile["machine"].get("busy", {}).get("warnings", ())
+        notes += [f"{host if words in machine else f'{subject_name(profile)}: '}{words}" for words in profile.get("warnings", ())]
+        ratios = [case["ratio"] for case in profile["cases"] if case.get("ratio")]
+        notes += [
+            f"{subject_name(profile)} against {ratio['against']}: {_ratio_words(ratio)} is not established: {ratio['reason']}."
+            for ratio in ratios
+            if not ratio["established"]
+        ]
+    return list(dict.fromkeys(notes))
+
+
 def subject_table(profiles: list[dict[str, Any]]) -> Table:
     """One row a subject: what it weighs, and what the machine's memory takes and its sensors say, where that could be read."""
     header = ["subject", "kind", "precision", "size MB", "load ms", "peak memory MB", "tokenize ms"]
@@ -63,7 +79,7 @@ def estimates_note(estimates: Estimates) -> str:
 
 
 def latency_table(profiles: list[dict[str, Any]], estimates: Estimates | None = None) -> Table:
-    """One row a subject and case: how fast it is, and how many times faster than the last subject given.
+    """One row a subject and case: how fast it is, and how many times faster than the last subject given, with 95 % intervals.
 
     Args:
         estimates: of the same cases, for devices that are not there: rows with the p50 alone, from low to high, and a column that tells them apart.
@@ -75,7 +91,7 @@ def latency_table(profiles: list[dict[str, Any]], estimates: Estimates | None = 
     for number, case in enumerate(profiles[0]["cases"]):
         for profile in profiles:
             here = profile["cases"][number]
-            figures = [f"{here[name]:.3f}" for name in ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms")]
+            figures = [_p50_cell(here), *(f"{here[name]:.3f}" for name in ("p90_ms", "p95_ms", "p99_ms", "mean_ms"))]
             row = [
                 subject_name(profile),
                 str(case["batch"]),
@@ -84,12 +100,28 @@ def latency_table(profiles: list[dict[str, Any]], estimates: Estimates | None = 
                 f"{here['throughput_per_s']:.0f}",
             ]
             if len(profiles) > 1:
-                row.append(f"{profiles[-1]['cases'][number]['p50_ms'] / here['p50_ms']:.2f}x")
+                row.append(_ratio_cell(here, profiles[-1]["cases"][number]))
             rows.append(row)
         rows += [_estimated_row(entry, entry["cases"][number], len(header)) for entry in estimates or ()]
     if not estimates:
         return header, rows
     return [*header, "source"], [row if len(row) > len(header) else [*row, "measured"] for row in rows]
+
+
+def _p50_cell(case: dict[str, Any]) -> str:
+    interval = case.get("p50_interval_ms")
+    return f"{case['p50_ms']:.3f}" + (f" ({interval[0]:.3f}-{interval[1]:.3f})" if interval else "")
+
+
+def _ratio_cell(case: dict[str, Any], last: dict[str, Any]) -> str:
+    ratio = case.get("ratio")
+    if not ratio:  # the last subject itself, or a profile of an earlier version
+        return f"{last['p50_ms'] / case['p50_ms']:.2f}x"
+    return f"{_ratio_words(ratio)}{'' if ratio['established'] else ', not established'}"
+
+
+def _ratio_words(ratio: dict[str, Any]) -> str:
+    return f"{ratio['p50']:.2f}x ({ratio['low']:.2f}-{ratio['high']:.2f})"
 
 
 def _estimated_row(estimate: dict[str, Any], case: dict[str, Any], width: int) -> list[str]:

@@ -13,6 +13,7 @@ from edgelm.report.page import render_page
 from edgelm.report.tables import (
     Estimates,
     Table,
+    doubt_notes,
     estimates_note,
     latency_table,
     layer_table,
@@ -101,7 +102,8 @@ def render_html(profiles: Profiles, estimates: Estimates | None = None) -> str:
 
 
 def _notes(profiles: Profiles, estimates: Estimates | None) -> list[str]:
-    return provider_notes(profiles) + ([estimates_note(estimates)] if estimates else [])
+    doubts = [f"Warning: {words}" for words in doubt_notes(profiles)]
+    return provider_notes(profiles) + doubts + ([estimates_note(estimates)] if estimates else [])
 
 
 def _sections(profiles: Profiles, estimates: Estimates | None) -> list[tuple[str, Table]]:

@@ -188,4 +188,4 @@ def choose_profile(profiles: tuple[ShapeRange, ...], shape: tuple[int, int]) -> 
     for index, profile in enumerate(profiles):
         if profile.holds(shape):
             return index
-    raise BundleError(f"no engine profile holds {shape[0]} texts of {shape[1]} tokens.", hint="Build the engine again with a longer --max-length.")
+    raise BundleError(f"no engine profile holds {shape[0]} texts of {shape[1]} tokens.", hint="Export the bundle again with a longer --max-length.")

@@ -9,6 +9,7 @@ from edgelm.device import check_precision, load_device
 from edgelm.errors import MissingExtraError, OutputExistsError, UsageError
 from edgelm.machine import describe_machine
 from edgelm.profile import detect, rates
+from edgelm.profile.busy import Busy
 from edgelm.profile.detect import detect_device
 
 
@@ -18,7 +19,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rates, "SECONDS", 0.0)
     monkeypatch.setattr(rates, "SIZE", 64)
     monkeypatch.setattr(detect, "copy_mb", lambda memory_gb: 4)
-    monkeypatch.setattr(detect, "_others_at_work", lambda machine: "")
+    monkeypatch.setattr(detect, "look", lambda: Busy(cores=2, load=0.1, before=0.02))
     monkeypatch.setitem(sys.modules, "pynvml", make_pynvml())
 
 
@@ -48,17 +49,10 @@ def test_measured_figures_say_so_and_the_others_do_not(tmp_path) -> None:
 
 
 def test_a_busy_machine_is_said_in_the_file_and_to_the_user(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detect, "_others_at_work", lambda machine: "under a load of 3.0 on 2 cores")
+    monkeypatch.setattr(detect, "look", lambda: Busy(cores=2, load=3.0, before=1.4))
     made = detect_device(tmp_path / "mine.yaml")
-    assert made.device.sources["compute"].endswith("under a load of 3.0 on 2 cores")
+    assert made.device.sources["compute"].endswith("while others used 1.4 of 2 cores")
     assert "idle" in " ".join(made.notes)
-
-
-@pytest.mark.parametrize(("load", "said"), [(0.1, False), (9.0, True)])
-def test_load_counts_by_the_cores(load: float, said: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    monkeypatch.setattr(detect.os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
-    assert bool(detect._others_at_work(describe_machine())) is said
 
 
 def test_gpus_stand_beside_the_cpu_with_the_command_that_describes_them(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

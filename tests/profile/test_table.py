@@ -16,6 +16,7 @@ from edgelm.graph.encoder import encoder_graph
 from edgelm.graph.nodes import operator_counts
 from edgelm.latency import EncoderSizes, LatencyTable, read_latency_table
 from edgelm.profile import table as tables
+from edgelm.profile.busy import Busy
 from edgelm.profile.table import Meter, encoder_sizes, find_table, measure_table
 from edgelm.quantize.blind import quantize_blindly
 from edgelm.quantize.settings import Quantization
@@ -114,8 +115,8 @@ def test_a_table_is_measured_once_and_kept(monkeypatch, tmp_path):
 def test_a_table_of_a_busy_machine_is_not_kept(monkeypatch, tmp_path):
     """Other work makes small operators dear: the next compression measures again."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    loads = iter([0.9, 0.02, 0.9])
-    monkeypatch.setattr(tables, "_load", lambda: next(loads))
+    loads = iter([1.8, 0.04, 1.8])
+    monkeypatch.setattr(tables, "look", lambda: Busy(cores=2, load=None, before=next(loads)))
     monkeypatch.setattr(tables, "measure_shapes", lambda sizes, models, **_: [1.0 + len(shapes) for shapes in models] + [9.0])
     checkpoint = open_checkpoint(make_checkpoint(tmp_path / "m"))
     assert [find_table(checkpoint, precision="int8", sequence=16).machine["load"] for _ in range(3)] == [0.9, 0.02, 0.02]

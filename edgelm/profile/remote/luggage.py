@@ -15,6 +15,7 @@ _MODULES = (
     "callable_package.py",
     "machine.py",
     "profile/__init__.py",
+    "profile/busy.py",
     "profile/gauges.py",
     "profile/sensors.py",
     "profile/watcher.py",

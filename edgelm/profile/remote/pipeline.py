@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.errors import EdgelmError, HostError, UsageError
+from edgelm.profile.doubts import with_ratios
 from edgelm.profile.pipeline import measure
 from edgelm.profile.plan import Plan, make_plan
 from edgelm.profile.remote.checks import check_providers, check_python, check_space, import_error, missing_packages
@@ -92,7 +93,8 @@ def profile_hosts(
     failures = {target.name: result for target, result in zip(targets, results, strict=True) if isinstance(result, EdgelmError)}
     if len(failures) == len(targets) and len({error.message.replace(name, "") for name, error in failures.items()}) == 1:
         raise next(iter(failures.values()))
-    return Outcome(tuple(entry for result in results if not isinstance(result, EdgelmError) for entry in result), failures)
+    profiles = [entry for result in results if not isinstance(result, EdgelmError) for entry in result]
+    return Outcome(tuple(with_ratios(profiles) if profiles else ()), failures)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Only the three that the runtime imports; what they list beside (tokenizers: a cl
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -63,7 +64,7 @@ def choose_wheels(folder: Path, facts: dict[str, Any], host: str) -> list[Path]:
             there = f"{others[package][0]} does not fit" if others[package] else f"no wheel of {package}"
             raise HostError(
                 f"{folder}: {there}; {host} has {describe(facts)}.",
-                hint=f"--install downloads what fits; by hand: `{' '.join(_pip(facts)[2:])} {package}`.",
+                hint=f"--install downloads what fits; by hand: `{shlex.join([*_pip(facts)[2:], package])}`.",
             )
     return [max(found[package])[2] for package in PACKAGES]
 

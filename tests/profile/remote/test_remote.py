@@ -47,6 +47,8 @@ def test_a_host_gives_what_a_profile_here_gives(bundle, serve, tmp_path):
     assert here["host"] is None
     assert there.keys() == here.keys()
     assert there["machine"]["cpu"] == here["machine"]["cpu"]
+    assert there["machine"]["busy"].keys() == here["machine"]["busy"].keys()
+    assert there["machine"]["busy"]["during"] is not None
     assert len(there["cases"][0]["samples_ms"]) == 20
     assert there["path"] == here["path"]
     assert 20 < there["peak_memory_mb"] < 150

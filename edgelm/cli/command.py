@@ -1,0 +1,63 @@
+"""A command to type next: as a shell reads it whatever is in its words, under the name by which this one was called."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+def join(words: Sequence[object]) -> str:
+    """One line that the shell of this system takes apart into these words again."""
+    texts = [os.fspath(word) if isinstance(word, Path) else str(word) for word in words]
+    return subprocess.list2cmdline(texts) if os.name == "nt" else " ".join(map(quote, texts))
+
+
+def quote(word: str) -> str:
+    """A word for a POSIX shell; one that holds control characters, or bytes that are no text, for bash and zsh."""
+    if word.isprintable():
+        return shlex.quote(word)
+    plain = {ord("\\"), ord("'"), *range(32), *range(127, 256)}
+    return "$'" + "".join(f"\\x{byte:02x}" if byte in plain else chr(byte) for byte in os.fsencode(word)) + "'"
+
+
+def program() -> list[str]:
+    """How edgelm was called: `edgelm` where that finds the same program, else its path, or the interpreter with `-m edgelm`."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py" and called.parent.name == "edgelm":
+        found = next((name for name in ("python", "python3") if shutil.which(name) == sys.executable), None)
+        return [found or sys.executable, "-m", "edgelm"]
+    if called.stem != "edgelm" or not called.is_file():  # called from another program
+        return ["edgelm"]
+    found = shutil.which("edgelm")
+    return ["edgelm"] if found is not None and called.samefile(found) else [str(called)]
+
+
+def options(values: Mapping[str, object]) -> list[object]:
+    """The words of options: True is a flag; None and False are left out."""
+    given = ((name, value) for name, value in values.items() if value is not None and value is not False)
+    return [word for name, value in given for word in ((name,) if value is True else (name, value))]
+
+
+def columns(text: str | None, pair: str | None, label: str | None = None) -> dict[str, object]:
+    """The options that name the columns of data, as they were given."""
+    return {"--text-column": text, "--pair-column": pair, "--label-column": label}
+
+
+def argument(path: object) -> str:
+    """A path that no command takes for an option."""
+    text = str(path)
+    return f"./{text}" if text.startswith("-") else text
+
+
+def unused(path: Path) -> Path:
+    """This path, or one like it where nothing lies yet: a command that would refuse to overwrite is no next step."""
+    number, found = 1, path
+    while found.exists() or found.is_symlink():
+        number += 1
+        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return found
