@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool
 from edgelm.compress.teaching.training import train
 from edgelm.dataset import Dataset
 from edgelm.errors import UsageError
-from edgelm.output import check_output, disk_errors, staged_output
+from edgelm.output import check_output, disk_errors, remove_work, staged_output
+from edgelm.output_kinds import CHECKPOINT
 from edgelm.progress import Progress, silent
 from edgelm.recipe import TrainSettings
 from edgelm.task import Task
@@ -80,7 +80,7 @@ def finetune(
             f"finetune trains text-classification, not {kind}.", hint="A sentence encoder needs no head: give it to `edgelm compress` as it is."
         )
     output = Path(output)
-    check_output(output, overwrite=overwrite)
+    check_output(output, overwrite=overwrite, kind=CHECKPOINT)
     checkpoint = find_checkpoint(backbone, allow_pickle=allow_pickle)
     task = Task(kind="text-classification", problem=dataset.problem or "single-label", labels=dataset.label_names, pair=dataset.pairs is not None)
     evaluation = evaluation.for_task(task)
@@ -119,9 +119,9 @@ def finetune(
         )
 
         def keep() -> None:
-            with staged_output(output, overwrite=overwrite) as folder:
+            with staged_output(output, overwrite=overwrite, kind=CHECKPOINT) as folder:
                 save_checkpoint(folder, model, tokenizer, record)
-            shutil.rmtree(work, ignore_errors=True)
+            remove_work(work, "[0-9a-f]{16}")
 
         processes.on_main(keep)
     return FinetuneResult(output, record, metrics, parameter_count(model), open_checkpoint(output).size_mb, seconds)
