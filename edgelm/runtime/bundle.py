@@ -188,14 +188,14 @@ def open_bundle(path: str | Path, *, check_hashes: bool = True) -> Bundle:
 
 
 def check_inside(name: str) -> None:
-    """Refuse a file name that could lead out of the bundle, or that is not the only way to write it.
+    """Refuse a file name that could lead out of the bundle, or that is another way to write a name in it.
 
     Raises:
-        BundleError: absolute, with `..`, with a drive or backslashes.
+        BundleError: absolute, with `.` or `..`, with a drive or backslashes, or with characters that cannot be printed.
     """
     parts = PurePosixPath(name).parts
-    plain = "/".join(parts) == name
-    if not parts or not plain or name.startswith("/") or ".." in parts or "\\" in name or ":" in name or "\0" in name:
+    plain = "/".join(parts) == name and name.isprintable() and not name.startswith("/") and not {".", ".."} & set(parts)
+    if not parts or not plain or "\\" in name or ":" in name:
         raise BundleError(f"the manifest names a file outside the bundle: {name!r}.", hint="Do not use this bundle; get it from its maker again.")
 
 

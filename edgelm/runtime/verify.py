@@ -68,13 +68,18 @@ def _file_checks(bundle: Bundle) -> Iterator[Check]:
     known = {entry.path for entry in bundle.manifest.files} | {MANIFEST_FILE}
     for name, kind in bundle.contents():
         if kind != FILE:
-            yield Check(name, ok=False, detail=f"{kind}; a bundle holds plain files alone")
+            yield Check(_printable(name), ok=False, detail=f"{kind}; a bundle holds plain files alone")
         elif name not in known:
             why = "not in the manifest" + ("; Python wrote it: delete the folder" if "__pycache__/" in name else "")
-            yield Check(name, ok=False, detail=why)
+            yield Check(_printable(name), ok=False, detail=why)
     for needed in (GRAPH_FILE, GOLDEN_FILE):
         if needed not in known:
             yield Check(needed, ok=False, detail="the manifest does not list it")
+
+
+def _printable(name: str) -> str:
+    """A name that somebody gave a file, with escapes for what would move the cursor or is no UTF-8."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)
 
 
 def _replay_checks(bundle: Bundle, provider: str | None) -> Iterator[Check]:

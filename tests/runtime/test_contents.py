@@ -70,6 +70,8 @@ STRANGE = {
     "file beside the script": ("numpy.py", lambda path: path.write_text("raise SystemExit(1)"), "not in the manifest"),
     "hidden file": (".hidden", lambda path: path.write_text("x"), "not in the manifest"),
     "folder with pycache in its name": ("my__pycache__/x.py", lambda path: path.write_text("x"), "not in the manifest"),
+    "name with control characters": ("\x1b[2Jx", lambda path: path.write_text("x"), "not in the manifest"),
+    "name that is no UTF-8": ("\udcff", lambda path: path.write_text("x"), "not in the manifest"),
     "link to a folder": ("more", lambda path: path.symlink_to("/etc"), "a link"),
     "dangling link": ("gone", lambda path: path.symlink_to("/nowhere"), "a link"),
     "looping link": ("loop", lambda path: path.symlink_to("loop"), "a link"),
@@ -86,7 +88,8 @@ def test_verify_reports_whatever_is_not_listed_and_opens_none_of_it(folder, case
     plant(folder, name, lambda path: make(path.relative_to(folder)))
     result = run("verify", folder)
     assert result.exit_code == 4
-    assert f"FAILED  {name}: {words}" in result.stdout
+    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in name)
+    assert f"FAILED  {shown}: {words}" in result.stdout
 
 
 @pytest.mark.parametrize(
