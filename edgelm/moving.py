@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import os
 import shutil
 import tempfile
@@ -67,7 +66,7 @@ def _begin(path: Path) -> tuple[Path, int | None]:
     """A new workspace, and the descriptor that holds its lock."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
-        lock = _lock(folder, fcntl.LOCK_EX)
+        lock = _lock(folder, wait=True)
         try:
             (folder / _NEW).mkdir()
         except FileNotFoundError:  # before it was locked, another run took it for a leftover
@@ -77,14 +76,16 @@ def _begin(path: Path) -> tuple[Path, int | None]:
             return folder, lock
 
 
-def _lock(folder: Path, how: int = fcntl.LOCK_EX | fcntl.LOCK_NB) -> int | None:
-    """A descriptor that holds the lock of a workspace; None: another process holds it, or the file system has no locks."""
+def _lock(folder: Path, *, wait: bool = False) -> int | None:
+    """A descriptor that holds the lock of a workspace; None: another process holds it, or system or file system have no such locks."""
     try:
+        import fcntl
+
         descriptor = os.open(folder, os.O_RDONLY)
-    except FileNotFoundError:
+    except (ImportError, FileNotFoundError):
         return None
     try:
-        fcntl.flock(descriptor, how)
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
         return None
@@ -103,6 +104,8 @@ def _clear(folder: Path, path: Path) -> None:
 
 def _exchange(first: Path, second: Path) -> bool:
     """Exchange two names in one step; False where system or file system cannot."""
+    if os.name != "posix":
+        return False
     libc = ctypes.CDLL(None, use_errno=True)
     names = os.fsencode(first), os.fsencode(second)
     if hasattr(libc, "renameat2"):
