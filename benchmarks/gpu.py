@@ -12,6 +12,8 @@ without a GPU: the table with what runs on a CPU, the step on the CPU alone.
 
 from __future__ import annotations
 
+import edgelm  # noqa: F401  # isort: skip  # before onnxruntime: it turns its telemetry off
+
 import argparse
 import json
 import os

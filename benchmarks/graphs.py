@@ -8,6 +8,8 @@ FP32's; time to make a session in a fresh process, beside that of an empty graph
 
 from __future__ import annotations
 
+import edgelm  # noqa: F401  # isort: skip  # before onnxruntime: it turns its telemetry off
+
 import argparse
 import json
 import statistics

@@ -6,6 +6,8 @@ twelve layers' norms, as a model of six layers has them.
 
 from __future__ import annotations
 
+import edgelm  # noqa: F401  # isort: skip  # before onnxruntime: it turns its telemetry off
+
 import argparse
 import time
 

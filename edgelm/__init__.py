@@ -5,10 +5,17 @@ The names below are imported when they are first used, so that `import edgelm.ru
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from edgelm.version import __version__
+
+# onnxruntime asks for its maker's host and keeps a device id in the user's cache as soon as it is imported; the libraries of the Hugging
+# Face hub report what is loaded. Nobody who runs a model asked for that, so it is off before any of them can be imported here, and in
+# every process that is started from here. Who set one of these variables has decided already.
+for _name in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
+    os.environ[_name] = os.environ.get(_name) or "1"
 
 if TYPE_CHECKING:
     from edgelm.anatomy import load_checkpoint

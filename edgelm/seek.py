@@ -17,9 +17,11 @@ from edgelm.checkpoint import open_checkpoint
 from edgelm.compress import processes
 from edgelm.compress.lineage import digest
 from edgelm.compress.pipeline import CompressResult
-from edgelm.output import check_output, staged_output
+from edgelm.output import check_output, remove_work, staged_output
+from edgelm.output_kinds import CHECKPOINT
 
 _TRIES = 4
+_TRIES_NAMES = r"[\d.]+x-[0-9a-f]{12}(\.json|\.work)?"
 _CLOSE = 1.15  # times: what held and what did not are not worth a try in between
 
 
@@ -47,7 +49,7 @@ def seek(
     Raises:
         OutputExistsError: `output` is there and `overwrite` is not set.
     """
-    check_output(output, overwrite=overwrite)
+    check_output(output, overwrite=overwrite, kind=CHECKPOINT)
     table = take_aim(Budget(max_latency_ms=math.inf)).table
     assert table is not None
     whole = table.predict(table.sizes.full())
@@ -70,9 +72,9 @@ def seek(
     best = _best(found)
 
     def finish() -> None:
-        with staged_output(output, overwrite=overwrite) as aside:
+        with staged_output(output, overwrite=overwrite, kind=CHECKPOINT) as aside:
             shutil.copytree(best.result.path, aside, dirs_exist_ok=True)
-        shutil.rmtree(tries, ignore_errors=True)
+        remove_work(tries, _TRIES_NAMES)
 
     processes.on_main(finish)
     return replace(best, result=replace(best.result, path=output))
@@ -86,7 +88,7 @@ def _best(outcomes: list[Outcome]) -> Outcome:
 
 def _once(folder: Path, make: Callable[[], CompressResult]) -> CompressResult:
     """What was made in the folder, now or before."""
-    note = folder.with_suffix(".json")
+    note = folder.with_name(folder.name + ".json")
     if not processes.on_main(lambda: folder.is_dir() and note.is_file()):
         result = make()
         kept: dict[str, Any] = {"original": result.original, "parameters": result.parameters, "size_mb": result.size_mb}

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from edgelm.graph.files import save_graph
 from edgelm.runtime.golden import Golden
 from edgelm.runtime.manifest import FileEntry, Manifest, TensorSpec, Tokenization
 from edgelm.runtime.script import SCRIPT, vendored_files
@@ -78,3 +82,23 @@ def _write_golden(folder: Path, weights: dict, task: Task) -> None:
 def _entry(folder: Path, path: Path) -> FileEntry:
     data = path.read_bytes()
     return FileEntry(path.relative_to(folder).as_posix(), len(data), hashlib.sha256(data).hexdigest())
+
+
+def reseal(folder: Path, change: Callable[[dict], None] = lambda values: None) -> Path:
+    """Give the manifest the sizes and hashes of the files that lie there now, as somebody would who forges a bundle; then `change` it."""
+    values = json.loads((folder / "manifest.json").read_text())
+    there = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "manifest.json"]
+    values["files"] = [asdict(_entry(folder, path)) for path in there]
+    change(values)
+    (folder / "manifest.json").write_text(json.dumps(values))
+    return folder
+
+
+def move_weights_out(folder: Path) -> Path:
+    """Put the large constants of a bundle's graph into weights.bin, as an export does; the table of words is made large enough."""
+    graph = onnx.load(folder / "model.onnx")
+    for tensor in graph.graph.initializer:
+        if tensor.name == "table":
+            tensor.CopyFrom(numpy_helper.from_array(np.vstack([numpy_helper.to_array(tensor)] * 40), "table"))
+    save_graph(graph, folder / "model.onnx", "weights.bin")
+    return reseal(folder)

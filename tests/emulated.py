@@ -30,6 +30,7 @@ CPUS = {
 # Loading Python's packages takes the emulator longer than a small bundle does, so one process runs many scripts.
 _RUN_SCRIPTS = """
 import contextlib, io, json, os, runpy, sys, traceback
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import numpy, onnxruntime, tokenizers
 replies = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)

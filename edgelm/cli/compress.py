@@ -82,10 +82,11 @@ def compress(
         from edgelm.device import load_device
         from edgelm.latency import read_latency_table
         from edgelm.output import check_output
+        from edgelm.output_kinds import CHECKPOINT
         from edgelm.recipe import load_recipe, override
         from edgelm.seek import seek
 
-        check_output(output, overwrite=overwrite)
+        check_output(output, overwrite=overwrite, kind=CHECKPOINT)
         budget = read_budget(max_latency, speedup, max_size, max_memory, max_drop)
         seconds = None if time_limit is None else read_duration(time_limit)
         check_source(model, recipe, from_trial, search)

@@ -28,8 +28,9 @@ def demo(
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
         from edgelm.output import check_output
+        from edgelm.output_kinds import SHARED_FOLDER
 
-        check_output(output, overwrite=overwrite)
+        check_output(output, overwrite=overwrite, kind=SHARED_FOLDER)
         screen.note("Fine-tuning, compressing, exporting and measuring; this takes some minutes.")
 
         from edgelm.demo import run_demo

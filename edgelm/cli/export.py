@@ -65,6 +65,7 @@ def export(
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
         from edgelm.dataset import Columns, load_dataset
         from edgelm.device import check_precision, load_device
+        from edgelm.export.bundle import bundle_kind
         from edgelm.output import check_output
         from edgelm.quantize.settings import Quantization
 
@@ -79,7 +80,7 @@ def export(
             max_drop=max_drop,
             table=calibration_table,
         )
-        check_output(output, overwrite=overwrite)
+        check_output(output, overwrite=overwrite, kind=bundle_kind(output))
         target = load_device(device)
         check_precision(target, precision)
         columns = Columns(text=text_column, text_pair=pair_column, label=label_column)

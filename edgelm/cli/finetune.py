@@ -54,9 +54,10 @@ def finetune(
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose, shared=True) as screen:
         from edgelm.cli.inputs import read_settings, read_train_and_eval
         from edgelm.output import check_output
+        from edgelm.output_kinds import CHECKPOINT
         from edgelm.recipe import TrainSettings
 
-        check_output(output, overwrite=overwrite)
+        check_output(output, overwrite=overwrite, kind=CHECKPOINT)
         settings = read_settings(
             TrainSettings,
             epochs=epochs,

@@ -25,6 +25,9 @@ def run(
         int | None, typer.Option("--threads", min=1, help="Threads of one operator. Default: as the bundle says, else one a core.")
     ] = None,
     provider: Provider = None,
+    hashes: Annotated[
+        bool, typer.Option("--hashes/--no-hashes", help="Compare the SHA-256 of graph, weights and tokenizer with the manifest's before use.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines, one object a text.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -40,7 +43,7 @@ def run(
             raise UsageError("--pair goes with exactly one text.", hint='edgelm run BUNDLE "first text" --pair "second text"')
         if not texts and file is None:
             raise UsageError("no text was given.", hint='edgelm run BUNDLE "some text", or --file texts.txt')
-        model = load(bundle, threads=threads, provider=provider)
+        model = load(bundle, threads=threads, provider=provider, check_hashes=hashes)
         if verbose or model.opened.passed:
             screen.aside(f"Runs on {model.opened.why}.")
         for text in _inputs(texts or [], pair, file):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,8 @@ from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool
 from edgelm.compress.teaching.training import train
 from edgelm.dataset import Dataset
 from edgelm.errors import UsageError
-from edgelm.output import check_output, disk_errors, staged_output
+from edgelm.output import check_output, disk_errors, remove_work, staged_output
+from edgelm.output_kinds import CHECKPOINT
 from edgelm.progress import Progress, silent
 from edgelm.recipe import TrainSettings
 from edgelm.task import Task
@@ -87,7 +87,7 @@ def finetune(
             f"finetune trains text-classification, not {kind}.", hint="A sentence encoder needs no head: give it to `edgelm compress` as it is."
         )
     output = Path(output)
-    check_output(output, overwrite=overwrite)
+    check_output(output, overwrite=overwrite, kind=CHECKPOINT)
     checkpoint = find_checkpoint(backbone, allow_pickle=allow_pickle, any_head=True)
     asked = settings.max_length if "max_length" in settings.model_fields_set else None
     check_length(asked, usable_positions(family_of(checkpoint.family), checkpoint.config))
@@ -128,9 +128,9 @@ def finetune(
         )
 
         def keep() -> None:
-            with staged_output(output, overwrite=overwrite) as folder:
+            with staged_output(output, overwrite=overwrite, kind=CHECKPOINT) as folder:
                 save_checkpoint(folder, model, tokenizer, record)
-            shutil.rmtree(work, ignore_errors=True)
+            remove_work(work, "[0-9a-f]{16}")
 
         processes.on_main(keep)
     chance = judge_chance(task, metrics, evaluation.labels)

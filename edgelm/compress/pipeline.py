@@ -27,9 +27,12 @@ from edgelm.compress.texts.vocabulary import kept_tokens, read_alike
 from edgelm.dataset import Dataset
 from edgelm.device import Device
 from edgelm.errors import RecipeError
-from edgelm.output import check_output, disk_errors, staged_output
+from edgelm.output import check_output, disk_errors, remove_work, staged_output
+from edgelm.output_kinds import CHECKPOINT
 from edgelm.progress import Progress, silent
 from edgelm.recipe import Recipe, Settings
+
+_STAGE_NAMES = r"\d+-[a-z-]+-[0-9a-f]{16}(\.training)?"  # in OUTPUT.work
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def compress(
     """
     start = time.monotonic()
     output = Path(output)
-    check_output(output, overwrite=overwrite)
+    check_output(output, overwrite=overwrite, kind=CHECKPOINT)
     goal = goal or Goal()
     files = recipe_files(recipe)
     check_batches(*(stage.train for stage in recipe.stages if hasattr(stage, "train")))
@@ -138,9 +141,9 @@ def compress(
             teacher, tokenizer = read_alike(teacher, tokenizer, load_tokenizer(done))
 
         def finish() -> None:
-            with staged_output(output, overwrite=overwrite) as folder:
+            with staged_output(output, overwrite=overwrite, kind=CHECKPOINT) as folder:
                 save_checkpoint(folder, current, tokenizer, replace(record, costs=goal.costs(layer_shapes(current))))
-            shutil.rmtree(work, ignore_errors=True)
+            remove_work(work, _STAGE_NAMES)
 
         processes.on_main(finish)
     return CompressResult(

@@ -11,6 +11,7 @@ import onnx
 
 from edgelm.graph.files import save_graph
 from edgelm.output import staged_output
+from edgelm.output_kinds import BUNDLE, FILE, OutputKind
 from edgelm.runtime.archive import pack
 from edgelm.runtime.bundle import SINGLE_FILE_SUFFIX
 from edgelm.runtime.golden import Golden
@@ -26,7 +27,7 @@ def write_bundle(output: Path, manifest: Manifest, graph: onnx.ModelProto, token
     Raises:
         OutputExistsError, ResourceError: as `staged_output`.
     """
-    with staged_output(output, overwrite=overwrite) as aside:
+    with staged_output(output, overwrite=overwrite, kind=bundle_kind(output)) as aside:
         folder = aside.with_name(aside.name + ".folder") if output.suffix == SINGLE_FILE_SUFFIX else aside
         folder.mkdir()
         _write_content(folder, manifest, graph, tokenizer, golden)
@@ -35,6 +36,11 @@ def write_bundle(output: Path, manifest: Manifest, graph: onnx.ModelProto, token
         if folder is not aside:
             pack(folder, aside)
     return manifest
+
+
+def bundle_kind(output: Path) -> OutputKind:
+    """What a bundle of this name may replace: as one file a file, else a bundle folder."""
+    return FILE if output.suffix == SINGLE_FILE_SUFFIX else BUNDLE
 
 
 def _write_content(folder: Path, manifest: Manifest, graph: onnx.ModelProto, tokenizer: Any, golden: Golden) -> None:

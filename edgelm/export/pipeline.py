@@ -21,7 +21,7 @@ from edgelm.engines import build
 from edgelm.engines.pipeline import can_build_for
 from edgelm.engines.plan import make_plan
 from edgelm.errors import EdgelmError, UsageError
-from edgelm.export.bundle import write_bundle
+from edgelm.export.bundle import bundle_kind, write_bundle
 from edgelm.export.parity import check_parity, encode, graph_outputs, torch_outputs
 from edgelm.export.precision import PRECISIONS, Material, to_precision
 from edgelm.export.trace import export_graph
@@ -121,7 +121,7 @@ def export(
         OutputExistsError: `output` is there and `overwrite` is not set.
     """
     output = Path(output)
-    check_output(output, overwrite=overwrite)
+    check_output(output, overwrite=overwrite, kind=bundle_kind(output))
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}.", hint=f"Precisions: {', '.join(PRECISIONS)}.")
     check_precision(device, precision)

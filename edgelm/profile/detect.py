@@ -53,8 +53,6 @@ def detect_device(
         MissingExtraError, ResourceError: a GPU was asked for, and nvidia-ml-py or the driver is missing.
     """
     output = Path(output)
-    if output.is_dir():
-        raise UsageError(f"{output} is a folder.", hint="Name a file in it, such as mine.yaml.")
     check_output(output, overwrite=overwrite)
     machine = describe_machine()
     try:

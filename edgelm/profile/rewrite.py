@@ -1,10 +1,9 @@
-"""A bundle with other session settings, or with more files: prepared beside it, and put in its place only if it still answers well."""
+"""A bundle with other session settings, or with more files: prepared beside it, and taken over only if it still answers well."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.errors import BundleError
+from edgelm.moving import open_workspace, restore
 from edgelm.output import disk_errors, staged_output
 from edgelm.runtime import Bundle, open_bundle
 from edgelm.runtime.archive import pack
@@ -22,28 +22,40 @@ from edgelm.runtime.verify import verify
 
 @contextmanager
 def open_draft(bundle: Bundle, *, without: Collection[str] = (OPTIMIZED_FILE,)) -> Iterator[Path]:
-    """A folder with the bundle's files but for some, beside it and gone afterwards; those of a folder are shared."""
-    with disk_errors(bundle.path):
-        folder = Path(tempfile.mkdtemp(prefix=f".{bundle.path.name}.", dir=bundle.path.absolute().parent))
-        try:
-            for name in set(bundle.names()) - {MANIFEST_FILE, *without}:
-                target = folder / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                if bundle.is_file:
-                    target.write_bytes(bundle.read(name))
-                else:
-                    _share(bundle.path / name, target)
-            entries = tuple(entry for entry in bundle.manifest.files if entry.path not in without)
-            (folder / MANIFEST_FILE).write_text(replace(bundle.manifest, files=entries).to_json(), encoding="utf-8")
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    """A folder with the bundle's files but for some, beside it and gone afterwards; those of a folder are shared.
+
+    Raises:
+        BundleError: a file is missing, or has another size than the manifest says.
+    """
+    path = bundle.path.resolve()
+    restore(path)  # what a run that was killed left beside the bundle
+    with disk_errors(bundle.path), open_workspace(path) as folder:
+        folder.mkdir()
+        entries = tuple(entry for entry in bundle.manifest.files if entry.path not in without)
+        for entry in entries:
+            target = folder / entry.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if bundle.is_file:
+                target.write_bytes(bundle.read(entry.path))
+            else:
+                _share(bundle.locate(entry.path), target)
+        (folder / MANIFEST_FILE).write_text(replace(bundle.manifest, files=entries).to_json(), encoding="utf-8")
+        yield folder
 
 
 def add_optimized_graph(draft: Path, settings: dict[str, Any]) -> None:
-    """Write the graph into a draft as onnxruntime runs it with these settings."""
+    """Write the graph into a draft as onnxruntime runs it with these settings, and list it in the draft's manifest."""
     bundle = open_bundle(draft)
     make_session(replace(bundle, manifest=replace(bundle.manifest, session=settings)), optimized=draft / OPTIMIZED_FILE)
+    entry = FileEntry.of(OPTIMIZED_FILE, (draft / OPTIMIZED_FILE).read_bytes())
+    others = (other for other in bundle.manifest.files if other.path != OPTIMIZED_FILE)
+    (draft / MANIFEST_FILE).write_text(replace(bundle.manifest, files=(*others, entry)).to_json(), encoding="utf-8")
+
+
+def remove_leftover(bundle: Bundle) -> None:
+    """Take away the optimized graph of a run that was cut off before it wrote the manifest."""
+    if not bundle.is_file and not bundle.has(OPTIMIZED_FILE):
+        (bundle.path / OPTIMIZED_FILE).unlink(missing_ok=True)
 
 
 def check_answers(path: Path) -> None:
@@ -76,7 +88,7 @@ def add_files(bundle: Bundle, files: Mapping[str, bytes], manifest: Manifest, *,
         if check is not None:
             manifest = replace(check(draft), files=manifest.files)
             (draft / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-        _take_over(bundle, draft, (*files, MANIFEST_FILE))
+        _take_over(bundle, draft, tuple(files))
     return manifest
 
 
@@ -86,32 +98,41 @@ def save_settings(bundle: Bundle, draft: Path, settings: dict[str, Any]) -> None
     Raises:
         BundleError: with them it does not give its golden answers; it is left as it was.
     """
-    manifest = open_bundle(draft).manifest
-    entries = list(manifest.files)
-    if "optimized_by" in settings:
-        entries.append(FileEntry.of(OPTIMIZED_FILE, (draft / OPTIMIZED_FILE).read_bytes()))
-    else:
+    manifest = replace(open_bundle(draft).manifest, session=settings)
+    if "optimized_by" not in settings:
         (draft / OPTIMIZED_FILE).unlink(missing_ok=True)
-    manifest = replace(manifest, session=settings, files=tuple(entries))
+        manifest = _without(manifest, (OPTIMIZED_FILE,))
     (draft / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     check_answers(draft)
-    _take_over(bundle, draft, (OPTIMIZED_FILE, MANIFEST_FILE))
-    if bundle.is_file:
-        return
-    if "optimized_by" not in settings:
-        (bundle.path / OPTIMIZED_FILE).unlink(missing_ok=True)
+    _take_over(bundle, draft, (OPTIMIZED_FILE,))
 
 
 def _take_over(bundle: Bundle, draft: Path, names: Sequence[str]) -> None:
-    """Give the bundle what the draft has under these names, each whole; the manifest comes last."""
+    """Give the bundle what the draft has under these names, each whole, and take away what it has not; then its manifest.
+
+    Files that change are taken out of the bundle first, so that it is whole whenever this is cut off.
+    """
     if bundle.is_file:
-        with staged_output(bundle.path, overwrite=True) as aside:
+        with staged_output(bundle.path.resolve(), overwrite=True) as aside:
             pack(draft, aside)
         return
+    if any(bundle.has(name) for name in names):
+        before = draft / "before.json"
+        before.write_text(_without(bundle.manifest, names).to_json(), encoding="utf-8")
+        before.replace(bundle.path / MANIFEST_FILE)
     for name in names:
+        (bundle.path / name).unlink(missing_ok=True)
         if (draft / name).exists():
             (bundle.path / name).parent.mkdir(parents=True, exist_ok=True)
             (draft / name).replace(bundle.path / name)
+    (draft / MANIFEST_FILE).replace(bundle.path / MANIFEST_FILE)
+
+
+def _without(manifest: Manifest, names: Sequence[str]) -> Manifest:
+    """The manifest of the same bundle without these files: engines and the optimized graph are things that it can be without."""
+    session = {key: value for key, value in manifest.session.items() if key != "optimized_by" or OPTIMIZED_FILE not in names}
+    engines = tuple(record for record in manifest.engines if record.path not in names)
+    return replace(manifest, session=session, engines=engines, files=tuple(entry for entry in manifest.files if entry.path not in names))
 
 
 def _share(source: Path, target: Path) -> None:

@@ -15,7 +15,7 @@ from edgelm.dataset import Dataset
 from edgelm.errors import UsageError
 from edgelm.machine import describe_machine
 from edgelm.profile.inputs import Feeds, find_texts, make_feeds
-from edgelm.profile.rewrite import add_optimized_graph, check_answers, open_draft, save_settings
+from edgelm.profile.rewrite import add_optimized_graph, check_answers, open_draft, remove_leftover, save_settings
 from edgelm.profile.subject import Subject, find_subject
 from edgelm.profile.turns import BLOCK_CALLS, Worker, take_turns
 from edgelm.progress import Progress, silent
@@ -99,6 +99,7 @@ def tune(bundle: str | Path, *, data: Dataset | None = None, time_limit: float =
     if subject.kind != "bundle":
         raise UsageError(f"{bundle} is no bundle; there are no session settings to keep.", hint="`edgelm export` makes a bundle.")
     opened = open_bundle(subject.path)
+    remove_leftover(opened)
     check_answers(opened.path)
     feeds = make_feeds([subject], find_texts(subject, data), [(1, None)])[0][0]
     original = {name: value for name, value in opened.manifest.session.items() if name not in ("tuned", "optimized_by")}

@@ -1,23 +1,38 @@
-"""Opens a bundle, folder or single file, and reads nothing that lies outside it."""
+"""Opens a bundle, folder or single file, and reads nothing that lies outside it or was changed."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from edgelm.errors import BundleError
-from edgelm.runtime.manifest import GRAPH_FILE, MANIFEST_FILE, WEIGHTS_FILE, Manifest
+from edgelm.runtime.contents import FILE, archive_contents, find_plain_file, folder_contents
+from edgelm.runtime.external_data import check_graph
+from edgelm.runtime.hashing import EarlyHash, hash_file
+from edgelm.runtime.manifest import GRAPH_FILE, MANIFEST_FILE, WEIGHTS_FILE, FileEntry, Manifest
 
 SINGLE_FILE_SUFFIX = ".edgelm"
+_LARGEST_MANIFEST = 64 << 20  # bytes
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle whose manifest was read; its files are checked when they are read (size) or verified (hash)."""
+    """A bundle whose manifest was read. Every file is compared with the manifest when it is read: its size, and its hash.
+
+    A file that is mapped into memory is hashed first and mapped then: who can write to the bundle at that very moment can still change it.
+
+    Attributes:
+        check_hashes: False: sizes alone are compared.
+    """
 
     path: Path
     manifest: Manifest
+    check_hashes: bool = True
+    _early: dict[str, EarlyHash] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def is_file(self) -> bool:
@@ -29,41 +44,65 @@ class Bundle:
         """Size on disk."""
         if self.is_file:
             return self.path.stat().st_size
-        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        return sum((self.path / name).stat().st_size for name in self.names())
 
     def names(self) -> list[str]:
-        """Every file that is really there, by its path inside the bundle, sorted."""
+        """Every plain file that is really there, by its path inside the bundle, sorted."""
+        return [name for name, kind in self.contents() if kind == FILE]
+
+    def contents(self) -> list[tuple[str, str]]:
+        """Everything that is really there, by its path inside the bundle, sorted; and what it is, see `edgelm.runtime.contents`."""
         if self.is_file:
             with _open_archive(self.path) as archive:
-                return sorted(name for name in archive.namelist() if not name.endswith("/"))
-        return sorted(file.relative_to(self.path).as_posix() for file in self.path.rglob("*") if file.is_file())
+                return sorted(archive_contents(archive))
+        return sorted(folder_contents(self.path))
 
     def read(self, name: str) -> bytes:
         """The bytes of one file.
 
         Raises:
-            BundleError: it is missing, leaves the bundle, or has another size than the manifest says.
+            BundleError: it is missing, a link, not in the manifest, or has another size or hash than the manifest says.
         """
-        check_inside(name)
-        wanted = {entry.path: entry.size for entry in self.manifest.files}.get(name)
-        data = _read(self.path, name, limit=wanted)
-        if wanted is not None and len(data) != wanted:
-            raise BundleError(f"{self.path}: {name} has {len(data):,} bytes; the manifest says {wanted:,}.", hint="Copy the bundle again.")
+        entry = self._entry(name)
+        data = _read(self.path, name, most=entry.size)
+        self._compare_sizes(entry, len(data))
+        if self.check_hashes:
+            self._compare_hashes(entry, hashlib.sha256(data).hexdigest())
         return data
 
     def check(self, name: str) -> Path:
-        """Where a file of a folder bundle lies; its size is checked.
+        """Where a file of a folder bundle lies; size and hash are compared.
 
         Raises:
             BundleError: as `read`.
         """
-        file = _inside(self.path, name)
-        wanted = {entry.path: entry.size for entry in self.manifest.files}.get(name)
-        if not file.is_file():
-            raise BundleError(f"{self.path}: {name} is missing.", hint="Copy the bundle again; `edgelm export` makes one.")
-        size = file.stat().st_size
-        if wanted is not None and size != wanted:
-            raise BundleError(f"{self.path}: {name} has {size:,} bytes; the manifest says {wanted:,}.", hint="Copy the bundle again.")
+        file = self.locate(name)
+        if self.check_hashes:
+            with _readable(self.path, name):
+                early = self._early.pop(name, None)
+                found = hash_file(file) if early is None else early.result()
+            self._compare_hashes(self._entry(name), found)
+        return file
+
+    def hash_early(self) -> None:
+        """Begin to hash the weights of a folder in a thread, if a session will map them: `check` then waits for the result.
+
+        Raises:
+            BundleError: as `locate`.
+        """
+        mapped = not self.is_file and self.manifest.session.get("mapped", True) and not self.manifest.engines
+        if self.check_hashes and mapped and self.has(WEIGHTS_FILE):
+            self._early[WEIGHTS_FILE] = EarlyHash(self.locate(WEIGHTS_FILE))
+
+    def locate(self, name: str) -> Path:
+        """Where a file of a folder bundle lies; its size is compared.
+
+        Raises:
+            BundleError: as `read`.
+        """
+        entry = self._entry(name)
+        file = find_plain_file(self.path, name)
+        self._compare_sizes(entry, file.stat().st_size)
         return file
 
     def check_sizes(self) -> None:
@@ -74,80 +113,126 @@ class Bundle:
         """
         if not self.is_file:
             for entry in self.manifest.files:
-                self.check(entry.path)
+                self.locate(entry.path)
             return
         with _open_archive(self.path) as archive:
             sizes = {info.filename: info.file_size for info in archive.infolist()}
         for entry in self.manifest.files:
-            if sizes.get(entry.path) != entry.size:
-                found = f"has {sizes[entry.path]:,} bytes; the manifest says {entry.size:,}" if entry.path in sizes else "is missing"
-                raise BundleError(f"{self.path}: {entry.path} {found}.", hint="Copy the bundle again.")
+            if entry.path not in sizes:
+                raise BundleError(f"{self.path}: {entry.path} is missing.", hint="Copy the bundle again.")
+            self._compare_sizes(entry, sizes[entry.path])
+
+    def read_graph(self, name: str = GRAPH_FILE) -> bytes:
+        """The graph under this name, serialized: it takes weights from the bundle's own file alone.
+
+        Raises:
+            BundleError: as `read`; or it names another file.
+        """
+        data = self.read(name)
+        check_graph(data, WEIGHTS_FILE if self.has(WEIGHTS_FILE) else None, f"{self.path}: {name}")
+        return data
 
     def extract_graph(self, folder: Path, name: str = GRAPH_FILE) -> Path:
         """Write the graph into a folder, with its weights beside it, for those who read files alone; where it then lies.
 
         Raises:
-            BundleError: as `read`.
+            BundleError: as `read_graph`.
         """
-        for file in [name, *(entry.path for entry in self.manifest.files if entry.path == WEIGHTS_FILE)]:
-            (folder / file).write_bytes(self.read(file))
+        (folder / name).write_bytes(self.read_graph(name))
+        if self.has(WEIGHTS_FILE):
+            (folder / WEIGHTS_FILE).write_bytes(self.read(WEIGHTS_FILE))
         return folder / name
 
+    def has(self, name: str) -> bool:
+        """Whether the manifest lists a file of this name."""
+        return any(entry.path == name for entry in self.manifest.files)
 
-def open_bundle(path: str | Path) -> Bundle:
+    def _entry(self, name: str) -> FileEntry:
+        for entry in self.manifest.files:
+            if entry.path == name:
+                return entry
+        raise BundleError(f"{self.path}: the manifest does not list {name}.", hint="Copy the bundle again; `edgelm export` makes one.")
+
+    def _compare_sizes(self, entry: FileEntry, found: int) -> None:
+        if found != entry.size:
+            raise BundleError(f"{self.path}: {entry.path} has {found:,} bytes; the manifest says {entry.size:,}.", hint="Copy the bundle again.")
+
+    def _compare_hashes(self, entry: FileEntry, found: str) -> None:
+        if found != entry.sha256:
+            raise BundleError(
+                f"{self.path}: {entry.path}: its content was changed: SHA-256 {found[:12]}..., the manifest says {entry.sha256[:12]}....",
+                hint="Copy the bundle again, or get it from its maker; `edgelm verify` checks every file.",
+            )
+
+
+def open_bundle(path: str | Path, *, check_hashes: bool = True) -> Bundle:
     """Open a bundle and read its manifest.
+
+    Args:
+        check_hashes: compare the SHA-256 of every file that is read later with the manifest's.
 
     Raises:
         BundleError: no bundle, a broken or newer manifest, or a path in it that leaves the bundle.
     """
     path = Path(path)
-    if not path.exists():
+    try:
+        there = path.is_dir() or path.is_file()  # a pipe would be waited for
+    except (OSError, ValueError):  # a name that the system does not take
+        there = False
+    if not there:
         raise BundleError(f"{path}: no such bundle.", hint="`edgelm export` makes one.")
-    manifest = Manifest.from_json(_read(path, MANIFEST_FILE, limit=None))
+    manifest = Manifest.from_json(_read(path, MANIFEST_FILE, most=_LARGEST_MANIFEST))
     for entry in manifest.files:
         check_inside(entry.path)
-    return Bundle(path, manifest)
+    return Bundle(path, manifest, check_hashes)
 
 
 def check_inside(name: str) -> None:
-    """Refuse a file name that could lead out of the bundle.
+    """Refuse a file name that could lead out of the bundle, or that is another way to write a name in it.
 
     Raises:
-        BundleError: absolute, with `..`, with a drive or backslashes.
+        BundleError: absolute, with `.` or `..`, with a drive or backslashes, or with characters that cannot be printed.
     """
     parts = PurePosixPath(name).parts
-    if not parts or name.startswith("/") or ".." in parts or "\\" in name or ":" in name or "\0" in name:
+    plain = "/".join(parts) == name and name.isprintable() and not name.startswith("/") and not {".", ".."} & set(parts)
+    if not parts or not plain or "\\" in name or ":" in name:
         raise BundleError(f"the manifest names a file outside the bundle: {name!r}.", hint="Do not use this bundle; get it from its maker again.")
 
 
-def _read(path: Path, name: str, *, limit: int | None) -> bytes:
-    missing = BundleError(f"{path}: {name} is missing.", hint="Copy the bundle again; `edgelm export` makes one.")
+def _read(path: Path, name: str, *, most: int) -> bytes:
+    """The bytes of a file that is no longer than `most`."""
     if path.is_dir():
-        file = _inside(path, name)
-        if not file.is_file():
-            raise missing
-        return file.read_bytes()
+        file = find_plain_file(path, name)
+        _refuse_longer(path, name, file.stat().st_size, most)
+        with _readable(path, name):
+            return file.read_bytes()
     with _open_archive(path) as archive:
         try:
             info = archive.getinfo(name)
-            if limit is not None and info.file_size != limit:
-                raise BundleError(f"{path}: {name} has {info.file_size:,} bytes; the manifest says {limit:,}.", hint="Copy the bundle again.")
-            return archive.read(info)
         except KeyError as error:
-            raise missing from error
-        except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
-            raise BundleError(f"{path}: {name} is damaged ({error}).", hint="Copy the bundle again.") from error
+            raise BundleError(f"{path}: {name} is missing.", hint="Copy the bundle again; `edgelm export` makes one.") from error
+        _refuse_longer(path, name, info.file_size, most)
+        try:
+            return archive.read(info)
+        except Exception as error:  # zipfile and its decompressors raise classes of their own, ValueError, RuntimeError, ...
+            raise BundleError(f"{path}: {name} is damaged ({error or type(error).__name__}).", hint="Copy the bundle again.") from error
 
 
-def _inside(folder: Path, name: str) -> Path:
-    file = (folder / name).resolve()
-    if not file.is_relative_to(folder.resolve()):
-        raise BundleError(f"{folder}: {name} leads out of the bundle.", hint="Do not use this bundle; get it from its maker again.")
-    return file
+@contextlib.contextmanager
+def _readable(path: Path, name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BundleError(f"{path}: {name} cannot be read ({error.strerror or error}).", hint="Look at its rights and at the disk.") from error
+
+
+def _refuse_longer(path: Path, name: str, size: int, most: int) -> None:
+    if size > most:
+        raise BundleError(f"{path}: {name} has {size:,} bytes; the manifest says {most:,}.", hint="Copy the bundle again.")
 
 
 def _open_archive(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise BundleError(f"{path}: not a bundle, or damaged ({error}).", hint="Copy the bundle again.") from error
+    except Exception as error:  # as in `_read`
+        raise BundleError(f"{path}: not a bundle, or damaged ({error or type(error).__name__}).", hint="Copy the bundle again.") from error

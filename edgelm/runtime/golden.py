@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from edgelm.errors import BundleError
+from edgelm.runtime.field_types import check_types
 from edgelm.runtime.manifest import GOLDEN_FILE
 
 
@@ -37,16 +39,45 @@ class Golden:
         """The inverse of `to_json`.
 
         Raises:
-            BundleError: not golden samples.
+            BundleError: not golden samples, none at all, or a tolerance that every answer would pass.
         """
         try:
-            golden = cls(**json.loads(text))
-        except (ValueError, TypeError) as error:
+            values = json.loads(text)
+            check_types(cls, values, GOLDEN_FILE)
+            golden = cls(**values)
+        except (ValueError, TypeError, RecursionError) as error:
             raise BundleError(f"{GOLDEN_FILE}: not golden samples ({error}).", hint="Export the bundle again.") from error
-        if not len(golden.texts) == len(golden.inputs) == len(golden.outputs):
-            raise BundleError(f"{GOLDEN_FILE}: texts, inputs and outputs are not equally many.", hint="Export the bundle again.")
+        if trouble := golden._trouble():
+            raise BundleError(f"{GOLDEN_FILE}: {trouble}.", hint="Export the bundle again.")
         return golden
+
+    def _trouble(self) -> str:
+        """Why these samples prove nothing, in words; empty where they do."""
+        if not (math.isfinite(self.tolerance) and self.tolerance >= 0):
+            return f"the tolerance is {self.tolerance}, no number of at least zero"
+        if not len(self.texts) == len(self.inputs) == len(self.outputs):
+            return "texts, inputs and outputs are not equally many"
+        if not self.texts:
+            return "there are no samples"
+        for index in range(len(self.texts)):
+            text = self.texts[index]
+            if not isinstance(text, str) and not (isinstance(text, list) and len(text) == 2 and all(isinstance(part, str) for part in text)):
+                return f"text {index} is neither a text nor a pair"
+            if not all(_is_matrix(values, whole=True) for values in self.inputs[index].values()) or not self.inputs[index]:
+                return f"inputs {index} are not token ids"
+            if not _is_matrix(self.outputs[index], whole=False):
+                return f"output {index} is not a row of numbers"
+        return ""
 
     def feeds(self, index: int) -> dict[str, np.ndarray]:
         """The inputs of one sample as arrays."""
         return {name: np.asarray(values, dtype=np.int64) for name, values in self.inputs[index].items()}
+
+
+def _is_matrix(values: Any, *, whole: bool) -> bool:
+    """Whether these are rows of numbers, all equally long and none of them empty; `whole`: that fit into int64."""
+    try:
+        array = np.asarray(values)
+    except (ValueError, OverflowError):
+        return False
+    return array.ndim == 2 and array.size > 0 and (array.dtype == np.int64 if whole else array.dtype.kind in "if")

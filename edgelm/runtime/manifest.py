@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from edgelm.errors import BundleError
+from edgelm.runtime.manifest_check import check_manifest
 from edgelm.task import Task
 
 SCHEMA_VERSION = 2  # 2: engines
@@ -202,12 +203,13 @@ class Manifest:
         try:
             values = json.loads(text)
             schema = values["schema"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BundleError(f"{MANIFEST_FILE}: not a manifest ({error}).", hint="Export the bundle again.") from error
         if not isinstance(schema, int) or schema > SCHEMA_VERSION:
             raise BundleError(
                 f"{MANIFEST_FILE}: schema {schema}; this edgelm reads up to {SCHEMA_VERSION}.", hint="Install a newer edgelm on this device."
             )
+        check_manifest(cls, values)
         try:
             return cls(
                 **values

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edgelm.errors import BundleError, EdgelmError
 from edgelm.runtime.answer import Answer, read_answers
 from edgelm.runtime.bundle import Bundle, open_bundle
 from edgelm.runtime.encoder import Encoder, Text, load_encoder
@@ -55,8 +56,21 @@ class Model:
         return self._encoder(texts)
 
     def infer(self, feeds: dict[str, np.ndarray]) -> np.ndarray:
-        """Run the graph: (texts, labels) logits or (texts, hidden) sentence vectors, float32."""
-        result: np.ndarray = self._run(self._outputs, feeds)[0]
+        """Run the graph: (texts, labels) logits or (texts, hidden) sentence vectors, float32.
+
+        Raises:
+            BundleError: the graph fails, for instance at a token that its embeddings do not have.
+        """
+        try:
+            result: np.ndarray = self._run(self._outputs, feeds)[0]
+        except EdgelmError:
+            raise
+        except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise BundleError(
+                f"the graph cannot take inputs of shape {' '.join(str(values.shape) for values in feeds.values())}: {reason[:200]}",
+                hint="`edgelm verify` checks the bundle; export it again if it passes.",
+            ) from error
         return result
 
     def read(self, outputs: np.ndarray) -> list[Answer]:
@@ -64,18 +78,23 @@ class Model:
         return read_answers(self.manifest.task, outputs)
 
 
-def load(path: str | Path | Bundle, *, threads: int | None = None, provider: str | None = None) -> Model:
+def load(path: str | Path | Bundle, *, threads: int | None = None, provider: str | None = None, check_hashes: bool = True) -> Model:
     """Load a bundle.
+
+    The SHA-256 of every file that answers depend on (graph, weights, tokenizer, engine) is compared with the manifest's before the file
+    is used. A folder's weights are hashed and then mapped: who can write to the bundle in between, or later, can still change them.
 
     Args:
         path: a bundle folder, its single-file form, or a bundle that is open already.
         threads: for one operator; None: as the bundle says, else one a core.
         provider: what must run it, such as `cpu`; None: what the bundle's device prefers and is there, see `edgelm.runtime.provider`.
+        check_hashes: False: sizes alone are compared, for a device where hashing takes too long. A bundle that is open already keeps its own.
 
     Raises:
-        BundleError: broken, or made by a newer edgelm. Hashes are not checked here: `edgelm verify` does.
+        BundleError: broken, changed, or made by a newer edgelm.
         UsageError: the provider is not there.
     """
-    bundle = path if isinstance(path, Bundle) else open_bundle(path)
+    bundle = path if isinstance(path, Bundle) else open_bundle(path, check_hashes=check_hashes)
+    bundle.hash_early()  # while tokenizer and libraries are loaded
     encoder = load_encoder(bundle)
     return Model(open_session(bundle, threads=threads, provider=provider), encoder)

@@ -111,10 +111,16 @@ def check_provider(provider: str | None) -> None:
 
 
 def wanted_providers(bundle: Bundle) -> list[str]:
-    """The bundle's providers, first choice first; the CPU is always among them."""
+    """The bundle's providers, first choice first; the CPU is always among them.
+
+    Raises:
+        BundleError: its manifest names something else.
+    """
     names = [name.removeprefix(_PREFIX) for name in bundle.manifest.runtimes]
-    known = [name for name in names if name in EXECUTION_PROVIDERS and name != "cpu"]
-    return [*dict.fromkeys(known), "cpu"]
+    for name in names:
+        if name not in EXECUTION_PROVIDERS:
+            raise BundleError(f"{bundle.path}: manifest.json: runtimes: there is no {name!r}.", hint=f"Runtimes: {', '.join(EXECUTION_PROVIDERS)}.")
+    return [*dict.fromkeys(name for name in names if name != "cpu"), "cpu"]
 
 
 def _attempts(bundle: Bundle, name: str, threads: int | None) -> Iterator[tuple[Any, EngineRecord | None] | Passed]:

@@ -14,15 +14,60 @@ SCRIPT = '''"""Answers with this bundle. Needs numpy, tokenizers and onnxruntime
     python run.py --provider cpu "..."    by this one of tensorrt, tensorrt-rtx, cuda, openvino, coreml, qnn, xnnpack, cpu, or not at all
 """
 
-import argparse
-import json
 import sys
-import warnings
-from pathlib import Path
+
+# Python looks for modules beside a script first: nothing that was put there may run, not even as the standard library.
+BESIDE = [] if sys.flags.isolated or getattr(sys.flags, "safe_path", False) else sys.path[:1]
+del sys.path[: len(BESIDE)]
+sys.dont_write_bytecode = True  # a bundle stays as it was made
+
+import argparse  # noqa: E402
+import hashlib  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+import warnings  # noqa: E402
+from importlib.util import spec_from_file_location  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
-sys.dont_write_bytecode = True  # a bundle stays as it was made
-sys.path.insert(0, str(HERE / "runtime"))
+sys.path[:0] = BESIDE
+sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry or os.curdir) != str(HERE)]
+
+
+class Runtime:
+    """Imports edgelm from the files in runtime/ that the manifest lists, as they were when their hashes were compared: no others, no bytecode."""
+
+    def __init__(self):
+        self.sources = {}
+        for entry in json.loads((HERE / "manifest.json").read_bytes())["files"]:
+            name = entry["path"]
+            if name.startswith("runtime/edgelm/") and (HERE / name).is_file():
+                self.sources[name] = (HERE / name).read_bytes()
+                if hashlib.sha256(self.sources[name]).hexdigest() != entry["sha256"]:
+                    raise ValueError(f"{HERE / name}: its content was changed")
+        if "runtime/edgelm/__init__.py" not in self.sources:
+            raise ValueError(f"{HERE}: its runtime is missing")
+
+    def find_spec(self, name, path=None, target=None):
+        stem = "runtime/" + name.replace(".", "/")
+        for file, folders in ((stem + "/__init__.py", []), (stem + ".py", None)):
+            if file in self.sources:
+                return spec_from_file_location(name, str(HERE / file), loader=self, submodule_search_locations=folders)
+        return None
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        file = Path(module.__file__)
+        exec(compile(self.sources[file.relative_to(HERE).as_posix()], str(file), "exec", dont_inherit=True), module.__dict__)
+
+
+try:
+    sys.meta_path.insert(0, Runtime())
+except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    print(f"Error: not a bundle, or changed ({error}).\\\\nCopy the bundle again, or get it from its maker.", file=sys.stderr)
+    sys.exit(4)
 
 from edgelm.errors import EdgelmError  # noqa: E402
 from edgelm.runtime import load  # noqa: E402

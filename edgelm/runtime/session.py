@@ -78,12 +78,13 @@ def make_options(settings: dict[str, Any], *, threads: int | None = None) -> Any
     `intra_op_num_threads`; `arena`: whether buffers are kept between calls; `parallel`: whether operators that do not wait for each
     other run at once; `entries`: onnxruntime's own configuration keys. What else a manifest may say is no option: `disabled_optimizers`,
     an argument of the session; `mapped`: whether a folder's weights are mapped into memory rather than read; `optimized_by`: whose
-    optimized graph lies in the bundle (see `optimizer`).
+    optimized graph lies in the bundle (see `optimizer`). What a manifest may say at all: `edgelm.runtime.session_settings`.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # its other format is not looked through for files
     cores = available_cores()
     options.intra_op_num_threads = threads or min(settings.get("intra_op_num_threads") or cores, cores)
     options.inter_op_num_threads = 1
@@ -121,17 +122,17 @@ def preload_cuda() -> None:
 def _source(bundle: Bundle, options: Any, name: str) -> Iterator[str | bytes]:
     """What a session is made of: a path, beside which it finds the weights to map into memory, or bytes, with the weights in the
     options. They must be there until the session is made."""
-    weights = any(entry.path == WEIGHTS_FILE for entry in bundle.manifest.files)
+    graph, weights = bundle.read_graph(name), bundle.has(WEIGHTS_FILE)
     if not bundle.is_file and bundle.manifest.session.get("mapped", True):
         if weights:
             bundle.check(WEIGHTS_FILE)
-        yield str(bundle.check(name))
+        yield str(bundle.locate(name))
     elif not weights:
-        yield bundle.read(name)
+        yield graph
     elif hasattr(options, "add_external_initializers_from_files_in_memory"):
         data = bundle.read(WEIGHTS_FILE)
         options.add_external_initializers_from_files_in_memory([WEIGHTS_FILE], [data], [len(data)])
-        yield bundle.read(name)
+        yield graph
         del data  # onnxruntime keeps its address alone
     else:  # an older onnxruntime reads weights from files alone
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

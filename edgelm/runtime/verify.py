@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from edgelm.errors import BundleError
 from edgelm.runtime.bundle import Bundle, open_bundle
+from edgelm.runtime.contents import FILE
 from edgelm.runtime.golden import Golden
 from edgelm.runtime.manifest import GOLDEN_FILE, GRAPH_FILE, MANIFEST_FILE
 from edgelm.runtime.model import Model, load
@@ -57,24 +57,29 @@ def verify(path: str | Path, *, replay: bool = True, provider: str | None = None
 
 
 def _file_checks(bundle: Bundle) -> Iterator[Check]:
+    bundle = replace(bundle, check_hashes=True)
     for entry in bundle.manifest.files:
         try:
-            found = hashlib.sha256(bundle.read(entry.path)).hexdigest()
+            bundle.read(entry.path)
         except BundleError as error:
-            yield Check(entry.path, ok=False, detail=error.message)
-            continue
-        yield Check(
-            entry.path,
-            ok=found == entry.sha256,
-            detail="" if found == entry.sha256 else f"its content was changed: SHA-256 {found[:12]}..., the manifest says {entry.sha256[:12]}...",
-        )
+            yield Check(entry.path, ok=False, detail=error.message.removeprefix(f"{bundle.path}: {entry.path}").lstrip(": "))
+        else:
+            yield Check(entry.path, ok=True)
     known = {entry.path for entry in bundle.manifest.files} | {MANIFEST_FILE}
-    for name in bundle.names():
-        if name not in known and "__pycache__" not in name:
-            yield Check(name, ok=False, detail="not in the manifest")
+    for name, kind in bundle.contents():
+        if kind != FILE:
+            yield Check(_printable(name), ok=False, detail=f"{kind}; a bundle holds plain files alone")
+        elif name not in known:
+            why = "not in the manifest" + ("; Python wrote it: delete the folder" if "__pycache__/" in name else "")
+            yield Check(_printable(name), ok=False, detail=why)
     for needed in (GRAPH_FILE, GOLDEN_FILE):
         if needed not in known:
             yield Check(needed, ok=False, detail="the manifest does not list it")
+
+
+def _printable(name: str) -> str:
+    """A name that somebody gave a file, with escapes for what would move the cursor or is no UTF-8."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)
 
 
 def _replay_checks(bundle: Bundle, provider: str | None) -> Iterator[Check]:
@@ -99,7 +104,7 @@ def largest_difference(model: Model, golden: Golden) -> float:
     """Of a loaded model's outputs from the golden ones; infinity, where one is not finite.
 
     Raises:
-        BundleError: a text is tokenized differently here.
+        BundleError: a text is tokenized differently here, or the graph does not answer it in the shape of the golden answer.
     """
     worst = 0.0
     for index, text in enumerate(golden.texts):
@@ -107,7 +112,10 @@ def largest_difference(model: Model, golden: Golden) -> float:
         wanted = golden.feeds(index)
         if set(feeds) != set(wanted) or any(not np.array_equal(feeds[name], wanted[name]) for name in wanted):
             raise BundleError(f"golden sample {index} is tokenized differently here.", hint="Install the tokenizers version of the manifest.")
-        difference = np.abs(model.infer(wanted) - np.asarray(golden.outputs[index], dtype=np.float32)).max()
+        found, expected = model.infer(wanted), np.asarray(golden.outputs[index], dtype=np.float32)
+        if found.shape != expected.shape:
+            raise BundleError(f"golden sample {index}: the graph gives {found.shape}, expected {expected.shape}.", hint="Export the bundle again.")
+        difference = np.abs(found - expected).max()
         worst = max(worst, float(difference) if np.isfinite(difference) else float("inf"))
     return worst
 

@@ -18,6 +18,7 @@ from edgelm.dataset import Dataset
 from edgelm.device import Device
 from edgelm.errors import UsageError
 from edgelm.output import staged_output
+from edgelm.output_kinds import CHECKPOINT
 from edgelm.recipe import Recipe, load_recipe
 from edgelm.search.folder import Folder
 from edgelm.search.result import Trial
@@ -87,7 +88,7 @@ class ChosenTrial:
 
     def _copy(self, output: Path, *, overwrite: bool) -> CompressResult:
         def copy() -> None:
-            with staged_output(output, overwrite=overwrite) as aside:
+            with staged_output(output, overwrite=overwrite, kind=CHECKPOINT) as aside:
                 shutil.copytree(self.folder / "checkpoint", aside)
 
         processes.on_main(copy)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.errors import InputError, UsageError
+from edgelm.output import check_name
 from edgelm.search.result import Trial
 
 SEARCH_FILE = "search.json"
@@ -107,8 +108,11 @@ class Folder:
         """Be the only process that leads this search; the system releases the lock when the process dies.
 
         Raises:
-            UsageError: another process leads it.
+            UsageError: another process leads it, or no folder can be there.
         """
+        check_name(self.path)
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(f"{self.path} is a file.", hint="Choose another --output.")
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("ab") as file:
             try:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bundles import make_bundle
+from bundles import make_bundle, reseal
 from fake_gpu import make_cuda, make_tensorrt
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -188,9 +188,12 @@ def test_a_broken_engine_is_no_crash(machine, bundle):
     machine()
     engine = bundle / build(bundle).engine.path
     engine.write_bytes(b"x" * engine.stat().st_size)
-    with pytest.warns(FallbackWarning, match="cannot load"):
+    with pytest.warns(FallbackWarning, match="its content was changed"):
         assert load(bundle).opened.provider == "cpu"
     assert not verify(bundle, replay=False).ok
+    reseal(bundle)
+    with pytest.warns(FallbackWarning, match="cannot load"):
+        assert load(bundle).opened.provider == "cpu"
 
 
 def test_an_engine_with_wrong_answers_is_not_kept(machine, bundle):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,6 +133,34 @@ def test_an_optimized_graph_is_kept_small_and_used_by_the_onnxruntime_and_archit
         rewrite.save_settings(opened, draft, {})
     assert not (bundle / "optimized.onnx").exists()
     assert verify(bundle).ok
+
+
+@pytest.mark.parametrize("name", ["unlink", "replace"])
+@pytest.mark.parametrize("step", range(1, 4))
+def test_a_cut_while_a_bundle_is_taken_over_leaves_one_that_loads(bundle, monkeypatch, name, step):
+    """Cut off before the given change of the bundle: its optimized graph is another then, and the manifest must not say the old hash."""
+    wanted, opened = answers(bundle), open_bundle(bundle)
+    with rewrite.open_draft(opened) as draft:
+        rewrite.add_optimized_graph(draft, {})
+        rewrite.save_settings(opened, draft, {"optimized_by": optimizer()})
+    opened, count, change = open_bundle(bundle), 0, getattr(Path, name)
+
+    def cut_off(path, *values, **options):
+        nonlocal count
+        count += bundle in (path.parent, *(Path(value).parent for value in values))
+        if count == step:
+            raise KeyboardInterrupt
+        return change(path, *values, **options)
+
+    with contextlib.suppress(KeyboardInterrupt), rewrite.open_draft(opened) as draft:
+        rewrite.add_optimized_graph(draft, {"disabled_optimizers": ["SkipLayerNormFusion"]})
+        monkeypatch.setattr(Path, name, cut_off)
+        rewrite.save_settings(opened, draft, {"optimized_by": optimizer(), "disabled_optimizers": ["SkipLayerNormFusion"]})
+    monkeypatch.undo()
+    np.testing.assert_allclose(answers(bundle), wanted, atol=1e-5)
+    rewrite.remove_leftover(open_bundle(bundle))
+    assert verify(bundle).ok
+    assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]
 
 
 def test_what_fails_its_check_is_neither_tuned_nor_changed(bundle):

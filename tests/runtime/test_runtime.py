@@ -7,9 +7,10 @@ import zipfile
 
 import numpy as np
 import pytest
-from bundles import SENTIMENT, WORDS, make_bundle
+from bundles import SENTIMENT, WORDS, make_bundle, reseal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnx import helper
 from typer.testing import CliRunner
 
 import edgelm.runtime
@@ -153,6 +154,12 @@ def test_a_graph_that_onnxruntime_cannot_load_is_a_bundle_error(tmp_path):
     folder = make_bundle(tmp_path / "b")
     size = (folder / "model.onnx").stat().st_size
     (folder / "model.onnx").write_bytes(b"x" * size)
+    with pytest.raises(BundleError, match="content was changed"):
+        edgelm.runtime.load(folder)
+    with pytest.raises(BundleError, match="no ONNX model"):
+        edgelm.runtime.load(reseal(folder))
+    (folder / "model.onnx").write_bytes(helper.make_model(helper.make_graph([], "empty", [], [])).SerializeToString())
+    reseal(folder)
     with pytest.raises(BundleError, match=r"cannot load model\.onnx"):
         edgelm.runtime.load(folder)
     (folder / "model.onnx").write_bytes(b"not a graph")

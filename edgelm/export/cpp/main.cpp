@@ -18,6 +18,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <fstream>
@@ -57,7 +58,8 @@ Json read_manifest(const std::filesystem::path& bundle) {
   return manifest;
 }
 
-// The session settings that change what is computed, or how fast; the others of a manifest can be left out.
+// The session settings that change what is computed, or how fast; the others of a manifest can be left out. ONNX Runtime has
+// configuration keys that make it read other files: only those that edgelm writes are handed on.
 Ort::SessionOptions make_options(const Json& settings) {
   Ort::SessionOptions options;
   options.SetIntraOpNumThreads(settings.value("intra_op_num_threads", 0));  // 0: ONNX Runtime chooses
@@ -68,6 +70,9 @@ Ort::SessionOptions make_options(const Json& settings) {
   }
   if (settings.contains("entries")) {
     for (const auto& [key, value] : settings["entries"].items()) {
+      if (key != "session.intra_op.allow_spinning" && key != "session.disable_prepacking") {
+        throw std::runtime_error("manifest.json: unknown session setting " + key);
+      }
       options.AddConfigEntry(key.c_str(), (value.is_string() ? value.get<std::string>() : value.dump()).c_str());
     }
   }
@@ -140,6 +145,15 @@ Json read_answer(const Json& task, const std::vector<double>& outputs) {
   return {{"label", labels.at(best)}, {"score", shares[best]}, {"scores", scores}};
 }
 
+// ONNX Runtime asks for its maker's host and keeps a device id under HOME unless this is set before it starts.
+void turn_telemetry_off() {
+#ifdef _WIN32
+  _putenv_s("ORT_DISABLE_TELEMETRY", "1");
+#else
+  setenv("ORT_DISABLE_TELEMETRY", "1", 0);
+#endif
+}
+
 int main(int count, char** words) try {
   if (count < 3 || count > 4) {
     std::cerr << "usage: " << words[0] << " BUNDLE TEXT [SECOND TEXT]\n";
@@ -153,7 +167,9 @@ int main(int count, char** words) try {
     return 2;
   }
   const std::string text = manifest.at("task").value("prompt", "") + words[2];
+  turn_telemetry_off();
   Ort::Env environment(ORT_LOGGING_LEVEL_ERROR, "edgelm");
+  environment.DisableTelemetryEvents();
   // ONNX Runtime finds the weights beside the graph by itself, and maps them into memory.
   Ort::Session session(environment, (bundle / "model.onnx").c_str(), make_options(manifest.at("session")));
   const Json answer = read_answer(manifest.at("task"), infer(session, manifest, tokenize(bundle, manifest, text.c_str(), second)));

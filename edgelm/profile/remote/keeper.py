@@ -146,6 +146,7 @@ class Keeper:
         """Start a process; its errors go into a file, of which the end is told if it dies."""
         path = [str(self.folder / part) for part in ("packages", "code")] + [os.environ.get("PYTHONPATH", "")]
         values = {"PYTHONPATH": os.pathsep.join(filter(None, path)), "TMPDIR": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        values |= {"ORT_DISABLE_TELEMETRY": "1"}  # before any process there imports onnxruntime
         values |= dict.fromkeys(("XDG_CACHE_HOME", "CUDA_CACHE_PATH"), str(self.folder / "cache"))  # kernels that are compiled for a GPU go too
         try:
             with (self.folder / f"errors-{number}").open("wb") as errors:

@@ -51,6 +51,12 @@ def device(tmp_path):
     made.process.kill()
 
 
+def test_every_process_there_has_the_telemetry_of_onnxruntime_off(device):
+    program = "import os; print(os.environ['ORT_DISABLE_TELEMETRY'], flush=True)"
+    device.say(do="start", number=0, command=["-c", program], environment={})
+    assert device.read()["line"] == "1"
+
+
 def start_sleeper(device: Device) -> int:
     """A process that would go on for an hour and hears nothing."""
     program = "import os, sys, time; print(os.getpid(), flush=True); time.sleep(3600)"

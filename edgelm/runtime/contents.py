@@ -1,0 +1,63 @@
+"""What really lies in a bundle, of whatever kind: nothing is opened, no link is followed."""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgelm.errors import BundleError
+
+FILE = "file"
+_KINDS = {stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFBLK: "a device", stat.S_IFCHR: "a device"}
+
+
+def folder_contents(folder: Path, inside: str = "") -> Iterator[tuple[str, str]]:
+    """Path inside the bundle, and `FILE` or in words what else it is; a folder comes up only where it is empty.
+
+    Raises:
+        BundleError: a folder in it cannot be looked into.
+    """
+    try:
+        entries = sorted(os.scandir(folder / inside), key=lambda entry: entry.name)
+    except OSError as error:
+        raise BundleError(f"{folder}: {inside or '.'} cannot be looked into ({error.strerror}).", hint="Copy the bundle again.") from error
+    if inside and not entries:
+        yield inside, "an empty folder"
+    for entry in entries:
+        name = f"{inside}/{entry.name}" if inside else entry.name
+        if entry.is_dir(follow_symlinks=False):
+            yield from folder_contents(folder, name)
+        else:
+            yield name, _KINDS.get(stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode), FILE)
+
+
+def archive_contents(archive: zipfile.ZipFile) -> Iterator[tuple[str, str]]:
+    """As `folder_contents`, of a bundle that is one file; a name that stands in it twice is no plain file."""
+    seen: set[str] = set()
+    for info in archive.infolist():
+        if info.filename.endswith("/"):
+            continue
+        kind = _KINDS.get(stat.S_IFMT(info.external_attr >> 16), FILE)
+        yield info.filename, kind if info.filename not in seen else "there twice"
+        seen.add(info.filename)
+
+
+def find_plain_file(folder: Path, name: str) -> Path:
+    """Where a file of a folder lies; neither it nor a folder on the way is a link.
+
+    Raises:
+        BundleError: it is missing, a link, or no regular file.
+    """
+    file = folder
+    for part in name.split("/"):
+        file = file / part
+        if file.is_symlink():
+            where = "is a link" if file.resolve().is_relative_to(folder.resolve()) else "leads out of the bundle"
+            raise BundleError(f"{folder}: {name} {where}; a bundle holds plain files.", hint="Copy it again, with `cp -rL` if it came as links.")
+    if not file.is_file():
+        found = "is no regular file" if file.exists() else "is missing"
+        raise BundleError(f"{folder}: {name} {found}.", hint="Copy the bundle again; `edgelm export` makes one.")
+    return file

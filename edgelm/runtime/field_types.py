@@ -1,0 +1,78 @@
+"""Looks whether JSON has the types that a dataclass declares, before a value is made of it: a wrong one is refused by its place."""
+
+from __future__ import annotations
+
+import functools
+import types
+from dataclasses import is_dataclass
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from edgelm.errors import BundleError
+
+_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", dict: "an object", tuple: "a list", list: "a list"}
+
+
+def check_types(kind: Any, value: Any, place: str) -> None:
+    """Refuse a value of another type than `kind`, at any depth.
+
+    Args:
+        kind: a dataclass, or a type that its fields declare: plain types, unions, literals, tuples, lists and dictionaries.
+        value: what JSON gave; objects stand for dataclasses, lists for tuples. Fields that are missing are not looked at.
+        place: of the value, for the message.
+
+    Raises:
+        BundleError: so.
+    """
+    if not _fits(kind, value):
+        raise BundleError(f"{place}: {repr(value)[:80]} is not {_describe(kind)}.", hint="Copy or export the bundle again.")
+    if get_origin(kind) in (Union, types.UnionType):
+        kind = next(option for option in get_args(kind) if _fits(option, value))
+    arguments = get_args(kind)
+    if isinstance(kind, type) and is_dataclass(kind):
+        for name, hint in _fields(kind).items():
+            if name in value:
+                check_types(hint, value[name], f"{place}: {name}")
+    elif isinstance(value, list | tuple) and arguments:
+        kinds = arguments[:1] * len(value) if get_origin(kind) is list or arguments[-1] is Ellipsis else arguments
+        for index, (hint, entry) in enumerate(zip(kinds, value, strict=True)):
+            check_types(hint, entry, f"{place}[{index}]")
+    elif isinstance(value, dict) and arguments:
+        for name, entry in value.items():
+            check_types(arguments[1], entry, f"{place}: {name}")
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    """Whether a value is of this type, seen from outside: what it holds is not looked at."""
+    origin = get_origin(kind) or kind
+    if origin is Any:
+        return True
+    if origin in (Union, types.UnionType):
+        return any(_fits(option, value) for option in get_args(kind))
+    if origin is Literal:
+        return isinstance(value, str | int) and value in get_args(kind)
+    if is_dataclass(origin) or origin is dict:
+        return isinstance(value, dict)
+    if origin in (tuple, list):
+        fixed = origin is tuple and get_args(kind) and get_args(kind)[-1] is not Ellipsis
+        return isinstance(value, list | tuple) and (not fixed or len(value) == len(get_args(kind)))
+    if origin in (int, float):
+        return isinstance(value, (int, float) if origin is float else int) and not isinstance(value, bool)
+    return isinstance(value, origin)
+
+
+def _describe(kind: Any) -> str:
+    origin, arguments = get_origin(kind) or kind, get_args(kind)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_describe(option) for option in arguments)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if origin is tuple and arguments and arguments[-1] is not Ellipsis:
+        return f"a list of {len(arguments)}"
+    if kind is type(None):
+        return "null"
+    return "an object" if is_dataclass(origin) else _NAMES.get(origin, str(origin))
+
+
+@functools.cache
+def _fields(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)

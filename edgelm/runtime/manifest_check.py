@@ -1,0 +1,54 @@
+"""What a manifest must be like beyond its JSON: types, ranges, one entry a file, and session settings that edgelm knows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from edgelm.errors import BundleError
+from edgelm.runtime.field_types import check_types
+from edgelm.runtime.session_settings import check_settings
+
+_MOST_TOKENS = 1 << 24
+_LARGEST_ID = 1 << 31
+
+# Where a value stands, what it must be, and that in words.
+_RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
+    (("tokenization", "max_length"), lambda value: 1 <= value <= _MOST_TOKENS, "a length in tokens"),
+    (("tokenization", "pad_id"), lambda value: 0 <= value < _LARGEST_ID, "a token"),
+    (("schema",), lambda value: value >= 1, "a schema"),
+    (("opset",), lambda value: value >= 1, "an opset"),
+    (("outputs",), bool, "a list of at least one output"),
+)
+
+
+def check_manifest(kind: type, values: dict[str, Any]) -> None:
+    """Refuse what no manifest of edgelm says.
+
+    Args:
+        kind: the dataclass that is made of the values.
+
+    Raises:
+        BundleError: a value of a wrong type or out of its range, by its place; a file that is listed twice; an unknown session setting.
+    """
+    check_types(kind, values, "manifest.json")
+    for path, fits, words in _RANGES:
+        value: Any = values
+        for name in path:
+            value = value.get(name) if value is not None else None
+        if value is not None and not fits(value):
+            _refuse(f"{': '.join(path)}: {value!r} is not {words}")
+    seen: set[str] = set()
+    for entry in values.get("files", ()):
+        name = entry.get("path")
+        if name in seen:
+            _refuse(f"files: {name} is listed twice")
+        if entry.get("size", 0) < 0 or not re.fullmatch("[0-9a-f]{64}", entry.get("sha256", "0" * 64)):
+            _refuse(f"files: {name}: size and sha256 are not those of a file")
+        seen.add(name)
+    check_settings(values.get("session", {}))
+
+
+def _refuse(what: str) -> None:
+    raise BundleError(f"manifest.json: {what}.", hint="Copy or export the bundle again.")

@@ -1,0 +1,137 @@
+"""What a manifest or golden samples must not say is refused by its place, before anything is loaded."""
+
+import json
+import re
+
+import pytest
+from bundles import make_bundle, reseal
+from typer.testing import CliRunner
+
+import edgelm.runtime
+from edgelm.cli.main import app
+from edgelm.errors import BundleError
+from edgelm.runtime.manifest import Manifest
+from edgelm.runtime.verify import verify
+
+FOLDER_KEY = "session.model_external_initializers_file_folder_path"
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return make_bundle(tmp_path / "b")
+
+
+def set_field(path, value):
+    """A change of a manifest: the field at this path gets this value."""
+
+    def change(values):
+        for name in path[:-1]:
+            values = values[name]
+        values[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("session", "named"),
+    [
+        ({"entries": {FOLDER_KEY: "/etc"}}, FOLDER_KEY),
+        ({"entries": {"session.intra_op.allow_spinning": "2"}}, "session.intra_op.allow_spinning"),
+        ({"entries": {"session.intra_op.allow_spinning": ["1"]}}, "session.intra_op.allow_spinning"),
+        ({"entries": ["session.intra_op.allow_spinning"]}, "entries"),
+        ({"ep.context_file_path": "/etc/passwd"}, "ep.context_file_path"),
+        ({"disabled_optimizers": ["ConstantFolding"]}, "disabled_optimizers"),
+        ({"disabled_optimizers": "SkipLayerNormFusion"}, "disabled_optimizers"),
+        ({"intra_op_num_threads": 10**9}, "intra_op_num_threads"),
+        ({"intra_op_num_threads": "2"}, "intra_op_num_threads"),
+        ({"intra_op_num_threads": True}, "intra_op_num_threads"),
+        ({"mapped": "no"}, "mapped"),
+        ({"optimized_by": "../../x"}, "optimized_by"),
+        ({"tuned": 1}, "tuned"),
+    ],
+)
+def test_session_settings_that_edgelm_never_writes_are_refused_by_name(folder, session, named):
+    reseal(folder, set_field(("session",), session))
+    with pytest.raises(BundleError, match=named):
+        edgelm.runtime.load(folder)
+    assert run("verify", folder).exit_code == 4
+
+
+def test_session_settings_that_edgelm_writes_are_taken(folder):
+    entries = {"session.intra_op.allow_spinning": "0", "session.disable_prepacking": "1"}
+    settings = {"intra_op_num_threads": 1, "arena": False, "parallel": True, "mapped": False, "entries": entries, "tuned": {"cores": 2}}
+    reseal(folder, set_field(("session",), settings | {"disabled_optimizers": ["SkipLayerNormFusion"], "optimized_by": "1.0 other"}))
+    assert edgelm.runtime.load(folder)("a good film")["label"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("files",), 5, "files: 5 is not a list"),
+        (("files", 0, "size"), "1", "size: '1' is not a whole number"),
+        (("files", 0, "sha256"), "ab", "sha256"),
+        (("files", 0, "path"), "./model.onnx", "outside the bundle: './model.onnx'"),
+        (("files", 0, "path"), "runtime//model.py", "outside the bundle: 'runtime//model.py'"),
+        (("files", 0, "path"), "a\x1bb", "outside the bundle"),
+        (("runtimes",), "cpu", "runtimes: 'cpu' is not a list"),
+        (("runtimes",), ["abacus"], "there is no 'abacus'"),
+        (("inputs", 0, "shape"), "ab", "shape: 'ab' is not a list"),
+        (("outputs",), [], "outputs"),
+        (("task", "kind"), "poetry", "task: kind: 'poetry' is not one of"),
+        (("task", "labels"), [1, 2], "labels.0.: 1 is not a text"),
+        (("tokenization", "max_length"), 0, "max_length: 0 is not a length"),
+        (("tokenization", "max_length"), "32", "max_length: '32' is not a whole number"),
+        (("opset",), None, "opset"),
+        (("schema",), 0, "schema"),
+        (("plan",), {"profiles": [{"least": [1]}]}, "least: .1. is not a list of 2"),
+    ],
+)
+def test_a_manifest_field_of_a_wrong_kind_is_refused_by_its_place(folder, path, value, words):
+    reseal(folder, set_field(path, value))
+    with pytest.raises(BundleError, match=words):
+        edgelm.runtime.load(folder)
+
+
+def test_a_manifest_too_deep_to_read_or_with_a_file_twice_is_refused(folder):
+    with pytest.raises(BundleError, match="not a manifest"):
+        Manifest.from_json('{"schema":' + "[" * 100_000 + "]" * 100_000 + "}")
+    reseal(folder, lambda values: values["files"].append(values["files"][0]))
+    with pytest.raises(BundleError, match="listed twice"):
+        edgelm.runtime.load(folder)
+
+
+@pytest.mark.parametrize("tolerance", ["Infinity", "NaN", "-1", "null", '"1"', "true", "1e999"])
+def test_a_golden_tolerance_that_every_answer_passes_is_refused(folder, tolerance):
+    golden = json.loads((folder / "golden.json").read_text())
+    golden["tolerance"] = "here"
+    (folder / "golden.json").write_text(json.dumps(golden).replace('"here"', tolerance))
+    result = run("verify", reseal(folder))
+    assert result.exit_code == 4
+    assert "tolerance" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"texts": [], "inputs": [], "outputs": []}, "no samples"),
+        ({"texts": [1, 2]}, "neither a text nor a pair"),
+        ({"texts": ["a good film"]}, "not equally many"),
+        ({"inputs": [{"input_ids": [[5, 2], [4]]}] * 2}, "not token ids"),
+        ({"inputs": [{"input_ids": [[0.5]]}] * 2}, "not token ids"),
+        ({"inputs": [{}, {}]}, "not token ids"),
+        ({"outputs": [[["nan"]]] * 2}, "not a row of numbers"),
+        ({"outputs": [[[]]] * 2}, "not a row of numbers"),
+        ({"outputs": [[[0.5]]] * 2}, r"gives \(1, 2\), expected \(1, 1\)"),
+        ({"more": 1}, "not golden samples"),
+    ],
+)
+def test_golden_samples_that_prove_nothing_are_refused(folder, change, words):
+    golden = json.loads((folder / "golden.json").read_text())
+    (folder / "golden.json").write_text(json.dumps(golden | change))
+    failed = [check for check in verify(reseal(folder)).checks if not check.ok]
+    assert len(failed) == 1
+    assert re.search(words, failed[0].detail), failed[0].detail
