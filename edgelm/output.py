@@ -116,7 +116,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     except Exception as error:  # libraries wrap the system's errors in classes of their own
         if _says_full(error) or (not isinstance(error, OSError) and _is_full(path)):
             raise ResourceError(
-                f"no space left on the disk of {path}.", hint="Free some space or choose another --output; nothing was left half written."
+                f"no space left on the disk of {path}.", hint="Free some space or choose another path; nothing was left half written."
             ) from error
         if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS):
             raise ResourceError(f"{path} may not be written.", hint="Choose another path.") from error

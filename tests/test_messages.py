@@ -12,7 +12,17 @@ from edgelm.cli.main import app
 REPOSITORY = Path(__file__).resolve().parent.parent
 OTHERS = {
     *("--help", "--version"),
-    *("--implementation", "--python-version", "--no-deps", "--only-binary", "--abi", "--platform", "--dest", "--disable-pip-version-check"),  # pip
+    *(
+        "--implementation",
+        "--python-version",
+        "--no-deps",
+        "--only-binary",
+        "--abi",
+        "--platform",
+        "--dest",
+        "--disable-pip-version-check",
+        "--upgrade",
+    ),  # pip
     *("--query-gpu", "--format"),  # nvidia-smi
     *("--address", "--interval", "--cpu", "--build"),  # ray, tegrastats, accelerate, CMake
 }
@@ -54,7 +64,7 @@ def command_lines(text: str) -> list[str]:
     """What begins with `edgelm` and reads as a command: in backticks, at the beginning of a line, after a prompt or `Example:`."""
     quoted = [match[1] for match in re.finditer(r"`(?:\w+=\S+ )*edgelm ([^`]*)`", text)]
     begun = [match[1] for match in re.finditer(r"(?m)^[ \t>$]*(?:Example: )?edgelm ([a-z].*)$", text)]
-    return [*quoted, *begun]
+    return [*quoted, *(line for line in begun if not re.search(r"[.,;:](?: |$)", line))]  # a sentence is no command
 
 
 FILES = sorted([*(REPOSITORY / "edgelm").rglob("*.py"), REPOSITORY / "README.md", *(REPOSITORY / "recipes").rglob("*.yaml")])
