@@ -38,7 +38,8 @@ def sentence_vectors(model: PreTrainedModel, tokens: torch.Tensor, mask: torch.T
     """Token vectors to sentence vectors: pooling, the layers behind it, length one, and the values that are kept."""
     vectors = pool(tokens, mask, task)
     if task.head:
-        vectors = model.get_submodule(HEAD)(vectors)  # an error where the model lacks them
+        inner: Any = getattr(model, "module", model)  # of a model that is trained in several processes
+        vectors = inner.get_submodule(HEAD)(vectors)  # an error where the model lacks them
     if task.normalize:
         vectors = nn.functional.normalize(vectors, dim=-1)
     return vectors[:, : task.dimensions]

@@ -67,7 +67,7 @@ def append_pooling(graph: onnx.ModelProto, task: Task, layers: Sequence[Any]) ->
     if task.dimensions is not None and task.dimensions < width:
         width = task.dimensions
         vectors = tail.node("Slice", vectors, tail.integers(0), tail.integers(width), tail.integers(1))
-    graph.graph.node.append(helper.make_node("Identity", [vectors], [task.output_name]))
+    graph.graph.node[-1].output[0] = task.output_name  # the last node gives the vectors
     del graph.graph.output[:]
     graph.graph.output.append(helper.make_tensor_value_info(task.output_name, onnx.TensorProto.FLOAT, ["batch", width]))
 
