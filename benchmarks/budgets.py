@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from machine import print_machine
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from teachers import SETTINGS, load_rows, make_teacher
 
@@ -81,6 +82,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/teachers"))
     parser.add_argument("--runs", type=int, default=300)
     given = parser.parse_args()
+    print_machine()
     recipe = load_recipe(given.recipe or ("one-shot" if given.untrained else "budget"), overrides=given.override)
     folder = given.work / f"{given.name}-budgets"
     folder.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import print_machine
 from scipy.optimize import least_squares
 
 from edgelm import load_device
@@ -258,6 +259,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="measure graphs with this in their name")
     parser.add_argument("--write", action="store_true", help="write edgelm/cost/constants.json")
     options = parser.parse_args()
+    print_machine()
     steps: dict[str, Callable[[], None]] = {
         "build": lambda: build(options.work),
         "measure": lambda: measure(options.work, options.threads, options.only),

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+from machine import print_machine
 from onnx import TensorProto, helper, numpy_helper
 from teachers import SETTINGS, load_rows, make_teacher
 
@@ -166,6 +167,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/teachers"))
     parser.add_argument("--rounds", type=int, default=30)
     given = parser.parse_args()
+    print_machine()
     checkpoint = make_teacher("sst2", given.work)
     rows, task = load_rows("sst2"), open_checkpoint(checkpoint).task
     material = Material(rows["dev"].for_task(task), None, load_tokenizer(checkpoint), task, MAX_LENGTH, 0)

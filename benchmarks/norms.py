@@ -14,6 +14,7 @@ import time
 import numpy as np
 import onnx
 import onnxruntime
+from machine import print_machine
 from onnx import helper, numpy_helper
 
 NORMS = 12
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=int, default=1000)
     options = parser.parse_args()
+    print_machine()
     rng = np.random.default_rng(1)
     feeds = {name: rng.normal(size=(1, options.tokens, options.hidden)).astype(np.float32) for name in ("x0", "skip")}
     sessions = {name: make_session(name == "fused", options.hidden, options.threads) for name in ("fused", "split")}

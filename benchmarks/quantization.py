@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from machine import print_machine
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from teachers import SETTINGS, load_rows, make_teacher
 
@@ -169,6 +170,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--calls", type=int, default=50)
     options = parser.parse_args()
+    print_machine()
     made = {name: make_subjects(name, options.work, options.optimum, options.nncf) for name in options.names}
     for part, texts in (("latency", "texts as they come"), ("fixed", f"texts of {FIXED} tokens")):
         print(f"\n| model, {texts} | p50 ms | p99 ms | time, relative to edgelm int8 |\n|---|---|---|---|")

@@ -12,6 +12,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from machine import print_machine
+
 from edgelm import compress, export, load_dataset, load_device, load_recipe, profile
 from edgelm.recipe import Recipe
 from edgelm.shipped import shipped_folder, shipped_names
@@ -53,6 +55,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    print_machine(aside=True)
     values = measure(options.teacher, options.work, options.threads, options.runs)
     if options.json:
         print(json.dumps(values, indent=1))

@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from machine import print_machine
+
 from edgelm.profile.pipeline import profile
 from edgelm.profile.remote.pipeline import profile_hosts
 from edgelm.profile.result import Profile
@@ -104,6 +106,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=500)
     options = parser.parse_args()
+    print_machine()
     with contextlib.nullcontext(options.host) if options.host else loopback() as host:
         pairs = measure(options.bundle, host, options.python, options.pairs, options.threads, options.runs)
     print(f"| figure | here | over SSH | over SSH / here, median of {len(pairs)} pairs | smallest and largest |\n|---|---|---|---|---|")

@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from machine import print_machine
+
 from edgelm.profile.pipeline import profile
 from edgelm.runtime import load, open_bundle
 from edgelm.runtime.golden import Golden
@@ -121,6 +123,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    print_machine(aside=True)
     figures = measure(options.bundle, options.threads, options.runs)
     if options.json:
         print(json.dumps(figures))

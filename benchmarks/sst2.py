@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from machine import print_machine
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from edgelm import compress, export, finetune, load_device, load_recipe, profile
@@ -116,6 +117,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    print_machine(aside=True)
     if "EDGELM_DATA" not in os.environ:
         parser.error("set EDGELM_DATA to the folder that holds sst2/")
     values = measure(options.work, options.threads, options.runs)

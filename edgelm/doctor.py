@@ -61,7 +61,7 @@ def _cpu_notes(arch: str, instructions: set[str]) -> list[str]:
     elif "asimddp" in instructions:
         notes.append("INT8: fast (dot-product instructions). Use --device arm64 --precision int8.")
     elif arch in ("x86_64", "AMD64"):
-        notes.append("INT8: moderate (no VNNI). Use --device x86-avx2, which keeps sums from saturating.")
+        notes.append("INT8: moderate (no VNNI). Use --device x86-avx2 or cpu, whose weights keep 16-bit sums from saturating.")
     if instructions & {"avx512_bf16", "amx_bf16", "bf16"}:
         notes.append("BF16: in hardware. Training with precision bf16 is faster here.")
     return notes

@@ -158,13 +158,16 @@ class RecoverSettings(Settings):
 class QuantizeSettings(Settings):
     """Quantization-aware training: weights learn to live on INT8's grid, taught by the original model; export then quantizes them.
 
-    `ranges` are those of the activations, learnt on `samples` rows before training and kept.
+    `ranges` are those of the activations, learnt on `samples` rows before training and kept. `symmetric`: as runtimes of GPUs read them.
+    `wide_sums`: for a CPU that sums products in 32 bits (x86 with VNNI, Arm), whose weights use all of their eight bits; others, such as
+    the device `cpu`, sum pairs in 16 bits, which their weights must leave room in.
     """
 
     stage: Literal["quantize"] = "quantize"
     ranges: Literal["minmax", "moving-average", "percentile", "mse", "entropy"] = "minmax"
     samples: Annotated[int, Field(ge=8)] = 256
     symmetric: bool = False
+    wide_sums: bool = False
     loss: DistillLoss = DistillLoss()
     train: TrainSettings = TrainSettings()
 

@@ -45,6 +45,7 @@ from edgelm.recipe import (
     TrainSettings,
     VocabularySettings,
 )
+from edgelm.runtime.saturation import EXACT_PAIR
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,8 @@ def quantize(model: PreTrainedModel, settings: QuantizeSettings, shop: Workshop)
         max_length=settings.train.max_length,
         progress=shop.progress,
     )
-    with fake_quantized(student, intervals):
+    wide = settings.symmetric or settings.wide_sums
+    with fake_quantized(student, intervals, pair=None if wide else EXACT_PAIR):
         return _teach(student, settings.loss, settings.train, shop, "quantize"), shop.record
 
 

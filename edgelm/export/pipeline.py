@@ -31,6 +31,7 @@ from edgelm.graph.session import DISABLED_OPTIMIZERS, make_plain_session
 from edgelm.metrics import pair_similarity, score
 from edgelm.output import check_output
 from edgelm.progress import Progress, silent
+from edgelm.quantize.saturation import largest_pair_sum
 from edgelm.quantize.settings import Quantization
 from edgelm.runtime import open_bundle
 from edgelm.runtime.golden import Golden
@@ -149,14 +150,16 @@ def export(
     if opset is not None:
         check_opset(made.graph, opset)
     progress("export", 2, 3)
-    session = make_plain_session(made.runnable)
+    session = make_plain_session(made.runnable, exact=True)
     sample = material.inputs((evaluation or rows).sample(_PARITY_TEXTS, seed=seed + 1))
     parity = check_parity(session, source.model, source.tokenizer, task, sample, precision=precision, max_length=source.max_length)
     manifest = _manifest(made.graph, source, device=device, precision=precision, family=opened.family, name=output.stem, parity=parity)
     quality = {} if evaluation is None or evaluation.labels is None else _quality(session, source, evaluation)
     if device.kind == "cpu":
         manifest = replace(manifest, session={"disabled_optimizers": list(DISABLED_OPTIMIZERS)})
-    manifest = replace(manifest, calibration=made.calibration, quality=quality, lineage=opened.record.to_dict())
+    manifest = replace(
+        manifest, pair_sum=largest_pair_sum(made.graph), calibration=made.calibration, quality=quality, lineage=opened.record.to_dict()
+    )
     if set(device.runtimes) & MODULES.keys():
         texts = material.inputs((calibration or evaluation or rows).sample(_LENGTHS, seed=seed))
         lengths = [len(ids) for ids in source.tokenizer(*_columns(task.prompted(texts)), truncation=True, max_length=source.max_length)["input_ids"]]

@@ -30,6 +30,7 @@ from edgelm.quantize.settings import AUTO, Quantization
 from edgelm.quantize.statistics import MIN_SAMPLES, Feeds, collect
 from edgelm.quantize.table import CalibrationTable, fingerprint, read_table
 from edgelm.quantize.weight_only import quantize_weights
+from edgelm.runtime.saturation import EXACT_PAIR
 from edgelm.task import Task
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-dynamic", "int8-weights", "int4")
@@ -109,11 +110,14 @@ def to_precision(graph: onnx.ModelProto, precision: str, material: Material, dev
     return Converted(result, result, report)
 
 
-def largest_weight(device: Device) -> int:
-    """The largest INT8 weight that the device sums exactly. x86 without VNNI (AVX-512's or AVX's own) sums pairs of UINT8 times INT8 in 16
-    bits: only seven-bit weights cannot overflow them."""
-    saturates = device.kind == "cpu" and device.arch == "x86_64" and not {"avx512_vnni", "avx_vnni"} & set(device.instructions)
-    return 63 if saturates else 127
+def largest_pair(device: Device) -> int | None:
+    """What two neighbouring INT8 weights may sum to on the device; None: anything, its sums have room.
+
+    A CPU that may be an x86 without VNNI (AVX-512's or AVX's own) sums pairs of UINT8 times INT8 in 16 bits. Within `EXACT_PAIR` no
+    input overflows them: between seven and eight bits are left to a weight.
+    """
+    may_saturate = device.kind == "cpu" and device.arch != "aarch64" and not {"avx512_vnni", "avx_vnni"} & set(device.instructions)
+    return EXACT_PAIR if may_saturate else None
 
 
 def _convert(
@@ -123,15 +127,15 @@ def _convert(
         fuse_attention(graph)
         return graph, {}
     split_norms(graph)
-    largest, bits = largest_weight(device), settings.embedding_bits or 8
+    pair, bits = largest_pair(device), settings.embedding_bits or 8
     if precision == "int8-dynamic":
-        return quantize_embeddings(quantize_dynamic(graph, Plan(largest=largest, per_channel=settings.per_channel)), bits=bits), {}
+        return quantize_embeddings(quantize_dynamic(graph, Plan(pair=pair, per_channel=settings.per_channel)), bits=bits), {}
     if precision in ("int8-weights", "int4"):
         return _weight_only(graph, 4 if precision == "int4" else 8, material, settings, progress)
     dialect = ONNXRUNTIME_CPU if device.kind == "cpu" else TENSORRT
     dialect = replace(dialect, symmetric=dialect.symmetric or settings.symmetric)
     base = quantize_embeddings(graph, bits=bits) if device.kind == "cpu" else graph
-    result, report = _static(graph, base, material, dialect, settings, largest, progress)
+    result, report = _static(graph, base, material, dialect, settings, pair, progress)
     fuse_attention(result)
     if device.kind == "cpu":
         return result, report
@@ -167,12 +171,12 @@ def _count_kinds(graph: onnx.ModelProto, full: frozenset[str]) -> dict[str, int]
 
 
 def _static(
-    graph: onnx.ModelProto, base: onnx.ModelProto, material: Material, dialect: Dialect, settings: Quantization, largest: int, progress: Progress
+    graph: onnx.ModelProto, base: onnx.ModelProto, material: Material, dialect: Dialect, settings: Quantization, pair: int | None, progress: Progress
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Quantize `base`; choices are judged by the outputs of the float `graph`."""
     model = fingerprint(graph) if settings.table else ""
     if settings.table and settings.table.is_file():
-        return _from_table(base, read_table(settings.table, model=model), dialect, settings, largest)
+        return _from_table(base, read_table(settings.table, model=model), dialect, settings, pair)
     learn, check = _parts(material.rows, settings, material.seed)
     tensors = [site.source for site in find_sites(graph)]
     gram = roundings(settings) != ("nearest",)
@@ -183,7 +187,7 @@ def _static(
         rows = material.labelled or material.rows.sample(_TRIAL, seed=material.seed + 2)
         trial = material.judge(graph, rows.sample(_TRIAL, seed=material.seed + 2))
     judge = material.judge(graph, check)
-    made = quantize_post_training(base, statistics, judge, dialect, settings, trial=trial, largest=largest, progress=progress)
+    made = quantize_post_training(base, statistics, judge, dialect, settings, trial=trial, pair=pair, progress=progress)
     source = _source(material.rows, learn, settings)
     if settings.table:
         chosen = {name: {"option": option.kind, "alpha": option.alpha} for name, option in made.chosen.items()}
@@ -192,7 +196,7 @@ def _static(
 
 
 def _from_table(
-    graph: onnx.ModelProto, table: CalibrationTable, dialect: Dialect, settings: Quantization, largest: int
+    graph: onnx.ModelProto, table: CalibrationTable, dialect: Dialect, settings: Quantization, pair: int | None
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     if settings.max_drop is not None or settings.rounding not in (None, "nearest"):
         raise UsageError(
@@ -211,7 +215,7 @@ def _from_table(
         "table": str(settings.table),
         "sites": [{"site": name} | entry for name, entry in chosen.items()],
     }
-    return replay(graph, table.statistics, chosen, dialect, largest=largest), report
+    return replay(graph, table.statistics, chosen, dialect, pair=pair), report
 
 
 def _weight_only(

@@ -12,15 +12,19 @@ from onnx import helper
 
 from edgelm.graph import files
 from edgelm.graph.files import copy_graph, save_graph, stored_bytes
+from edgelm.runtime.saturation import EXACT_ENTRY
 
 # Its CPU kernel is several times slower than the three operators that it would replace (benchmarks/norms.py).
 DISABLED_OPTIMIZERS = ("SkipLayerNormFusion",)
 
 
-def make_plain_session(graph: onnx.ModelProto, *, threads: int | None = None, optimize: bool = True, optimized: Path | None = None) -> Any:
+def make_plain_session(
+    graph: onnx.ModelProto, *, threads: int | None = None, exact: bool = False, optimize: bool = True, optimized: Path | None = None
+) -> Any:
     """An onnxruntime session on the CPU.
 
     Args:
+        exact: INT8 products are summed exactly on every CPU, at the cost of time on x86 without VNNI.
         optimize: False keeps every node as it is.
         optimized: write the graph as it really runs there.
     """
@@ -28,6 +32,8 @@ def make_plain_session(graph: onnx.ModelProto, *, threads: int | None = None, op
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    if exact:
+        options.add_session_config_entry(EXACT_ENTRY, "1")
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if optimized is not None:

@@ -29,7 +29,7 @@ class Plan:
         residuals: by activation, the interval of those whose residual additions read integers too (Q/DQ alone has them).
         weights: by product, its integers; a product without an entry is rounded to the nearest.
         keep: products that stay in float.
-        largest: of an integer weight: 127, or 63 for CPUs whose 16-bit sums would saturate.
+        pair: the largest sum of two neighbouring integer weights, see `edgelm.quantize.grid.pair_sums`; None: any.
         per_channel: a scale for each column of a weight; False: one for the matrix.
     """
 
@@ -37,13 +37,13 @@ class Plan:
     residuals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     weights: Mapping[str, IntegerWeight] = field(default_factory=dict)
     keep: frozenset[str] = frozenset()
-    largest: int = 127
+    pair: int | None = None
     per_channel: bool = True
 
     def weight_of(self, product: Product) -> IntegerWeight:
         """The product's integers."""
         made = self.weights.get(product.name)
-        return made or quantize_columns(product.weight, largest=self.largest, per_channel=self.per_channel)
+        return made or quantize_columns(product.weight, pair=self.pair, per_channel=self.per_channel)
 
 
 def quantize_static(graph: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:

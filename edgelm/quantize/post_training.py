@@ -74,7 +74,7 @@ def quantize_post_training(
     settings: Quantization,
     *,
     trial: Judge | None = None,
-    largest: int = 127,
+    pair: int | None = None,
     progress: Progress = silent,
 ) -> Quantized:
     """Quantize a float graph.
@@ -83,13 +83,13 @@ def quantize_post_training(
         statistics: of every activation that a product reads, by `collect`, with `gram` where weights are not just rounded.
         judge: texts that calibration did not see; every choice is made on them.
         trial: labelled texts on which `settings.max_drop` must hold; needed with it.
-        largest: of an integer weight.
+        pair: the largest sum of two neighbouring integer weights; see `Plan`.
 
     Raises:
         UsageError: a largest drop without labelled texts.
     """
     sites = find_sites(graph)
-    plan = Plan(largest=largest, per_channel=settings.per_channel)
+    plan = Plan(pair=pair, per_channel=settings.per_channel)
     if settings.method != AUTO and settings.max_drop is None:
         options: Options = {}
         intervals = {site.name: range_of(statistics[site.source], settings.method, symmetric=dialect.symmetric) for site in sites}
@@ -104,7 +104,12 @@ def quantize_post_training(
 
 
 def replay(
-    graph: onnx.ModelProto, statistics: Mapping[str, Statistics], chosen: Mapping[str, Mapping[str, Any]], dialect: Dialect, *, largest: int = 127
+    graph: onnx.ModelProto,
+    statistics: Mapping[str, Statistics],
+    chosen: Mapping[str, Mapping[str, Any]],
+    dialect: Dialect,
+    *,
+    pair: int | None = None,
 ) -> onnx.ModelProto:
     """Quantize as a calibration table says: the ranges of its statistics, by the options that were chosen."""
     sites = find_sites(graph)
@@ -121,7 +126,7 @@ def replay(
             entry = entry.scaled(scale)
         interval = range_of(entry, "minmax" if kind == SMOOTH else kind, symmetric=dialect.symmetric)
         picks.append((site, Option(kind, 0.0, None, 0.0, interval, alpha, scale)))
-    changed, plan = apply(graph, picks, Plan(largest=largest))
+    changed, plan = apply(graph, picks, Plan(pair=pair))
     return dialect.quantize(changed, plan)
 
 
@@ -232,11 +237,11 @@ def _round(graph: onnx.ModelProto, statistics: Mapping[str, Statistics], plan: P
         if product.source not in matrices:
             matrices[product.source] = hessian(statistics[product.source].gram, statistics[product.source].tokens)
         matrix = matrices[product.source]
-        start = quantize_columns(product.weight, largest=plan.largest, per_channel=plan.per_channel)
+        start = quantize_columns(product.weight, pair=plan.pair, per_channel=plan.per_channel)
         if rounding == "gptq":
-            made[product.name] = gptq_columns(product.weight, matrix, start.scale, largest=plan.largest)
+            made[product.name] = gptq_columns(product.weight, matrix, start.scale, pair=plan.pair)
         else:
-            made[product.name] = adapt(product.weight, matrix, start, largest=plan.largest)
+            made[product.name] = adapt(product.weight, matrix, start, pair=plan.pair)
     return made
 
 

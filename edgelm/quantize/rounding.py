@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edgelm.quantize.grid import IntegerWeight
+from edgelm.quantize.grid import IntegerWeight, limits
 
 _DAMPING = 0.01
 _BLOCK = 128
@@ -64,21 +64,27 @@ def gptq(weight: np.ndarray, matrix: np.ndarray, round_row: RoundRow) -> np.ndar
     return chosen
 
 
-def gptq_columns(weight: np.ndarray, matrix: np.ndarray, scale: np.ndarray, *, largest: int = 127) -> IntegerWeight:
-    """GPTQ on symmetric integers with one scale a column."""
+def gptq_columns(weight: np.ndarray, matrix: np.ndarray, scale: np.ndarray, *, largest: int = 127, pair: int | None = None) -> IntegerWeight:
+    """GPTQ on symmetric integers with one scale a column; the second of a pair of rows stays within what `limits` says of the first."""
+    first = np.zeros(weight.shape[1])
 
     def round_row(work: np.ndarray, row: int) -> tuple[np.ndarray, np.ndarray]:
-        values = np.clip(np.rint(work[row] / scale), -largest, largest)
+        beside = first if row % 2 else np.zeros_like(first)
+        values = np.clip(np.rint(work[row] / scale), *limits(beside, largest=largest, pair=pair))
+        if row % 2 == 0:
+            first[:] = values
         return values.astype(np.int32), values * scale
 
     return IntegerWeight(gptq(weight, matrix, round_row).astype(np.int8), scale)
 
 
-def adapt(weight: np.ndarray, matrix: np.ndarray, start: IntegerWeight, *, largest: int = 127, sweeps: int = 4) -> IntegerWeight:
+def adapt(
+    weight: np.ndarray, matrix: np.ndarray, start: IntegerWeight, *, largest: int = 127, pair: int | None = None, sweeps: int = 4
+) -> IntegerWeight:
     """Adaptive rounding: coordinate descent over the integers, one step up or down wherever that lowers the outputs' error.
 
     The objective is that of AdaRound (Nagel et al., 2020, equation 5), which relaxes it and learns by gradients; the search needs
-    neither. It never raises the error of a column, and ends early when a sweep changes nothing.
+    neither. It never raises the error of a column, and ends early when a sweep changes nothing. Pairs of rows stay within `limits`.
     """
     scale = start.scale.astype(np.float64)
     values = start.values.astype(np.float64)
@@ -88,7 +94,8 @@ def adapt(weight: np.ndarray, matrix: np.ndarray, start: IntegerWeight, *, large
         changed = 0
         for row in range(len(values)):
             best = np.rint(-slope[:, row] / (diagonal[row] * scale))
-            step = np.clip(values[row] + np.clip(best, -1, 1), -largest, largest) - values[row]
+            beside = values[row ^ 1] if row ^ 1 < len(values) else np.zeros_like(values[row])
+            step = np.clip(values[row] + np.clip(best, -1, 1), *limits(beside, largest=largest, pair=pair)) - values[row]
             moved = np.flatnonzero(step)
             if len(moved):
                 values[row, moved] += step[moved]

@@ -73,7 +73,7 @@ class Judge:
 
     def outputs(self, graph: onnx.ModelProto) -> np.ndarray:
         """(texts, width) of a graph."""
-        session = make_plain_session(graph)
+        session = make_plain_session(graph, exact=True)
         return np.concatenate([session.run(None, feed)[0] for feed in self.feeds])
 
     def error(self, outputs: np.ndarray) -> float:
@@ -136,7 +136,7 @@ def measure(
             others = [replace(first, kind=method, interval=interval(site, method)) for method in methods[1:]]
             if smoothing:
                 extra = 0.0 if site.source in folds else dialect.multiply_cost(tokens, len(entry.channel_max))
-                others.append(replace(_smoothed(site, entry, dialect), cost=first.cost + extra))
+                others.append(replace(_smoothed(site, entry, dialect, plan.pair), cost=first.cost + extra))
             found[site.name] += [attempt(site, option) for option in others]
         progress("sensitivity", len(sites) + index + 1, 2 * len(sites))
     return found
@@ -156,7 +156,7 @@ def apply(graph: onnx.ModelProto, chosen: Sequence[tuple[Site, Option]], plan: P
     return smooth(graph, scales) if scales else graph, replace(plan, ranges=ranges, keep=frozenset(keep))
 
 
-def _smoothed(site: Site, entry: Statistics, dialect: Dialect) -> Option:
+def _smoothed(site: Site, entry: Statistics, dialect: Dialect, pair: int | None) -> Option:
     """Smoothing with the alpha whose products are closest to the float ones, on the tokens that calibration kept."""
     weight = np.concatenate([product.weight for product in site.products], axis=1)
     wanted = entry.rows @ weight
@@ -165,7 +165,7 @@ def _smoothed(site: Site, entry: Statistics, dialect: Dialect) -> Option:
         scale = smoothing_scales(entry.channel_max, [weight], alpha)
         after = entry.scaled(scale)
         interval = range_of(after, "minmax", symmetric=dialect.symmetric)
-        found = rounded(after.rows, interval) @ quantize_columns(weight * scale[:, None]).floats()
+        found = rounded(after.rows, interval) @ quantize_columns(weight * scale[:, None], pair=pair).floats()
         error = float(((found - wanted) ** 2).sum())
         if best is None or error < best[0]:
             best = error, Option(SMOOTH, 0.0, None, 0.0, interval, alpha, scale)

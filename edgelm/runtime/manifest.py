@@ -161,6 +161,7 @@ class Manifest:
         quality: metrics on the evaluation set: {"samples": n, "source": ..., "checkpoint": {...}, "bundle": {...}}; empty without one.
         calibration: method, number, source and choice of the samples, and what was chosen for each site; empty without calibration.
         lineage: the checkpoint's record, as in edgelm.json.
+        pair_sum: what two neighbouring INT8 weights of the graph sum to at most; see `edgelm.runtime.saturation`. None: not known.
         tools: versions that made the bundle.
         plan: how engines of the graph are built; None where the device has no TensorRT.
         engines: that were built, by that plan.
@@ -183,6 +184,7 @@ class Manifest:
     quality: dict[str, Any] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
     lineage: dict[str, Any] = field(default_factory=dict)
+    pair_sum: int | None = None
     tools: dict[str, str] = field(default_factory=dict)
     plan: EnginePlan | None = None
     engines: tuple[EngineRecord, ...] = ()

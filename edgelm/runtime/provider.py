@@ -24,6 +24,7 @@ from edgelm.runtime.cuda import Gpu, find_gpu
 from edgelm.runtime.engine import EngineSession, misfit
 from edgelm.runtime.manifest import EnginePlan, EngineRecord, one_profile
 from edgelm.runtime.plugin import find_devices
+from edgelm.runtime.saturation import warn_if_slower
 from edgelm.runtime.session import make_session, preload_cuda
 from edgelm.runtime.tensorrt import MODULES, installed_backends, load_backend
 
@@ -95,6 +96,8 @@ def open_session(bundle: Bundle, *, threads: int | None = None, provider: str | 
                 continue
             session, engine = attempt
             _warn(bundle, engine, passed)
+            if name == "cpu":
+                warn_if_slower(bundle.path, bundle.manifest)
             return Opened(session, name, engine, tuple(passed))
     reasons = "; ".join(entry.reason for entry in passed)
     raise UsageError(f"{bundle.path} cannot run with {provider} here: {reasons}.", hint="Leave --provider out: it then runs with what is there.")

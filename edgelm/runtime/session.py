@@ -14,6 +14,7 @@ from typing import Any
 from edgelm.errors import BundleError
 from edgelm.runtime.bundle import Bundle
 from edgelm.runtime.manifest import GRAPH_FILE, OPTIMIZED_FILE, WEIGHTS_FILE
+from edgelm.runtime.saturation import EXACT_ENTRY, needs_exact_kernels
 
 CPU = "CPUExecutionProvider"
 
@@ -45,6 +46,9 @@ def make_session(
 
     settings = bundle.manifest.session
     options = make_options(settings, threads=threads)
+    exact = provider == CPU and needs_exact_kernels(bundle.manifest)
+    if exact:
+        options.add_session_config_entry(EXACT_ENTRY, "1")
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = profile
@@ -53,7 +57,7 @@ def make_session(
         options.optimized_model_filepath = str(optimized)
         options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED  # beyond it are layouts for one kind of CPU
     try:
-        cached = optimized is None and provider == CPU and _has_cache(bundle)
+        cached = optimized is None and provider == CPU and _has_cache(bundle) and not exact  # onnxruntime chooses exact kernels when it optimizes
         if cached:
             options.graph_optimization_level = levels.ORT_DISABLE_ALL  # it is done
         disabled = settings.get("disabled_optimizers")

@@ -15,6 +15,7 @@ from edgelm.runtime.contents import FILE
 from edgelm.runtime.golden import Golden
 from edgelm.runtime.manifest import GOLDEN_FILE, GRAPH_FILE, MANIFEST_FILE
 from edgelm.runtime.model import Model, load
+from edgelm.runtime.saturation import describe_sums
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ def _replay_checks(bundle: Bundle, provider: str | None) -> Iterator[Check]:
         yield Check("load", ok=False, detail=error.message)
         return
     yield Check("provider", ok=True, detail=model.opened.why)
+    if model.opened.provider == "cpu" and (found := describe_sums(bundle.manifest)):
+        yield Check("INT8 sums", ok=True, detail=found)
     yield _names_check(bundle, model)
     try:
         worst = largest_difference(model, golden)

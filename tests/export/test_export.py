@@ -19,7 +19,7 @@ from edgelm.device import load_device
 from edgelm.errors import CalibrationError, OutputExistsError, ParityError, UsageError
 from edgelm.export.parity import check_parity
 from edgelm.export.pipeline import export
-from edgelm.export.precision import largest_weight
+from edgelm.export.precision import largest_pair
 from edgelm.quantize.settings import Quantization
 from edgelm.runtime import open_bundle
 from edgelm.runtime.verify import verify
@@ -91,30 +91,20 @@ def test_graphs_for_other_runtimes_use_standard_signed_operators_only(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "instructions", "largest"),
+    ("name", "instructions", "pair"),
     [
-        ("x86-vnni", ("avx2", "avx512f", "avx512_vnni"), 127),
-        ("x86-vnni", ("avx2", "avx_vnni"), 127),
-        ("x86-vnni", ("avx2", "avx512f"), 63),
-        ("x86-vnni", (), 63),
-        ("cpu", (), 127),
-        ("arm64", ("asimddp",), 127),
-        ("rtx-4090", (), 127),
+        ("x86-vnni", ("avx2", "avx512f", "avx512_vnni"), None),
+        ("x86-vnni", ("avx2", "avx_vnni"), None),
+        ("x86-vnni", ("avx2", "avx512f"), 128),
+        ("x86-vnni", (), 128),
+        ("cpu", (), 128),
+        ("arm64", ("asimddp",), None),
+        ("rtx-4090", (), None),
     ],
     ids=["avx512-vnni", "avx-vnni", "avx512", "before-avx2", "any-cpu", "arm", "gpu"],
 )
-def test_weights_lose_a_bit_only_where_sums_would_overflow(name, instructions, largest):
-    assert largest_weight(load_device(name).model_copy(update={"instructions": instructions})) == largest
-
-
-def test_weights_for_cpus_without_vnni_have_seven_bits(tmp_path):
-    folder = wide_pruned(tmp_path, "bert")
-    export(folder, output=tmp_path / "b", device=load_device("x86-avx2"), precision="int8", calibration=CALIBRATION)
-    graph = onnx.load(tmp_path / "b" / "model.onnx").graph
-    products = {node.input[1] for node in graph.node if node.op_type == "MatMulIntegerToFloat"}
-    weights = [onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name in products]
-    assert len(weights) == len(products) > 0
-    assert max(np.abs(weight.astype(int)).max() for weight in weights) == 63
+def test_weights_leave_room_only_where_sums_would_overflow(name, instructions, pair):
+    assert largest_pair(load_device(name).model_copy(update={"instructions": instructions})) == pair
 
 
 def test_the_manifest_has_parity_quality_calibration_and_lineage(tmp_path):

@@ -54,8 +54,9 @@ def calibrate(
 
 
 @contextlib.contextmanager
-def fake_quantized(model: PreTrainedModel, intervals: Mapping[str, Interval]) -> Iterator[None]:
-    """Inside, these modules round their inputs to UINT8 over fixed intervals and their weights to symmetric INT8 by column.
+def fake_quantized(model: PreTrainedModel, intervals: Mapping[str, Interval], *, pair: int | None = None) -> Iterator[None]:
+    """Inside, these modules round their inputs to UINT8 over fixed intervals and their weights to symmetric INT8 by column, of which two
+    neighbours sum to `pair` at most (see `edgelm.quantize.grid.pair_sums`; None: to anything).
 
     Gradients pass straight through where nothing is clipped (Jacob et al. 2018; Bengio et al. 2013): the weights learn to stay on the
     grid and within the intervals. Nothing is dropped out: that noise is many times what rounding does, and would be learnt instead.
@@ -67,7 +68,7 @@ def fake_quantized(model: PreTrainedModel, intervals: Mapping[str, Interval]) ->
         for dropout, _ in dropouts:
             dropout.p = 0.0
         for name, interval in intervals.items():
-            modules[name].forward = _forward_of(modules[name], interval)  # type: ignore[method-assign]
+            modules[name].forward = _forward_of(modules[name], interval, pair)  # type: ignore[method-assign]
         yield
     finally:
         for name in intervals:
@@ -107,19 +108,25 @@ def fake_blocks(rows: torch.Tensor) -> torch.Tensor:
     return rows + (rounded.to(rows.dtype) - rows.detach())
 
 
-def _forward_of(module: nn.Linear, interval: Interval) -> Any:
+def _forward_of(module: nn.Linear, interval: Interval, pair: int | None) -> Any:
     scale, zero = (float(value) for value in unsigned_grid(*interval))
 
     def forward(inputs: torch.Tensor) -> torch.Tensor:
         rounded = torch.fake_quantize_per_tensor_affine(inputs.float(), scale, int(zero), 0, 255)
-        return functional.linear(rounded, fake_weight(module.weight), module.bias)
+        return functional.linear(rounded, fake_weight(module.weight, pair), module.bias)
 
     return forward
 
 
-def fake_weight(weight: torch.Tensor) -> torch.Tensor:
-    """(out, in) as symmetric INT8 with one scale an output stands for it, with straight-through gradients."""
-    scale = (weight.detach().abs().amax(dim=1) / 127).clamp_min(1e-12).float()
+def fake_weight(weight: torch.Tensor, pair: int | None = None) -> torch.Tensor:
+    """(out, in) as symmetric INT8 with one scale an output stands for it, with straight-through gradients; the scales are those of
+    `edgelm.quantize.grid.column_scales`."""
+    scale = weight.detach().abs().amax(dim=1) / 127
+    if pair is not None:
+        filled = functional.pad(weight.detach(), (0, weight.shape[1] % 2)).unflatten(1, (-1, 2))
+        sums = torch.maximum(filled.clamp_min(0).sum(dim=2), (-filled).clamp_min(0).sum(dim=2))
+        scale = torch.maximum(scale, sums.amax(dim=1) / pair)
+    scale = scale.clamp_min(1e-12).float()
     zero = torch.zeros_like(scale, dtype=torch.int32)
     result: torch.Tensor = torch.fake_quantize_per_channel_affine(weight.float(), scale, zero, 0, -127, 127)
     return result

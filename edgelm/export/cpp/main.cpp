@@ -60,8 +60,12 @@ Json read_manifest(const std::filesystem::path& bundle) {
 
 // The session settings that change what is computed, or how fast; the others of a manifest can be left out. ONNX Runtime has
 // configuration keys that make it read other files: only those that edgelm writes are handed on.
-Ort::SessionOptions make_options(const Json& settings) {
+Ort::SessionOptions make_options(const Json& manifest) {
+  const Json& settings = manifest.at("session");
   Ort::SessionOptions options;
+  // x86 without VNNI sums INT8 products in 16 bits; where the weights leave pairs that could overflow, it must take other kernels.
+  const bool proven = manifest.contains("pair_sum") && manifest["pair_sum"].is_number() && manifest["pair_sum"].get<int>() <= 128;
+  if (!proven) options.AddConfigEntry("session.x64quantprecision", "1");
   options.SetIntraOpNumThreads(settings.value("intra_op_num_threads", 0));  // 0: ONNX Runtime chooses
   if (settings.contains("disabled_optimizers")) {
     std::string names;
@@ -171,7 +175,7 @@ int main(int count, char** words) try {
   Ort::Env environment(ORT_LOGGING_LEVEL_ERROR, "edgelm");
   environment.DisableTelemetryEvents();
   // ONNX Runtime finds the weights beside the graph by itself, and maps them into memory.
-  Ort::Session session(environment, (bundle / "model.onnx").c_str(), make_options(manifest.at("session")));
+  Ort::Session session(environment, (bundle / "model.onnx").c_str(), make_options(manifest));
   const Json answer = read_answer(manifest.at("task"), infer(session, manifest, tokenize(bundle, manifest, text.c_str(), second)));
   std::cout << answer.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
   return 0;

@@ -29,10 +29,11 @@ def calibrated(model, folder, method="minmax"):
     return calibrate(model, load_tokenizer(folder), task, ROWS, method=method, symmetric=False, max_length=32)
 
 
-def test_weights_are_rounded_as_the_integer_graph_rounds_them():
+@pytest.mark.parametrize("pair", [None, 128])
+def test_weights_are_rounded_as_the_integer_graph_rounds_them(pair):
     weight = np.random.default_rng(0).normal(size=(9, 17)).astype(np.float32)
-    found = fake_weight(torch.from_numpy(weight)).numpy()
-    np.testing.assert_allclose(found, quantize_columns(weight.T).floats().T, atol=1e-6)
+    found = fake_weight(torch.from_numpy(weight), pair).numpy()
+    np.testing.assert_allclose(found, quantize_columns(weight.T, pair=pair).floats().T, atol=1e-6)
 
 
 def test_a_module_computes_on_the_grid_and_lets_gradients_through(tmp_path):
