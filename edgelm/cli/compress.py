@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from edgelm.cli.options import Json, LabelColumn, Overwrite, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.options import FirstLabel, Json, LabelColumn, LabelFormat, MissingLabel, Overwrite, PairColumn, Quiet, TextColumn, Verbose
 from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import draw_budget, draw_layers, make_table, tokens_line
 from edgelm.errors import EXIT_BUDGET
@@ -56,6 +56,9 @@ def compress(
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
+    label_format: LabelFormat = None,
+    first_label: FirstLabel = None,
+    missing_label: MissingLabel = None,
     allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -69,7 +72,7 @@ def compress(
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose, shared=True) as screen:
         from edgelm.aim import check_recipe, default_recipe, take_aim
         from edgelm.cli.from_trial import check_source, read_trial
-        from edgelm.cli.inputs import read_budget, read_duration, read_rows_of, read_unlabelled
+        from edgelm.cli.inputs import read_budget, read_columns, read_duration, read_rows_of, read_unlabelled
         from edgelm.device import load_device
         from edgelm.latency import read_latency_table
         from edgelm.output import check_output
@@ -91,7 +94,10 @@ def compress(
         from edgelm.compress.pipeline import compress as run_recipe
 
         checkpoint = find_checkpoint(model, allow_pickle=allow_pickle)
-        dataset, judged = read_rows_of(checkpoint.task, data, evaluation, text=text_column, pair=pair_column, label=label_column)
+        columns = read_columns(
+            text_column, pair_column, label_column, label_format=label_format, first_label=first_label, missing_label=missing_label
+        )
+        dataset, judged = read_rows_of(checkpoint.task, data, evaluation, columns=columns, screen=screen)
         further = read_unlabelled(unlabelled, text=text_column, pair=pair_column)
         aim_at = functools.partial(
             take_aim,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from edgelm.cli.options import Json, LabelColumn, Overwrite, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.options import FirstLabel, Json, LabelColumn, LabelFormat, MissingLabel, Overwrite, PairColumn, Problem, Quiet, TextColumn, Verbose
 from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import metrics_line
 
@@ -37,6 +37,10 @@ def finetune(
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
+    label_format: LabelFormat = None,
+    first_label: FirstLabel = None,
+    missing_label: MissingLabel = None,
+    problem: Problem = None,
     allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -48,7 +52,7 @@ def finetune(
     Example: edgelm finetune ./all-MiniLM-L6-v2 --data train.jsonl --eval dev.jsonl --output build/teacher
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose, shared=True) as screen:
-        from edgelm.cli.inputs import read_settings, read_train_and_eval
+        from edgelm.cli.inputs import read_columns, read_problem, read_settings, read_train_and_eval
         from edgelm.output import check_output
         from edgelm.recipe import TrainSettings
 
@@ -69,7 +73,10 @@ def finetune(
             early_stopping=early_stopping,
             evaluations=evaluations,
         )
-        dataset, judged = read_train_and_eval(data, evaluation, text=text_column, pair=pair_column, label=label_column)
+        columns = read_columns(
+            text_column, pair_column, label_column, label_format=label_format, first_label=first_label, missing_label=missing_label
+        )
+        dataset, judged = read_train_and_eval(data, evaluation, columns=columns, problem=read_problem(problem), screen=screen)
 
         from edgelm.compress.finetune import finetune as train
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from edgelm.cli.options import Json, LabelColumn, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.options import FirstLabel, Json, LabelColumn, LabelFormat, MissingLabel, PairColumn, Quiet, TextColumn, Verbose
 from edgelm.cli.screen import Screen, open_screen
 from edgelm.cli.tables import make_table
 from edgelm.errors import EXIT_BUDGET
@@ -37,6 +37,9 @@ def search(
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
+    label_format: LabelFormat = None,
+    first_label: FirstLabel = None,
+    missing_label: MissingLabel = None,
     allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -49,7 +52,7 @@ def search(
     Example: edgelm search build/teacher --data train.jsonl --eval dev.jsonl --time-limit 2h --output build/search
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
-        from edgelm.cli.inputs import read_duration, read_rows_of
+        from edgelm.cli.inputs import read_columns, read_duration, read_rows_of
         from edgelm.device import load_device
         from edgelm.search.space import load_space
 
@@ -61,7 +64,10 @@ def search(
         from edgelm.search.pipeline import search as run
 
         task = find_checkpoint(model, allow_pickle=allow_pickle).task
-        dataset, judged = read_rows_of(task, data, evaluation, text=text_column, pair=pair_column, label=label_column)
+        columns = read_columns(
+            text_column, pair_column, label_column, label_format=label_format, first_label=first_label, missing_label=missing_label
+        )
+        dataset, judged = read_rows_of(task, data, evaluation, columns=columns, screen=screen)
         result = run(
             model,
             dataset=dataset,
