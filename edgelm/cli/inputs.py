@@ -11,10 +11,11 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from edgelm._lists import LabelFormat
 from edgelm.budget import Budget, parse_factor, parse_megabytes, parse_milliseconds
 from edgelm.cli.rows import show_rows
 from edgelm.cli.screen import Screen
-from edgelm.dataset import Columns, Dataset, LabelFormat, load_dataset
+from edgelm.dataset import Columns, Dataset, load_dataset
 from edgelm.errors import DataWarning, UsageError
 from edgelm.reading import count_shared
 from edgelm.task import Problem, Task
