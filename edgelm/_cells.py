@@ -24,14 +24,13 @@ def is_empty(cell: Any) -> bool:
 
 
 def number_of(cell: Any) -> float | None:
-    """A cell as a finite number; None if it is none."""
+    """A cell as a number, finite or not; None if it is none."""
     if isinstance(cell, bool) or not isinstance(cell, (int, float, str)):
         return None
     try:
-        value = float(cell)
+        return float(cell)
     except (ValueError, OverflowError):
         return None
-    return value if math.isfinite(value) else None
 
 
 def simple_key(cell: Any, *, whole: bool) -> str | None:

@@ -50,7 +50,10 @@ def _as_table(path: Path, found: Found, delimiter: str) -> Table:
     rows = []
     for cells, line in zip(found.rows[1:], found.lines[1:], strict=True):
         if len(cells) != len(header):
-            raise DataError(f"{path}:{line}: {len(cells)} cells; the header has {len(header)}.", hint="Quote texts that contain the separator.")
+            raise DataError(
+                f"{path}:{line}: {len(cells)} cells; the header has {len(header)}.",
+                hint="Quote texts that contain the separator, or save the rows as .jsonl.",
+            )
         rows.append({name: cell for name, cell in zip(header, cells, strict=True) if name})
     if found.error is not None:
         raise DataError(f"{path}:{found.error_line}: not {path.suffix[1:].upper()}: {found.error}.", hint="Check the quotes on that line.")

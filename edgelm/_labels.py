@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -112,7 +113,7 @@ def _guess(table: Table, name: str, cells: list[Any], known: Sequence[str] | Non
 
 def _number(table: Table, row: int, name: str, cell: Any) -> float:
     value = number_of(cell)
-    if value is None:
+    if value is None or not math.isfinite(value):
         raise DataError(
             f"{table.place(row)}: the label in column {name!r} is {_shown(cell)}; expected a number.", hint="Regression needs a number in every row."
         )
@@ -170,7 +171,7 @@ def _without_minus_one(
 
 def _tell_dropped(table: Table, name: str, count: int) -> None:
     if count:
-        warnings.warn(DataWarning(f"{table.source}: {count} rows without a label in column {name!r} left out."), stacklevel=3)
+        warnings.warn(DataWarning(f"{table.source}: {count} row{'s' * (count > 1)} without a label in column {name!r} left out."), stacklevel=3)
 
 
 def _all_names(table: Table, used: Sequence[str], known: Sequence[str] | None) -> tuple[str, ...]:

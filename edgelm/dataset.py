@@ -220,7 +220,7 @@ def load_dataset(
 
 
 def _check_classes(source: str, found: Labels, label: str, *, need_two: bool) -> None:
-    if not found.rows:
+    if not found.rows or not found.names:
         raise DataError(f"{source}: no row has a label in column {label!r}.", hint="Give rows with labels, or another column with --label-column.")
     if need_two and found.problem == "single-label" and len(set(found.values)) < 2:
         raise DataError(

@@ -16,7 +16,7 @@ from edgelm.errors import EXIT_BUDGET
 
 
 def compress(
-    data: Annotated[str, typer.Option("--data", help="Rows to train on: CSV, TSV, JSON lines, Parquet, a folder or a hub id.")],
+    data: Annotated[str, typer.Option("--data", help="Rows to train on: CSV, TSV, JSON lines, Parquet, a folder or a hub id (@split).")],
     evaluation: Annotated[str, typer.Option("--eval", help="Rows to judge by; never trained on.")],
     output: Annotated[Path, typer.Option("--output", help="Folder for the compressed checkpoint.")],
     model: Annotated[

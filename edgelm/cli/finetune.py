@@ -15,7 +15,7 @@ from edgelm.cli.tables import metrics_line
 
 def finetune(
     backbone: Annotated[str, typer.Argument(help="Folder or hub id of a pretrained encoder.")],
-    data: Annotated[str, typer.Option("--data", help="Training rows: CSV, TSV, JSON lines, Parquet, a folder or a hub id.")],
+    data: Annotated[str, typer.Option("--data", help="Training rows: CSV, TSV, JSON lines, Parquet, a folder or a hub id (@split).")],
     evaluation: Annotated[str, typer.Option("--eval", help="Rows to judge by; never trained on.")],
     output: Annotated[Path, typer.Option("--output", help="Folder for the checkpoint.")],
     task: Annotated[str, typer.Option("--task", help="What the model is for.")] = "text-classification",

@@ -64,6 +64,8 @@ def test_labels_are_read_as_people_mean_them(tmp_path, kind, cells, known, names
         ("jsonl", [[0, 1], [1, 0]], ("a", "b"), {}, "--label-format indices"),
         ("jsonl", [10**400, 1], None, {}, "--label-column"),
         ("csv", ["NaN", "x"], None, {}, "--missing-label"),
+        ("csv", ["inf", "2"], None, {}, "Regression"),
+        ("jsonl", [[], []], None, {}, "--label-column"),
         ("jsonl", [None, "x"], None, {}, "--missing-label"),
     ],
 )
@@ -86,13 +88,13 @@ def test_the_options_decide(tmp_path):
     assert load_dataset(bar, problem="multi-label").label_names == ("Fitness", "Health", "Sports")
     signs = write(tmp_path, ["0", "1", "-1"], "csv")
     assert load_dataset(signs, columns=Columns(missing_label="")).label_names == ("-1", "0", "1")
-    with pytest.warns(DataWarning, match="1 rows without a label"):
+    with pytest.warns(DataWarning, match="1 row without a label"):
         rows = load_dataset(signs, columns=Columns(missing_label="-1"))
     assert (rows.texts, rows.label_names) == (("text 0", "text 1"), ("0", "1"))
 
 
 def test_minus_one_is_no_class_of_a_model(tmp_path):
-    with pytest.warns(DataWarning, match="1 rows without a label"):
+    with pytest.warns(DataWarning, match="1 row without a label"):
         assert load_dataset(write(tmp_path, [0, -1, 1], "jsonl"), labels=("no", "yes")).labels == (0, 1)
 
 
