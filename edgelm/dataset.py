@@ -1,6 +1,6 @@
 """What a model sees: rows of text, and labels where there are any.
 
-Reads CSV, TSV, JSON lines, Parquet, and (through `datasets`) a saved folder or a hub id.
+Reads CSV, TSV, JSON lines, Parquet, plain text (one text a line), and (through `datasets`) a saved folder or a hub id.
 """
 
 from __future__ import annotations
@@ -9,23 +9,57 @@ import hashlib
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from edgelm._labels import read_labels
-from edgelm._tables import Table, find_columns, read_table
+from edgelm._labels import LabelOptions, Labels, read_labels
+from edgelm._lists import LabelFormat
+from edgelm._matching import match_labels, shorten
+from edgelm._sources import read_table
+from edgelm._table import Table, find_columns
 from edgelm.errors import DataError
 from edgelm.task import Problem, Task
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns to read; None means: guess by the usual names."""
+    """Which columns to read, and how to read labels that can be meant in two ways.
+
+    Attributes:
+        text: the column of texts; None: guessed by the usual names, as the next two are.
+        text_pair: the column of second texts.
+        label: the column of labels.
+        label_format: what lists of labels hold: names, indices (counted from 0), or vectors of a 0 or 1 for each label; None: told from them.
+        first_label: the number of a model's first label, where labels are numbers: 0 or 1; None: told from them.
+        missing_label: the label of rows that have none, which are left out; None: told from the labels, if it is a -1.
+    """
 
     text: str | None = None
     text_pair: str | None = None
     label: str | None = None
+    label_format: LabelFormat | None = None
+    first_label: int | None = None
+    missing_label: str | None = None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How rows were read.
+
+    Attributes:
+        text: the column of texts.
+        text_pair: the column of second texts; None without.
+        label: the column of labels; None if none was read.
+        label_format: what lists of labels held; None without lists.
+        matched: the label of the model that each label stands for which the data writes otherwise.
+    """
+
+    text: str
+    text_pair: str | None = None
+    label: str | None = None
+    label_format: LabelFormat | None = None
+    matched: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,6 +74,7 @@ class Dataset:
             that `join` added without one, None; None for the whole if no row has a label.
         label_names: the names, in the order of the logits.
         problem: how labels exclude each other; None without labels.
+        origin: how they were read; None for rows that were not. Equal rows are equal whatever it is.
     """
 
     source: str
@@ -48,6 +83,7 @@ class Dataset:
     labels: tuple[Any, ...] | None = None
     label_names: tuple[str, ...] = ()
     problem: Problem | None = None
+    origin: Origin | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -110,16 +146,12 @@ class Dataset:
             )
         if self.label_names == task.labels:
             return self
-        known = ", ".join(task.labels[:10]) + (", ..." if len(task.labels) > 10 else "")
-        by_number = not set(self.label_names) & set(task.labels)  # plain class indices, in the order of the logits
+        places = match_labels(self.label_names, task.labels, first=None, source=self.source)
         place = []
         for name in self.label_names:
-            if name in task.labels:
-                place.append(task.labels.index(name))
-            elif by_number and name.isdigit() and int(name) < len(task.labels):
-                place.append(int(name))
-            else:
-                raise DataError(f"{self.source}: label {name!r} is none of the model's.", hint=f"Known labels: {known}.")
+            if name not in places:
+                raise DataError(f"{self.source}: label {name!r} is none of the model's.", hint=f"Known labels: {shorten(task.labels)}.")
+            place.append(places[name])
         if task.problem == "single-label":
             return replace(self, labels=tuple(place[label] for label in self.labels), label_names=task.labels)
         rows = [{place[index] for index, value in enumerate(row) if value} for row in self.labels]
@@ -157,13 +189,13 @@ def load_dataset(
     """Read rows of text.
 
     Args:
-        source: a file, a folder that `datasets` saved, or a hub id.
+        source: a file, a folder that `datasets` saved, or a hub id; the last two with `@split` after them, a hub id with `:config` before that.
         columns: which columns to read; None in it means: guess.
         labels: the known label names, such as a model's; None: they are taken from the rows.
         problem: how labels exclude each other; None: guessed from their type.
         need_labels: refuse rows without labels.
         read: "texts" leaves a column of labels unread, whatever is in it.
-        split: which split of a hub data set.
+        split: which split, where the source has several and names none: "train" or "validation" by any of their usual names, or exactly another.
 
     Raises:
         DataError: missing or empty source, missing columns, rows of a wrong type, labels outside `labels`.
@@ -177,14 +209,24 @@ def load_dataset(
     if label is None or read == "texts":
         if need_labels and read == "all":
             raise DataError(f"{source}: no column with labels; there are: {', '.join(table.names)}.", hint="Name it with --label-column.")
-        return Dataset(str(source), texts, pairs)
-    values, names, found = read_labels(table, label, labels=labels, problem=problem)
-    if need_labels and labels is None and found == "single-label" and len(set(values)) < 2:
+        return Dataset(str(source), texts, pairs, origin=Origin(text, pair))
+    options = LabelOptions(columns.label_format, columns.first_label, columns.missing_label)
+    found = read_labels(table, label, labels=labels, problem=problem, options=options)
+    _check_classes(str(source), found, label, need_two=need_labels and labels is None)
+    origin = Origin(text, pair, label, found.format, tuple(found.matched.items()))
+    rows = Dataset(str(source), texts, pairs, origin=origin)
+    rows = rows if len(found.rows) == len(rows) else rows.take(found.rows)
+    return replace(rows, labels=found.values, label_names=found.names, problem=found.problem)
+
+
+def _check_classes(source: str, found: Labels, label: str, *, need_two: bool) -> None:
+    if not found.rows or not found.names:
+        raise DataError(f"{source}: no row has a label in column {label!r}.", hint="Give rows with labels, or another column with --label-column.")
+    if need_two and found.problem == "single-label" and len(set(found.values)) < 2:
         raise DataError(
-            f"{source}: all rows have the label {names[values[0]]!r}; a classifier needs at least two classes.",
+            f"{source}: all rows have the label {found.names[found.values[0]]!r}; a classifier needs at least two classes.",
             hint="Check the column with --label-column.",
         )
-    return Dataset(str(source), texts, pairs, values, names, found)
 
 
 def _texts(table: Table, name: str, option: str) -> tuple[str, ...]:

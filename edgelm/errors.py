@@ -116,3 +116,7 @@ class BundleError(InputError):
 
 class EngineError(InputError):
     """A graph that TensorRT cannot make an engine of, or an engine whose answers are wrong."""
+
+
+class DataWarning(UserWarning):
+    """Rows that were read, but perhaps not as they were meant."""

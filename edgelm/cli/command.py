@@ -43,9 +43,18 @@ def options(values: Mapping[str, object]) -> list[object]:
     return [word for name, value in given for word in ((name,) if value is True else (name, value))]
 
 
-def columns(text: str | None, pair: str | None, label: str | None = None) -> dict[str, object]:
-    """The options that name the columns of data, as they were given."""
-    return {"--text-column": text, "--pair-column": pair, "--label-column": label}
+def columns(
+    text: str | None,
+    pair: str | None,
+    label: str | None = None,
+    *,
+    label_format: str | None = None,
+    first_label: int | None = None,
+    missing_label: str | None = None,
+) -> dict[str, object]:
+    """The options that name the columns of data and say how labels are read, as they were given."""
+    named = {"--text-column": text, "--pair-column": pair, "--label-column": label}
+    return named | {"--label-format": label_format, "--first-label": first_label, "--missing-label": missing_label}
 
 
 def argument(path: object) -> str:

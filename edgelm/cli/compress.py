@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from edgelm.cli.command import argument, columns, options, unused
-from edgelm.cli.options import Json, LabelColumn, Overwrite, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.options import FirstLabel, Json, LabelColumn, LabelFormat, MissingLabel, Overwrite, PairColumn, Quiet, TextColumn, Verbose
 from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import draw_budget, draw_layers, make_table, tokens_line
 from edgelm.errors import EXIT_BUDGET
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def compress(
-    data: Annotated[str, typer.Option("--data", help="Rows to train on: CSV, TSV, JSON lines, Parquet, a folder or a hub id.")],
+    data: Annotated[str, typer.Option("--data", help="Rows to train on: CSV, TSV, JSON lines, Parquet, a folder or a hub id (@split).")],
     evaluation: Annotated[str, typer.Option("--eval", help="Rows to judge by; never trained on.")],
     output: Annotated[Path, typer.Option("--output", help="Folder for the compressed checkpoint.")],
     model: Annotated[
@@ -65,6 +65,9 @@ def compress(
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
+    label_format: LabelFormat = None,
+    first_label: FirstLabel = None,
+    missing_label: MissingLabel = None,
     allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -78,7 +81,7 @@ def compress(
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose, shared=True) as screen:
         from edgelm.aim import check_recipe, default_recipe, take_aim
         from edgelm.cli.from_trial import check_source, read_trial
-        from edgelm.cli.inputs import read_budget, read_duration, read_rows_of, read_unlabelled
+        from edgelm.cli.inputs import read_budget, read_columns, read_duration, read_rows_of, read_unlabelled
         from edgelm.device import load_device
         from edgelm.latency import read_latency_table
         from edgelm.output import check_output
@@ -104,7 +107,8 @@ def compress(
         checkpoint = find_checkpoint(model, allow_pickle=allow_pickle)
         check_length(max_length, usable_positions(family_of(checkpoint.family), checkpoint.config))
         length = max_length or DEFAULT_LENGTH
-        dataset, judged = read_rows_of(checkpoint.task, data, evaluation, text=text_column, pair=pair_column, label=label_column)
+        named = read_columns(text_column, pair_column, label_column, label_format=label_format, first_label=first_label, missing_label=missing_label)
+        dataset, judged = read_rows_of(checkpoint.task, data, evaluation, columns=named, screen=screen)
         further = read_unlabelled(unlabelled, text=text_column, pair=pair_column)
         aim_at = functools.partial(
             take_aim,
@@ -145,8 +149,8 @@ def compress(
         target_options = {"--device": device, "--precision": precision, "--max-length": max_length}
         rows = {"--calibration": data, "--eval": evaluation if judged.labels is not None else None}
         made = {"--output": unused(output.with_name(f"{output.name}.edge"))}
-        named = columns(text_column, pair_column, label_column)
-        screen.next_step(str(output), "export", argument(output), *options(target_options | rows | named | made))
+        carried = columns(text_column, pair_column, label_column, label_format=label_format, first_label=first_label, missing_label=missing_label)
+        screen.next_step(str(output), "export", argument(output), *options(target_options | rows | carried | made))
         if not outcome.met:
             raise typer.Exit(EXIT_BUDGET)
 

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from edgelm.cli.command import argument, unused
-from edgelm.cli.options import Json, LabelColumn, Overwrite, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.options import FirstLabel, Json, LabelColumn, LabelFormat, MissingLabel, Overwrite, PairColumn, Quiet, TextColumn, Verbose
 from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import make_table
 
@@ -52,6 +52,9 @@ def export(
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
+    label_format: LabelFormat = None,
+    first_label: FirstLabel = None,
+    missing_label: MissingLabel = None,
     allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -63,7 +66,7 @@ def export(
     Example: edgelm export build/compressed --device cpu --precision int8 --calibration train.jsonl --eval dev.jsonl --output build/my-model.edge
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
-        from edgelm.dataset import Columns, load_dataset
+        from edgelm.cli.inputs import read_calibration, read_columns, read_judged
         from edgelm.device import check_precision, load_device
         from edgelm.export.bundle import bundle_kind
         from edgelm.output import check_output
@@ -83,22 +86,14 @@ def export(
         check_output(output, overwrite=overwrite, kind=bundle_kind(output))
         target = load_device(device)
         check_precision(target, precision)
-        columns = Columns(text=text_column, text_pair=pair_column, label=label_column)
-        texts = (
-            None if calibration is None else load_dataset(calibration, columns=Columns(text=text_column, text_pair=pair_column), need_labels=False)
-        )
+        named = read_columns(text_column, pair_column, label_column, label_format=label_format, first_label=first_label, missing_label=missing_label)
+        texts = read_calibration(calibration, columns=named, by_label=calibration_choice == "label")
 
         from edgelm.anatomy import find_checkpoint
         from edgelm.export.pipeline import export as run
 
         task = find_checkpoint(checkpoint, allow_pickle=allow_pickle).task
-        classes = task.kind == "text-classification" and task.problem != "regression"
-        problem = task.problem if task.kind == "text-classification" else "regression"
-        judged = (
-            None
-            if evaluation is None
-            else load_dataset(evaluation, columns=columns, labels=task.labels if classes else None, problem=problem, need_labels=classes)
-        )
+        judged = read_judged(task, evaluation, columns=named, screen=screen)
         result = run(
             checkpoint,
             output=output,

@@ -9,14 +9,14 @@ import typer
 from rich.console import Console
 
 from edgelm.cli.command import argument, columns, options, unused
-from edgelm.cli.options import Json, LabelColumn, Overwrite, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.options import FirstLabel, Json, LabelColumn, LabelFormat, MissingLabel, Overwrite, PairColumn, Problem, Quiet, TextColumn, Verbose
 from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import metrics_line
 
 
 def finetune(
     backbone: Annotated[str, typer.Argument(help="Folder or hub id of a pretrained encoder.")],
-    data: Annotated[str, typer.Option("--data", help="Training rows: CSV, TSV, JSON lines, Parquet, a folder or a hub id.")],
+    data: Annotated[str, typer.Option("--data", help="Training rows: CSV, TSV, JSON lines, Parquet, a folder or a hub id (@split).")],
     evaluation: Annotated[str, typer.Option("--eval", help="Rows to judge by; never trained on.")],
     output: Annotated[Path, typer.Option("--output", help="Folder for the checkpoint.")],
     task: Annotated[str, typer.Option("--task", help="What the model is for.")] = "text-classification",
@@ -38,6 +38,10 @@ def finetune(
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
+    label_format: LabelFormat = None,
+    first_label: FirstLabel = None,
+    missing_label: MissingLabel = None,
+    problem: Problem = None,
     allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")] = False,
     allow_new_head: Annotated[
         bool, typer.Option("--allow-new-head", help="Replace a head that is missing from the folder, or that has other labels.")
@@ -52,7 +56,7 @@ def finetune(
     Example: edgelm finetune ./all-MiniLM-L6-v2 --data train.jsonl --eval dev.jsonl --output build/teacher
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose, shared=True) as screen:
-        from edgelm.cli.inputs import read_settings, read_train_and_eval
+        from edgelm.cli.inputs import read_columns, read_problem, read_settings, read_train_and_eval
         from edgelm.output import check_output
         from edgelm.output_kinds import CHECKPOINT
         from edgelm.recipe import TrainSettings
@@ -74,7 +78,8 @@ def finetune(
             early_stopping=early_stopping,
             evaluations=evaluations,
         )
-        dataset, judged = read_train_and_eval(data, evaluation, text=text_column, pair=pair_column, label=label_column)
+        named = read_columns(text_column, pair_column, label_column, label_format=label_format, first_label=first_label, missing_label=missing_label)
+        dataset, judged = read_train_and_eval(data, evaluation, columns=named, problem=read_problem(problem), screen=screen)
 
         from edgelm.compress.finetune import finetune as train
 
@@ -95,7 +100,9 @@ def finetune(
         screen.result(result.to_dict(), _draw)
         if result.chance is not None and not result.chance.better:
             screen.note(f"Warning: {result.chance.finding}\nCheck the columns (--text-column, --label-column), the labels and --learning-rate.")
-        rows = {"--data": data, "--eval": evaluation} | columns(text_column, pair_column, label_column)
+        rows = {"--data": data, "--eval": evaluation} | columns(
+            text_column, pair_column, label_column, label_format=label_format, first_label=first_label, missing_label=missing_label
+        )
         made = {"--recipe": "balanced", "--output": unused(output.with_name("compressed"))}
         length = {"--max-length": max_length}
         screen.next_step(str(output), "compress", argument(output), *options(rows | length | made))

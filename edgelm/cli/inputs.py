@@ -4,43 +4,95 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, TypeVar
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from edgelm._lists import LabelFormat
 from edgelm.budget import Budget, parse_factor, parse_megabytes, parse_milliseconds
+from edgelm.cli.rows import show_rows
+from edgelm.cli.screen import Screen
 from edgelm.dataset import Columns, Dataset, load_dataset
-from edgelm.errors import UsageError
-from edgelm.task import Task
+from edgelm.errors import DataWarning, UsageError
+from edgelm.reading import count_shared
+from edgelm.task import Problem, Task
 
 S = TypeVar("S", bound=BaseModel)
+
+
+def read_columns(
+    text: str | None,
+    pair: str | None,
+    label: str | None,
+    *,
+    label_format: str | None = None,
+    first_label: int | None = None,
+    missing_label: str | None = None,
+) -> Columns:
+    """Which columns to read, and how, from command-line options.
+
+    Raises:
+        UsageError: an unknown format of labels.
+    """
+    chosen = _choose("--label-format", label_format, get_args(LabelFormat))
+    return Columns(text, pair, label, label_format=chosen, first_label=first_label, missing_label=missing_label)
+
+
+def read_problem(name: str | None) -> Problem | None:
+    """How labels exclude each other, from a command-line option.
+
+    Raises:
+        UsageError: an unknown one.
+    """
+    return _choose("--problem", name, get_args(Problem))
+
+
+def _choose(option: str, value: str | None, known: tuple[str, ...]) -> Any:
+    if value is not None and value not in known:
+        raise UsageError(f"{option} is {value!r}.", hint=f"Use one of {', '.join(known)}.")
+    return value
 
 
 def read_train_and_eval(
     data: str,
     evaluation: str,
     *,
-    text: str | None = None,
-    pair: str | None = None,
-    label: str | None = None,
+    columns: Columns = Columns(),
     labels: tuple[str, ...] | None = None,
-    problem: Any = None,
+    problem: Problem | None = None,
     need_labels: bool = True,
+    screen: Screen | None = None,
 ) -> tuple[Dataset, Dataset]:
-    """Training and evaluation rows; the evaluation rows must use the labels of the training rows (or of the model).
+    """Training and evaluation rows, shown before work begins; those of evaluation must use the labels of training (or of the model).
 
     Raises:
         DataError: as `load_dataset`.
     """
-    columns = Columns(text=text, text_pair=pair, label=label)
     dataset = load_dataset(data, columns=columns, labels=labels, problem=problem, need_labels=need_labels)
     known = labels if labels is not None else (dataset.label_names or None)
-    judged = load_dataset(evaluation, columns=columns, labels=known, problem=problem or dataset.problem, need_labels=need_labels, split="validation")
+    same = _as_read(columns, dataset, numbers_of_model=labels is not None)
+    judged = load_dataset(evaluation, columns=same, labels=known, problem=problem or dataset.problem, need_labels=need_labels, split="validation")
+    if screen is not None:
+        show_rows(screen, dataset, judged)
+    warn_of_shared(dataset, judged)
     return dataset, judged
 
 
-def read_rows_of(task: Task, data: str, evaluation: str, *, text: str | None, pair: str | None, label: str | None) -> tuple[Dataset, Dataset]:
-    """Training and evaluation rows for a model of this task; rows without labels will do.
+def _as_read(columns: Columns, rows: Dataset, *, numbers_of_model: bool) -> Columns:
+    """The same reading for further rows of the same kind: what the first ones told need not be told again."""
+    if rows.origin is None:
+        return columns
+    found = replace(columns, label_format=columns.label_format or rows.origin.label_format)
+    matched = dict(rows.origin.matched)
+    from_zero = numbers_of_model and rows.label_names and matched.get("0") == rows.label_names[0]
+    return replace(found, first_label=0) if from_zero and columns.first_label is None else found
+
+
+def read_rows_of(task: Task, data: str, evaluation: str, *, columns: Columns, screen: Screen | None = None) -> tuple[Dataset, Dataset]:
+    """Training and evaluation rows for a model of this task, shown before work begins; rows without labels will do.
 
     Raises:
         DataError: as `load_dataset`.
@@ -48,7 +100,24 @@ def read_rows_of(task: Task, data: str, evaluation: str, *, text: str | None, pa
     classify = task.kind == "text-classification"
     labels = task.labels if classify and task.problem != "regression" else None
     problem = task.problem if classify else None
-    return read_train_and_eval(data, evaluation, text=text, pair=pair, label=label, labels=labels, problem=problem, need_labels=False)
+    return read_train_and_eval(data, evaluation, columns=columns, labels=labels, problem=problem, need_labels=False, screen=screen)
+
+
+def read_judged(task: Task, evaluation: str | None, *, columns: Columns, screen: Screen | None = None) -> Dataset | None:
+    """Labelled rows to measure a model of this task on, shown before work begins.
+
+    Raises:
+        DataError: as `load_dataset`.
+    """
+    if evaluation is None:
+        return None
+    classes = task.kind == "text-classification" and task.problem != "regression"
+    problem = task.problem if task.kind == "text-classification" else "regression"
+    labels = task.labels if classes else None
+    rows = load_dataset(evaluation, columns=columns, labels=labels, problem=problem, need_labels=classes, split="validation")
+    if screen is not None:
+        show_rows(screen, rows)
+    return rows
 
 
 def read_unlabelled(source: str | None, *, text: str | None = None, pair: str | None = None) -> Dataset | None:
@@ -58,6 +127,31 @@ def read_unlabelled(source: str | None, *, text: str | None = None, pair: str | 
         DataError: as `load_dataset`.
     """
     return None if source is None else load_dataset(source, columns=Columns(text=text, text_pair=pair), need_labels=False, read="texts")
+
+
+def read_calibration(source: str | None, *, columns: Columns, by_label: bool) -> Dataset | None:
+    """Texts to calibrate on; a column of labels is read only where they are chosen by it.
+
+    Raises:
+        DataError: as `load_dataset`.
+    """
+    if source is not None and by_label:
+        return load_dataset(source, columns=columns, need_labels=False)
+    return read_unlabelled(source, text=columns.text, pair=columns.text_pair)
+
+
+def warn_of_shared(dataset: Dataset, judged: Dataset) -> None:
+    """Warn of rows that are trained on and judged by."""
+    if dataset.source == judged.source or (_is_path(dataset.source) and _is_path(judged.source) and Path(dataset.source).samefile(judged.source)):
+        text = f"--data and --eval are the same rows ({judged.source}): every figure on them is of rows that were trained on."
+        warnings.warn(DataWarning(text), stacklevel=2)
+    elif shared := count_shared(judged, dataset):
+        text = f"{shared} of {len(judged)} rows ({shared / len(judged):.1%}) of {judged.source} are in {dataset.source} too."
+        warnings.warn(DataWarning(f"{text} Figures on them are of rows that were trained on."), stacklevel=2)
+
+
+def _is_path(source: str) -> bool:
+    return Path(source).exists()
 
 
 def read_budget(max_latency: str | None, speedup: str | None, max_size: str | None, max_memory: str | None, max_drop: float | None) -> Budget:

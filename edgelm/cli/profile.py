@@ -166,9 +166,9 @@ def _check_table(others: dict[str, Any], sequence: list[int] | None, data: str |
 
 
 def _read_texts(data: str | None, text: str | None, pair: str | None) -> Dataset | None:
-    from edgelm.dataset import Columns, load_dataset
+    from edgelm.cli.inputs import read_unlabelled
 
-    return None if data is None else load_dataset(data, columns=Columns(text=text, text_pair=pair), need_labels=False)
+    return read_unlabelled(data, text=text, pair=pair)
 
 
 def _median_length(checkpoint: Path, rows: Dataset) -> int:

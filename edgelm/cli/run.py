@@ -13,13 +13,16 @@ import typer
 from edgelm.cli.options import Provider, Quiet, Verbose
 from edgelm.cli.screen import open_screen
 from edgelm.errors import DataError, UsageError
+from edgelm.lines import read_lines
 
 
 def run(
     bundle: Annotated[Path, typer.Argument(help="A bundle, folder or file.")],
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to answer.")] = None,
     pair: Annotated[str | None, typer.Option("--pair", help="The second text, for models that read two.")] = None,
-    file: Annotated[str | None, typer.Option("--file", help="One text a line (a tab between the two of a pair); - reads stdin.")] = None,
+    file: Annotated[
+        str | None, typer.Option("--file", help="One text a line (with a tab between the two, for models of pairs); - reads stdin.")
+    ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="How many labels to show.")] = 1,
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Threads of one operator. Default: as the bundle says, else one a core.")
@@ -46,7 +49,7 @@ def run(
         model = load(bundle, threads=threads, provider=provider, check_hashes=hashes)
         if verbose or model.opened.passed:
             screen.aside(f"Runs on {model.opened.why}.")
-        for text in _inputs(texts or [], pair, file):
+        for text in _inputs(texts or [], pair, file, pairs=model.manifest.task.pair):
             answer = model(text)
             line = {"text": text if isinstance(text, str) else list(text)} | answer
             if as_json:
@@ -55,22 +58,19 @@ def run(
                 screen.console.print(_say(answer, top))
 
 
-def _inputs(texts: list[str], pair: str | None, file: str | None) -> Iterator[Any]:
+def _inputs(texts: list[str], pair: str | None, file: str | None, *, pairs: bool) -> Iterator[Any]:
     if pair is not None:
         yield (texts[0], pair)
         return
     yield from texts
     if file is None:
         return
-    try:
-        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        lines = content.decode("utf-8-sig").splitlines()
-    except FileNotFoundError as error:
-        raise DataError(f"{file}: no such file.", hint="Check the path.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not UTF-8 at byte {error.start}.", hint="Convert it with iconv.") from error
-    for line in lines:
-        yield tuple(line.split("\t", 1)) if "\t" in line else line
+    for number, line in enumerate(read_lines(file), start=1):
+        if pairs and "\t" not in line:
+            raise DataError(
+                f"{file}:{number}: one text, and this model reads pairs: {line!r:.60}.", hint="Put a tab between the two texts of each line."
+            )
+        yield tuple(line.split("\t", 1)) if pairs else line
 
 
 def _say(answer: dict[str, Any], top: int) -> str:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from edgelm.cli.command import columns, options, unused
-from edgelm.cli.options import LONGEST, Json, LabelColumn, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.options import LONGEST, FirstLabel, Json, LabelColumn, LabelFormat, MissingLabel, PairColumn, Quiet, TextColumn, Verbose
 from edgelm.cli.screen import Screen, open_screen
 from edgelm.cli.tables import make_table
 from edgelm.errors import EXIT_BUDGET
@@ -38,6 +38,9 @@ def search(
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
+    label_format: LabelFormat = None,
+    first_label: FirstLabel = None,
+    missing_label: MissingLabel = None,
     allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -50,7 +53,7 @@ def search(
     Example: edgelm search build/teacher --data train.jsonl --eval dev.jsonl --time-limit 2h --output build/search
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
-        from edgelm.cli.inputs import read_duration, read_rows_of
+        from edgelm.cli.inputs import read_columns, read_duration, read_rows_of
         from edgelm.device import load_device
         from edgelm.search.space import load_space
 
@@ -62,7 +65,8 @@ def search(
         from edgelm.search.pipeline import search as run
 
         task = find_checkpoint(model, allow_pickle=allow_pickle).task
-        dataset, judged = read_rows_of(task, data, evaluation, text=text_column, pair=pair_column, label=label_column)
+        named = read_columns(text_column, pair_column, label_column, label_format=label_format, first_label=first_label, missing_label=missing_label)
+        dataset, judged = read_rows_of(task, data, evaluation, columns=named, screen=screen)
         result = run(
             model,
             dataset=dataset,
@@ -92,9 +96,11 @@ def search(
             raise typer.Exit(EXIT_BUDGET)
         trial = {"--from-trial": result.choice, "--search": output, "--data": data, "--eval": evaluation}
         target_options = {"--device": device, "--for": precision, "--max-length": None if max_length == LONGEST else max_length}
-        named = columns(text_column, pair_column, label_column) | {"--allow-pickle": allow_pickle}
+        carried = columns(text_column, pair_column, label_column, label_format=label_format, first_label=first_label, missing_label=missing_label) | {
+            "--allow-pickle": allow_pickle
+        }
         made = {"--output": unused(output.with_name(f"{output.name}-{result.choice}"))}
-        screen.next_step(f"{output}/front.html, front.csv, front.json", "compress", *options(trial | target_options | named | made))
+        screen.next_step(f"{output}/front.html, front.csv, front.json", "compress", *options(trial | target_options | carried | made))
 
 
 def _tell(screen: Screen, trial: Any) -> None:

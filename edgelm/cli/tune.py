@@ -31,10 +31,10 @@ def tune(
     Example: edgelm tune build/my-model.edge --data texts.txt
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
-        from edgelm.dataset import Columns, load_dataset
+        from edgelm.cli.inputs import read_unlabelled
         from edgelm.profile.tune import tune as run
 
-        rows = None if data is None else load_dataset(data, columns=Columns(text=text_column, text_pair=pair_column), need_labels=False)
+        rows = read_unlabelled(data, text=text_column, pair=pair_column)
         result = run(bundle, data=rows, time_limit=time_limit, dry_run=dry_run, progress=screen.progress)
         screen.result(result.to_dict(), _draw)
         texts = {"--data": data} | columns(text_column, pair_column)

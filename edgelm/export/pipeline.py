@@ -129,7 +129,7 @@ def export(
     opened = find_checkpoint(checkpoint, allow_pickle=allow_pickle)
     quantization = _with_embedding_bits(quantization, opened.record.embedding_bits, precision, device)
     evaluation = None if evaluation is None else evaluation.for_task(opened.task)
-    rows = calibration or load_dataset(shipped_folder("calibration_data") / "english.jsonl", need_labels=False)
+    rows = calibration or load_dataset(shipped_folder("calibration_data") / "english.jsonl", need_labels=False, read="texts")
     task = replace(opened.task, pair=_reads_pairs(opened.task, calibration, evaluation))
     source = _Source(load_checkpoint(opened, allow_pickle=allow_pickle), load_tokenizer(opened), task, 0)
     limit = usable_positions(family_of(opened.family), source.model.config)

@@ -70,12 +70,13 @@ except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError
     sys.exit(4)
 
 from edgelm.errors import EdgelmError  # noqa: E402
+from edgelm.lines import read_lines  # noqa: E402
 from edgelm.runtime import load  # noqa: E402
 
 
 def main():
     parser = argparse.ArgumentParser(description="Answer texts with this bundle, as JSON lines.")
-    parser.add_argument("texts", nargs="*", help="texts; a tab separates the two of a pair")
+    parser.add_argument("texts", nargs="*", help="texts; a tab separates the two of a pair, where the model reads pairs")
     parser.add_argument("--file", help="file with one text a line; - for stdin")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--provider", help="what must run it; default: the first that its device prefers and is here")
@@ -88,16 +89,14 @@ def main():
         result = verify(HERE, provider=options.provider)
         print(json.dumps(result.to_dict()))
         return 0 if result.ok else 4
-    texts = list(options.texts)
-    if options.file:
-        stream = sys.stdin if options.file == "-" else open(options.file, encoding="utf-8")
-        texts += [line.rstrip("\\\\n") for line in stream]
-    if not texts:
+    if not options.texts and not options.file:
         parser.error("give a text, or --file")
+    texts = [*options.texts, *(read_lines(options.file) if options.file else ())]
     model = load(HERE, threads=options.threads, provider=options.provider)
+    pairs = model.manifest.task.pair  # a tab is part of the text for a model that reads one
     for text in texts:
         pair = tuple(text.split("\\\\t", 1))
-        print(json.dumps({"text": text, **model(pair if len(pair) == 2 else text)}, ensure_ascii=False))
+        print(json.dumps({"text": text, **model(pair if pairs and len(pair) == 2 else text)}, ensure_ascii=False))
     return 0
 
 
@@ -113,6 +112,6 @@ if __name__ == "__main__":
 def vendored_files() -> dict[str, Path]:
     """The modules that a bundle carries: path inside the bundle, and where each is now."""
     package = Path(__file__).resolve().parents[1]
-    modules = [package / name for name in ("__init__.py", "version.py", "errors.py", "task.py")]
+    modules = [package / name for name in ("__init__.py", "version.py", "errors.py", "lines.py", "task.py")]
     modules += sorted((package / "runtime").glob("*.py"))
     return {f"{RUNTIME_FOLDER}/edgelm/{module.relative_to(package).as_posix()}": module for module in modules}

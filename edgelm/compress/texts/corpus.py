@@ -8,25 +8,8 @@ from pathlib import Path
 
 from edgelm.dataset import load_dataset
 from edgelm.errors import DataError
+from edgelm.lines import read_lines
 from edgelm.recipe import Recipe, VocabularySettings
-
-
-def read_lines(path: str | Path) -> Iterator[str]:
-    """The lines of a UTF-8 file, without their ends and without holding them all.
-
-    Raises:
-        DataError: no such file, or a line that is not UTF-8, with its number.
-    """
-    path, number = Path(path), 0
-    try:
-        with path.open("rb") as stream:
-            for number, line in enumerate(stream, start=1):
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        hint = f"Convert it: iconv -f latin1 -t utf-8 {path} > converted{path.suffix}"
-        raise DataError(f"{path}:{number}: not UTF-8 (0x{error.object[error.start]:02x}).", hint=hint) from error
-    except OSError as error:
-        raise DataError(f"{path}: no file that can be read.", hint="Check the path; it is taken from where the command runs.") from error
 
 
 def read_texts(path: str | Path) -> Iterator[str]:
@@ -38,7 +21,7 @@ def read_texts(path: str | Path) -> Iterator[str]:
     if Path(path).suffix.lower() == ".txt" or not Path(path).is_file():
         yield from read_lines(path)
     else:
-        rows = load_dataset(path, need_labels=False)
+        rows = load_dataset(path, need_labels=False, read="texts")
         yield from rows.texts
         yield from rows.pairs or ()
 

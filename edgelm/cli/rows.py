@@ -1,0 +1,47 @@
+"""What was read, shown before work begins: columns, labels with counts, how they map to the model's, and the first rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgelm.cli.screen import Screen
+from edgelm.dataset import Dataset
+from edgelm.reading import Reading, describe
+
+_WIDTH = 60  # characters of a text
+_LABELS = 8
+
+
+def show_rows(screen: Screen, *sets: Dataset) -> None:
+    """Say on stderr what was read: in full of the first set, in a line of each other."""
+    for number, rows in enumerate(sets):
+        found = describe(rows)
+        for line in _draw(found) if number == 0 else _draw(found)[:1]:
+            screen.aside(line)
+
+
+def _draw(found: Reading) -> list[str]:
+    columns = ", ".join(f"{what} in {name!r}" for what, name in found.columns.items())
+    kind = f", {found.problem}" if found.problem else ", no labels"
+    kind += f" ({found.label_format})" if found.label_format else ""
+    labels = f": {_listed(f'{tidy(name)} {count}' for name, count in found.labels.items())}" if found.labels else ""
+    lines = [f"Read {tidy(found.source, 200)}: {found.rows} rows, {columns}{kind}{labels}."]
+    if found.matched:
+        lines.append(f"  Labels of the model: {_listed(f'{tidy(name)} is {tidy(known)}' for name, known in found.matched.items())}.")
+    return lines + [f"  {_row(sample)}" for sample in found.samples]
+
+
+def _row(sample: dict[str, Any]) -> str:
+    texts = " | ".join(f'"{tidy(sample[name])}"' for name in ("text", "second text") if name in sample)
+    return texts + (f" -> {tidy(str(sample['label'])) or '(none)'}" if "label" in sample else "")
+
+
+def _listed(parts: Any) -> str:
+    found = list(parts)
+    return ", ".join(found[:_LABELS]) + (f", and {len(found) - _LABELS} more" if len(found) > _LABELS else "")
+
+
+def tidy(text: str, width: int = _WIDTH) -> str:
+    """A text on one line, shortened, with every character that a terminal could act on as its escape."""
+    short = text if len(text) <= width else text[: width - 3] + "..."
+    return "".join(char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode("ascii") for char in short)
