@@ -15,10 +15,11 @@ import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, PreTrainedModel
 
 from edgelm.anatomy.blocks import blocks, layer_shapes
 from edgelm.anatomy.families import family_of
+from edgelm.anatomy.tokenizer import load_tokenizer
 from edgelm.checkpoint import Checkpoint, Record, open_checkpoint, weight_files
 from edgelm.errors import ModelError
 from edgelm.task import Task
@@ -98,22 +99,6 @@ def head_config(task: Task) -> dict[str, Any]:
     """The entries of a Hugging Face configuration that describe a task's head."""
     problem = {"single-label": "single_label_classification", "multi-label": "multi_label_classification", "regression": "regression"}[task.problem]
     return {"id2label": dict(enumerate(task.labels)), "label2id": {name: i for i, name in enumerate(task.labels)}, "problem_type": problem}
-
-
-def load_tokenizer(checkpoint: Checkpoint | str | Path) -> Any:
-    """The fast tokenizer of a checkpoint.
-
-    Raises:
-        ModelError: no tokenizer files, or none that has a fast form.
-    """
-    path = checkpoint.path if isinstance(checkpoint, Checkpoint) else Path(checkpoint)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
-        raise ModelError(f"{path}: no tokenizer that can be loaded.", hint="Save it beside the model: tokenizer.save_pretrained(folder).") from error
-    if not tokenizer.is_fast:
-        raise ModelError(f"{path}: the tokenizer has no fast form (tokenizer.json).", hint="Convert it with transformers' convert_slow_tokenizer.")
-    return tokenizer
 
 
 def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: Any, record: Record) -> None:
