@@ -110,7 +110,7 @@ def _check_outputs(some: Expected, outputs: np.ndarray, tolerance: float) -> Non
 def _check_scores(model: Model, some: Expected) -> None:
     """Read transformers' outputs as the bundle reads its own: the scores must be the pipeline's."""
     for text, answer, wanted in zip(some.texts, model.read(some.outputs), some.scores, strict=False):
-        found: dict[str, float] = answer["scores"] if "scores" in answer else {label: answer["score"] for label in wanted}
+        found: dict[str, float] = answer["scores"] if "scores" in answer else dict.fromkeys(wanted, answer["score"])
         if found.keys() != wanted.keys() or any(not np.isclose(found[label], wanted[label], rtol=_SCORES, atol=_SCORES) for label in wanted):
             raise _refusal(f"labels and scores for {_short(text)} are not those of transformers' pipeline")
 
