@@ -38,7 +38,7 @@ class Encoder:
         Raises:
             UsageError: a pair where single texts are expected, or the other way round; texts of unlike lengths, for a graph that reads
                 no mask.
-            DataError: a text that becomes no token, or that is no Unicode.
+            DataError: a text that becomes no token, among others, or that is no Unicode.
         """
         self._check(texts)
         try:
@@ -46,7 +46,7 @@ class Encoder:
         except TypeError as error:  # half of a surrogate pair is a str that UTF-8 does not have
             raise DataError("a text is no Unicode: it holds half of a surrogate pair.", hint="Read it with its real encoding.") from error
         for text, encoding in zip(texts, encodings, strict=True):
-            if not encoding.ids:
+            if not encoding.ids and len(texts) > 1:  # it would be nothing but padding; alone, the graph decides
                 raise DataError(f"{str(text)!r:.60} becomes no token, and the model cannot read nothing.", hint="Leave such texts out.")
         if len(encodings) > 1:
             longest = max(len(encoding.ids) for encoding in encodings)
