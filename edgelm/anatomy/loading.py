@@ -12,7 +12,7 @@ from typing import Any
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, PreTrainedModel
 
 from edgelm.anatomy.adapters import adapted_model_config, merged_weights
 from edgelm.anatomy.blocks import layer_shapes
@@ -21,7 +21,7 @@ from edgelm.anatomy.fill import auto_class, fill, outline
 from edgelm.anatomy.heads import encoder_weights, head_mismatch, is_head, require_encoder, require_whole, say_new_head
 from edgelm.anatomy.model_settings import PLAIN
 from edgelm.anatomy.sentence_head import attach_head, save_sentence_folder, without_head
-from edgelm.anatomy.text_settings import with_text_settings
+from edgelm.anatomy.tokenizer import load_tokenizer
 from edgelm.anatomy.weights import State, fit_names, read_weights, refuse_not_finite, some
 from edgelm.checkpoint import Checkpoint, Record, open_checkpoint
 from edgelm.errors import ModelError
@@ -112,22 +112,6 @@ def head_config(task: Task) -> dict[str, Any]:
     """The entries of a Hugging Face configuration that describe a task's head."""
     problem = {"single-label": "single_label_classification", "multi-label": "multi_label_classification", "regression": "regression"}[task.problem]
     return {"id2label": dict(enumerate(task.labels)), "label2id": {name: i for i, name in enumerate(task.labels)}, "problem_type": problem}
-
-
-def load_tokenizer(checkpoint: Checkpoint | str | Path) -> Any:
-    """The fast tokenizer of a checkpoint.
-
-    Raises:
-        ModelError: no tokenizer files, or none that has a fast form.
-    """
-    path = checkpoint.tokenizer_path if isinstance(checkpoint, Checkpoint) else Path(checkpoint)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
-        raise ModelError(f"{path}: no tokenizer that can be loaded.", hint="Save it beside the model: tokenizer.save_pretrained(folder).") from error
-    if not tokenizer.is_fast:
-        raise ModelError(f"{path}: the tokenizer has no fast form (tokenizer.json).", hint="Convert it with transformers' convert_slow_tokenizer.")
-    return with_text_settings(tokenizer, path)
 
 
 def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: Any, record: Record) -> None:

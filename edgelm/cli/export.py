@@ -42,6 +42,10 @@ def export(
     symmetric: Annotated[bool, typer.Option("--symmetric", help="Activation ranges as long below zero as above.")] = False,
     evaluation: Annotated[str | None, typer.Option("--eval", help="Labelled rows to measure the bundle on.")] = None,
     max_length: Annotated[int | None, typer.Option(min=8, help="Longest text, in tokens. Default: what the model takes, at most 512.")] = None,
+    pairs: Annotated[
+        bool | None,
+        typer.Option("--pairs/--no-pairs", help="The model reads two texts at once, or one. Default: what the checkpoint or the data say."),
+    ] = None,
     single: Annotated[bool, typer.Option("--single", help="For one text at a time, unpadded: no mask, and no token types but for pairs.")] = False,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Texts that a GPU answers at once, at most: what an engine is built for.")] = 1,
     engine: Annotated[
@@ -102,6 +106,7 @@ def export(
             calibration=texts,
             quantization=quantization,
             evaluation=judged,
+            pairs=pairs,
             max_length=max_length,
             opset=opset,
             single=single,
@@ -113,6 +118,8 @@ def export(
             progress=screen.progress,
         )
         screen.result(result.to_dict(), _draw)
+        if result.guessed:
+            screen.note(result.guessed)
         if result.no_engine:
             screen.note(f"The bundle holds the plan of a TensorRT engine, no engine: {result.no_engine.rstrip('.')}.")
             screen.note("The next command builds it, on the device.")

@@ -114,7 +114,9 @@ class Collator:
     def _join(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         labels = [row["labels"] for row in rows if "labels" in row]
         names = [name for name in rows[0] if name not in BESIDE]
-        batch: dict[str, torch.Tensor] = dict(self.tokenizer.pad({name: [row[name] for row in rows] for name in names}, return_tensors="pt"))
+        batch: dict[str, torch.Tensor] = dict(
+            self.tokenizer.pad({name: [row[name] for row in rows] for name in names}, padding_side="right", return_tensors="pt")
+        )
         if labels:
             batch["labels"] = torch.as_tensor(np.asarray(labels))
         if "row" in rows[0]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,20 @@ from edgelm.runtime.script import SCRIPT, vendored_files
 _CPP_EXAMPLE = ("CMakeLists.txt", "main.cpp", "tokenizer/Cargo.toml", "tokenizer/tokenizer.rs")
 
 
-def write_bundle(output: Path, manifest: Manifest, graph: onnx.ModelProto, tokenizer: Any, golden: Golden, *, overwrite: bool) -> Manifest:
+def write_bundle(
+    output: Path,
+    manifest: Manifest,
+    graph: onnx.ModelProto,
+    tokenizer: Any,
+    golden: Golden,
+    *,
+    overwrite: bool,
+    check: Callable[[Path], None] = lambda path: None,
+) -> Manifest:
     """Write a bundle, as a folder or (with a name ending in `.edgelm`) as one file, and return its final manifest.
+
+    Args:
+        check: looks at the finished bundle before it takes its place; where it raises, nothing is left.
 
     Raises:
         OutputExistsError, ResourceError: as `staged_output`.
@@ -35,6 +48,7 @@ def write_bundle(output: Path, manifest: Manifest, graph: onnx.ModelProto, token
         (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
         if folder is not aside:
             pack(folder, aside)
+        check(aside)
     return manifest
 
 

@@ -23,8 +23,12 @@ TOLERANCES = {"fp32": 1e-3, "fp16": 1e-2, "bf16": 5e-2, "int8": 0.05, "int8-dyna
 
 
 def encode(tokenizer: Any, task: Task, texts: Sequence[Any], *, max_length: int) -> dict[str, np.ndarray]:
-    """Texts behind the task's prompt as the graph's inputs, padded to the longest: int64 (texts, tokens)."""
-    encoded = tokenizer(task.prompted(texts), padding=True, truncation=True, max_length=max_length, return_tensors="np")
+    """Texts behind the task's prompt as the graph's inputs, int64 (texts, tokens), padded behind to the longest.
+
+    Padding before a text would move its places.
+    """
+    texts = task.prompted(texts)
+    encoded = tokenizer(texts, padding=True, padding_side="right", truncation=True, max_length=max_length, return_tensors="np")
     return {name: np.asarray(encoded[name], dtype=np.int64) for name in tokenizer.model_input_names}
 
 
@@ -48,15 +52,15 @@ def graph_outputs(session: Any, tokenizer: Any, task: Task, texts: Sequence[Any]
     return np.concatenate(rows)
 
 
-def check_parity(
-    session: Any, model: PreTrainedModel, tokenizer: Any, task: Task, texts: Sequence[Any], *, precision: str, max_length: int
-) -> Parity:
+def check_parity(session: Any, wanted: np.ndarray, tokenizer: Any, task: Task, texts: Sequence[Any], *, precision: str, max_length: int) -> Parity:
     """Compare a graph with its checkpoint.
+
+    Args:
+        wanted: the checkpoint's outputs for the texts.
 
     Raises:
         ParityError: it is too far off: by the largest error for floats, by the share of changed answers for integers.
     """
-    wanted = torch_outputs(model, tokenizer, task, texts, max_length=max_length)
     tolerance = TOLERANCES[precision]
     integers = precision.startswith("int")
     found = graph_outputs(session, tokenizer, task, texts, max_length=max_length)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import onnx
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import family_of, find_checkpoint, load_checkpoint, load_tokenizer
+from edgelm.anatomy import check_token_types, family_of, find_checkpoint, load_checkpoint, load_reference, load_tokenizer
 from edgelm.anatomy.sizes import check_length, usable_positions
 from edgelm.dataset import Dataset, load_dataset
 from edgelm.device import Device, check_precision
@@ -22,6 +23,9 @@ from edgelm.engines.pipeline import can_build_for
 from edgelm.engines.plan import make_plan
 from edgelm.errors import EdgelmError, UsageError
 from edgelm.export.bundle import bundle_kind, write_bundle
+from edgelm.export.door import check_door, hard_texts
+from edgelm.export.expected import expected_answers
+from edgelm.export.pairs import reads_pairs, tells_pairs
 from edgelm.export.parity import check_parity, encode, graph_outputs, torch_outputs
 from edgelm.export.precision import PRECISIONS, Material, to_precision
 from edgelm.export.trace import export_graph
@@ -54,6 +58,7 @@ class ExportResult:
     Attributes:
         size_mb: of the bundle, 10^6 bytes.
         operators: of its graph.
+        guessed: what the labels' names decided alone, and the option that decides otherwise; empty where nothing was guessed.
         no_engine: why the bundle holds the plan of an engine alone; empty where it holds an engine, or its device has no TensorRT.
     """
 
@@ -62,12 +67,14 @@ class ExportResult:
     size_mb: float
     operators: dict[str, int]
     no_engine: str = ""
+    guessed: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: what `edgelm export --json` prints."""
         import json
 
         said = {"path": str(self.path), "size_mb": self.size_mb, "operators": self.operators, "no_engine": self.no_engine}
+        said["guessed"] = self.guessed
         return said | {"manifest": json.loads(self.manifest.to_json())}
 
 
@@ -90,6 +97,7 @@ def export(
     calibration: Dataset | None = None,
     quantization: Quantization = Quantization(),
     evaluation: Dataset | None = None,
+    pairs: bool | None = None,
     max_length: int | None = None,
     opset: int | None = None,
     single: bool = False,
@@ -109,6 +117,8 @@ def export(
         quantization: how integers are chosen.
         evaluation: labelled rows; the task's metrics of checkpoint and bundle go into the manifest. With a largest drop, one half
             of them chooses and the other is reported.
+        pairs: whether the model reads two texts at once; None: what the checkpoint remembers, else what the data show, else what the
+            names of its labels tell (entailment, paraphrase).
         max_length: longest text in tokens; None: what the model can take, at most 512.
         opset: of the standard operators; None: what the exporter prefers.
         batch: texts that are answered at once, at most: what an engine is built for.
@@ -118,6 +128,7 @@ def export(
 
     Raises:
         UsageError: the device does not run the precision; an opset that is too old or too new; settings that do not go together.
+        DataError: single texts where the model reads pairs, or the other way round.
         ModelError, CalibrationError, ParityError: see there. Nothing is written then.
         OutputExistsError: `output` is there and `overwrite` is not set.
     """
@@ -130,8 +141,9 @@ def export(
     quantization = _with_embedding_bits(quantization, opened.record.embedding_bits, precision, device)
     evaluation = None if evaluation is None else evaluation.for_task(opened.task)
     rows = calibration or load_dataset(shipped_folder("calibration_data") / "english.jsonl", need_labels=False, read="texts")
-    task = replace(opened.task, pair=_reads_pairs(opened.task, calibration, evaluation))
+    task = replace(opened.task, pair=reads_pairs(opened.task, pairs, calibration, evaluation))
     source = _Source(load_checkpoint(opened, allow_pickle=allow_pickle), load_tokenizer(opened), task, 0)
+    check_token_types(source.tokenizer, source.model.config, pair=task.pair)
     limit = usable_positions(family_of(opened.family), source.model.config)
     check_length(max_length, limit)
     source = replace(source, max_length=max_length or int(min(limit, source.tokenizer.model_max_length, _DEFAULT_LENGTH)))
@@ -151,8 +163,14 @@ def export(
         check_opset(made.graph, opset)
     progress("export", 2, 3)
     session = make_plain_session(made.runnable, exact=True)
-    sample = material.inputs((evaluation or rows).sample(_PARITY_TEXTS, seed=seed + 1))
-    parity = check_parity(session, source.model, source.tokenizer, task, sample, precision=precision, max_length=source.max_length)
+    reference = load_reference(opened, allow_pickle=allow_pickle) or source.model
+    expected, hard = (
+        expected_answers(reference, source.tokenizer, task, texts, max_length=source.max_length)
+        for texts in _compared(material.inputs((evaluation or rows).sample(_PARITY_TEXTS, seed=seed + 1)), task)
+    )
+    sample = expected.texts
+    parity = check_parity(session, expected.outputs, source.tokenizer, task, sample, precision=precision, max_length=source.max_length)
+    parity = replace(parity, hard_texts=len(hard.texts))
     manifest = _manifest(made.graph, source, device=device, precision=precision, family=opened.family, name=output.stem, parity=parity)
     quality = {} if evaluation is None or evaluation.labels is None else _quality(session, source, evaluation)
     if device.kind == "cpu":
@@ -165,14 +183,18 @@ def export(
         lengths = [len(ids) for ids in source.tokenizer(*_columns(task.prompted(texts)), truncation=True, max_length=source.max_length)["input_ids"]]
         manifest = replace(manifest, plan=make_plan(device, lengths, max_length=source.max_length, batch=1 if single else batch))
     golden = _golden(session, source, sample[:_GOLDEN_TEXTS], precision)
-    manifest = write_bundle(output, manifest, made.graph, source.tokenizer, golden, overwrite=overwrite)
+    here = device.kind == "cpu" and made.runnable is made.graph
+    check = partial(check_door, expected=expected, hard=hard, precision=precision, session=None if here else session)
+    manifest = write_bundle(output, manifest, made.graph, source.tokenizer, golden, overwrite=overwrite, check=check)
     progress("export", 3, 3)
     no_engine = ""
     if manifest.plan is not None:
         no_engine = _add_engine(output, manifest, progress) if engine else "none was asked for"
         manifest = open_bundle(output).manifest
     size = output.stat().st_size if output.is_file() else sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
-    return ExportResult(output, manifest, size / 1e6, operator_counts(made.graph), no_engine)
+    guessed = pairs is None and not opened.task.pair and task.pair and calibration is evaluation is None and tells_pairs(task)
+    said = f"The labels ({', '.join(task.labels)}) tell of two texts: the bundle reads pairs. --no-pairs makes one for single texts."
+    return ExportResult(output, manifest, size / 1e6, operator_counts(made.graph), no_engine, said if guessed else "")
 
 
 def _with_embedding_bits(quantization: Quantization, meant: int, precision: str, device: Device) -> Quantization:
@@ -216,10 +238,9 @@ def _halves(rows: Dataset, seed: int) -> tuple[Dataset, Dataset]:
     return rows.take(sorted(order[::2])), rows.take(sorted(order[1::2]))
 
 
-def _reads_pairs(task: Task, *datasets: Dataset | None) -> bool:
-    if task.kind != "text-classification":
-        return False
-    return task.pair or any(dataset is not None and dataset.pairs is not None for dataset in datasets)
+def _compared(sample: list[Any], task: Task) -> tuple[list[Any], list[Any]]:
+    """The texts that a bundle is compared with its checkpoint on: like the user's, and of unusual kinds."""
+    return sample, hard_texts(sample, pair=task.pair)
 
 
 def _manifest(graph: onnx.ModelProto, source: _Source, *, device: Device, precision: str, family: str, name: str, parity: Parity) -> Manifest:
@@ -234,11 +255,23 @@ def _manifest(graph: onnx.ModelProto, source: _Source, *, device: Device, precis
         opset=opset,
         inputs=tuple(TensorSpec(value.name, "int64", ("batch", "sequence")) for value in graph.graph.input),
         outputs=tuple(TensorSpec(value.name, "float32", ("batch", value.type.tensor_type.shape.dim[-1].dim_value)) for value in graph.graph.output),
-        tokenization=Tokenization(max_length=source.max_length, pad_id=int(source.tokenizer.pad_token_id), pad_token=str(source.tokenizer.pad_token)),
+        tokenization=tokenization_of(source.tokenizer, source.max_length),
         device=device.name,
         runtimes=device.runtimes,
         parity=parity,
         tools=tools,
+    )
+
+
+def tokenization_of(tokenizer: Any, max_length: int) -> Tokenization:
+    """What of the tokenizer's settings tokenizer.json does not hold."""
+    return Tokenization(
+        max_length=max_length,
+        pad_id=int(tokenizer.pad_token_id),
+        pad_token=str(tokenizer.pad_token),
+        pad_type_id=int(tokenizer.pad_token_type_id),
+        truncation_side=tokenizer.truncation_side,
+        split_special=bool(tokenizer.split_special_tokens),
     )
 
 

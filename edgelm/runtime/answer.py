@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from edgelm.errors import BundleError
 from edgelm.task import Task
 
 Answer = dict[str, Any]
@@ -18,19 +19,35 @@ def read_answers(task: Task, outputs: np.ndarray) -> list[Answer]:
         outputs: (rows, labels) logits or (rows, hidden) sentence vectors.
 
     Returns:
-        single-label: label, score and the scores of all labels (softmax); multi-label: labels with a score of at least 0.5,
-        and all scores (sigmoid); regression: the value as score, through the task's activation; embeddings: the vector.
+        single-label: label, score and the scores of all labels (softmax; of a lone logit the sigmoid); multi-label: labels with a score
+        of at least 0.5, and all scores (sigmoid); regression: the value as score, through
+        the task's activation, of several labels their scores; embeddings: the
+        vector.
+
+    Raises:
+        BundleError: an output is no finite number.
     """
+    if not np.isfinite(outputs).all():
+        raise BundleError("the model's output is not a number (NaN or infinite).", hint="Check the bundle with `edgelm verify`, or export it again.")
     outputs = outputs.astype(np.float64)
     if task.kind == "sentence-embedding":
         return [{"embedding": row.tolist()} for row in outputs]
     if task.problem == "regression":
-        values = 1 / (1 + np.exp(-np.clip(outputs, -60, 60))) if task.activation == "sigmoid" else outputs
+        if len(task.labels) > 1:
+            return [{"scores": dict(zip(task.labels, row.tolist(), strict=True))} for row in outputs]
+        values = _sigmoid(outputs) if task.activation == "sigmoid" else outputs
         return [{"score": float(row[0])} for row in values]
     if task.problem == "multi-label":
-        return [_several(task, row) for row in 1 / (1 + np.exp(-np.clip(outputs, -60, 60)))]
+        return [_several(task, row) for row in _sigmoid(outputs)]
+    if outputs.shape[1] == 1:
+        return [_one(task, row) for row in _sigmoid(outputs)]
     shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
     return [_one(task, row) for row in shifted / shifted.sum(axis=1, keepdims=True)]
+
+
+def _sigmoid(outputs: np.ndarray) -> np.ndarray:
+    scores: np.ndarray = 1 / (1 + np.exp(-np.clip(outputs, -60, 60)))
+    return scores
 
 
 def _one(task: Task, scores: np.ndarray) -> Answer:

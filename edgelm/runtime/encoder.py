@@ -7,9 +7,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from edgelm.errors import BundleError, UsageError
+from edgelm.errors import BundleError, DataError, UsageError
 from edgelm.runtime.bundle import Bundle
-from edgelm.runtime.manifest import TOKENIZER_FILE, Manifest
+from edgelm.runtime.manifest import MANIFEST_FILE, TOKENIZER_FILE, Manifest
 
 Text: TypeAlias = "str | tuple[str, str]"
 
@@ -38,14 +38,18 @@ class Encoder:
         Raises:
             UsageError: a pair where single texts are expected, or the other way round; texts of unlike lengths, for a graph that reads
                 no mask.
+            DataError: a text that becomes no token, among others, or that is no Unicode.
         """
         self._check(texts)
         texts = self.manifest.task.prompted(texts)
-        if len(texts) == 1:
-            text = texts[0]
-            encodings = [self.tokenizer.encode(*text) if isinstance(text, tuple) else self.tokenizer.encode(text)]
-        else:
-            encodings = self.tokenizer.encode_batch(list(texts))
+        try:
+            encodings = self.tokenizer.encode_batch(list(texts)) if len(texts) > 1 else [self._encode(texts[0])]
+        except TypeError as error:  # half of a surrogate pair is a str that UTF-8 does not have
+            raise DataError("a text is no Unicode: it holds half of a surrogate pair.", hint="Read it with its real encoding.") from error
+        for text, encoding in zip(texts, encodings, strict=True):
+            if not encoding.ids and len(texts) > 1:  # it would be nothing but padding; alone, the graph decides
+                raise DataError(f"{str(text)!r:.60} becomes no token, and the model cannot read nothing.", hint="Leave such texts out.")
+        if len(encodings) > 1:
             longest = max(len(encoding.ids) for encoding in encodings)
             if not self.padded and any(len(encoding.ids) != longest for encoding in encodings):
                 raise UsageError(
@@ -54,8 +58,11 @@ class Encoder:
                 )
             padding = self.manifest.tokenization
             for encoding in encodings:
-                encoding.pad(longest, pad_id=padding.pad_id, pad_token=padding.pad_token)
+                encoding.pad(longest, pad_id=padding.pad_id, pad_type_id=padding.pad_type_id, pad_token=padding.pad_token)
         return {name: np.array([getattr(encoding, field) for encoding in encodings], dtype=np.int64) for name, field in self._inputs}
+
+    def _encode(self, text: Text) -> Any:
+        return self.tokenizer.encode(*text) if isinstance(text, tuple) else self.tokenizer.encode(text)
 
     def _check(self, texts: Sequence[Text]) -> None:
         pair = self.manifest.task.pair
@@ -63,9 +70,13 @@ class Encoder:
             if pair and not (isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text)):
                 raise UsageError(
                     "this model reads two texts at once.",
-                    hint='Give pairs: model(("first", "second")), or `edgelm run BUNDLE "first" --pair "second"`.',
+                    hint='Give pairs: model(("first", "second")), or `edgelm run BUNDLE "first" --pair "second"`; '
+                    "`edgelm export --no-pairs` makes a bundle for single texts.",
                 )
             if not pair and not isinstance(text, str):
+                if isinstance(text, tuple):
+                    hint = "Export it again with --pairs, if it was trained on pairs of texts."
+                    raise UsageError("this bundle was exported for single texts; got a pair.", hint=hint)
                 raise UsageError(f"this model reads single texts; got {type(text).__name__}.", hint='Give a text: model("...").')
 
 
@@ -88,6 +99,20 @@ def load_encoder(bundle: Bundle) -> Encoder:
         raise
     except Exception as error:  # tokenizers raises bare Exception
         raise BundleError(f"{bundle.path}: {TOKENIZER_FILE} cannot be read: {error}", hint="Copy or export the bundle again.") from error
-    tokenizer.enable_truncation(bundle.manifest.tokenization.max_length)
+    return make_encoder(bundle.manifest, tokenizer)
+
+
+def make_encoder(manifest: Manifest, tokenizer: Any) -> Encoder:
+    """The encoder of a manifest's texts, by a tokenizer as tokenizer.json says it, which is set here.
+
+    Raises:
+        BundleError: settings that no tokenizer has.
+    """
+    settings = manifest.tokenization
+    try:
+        tokenizer.enable_truncation(settings.max_length, direction=settings.truncation_side)
+    except Exception as error:  # tokenizers raises bare Exception
+        raise BundleError(f"{MANIFEST_FILE}: the tokenizer cannot be set up: {error}", hint="Export the bundle again.") from error
     tokenizer.no_padding()
-    return Encoder(bundle.manifest, tokenizer)
+    tokenizer.encode_special_tokens = settings.split_special
+    return Encoder(manifest, tokenizer)

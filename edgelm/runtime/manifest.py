@@ -14,7 +14,7 @@ from edgelm.errors import BundleError
 from edgelm.runtime.manifest_check import check_manifest
 from edgelm.task import Task
 
-SCHEMA_VERSION = 2  # 2: engines
+SCHEMA_VERSION = 3  # 2: engines; 3: how long texts are cut
 MANIFEST_FILE = "manifest.json"
 GRAPH_FILE = "model.onnx"
 WEIGHTS_FILE = "weights.bin"
@@ -52,12 +52,26 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Tokenization:
-    """How text becomes input: the longest sequence in tokens, and what fills a batch up."""
+    """How text becomes input, beside what tokenizer.json says.
+
+    Attributes:
+        max_length: longest sequence in tokens.
+        pad_id, pad_token, pad_type_id: what fills a batch up, behind each text: a text then has the places that it has alone.
+        truncation_side: where a text that is too long loses tokens, right or left.
+        split_special: the names of special tokens, where a text holds them, are text like any other.
+    """
 
     max_length: int
     pad_id: int
     pad_token: str
-    lowercase: bool = False
+    pad_type_id: int = 0
+    truncation_side: str = "right"
+    split_special: bool = False
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Tokenization:
+        """The inverse of `asdict`; of older schemas too, which had a field that nothing read."""
+        return cls(**{name: value for name, value in values.items() if name != "lowercase"})
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,7 @@ class Parity:
         mean_error: mean absolute difference.
         changed: share of samples with another answer (class, or nearest neighbour for embeddings).
         tolerance: the largest `max_error` (float graphs) or `changed` (integer graphs) that export accepts.
+        hard_texts: how many texts of unusual kinds (empty, other scripts, very long) the bundle answered as well; 0 before schema 3.
     """
 
     samples: int
@@ -77,6 +92,7 @@ class Parity:
     mean_error: float
     changed: float
     tolerance: float
+    hard_texts: int = 0
 
 
 @dataclass(frozen=True)
@@ -219,7 +235,7 @@ class Manifest:
                     "task": Task.from_dict(values["task"]),
                     "inputs": _tensors(values["inputs"]),
                     "outputs": _tensors(values["outputs"]),
-                    "tokenization": Tokenization(**values["tokenization"]),
+                    "tokenization": Tokenization.from_dict(values["tokenization"]),
                     "parity": Parity(**values["parity"]) if values.get("parity") else None,
                     "runtimes": tuple(values.get("runtimes", ("onnxruntime-cpu",))),
                     "plan": _plan(values["plan"]) if values.get("plan") else None,

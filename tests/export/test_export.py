@@ -192,7 +192,7 @@ def test_a_graph_that_computes_something_else_is_not_bundled(tmp_path, precision
     task = Task(kind="text-classification", labels=("negative", "positive"))
     session = Liar(torch_outputs(folder, TEXTS[:1]))
     with pytest.raises(ParityError):
-        check_parity(session, load_checkpoint(folder), load_tokenizer(folder), task, TEXTS, precision=precision, max_length=64)
+        check_parity(session, torch_outputs(folder, TEXTS), load_tokenizer(folder), task, TEXTS, precision=precision, max_length=64)
 
 
 @pytest.mark.parametrize(("family", "kind", "precision"), [("bert", "text-classification", "int8"), ("roberta", "sentence-embedding", "fp16")])

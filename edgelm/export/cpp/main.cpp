@@ -32,12 +32,12 @@
 
 using Json = nlohmann::ordered_json;  // keeps labels in the order of the model
 
-constexpr int kSchema = 2;  // of manifest.json: the newest that this example reads
+constexpr int kSchema = 3;  // of manifest.json: the newest that this example reads
 
 // What tokenizer/tokenizer.rs offers; it says on stderr why something failed.
 struct Tokenizer;
 extern "C" {
-Tokenizer* tokenizer_open(const char* path, std::size_t max_length);
+Tokenizer* tokenizer_open(const char* path, std::size_t max_length, bool cut_left, bool split_special);
 std::ptrdiff_t tokenizer_encode(const Tokenizer* tokenizer, const char* first, const char* second, std::size_t room, std::int64_t* ids,
                                 std::int64_t* mask, std::int64_t* type_ids);
 void tokenizer_close(Tokenizer* tokenizer);
@@ -86,12 +86,17 @@ Ort::SessionOptions make_options(const Json& manifest) {
 // The graph's inputs by name, each of one row; cut at the model's longest, and not padded, since the text is alone.
 std::map<std::string, std::vector<std::int64_t>> tokenize(const std::filesystem::path& bundle, const Json& manifest, const char* first,
                                                           const char* second) {
-  const std::size_t longest = manifest.at("tokenization").at("max_length");
-  const std::unique_ptr<Tokenizer, CloseTokenizer> tokenizer(tokenizer_open((bundle / "tokenizer.json").string().c_str(), longest));
+  const Json& settings = manifest.at("tokenization");
+  const std::size_t longest = settings.at("max_length");
+  const bool cut_left = settings.value("truncation_side", "right") == "left";
+  const std::string path = (bundle / "tokenizer.json").string();
+  const std::unique_ptr<Tokenizer, CloseTokenizer> tokenizer(
+      tokenizer_open(path.c_str(), longest, cut_left, settings.value("split_special", false)));
   if (!tokenizer) throw std::runtime_error("tokenizer.json cannot be used");
   std::vector<std::int64_t> ids(longest), mask(longest), type_ids(longest);
   const std::ptrdiff_t count = tokenizer_encode(tokenizer.get(), first, second, longest, ids.data(), mask.data(), type_ids.data());
   if (count < 0) throw std::runtime_error("the text cannot be made tokens");
+  if (count == 0) throw std::runtime_error("the text becomes no token, and the model cannot read nothing");
   for (auto* values : {&ids, &mask, &type_ids}) values->resize(static_cast<std::size_t>(count));
   return {{"input_ids", ids}, {"attention_mask", mask}, {"token_type_ids", type_ids}};
 }
@@ -128,13 +133,23 @@ double sigmoid(double value) { return 1 / (1 + std::exp(-value)); }
 
 // What the outputs mean, as `edgelm run --json` says it.
 Json read_answer(const Json& task, const std::vector<double>& outputs) {
+  for (const double value : outputs) {
+    if (!std::isfinite(value)) throw std::runtime_error("the model's output is not a number (NaN or infinite)");
+  }
   if (task.at("kind") == "sentence-embedding") return {{"embedding", outputs}};
   if (task.at("problem") == "regression") {
     const bool squashed = task.value("activation", "") == "sigmoid";
-    return {{"score", squashed ? sigmoid(outputs.at(0)) : outputs.at(0)}};
+    if (labels.size() < 2) return {{"score", squashed ? sigmoid(outputs.at(0)) : outputs.at(0)}};
+    for (std::size_t i = 0; i < labels.size(); ++i) scores[labels[i]] = outputs.at(i);
+    return {{"scores", scores}};
   }
   const std::vector<std::string> labels = task.at("labels");
   Json scores = Json::object();
+  if (task.at("problem") == "regression") {
+    if (labels.size() < 2) return {{"score", outputs.at(0)}};
+    for (std::size_t i = 0; i < labels.size(); ++i) scores[labels[i]] = outputs.at(i);
+    return {{"scores", scores}};
+  }
   if (task.at("problem") == "multi-label") {
     Json chosen = Json::array();
     for (std::size_t i = 0; i < labels.size(); ++i) {
@@ -143,7 +158,7 @@ Json read_answer(const Json& task, const std::vector<double>& outputs) {
     }
     return {{"labels", chosen}, {"scores", scores}};
   }
-  const std::vector<double> shares = softmax(outputs);
+  const std::vector<double> shares = outputs.size() == 1 ? std::vector<double>{sigmoid(outputs[0])} : softmax(outputs);
   for (std::size_t i = 0; i < labels.size(); ++i) scores[labels[i]] = shares.at(i);
   const std::size_t best = static_cast<std::size_t>(std::max_element(shares.begin(), shares.end()) - shares.begin());
   return {{"label", labels.at(best)}, {"score", shares[best]}, {"scores", scores}};

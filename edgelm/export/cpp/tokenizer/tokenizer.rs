@@ -3,15 +3,18 @@
 //! It is the library that the Python runtime uses, so tokens, token types and cuts are the same, of pairs too.
 
 use std::ffi::{c_char, CStr};
-use tokenizers::{EncodeInput, Tokenizer, TruncationParams};
+use tokenizers::{EncodeInput, Tokenizer, TruncationDirection, TruncationParams};
 
-/// Opens a tokenizer.json, set to cut at `max_length` tokens; null, and the reason on stderr, if it cannot be read.
+/// Opens a tokenizer.json, set to cut at `max_length` tokens, at the left where `cut_left`, and to take special tokens in a text for
+/// plain text where `split_special`; null, and the reason on stderr, if it cannot be read.
 #[no_mangle]
-pub unsafe extern "C" fn tokenizer_open(path: *const c_char, max_length: usize) -> *mut Tokenizer {
+pub unsafe extern "C" fn tokenizer_open(path: *const c_char, max_length: usize, cut_left: bool, split_special: bool) -> *mut Tokenizer {
     let path = CStr::from_ptr(path).to_string_lossy();
-    let cut = TruncationParams { max_length, ..Default::default() };
+    let direction = if cut_left { TruncationDirection::Left } else { TruncationDirection::Right };
+    let cut = TruncationParams { max_length, direction, ..Default::default() };
     let opened = Tokenizer::from_file(path.as_ref()).and_then(|mut tokenizer| {
         tokenizer.with_truncation(Some(cut))?;
+        tokenizer.set_encode_special_tokens(split_special);
         Ok(tokenizer)
     });
     match opened {

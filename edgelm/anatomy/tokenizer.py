@@ -1,0 +1,81 @@
+"""The tokenizer of a checkpoint, held against the model that reads its tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+from transformers import CONFIG_MAPPING, AutoTokenizer
+
+from edgelm.anatomy.text_settings import with_text_settings
+from edgelm.checkpoint import Checkpoint
+from edgelm.errors import ModelError
+
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def load_tokenizer(checkpoint: Checkpoint | str | Path) -> Any:
+    """The fast tokenizer of a checkpoint.
+
+    It names the inputs that the model has, and a token to pad with: padding is masked, so any token of the table serves where the
+    folder names none.
+
+    Args:
+        checkpoint: an open checkpoint, or a folder, whose tokenizer is not held against a model then.
+
+    Raises:
+        ModelError: no tokenizer files, or none that has a fast form; a tokenizer that does not fit the model.
+    """
+    path = checkpoint.tokenizer_path if isinstance(checkpoint, Checkpoint) else Path(checkpoint)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        raise ModelError(f"{path}: no tokenizer that can be loaded.", hint="Save it beside the model: tokenizer.save_pretrained(folder).") from error
+    if not tokenizer.is_fast:
+        raise ModelError(f"{path}: the tokenizer has no fast form (tokenizer.json).", hint="Convert it with transformers' convert_slow_tokenizer.")
+    tokenizer = with_text_settings(tokenizer, path)
+    if isinstance(checkpoint, Checkpoint) and checkpoint.family in CONFIG_MAPPING:
+        _fit(tokenizer, path, CONFIG_MAPPING[checkpoint.family]().to_dict() | checkpoint.config)
+    return tokenizer
+
+
+def _fit(tokenizer: Any, path: Path, config: dict[str, Any]) -> None:
+    """Hold a tokenizer against the model's configuration."""
+    names = [name for name in tokenizer.model_input_names if name != "token_type_ids" or "type_vocab_size" in config]
+    unknown = sorted(set(names) - set(_INPUTS))
+    if unknown or "input_ids" not in names:
+        reason = f"asks for {', '.join(unknown)}" if unknown else "does not ask for input_ids"
+        raise ModelError(
+            f"{path}: model_input_names of the tokenizer {reason}.", hint=f"In tokenizer_config.json it may name {', '.join(_INPUTS)}; mend it."
+        )
+    tokenizer.model_input_names = names
+    last = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    if last[1] >= config["vocab_size"]:
+        raise ModelError(
+            f"{path}: the tokenizer has ids up to {last[1]} ({last[0]!r}), the model embeddings for {config['vocab_size']} tokens.",
+            hint="Call model.resize_token_embeddings(len(tokenizer)), train the new rows and save both; or save the model's own tokenizer.",
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(config.get("pad_token_id") or 0)
+
+
+def check_token_types(tokenizer: Any, config: Any, *, pair: bool) -> None:
+    """Refuse token types that the model has no embeddings for.
+
+    Args:
+        config: the model's configuration.
+        pair: texts come in twos.
+
+    Raises:
+        ModelError: so; both numbers are named.
+    """
+    if "token_type_ids" not in tokenizer.model_input_names:
+        return
+    types = [tokenizer.pad_token_type_id, *tokenizer("a", *(["a"] if pair else []))["token_type_ids"]]
+    if max(types) >= config.type_vocab_size:
+        kind = "pairs" if pair else "texts"
+        raise ModelError(
+            f"the tokenizer gives {kind} token types up to {max(types)}, the model has {config.type_vocab_size} of them.",
+            hint="Take token_type_ids out of model_input_names in tokenizer_config.json, if the model was trained without them.",
+        )
