@@ -10,9 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
-from transformers import PreTrainedModel
 
 from edgelm.anatomy import check_token_types, family_of, find_checkpoint, load_checkpoint, load_reference, load_tokenizer
 from edgelm.anatomy.sizes import check_length, usable_positions
@@ -25,24 +23,24 @@ from edgelm.errors import EdgelmError, UsageError
 from edgelm.export.bundle import bundle_kind, write_bundle
 from edgelm.export.door import check_door, hard_texts
 from edgelm.export.expected import expected_answers
+from edgelm.export.golden import make_golden
 from edgelm.export.pairs import reads_pairs, tells_pairs
-from edgelm.export.parity import check_parity, encode, graph_outputs, torch_outputs
+from edgelm.export.parity import check_parity
 from edgelm.export.precision import PRECISIONS, Material, to_precision
+from edgelm.export.quality import measure_quality
+from edgelm.export.source import Source, tokenization_of
 from edgelm.export.trace import export_graph
 from edgelm.graph.contract import for_one_text
 from edgelm.graph.nodes import check_opset, operator_counts
 from edgelm.graph.session import DISABLED_OPTIMIZERS, make_plain_session
-from edgelm.metrics import pair_similarity, score
 from edgelm.output import check_output
 from edgelm.progress import Progress, silent
 from edgelm.quantize.saturation import largest_pair_sum
 from edgelm.quantize.settings import Quantization
 from edgelm.runtime import open_bundle
-from edgelm.runtime.golden import Golden
-from edgelm.runtime.manifest import Manifest, Parity, TensorSpec, Tokenization
+from edgelm.runtime.manifest import Manifest, Parity, TensorSpec
 from edgelm.runtime.tensorrt import MODULES, installed_backends
 from edgelm.shipped import shipped_folder
-from edgelm.task import Task
 from edgelm.version import __version__
 
 _PARITY_TEXTS = 64
@@ -76,16 +74,6 @@ class ExportResult:
         said = {"path": str(self.path), "size_mb": self.size_mb, "operators": self.operators, "no_engine": self.no_engine}
         said["guessed"] = self.guessed
         return said | {"manifest": json.loads(self.manifest.to_json())}
-
-
-@dataclass(frozen=True)
-class _Source:
-    """The checkpoint, alive."""
-
-    model: PreTrainedModel
-    tokenizer: Any
-    task: Task
-    max_length: int
 
 
 def export(
@@ -142,7 +130,7 @@ def export(
     evaluation = None if evaluation is None else evaluation.for_task(opened.task)
     rows = calibration or load_dataset(shipped_folder("calibration_data") / "english.jsonl", need_labels=False, read="texts")
     task = replace(opened.task, pair=reads_pairs(opened.task, pairs, calibration, evaluation))
-    source = _Source(load_checkpoint(opened, allow_pickle=allow_pickle), load_tokenizer(opened), task, 0)
+    source = Source(load_checkpoint(opened, allow_pickle=allow_pickle), load_tokenizer(opened), task, 0)
     check_token_types(source.tokenizer, source.model.config, pair=task.pair)
     limit = usable_positions(family_of(opened.family), source.model.config)
     check_length(max_length, limit)
@@ -164,15 +152,15 @@ def export(
     progress("export", 2, 3)
     session = make_plain_session(made.runnable, exact=True)
     reference = load_reference(opened, allow_pickle=allow_pickle) or source.model
+    sample = material.inputs((evaluation or rows).sample(_PARITY_TEXTS, seed=seed + 1))
     expected, hard = (
         expected_answers(reference, source.tokenizer, task, texts, max_length=source.max_length)
-        for texts in _compared(material.inputs((evaluation or rows).sample(_PARITY_TEXTS, seed=seed + 1)), task)
+        for texts in (sample, hard_texts(sample, pair=task.pair))
     )
-    sample = expected.texts
-    parity = check_parity(session, expected.outputs, source.tokenizer, task, sample, precision=precision, max_length=source.max_length)
+    parity = check_parity(session, expected.outputs, source.tokenizer, task, expected.texts, precision=precision, max_length=source.max_length)
     parity = replace(parity, hard_texts=len(hard.texts))
     manifest = _manifest(made.graph, source, device=device, precision=precision, family=opened.family, name=output.stem, parity=parity)
-    quality = {} if evaluation is None or evaluation.labels is None else _quality(session, source, evaluation)
+    quality = {} if evaluation is None or evaluation.labels is None else measure_quality(session, source, evaluation)
     if device.kind == "cpu":
         manifest = replace(manifest, session={"disabled_optimizers": list(DISABLED_OPTIMIZERS)})
     manifest = replace(
@@ -182,7 +170,7 @@ def export(
         texts = material.inputs((calibration or evaluation or rows).sample(_LENGTHS, seed=seed))
         lengths = [len(ids) for ids in source.tokenizer(*_columns(task.prompted(texts)), truncation=True, max_length=source.max_length)["input_ids"]]
         manifest = replace(manifest, plan=make_plan(device, lengths, max_length=source.max_length, batch=1 if single else batch))
-    golden = _golden(session, source, sample[:_GOLDEN_TEXTS], precision)
+    golden = make_golden(session, source, expected.texts[:_GOLDEN_TEXTS], precision)
     here = device.kind == "cpu" and made.runnable is made.graph
     check = partial(check_door, expected=expected, hard=hard, precision=precision, session=None if here else session)
     manifest = write_bundle(output, manifest, made.graph, source.tokenizer, golden, overwrite=overwrite, check=check)
@@ -238,12 +226,7 @@ def _halves(rows: Dataset, seed: int) -> tuple[Dataset, Dataset]:
     return rows.take(sorted(order[::2])), rows.take(sorted(order[1::2]))
 
 
-def _compared(sample: list[Any], task: Task) -> tuple[list[Any], list[Any]]:
-    """The texts that a bundle is compared with its checkpoint on: like the user's, and of unusual kinds."""
-    return sample, hard_texts(sample, pair=task.pair)
-
-
-def _manifest(graph: onnx.ModelProto, source: _Source, *, device: Device, precision: str, family: str, name: str, parity: Parity) -> Manifest:
+def _manifest(graph: onnx.ModelProto, source: Source, *, device: Device, precision: str, family: str, name: str, parity: Parity) -> Manifest:
     tools = {"edgelm": __version__} | {package: version(package) for package in ("torch", "transformers", "onnx", "onnxruntime")}
     opset = next(entry.version for entry in graph.opset_import if entry.domain == "")
     return Manifest(
@@ -260,56 +243,4 @@ def _manifest(graph: onnx.ModelProto, source: _Source, *, device: Device, precis
         runtimes=device.runtimes,
         parity=parity,
         tools=tools,
-    )
-
-
-def tokenization_of(tokenizer: Any, max_length: int) -> Tokenization:
-    """What of the tokenizer's settings tokenizer.json does not hold."""
-    return Tokenization(
-        max_length=max_length,
-        pad_id=int(tokenizer.pad_token_id),
-        pad_token=str(tokenizer.pad_token),
-        pad_type_id=int(tokenizer.pad_token_type_id),
-        truncation_side=tokenizer.truncation_side,
-        split_special=bool(tokenizer.split_special_tokens),
-    )
-
-
-def _quality(session: Any, source: _Source, evaluation: Dataset) -> dict[str, Any]:
-    """The task's metrics of the checkpoint and of the graph, on the same rows."""
-
-    def judge(outputs_of: Any) -> dict[str, float]:
-        if source.task.kind == "sentence-embedding" and evaluation.pairs is not None:
-            outputs = pair_similarity(outputs_of(evaluation.texts), outputs_of(evaluation.pairs))
-        else:
-            outputs = outputs_of(evaluation.inputs())
-        return score(source.task, outputs, evaluation.labels or ())
-
-    length = source.max_length
-    return {
-        "samples": len(evaluation),
-        "source": evaluation.source,
-        "checkpoint": judge(lambda texts: torch_outputs(source.model, source.tokenizer, source.task, texts, max_length=length)),
-        "bundle": judge(lambda texts: graph_outputs(session, source.tokenizer, source.task, texts, max_length=length)),
-    }
-
-
-def _golden(session: Any, source: _Source, texts: list[Any], precision: str) -> Golden:
-    """Samples for the device to replay.
-
-    Other CPUs sum floats in another order (FP32, FP16, BF16), and an activation that falls on a rounding edge may take the
-    neighbouring integer: the tolerances leave room for that, relative to the size of the outputs.
-    """
-    names = [value.name for value in session.get_inputs()]
-    encoded = [encode(source.tokenizer, source.task, [text], max_length=source.max_length) for text in texts]
-    feeds = [{name: feed[name] for name in names} for feed in encoded]
-    outputs = [session.run(None, feed)[0] for feed in feeds]
-    scale = float(max(1.0, max(np.abs(output).max() for output in outputs)))
-    relative = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 5e-2}.get(precision, 1e-1)
-    inputs = [{name: values.tolist() for name, values in feed.items()} for feed in feeds]
-    return Golden(
-        texts=[list(text) if isinstance(text, tuple) else text for text in texts],
-        inputs=inputs,
-        outputs=[output.tolist() for output in outputs],
-        tolerance=relative * scale,
     )

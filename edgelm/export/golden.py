@@ -1,0 +1,32 @@
+"""Makes the golden samples that a device replays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgelm.export.parity import encode
+from edgelm.export.source import Source
+from edgelm.runtime.golden import Golden
+
+
+def make_golden(session: Any, source: Source, texts: list[Any], precision: str) -> Golden:
+    """Samples for the device to replay.
+
+    Other CPUs sum floats in another order (FP32, FP16, BF16), and an activation that falls on a rounding edge may take the
+    neighbouring integer: the tolerances leave room for that, relative to the size of the outputs.
+    """
+    names = [value.name for value in session.get_inputs()]
+    encoded = [encode(source.tokenizer, source.task, [text], max_length=source.max_length) for text in texts]
+    feeds = [{name: feed[name] for name in names} for feed in encoded]
+    outputs = [session.run(None, feed)[0] for feed in feeds]
+    scale = float(max(1.0, max(np.abs(output).max() for output in outputs)))
+    relative = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 5e-2}.get(precision, 1e-1)
+    inputs = [{name: values.tolist() for name, values in feed.items()} for feed in feeds]
+    return Golden(
+        texts=[list(text) if isinstance(text, tuple) else text for text in texts],
+        inputs=inputs,
+        outputs=[output.tolist() for output in outputs],
+        tolerance=relative * scale,
+    )
