@@ -72,7 +72,7 @@ def test_training_brings_what_int8_computes_closer_to_the_original(tmp_path, fam
     intervals = calibrated(teacher, folder, "entropy")
     errors = []
     for model in (teacher, student):
-        with fake_quantized(model, intervals):
+        with fake_quantized(model, intervals, pair=128):  # the grid of the device that the recipe trains for
             errors.append(float(np.square(outputs_of(model, folder) - wanted).mean()))
     assert errors[1] < 0.7 * errors[0]
     assert [stage.stage for stage in open_checkpoint(tmp_path / "q").record.stages] == ["quantize"]
