@@ -37,6 +37,9 @@ CASES = {
     "roberta-multi": ("roberta", {"labels": ("a", "b", "c"), "problem": "multi-label"}, {}),
     "xlm-roberta-unigram": ("xlm-roberta", {}, {"unigram": True}),
     "distilbert-regression": ("distilbert", {"labels": ("score",), "problem": "regression"}, {}),
+    "roberta-lone": ("roberta", {"labels": ("score",), "problem": "regression"}, {"config": {"problem_type": None}}),
+    "bert-values": ("bert", {"labels": ("joy", "fear"), "problem": "regression"}, {}),
+    "bert-numbers": ("bert", {}, {"config": {"id2label": {"1": 1, "0": 0}}}),
     "electra-single": ("electra", {"labels": ("a", "b", "c")}, {}),
     "bert-mean": ("bert", {"kind": "sentence-embedding"}, {"padding_side": "left"}),
     "roberta-cls": ("roberta", {"kind": "sentence-embedding"}, {"padding_side": "left", "cls": True}),
@@ -79,8 +82,8 @@ def made(tmp_path_factory):
                 {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"} for i, (path, name) in enumerate(modules)
             ]
             (folder / "modules.json").write_text(json.dumps(parts))
-        file = folder / "tokenizer_config.json"
-        file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+        for name, values in (("config.json", changes.pop("config", {})), ("tokenizer_config.json", changes)):
+            (folder / name).write_text(json.dumps(json.loads((folder / name).read_text()) | values))
         export(folder, output=folder.parent / "b", device=load_device("cpu"), precision="fp32", max_length=LENGTH)
         return folder, edgelm.runtime.load(folder.parent / "b")
 
@@ -99,7 +102,7 @@ def transformers_door(folder, case):
         def scores(text):
             given = {"text": text[0], "text_pair": text[1]} if isinstance(text, tuple) else text
             found = classify(given, **cut)
-            return {entry["label"]: entry["score"] for entry in (found[0] if isinstance(found[0], list) else found)}
+            return {str(entry["label"]): entry["score"] for entry in (found[0] if isinstance(found[0], list) else found)}
 
         return scores
     model = AutoModel.from_pretrained(folder).eval()
