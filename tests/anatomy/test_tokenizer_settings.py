@@ -134,6 +134,22 @@ def test_what_the_model_has_no_embeddings_for_is_refused_by_name(made, tmp_path,
         encoder_of(folder)
 
 
+@pytest.mark.parametrize("value", ["64", -1, 0, 2, True, float("nan")])
+def test_a_longest_text_that_leaves_no_room_is_refused(made, tmp_path, value):
+    folder = shutil.copytree(made("bert"), tmp_path / "m")
+    edit(folder, "tokenizer_config.json", "model_max_length", value)
+    with pytest.raises(ModelError, match=f"model_max_length.* is {value!r}"):
+        load_tokenizer(open_checkpoint(folder))
+
+
+@pytest.mark.parametrize(("value", "length"), [(20.0, 20), (1e30, 130), (10**30, 130), (None, 130)])
+def test_a_longest_text_is_read_as_a_number_of_tokens(made, tmp_path, value, length):
+    folder = shutil.copytree(made("bert"), tmp_path / "m")
+    edit(folder, "tokenizer_config.json", "model_max_length", value)
+    found = load_tokenizer(open_checkpoint(folder)).model_max_length
+    assert (found, type(found)) == (length, int)  # the model has 130 positions
+
+
 def test_pairs_need_the_second_token_type(made, tmp_path):
     """The tokenizer gives type 1 to second texts; a model of one type reads single texts alone."""
     folder = shutil.copytree(made("roberta"), tmp_path / "m")
