@@ -143,6 +143,12 @@ def test_the_runtime_answers_as_the_pipeline_alone_and_in_batches(made, case):
     check()
 
 
+def test_all_values_of_a_regression_are_shown(made):
+    folder, model = made("bert-values")
+    shown = CliRunner().invoke(app, ["run", str(folder.parent / "b"), TEXTS[0]]).output
+    assert shown.strip() == "  ".join(f"{label} {value:.4f}" for label, value in model(TEXTS[0])["scores"].items())
+
+
 def test_a_bundle_that_answers_otherwise_is_refused_and_leaves_nothing(made, tmp_path, monkeypatch):
     """A runtime that cuts or pads otherwise than transformers, as one without the sides did."""
     folder, _ = made("bert-left")
