@@ -176,6 +176,14 @@ def test_a_tokenizer_without_a_pad_token_pads_with_one_of_the_table(made, tmp_pa
     assert set(feed["input_ids"][feed["attention_mask"] == 0].tolist()) == {pad}
 
 
+def test_batches_are_masked_where_the_tokenizer_names_no_mask(made, tmp_path):
+    folder = shutil.copytree(made("bert"), tmp_path / "m")
+    edit(folder, "tokenizer_config.json", "model_input_names", ["input_ids"])
+    found = encoder_of(folder)[0](["a", "a film"])
+    assert sorted(found) == ["attention_mask", "input_ids"]
+    assert found["attention_mask"].tolist() == (found["input_ids"] != 0).astype(int).tolist()
+
+
 def test_token_types_are_not_given_to_a_model_that_takes_none(made, tmp_path):
     folder = shutil.copytree(made("distilbert"), tmp_path / "m")
     edit(folder, "tokenizer_config.json", "model_input_names", ["input_ids", "token_type_ids", "attention_mask"])
