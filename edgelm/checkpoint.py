@@ -241,7 +241,12 @@ def _open_model(path: Path, allow_pickle: bool, any_head: bool) -> Checkpoint:
     if any_head:
         return Checkpoint(path, config, _read_record(folder, Task(kind="sentence-embedding"), sentence), sentence)
     task = read_task(config, shapes or None)
-    return Checkpoint(path, config, _read_record(folder, task if sentence is None else sentence.task(task), sentence), sentence)
+    task = task if sentence is None else sentence.task(task)
+    record = _read_record(folder, task, sentence)
+    if (record.task.kind, record.task.problem, record.task.labels) != (task.kind, task.problem, task.labels):
+        # The folder was written again by another tool, or its labels were given other names: config.json is what the model is built of.
+        record = replace(record, task=replace(task, pair=record.task.pair))
+    return Checkpoint(path, config, record, sentence)
 
 
 def _read_record(path: Path, task: Task, sentence: SentenceFolder | None) -> Record:

@@ -139,7 +139,7 @@ class Dataset:
         if task.kind == "sentence-embedding" and self.pairs is None:
             return self.without_labels()  # a label says how alike two texts are
         if task.metric == "spearman":
-            return self._with_numbers()
+            return self._with_numbers(task)
         if self.problem != task.problem:
             raise DataError(
                 f"{self.source}: the labels are {self.problem}, the model's are {task.problem}.", hint="Check the column with --label-column."
@@ -158,7 +158,12 @@ class Dataset:
         labels = tuple(tuple(int(index in row) for index in range(len(task.labels))) for row in rows)
         return replace(self, labels=labels, label_names=task.labels)
 
-    def _with_numbers(self) -> Dataset:
+    def _with_numbers(self, task: Task) -> Dataset:
+        if task.kind == "text-classification" and len(task.labels) > 1:
+            raise DataError(
+                f"{self.source}: the labels are one number a row, the model gives {len(task.labels)} ({shorten(task.labels)}).",
+                hint="Give texts alone; edgelm judges regressions of one value.",
+            )
         if self.problem == "regression":
             return self
         try:

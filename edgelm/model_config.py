@@ -50,7 +50,7 @@ def read_task(config: Mapping[str, Any], weights: Shapes | None = None) -> Task:
         return Task(kind="sentence-embedding")
     labels = _labels(config, weights)
     problem = _problem(config, len(labels))
-    return Task(kind="text-classification", problem=problem, labels=labels, activation=_activation(config, problem))
+    return Task(kind="text-classification", problem=problem, labels=labels, activation=_activation(config, problem, len(labels)))
 
 
 def check_config(config: Mapping[str, Any]) -> None:
@@ -227,24 +227,22 @@ def _problem(config: Mapping[str, Any], count: int) -> Problem:
     if not isinstance(named, str) or named not in _PROBLEM_TYPES:
         raise ModelError(f"config.json: problem_type is {named!r}.", hint=f"Known: {', '.join(_PROBLEM_TYPES)}.")
     problem = _PROBLEM_TYPES[named]
-    if problem == "regression" and count != 1:
-        raise ModelError(f"config.json: a regression of {count} values.", hint="edgelm takes regressions of one value.")
     if problem == "single-label" and count == 1:
         raise ModelError("config.json: problem_type is single_label_classification, with one label.", hint="One score alone is a regression.")
     return problem
 
 
-def _activation(config: Mapping[str, Any], problem: Problem) -> Activation:
-    """What a cross-encoder's scores go through, as sentence-transformers keeps it in config.json."""
+def _activation(config: Mapping[str, Any], problem: Problem, count: int) -> Activation:
+    """What values go through: as sentence-transformers keeps it in config.json, or else as transformers' pipeline has it."""
     block, older = config.get("sentence_transformers"), config.get("sbert_ce_default_activation_function")
     if block is None and older is None:
-        return ""
+        return "sigmoid" if problem == "regression" and config.get("problem_type") != "regression" else ""
     if block is not None and not isinstance(block, dict):
         raise ModelError(f"config.json: sentence_transformers is {block!r}.", hint="Expected an object, with activation_fn in it.")
-    return cross_encoder_activation((block or {}).get("activation_fn", older), problem)
+    return cross_encoder_activation((block or {}).get("activation_fn", older), problem, count)
 
 
-def cross_encoder_activation(name: Any, problem: Problem) -> Activation:
+def cross_encoder_activation(name: Any, problem: Problem, count: int) -> Activation:
     """What the scores of a cross-encoder go through; one score, where nothing is said, through a sigmoid.
 
     Answers of several labels are shares (softmax), whether a cross-encoder gives its logits or not.
@@ -253,7 +251,7 @@ def cross_encoder_activation(name: Any, problem: Problem) -> Activation:
         ModelError: another function, or one that does not go with the labels.
     """
     if name is None:
-        return "sigmoid" if problem == "regression" else ""
+        return "sigmoid" if problem == "regression" and count == 1 else ""
     known = isinstance(name, str) and name.startswith("torch.")
     short = str(name).rpartition(".")[2] if known else ""
     if problem == "regression" and short in _ACTIVATIONS:

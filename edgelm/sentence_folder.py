@@ -100,7 +100,7 @@ class SentenceFolder:
             raise ModelError(f"{self.transformer}: {SETTINGS_FILE} gives a cross-encoder a default prompt.", hint="Set default_prompt_name to null.")
         if self.settings is None or self.settings.get("model_type") != "CrossEncoder":
             return task
-        return replace(task, activation=cross_encoder_activation(self.settings.get("activation_fn"), task.problem))
+        return replace(task, activation=cross_encoder_activation(self.settings.get("activation_fn"), task.problem, len(task.labels)))
 
 
 def read_sentence_folder(folder: Path, *, allow_pickle: bool = False) -> SentenceFolder | None:

@@ -28,7 +28,7 @@ class Task:
     Attributes:
         kind: the task's name, as on the command line.
         problem: how labels exclude each other; only for text classification.
-        labels: label names in the order of the logits; for regression one name.
+        labels: label names in the order of the logits; for regression mostly one name.
         pair: whether the model reads two texts at once (paraphrase, entailment, reranking).
         pooling: how token vectors become one sentence vector: one of `POOLINGS`, or several joined by `+`, whose vectors stand side by side;
             only for embeddings, like all that follow but the last.
@@ -36,7 +36,7 @@ class Task:
         head: the layers between pooling and that, in words, such as `Dense 64 to 16, Tanh`; their weights are the model's.
         dimensions: how many of a vector's values are kept, from the first on (Matryoshka); None: all.
         prompt: what stands before every text.
-        activation: what one score goes through at the end; "": as the problem has it (a regression's score is the logit).
+        activation: what a regression's values go through at the end: "sigmoid", or nothing ("identity" where the model says so, else "").
     """
 
     kind: TaskKind

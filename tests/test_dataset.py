@@ -106,6 +106,8 @@ def test_labels_are_put_in_the_order_of_the_models_by_name(tmp_path):
     several = Dataset("memory", ("a", "b"), labels=((1, 1), (0, 1)), label_names=("horse", "zebra"), problem="multi-label")
     assert several.for_task(Task(kind="text-classification", problem="multi-label", labels=task.labels)).labels == ((1, 0, 1), (1, 0, 0))
     assert load_dataset(tmp_path / "numbers.csv").for_task(Task(kind="text-classification", problem="regression", labels=("s",))).labels == (2.0, 0.0)
+    with pytest.raises(DataError, match=r"one number a row, the model gives 2 \(joy, fear\)"):
+        load_dataset(tmp_path / "numbers.csv").for_task(Task(kind="text-classification", problem="regression", labels=("joy", "fear")))
     with pytest.raises(DataError, match="horse"):
         load_dataset(tmp_path / "dev.csv").for_task(Task(kind="text-classification", labels=("zebra", "cow")))
 

@@ -216,3 +216,37 @@ def test_a_cross_encoder_scores_as_the_library_does(tmp_path, where, name) -> No
     edit(folder / "config.json", sentence_transformers={"activation_fn": "torch.nn.modules.activation.Tanh"})
     with pytest.raises(ModelError, match="Tanh"):
         open_checkpoint(folder)
+
+
+@pytest.mark.parametrize("problem, said, wanted", [(None, None, "sigmoid"), ("regression", None, ""), (None, "linear.Identity", "identity")])
+def test_what_a_score_goes_through_stays_in_the_folder_that_is_written(tmp_path, problem, said, wanted) -> None:
+    """The new folder reads alike without edgelm.json, and to transformers and sentence-transformers."""
+    from sentence_transformers import CrossEncoder
+
+    from edgelm.anatomy import load_checkpoint, load_tokenizer, save_checkpoint
+    from edgelm.checkpoint import open_checkpoint
+
+    folder = make_checkpoint(tmp_path / "m", labels=("score",), problem="regression")
+    edit(folder / "config.json", problem_type=problem)
+    if said:
+        edit(add_modules(folder) / "config_sentence_transformers.json", model_type="CrossEncoder", activation_fn=f"torch.nn.modules.{said}")
+    checkpoint = open_checkpoint(folder)
+    assert checkpoint.task.activation == wanted
+    save_checkpoint(tmp_path / "saved", load_checkpoint(checkpoint), load_tokenizer(checkpoint), checkpoint.record)
+    (tmp_path / "saved" / "edgelm.json").unlink()
+    assert open_checkpoint(tmp_path / "saved").task == checkpoint.task
+    if said:
+        assert type(CrossEncoder(str(tmp_path / "saved"), device="cpu").activation_fn).__name__ == "Identity"
+
+
+def test_another_head_has_no_activation_of_the_cross_encoder_before(tmp_path) -> None:
+    from edgelm.anatomy import load_backbone, load_tokenizer, save_checkpoint
+    from edgelm.checkpoint import Record, open_checkpoint
+    from edgelm.task import Task
+
+    folder = make_checkpoint(tmp_path / "m", labels=("score",), problem="regression")
+    edit(folder / "config.json", sentence_transformers={"activation_fn": "torch.nn.modules.activation.Sigmoid"})
+    checkpoint, task = open_checkpoint(folder), Task("text-classification", labels=("a", "b", "c"))
+    model = load_backbone(checkpoint, task, allow_new_head=True)
+    save_checkpoint(tmp_path / "saved", model, load_tokenizer(checkpoint), Record(task, source="m"))
+    assert open_checkpoint(tmp_path / "saved").task == task

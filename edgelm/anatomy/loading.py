@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,7 +26,11 @@ from edgelm.anatomy.tokenizer import load_tokenizer
 from edgelm.anatomy.weights import State, fit_names, read_weights, refuse_not_finite, some
 from edgelm.checkpoint import Checkpoint, Record, open_checkpoint
 from edgelm.errors import ModelError
+from edgelm.model_config import read_task
 from edgelm.task import Task
+from edgelm.weight_files import read_json
+
+_PROBLEM_TYPES = {"single-label": "single_label_classification", "multi-label": "multi_label_classification", "regression": "regression"}
 
 
 def load_checkpoint(checkpoint: Checkpoint | str | Path, *, allow_pickle: bool = False) -> PreTrainedModel:
@@ -67,7 +72,9 @@ def load_backbone(checkpoint: Checkpoint, task: Task, *, allow_new_head: bool = 
     family_of(checkpoint.family)
     path = checkpoint.path
     with quiet(), translated(path):
-        config = _config(checkpoint, **head_config(task))
+        # What a cross-encoder's scores went through is no part of another head.
+        unsaid: dict[str, Any] = {"sentence_transformers": {}, "sbert_ce_default_activation_function": None}
+        config = _config(checkpoint, **head_config(task), **{name: value for name, value in unsaid.items() if name in checkpoint.config})
         shape = outline(AutoModelForSequenceClassification, config)
         state = _state(checkpoint, shape)
         model, report = fill(type(shape), config, state, checkpoint.record.layers)
@@ -109,8 +116,13 @@ def load_masked_lm(checkpoint: Checkpoint) -> PreTrainedModel:
 
 
 def head_config(task: Task) -> dict[str, Any]:
-    """The entries of a Hugging Face configuration that describe a task's head."""
-    problem = {"single-label": "single_label_classification", "multi-label": "multi_label_classification", "regression": "regression"}[task.problem]
+    """The entries of a Hugging Face configuration that describe a task's head.
+
+    transformers squashes the score of a model of one label that names no problem, and takes that of a regression as it is.
+    """
+    problem: str | None = _PROBLEM_TYPES[task.problem]
+    if task.problem == "regression" and task.activation == "sigmoid":
+        problem = None
     return {"id2label": dict(enumerate(task.labels)), "label2id": {name: i for i, name in enumerate(task.labels)}, "problem_type": problem}
 
 
@@ -121,8 +133,19 @@ def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: Any, record
     model.save_pretrained(folder, state_dict=without_head(model.state_dict()), save_original_format=False)
     if record.task.kind == "sentence-embedding":
         save_sentence_folder(folder, model, record.task)
+    elif record.task.problem == "regression":
+        _keep_activation(folder / "config.json", record.task)
     tokenizer.save_pretrained(folder)
     replace(record, layers=_shapes_to_record(model, record)).write(folder)
+
+
+def _keep_activation(file: Path, task: Task) -> None:
+    """Say in config.json what a score goes through, as sentence-transformers says it, where it would be read otherwise without edgelm.json."""
+    config = read_json(file)
+    names = {"sigmoid": "torch.nn.modules.activation.Sigmoid"}
+    if (read_task(config).activation == "sigmoid") != (task.activation == "sigmoid"):
+        config["sentence_transformers"] = {"activation_fn": names.get(task.activation, "torch.nn.modules.linear.Identity")}
+        file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _shapes_to_record(model: PreTrainedModel, record: Record) -> tuple[Any, ...]:

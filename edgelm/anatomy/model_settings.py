@@ -56,7 +56,7 @@ MODEL_SETTINGS: tuple[Setting, ...] = (
     Setting(_CONFIG, "id2label", "label names", "applied", "numbers from 0 without a gap, each name once; others are refused"),
     Setting(_CONFIG, "label2id", "numbers of labels in training data", "ignored", "id2label says the same, and answers read that"),
     Setting(_CONFIG, "num_labels", "how many labels", "applied", "where id2label is missing; a number that contradicts it or the weights is refused"),
-    Setting(_CONFIG, "problem_type", "softmax, sigmoid, or a value", "applied", "the three of transformers; others are refused"),
+    Setting(_CONFIG, "problem_type", "softmax, sigmoid, or a value", "applied", "as transformers' pipeline; others are refused"),
     Setting(
         _CONFIG,
         "sentence_transformers.activation_fn",

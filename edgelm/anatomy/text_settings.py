@@ -11,6 +11,7 @@ from tokenizers import normalizers
 
 from edgelm.anatomy.families import family_of, supported_model_types
 from edgelm.anatomy.sizes import usable_positions
+from edgelm.errors import ModelError
 from edgelm.sentence_folder import transformer_settings
 
 
@@ -22,17 +23,28 @@ def with_text_settings(tokenizer: Any, folder: Path) -> Any:
         folder: of the tokenizer, beside which config.json and sentence_bert_config.json may be.
 
     Raises:
-        ModelError: one of the files cannot be read.
+        ModelError: one of the files cannot be read, or the longest text is no number, or leaves no room for a token.
     """
     values = transformer_settings(folder)
     if values.get("max_seq_length") is not None:
         tokenizer.model_max_length = int(values["max_seq_length"])
-    tokenizer.model_max_length = min(tokenizer.model_max_length, _positions(folder))
+    tokenizer.model_max_length = min(_length(tokenizer, folder), _positions(folder))
     if values.get("do_lower_case"):
         own = tokenizer.backend_tokenizer.normalizer
         if not _lowers(own):
             tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([] if own is None else [own])])
     return tokenizer
+
+
+def _length(tokenizer: Any, folder: Path) -> int:
+    """The longest text of a tokenizer, in tokens, which must leave room for one beside the special ones."""
+    value, special = tokenizer.model_max_length, tokenizer.num_special_tokens_to_add()
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value or value <= special:
+        raise ModelError(
+            f"{folder}: the longest text of the tokenizer (model_max_length, max_seq_length) is {value!r}.",
+            hint=f"Expected a number of tokens above {special}, the special tokens of each text; mend tokenizer_config.json.",
+        )
+    return int(min(value, sys.maxsize))
 
 
 def _positions(folder: Path) -> int:

@@ -49,7 +49,8 @@ def _fit(tokenizer: Any, path: Path, config: dict[str, Any]) -> None:
         raise ModelError(
             f"{path}: model_input_names of the tokenizer {reason}.", hint=f"In tokenizer_config.json it may name {', '.join(_INPUTS)}; mend it."
         )
-    tokenizer.model_input_names = names
+    # Without a mask the model reads every token, which is what the mask of a text alone says, and that of a batch as well.
+    tokenizer.model_input_names = names if "attention_mask" in names else [*names, "attention_mask"]
     last = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
     if last[1] >= config["vocab_size"]:
         raise ModelError(

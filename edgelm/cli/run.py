@@ -78,6 +78,8 @@ def _say(answer: dict[str, Any], top: int) -> str:
         return " ".join(f"{value:.5f}" for value in answer["embedding"])
     if "scores" not in answer:
         return f"{answer['score']:.4f}"
+    if "label" not in answer and "labels" not in answer:  # values, of which none is better than another
+        return "  ".join(f"{label} {value:.4f}" for label, value in answer["scores"].items())
     best = sorted(answer["scores"].items(), key=lambda item: -item[1])
     if "labels" in answer:
         return ", ".join(f"{label} {answer['scores'][label]:.3f}" for label in answer["labels"]) or f"(none; {best[0][0]} {best[0][1]:.3f})"

@@ -46,12 +46,12 @@ def expected_answers(model: PreTrainedModel, tokenizer: Any, task: Task, texts: 
         made = pipe.forward({name: torch.from_numpy(values) for name, values in feed.items()})
         outputs.append(made["logits"][0].float().numpy())
         said = pipe.postprocess(made, top_k=None, _legacy=False, **function)
-        scores.append({entry["label"]: entry["score"] for entry in said})
+        scores.append({str(entry["label"]): entry["score"] for entry in said})
     return Expected(texts, feeds, np.stack(outputs), scores)
 
 
 def _activation(task: Task) -> dict[str, Any]:
-    """What a lone score goes through, where the task says it: the pipeline takes a model of one label without a problem for a classifier."""
+    """What a regression's values go through, where a cross-encoder says so: the pipeline does not know of that."""
     if task.problem != "regression":
         return {}
     from transformers.pipelines.text_classification import ClassificationFunction

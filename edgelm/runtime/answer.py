@@ -20,9 +20,8 @@ def read_answers(task: Task, outputs: np.ndarray) -> list[Answer]:
 
     Returns:
         single-label: label, score and the scores of all labels (softmax; of a lone logit the sigmoid); multi-label: labels with a score
-        of at least 0.5, and all scores (sigmoid); regression: the value as score, through
-        the task's activation, of several labels their scores; embeddings: the
-        vector.
+        of at least 0.5, and all scores (sigmoid); regression: the value as score, or of several labels as their scores, through the
+        task's activation; embeddings: the vector.
 
     Raises:
         BundleError: an output is no finite number.
@@ -33,9 +32,9 @@ def read_answers(task: Task, outputs: np.ndarray) -> list[Answer]:
     if task.kind == "sentence-embedding":
         return [{"embedding": row.tolist()} for row in outputs]
     if task.problem == "regression":
-        if len(task.labels) > 1:
-            return [{"scores": dict(zip(task.labels, row.tolist(), strict=True))} for row in outputs]
         values = _sigmoid(outputs) if task.activation == "sigmoid" else outputs
+        if len(task.labels) > 1:
+            return [{"scores": dict(zip(task.labels, row.tolist(), strict=True))} for row in values]
         return [{"score": float(row[0])} for row in values]
     if task.problem == "multi-label":
         return [_several(task, row) for row in _sigmoid(outputs)]

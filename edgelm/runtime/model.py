@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgelm.errors import BundleError, EdgelmError
+from edgelm.errors import BundleError, DataError, EdgelmError
 from edgelm.runtime.answer import Answer, read_answers
 from edgelm.runtime.bundle import Bundle, open_bundle
 from edgelm.runtime.encoder import Encoder, Text, load_encoder
@@ -60,12 +60,15 @@ class Model:
 
         Raises:
             BundleError: the graph fails, for instance at a token that its embeddings do not have.
+            DataError: it fails at a text without tokens.
         """
         try:
             result: np.ndarray = self._run(self._outputs, feeds)[0]
         except EdgelmError:
             raise
         except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+            if any(values.size == 0 for values in feeds.values()):
+                raise DataError("a text becomes no token, and the model cannot read nothing.", hint="Leave such texts out.") from error
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise BundleError(
                 f"the graph cannot take inputs of shape {' '.join(str(values.shape) for values in feeds.values())}: {reason[:200]}",

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgelm.dataset import Dataset
+from edgelm.dataset import Dataset, Origin
 from edgelm.search.folder import write_json
 
 
 def write_rows(path: Path, dataset: Dataset) -> None:
-    """Write every row as JSON."""
-    write_json(path, {name: getattr(dataset, name) for name in dataset.__dataclass_fields__})
+    """Write every row as JSON, and how they were read."""
+    values = {name: getattr(dataset, name) for name in dataset.__dataclass_fields__}
+    write_json(path, values | {"origin": None if dataset.origin is None else asdict(dataset.origin)})
 
 
 def read_rows(path: Path) -> Dataset:
     """The inverse of `write_rows`: a data set with the same fingerprint."""
     values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return Dataset(**{name: _tuples(value) for name, value in values.items()})
+    origin = values.pop("origin", None)
+    rows = {name: _tuples(value) for name, value in values.items()}
+    return Dataset(**rows, origin=origin and Origin(**{name: _tuples(value) for name, value in origin.items()}))
 
 
 def _tuples(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -294,6 +295,17 @@ def test_a_record_of_other_layers_than_the_model_has_is_refused(folders, tmp_pat
     (tmp_path / "cut" / "edgelm.json").write_text(json.dumps(record | {"layers": record["layers"][:1]}))
     with pytest.raises(ModelError, match=r"edgelm.json has 1 layers, config.json 2"):
         load_checkpoint(tmp_path / "cut")
+
+
+def test_labels_are_those_of_config_json_whatever_edgelm_json_remembers(folders, tmp_path):
+    """They were given other names, or another tool trained the model further and saved it over the old one."""
+    folder = tmp_path / "m"
+    checkpoint = open_checkpoint(folders / "classifier")
+    record = replace(checkpoint.record, task=replace(checkpoint.task, pair=True))
+    save_checkpoint(folder, load_checkpoint(checkpoint), load_tokenizer(checkpoint), record)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"id2label": {"0": "schlecht", "1": "gut"}, "label2id": {"schlecht": 0, "gut": 1}}))
+    assert open_checkpoint(folder).task == Task("text-classification", labels=("schlecht", "gut"), pair=True)
 
 
 def test_a_cut_of_a_model_with_older_names_can_be_loaded_again(change, tmp_path):

@@ -283,7 +283,6 @@ def test_every_key_of_the_families_has_a_row() -> None:
         ("architectures", ["OwnBertForSequenceClassification"]),
         ("architectures", ["BertLMHeadModel"]),
         ("problem_type", 7),
-        ("problem_type", "regression"),
         ("dtype", "float9"),
         ("pad_token_id", 10**6),
         ("pad_token_id", "0"),

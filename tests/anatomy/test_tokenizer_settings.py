@@ -134,6 +134,22 @@ def test_what_the_model_has_no_embeddings_for_is_refused_by_name(made, tmp_path,
         encoder_of(folder)
 
 
+@pytest.mark.parametrize("value", ["64", -1, 0, 2, True, float("nan")])
+def test_a_longest_text_that_leaves_no_room_is_refused(made, tmp_path, value):
+    folder = shutil.copytree(made("bert"), tmp_path / "m")
+    edit(folder, "tokenizer_config.json", "model_max_length", value)
+    with pytest.raises(ModelError, match=f"model_max_length.* is {value!r}"):
+        load_tokenizer(open_checkpoint(folder))
+
+
+@pytest.mark.parametrize(("value", "length"), [(20.0, 20), (1e30, 130), (10**30, 130), (None, 130)])
+def test_a_longest_text_is_read_as_a_number_of_tokens(made, tmp_path, value, length):
+    folder = shutil.copytree(made("bert"), tmp_path / "m")
+    edit(folder, "tokenizer_config.json", "model_max_length", value)
+    found = load_tokenizer(open_checkpoint(folder)).model_max_length
+    assert (found, type(found)) == (length, int)  # the model has 130 positions
+
+
 def test_pairs_need_the_second_token_type(made, tmp_path):
     """The tokenizer gives type 1 to second texts; a model of one type reads single texts alone."""
     folder = shutil.copytree(made("roberta"), tmp_path / "m")
@@ -158,6 +174,14 @@ def test_a_tokenizer_without_a_pad_token_pads_with_one_of_the_table(made, tmp_pa
     feed = encoder(["a", "what a wonderful film"])
     pad = AutoConfig.from_pretrained(folder).pad_token_id
     assert set(feed["input_ids"][feed["attention_mask"] == 0].tolist()) == {pad}
+
+
+def test_batches_are_masked_where_the_tokenizer_names_no_mask(made, tmp_path):
+    folder = shutil.copytree(made("bert"), tmp_path / "m")
+    edit(folder, "tokenizer_config.json", "model_input_names", ["input_ids"])
+    found = encoder_of(folder)[0](["a", "a film"])
+    assert sorted(found) == ["attention_mask", "input_ids"]
+    assert found["attention_mask"].tolist() == (found["input_ids"] != 0).astype(int).tolist()
 
 
 def test_token_types_are_not_given_to_a_model_that_takes_none(made, tmp_path):

@@ -37,6 +37,9 @@ CASES = {
     "roberta-multi": ("roberta", {"labels": ("a", "b", "c"), "problem": "multi-label"}, {}),
     "xlm-roberta-unigram": ("xlm-roberta", {}, {"unigram": True}),
     "distilbert-regression": ("distilbert", {"labels": ("score",), "problem": "regression"}, {}),
+    "roberta-lone": ("roberta", {"labels": ("score",), "problem": "regression"}, {"config": {"problem_type": None}}),
+    "bert-values": ("bert", {"labels": ("joy", "fear"), "problem": "regression"}, {}),
+    "bert-numbers": ("bert", {}, {"config": {"id2label": {"1": 1, "0": 0}}}),
     "electra-single": ("electra", {"labels": ("a", "b", "c")}, {}),
     "bert-mean": ("bert", {"kind": "sentence-embedding"}, {"padding_side": "left"}),
     "roberta-cls": ("roberta", {"kind": "sentence-embedding"}, {"padding_side": "left", "cls": True}),
@@ -79,8 +82,8 @@ def made(tmp_path_factory):
                 {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"} for i, (path, name) in enumerate(modules)
             ]
             (folder / "modules.json").write_text(json.dumps(parts))
-        file = folder / "tokenizer_config.json"
-        file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+        for name, values in (("config.json", changes.pop("config", {})), ("tokenizer_config.json", changes)):
+            (folder / name).write_text(json.dumps(json.loads((folder / name).read_text()) | values))
         export(folder, output=folder.parent / "b", device=load_device("cpu"), precision="fp32", max_length=LENGTH)
         return folder, edgelm.runtime.load(folder.parent / "b")
 
@@ -99,7 +102,7 @@ def transformers_door(folder, case):
         def scores(text):
             given = {"text": text[0], "text_pair": text[1]} if isinstance(text, tuple) else text
             found = classify(given, **cut)
-            return {entry["label"]: entry["score"] for entry in (found[0] if isinstance(found[0], list) else found)}
+            return {str(entry["label"]): entry["score"] for entry in (found[0] if isinstance(found[0], list) else found)}
 
         return scores
     model = AutoModel.from_pretrained(folder).eval()
@@ -138,6 +141,12 @@ def test_the_runtime_answers_as_the_pipeline_alone_and_in_batches(made, case):
                 np.testing.assert_allclose([numbers[name] for name in scores], list(scores.values()), atol=1e-4, rtol=1e-3)  # FP32, other kernels
 
     check()
+
+
+def test_all_values_of_a_regression_are_shown(made):
+    folder, model = made("bert-values")
+    shown = CliRunner().invoke(app, ["run", str(folder.parent / "b"), TEXTS[0]]).output
+    assert shown.strip() == "  ".join(f"{label} {value:.4f}" for label, value in model(TEXTS[0])["scores"].items())
 
 
 def test_a_bundle_that_answers_otherwise_is_refused_and_leaves_nothing(made, tmp_path, monkeypatch):
