@@ -137,16 +137,11 @@ Json read_answer(const Json& task, const std::vector<double>& outputs) {
     if (!std::isfinite(value)) throw std::runtime_error("the model's output is not a number (NaN or infinite)");
   }
   if (task.at("kind") == "sentence-embedding") return {{"embedding", outputs}};
-  if (task.at("problem") == "regression") {
-    const bool squashed = task.value("activation", "") == "sigmoid";
-    if (labels.size() < 2) return {{"score", squashed ? sigmoid(outputs.at(0)) : outputs.at(0)}};
-    for (std::size_t i = 0; i < labels.size(); ++i) scores[labels[i]] = outputs.at(i);
-    return {{"scores", scores}};
-  }
   const std::vector<std::string> labels = task.at("labels");
   Json scores = Json::object();
   if (task.at("problem") == "regression") {
-    if (labels.size() < 2) return {{"score", outputs.at(0)}};
+    const bool squashed = task.value("activation", "") == "sigmoid";
+    if (labels.size() < 2) return {{"score", squashed ? sigmoid(outputs.at(0)) : outputs.at(0)}};
     for (std::size_t i = 0; i < labels.size(); ++i) scores[labels[i]] = outputs.at(i);
     return {{"scores", scores}};
   }
