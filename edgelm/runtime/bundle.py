@@ -34,6 +34,10 @@ class Bundle:
     check_hashes: bool = True
     _early: dict[str, EarlyHash] = field(default_factory=dict, repr=False, compare=False)
 
+    def manifest_json(self) -> bytes:
+        """The text of `manifest.json`, as it lies there."""
+        return _read(self.path, MANIFEST_FILE, most=_LARGEST_MANIFEST)
+
     @property
     def is_file(self) -> bool:
         """Whether the bundle is one file."""
