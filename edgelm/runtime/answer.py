@@ -20,9 +20,8 @@ def read_answers(task: Task, outputs: np.ndarray) -> list[Answer]:
 
     Returns:
         single-label: label, score and the scores of all labels (softmax; of a lone logit the sigmoid); multi-label: labels with a score
-        of at least 0.5, and all scores (sigmoid); regression: the value as score, through
-        the task's activation, of several labels their scores; embeddings: the
-        vector.
+        of at least 0.5, and all scores (sigmoid); regression: the value as score, through the task's activation, of several labels their
+        scores; embeddings: the vector.
 
     Raises:
         BundleError: an output is no finite number.
@@ -43,6 +42,20 @@ def read_answers(task: Task, outputs: np.ndarray) -> list[Answer]:
         return [_one(task, row) for row in _sigmoid(outputs)]
     shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
     return [_one(task, row) for row in shifted / shifted.sum(axis=1, keepdims=True)]
+
+
+def check_outputs(task: Task, outputs: Any, *, rows: int) -> None:
+    """Refuse what is no output of the task: (rows, labels) logits or (rows, hidden) sentence vectors.
+
+    Raises:
+        BundleError: so.
+    """
+    shape, dtype = getattr(outputs, "shape", ()), getattr(outputs, "dtype", type(outputs).__name__)
+    width = max(len(task.labels), int(task.problem == "regression")) if task.kind == "text-classification" else None
+    fits = len(shape) == 2 and shape[0] == rows and (shape[1] == width if width is not None else shape[1] > 0)
+    if not fits or getattr(dtype, "kind", "") != "f":
+        wanted = "any width" if width is None else width
+        raise BundleError(f"the graph gives {dtype} of shape {shape}; the task needs ({rows}, {wanted}).", hint="Export the bundle again.")
 
 
 def _sigmoid(outputs: np.ndarray) -> np.ndarray:

@@ -55,9 +55,16 @@ def find_plain_file(folder: Path, name: str) -> Path:
     for part in name.split("/"):
         file = file / part
         if file.is_symlink():
-            where = "is a link" if file.resolve().is_relative_to(folder.resolve()) else "leads out of the bundle"
+            where = "is a link" if _leads_inside(file, folder) else "leads out of the bundle"
             raise BundleError(f"{folder}: {name} {where}; a bundle holds plain files.", hint="Copy it again, with `cp -rL` if it came as links.")
     if not file.is_file():
         found = "is no regular file" if file.exists() else "is missing"
         raise BundleError(f"{folder}: {name} {found}.", hint="Copy the bundle again; `edgelm export` makes one.")
     return file
+
+
+def _leads_inside(link: Path, folder: Path) -> bool:
+    try:
+        return link.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # it leads to itself
+        return False

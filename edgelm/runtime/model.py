@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgelm.errors import BundleError, EdgelmError
-from edgelm.runtime.answer import Answer, read_answers
+from edgelm.runtime.answer import Answer, check_outputs, read_answers
 from edgelm.runtime.bundle import Bundle, open_bundle
 from edgelm.runtime.encoder import Encoder, Text, load_encoder
 from edgelm.runtime.manifest import Manifest
@@ -59,7 +59,7 @@ class Model:
         """Run the graph: (texts, labels) logits or (texts, hidden) sentence vectors, float32.
 
         Raises:
-            BundleError: the graph fails, for instance at a token that its embeddings do not have.
+            BundleError: the graph fails, for instance at a token that its embeddings do not have, or gives what is no output of the task.
         """
         try:
             result: np.ndarray = self._run(self._outputs, feeds)[0]
@@ -71,6 +71,7 @@ class Model:
                 f"the graph cannot take inputs of shape {' '.join(str(values.shape) for values in feeds.values())}: {reason[:200]}",
                 hint="`edgelm verify` checks the bundle; export it again if it passes.",
             ) from error
+        check_outputs(self.manifest.task, result, rows=len(next(iter(feeds.values()))))
         return result
 
     def read(self, outputs: np.ndarray) -> list[Answer]:
