@@ -23,7 +23,7 @@ _LARGEST_MANIFEST = 64 << 20  # bytes
 class Bundle:
     """A bundle whose manifest was read. Every file is compared with the manifest when it is read: its size, and its hash.
 
-    A file that is mapped into memory is hashed first and mapped then: who can write to the bundle at that very moment can still change it.
+    A file that is mapped into memory is hashed while it is mapped: who can write to the bundle at that very moment can still change it.
 
     Attributes:
         check_hashes: False: sizes alone are compared.

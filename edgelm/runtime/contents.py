@@ -49,8 +49,15 @@ def find_plain_file(folder: Path, name: str) -> Path:
     """Where a file of a folder lies; neither it nor a folder on the way is a link.
 
     Raises:
-        BundleError: it is missing, a link, or no regular file.
+        BundleError: it is missing, a link, or no regular file, or its name is none for this system.
     """
+    try:
+        return _find_plain_file(folder, name)
+    except OSError as error:
+        raise BundleError(f"{folder}: {name[:80]} cannot be looked up ({error.strerror}).", hint="Copy the bundle again.") from error
+
+
+def _find_plain_file(folder: Path, name: str) -> Path:
     file = folder
     for part in name.split("/"):
         file = file / part

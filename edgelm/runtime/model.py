@@ -83,7 +83,8 @@ def load(path: str | Path | Bundle, *, threads: int | None = None, provider: str
     """Load a bundle.
 
     The SHA-256 of every file that answers depend on (graph, weights, tokenizer, engine) is compared with the manifest's before the file
-    is used. A folder's weights are hashed and then mapped: who can write to the bundle in between, or later, can still change them.
+    is used; a folder's weights, which are mapped, before the model is given out. Who can write to the bundle then or later can still change
+    them.
 
     Args:
         path: a bundle folder, its single-file form, or a bundle that is open already.
@@ -96,6 +97,6 @@ def load(path: str | Path | Bundle, *, threads: int | None = None, provider: str
         UsageError: the provider is not there.
     """
     bundle = path if isinstance(path, Bundle) else open_bundle(path, check_hashes=check_hashes)
-    bundle.hash_early()  # while tokenizer and libraries are loaded
+    bundle.hash_early()  # while tokenizer, libraries and session are loaded
     encoder = load_encoder(bundle)
     return Model(open_session(bundle, threads=threads, provider=provider), encoder)

@@ -1,5 +1,7 @@
 """A graph whose output is none of its task's is refused in words, by every command, never read as something else."""
 
+import json
+
 import numpy as np
 import onnx
 import pytest
@@ -82,3 +84,23 @@ def test_a_link_that_leads_to_itself_is_refused(tmp_path):
     result = run("verify", folder)
     assert result.exit_code == 4
     assert "leads out of the bundle" in result.output
+
+
+def test_a_tokenizer_without_its_token_for_unknown_words_is_refused_in_words(tmp_path):
+    folder = make_bundle(tmp_path / "b")
+    values = json.loads((folder / "tokenizer.json").read_text())
+    del values["model"]["vocab"]["[UNK]"]
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+    reseal(folder)
+    assert run("run", folder, "a good film").exit_code == 0
+    result = run("run", folder, "a strange film")
+    assert result.exit_code == 4
+    assert "tokenizer.json cannot cut this text" in result.output
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path):
+    folder = make_bundle(tmp_path / "b")
+    reseal(folder, lambda values: values["files"].append({"path": "x" * 5000, "size": 1, "sha256": "0" * 64}))
+    result = run("verify", folder)
+    assert result.exit_code == 4
+    assert "cannot be looked up" in result.output
