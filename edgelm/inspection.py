@@ -109,14 +109,19 @@ def _graph(data: bytes, name: str) -> dict[str, Any] | None:
     try:
         import onnx
         from google.protobuf.message import DecodeError
-
-        from edgelm.graph.nodes import TRACED, operator_counts
     except ImportError:
         return None
     try:
-        model = onnx.ModelProto.FromString(data)
-    except DecodeError as error:
-        raise InputError(f"{name}: not an ONNX file.", hint=_HINT) from error
+        return _describe_graph(onnx.ModelProto.FromString(data))
+    except (DecodeError, KeyError, TypeError, ValueError) as error:  # the last three: types of tensors that ONNX does not have, and the like
+        raise InputError(f"{name}: not an ONNX file, or a damaged one.", hint=_HINT) from error
+
+
+def _describe_graph(model: Any) -> dict[str, Any]:
+    import onnx
+
+    from edgelm.graph.nodes import TRACED, operator_counts
+
     traced = next((entry.value for entry in model.metadata_props if entry.key == TRACED), "{}")
     stored: dict[str, int] = {}
     for tensor in model.graph.initializer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -39,7 +40,7 @@ def open_draft(bundle: Bundle, *, without: Collection[str] = (OPTIMIZED_FILE,)) 
                 target.write_bytes(bundle.read(entry.path))
             else:
                 _share(bundle.locate(entry.path), target)
-        (folder / MANIFEST_FILE).write_text(replace(bundle.manifest, files=entries).to_json(), encoding="utf-8")
+        _write_manifest(folder / MANIFEST_FILE, bundle, replace(bundle.manifest, files=entries))
         yield folder
 
 
@@ -49,7 +50,7 @@ def add_optimized_graph(draft: Path, settings: dict[str, Any]) -> None:
     make_session(replace(bundle, manifest=replace(bundle.manifest, session=settings)), optimized=draft / OPTIMIZED_FILE)
     entry = FileEntry.of(OPTIMIZED_FILE, (draft / OPTIMIZED_FILE).read_bytes())
     others = (other for other in bundle.manifest.files if other.path != OPTIMIZED_FILE)
-    (draft / MANIFEST_FILE).write_text(replace(bundle.manifest, files=(*others, entry)).to_json(), encoding="utf-8")
+    _write_manifest(draft / MANIFEST_FILE, bundle, replace(bundle.manifest, files=(*others, entry)))
 
 
 def remove_leftover(bundle: Bundle) -> None:
@@ -84,10 +85,10 @@ def add_files(bundle: Bundle, files: Mapping[str, bytes], manifest: Manifest, *,
         for name, data in files.items():
             (draft / name).parent.mkdir(parents=True, exist_ok=True)
             (draft / name).write_bytes(data)
-        (draft / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+        _write_manifest(draft / MANIFEST_FILE, bundle, manifest)
         if check is not None:
             manifest = replace(check(draft), files=manifest.files)
-            (draft / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+            _write_manifest(draft / MANIFEST_FILE, bundle, manifest)
         _take_over(bundle, draft, tuple(files))
     return manifest
 
@@ -102,7 +103,7 @@ def save_settings(bundle: Bundle, draft: Path, settings: dict[str, Any]) -> None
     if "optimized_by" not in settings:
         (draft / OPTIMIZED_FILE).unlink(missing_ok=True)
         manifest = _without(manifest, (OPTIMIZED_FILE,))
-    (draft / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+    _write_manifest(draft / MANIFEST_FILE, bundle, manifest)
     check_answers(draft)
     _take_over(bundle, draft, (OPTIMIZED_FILE,))
 
@@ -118,7 +119,7 @@ def _take_over(bundle: Bundle, draft: Path, names: Sequence[str]) -> None:
         return
     if any(bundle.has(name) for name in names):
         before = draft / "before.json"
-        before.write_text(_without(bundle.manifest, names).to_json(), encoding="utf-8")
+        _write_manifest(before, bundle, _without(bundle.manifest, names))
         before.replace(bundle.path / MANIFEST_FILE)
     for name in names:
         (bundle.path / name).unlink(missing_ok=True)
@@ -126,6 +127,16 @@ def _take_over(bundle: Bundle, draft: Path, names: Sequence[str]) -> None:
             (bundle.path / name).parent.mkdir(parents=True, exist_ok=True)
             (draft / name).replace(bundle.path / name)
     (draft / MANIFEST_FILE).replace(bundle.path / MANIFEST_FILE)
+
+
+def _write_manifest(file: Path, bundle: Bundle, manifest: Manifest) -> None:
+    """Write a manifest of the same bundle: what was not changed stays as the bundle says it.
+
+    The runtime that a bundle carries may be older than this edgelm, and know no field of a newer schema.
+    """
+    before, after = (json.loads(each.to_json()) for each in (bundle.manifest, manifest))
+    changed = {name: value for name, value in after.items() if value != before[name]}
+    file.write_text(json.dumps(json.loads(bundle.manifest_json()) | changed, indent=2) + "\n", encoding="utf-8")
 
 
 def _without(manifest: Manifest, names: Sequence[str]) -> Manifest:

@@ -44,6 +44,21 @@ def read_answers(task: Task, outputs: np.ndarray) -> list[Answer]:
     return [_one(task, row) for row in shifted / shifted.sum(axis=1, keepdims=True)]
 
 
+def check_outputs(task: Task, outputs: Any, *, rows: int) -> None:
+    """Refuse what is no output of the task: (rows, labels) logits or (rows, hidden) sentence vectors.
+
+    Raises:
+        BundleError: they have another shape, or are no floats.
+    """
+    shape: tuple[int, ...] = getattr(outputs, "shape", ())
+    dtype = getattr(outputs, "dtype", type(outputs).__name__)
+    width = max(len(task.labels), int(task.problem == "regression")) if task.kind == "text-classification" else None
+    fits = len(shape) == 2 and shape[0] == rows and (shape[1] == width if width is not None else shape[1] > 0)
+    if not fits or getattr(dtype, "kind", "") != "f":
+        wanted = "any width" if width is None else width
+        raise BundleError(f"the graph gives {dtype} of shape {shape}; the task needs ({rows}, {wanted}).", hint="Export the bundle again.")
+
+
 def _sigmoid(outputs: np.ndarray) -> np.ndarray:
     scores: np.ndarray = 1 / (1 + np.exp(-np.clip(outputs, -60, 60)))
     return scores

@@ -23,7 +23,7 @@ _LARGEST_MANIFEST = 64 << 20  # bytes
 class Bundle:
     """A bundle whose manifest was read. Every file is compared with the manifest when it is read: its size, and its hash.
 
-    A file that is mapped into memory is hashed first and mapped then: who can write to the bundle at that very moment can still change it.
+    A file that is mapped into memory is hashed while it is mapped: who can write to the bundle at that very moment can still change it.
 
     Attributes:
         check_hashes: False: sizes alone are compared.
@@ -33,6 +33,10 @@ class Bundle:
     manifest: Manifest
     check_hashes: bool = True
     _early: dict[str, EarlyHash] = field(default_factory=dict, repr=False, compare=False)
+
+    def manifest_json(self) -> bytes:
+        """The text of `manifest.json`, as it lies there."""
+        return _read(self.path, MANIFEST_FILE, most=_LARGEST_MANIFEST)
 
     @property
     def is_file(self) -> bool:

@@ -49,15 +49,29 @@ def find_plain_file(folder: Path, name: str) -> Path:
     """Where a file of a folder lies; neither it nor a folder on the way is a link.
 
     Raises:
-        BundleError: it is missing, a link, or no regular file.
+        BundleError: it is missing, a link, or no regular file, or its name is none for this system.
     """
+    try:
+        return _find_plain_file(folder, name)
+    except OSError as error:
+        raise BundleError(f"{folder}: {name[:80]} cannot be looked up ({error.strerror}).", hint="Copy the bundle again.") from error
+
+
+def _find_plain_file(folder: Path, name: str) -> Path:
     file = folder
     for part in name.split("/"):
         file = file / part
         if file.is_symlink():
-            where = "is a link" if file.resolve().is_relative_to(folder.resolve()) else "leads out of the bundle"
+            where = "is a link" if _leads_inside(file, folder) else "leads out of the bundle"
             raise BundleError(f"{folder}: {name} {where}; a bundle holds plain files.", hint="Copy it again, with `cp -rL` if it came as links.")
     if not file.is_file():
         found = "is no regular file" if file.exists() else "is missing"
         raise BundleError(f"{folder}: {name} {found}.", hint="Copy the bundle again; `edgelm export` makes one.")
     return file
+
+
+def _leads_inside(link: Path, folder: Path) -> bool:
+    try:
+        return link.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # it leads to itself
+        return False

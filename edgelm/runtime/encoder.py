@@ -39,6 +39,7 @@ class Encoder:
             UsageError: a pair where single texts are expected, or the other way round; texts of unlike lengths, for a graph that reads
                 no mask.
             DataError: a text that becomes no token, among others, or that is no Unicode.
+            BundleError: a tokenizer that lacks a token of its own.
         """
         self._check(texts)
         texts = self.manifest.task.prompted(texts)
@@ -46,6 +47,8 @@ class Encoder:
             encodings = self.tokenizer.encode_batch(list(texts)) if len(texts) > 1 else [self._encode(texts[0])]
         except TypeError as error:  # half of a surrogate pair is a str that UTF-8 does not have
             raise DataError("a text is no Unicode: it holds half of a surrogate pair.", hint="Read it with its real encoding.") from error
+        except Exception as error:  # tokenizers raises bare Exception
+            raise BundleError(f"{TOKENIZER_FILE} cannot cut this text into tokens: {error}.", hint="Copy or export the bundle again.") from error
         for text, encoding in zip(texts, encodings, strict=True):
             if not encoding.ids and len(texts) > 1:  # it would be nothing but padding; alone, the graph decides
                 raise DataError(f"{str(text)!r:.60} becomes no token, and the model cannot read nothing.", hint="Leave such texts out.")

@@ -17,6 +17,7 @@ _LARGEST_ID = 1 << 31
 _RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (("tokenization", "max_length"), lambda value: 1 <= value <= _MOST_TOKENS, "a length in tokens"),
     (("tokenization", "pad_id"), lambda value: 0 <= value < _LARGEST_ID, "a token"),
+    (("tokenization", "pad_type_id"), lambda value: 0 <= value < _LARGEST_ID, "a token type"),
     (("schema",), lambda value: value >= 1, "a schema"),
     (("opset",), lambda value: value >= 1, "an opset"),
     (("outputs",), bool, "a list of at least one output"),
@@ -39,6 +40,8 @@ def check_manifest(kind: type, values: dict[str, Any]) -> None:
             value = value.get(name) if value is not None else None
         if value is not None and not fits(value):
             _refuse(f"{': '.join(path)}: {value!r} is not {words}")
+    if values.get("task", {}).get("pair") and values["task"].get("prompt"):
+        _refuse("task: a prompt stands before single texts, not before pairs")
     seen: set[str] = set()
     for entry in values.get("files", ()):
         name = entry.get("path")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgelm.errors import BundleError, DataError, EdgelmError
-from edgelm.runtime.answer import Answer, read_answers
+from edgelm.runtime.answer import Answer, check_outputs, read_answers
 from edgelm.runtime.bundle import Bundle, open_bundle
 from edgelm.runtime.encoder import Encoder, Text, load_encoder
 from edgelm.runtime.manifest import Manifest
@@ -59,7 +59,7 @@ class Model:
         """Run the graph: (texts, labels) logits or (texts, hidden) sentence vectors, float32.
 
         Raises:
-            BundleError: the graph fails, for instance at a token that its embeddings do not have.
+            BundleError: the graph fails, for instance at a token that its embeddings do not have, or gives what is no output of the task.
             DataError: it fails at a text without tokens.
         """
         try:
@@ -74,6 +74,7 @@ class Model:
                 f"the graph cannot take inputs of shape {' '.join(str(values.shape) for values in feeds.values())}: {reason[:200]}",
                 hint="`edgelm verify` checks the bundle; export it again if it passes.",
             ) from error
+        check_outputs(self.manifest.task, result, rows=len(next(iter(feeds.values()))))
         return result
 
     def read(self, outputs: np.ndarray) -> list[Answer]:
@@ -85,7 +86,8 @@ def load(path: str | Path | Bundle, *, threads: int | None = None, provider: str
     """Load a bundle.
 
     The SHA-256 of every file that answers depend on (graph, weights, tokenizer, engine) is compared with the manifest's before the file
-    is used. A folder's weights are hashed and then mapped: who can write to the bundle in between, or later, can still change them.
+    is used; a folder's weights, which are mapped, before the model is given out. Who can write to the bundle then or later can still change
+    them.
 
     Args:
         path: a bundle folder, its single-file form, or a bundle that is open already.
@@ -98,6 +100,6 @@ def load(path: str | Path | Bundle, *, threads: int | None = None, provider: str
         UsageError: the provider is not there.
     """
     bundle = path if isinstance(path, Bundle) else open_bundle(path, check_hashes=check_hashes)
-    bundle.hash_early()  # while tokenizer and libraries are loaded
+    bundle.hash_early()  # while tokenizer, libraries and session are loaded
     encoder = load_encoder(bundle)
     return Model(open_session(bundle, threads=threads, provider=provider), encoder)

@@ -39,9 +39,13 @@ class Runtime:
 
     def __init__(self):
         self.sources = {}
+        if not (HERE / "manifest.json").is_file():  # a pipe would be waited for
+            raise ValueError(f"{HERE / 'manifest.json'} is missing")
         for entry in json.loads((HERE / "manifest.json").read_bytes())["files"]:
             name = entry["path"]
-            if name.startswith("runtime/edgelm/") and (HERE / name).is_file():
+            if name.startswith("runtime/edgelm/"):
+                if not (HERE / name).is_file():
+                    raise ValueError(f"{HERE / name} is missing")
                 self.sources[name] = (HERE / name).read_bytes()
                 if hashlib.sha256(self.sources[name]).hexdigest() != entry["sha256"]:
                     raise ValueError(f"{HERE / name}: its content was changed")
@@ -69,9 +73,13 @@ except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError
     print(f"Error: not a bundle, or changed ({error}).\\\\nCopy the bundle again, or get it from its maker.", file=sys.stderr)
     sys.exit(4)
 
-from edgelm.errors import EdgelmError  # noqa: E402
-from edgelm.lines import read_lines  # noqa: E402
-from edgelm.runtime import load  # noqa: E402
+NEEDED = "Install numpy, tokenizers and onnxruntime; if they are there, copy the bundle again."
+try:
+    from edgelm.errors import EdgelmError
+    from edgelm.lines import read_lines
+    from edgelm.runtime import load
+except ImportError as error:
+    sys.exit(f"Error: {error}.\\n{NEEDED}")
 
 
 def main():
@@ -103,6 +111,8 @@ def main():
 if __name__ == "__main__":
     try:
         sys.exit(main())
+    except ImportError as error:
+        sys.exit(f"Error: {error}.\\n{NEEDED}")
     except (EdgelmError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(getattr(error, "exit_code", 1))

@@ -125,12 +125,16 @@ def preload_cuda() -> None:
 @contextlib.contextmanager
 def _source(bundle: Bundle, options: Any, name: str) -> Iterator[str | bytes]:
     """What a session is made of: a path, beside which it finds the weights to map into memory, or bytes, with the weights in the
-    options. They must be there until the session is made."""
+    options. They must be there until the session is made. Of mapped weights the hash is compared afterwards, before anyone gets the session."""
     graph, weights = bundle.read_graph(name), bundle.has(WEIGHTS_FILE)
     if not bundle.is_file and bundle.manifest.session.get("mapped", True):
         if weights:
-            bundle.check(WEIGHTS_FILE)
-        yield str(bundle.locate(name))
+            bundle.locate(WEIGHTS_FILE)  # no link, no pipe, of the size that the manifest says
+        try:
+            yield str(bundle.locate(name))
+        finally:
+            if weights:  # hashed while the session was made of them, which nobody has yet
+                bundle.check(WEIGHTS_FILE)
     elif not weights:
         yield graph
     elif hasattr(options, "add_external_initializers_from_files_in_memory"):

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from edgelm.errors import BundleError
+from edgelm.errors import BundleError, EdgelmError
 from edgelm.runtime.bundle import Bundle, open_bundle
 from edgelm.runtime.contents import FILE
 from edgelm.runtime.golden import Golden
-from edgelm.runtime.manifest import GOLDEN_FILE, GRAPH_FILE, MANIFEST_FILE
+from edgelm.runtime.manifest import GOLDEN_FILE, GRAPH_FILE, MANIFEST_FILE, OPTIMIZED_FILE
 from edgelm.runtime.model import Model, load
 from edgelm.runtime.saturation import describe_sums
 
@@ -71,11 +71,18 @@ def _file_checks(bundle: Bundle) -> Iterator[Check]:
         if kind != FILE:
             yield Check(_printable(name), ok=False, detail=f"{kind}; a bundle holds plain files alone")
         elif name not in known:
-            why = "not in the manifest" + ("; Python wrote it: delete the folder" if "__pycache__/" in name else "")
-            yield Check(_printable(name), ok=False, detail=why)
+            yield Check(_printable(name), ok=False, detail=_why_unlisted(name))
     for needed in (GRAPH_FILE, GOLDEN_FILE):
         if needed not in known:
             yield Check(needed, ok=False, detail="the manifest does not list it")
+
+
+def _why_unlisted(name: str) -> str:
+    if "__pycache__/" in name:
+        return "not in the manifest; Python wrote it: delete the folder"
+    if name == OPTIMIZED_FILE:
+        return "not in the manifest, so nothing reads it; an `edgelm tune` that was cut off left it: delete it, or tune again"
+    return "not in the manifest"
 
 
 def _printable(name: str) -> str:
@@ -96,7 +103,7 @@ def _replay_checks(bundle: Bundle, provider: str | None) -> Iterator[Check]:
     yield _names_check(bundle, model)
     try:
         worst = largest_difference(model, golden)
-    except BundleError as error:
+    except EdgelmError as error:  # also of texts that the model does not take
         yield Check("golden samples", ok=False, detail=error.message)
         return
     ok = worst <= golden.tolerance

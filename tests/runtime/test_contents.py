@@ -50,6 +50,15 @@ def test_a_changed_byte_is_refused_when_the_bundle_is_loaded(with_weights, tmp_p
         assert json.loads(result.stdout)["label"] in expected["scores"]
 
 
+@pytest.mark.parametrize("check_hashes", [True, False])
+@pytest.mark.parametrize("become", [os.mkfifo, lambda path: path.symlink_to("../weights.bin"), lambda path: path.write_bytes(b"short")])
+def test_weights_that_are_no_file_of_the_bundle_are_refused_before_they_are_mapped(with_weights, become, check_hashes):
+    (with_weights / "weights.bin").rename(with_weights.parent / "weights.bin")
+    become(with_weights / "weights.bin")
+    with pytest.raises(BundleError, match=r"weights\.bin (is|leads|has)"):  # a pipe would be waited for
+        edgelm.runtime.load(with_weights, check_hashes=check_hashes)
+
+
 def test_a_token_that_the_embeddings_do_not_have_is_an_error_in_words(folder):
     model = edgelm.runtime.load(folder)
     with pytest.raises(BundleError, match="cannot take inputs of shape"):

@@ -1,6 +1,7 @@
 """A bundle's own script runs nothing from its folder but what the manifest lists."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -61,3 +62,25 @@ def test_the_bundles_script_does_not_run_a_changed_runtime(folder):
     done = start(folder, "a good film")
     assert done.returncode == 4
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "runtime/edgelm/errors.py"])
+@pytest.mark.parametrize("become", [lambda file: None, os.mkfifo, Path.mkdir], ids=["missing", "a-pipe", "a-folder"])
+def test_the_bundles_script_says_which_file_it_misses(folder, name, become):
+    (folder / name).unlink()
+    become(folder / name)
+    done = start(folder, "a good film")
+    assert done.returncode == 4
+    assert f"{name} is missing" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_bundles_script_says_what_must_be_installed(folder, tmp_path):
+    for name in ("numpy", "onnxruntime"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.py").write_text(f"raise ImportError('No module named {name}')\n")
+        done = start(folder, "a good film", env=os.environ | {"PYTHONPATH": str(tmp_path / name)})
+        assert done.returncode == 1
+        assert f"Error: No module named {name}" in done.stderr
+        assert "Install numpy, tokenizers and onnxruntime" in done.stderr
+        assert "Traceback" not in done.stderr
