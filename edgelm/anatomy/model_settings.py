@@ -7,7 +7,7 @@ from typing import Any
 from edgelm.anatomy.setting import Setting
 
 # Settings that ask for other outputs, for another order of the same work, or for other kernels; never for other numbers.
-PLAIN: dict[str, Any] = {"chunk_size_feed_forward": 0, "output_hidden_states": False, "output_attentions": False}
+PLAIN: dict[str, Any] = {"chunk_size_feed_forward": 0, "output_hidden_states": False, "output_attentions": False, "return_dict": True}
 
 _CONFIG, _GENERATION = "config.json", "generation_config.json"
 _MODULES, _SETTINGS, _BERT = "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"

@@ -143,6 +143,14 @@ def test_the_runtime_answers_as_the_pipeline_alone_and_in_batches(made, case):
     check()
 
 
+def test_a_model_that_gives_its_outputs_without_names_is_exported(tmp_path):
+    folder = make_checkpoint(tmp_path / "m")
+    text, wanted = TEXTS[0], pipeline("text-classification", model=str(folder), device="cpu")(TEXTS[0])[0]["score"]
+    (folder / "config.json").write_text(json.dumps(json.loads((folder / "config.json").read_text()) | {"return_dict": False}))
+    export(folder, output=tmp_path / "b", device=load_device("cpu"), precision="fp32", max_length=LENGTH)
+    assert edgelm.runtime.load(tmp_path / "b")(text)["score"] == pytest.approx(wanted, abs=1e-5)  # FP32, other kernels
+
+
 def test_all_values_of_a_regression_are_shown(made):
     folder, model = made("bert-values")
     shown = CliRunner().invoke(app, ["run", str(folder.parent / "b"), TEXTS[0]]).output
