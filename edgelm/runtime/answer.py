@@ -50,7 +50,8 @@ def check_outputs(task: Task, outputs: Any, *, rows: int) -> None:
     Raises:
         BundleError: so.
     """
-    shape, dtype = getattr(outputs, "shape", ()), getattr(outputs, "dtype", type(outputs).__name__)
+    shape: tuple[int, ...] = getattr(outputs, "shape", ())
+    dtype = getattr(outputs, "dtype", type(outputs).__name__)
     width = max(len(task.labels), int(task.problem == "regression")) if task.kind == "text-classification" else None
     fits = len(shape) == 2 and shape[0] == rows and (shape[1] == width if width is not None else shape[1] > 0)
     if not fits or getattr(dtype, "kind", "") != "f":
