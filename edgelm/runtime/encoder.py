@@ -47,7 +47,9 @@ class Encoder:
             encodings = self.tokenizer.encode_batch(list(texts)) if len(texts) > 1 else [self._encode(texts[0])]
         except TypeError as error:  # half of a surrogate pair is a str that UTF-8 does not have
             raise DataError("a text is no Unicode: it holds half of a surrogate pair.", hint="Read it with its real encoding.") from error
-        except Exception as error:  # tokenizers raises bare Exception
+        except BaseException as error:  # tokenizers raises bare Exception and, where its Rust code panics, what is not even that
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
             raise BundleError(f"{TOKENIZER_FILE} cannot cut this text into tokens: {error}.", hint="Copy or export the bundle again.") from error
         for text, encoding in zip(texts, encodings, strict=True):
             if not encoding.ids and len(texts) > 1:  # it would be nothing but padding; alone, the graph decides

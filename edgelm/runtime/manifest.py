@@ -221,6 +221,7 @@ class Manifest:
         try:
             values = json.loads(text)
             schema = values["schema"]
+            json.dumps(values, ensure_ascii=False).encode()  # half of a surrogate pair is no text, and cannot be printed
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BundleError(f"{MANIFEST_FILE}: not a manifest ({error}).", hint="Export the bundle again.") from error
         if not isinstance(schema, int) or schema > SCHEMA_VERSION:

@@ -66,7 +66,8 @@ def make_session(
                 options.add_provider_for_devices(list(devices), provider_options or {})
                 return onnxruntime.InferenceSession(graph, options, disabled_optimizers=disabled)
             providers = [(provider, provider_options or {}), *([CPU] if provider != CPU else [])]
-            return onnxruntime.InferenceSession(graph, options, providers=providers, disabled_optimizers=disabled)
+            again = int(provider != CPU)  # what fails by the CPU fails by it again, and onnxruntime prints about it in between
+            return onnxruntime.InferenceSession(graph, options, providers=providers, disabled_optimizers=disabled, enable_fallback=again)
     except BundleError:
         raise
     except Exception as error:  # onnxruntime's exceptions have no common base but Exception

@@ -98,6 +98,18 @@ def test_a_tokenizer_without_its_token_for_unknown_words_is_refused_in_words(tmp
     assert "tokenizer.json cannot cut this text" in result.output
 
 
+def test_a_tokenizer_that_panics_is_refused_in_words(tmp_path):
+    folder = make_bundle(tmp_path / "b")
+    values = json.loads((folder / "tokenizer.json").read_text())
+    unknown = [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}]
+    values["post_processor"] = {"type": "TemplateProcessing", "single": unknown, "pair": [], "special_tokens": {}}
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+    for command in (["run", reseal(folder), "a good film"], ["verify", folder]):
+        result = run(*command)
+        assert result.exit_code == 4, result.output
+        assert "tokenizer.json cannot cut this text" in result.output
+
+
 def test_a_name_that_no_file_can_have_is_refused(tmp_path):
     folder = make_bundle(tmp_path / "b")
     reseal(folder, lambda values: values["files"].append({"path": "x" * 5000, "size": 1, "sha256": "0" * 64}))

@@ -71,6 +71,7 @@ def test_session_settings_that_edgelm_writes_are_taken(folder):
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
+        (("name",), "\ud800", "not a manifest .*surrogates"),
         (("files",), 5, "files: 5 is not a list"),
         (("files", 0, "size"), "1", "size: '1' is not a whole number"),
         (("files", 0, "sha256"), "ab", "sha256"),
