@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from edgelm._lists import LabelFormat
+from edgelm._matching import is_whole
 from edgelm.budget import Budget, parse_factor, parse_megabytes, parse_milliseconds
 from edgelm.cli.rows import show_rows
 from edgelm.cli.screen import Screen
@@ -86,9 +87,11 @@ def _as_read(columns: Columns, rows: Dataset, *, numbers_of_model: bool) -> Colu
     if rows.origin is None:
         return columns
     found = replace(columns, label_format=columns.label_format or rows.origin.label_format)
-    matched = dict(rows.origin.matched)
-    from_zero = numbers_of_model and rows.label_names and matched.get("0") == rows.label_names[0]
-    return replace(found, first_label=0) if from_zero and columns.first_label is None else found
+    if not numbers_of_model or columns.first_label is not None:
+        return found
+    counted = [(int(name), rows.label_names.index(known)) for name, known in rows.origin.matched if is_whole(name)]
+    first = next((first for first in (0, 1) if counted and all(number - first == place for number, place in counted)), None)
+    return replace(found, first_label=first)
 
 
 def read_rows_of(task: Task, data: str, evaluation: str, *, columns: Columns, screen: Screen | None = None) -> tuple[Dataset, Dataset]:

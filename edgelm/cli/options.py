@@ -31,7 +31,7 @@ LabelFormat = Annotated[
 ]
 FirstLabel = Annotated[
     int | None,
-    typer.Option("--first-label", min=0, max=1, help="Number of the model's first label, where labels are numbers. Default: told from them."),
+    typer.Option("--first-label", min=-1, max=1, help="Number of the model's first label, where labels are numbers. Default: told from them."),
 ]
 MissingLabel = Annotated[
     str | None, typer.Option("--missing-label", help="The label of rows without one, which are left out, such as -1. Default: told from the labels.")
