@@ -2,8 +2,8 @@
 
 A TSV file is read without quoting where a quote is only a character (as GLUE's are), and with it where a program has quoted cells:
 where one of the readings does not fit the header in every row, by the other; where both fit but give different rows, with quoting if
-the header or (if no line break is in it) a whole column is quoted or every quoted cell needs it (it holds a tab, a line break or a quote), and without it if no
-cell needs it. What remains is refused.
+the header or (where rows are lines either way) a whole column is quoted, or every quoted cell needs it (it holds a tab, a line break or
+a quote), and without it if no cell needs it. What remains is refused.
 """
 
 from __future__ import annotations

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -17,8 +15,8 @@ from edgelm.budget import Budget, parse_factor, parse_megabytes, parse_milliseco
 from edgelm.cli.rows import show_rows
 from edgelm.cli.screen import Screen
 from edgelm.dataset import Columns, Dataset, load_dataset
-from edgelm.errors import DataWarning, UsageError
-from edgelm.reading import count_shared
+from edgelm.errors import UsageError
+from edgelm.reading import warn_of_shared
 from edgelm.task import Problem, Task
 
 S = TypeVar("S", bound=BaseModel)
@@ -141,20 +139,6 @@ def read_calibration(source: str | None, *, columns: Columns, by_label: bool) ->
     if source is not None and by_label:
         return load_dataset(source, columns=columns, need_labels=False)
     return read_unlabelled(source, text=columns.text, pair=columns.text_pair)
-
-
-def warn_of_shared(dataset: Dataset, judged: Dataset) -> None:
-    """Warn of rows that are trained on and judged by."""
-    if dataset.source == judged.source or (_is_path(dataset.source) and _is_path(judged.source) and Path(dataset.source).samefile(judged.source)):
-        text = f"--data and --eval are the same rows ({judged.source}): every figure on them is of rows that were trained on."
-        warnings.warn(DataWarning(text), stacklevel=2)
-    elif shared := count_shared(judged, dataset):
-        text = f"{shared} of {len(judged)} rows ({shared / len(judged):.1%}) of {judged.source} are in {dataset.source} too."
-        warnings.warn(DataWarning(f"{text} Figures on them are of rows that were trained on."), stacklevel=2)
-
-
-def _is_path(source: str) -> bool:
-    return Path(source).exists()
 
 
 def read_budget(max_latency: str | None, speedup: str | None, max_size: str | None, max_memory: str | None, max_drop: float | None) -> Budget:

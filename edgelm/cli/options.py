@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-LONGEST = 128  # tokens of a text, where training, evaluation and tables are told nothing else
-
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; everything else goes to stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more, and a traceback when something fails.")]
