@@ -75,7 +75,8 @@ def read_labels(table: Table, name: str, *, labels: Sequence[str] | None, proble
     whole = all(number_of(cells[row]) is not None and number_of(cells[row]).is_integer() for row in rows)  # type: ignore[union-attr]
     fmt = None
     if problem == "multi-label":
-        keys, fmt, made = read_lists(table, name, cells, rows, known=known, given=given, wanted=options.format)
+        wanted = options.format or ("indices" if name in table.class_names else None)  # a feature of classes holds their numbers
+        keys, fmt, made = read_lists(table, name, cells, rows, known=known, given=given, wanted=wanted)
         known = known or made
     else:
         keys = {row: [_key(table, row, name, cells[row], whole=whole or known is not None, known=known)] for row in rows}

@@ -63,3 +63,12 @@ def test_unlabelled_texts_are_compared_with_the_rows_that_judge_them():
 def test_a_missing_file_with_an_at_sign_is_no_data_set():
     with pytest.raises(DataError, match=r"missing@x\.csv: no such file"):
         load_dataset("missing@x.csv")
+
+
+def test_lists_of_a_feature_of_classes_are_their_numbers(tmp_path):
+    import datasets
+
+    features = datasets.Features({"text": datasets.Value("string"), "labels": datasets.Sequence(datasets.ClassLabel(names=["x", "y", "z"]))})
+    datasets.Dataset.from_dict({"text": ["a", "b"], "labels": [[0, 1], [1, 0]]}, features=features).save_to_disk(tmp_path / "saved")
+    rows = load_dataset(tmp_path / "saved")
+    assert (rows.label_names, rows.labels) == (("x", "y", "z"), ((1, 1, 0), (1, 1, 0)))
