@@ -8,6 +8,8 @@ import math
 import re
 from typing import Any
 
+_PART = re.compile(r"""'[^']*'|"[^"]*"|True|False|-?[0-9]+\.?[0-9]*""")
+_NUMPY = re.compile(rf"\[\s*((?:{_PART.pattern})(?:\s+(?:{_PART.pattern}))*)\s*\]")
 _WHOLE_FLOAT = re.compile(r"(-?(?:0|[1-9][0-9]{0,17}))\.0+")
 
 
@@ -38,7 +40,7 @@ def simple_key(cell: Any, *, whole: bool) -> str | None:
     if isinstance(cell, bool):
         return str(cell).lower()
     if isinstance(cell, float):
-        return str(int(cell)) if cell.is_integer() else str(cell)
+        return str(int(cell)) if cell.is_integer() and abs(cell) < 10**18 else str(cell)
     if isinstance(cell, int):
         return str(cell) if abs(cell) < 10**18 else None
     if not isinstance(cell, str):
@@ -50,19 +52,23 @@ def simple_key(cell: Any, *, whole: bool) -> str | None:
 
 
 def unpack_lists(cells: list[Any]) -> list[Any]:
-    """The cells with lists that were written as text (`[0, 1]`, `['a', 'b']`) as lists, if every cell is one."""
-    if not all(isinstance(cell, str) and cell.strip().startswith("[") and cell.strip().endswith("]") for cell in cells):
+    """The cells with lists that were written as text (`[0, 1]`, `('a', 'b')`, numpy's `[0 1]`) as lists, if every cell that holds one is a list."""
+    texts = [cell for cell in cells if not is_empty(cell)]
+    if not texts or not all(isinstance(cell, str) and cell.strip()[0] + cell.strip()[-1] in ("[]", "()", "{}") for cell in texts):
         return cells
-    lists = [_parse(cell.strip()) for cell in cells]
-    return lists if all(isinstance(cell, list) for cell in lists) else cells
+    lists = [cell if is_empty(cell) else _parse(cell.strip()) for cell in cells]
+    return lists if all(isinstance(found, list) or is_empty(cell) for cell, found in zip(cells, lists, strict=True)) else cells
 
 
-def _parse(text: str) -> Any:
+def _parse(text: str) -> list[Any] | None:
+    """The list that a text writes, in JSON, in Python or as numpy prints arrays; None if it is none."""
+    if (found := _NUMPY.fullmatch(text)) and len(parts := _PART.findall(found[1])) > 1:
+        return [ast.literal_eval(part) for part in parts]
     try:
-        return json.loads(text)
+        values = json.loads(text)
     except (ValueError, RecursionError):
-        pass
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return None
+        try:
+            values = ast.literal_eval(text)
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            return None
+    return sorted(values, key=str) if isinstance(values, set) else list(values) if isinstance(values, (list, tuple)) else None

@@ -101,8 +101,11 @@ def _read_json_lines(path: Path) -> Table:
 
 
 def _read_json(path: Path) -> Table:
+    text = _text(path)
+    if text.lstrip().startswith("{") and len(split_lines(text.strip())) > 1:
+        return _read_json_lines(path)  # under a name that many programs give them
     try:
-        rows = json.loads(_text(path))
+        rows = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON: {error}.", hint="Give a list of objects, or JSON lines in a .jsonl file.") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

@@ -60,8 +60,9 @@ def read_labels(table: Table, name: str, *, labels: Sequence[str] | None, proble
         DataError: an empty label, one of a wrong type, one that is not among `labels`, with its line; or one that can be read in two ways.
     """
     given = table.class_names.get(name) or table.label_names
-    cells = unpack_lists(table.column(name))
-    rows = [row for row, cell in enumerate(cells) if not is_missing(cell, options.missing)]
+    cells = table.column(name)
+    cells = unpack_lists([None if is_missing(cell, options.missing) else cell for cell in cells])
+    rows = [row for row, cell in enumerate(table.column(name)) if not is_missing(cell, options.missing)]
     for row in rows:
         if is_empty(cells[row]):
             hint = 'Mend or remove the row, or say with --missing-label "" that such rows have no label.'
@@ -74,7 +75,8 @@ def read_labels(table: Table, name: str, *, labels: Sequence[str] | None, proble
     whole = all(number_of(cells[row]) is not None and number_of(cells[row]).is_integer() for row in rows)  # type: ignore[union-attr]
     fmt = None
     if problem == "multi-label":
-        keys, fmt, made = read_lists(table, name, cells, rows, known=known, given=given, wanted=options.format)
+        wanted = options.format or ("indices" if name in table.class_names else None)  # a feature of classes holds their numbers
+        keys, fmt, made = read_lists(table, name, cells, rows, known=known, given=given, wanted=wanted)
         known = known or made
     else:
         keys = {row: [_key(table, row, name, cells[row], whole=whole or known is not None, known=known)] for row in rows}
@@ -140,9 +142,12 @@ def _key(table: Table, row: int, name: str, cell: Any, *, whole: bool, known: Se
 
 
 def _named(table: Table, row: int, key: str, given: Sequence[str]) -> str:
-    """Whole numbers are looked up in labels.json, or in the features of a data set, where there is one."""
-    if key in given or not is_whole(key):
+    """The name that labels.json, or the features of a data set, give a label: a whole number's, or one in other capitals."""
+    if key in given:
         return key
+    if not is_whole(key):
+        alike = [known for known in given if known.casefold() == key.casefold()]
+        return alike[0] if len(alike) == 1 else key
     if not 0 <= int(key) < len(given):
         what = f"{table.source} has {len(given)} names" if table.class_names else f"labels.json has {len(given)} names"
         raise DataError(f"{table.place(row)}: label {key}, but {what}.", hint="Mend the row or labels.json.")
@@ -154,15 +159,22 @@ def _without_minus_one(
 ) -> list[int]:
     """The rows but those whose -1 says that they have no label, as in the test rows of GLUE."""
     used = {keys[row][0] for row in rows}
-    if "-1" not in used or options.missing is not None or not all(is_whole(key) for key in used):
+    if "-1" not in used or options.missing is not None or options.first == -1 or not all(is_whole(key) for key in used):
         return rows
-    if known is not None:
-        return rows if "-1" in known else [row for row in rows if keys[row][0] != "-1"]
     if used == {"-1"}:
         raise DataError(f"{table.source}: every label in column {name!r} is -1, which marks rows without one.", hint="Give rows with labels.")
-    if min(map(int, used)) < -1 or "0" not in used:
-        return rows
     count = sum(keys[row][0] == "-1" for row in rows)
+    if known is not None:
+        if "-1" in known:
+            return rows
+        if options.first is None and max(map(int, used)) - -1 < len(known):
+            raise DataError(
+                f"{table.source}: {count} labels in column {name!r} are -1: {known[0]!r} (counted from -1), or the mark of rows without a label.",
+                hint="Say --first-label -1 if they are a class, or --missing-label -1 to leave these rows out.",
+            )
+        return [row for row in rows if keys[row][0] != "-1"]
+    if min(map(int, used)) < -1 or used == {"-1", "1"}:
+        return rows
     raise DataError(
         f"{table.source}: {count} labels in column {name!r} are -1: a class, or the mark of rows without a label.",
         hint='Say --missing-label -1 to leave these rows out, or --missing-label "" if -1 is a class.',

@@ -72,19 +72,21 @@ def _format(table: Table, name: str, lists: dict[int, list[Any]], known: Sequenc
     """What lists hold, as far as they say it themselves."""
     parts = [part for values in lists.values() for part in values]
     numbers = [part for part in parts if not isinstance(part, str)]
-    if not numbers:
-        return "names"
     lengths = {len(values) for values in lists.values()}
     width = len(known) if known is not None else None
-    bits = len(numbers) == len(parts) and all(_is_bit(part) for part in parts)
-    vectors = bits and len(lengths) == 1 and width in (None, *lengths)
-    indices = all(type(part) is int for part in numbers) and all(len(set(map(str, values))) == len(values) for values in lists.values())
-    if vectors and indices:
+    bits = bool(parts) and len({isinstance(part, str) for part in parts}) == 1 and all(_is_bit(part) for part in parts)
+    if not numbers and (not bits or len(lengths) > 1 or any(part in (known or ()) for part in parts)):
+        return "names"
+    alike = bits and len(lengths) == 1
+    vectors = alike and width in (None, *lengths)
+    indices = all(type(part) in (int, str) for part in parts) and all(len(set(map(str, values))) == len(values) for values in lists.values())
+    if alike and indices:
         row, values = next(iter(lists.items()))
-        if known is None and len(values) == 1:
+        if len(values) == 1 and width != 1:
             return "indices"
+        labels = "each label" if vectors else f"each of {len(values)} labels, though the model has {width}"
         raise DataError(
-            f"{table.place(row)}: {list(values)!r:.60} in column {name!r} can be a 0 or 1 for each label, or the numbers of labels.",
+            f"{table.place(row)}: {list(values)!r:.60} in column {name!r} can be a 0 or 1 for {labels}, or the numbers of labels.",
             hint="Say which with --label-format vectors or --label-format indices.",
         )
     if vectors:

@@ -61,14 +61,14 @@ def _by_number(numbers: dict[str, int], known: Sequence[str], *, first: int | No
         own = _own_numbers(known)
         if own and values <= own.keys():
             return {name: own[value] for name, value in numbers.items()}
-        if min(values) >= 1 and max(values) <= len(known):
-            lowest = min(values)
-            from_zero = f"{known[lowest]!r} (counted from 0)" if lowest < len(known) else "none of the model's (counted from 0)"
+        lowest, highest = min(values), max(values)
+        if lowest >= 1 and highest < len(known):
             raise DataError(
-                f"{source}: the labels are numbers without a 0: {lowest} can be {from_zero} or {known[lowest - 1]!r} (counted from 1).",
+                f"{source}: the labels are numbers without a 0: "
+                f"{lowest} can be {known[lowest]!r} (counted from 0) or {known[lowest - 1]!r} (counted from 1).",
                 hint="Say which with --first-label 0 or --first-label 1.",
             )
-        first = 0
+        first = 1 if lowest >= 1 and highest == len(known) else 0
     return {name: value - first for name, value in numbers.items() if 0 <= value - first < len(known)}
 
 

@@ -2,8 +2,8 @@
 
 A TSV file is read without quoting where a quote is only a character (as GLUE's are), and with it where a program has quoted cells:
 where one of the readings does not fit the header in every row, by the other; where both fit but give different rows, with quoting if
-the header or a whole column is quoted or every quoted cell needs it (it holds a tab, a line break or a quote), and without it if no
-cell needs it. What remains is refused.
+the header or (where rows are lines either way) a whole column is quoted, or every quoted cell needs it (it holds a tab, a line break or
+a quote), and without it if no cell needs it. What remains is refused.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def choose_reading(text: str, source: str) -> tuple[Found, str]:
     if not plain.fits:
         return quoted, ""
     wrapped = [cell for row in plain.rows for cell in row if len(cell) > 1 and cell[0] == cell[-1] == '"']
-    if _quotes_everything(text, quoted):
+    if _quotes_everything(text, quoted, columns=len(quoted.rows) == len(plain.rows)):
         return quoted, ""
     line = next(number for cells, number in zip(plain.rows, plain.lines, strict=True) if any(cell.startswith('"') for cell in cells))
     if len(quoted.rows) == len(plain.rows):
@@ -91,8 +91,11 @@ def choose_reading(text: str, source: str) -> tuple[Found, str]:
     )
 
 
-def _quotes_everything(text: str, quoted: Found) -> bool:
-    """Whether a program has quoted the header, or every cell of each column in which it has quoted one."""
+def _quotes_everything(text: str, quoted: Found, *, columns: bool) -> bool:
+    """Whether a program has quoted the header or, if `columns` is asked about too, every cell of each column in which it has quoted one.
+
+    A column tells nothing where its quotes would make one row of several: texts that begin and end with a quote in turn look the same.
+    """
     written = _marks(text)
     rows = len(quoted.rows)
     if len(written) != rows:
@@ -100,8 +103,8 @@ def _quotes_everything(text: str, quoted: Found) -> bool:
     header = [mark for mark, name in zip(written[0], quoted.rows[0], strict=True) if name]
     if all(header):
         return True
-    columns = [column for column in zip(*written[1:], strict=True) if any(column)]
-    return rows > 2 and all(all(column) for column in columns)
+    used = [column for column in zip(*written[1:], strict=True) if any(column)]
+    return columns and rows > 2 and all(all(column) for column in used)
 
 
 def _marks(text: str) -> list[list[bool]]:

@@ -29,7 +29,7 @@ def parse_source(text: str) -> Source:
     if _exists(text):
         return Source(text)
     name, at, split = text.rpartition("@")
-    if not at or not name or not split or "/" in split or "\\" in split:
+    if not at or not name or not split or "/" in split or "\\" in split or Path(split).suffix:
         name, split = text, ""
     if _exists(name) or not _is_hub_id(name.partition(":")[0]):
         return Source(name, None, split or None)

@@ -10,7 +10,12 @@ from edgelm.errors import DataError
 
 _TEXT_NAMES = ("text", "sentence", "content", "review", "utterance", "query", "question", "source", "body", "message", "comment", "title")
 _PAIR_NAMES = (
+    ("text", "text_pair"),
     ("text_a", "text_b"),
+    ("text1", "text2"),
+    ("text_1", "text_2"),
+    ("sentence_a", "sentence_b"),
+    ("sentence_1", "sentence_2"),
     ("sentence1", "sentence2"),
     ("premise", "hypothesis"),
     ("question1", "question2"),
@@ -68,7 +73,9 @@ def find_columns(table: Table, text: str | None, pair: str | None, label: str | 
     if text is None:
         text = next((by_lower[name] for name in _TEXT_NAMES if name in by_lower), None)
     if text is None:
-        raise DataError(f"{table.source}: no column looks like text; there are: {', '.join(table.names)}.", hint="Name it with --text-column.")
+        named = ", ".join(table.names)
+        hint = "Name it with --text-column. The first line of a .csv or .tsv file must be the names of its columns."
+        raise DataError(f"{table.source}: no column looks like text; there are: {named:.300}.", hint=hint)
     if label is None:
         label = next((by_lower[name] for name in LABEL_NAMES if name in by_lower and by_lower[name] != text), None)
     return text, pair, label

@@ -31,7 +31,7 @@ class Columns:
         text_pair: the column of second texts.
         label: the column of labels.
         label_format: what lists of labels hold: names, indices (counted from 0), or vectors of a 0 or 1 for each label; None: told from them.
-        first_label: the number of a model's first label, where labels are numbers: 0 or 1; None: told from them.
+        first_label: the number of a model's first label, where labels are numbers: -1, 0 or 1; None: told from them.
         missing_label: the label of rows that have none, which are left out; None: told from the labels, if it is a -1.
     """
 
@@ -52,6 +52,7 @@ class Origin:
         text_pair: the column of second texts; None without.
         label: the column of labels; None if none was read.
         label_format: what lists of labels held; None without lists.
+        first_label: the number of a model's first label, as it was said; None if it was not.
         matched: the label of the model that each label stands for which the data writes otherwise.
     """
 
@@ -59,6 +60,7 @@ class Origin:
     text_pair: str | None = None
     label: str | None = None
     label_format: LabelFormat | None = None
+    first_label: int | None = None
     matched: tuple[tuple[str, str], ...] = ()
 
 
@@ -128,11 +130,15 @@ class Dataset:
             labels=None if self.labels is None else self.labels + (None,) * len(other),
         )
 
-    def for_task(self, task: Task) -> Dataset:
+    def for_task(self, task: Task, *, first_label: int | None = None) -> Dataset:
         """The same rows, with labels as a model of this task has them: by name, in the order of its logits.
 
+        Args:
+            task: of the model.
+            first_label: the number of its first label, where labels are numbers; None: as it was said when they were read, or told from them.
+
         Raises:
-            DataError: a label that the task does not know, or labels of another kind.
+            DataError: a label that the task does not know, labels of another kind, or numbers that can be counted from 0 and from 1.
         """
         if self.labels is None:
             return self
@@ -146,7 +152,8 @@ class Dataset:
             )
         if self.label_names == task.labels:
             return self
-        places = match_labels(self.label_names, task.labels, first=None, source=self.source)
+        said = self.origin.first_label if first_label is None and self.origin is not None else first_label
+        places = match_labels(self.label_names, task.labels, first=said, source=self.source)
         place = []
         for name in self.label_names:
             if name not in places:
@@ -218,7 +225,7 @@ def load_dataset(
     options = LabelOptions(columns.label_format, columns.first_label, columns.missing_label)
     found = read_labels(table, label, labels=labels, problem=problem, options=options)
     _check_classes(str(source), found, label, need_two=need_labels and labels is None)
-    origin = Origin(text, pair, label, found.format, tuple(found.matched.items()))
+    origin = Origin(text, pair, label, found.format, columns.first_label, tuple(found.matched.items()))
     rows = Dataset(str(source), texts, pairs, origin=origin)
     rows = rows if len(found.rows) == len(rows) else rows.take(found.rows)
     return replace(rows, labels=found.values, label_names=found.names, problem=found.problem)
@@ -241,5 +248,8 @@ def _texts(table: Table, name: str, option: str) -> tuple[str, ...]:
             raise DataError(
                 f"{table.place(row)}: column {name!r} is {value!r:.60}; expected text.", hint=f"Mend the row, or choose another column with {option}."
             )
+        if any("\ud800" <= char <= "\udfff" for char in value):
+            what = f"{value.encode('unicode_escape', 'surrogatepass').decode('ascii')!r:.60}"
+            raise DataError(f"{table.place(row)}: column {name!r} holds half of a UTF-16 character: {what}.", hint="Mend or remove the row.")
         texts.append(value)
     return tuple(texts)

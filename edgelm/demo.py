@@ -15,6 +15,7 @@ from edgelm.errors import MissingExtraError, ModelError
 from edgelm.export.pipeline import ExportResult, export
 from edgelm.profile.pipeline import profile
 from edgelm.progress import Progress, silent
+from edgelm.reading import warn_of_shared
 from edgelm.recipe import TrainSettings, load_recipe
 from edgelm.report import write_reports
 from edgelm.shipped import shipped_folder
@@ -68,6 +69,7 @@ def run_demo(output: Path, *, epochs: float = 4.0, runs: int = 300, progress: Pr
     """
     data = shipped_folder("calibration_data") / "intents"
     train, dev, test = (load_dataset(data / f"{name}.jsonl") for name in ("train", "dev", "test"))
+    warn_of_shared(train, test)
     device = load_device("cpu")
     settings = TrainSettings(epochs=epochs, learning_rate=2e-4, batch_size=32, max_length=64)
     finetune(find_encoder(), dataset=train, evaluation=dev, output=output / "teacher", settings=settings, overwrite=True, progress=progress)

@@ -66,6 +66,25 @@ def read_lines(source: str | Path) -> Iterator[str]:
         yield from _lines(stream, source)
 
 
+def read_texts(source: str | Path, *, pairs: bool) -> Iterator[str | tuple[str, str]]:
+    """The texts of a file that has one a line, or of the standard input for `-`; the first tab of a line separates the two of a pair.
+
+    Args:
+        source: as `read_lines` takes it.
+        pairs: whether the model reads two texts; otherwise a tab is part of the text.
+
+    Raises:
+        DataError: as `read_lines`; a line without a tab where there should be two texts.
+    """
+    for number, line in enumerate(read_lines(source), start=1):
+        if pairs and "\t" not in line:
+            name = "standard input" if str(source) == "-" else source
+            raise DataError(
+                f"{name}:{number}: one text, and this model reads pairs: {line!r:.60}.", hint="Put a tab between the two texts of each line."
+            )
+        yield tuple(line.split("\t", 1)) if pairs else line  # type: ignore[misc]
+
+
 def _lines(stream: BinaryIO, source: str | Path) -> Iterator[str]:
     number = 1
     for chunk in stream:  # ends at \n

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from edgelm.dataset import Dataset
+from edgelm.errors import DataWarning
 
 _SAMPLES = 3
 
@@ -62,6 +65,26 @@ def count_shared(rows: Dataset, others: Dataset) -> int:
     """How many of `rows` have the same text, or pair of texts, as one of `others`, whatever the white space."""
     known = set(_spaceless(others))
     return sum(key in known for key in _spaceless(rows))
+
+
+def warn_of_shared(trained: Dataset, judged: Dataset, *, option: str = "--data") -> None:
+    """Warn of rows that are learned from and judged by.
+
+    Args:
+        trained: rows that are learned from.
+        judged: rows that figures are taken of.
+        option: what the user named the first ones by.
+    """
+    if trained.source == judged.source or (_is_path(trained.source) and _is_path(judged.source) and Path(trained.source).samefile(judged.source)):
+        text = f"{option} and --eval are the same rows ({judged.source}): every figure on them is of rows that were trained on."
+        warnings.warn(DataWarning(text), stacklevel=2)
+    elif shared := count_shared(judged, trained):
+        text = f"{shared} of {len(judged)} rows ({shared / len(judged):.1%}) of {judged.source} are in {trained.source} too."
+        warnings.warn(DataWarning(f"{text} Figures on them are of rows that were trained on."), stacklevel=2)
+
+
+def _is_path(source: str) -> bool:
+    return Path(source).exists()
 
 
 def _spaceless(rows: Dataset) -> Iterator[tuple[str, ...]]:

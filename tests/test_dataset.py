@@ -148,3 +148,20 @@ def test_a_saved_folder_of_datasets_is_read(tmp_path):
     datasets.Dataset.from_dict({"text": ["a", "b"], "label": [1, 0]}, features=features).save_to_disk(tmp_path / "saved")
     dataset = load_dataset(tmp_path / "saved")
     assert (dataset.texts, dataset.labels, dataset.label_names) == (("a", "b"), (1, 0), ("no", "yes"))
+
+
+@pytest.mark.parametrize("names", [("text", "text_pair"), ("sentence_a", "sentence_b"), ("text1", "text2")])
+def test_usual_names_of_two_texts_are_a_pair(tmp_path, names):
+    (tmp_path / "a.csv").write_text(f"{names[0]},{names[1]},label\na,b,x\nc,d,y\n")
+    assert load_dataset(tmp_path / "a.csv").inputs() == [("a", "b"), ("c", "d")]
+
+
+def test_json_lines_are_read_under_the_name_of_json(tmp_path):
+    (tmp_path / "a.json").write_text('{"text": "a", "label": "x"}\n{"text": "b", "label": "y"}\n')
+    assert load_dataset(tmp_path / "a.json").texts == ("a", "b")
+
+
+def test_half_a_character_is_refused_with_its_line(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n{"text": "\\ud83d"}\n')
+    with pytest.raises(DataError, match=r"a\.jsonl:2: column 'text' holds half"):
+        load_dataset(tmp_path / "a.jsonl", need_labels=False)

@@ -8,7 +8,6 @@ from typing import Any
 from edgelm.anatomy.families import Family
 from edgelm.errors import ModelError, UsageError
 
-DEFAULT_LENGTH = 128  # tokens, of texts in training and evaluation: what recipes carry, and cut to what the model takes
 _POSITIONS = 512  # where config.json does not say: the default of every family's configuration class
 
 

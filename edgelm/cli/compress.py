@@ -101,8 +101,10 @@ def compress(
         target = load_device(device)
 
         from edgelm.anatomy import family_of, find_checkpoint
-        from edgelm.anatomy.sizes import DEFAULT_LENGTH, check_length, usable_positions
+        from edgelm.anatomy.sizes import check_length, usable_positions
         from edgelm.compress.pipeline import compress as run_recipe
+        from edgelm.lengths import DEFAULT_LENGTH
+        from edgelm.reading import warn_of_shared
 
         checkpoint = find_checkpoint(model, allow_pickle=allow_pickle)
         check_length(max_length, usable_positions(family_of(checkpoint.family), checkpoint.config))
@@ -110,6 +112,8 @@ def compress(
         named = read_columns(text_column, pair_column, label_column, label_format=label_format, first_label=first_label, missing_label=missing_label)
         dataset, judged = read_rows_of(checkpoint.task, data, evaluation, columns=named, screen=screen)
         further = read_unlabelled(unlabelled, text=text_column, pair=pair_column)
+        if further is not None:
+            warn_of_shared(further, judged, option="--unlabelled")
         aim_at = functools.partial(
             take_aim,
             checkpoint=checkpoint,

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from edgelm._lists import LabelFormat
+from edgelm._matching import is_whole
 from edgelm.budget import Budget, parse_factor, parse_megabytes, parse_milliseconds
 from edgelm.cli.rows import show_rows
 from edgelm.cli.screen import Screen
 from edgelm.dataset import Columns, Dataset, load_dataset
-from edgelm.errors import DataWarning, UsageError
-from edgelm.reading import count_shared
+from edgelm.errors import UsageError
+from edgelm.reading import warn_of_shared
 from edgelm.task import Problem, Task
 
 S = TypeVar("S", bound=BaseModel)
@@ -86,9 +85,11 @@ def _as_read(columns: Columns, rows: Dataset, *, numbers_of_model: bool) -> Colu
     if rows.origin is None:
         return columns
     found = replace(columns, label_format=columns.label_format or rows.origin.label_format)
-    matched = dict(rows.origin.matched)
-    from_zero = numbers_of_model and rows.label_names and matched.get("0") == rows.label_names[0]
-    return replace(found, first_label=0) if from_zero and columns.first_label is None else found
+    if not numbers_of_model or columns.first_label is not None:
+        return found
+    counted = [(int(name), rows.label_names.index(known)) for name, known in rows.origin.matched if is_whole(name)]
+    first = next((first for first in (0, 1) if counted and all(number - first == place for number, place in counted)), None)
+    return replace(found, first_label=first)
 
 
 def read_rows_of(task: Task, data: str, evaluation: str, *, columns: Columns, screen: Screen | None = None) -> tuple[Dataset, Dataset]:
@@ -138,20 +139,6 @@ def read_calibration(source: str | None, *, columns: Columns, by_label: bool) ->
     if source is not None and by_label:
         return load_dataset(source, columns=columns, need_labels=False)
     return read_unlabelled(source, text=columns.text, pair=columns.text_pair)
-
-
-def warn_of_shared(dataset: Dataset, judged: Dataset) -> None:
-    """Warn of rows that are trained on and judged by."""
-    if dataset.source == judged.source or (_is_path(dataset.source) and _is_path(judged.source) and Path(dataset.source).samefile(judged.source)):
-        text = f"--data and --eval are the same rows ({judged.source}): every figure on them is of rows that were trained on."
-        warnings.warn(DataWarning(text), stacklevel=2)
-    elif shared := count_shared(judged, dataset):
-        text = f"{shared} of {len(judged)} rows ({shared / len(judged):.1%}) of {judged.source} are in {dataset.source} too."
-        warnings.warn(DataWarning(f"{text} Figures on them are of rows that were trained on."), stacklevel=2)
-
-
-def _is_path(source: str) -> bool:
-    return Path(source).exists()
 
 
 def read_budget(max_latency: str | None, speedup: str | None, max_size: str | None, max_memory: str | None, max_drop: float | None) -> Budget:

@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-LONGEST = 128  # tokens of a text, where training, evaluation and tables are told nothing else
-
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; everything else goes to stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more, and a traceback when something fails.")]
@@ -31,7 +29,7 @@ LabelFormat = Annotated[
 ]
 FirstLabel = Annotated[
     int | None,
-    typer.Option("--first-label", min=0, max=1, help="Number of the model's first label, where labels are numbers. Default: told from them."),
+    typer.Option("--first-label", min=-1, max=1, help="Number of the model's first label, where labels are numbers. Default: told from them."),
 ]
 MissingLabel = Annotated[
     str | None, typer.Option("--missing-label", help="The label of rows without one, which are left out, such as -1. Default: told from the labels.")

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from edgelm.cli.command import argument, join, options
-from edgelm.cli.options import LONGEST, Json, Overwrite, PairColumn, Provider, Quiet, TextColumn, Verbose
+from edgelm.cli.options import Json, Overwrite, PairColumn, Provider, Quiet, TextColumn, Verbose
 from edgelm.cli.screen import Screen, open_screen
 from edgelm.cli.tables import make_table
 from edgelm.errors import EXIT_FAILED, EdgelmError, UsageError
@@ -176,8 +176,9 @@ def _median_length(checkpoint: Path, rows: Dataset) -> int:
     from edgelm.anatomy import load_tokenizer
     from edgelm.checkpoint import open_checkpoint
     from edgelm.compress.encode import median_length
+    from edgelm.lengths import DEFAULT_LENGTH
 
-    return median_length(load_tokenizer(open_checkpoint(checkpoint)), rows, max_length=LONGEST)
+    return median_length(load_tokenizer(open_checkpoint(checkpoint)), rows, max_length=DEFAULT_LENGTH)
 
 
 def _show_estimates(screen: Screen, bundle: Path, estimates: list[dict[str, Any]], files: dict[str, Path | None], *, overwrite: bool) -> None:

@@ -12,8 +12,8 @@ import typer
 
 from edgelm.cli.options import Provider, Quiet, Verbose
 from edgelm.cli.screen import open_screen
-from edgelm.errors import DataError, UsageError
-from edgelm.lines import read_lines
+from edgelm.errors import UsageError
+from edgelm.lines import read_texts
 
 
 def run(
@@ -63,14 +63,8 @@ def _inputs(texts: list[str], pair: str | None, file: str | None, *, pairs: bool
         yield (texts[0], pair)
         return
     yield from texts
-    if file is None:
-        return
-    for number, line in enumerate(read_lines(file), start=1):
-        if pairs and "\t" not in line:
-            raise DataError(
-                f"{file}:{number}: one text, and this model reads pairs: {line!r:.60}.", hint="Put a tab between the two texts of each line."
-            )
-        yield tuple(line.split("\t", 1)) if pairs else line
+    if file is not None:
+        yield from read_texts(file, pairs=pairs)
 
 
 def _say(answer: dict[str, Any], top: int) -> str:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from edgelm.cli.command import columns, options, unused
-from edgelm.cli.options import LONGEST, FirstLabel, Json, LabelColumn, LabelFormat, MissingLabel, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.options import FirstLabel, Json, LabelColumn, LabelFormat, MissingLabel, PairColumn, Quiet, TextColumn, Verbose
 from edgelm.cli.screen import Screen, open_screen
 from edgelm.cli.tables import make_table
 from edgelm.errors import EXIT_BUDGET
@@ -33,7 +33,9 @@ def search(
     seed: Annotated[int, typer.Option("--seed", help="Of the choice of settings.")] = 0,
     runs: Annotated[int, typer.Option("--runs", help="Calls from which a latency is taken.")] = 200,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Of a measured bundle. Default: one a core.")] = None,
-    max_length: Annotated[int, typer.Option(min=8, help="Longest text, in tokens.")] = LONGEST,
+    max_length: Annotated[
+        int | None, typer.Option(min=8, help="Longest text, in tokens. Default: 128, or what the model takes if that is less.")
+    ] = None,
     keep_bundles: Annotated[bool, typer.Option("--keep-bundles", help="Keep each trial's bundle.")] = False,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
@@ -61,12 +63,15 @@ def search(
         target = load_device(device)
         explored = load_space(space, recipes=recipe or ())
 
-        from edgelm.anatomy import find_checkpoint
+        from edgelm.anatomy import family_of, find_checkpoint
+        from edgelm.anatomy.sizes import check_length, usable_positions
+        from edgelm.lengths import DEFAULT_LENGTH
         from edgelm.search.pipeline import search as run
 
-        task = find_checkpoint(model, allow_pickle=allow_pickle).task
+        checkpoint = find_checkpoint(model, allow_pickle=allow_pickle)
+        check_length(max_length, usable_positions(family_of(checkpoint.family), checkpoint.config))
         named = read_columns(text_column, pair_column, label_column, label_format=label_format, first_label=first_label, missing_label=missing_label)
-        dataset, judged = read_rows_of(task, data, evaluation, columns=named, screen=screen)
+        dataset, judged = read_rows_of(checkpoint.task, data, evaluation, columns=named, screen=screen)
         result = run(
             model,
             dataset=dataset,
@@ -84,7 +89,7 @@ def search(
             seed=seed,
             runs=runs,
             threads=threads,
-            max_length=max_length,
+            max_length=max_length or DEFAULT_LENGTH,
             keep_bundles=keep_bundles,
             allow_pickle=allow_pickle,
             watch=lambda trial: _tell(screen, trial),
@@ -95,7 +100,7 @@ def search(
             screen.stderr.print(f"No trial ended within {time_limit}. What was begun is kept: the same command with a longer --time-limit goes on.")
             raise typer.Exit(EXIT_BUDGET)
         trial = {"--from-trial": result.choice, "--search": output, "--data": data, "--eval": evaluation}
-        target_options = {"--device": device, "--for": precision, "--max-length": None if max_length == LONGEST else max_length}
+        target_options = {"--device": device, "--for": precision, "--max-length": max_length}
         carried = columns(text_column, pair_column, label_column, label_format=label_format, first_label=first_label, missing_label=missing_label) | {
             "--allow-pickle": allow_pickle
         }

@@ -12,7 +12,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import family_of, find_checkpoint, layer_shapes, load_checkpoint, load_tokenizer, parameter_count, save_checkpoint
-from edgelm.anatomy.sizes import DEFAULT_LENGTH, check_length, usable_positions
+from edgelm.anatomy.sizes import check_length, usable_positions
 from edgelm.checkpoint import Record, StageRecord, open_checkpoint
 from edgelm.compress import processes
 from edgelm.compress.evaluate import evaluate
@@ -27,6 +27,7 @@ from edgelm.compress.texts.vocabulary import kept_tokens, read_alike
 from edgelm.dataset import Dataset
 from edgelm.device import Device
 from edgelm.errors import RecipeError
+from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.output import check_output, disk_errors, remove_work, staged_output
 from edgelm.output_kinds import CHECKPOINT
 from edgelm.progress import Progress, silent

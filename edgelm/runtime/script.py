@@ -76,7 +76,7 @@ except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError
 NEEDED = "Install numpy, tokenizers and onnxruntime; if they are there, copy the bundle again."
 try:
     from edgelm.errors import EdgelmError
-    from edgelm.lines import read_lines
+    from edgelm.lines import read_texts
     from edgelm.runtime import load
 except ImportError as error:
     sys.exit(f"Error: {error}.\\n{NEEDED}")
@@ -99,12 +99,11 @@ def main():
         return 0 if result.ok else 4
     if not options.texts and not options.file:
         parser.error("give a text, or --file")
-    texts = [*options.texts, *(read_lines(options.file) if options.file else ())]
     model = load(HERE, threads=options.threads, provider=options.provider)
     pairs = model.manifest.task.pair  # a tab is part of the text for a model that reads one
-    for text in texts:
-        pair = tuple(text.split("\\\\t", 1))
-        print(json.dumps({"text": text, **model(pair if pairs and len(pair) == 2 else text)}, ensure_ascii=False))
+    texts = [tuple(text.split("\\\\t", 1)) if pairs and "\\\\t" in text else text for text in options.texts]
+    for text in (*texts, *(read_texts(options.file, pairs=pairs) if options.file else ())):
+        print(json.dumps({"text": text, **model(text)}, ensure_ascii=False))
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from edgelm.dataset import Dataset
 from edgelm.device import Device, check_precision
 from edgelm.errors import EdgelmError, MissingExtraError, UsageError
+from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.output import disk_errors
 from edgelm.progress import Progress, silent
 from edgelm.recipe import Recipe
@@ -46,7 +47,7 @@ def search(
     seed: int = 0,
     runs: int = 200,
     threads: int | None = None,
-    max_length: int = 128,
+    max_length: int = DEFAULT_LENGTH,
     keep_bundles: bool = False,
     allow_pickle: bool = False,
     watch: Watch | None = None,

@@ -45,13 +45,14 @@ def test_a_model_of_24_tokens_is_trained_and_compressed_with_the_lengths_that_re
     assert smaller.exit_code == 0, smaller.output
 
 
-@pytest.mark.parametrize("command", ["export", "finetune", "compress", "recipe"])
+@pytest.mark.parametrize("command", ["export", "finetune", "compress", "search", "recipe"])
 def test_longer_texts_than_the_model_takes_are_refused(short, command):
     rows = ("--data", short / "rows.jsonl", "--eval", short / "rows.jsonl")
     words = {
         "export": ("export", short / "model", "--precision", "fp32", "--max-length", 25),
         "finetune": ("finetune", short / "model", *rows, "--max-length", 128),
         "compress": ("compress", short / "model", *rows, "--recipe", "no-training", "--max-length", 128),
+        "search": ("search", short / "model", *rows, "--max-length", 128),
         "recipe": ("compress", short / "model", *rows, "--recipe", "quantization-aware", "--set", "quantize.train.max_length=25"),
     }[command]
     refused = run(*words, "--output", short / "never")

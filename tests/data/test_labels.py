@@ -6,6 +6,7 @@ import pytest
 
 from edgelm.dataset import Columns, load_dataset
 from edgelm.errors import DataError, DataWarning
+from edgelm.task import Task
 
 STARS = ("1 star", "2 stars", "3 stars", "4 stars", "5 stars")
 THREE = ("toxic", "insult", "threat")
@@ -37,6 +38,7 @@ def write(tmp_path, labels, kind):
         ("csv", list("052"), None, ("0", "2", "5"), (0, 2, 1)),
         ("csv", list("1234"), STARS, STARS, (0, 1, 2, 3)),
         ("csv", list("042"), STARS, STARS, (0, 4, 2)),
+        ("csv", list("125"), tuple("abcde"), tuple("abcde"), (0, 1, 4)),
         ("csv", ["-1", "1"], None, ("-1", "1"), (0, 1)),
         ("csv", ["²", "³"], None, ("²", "³"), (0, 1)),
         ("csv", ["007", "1"], None, ("007", "1"), (0, 1)),
@@ -46,6 +48,11 @@ def write(tmp_path, labels, kind):
         ("jsonl", [[0.0, 1.0], [1.0, 0.0]], None, ("label_0", "label_1"), ((0, 1), (1, 0))),
         ("jsonl", [[False, True], [True, False]], None, ("label_0", "label_1"), ((0, 1), (1, 0))),
         ("csv", ["[0, 1, 1]", "[1, 0, 0]"], None, ("label_0", "label_1", "label_2"), ((0, 1, 1), (1, 0, 0))),
+        ("csv", ["[0 1 1]", "[1 0\n 0]"], None, ("label_0", "label_1", "label_2"), ((0, 1, 1), (1, 0, 0))),
+        ("csv", ["['a' 'b']", "['b']", "[]"], None, ("a", "b"), ((1, 1), (0, 1), (0, 0))),
+        ("csv", ["('a', 'b')", "('b',)"], None, ("a", "b"), ((1, 1), (0, 1))),
+        ("jsonl", [["0", "1", "1"], ["1", "0", "0"]], None, ("label_0", "label_1", "label_2"), ((0, 1, 1), (1, 0, 0))),
+        ("csv", ["[not a list]", "(other)"], None, ("(other)", "[not a list]"), (1, 0)),
         ("jsonl", [[0, 2], [1]], None, ("0", "1", "2"), ((1, 0, 1), (0, 1, 0))),
     ],
 )
@@ -57,8 +64,11 @@ def test_labels_are_read_as_people_mean_them(tmp_path, kind, cells, known, names
 @pytest.mark.parametrize(
     ("kind", "cells", "known", "options", "hint"),
     [
-        ("csv", ["1", "2", "5"], ("LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3", "LABEL_4"), {}, "--first-label"),
+        ("csv", ["1", "2", "4"], ("LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3", "LABEL_4"), {}, "--first-label"),
         ("csv", ["0", "1", "-1"], None, {}, "--missing-label -1"),
+        ("csv", ["-1", "1", "2"], None, {}, "--missing-label -1"),
+        ("csv", ["-1", "0", "1"], THREE, {}, "--first-label -1"),
+        ("jsonl", [[1, 0], [0, 1]], THREE, {}, "--label-format vectors"),
         ("csv", ["Health | Fitness", "Sports"], None, {}, "--problem single-label"),
         ("jsonl", [[0, 1], [1, 0]], None, {}, "--label-format vectors"),
         ("jsonl", [[0, 1], [1, 0]], ("a", "b"), {}, "--label-format indices"),
@@ -117,3 +127,29 @@ def test_numbers_of_a_spreadsheet_find_their_names_in_labels_json(tmp_path):
 def test_capitals_alone_are_told(tmp_path):
     with pytest.warns(DataWarning, match="Positive, positive"):
         load_dataset(write(tmp_path, ["Positive", "positive"], "csv"))
+
+
+def test_minus_one_can_be_the_first_label(tmp_path):
+    rows = load_dataset(write(tmp_path, ["-1", "0", "1"], "csv"), labels=("bad", "fair", "good"), columns=Columns(first_label=-1))
+    assert rows.labels == (0, 1, 2)
+
+
+def test_lists_are_lists_beside_rows_without_a_label(tmp_path):
+    with pytest.warns(DataWarning, match="1 row without a label"):
+        rows = load_dataset(write(tmp_path, ["", "['a']", "['a', 'b']"], "csv"), columns=Columns(missing_label=""))
+    assert (rows.label_names, rows.labels) == (("a", "b"), ((1, 0), (1, 1)))
+
+
+def test_names_in_other_capitals_find_their_place_in_labels_json(tmp_path):
+    (tmp_path / "labels.json").write_text('["good", "bad"]')
+    rows = load_dataset(write(tmp_path, ["Bad", "good"], "csv"))
+    assert (rows.label_names, rows.labels) == (("good", "bad"), (1, 0))
+
+
+def test_rows_read_without_a_model_take_its_labels_by_number(tmp_path):
+    task = Task(kind="text-classification", labels=("bad", "poor", "good"))
+    path = write(tmp_path, ["1", "2"], "csv")
+    with pytest.raises(DataError, match="counted from 0"):
+        load_dataset(path).for_task(task)
+    assert load_dataset(path).for_task(task, first_label=1).labels == (0, 1)
+    assert load_dataset(path, columns=Columns(first_label=0)).for_task(task).labels == (1, 2)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgelm.dataset import load_dataset
 from edgelm.errors import DataError, DataWarning
-from edgelm.lines import read_lines, split_lines
+from edgelm.lines import read_lines, read_texts, split_lines
 
 INSIDE = "the film\u2028was\x85good\x0cand\x0bnice\x1ctoo"
 
@@ -56,3 +56,13 @@ def test_every_format_keeps_what_unicode_calls_line_breaks(tmp_path, end):
     (tmp_path / "a.txt").write_bytes(f"{INSIDE}{end}{end}the plot{end}".encode())
     with pytest.warns(DataWarning, match="1 blank line of 3 left out"):
         assert load_dataset(tmp_path / "a.txt", need_labels=False).texts == (INSIDE, "the plot")
+
+
+def test_a_tab_separates_the_texts_of_a_pair_where_pairs_are_read(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbfone\ttwo\tthree\r\nfour\n")
+    assert list(read_texts(path, pairs=False)) == ["one\ttwo\tthree", "four"]
+    texts = read_texts(path, pairs=True)
+    assert next(texts) == ("one", "two\tthree")
+    with pytest.raises(DataError, match=r"a\.txt:2: one text, and this model reads pairs: 'four'"):
+        next(texts)

@@ -67,3 +67,9 @@ def test_headers_that_cannot_be_used_are_refused(tmp_path, content, words):
 
 def test_the_index_that_pandas_writes_is_no_column(tmp_path):
     assert load_dataset(write(tmp_path, ",text, label\n0,a,x\n1,b,y\n", "a.csv")).texts == ("a", "b")
+
+
+def test_texts_that_begin_and_end_with_a_quote_in_turn_stay_rows_of_their_own(tmp_path):
+    with pytest.warns(DataWarning, match="4 rows, one a line"):
+        rows = load_dataset(write(tmp_path, 'text\tlabel\n"a\tx\na"\ty\n"b\tx\nb"\ty\n'))
+    assert rows.texts == ('"a', 'a"', '"b', 'b"')

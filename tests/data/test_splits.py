@@ -4,8 +4,9 @@ import pytest
 
 from edgelm._sources import Source, parse_source
 from edgelm.cli.inputs import read_train_and_eval
-from edgelm.dataset import load_dataset
+from edgelm.dataset import Dataset, load_dataset
 from edgelm.errors import DataError, DataWarning
+from edgelm.reading import warn_of_shared
 
 
 def save(folder, **splits):
@@ -51,3 +52,23 @@ def test_shared_rows_are_counted_whatever_the_white_space(tmp_path):
         read_train_and_eval(str(train), str(dev))
     with pytest.warns(DataWarning, match="are the same rows"):
         read_train_and_eval(str(train), str(train))
+
+
+def test_unlabelled_texts_are_compared_with_the_rows_that_judge_them():
+    texts = Dataset("more.txt", ("the film", "c"))
+    with pytest.warns(DataWarning, match=r"1 of 1 rows \(100.0%\) of dev.csv are in more.txt too"):
+        warn_of_shared(texts, Dataset("dev.csv", (" the  film",)), option="--unlabelled")
+
+
+def test_a_missing_file_with_an_at_sign_is_no_data_set():
+    with pytest.raises(DataError, match=r"missing@x\.csv: no such file"):
+        load_dataset("missing@x.csv")
+
+
+def test_lists_of_a_feature_of_classes_are_their_numbers(tmp_path):
+    import datasets
+
+    features = datasets.Features({"text": datasets.Value("string"), "labels": datasets.Sequence(datasets.ClassLabel(names=["x", "y", "z"]))})
+    datasets.Dataset.from_dict({"text": ["a", "b"], "labels": [[0, 1], [1, 0]]}, features=features).save_to_disk(tmp_path / "saved")
+    rows = load_dataset(tmp_path / "saved")
+    assert (rows.label_names, rows.labels) == (("x", "y", "z"), ((1, 1, 0), (1, 1, 0)))
