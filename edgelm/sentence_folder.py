@@ -2,59 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from edgelm.errors import ModelError
 from edgelm.model_config import cross_encoder_activation
-from edgelm.task import POOLINGS, Task
+from edgelm.sentence_modules import COMPUTED, SentenceLayer, read_json, read_layers, read_pooling
+from edgelm.task import Task
 
 MODULES_FILE = "modules.json"
 SETTINGS_FILE = "config_sentence_transformers.json"
 POOLING_FOLDER = "1_Pooling"
 TRANSFORMER_FILES = tuple(f"sentence_{name}_config.json" for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"))
-# The activations of a Dense layer, each as torch makes it without arguments.
-ACTIVATIONS = ("Identity", "Tanh", "ReLU", "LeakyReLU", "ELU", "GELU", "Sigmoid", "SiLU")
-
-_DOES = "edgelm computes Transformer, Pooling, Dense, LayerNorm, Normalize and Dropout."
-# The modes in the order of their vectors, as older folders switch them on.
-_SWITCHES = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-    "pooling_mode_weightedmean_tokens": "weightedmean",
-    "pooling_mode_lasttoken": "lasttoken",
-}
 _HARMLESS = {"torch_dtype", "dtype", "attn_implementation", "add_pooling_layer", "use_safetensors", "low_cpu_mem_usage", "trust_remote_code"}
-
-
-@dataclass(frozen=True)
-class SentenceLayer:
-    """One layer between pooling and the end.
-
-    Attributes:
-        folder: where its weights are; None: it has none.
-        inputs, outputs: widths of the vectors; 0 for `normalize`, which takes any.
-        activation: one of `ACTIVATIONS`.
-        residual: whether the input is added to the output.
-    """
-
-    kind: Literal["dense", "layer-norm", "normalize"]
-    folder: Path | None = None
-    inputs: int = 0
-    outputs: int = 0
-    bias: bool = True
-    activation: str = "Identity"
-    residual: bool = False
-
-    def __str__(self) -> str:
-        if self.kind == "dense":
-            return f"Dense {self.inputs} to {self.outputs}, {self.activation}" + (", residual" if self.residual else "")
-        return "Normalize" if self.kind == "normalize" else f"LayerNorm {self.inputs}"
 
 
 @dataclass(frozen=True)
@@ -86,7 +48,7 @@ class SentenceFolder:
         if task.kind == "text-classification":
             return self._cross_encoder(task)
         if not self.pooling:
-            raise ModelError(f"{self.transformer}: {MODULES_FILE} has no Pooling, so there is no sentence vector.", hint=_DOES)
+            raise ModelError(f"{self.transformer}: {MODULES_FILE} has no Pooling, so there is no sentence vector.", hint=COMPUTED)
         head = tuple(str(layer) for layer in self.layers)
         return replace(task, pooling=self.pooling, normalize=self.normalize, head=head, dimensions=self.dimensions, prompt=self.prompt)
 
@@ -110,16 +72,16 @@ def read_sentence_folder(folder: Path, *, allow_pickle: bool = False) -> Sentenc
         ModelError: a module or a setting that edgelm does not compute, by name, or one that cannot be read.
     """
     pooling = folder / POOLING_FOLDER / "config.json"
-    modules = _read(folder / MODULES_FILE, list) if (folder / MODULES_FILE).is_file() else []
+    modules = read_json(folder / MODULES_FILE, list) if (folder / MODULES_FILE).is_file() else []
     settings = _settings(folder)
     if not modules and pooling.is_file():
         _check_transformer(folder)
-        return SentenceFolder(folder, _pooling(pooling.parent, prompt=""), settings=settings)
+        return SentenceFolder(folder, read_pooling(pooling.parent, prompt=""), settings=settings)
     if not modules:
         return None
     kinds = [_kind(folder, module) for module in modules]
     if kinds[0] != "Transformer":
-        raise ModelError(f"{folder}: the first module is {kinds[0]}, not a Transformer.", hint=_DOES)
+        raise ModelError(f"{folder}: the first module is {kinds[0]}, not a Transformer.", hint=COMPUTED)
     places = [_place(folder, module) for module in modules]
     _check_transformer(places[0])
     prompt = _prompt(folder, settings)
@@ -127,11 +89,11 @@ def read_sentence_folder(folder: Path, *, allow_pickle: bool = False) -> Sentenc
         return SentenceFolder(places[0], "", prompt=prompt, settings=settings)
     if kinds[1] != "Pooling" or set(kinds[2:]) & {"Transformer", "Pooling"}:
         raise ModelError(f"{folder}: modules in the order {', '.join(kinds)}.", hint="Expected one Transformer, one Pooling, then the others.")
-    layers = [layer for kind, place in zip(kinds[2:], places[2:], strict=True) for layer in _layer(kind, place, allow_pickle)]
+    layers = [layer for kind, place in zip(kinds[2:], places[2:], strict=True) for layer in read_layers(kind, place, allow_pickle)]
     normalize = bool(layers) and layers[-1].kind == "normalize"
     return SentenceFolder(
         places[0],
-        _pooling(places[1], prompt=prompt),
+        read_pooling(places[1], prompt=prompt),
         tuple(layers[:-1] if normalize else layers),
         normalize,
         _dimensions(folder, settings),
@@ -147,17 +109,7 @@ def transformer_settings(folder: Path) -> dict[str, Any]:
         ModelError: it cannot be read.
     """
     file = next((folder / name for name in TRANSFORMER_FILES if (folder / name).is_file()), None)
-    return {} if file is None else _read(file, dict)
-
-
-def _read(file: Path, expected: type[Any]) -> Any:
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
-        raise ModelError(f"{file}: cannot be read as JSON ({error}).", hint="Copy or download the model again.") from error
-    if not isinstance(values, expected):
-        raise ModelError(f"{file}: expected a JSON {'array' if expected is list else 'object'}.", hint="Copy or download the model again.")
-    return values
+    return {} if file is None else read_json(file, dict)
 
 
 def _kind(folder: Path, module: Any) -> str:
@@ -165,7 +117,7 @@ def _kind(folder: Path, module: Any) -> str:
         raise ModelError(f"{folder / MODULES_FILE}: a module without a type.", hint="Save the model again with model.save_pretrained(...).")
     package, _, kind = module["type"].rpartition(".")
     if package.split(".")[0] != "sentence_transformers" or kind not in ("Transformer", "Pooling", "Dense", "LayerNorm", "Normalize", "Dropout"):
-        raise ModelError(f"{folder / MODULES_FILE}: the module {module['type']} is not known.", hint=_DOES)
+        raise ModelError(f"{folder / MODULES_FILE}: the module {module['type']} is not known.", hint=COMPUTED)
     if module.get("kwargs"):
         raise ModelError(f"{folder / MODULES_FILE}: {kind} takes arguments ({module['kwargs']}).", hint="edgelm computes modules without them.")
     return kind
@@ -182,7 +134,7 @@ def _settings(folder: Path) -> dict[str, Any] | None:
     file = folder / SETTINGS_FILE
     if not file.is_file():
         return None
-    settings: dict[str, Any] = _read(file, dict)
+    settings: dict[str, Any] = read_json(file, dict)
     if settings.get("model_type") not in (None, "SentenceTransformer", "CrossEncoder"):
         raise ModelError(f"{file}: the model is a {settings['model_type']}.", hint="edgelm takes SentenceTransformer and CrossEncoder.")
     return settings
@@ -232,62 +184,3 @@ def _check_transformer(folder: Path) -> None:
     length = values.get("max_seq_length")
     if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
         raise ModelError(f"{where} max_seq_length is {length!r}.", hint="Expected a number of tokens.")
-
-
-def _pooling(folder: Path, *, prompt: str) -> str:
-    """The pooling of a module's folder, as in `Task`."""
-    values = _read(folder / "config.json", dict)
-    where = f"{folder / 'config.json'}:"
-    strange = sorted(set(values) - set(_SWITCHES) - {"word_embedding_dimension", "embedding_dimension", "pooling_mode", "include_prompt"})
-    if strange:
-        raise ModelError(f"{where} {strange[0]} is not a setting of Pooling that edgelm knows.", hint="Take it out if it changes nothing.")
-    modes = values.get("pooling_mode", [mode for switch, mode in _SWITCHES.items() if values.get(switch)] or ["mean"])
-    modes = [modes] if isinstance(modes, str) else modes
-    if not isinstance(modes, list) or not modes or any(mode not in POOLINGS for mode in modes):
-        raise ModelError(f"{where} pooling_mode is {modes!r}.", hint=f"Known: {', '.join(POOLINGS)}.")
-    if values.get("include_prompt", True) is not True and prompt:
-        raise ModelError(
-            f"{where} include_prompt is false and there is a default prompt, whose tokens would have to be left out of the pooling.",
-            hint="Set default_prompt_name to null in config_sentence_transformers.json, and give texts without the prompt.",
-        )
-    return "+".join(modes)
-
-
-def _layer(kind: str, folder: Path, allow_pickle: bool) -> list[SentenceLayer]:
-    values = _read(folder / "config.json", dict) if (folder / "config.json").is_file() else {}
-    for key in ("module_input_name", "module_output_name"):
-        if values.get(key) not in (None, "sentence_embedding"):
-            raise ModelError(f"{folder / 'config.json'}: {key} is {values[key]!r}.", hint=f"edgelm's {kind} reads and writes sentence_embedding.")
-    if kind == "Dropout":  # changes nothing but in training
-        return []
-    if kind == "Normalize":
-        return [SentenceLayer("normalize")]
-    _check_weights(folder, allow_pickle)
-    if kind == "LayerNorm":
-        width = _size(folder, values, "dimension")
-        return [SentenceLayer("layer-norm", folder, width, width)]
-    activation = values.get("activation_function", "torch.nn.modules.activation.Tanh")
-    short = activation.rpartition(".")[2] if isinstance(activation, str) and activation.startswith("torch.") else ""
-    if short not in ACTIVATIONS:
-        raise ModelError(f"{folder / 'config.json'}: activation_function is {activation!r}.", hint=f"Known, of torch: {', '.join(ACTIVATIONS)}.")
-    inputs, outputs = (_size(folder, values, name) for name in ("in_features", "out_features"))
-    return [SentenceLayer("dense", folder, inputs, outputs, bool(values.get("bias", True)), short, bool(values.get("use_residual", False)))]
-
-
-def _size(folder: Path, values: dict[str, Any], key: str) -> int:
-    value = values.get(key)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ModelError(f"{folder / 'config.json'}: {key} is {value!r}.", hint="Expected the width of a vector.")
-    return value
-
-
-def _check_weights(folder: Path, allow_pickle: bool) -> None:
-    if (folder / "model.safetensors").is_file():
-        return
-    if not (folder / "pytorch_model.bin").is_file():
-        raise ModelError(f"{folder}: no weights; expected model.safetensors.", hint="Save the model again with model.save_pretrained(...).")
-    if not allow_pickle:
-        raise ModelError(
-            f"{folder}: the weights are a pickle (pytorch_model.bin), which can run code when it is loaded.",
-            hint="Convert it where you trust it, with SentenceTransformer(...).save_pretrained(...), or add --allow-pickle (weights only).",
-        )

@@ -101,7 +101,7 @@ def test_the_graph_behind_the_tokens_computes_what_torch_does(name, masked) -> N
     from edgelm.anatomy.outputs import pool
     from edgelm.anatomy.sentence_head import Dense
     from edgelm.export.pooling import append_pooling
-    from edgelm.sentence_folder import SentenceLayer
+    from edgelm.sentence_modules import SentenceLayer
     from edgelm.task import Task
 
     torch.manual_seed(3)

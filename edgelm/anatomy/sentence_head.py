@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 
 from edgelm.checkpoint import Checkpoint
 from edgelm.errors import ModelError
-from edgelm.sentence_folder import MODULES_FILE, POOLING_FOLDER, SETTINGS_FILE, SentenceLayer
+from edgelm.sentence_folder import MODULES_FILE, POOLING_FOLDER, SETTINGS_FILE
+from edgelm.sentence_modules import SentenceLayer
 from edgelm.task import Task
 
 HEAD = "sentence_head"  # the name of the part
