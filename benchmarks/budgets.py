@@ -19,9 +19,9 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from teachers import SETTINGS, load_rows, make_teacher
 
 from edgelm import compress, export, load_device, load_recipe, profile
-from edgelm.aim import take_aim
 from edgelm.anatomy import load_checkpoint, load_tokenizer
 from edgelm.budget import Budget
+from edgelm.budgeting.targets import take_aim
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.inputs import read_duration
 from edgelm.compress.evaluate import evaluate
@@ -29,7 +29,7 @@ from edgelm.export.parity import graph_outputs
 from edgelm.export.trace import export_graph
 from edgelm.graph.fusion import split_norms
 from edgelm.graph.session import make_plain_session
-from edgelm.metrics import score
+from edgelm.metrics.scores import score
 from edgelm.recipe import Recipe
 
 MAX_LENGTH = 128

@@ -13,11 +13,10 @@ from teachers import SETTINGS, load_rows, make_teacher
 
 from edgelm.anatomy import load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.export.precision import Material
 from edgelm.export.trace import export_graph
 from edgelm.graph.fusion import split_norms
-from edgelm.quantize.dialect import ONNXRUNTIME_CPU
 from edgelm.quantize.embeddings import quantize_embeddings
 from edgelm.quantize.post_training import quantize_post_training
 from edgelm.quantize.ranges import METHODS
@@ -25,6 +24,7 @@ from edgelm.quantize.samples import choose_samples
 from edgelm.quantize.sensitivity import find_sites
 from edgelm.quantize.settings import AUTO, CHOICES, Quantization
 from edgelm.quantize.statistics import Statistics, collect
+from edgelm.quantize.target import ONNXRUNTIME_CPU
 
 SAMPLES, JUDGED, MAX_LENGTH = 256, 64, 128
 

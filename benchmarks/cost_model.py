@@ -23,20 +23,20 @@ from scipy.optimize import least_squares
 
 from edgelm import load_device
 from edgelm.cost import roofline
-from edgelm.cost.encoder import encoder_work
 from edgelm.cost.roofline import Constants, price, total_ms
+from edgelm.cost.synthetic import encoder_work
 from edgelm.cost.work import Work, graph_work
 from edgelm.device import Device
-from edgelm.graph.encoder import encoder_graph
-from edgelm.graph.files import save_graph
+from edgelm.graph.external_data import save_graph
 from edgelm.graph.session import DISABLED_OPTIMIZERS
-from edgelm.latency import EncoderSizes
-from edgelm.machine import describe_machine
-from edgelm.profile.detect import detect_device
+from edgelm.graph.synthetic import encoder_graph
+from edgelm.hardware.detect import detect_device
+from edgelm.hardware.machine import describe_machine
+from edgelm.latency_table import EncoderSizes
+from edgelm.profile.interleave import BLOCK_CALLS, Worker, take_turns
 from edgelm.profile.subject import Subject
-from edgelm.profile.turns import BLOCK_CALLS, Worker, take_turns
 from edgelm.progress import silent
-from edgelm.quantize.blind import quantize_blindly
+from edgelm.quantize.without_data import quantize_blindly
 
 PUBLISHED = Path(__file__).parent / "published_bert.json"
 PRECISIONS = ("fp32", "int8", "int8-dynamic", "int8-weights", "int4", "fp16")

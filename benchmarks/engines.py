@@ -14,10 +14,10 @@ from ending import run
 from teachers import load_rows, make_teacher
 
 from edgelm import export, load_device
-from edgelm.dataset import Dataset, load_dataset
+from edgelm.data.dataset import Dataset, load_dataset
 from edgelm.device import Device
 from edgelm.engines import BuildResult, build
-from edgelm.machine import describe_machine
+from edgelm.hardware.machine import describe_machine
 from edgelm.runtime import open_bundle
 from edgelm.runtime.manifest import GRAPH_FILE, WEIGHTS_FILE
 

@@ -35,20 +35,20 @@ from teachers import load_rows, make_teacher
 from edgelm import compress, export, load_device, load_recipe, profile
 from edgelm.anatomy import load_checkpoint, load_tokenizer
 from edgelm.checkpoint import Checkpoint, open_checkpoint
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.device import Device
 from edgelm.engines import build
 from edgelm.errors import ResourceError, UsageError
 from edgelm.export.trace import export_graph
+from edgelm.files.shipped import shipped_names
 from edgelm.graph.fusion import fuse_attention
-from edgelm.machine import describe_machine
+from edgelm.hardware.machine import describe_machine
 from edgelm.profile.result import Profile
 from edgelm.profile.subject import Subject, find_subject
 from edgelm.quantize.half import to_half
 from edgelm.runtime import open_bundle
 from edgelm.runtime.cuda import find_gpu
 from edgelm.runtime.provider import EXECUTION_PROVIDERS
-from edgelm.shipped import shipped_names
 
 MAX_LENGTH = 128
 CPU_THREADS = 2

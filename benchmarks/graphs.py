@@ -34,7 +34,7 @@ from edgelm.checkpoint import open_checkpoint
 from edgelm.export.parity import graph_outputs
 from edgelm.export.precision import Material, to_precision
 from edgelm.export.trace import export_graph
-from edgelm.graph.nodes import TRACED
+from edgelm.graph.rewrites import TRACED
 from edgelm.graph.session import make_plain_session
 from edgelm.progress import silent
 from edgelm.quantize.settings import Quantization

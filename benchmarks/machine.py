@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from edgelm.machine import describe_machine
+from edgelm.hardware.machine import describe_machine
 
 
 def print_machine(*, aside: bool = False) -> None:

@@ -31,11 +31,11 @@ from teachers import SETTINGS, load_rows, make_teacher
 from edgelm import export, load_device
 from edgelm.anatomy import load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.export.parity import encode
 from edgelm.export.trace import export_graph
 from edgelm.graph.fusion import split_norms
-from edgelm.metrics import score
+from edgelm.metrics.scores import score
 from edgelm.quantize.settings import Quantization
 
 RIVALS = Path(__file__).with_name("rivals.py")

@@ -15,8 +15,8 @@ from typing import Any
 from machine import print_machine
 
 from edgelm import compress, export, load_dataset, load_device, load_recipe, profile
+from edgelm.files.shipped import shipped_folder, shipped_names
 from edgelm.recipe import Recipe
-from edgelm.shipped import shipped_folder, shipped_names
 
 
 def adapt(name: str) -> Recipe:

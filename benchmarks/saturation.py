@@ -20,9 +20,9 @@ from ending import run
 from machine import print_machine
 
 from edgelm import export, load_device
-from edgelm.dataset import load_dataset
+from edgelm.data.dataset import load_dataset
 from edgelm.demo import find_encoder
-from edgelm.shipped import shipped_folder
+from edgelm.files.shipped import shipped_folder
 
 BUNDLES = {"eight bits": "x86-vnni", "room": "cpu"}
 PRECISIONS = ("int8", "int8-dynamic")

@@ -23,13 +23,13 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from edgelm import compress, export, finetune, load_device, load_recipe, profile
 from edgelm.anatomy import load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
-from edgelm.dataset import Dataset, load_dataset
+from edgelm.data.dataset import Dataset, load_dataset
 from edgelm.demo import find_encoder
 from edgelm.export.parity import graph_outputs
 from edgelm.export.trace import export_graph
 from edgelm.graph.fusion import split_norms
 from edgelm.graph.session import make_plain_session
-from edgelm.metrics import score
+from edgelm.metrics.scores import score
 from edgelm.recipe import TrainSettings
 
 TEACHER = TrainSettings(epochs=2, learning_rate=1e-4, batch_size=64, max_length=128, precision="bf16")

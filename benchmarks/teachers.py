@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from edgelm import finetune
-from edgelm.dataset import Dataset, load_dataset
+from edgelm.data.dataset import Dataset, load_dataset
 from edgelm.demo import find_encoder
 from edgelm.recipe import TrainSettings
 

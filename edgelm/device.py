@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from edgelm.errors import DeviceError, UsageError
-from edgelm.settings import load_yaml_model
-from edgelm.shipped import find_file
+from edgelm.files.shipped import find_file
+from edgelm.files.yaml_model import load_yaml_model
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-dynamic", "int8-weights", "int4"]
 Positive = Annotated[float, Field(gt=0)]

@@ -9,9 +9,9 @@ from typing import Any
 
 from edgelm.checkpoint import open_checkpoint
 from edgelm.errors import EdgelmError, InputError
+from edgelm.model_folder.weight_files import check_safetensors
 from edgelm.runtime import open_bundle
 from edgelm.runtime.manifest import GRAPH_FILE, MANIFEST_FILE
-from edgelm.weight_files import check_safetensors
 
 _BARS = 32
 _HINT = "Give a checkpoint folder, a bundle, an ONNX file or a calibration table."
@@ -87,7 +87,7 @@ def _run(path: Path) -> dict[str, Any]:
 
 def _calibration(path: Path) -> dict[str, Any]:
     """The activations of a calibration table: range, histogram and what was chosen."""
-    from edgelm.quantize.table import read_table
+    from edgelm.quantize.calibration_table import read_table
 
     table = read_table(path)
     activations = [
@@ -120,7 +120,7 @@ def _graph(data: bytes, name: str) -> dict[str, Any] | None:
 def _describe_graph(model: Any) -> dict[str, Any]:
     import onnx
 
-    from edgelm.graph.nodes import TRACED, operator_counts
+    from edgelm.graph.rewrites import TRACED, operator_counts
 
     traced = next((entry.value for entry in model.metadata_props if entry.key == TRACED), "{}")
     stored: dict[str, int] = {}

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgelm.errors import RecipeError
-from edgelm.overrides import set_values
-from edgelm.settings import load_yaml_model, say_value
-from edgelm.shipped import find_file
+from edgelm.files.overrides import set_values
+from edgelm.files.shipped import find_file
+from edgelm.files.yaml_model import load_yaml_model, say_value
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]

@@ -12,11 +12,11 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgelm.graph.files import save_graph
+from edgelm.graph.external_data import save_graph
 from edgelm.runtime.golden import Golden
 from edgelm.runtime.manifest import FileEntry, Manifest, TensorSpec, Tokenization
 from edgelm.runtime.script import SCRIPT, vendored_files
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 WORDS = ["[PAD]", "[UNK]", "good", "bad", "film", "a", "very", "the"]
 SENTIMENT = Task(kind="text-classification", labels=("negative", "positive"))

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from edgelm.graph.nodes import MICROSOFT, add_weight
+from edgelm.graph.rewrites import MICROSOFT, add_weight
 
 WIDTH, INNER, OUTPUTS = 128, 160, 128
 

@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from edgelm.cli.main import COMMANDS, app
-from edgelm.shipped import shipped_names
+from edgelm.files.shipped import shipped_names
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "transformers", "onnx", "pydantic", "rich", "typer", "yaml", "scipy", "sklearn", "datasets", "pandas")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from edgelm.dataset import load_dataset
-from edgelm.shipped import shipped_folder
+from edgelm.data.dataset import load_dataset
+from edgelm.files.shipped import shipped_folder
 
 
 def generator(name):

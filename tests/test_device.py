@@ -6,8 +6,8 @@ import pytest
 
 from edgelm.device import RUNTIMES, check_precision, load_device
 from edgelm.errors import DeviceError, UsageError
+from edgelm.files.shipped import shipped_names
 from edgelm.runtime.provider import EXECUTION_PROVIDERS
-from edgelm.shipped import shipped_names
 
 GOOD = """\
 name: mine

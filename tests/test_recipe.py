@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from edgelm.errors import RecipeError
+from edgelm.files.shipped import find_file, shipped_names
 from edgelm.recipe import AugmentSettings, RaceSettings, StudentShape, load_recipe
-from edgelm.shipped import find_file, shipped_names
 
 
 def keys_of(values):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from edgelm.profile.watcher import Watcher
+from edgelm.profile.monitor import Watcher
 
 
 class WatcherLine:

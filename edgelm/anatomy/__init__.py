@@ -1,13 +1,13 @@
 """Where heads, FFN channels and layers live in each model family, and how a Checkpoint becomes a model."""
 
-from edgelm.anatomy.blocks import Block, blocks, keep_layers, layer_shapes, parameter_count
-from edgelm.anatomy.families import FAMILIES, Family, family_of, supported_model_types
+from edgelm.anatomy.embeddings import cut_tokens, fixed_tokens, word_embeddings
+from edgelm.anatomy.families.table import FAMILIES, Family, family_of, supported_model_types
 from edgelm.anatomy.hub import find_checkpoint
+from edgelm.anatomy.layers import Block, blocks, keep_layers, layer_shapes, parameter_count
 from edgelm.anatomy.loading import head_config, load_backbone, load_checkpoint, load_masked_lm, save_checkpoint
-from edgelm.anatomy.outputs import model_outputs, pool
 from edgelm.anatomy.reference import load_reference
+from edgelm.anatomy.task_model import model_outputs, pool
 from edgelm.anatomy.tokenizer import check_token_types, load_tokenizer
-from edgelm.anatomy.tokens import cut_tokens, fixed_tokens, word_embeddings
 
 __all__ = [
     "FAMILIES",

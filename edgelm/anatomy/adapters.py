@@ -13,14 +13,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, PreTrainedModel
 
-from edgelm.adapter import ADAPTED_PREFIX, ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE
 from edgelm.anatomy.fill import LoadingReport, auto_class, fill, outline
 from edgelm.anatomy.heads import require_encoder
 from edgelm.anatomy.model_settings import PLAIN
 from edgelm.anatomy.weights import State, fit_names, read_weights, some
 from edgelm.checkpoint import Checkpoint
 from edgelm.errors import MissingExtraError, ModelError
-from edgelm.weight_files import read_json
+from edgelm.model_folder.adapter import ADAPTED_PREFIX, ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE
+from edgelm.model_folder.weight_files import read_json
 
 
 def adapted_model_config(checkpoint: Checkpoint, **entries: Any) -> Any:

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
 
-from edgelm.anatomy.blocks import blocks
+from edgelm.anatomy.layers import blocks
 from edgelm.anatomy.weights import State, some
 from edgelm.checkpoint import LayerShape
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from edgelm.anatomy.fill import LoadingReport
 from edgelm.anatomy.weights import State, WeightsWarning, some
 from edgelm.checkpoint import Checkpoint
 from edgelm.errors import ModelError
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 # Heads of pretraining, which no task of edgelm's reads: masked words, next sentences, replaced tokens.
 _PRETRAINING = re.compile(

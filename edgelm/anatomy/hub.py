@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgelm.checkpoint import Checkpoint, open_checkpoint
 from edgelm.errors import ModelError
-from edgelm.weight_files import PICKLE_FILE
+from edgelm.model_folder.weight_files import PICKLE_FILE
 
 # No *.bin: pickled weights are fetched only when the user allows them.
 _PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")

@@ -16,19 +16,19 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, PreTrainedModel
 
 from edgelm.anatomy.adapters import adapted_model_config, merged_weights
-from edgelm.anatomy.blocks import layer_shapes
-from edgelm.anatomy.families import family_of
+from edgelm.anatomy.families.table import family_of
 from edgelm.anatomy.fill import auto_class, fill, outline
 from edgelm.anatomy.heads import encoder_weights, head_mismatch, is_head, require_encoder, require_whole, say_new_head
+from edgelm.anatomy.layers import layer_shapes
 from edgelm.anatomy.model_settings import PLAIN
 from edgelm.anatomy.sentence_head import attach_head, save_sentence_folder, without_head
 from edgelm.anatomy.tokenizer import load_tokenizer
 from edgelm.anatomy.weights import State, fit_names, read_weights, refuse_not_finite, some
 from edgelm.checkpoint import Checkpoint, Record, open_checkpoint
 from edgelm.errors import ModelError
-from edgelm.model_config import read_task
-from edgelm.task import Task
-from edgelm.weight_files import read_json
+from edgelm.model_folder.config import read_task
+from edgelm.model_folder.weight_files import read_json
+from edgelm.tasks.task import Task
 
 _PROBLEM_TYPES = {"single-label": "single_label_classification", "multi-label": "multi_label_classification", "regression": "regression"}
 

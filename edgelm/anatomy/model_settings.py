@@ -20,7 +20,7 @@ MODEL_SETTINGS: tuple[Setting, ...] = (
     Setting(
         _CONFIG, "architectures", "which head the model has", "applied", "sequence classifiers and encoders; another head, or several, is refused"
     ),
-    Setting(_CONFIG, "model_type", "the architecture", "applied", "the families of edgelm.anatomy.families; others are refused"),
+    Setting(_CONFIG, "model_type", "the architecture", "applied", "the families of edgelm.anatomy.families.table; others are refused"),
     Setting(_CONFIG, "auto_map", "the model is code of its own", "refused", "code that comes with a model is never run"),
     Setting(_CONFIG, "vocab_size", "rows of the token embeddings", "applied", _SHAPE),
     Setting(_CONFIG, "hidden_size", "width of the encoder", "applied", _SHAPE),
@@ -100,7 +100,13 @@ MODEL_SETTINGS: tuple[Setting, ...] = (
     Setting(_DENSE, "in_features", "width of what goes in", "applied", "another width than what comes is refused"),
     Setting(_DENSE, "out_features", "width of the vectors", "applied", "weights of another shape are refused"),
     Setting(_DENSE, "bias", "whether a constant is added", "applied", "weights that contradict it are refused"),
-    Setting(_DENSE, "activation_function", "what the vectors go through", "applied", "edgelm.sentence_folder.ACTIVATIONS; others are refused"),
+    Setting(
+        _DENSE,
+        "activation_function",
+        "what the vectors go through",
+        "applied",
+        "edgelm.model_folder.sentence_transformers.ACTIVATIONS; others are refused",
+    ),
     Setting(_DENSE, "use_residual", "the input is added", "applied", "in the model and in the graph"),
     Setting(_DENSE, "module_input_name", "what the layer reads", "refused", "anything but sentence_embedding"),
     Setting(_DENSE, "module_output_name", "what the layer writes", "refused", "anything but sentence_embedding"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from transformers import AutoConfig, PreTrainedModel
 
-from edgelm.adapter import ADAPTER_CONFIG_FILE
 from edgelm.anatomy.adapters import unmerged_model
 from edgelm.anatomy.fill import auto_class, outline
 from edgelm.anatomy.loading import quiet, translated
@@ -13,7 +12,8 @@ from edgelm.anatomy.model_settings import PLAIN
 from edgelm.anatomy.sentence_head import attach_head
 from edgelm.anatomy.weights import plain_names, read_weights
 from edgelm.checkpoint import Checkpoint
-from edgelm.weight_files import weight_files
+from edgelm.model_folder.adapter import ADAPTER_CONFIG_FILE
+from edgelm.model_folder.weight_files import weight_files
 
 
 def load_reference(checkpoint: Checkpoint, *, allow_pickle: bool = False) -> PreTrainedModel | None:

@@ -16,9 +16,9 @@ from transformers import PreTrainedModel
 
 from edgelm.checkpoint import Checkpoint
 from edgelm.errors import ModelError
-from edgelm.sentence_folder import MODULES_FILE, POOLING_FOLDER, SETTINGS_FILE
-from edgelm.sentence_modules import SentenceLayer
-from edgelm.task import Task
+from edgelm.model_folder.sentence_modules import SentenceLayer
+from edgelm.model_folder.sentence_transformers import MODULES_FILE, POOLING_FOLDER, SETTINGS_FILE
+from edgelm.tasks.task import Task
 
 HEAD = "sentence_head"  # the name of the part
 _MODULES = "sentence_transformers.models."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgelm.anatomy.families import Family
+from edgelm.anatomy.families.table import Family
 from edgelm.errors import ModelError, UsageError
 
 _POSITIONS = 512  # where config.json does not say: the default of every family's configuration class

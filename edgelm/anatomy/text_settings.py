@@ -9,10 +9,10 @@ from typing import Any
 
 from tokenizers import normalizers
 
-from edgelm.anatomy.families import family_of, supported_model_types
+from edgelm.anatomy.families.table import family_of, supported_model_types
 from edgelm.anatomy.sizes import usable_positions
 from edgelm.errors import ModelError
-from edgelm.sentence_folder import transformer_settings
+from edgelm.model_folder.sentence_transformers import transformer_settings
 
 
 def with_text_settings(tokenizer: Any, folder: Path) -> Any:

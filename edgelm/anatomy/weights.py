@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from edgelm.errors import ModelError
-from edgelm.weight_files import PICKLE_FILE, weight_files
+from edgelm.model_folder.weight_files import PICKLE_FILE, weight_files
 
 State = dict[str, torch.Tensor]
 

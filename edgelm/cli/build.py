@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 
 from edgelm.cli.command import argument
+from edgelm.cli.console import open_screen
 from edgelm.cli.options import Json, Quiet, Verbose
-from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import make_table, shapes_line
 
 

@@ -11,15 +11,15 @@ import typer
 from rich.console import Console
 
 from edgelm.cli.command import argument, columns, options, unused
+from edgelm.cli.console import open_screen
 from edgelm.cli.options import FirstLabel, Json, LabelColumn, LabelFormat, MissingLabel, Overwrite, PairColumn, Quiet, TextColumn, Verbose
-from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import draw_budget, draw_layers, make_table, tokens_line
 from edgelm.errors import EXIT_BUDGET
 
 if TYPE_CHECKING:
     from edgelm.compress.chance import Chance
     from edgelm.compress.pipeline import CompressResult
-    from edgelm.dataset import Dataset
+    from edgelm.data.dataset import Dataset
 
 
 def compress(
@@ -79,15 +79,15 @@ def compress(
     Example: edgelm compress build/teacher --data train.jsonl --eval dev.jsonl --recipe balanced --output build/compressed
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose, shared=True) as screen:
-        from edgelm.aim import check_recipe, default_recipe, take_aim
+        from edgelm.budgeting.fastest import seek
+        from edgelm.budgeting.targets import check_recipe, default_recipe, take_aim
         from edgelm.cli.from_trial import check_source, read_trial
         from edgelm.cli.inputs import read_budget, read_columns, read_duration, read_rows_of, read_unlabelled
         from edgelm.device import load_device
-        from edgelm.latency import read_latency_table
-        from edgelm.output import check_output
-        from edgelm.output_kinds import CHECKPOINT
+        from edgelm.files.output import check_output
+        from edgelm.files.output_kinds import CHECKPOINT
+        from edgelm.latency_table import read_latency_table
         from edgelm.recipe import load_recipe, override
-        from edgelm.seek import seek
 
         check_output(output, overwrite=overwrite, kind=CHECKPOINT)
         budget = read_budget(max_latency, speedup, max_size, max_memory, max_drop)
@@ -103,8 +103,8 @@ def compress(
         from edgelm.anatomy import family_of, find_checkpoint
         from edgelm.anatomy.sizes import check_length, usable_positions
         from edgelm.compress.pipeline import compress as run_recipe
+        from edgelm.data.reading import warn_of_shared
         from edgelm.lengths import DEFAULT_LENGTH
-        from edgelm.reading import warn_of_shared
 
         checkpoint = find_checkpoint(model, allow_pickle=allow_pickle)
         check_length(max_length, usable_positions(family_of(checkpoint.family), checkpoint.config))

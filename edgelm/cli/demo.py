@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 
 from edgelm.cli.command import argument
+from edgelm.cli.console import open_screen
 from edgelm.cli.options import Json, Overwrite, Quiet, Verbose
-from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import make_table
 
 
@@ -27,8 +27,8 @@ def demo(
     Example: edgelm demo --output build/demo
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
-        from edgelm.output import check_output
-        from edgelm.output_kinds import SHARED_FOLDER
+        from edgelm.files.output import check_output
+        from edgelm.files.output_kinds import SHARED_FOLDER
 
         check_output(output, overwrite=overwrite, kind=SHARED_FOLDER)
         screen.note("Fine-tuning, compressing, exporting and measuring; this takes some minutes.")

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from edgelm.cli.console import open_screen
 from edgelm.cli.files import file_argument, make_app
 from edgelm.cli.options import Json, Overwrite, Quiet, Verbose
-from edgelm.cli.screen import open_screen
 
 
 def _describe(name: str) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def detect(
     Example: edgelm devices detect mine.yaml
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
-        from edgelm.profile.detect import detect_device
+        from edgelm.hardware.detect import detect_device
 
         result = detect_device(file, gpu=gpu, threads=threads, overwrite=overwrite, progress=screen.progress)
         screen.result(result.to_dict(), _draw)

@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
+from edgelm.cli.console import open_screen
 from edgelm.cli.options import Json, Quiet, Verbose
-from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import make_table
 
 
@@ -17,7 +17,7 @@ def doctor(as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False
     Example: edgelm doctor
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
-        from edgelm.doctor import examine
+        from edgelm.hardware.doctor import examine
 
         screen.result(examine(), _draw)
         screen.next_step(None, "demo")

@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 
 from edgelm.cli.command import argument, unused
+from edgelm.cli.console import open_screen
 from edgelm.cli.options import FirstLabel, Json, LabelColumn, LabelFormat, MissingLabel, Overwrite, PairColumn, Quiet, TextColumn, Verbose
-from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import make_table
 
 
@@ -70,10 +70,10 @@ def export(
     Example: edgelm export build/compressed --device cpu --precision int8 --calibration train.jsonl --eval dev.jsonl --output build/my-model.edge
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
+        from edgelm.bundles.write import bundle_kind
         from edgelm.cli.inputs import read_calibration, read_columns, read_judged
         from edgelm.device import check_precision, load_device
-        from edgelm.export.bundle import bundle_kind
-        from edgelm.output import check_output
+        from edgelm.files.output import check_output
         from edgelm.quantize.settings import Quantization
 
         quantization = Quantization(

@@ -8,8 +8,8 @@ import typer
 from rich.console import Console
 
 from edgelm.cli.command import argument
+from edgelm.cli.console import open_screen
 from edgelm.cli.options import Json, Overwrite, Quiet, Verbose
-from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import make_table
 
 
@@ -26,7 +26,7 @@ def make_app(kind: Literal["recipes", "devices"], describe: Callable[[str], dict
     @app.command("list", help=f"List the {kind} that edgelm ships.\n\nExample: edgelm {kind} list")
     def list_(as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
         with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
-            from edgelm.shipped import shipped_names
+            from edgelm.files.shipped import shipped_names
 
             names = shipped_names(kind)
             screen.result({kind: [describe(name) for name in names]}, lambda console, values: _list(console, values[kind], columns))
@@ -40,7 +40,7 @@ def make_app(kind: Literal["recipes", "devices"], describe: Callable[[str], dict
         verbose: Verbose = False,
     ) -> None:
         with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
-            from edgelm.shipped import find_file
+            from edgelm.files.shipped import find_file
 
             path = find_file(name, kind)
             screen.result(describe(name), lambda console, _: console.print(path.read_text(encoding="utf-8").rstrip()))
@@ -65,8 +65,8 @@ def make_app(kind: Literal["recipes", "devices"], describe: Callable[[str], dict
         verbose: Verbose = False,
     ) -> None:
         with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
-            from edgelm.output import staged_output
-            from edgelm.shipped import find_file
+            from edgelm.files.output import staged_output
+            from edgelm.files.shipped import find_file
 
             text = find_file(name, kind).read_text(encoding="utf-8")
             with staged_output(file, overwrite=overwrite) as aside:

@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 
 from edgelm.cli.command import argument, columns, options, unused
+from edgelm.cli.console import open_screen
 from edgelm.cli.options import FirstLabel, Json, LabelColumn, LabelFormat, MissingLabel, Overwrite, PairColumn, Problem, Quiet, TextColumn, Verbose
-from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import metrics_line
 
 
@@ -57,8 +57,8 @@ def finetune(
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose, shared=True) as screen:
         from edgelm.cli.inputs import read_columns, read_problem, read_settings, read_train_and_eval
-        from edgelm.output import check_output
-        from edgelm.output_kinds import CHECKPOINT
+        from edgelm.files.output import check_output
+        from edgelm.files.output_kinds import CHECKPOINT
         from edgelm.recipe import TrainSettings
 
         check_output(output, overwrite=overwrite, kind=CHECKPOINT)

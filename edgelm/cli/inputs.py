@@ -9,15 +9,15 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from edgelm._lists import LabelFormat
-from edgelm._matching import is_whole
 from edgelm.budget import Budget, parse_factor, parse_megabytes, parse_milliseconds
+from edgelm.cli.console import Screen
 from edgelm.cli.rows import show_rows
-from edgelm.cli.screen import Screen
-from edgelm.dataset import Columns, Dataset, load_dataset
+from edgelm.data.dataset import Columns, Dataset, load_dataset
+from edgelm.data.label_lists import LabelFormat
+from edgelm.data.label_matching import is_whole
+from edgelm.data.reading import warn_of_shared
 from edgelm.errors import UsageError
-from edgelm.reading import warn_of_shared
-from edgelm.task import Problem, Task
+from edgelm.tasks.task import Problem, Task
 
 S = TypeVar("S", bound=BaseModel)
 

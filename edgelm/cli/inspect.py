@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from edgelm.cli.console import open_screen
 from edgelm.cli.options import Json, Quiet, Verbose
-from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import make_table, metrics_line, shapes_line, sparkline, tokens_line
 
 

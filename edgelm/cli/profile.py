@@ -9,13 +9,13 @@ import typer
 from rich.console import Console
 
 from edgelm.cli.command import argument, join, options
+from edgelm.cli.console import Screen, open_screen
 from edgelm.cli.options import Json, Overwrite, PairColumn, Provider, Quiet, TextColumn, Verbose
-from edgelm.cli.screen import Screen, open_screen
 from edgelm.cli.tables import make_table
 from edgelm.errors import EXIT_FAILED, EdgelmError, UsageError
 
 if TYPE_CHECKING:
-    from edgelm.dataset import Dataset
+    from edgelm.data.dataset import Dataset
 
 
 def profile(
@@ -82,11 +82,11 @@ def profile(
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
         from edgelm.device import load_device
-        from edgelm.output import check_output
+        from edgelm.files.output import check_output
+        from edgelm.profile.block_latency import write_table
         from edgelm.profile.estimate import estimate_all
         from edgelm.profile.pipeline import profile as measure
         from edgelm.profile.remote.pipeline import profile_hosts
-        from edgelm.profile.table import write_table
         from edgelm.report import check_page, doubt_notes, write_reports
 
         _check_options(host, {"--python": python, "--install": install or None, "--wheels": wheels})
@@ -175,7 +175,7 @@ def _median_length(checkpoint: Path, rows: Dataset) -> int:
     """In tokens, as `edgelm compress` takes it of the same texts."""
     from edgelm.anatomy import load_tokenizer
     from edgelm.checkpoint import open_checkpoint
-    from edgelm.compress.encode import median_length
+    from edgelm.compress.batches import median_length
     from edgelm.lengths import DEFAULT_LENGTH
 
     return median_length(load_tokenizer(open_checkpoint(checkpoint)), rows, max_length=DEFAULT_LENGTH)

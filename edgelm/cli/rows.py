@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgelm.cli.screen import Screen
-from edgelm.dataset import Dataset
-from edgelm.reading import Reading, describe
+from edgelm.cli.console import Screen
+from edgelm.data.dataset import Dataset
+from edgelm.data.reading import Reading, describe
 
 _WIDTH = 60  # characters of a text
 _LABELS = 8

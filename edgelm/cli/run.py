@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from edgelm.cli.console import open_screen
 from edgelm.cli.options import Provider, Quiet, Verbose
-from edgelm.cli.screen import open_screen
 from edgelm.errors import UsageError
 from edgelm.lines import read_texts
 

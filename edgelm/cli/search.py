@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 
 from edgelm.cli.command import columns, options, unused
+from edgelm.cli.console import Screen, open_screen
 from edgelm.cli.options import FirstLabel, Json, LabelColumn, LabelFormat, MissingLabel, PairColumn, Quiet, TextColumn, Verbose
-from edgelm.cli.screen import Screen, open_screen
 from edgelm.cli.tables import make_table
 from edgelm.errors import EXIT_BUDGET
 

@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 
 from edgelm.cli.command import argument, columns, options
+from edgelm.cli.console import open_screen
 from edgelm.cli.options import Json, PairColumn, Quiet, TextColumn, Verbose
-from edgelm.cli.screen import open_screen
 from edgelm.cli.tables import make_table
 
 

@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 
 from edgelm.cli.command import argument, options
+from edgelm.cli.console import open_screen
 from edgelm.cli.options import Json, Provider, Quiet, Verbose
-from edgelm.cli.screen import open_screen
 from edgelm.errors import EXIT_INPUT
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 _SURE = 1.645  # standard errors: one model in twenty that learnt nothing comes out above
 

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from edgelm import distributed as processes
 from edgelm.anatomy import model_outputs
-from edgelm.compress import processes
-from edgelm.compress.encode import Collator, EncodedDataset
-from edgelm.dataset import Dataset
-from edgelm.metrics import agreement, pair_similarity, score
+from edgelm.compress.batches import Collator, EncodedDataset
+from edgelm.data.dataset import Dataset
+from edgelm.metrics.scores import agreement, pair_similarity, score
 from edgelm.progress import Progress, silent
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 
 def predict(

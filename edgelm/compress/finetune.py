@@ -9,21 +9,21 @@ from typing import Any
 
 from transformers import set_seed
 
+from edgelm import distributed as processes
 from edgelm.anatomy import family_of, find_checkpoint, load_backbone, load_tokenizer, parameter_count, save_checkpoint
 from edgelm.anatomy.sizes import check_length, usable_positions
 from edgelm.checkpoint import Record, StageRecord, open_checkpoint
-from edgelm.compress import processes
 from edgelm.compress.chance import Chance, judge_chance
 from edgelm.compress.evaluate import evaluate
 from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool_versions
-from edgelm.compress.teaching.training import train
-from edgelm.dataset import Dataset
+from edgelm.compress.training.loop import train
+from edgelm.data.dataset import Dataset
 from edgelm.errors import UsageError
-from edgelm.output import check_output, disk_errors, remove_work, staged_output
-from edgelm.output_kinds import CHECKPOINT
+from edgelm.files.output import check_output, disk_errors, remove_work, staged_output
+from edgelm.files.output_kinds import CHECKPOINT
 from edgelm.progress import Progress, silent
 from edgelm.recipe import TrainSettings
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from edgelm.adapter import ADAPTER_CONFIG_FILE
 from edgelm.checkpoint import Checkpoint
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
+from edgelm.model_folder.adapter import ADAPTER_CONFIG_FILE
 from edgelm.version import __version__
 
 _TOOLS = ("torch", "transformers", "accelerate")

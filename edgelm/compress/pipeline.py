@@ -11,25 +11,25 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from edgelm import distributed as processes
 from edgelm.anatomy import family_of, find_checkpoint, layer_shapes, load_checkpoint, load_tokenizer, parameter_count, save_checkpoint
 from edgelm.anatomy.sizes import check_length, usable_positions
 from edgelm.checkpoint import Record, StageRecord, open_checkpoint
-from edgelm.compress import processes
+from edgelm.compress.augmentation.augment import augment
 from edgelm.compress.evaluate import evaluate
 from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool_versions
-from edgelm.compress.pruning.goal import Goal
+from edgelm.compress.pruning.constraints import Goal
 from edgelm.compress.stages import STAGES, Workshop
-from edgelm.compress.teaching.deadline import training_seconds
-from edgelm.compress.teaching.training import check_batches
-from edgelm.compress.texts.augment import augment
-from edgelm.compress.texts.corpus import recipe_files
-from edgelm.compress.texts.vocabulary import kept_tokens, read_alike
-from edgelm.dataset import Dataset
+from edgelm.compress.training.loop import check_batches
+from edgelm.compress.training.time_limit import training_seconds
+from edgelm.compress.vocabulary.choose import kept_tokens, read_alike
+from edgelm.compress.vocabulary.corpus import recipe_files
+from edgelm.data.dataset import Dataset
 from edgelm.device import Device
 from edgelm.errors import RecipeError
+from edgelm.files.output import check_output, disk_errors, remove_work, staged_output
+from edgelm.files.output_kinds import CHECKPOINT
 from edgelm.lengths import DEFAULT_LENGTH
-from edgelm.output import check_output, disk_errors, remove_work, staged_output
-from edgelm.output_kinds import CHECKPOINT
 from edgelm.progress import Progress, silent
 from edgelm.recipe import Recipe, Settings
 

@@ -15,23 +15,23 @@ from transformers import PreTrainedModel
 from edgelm.anatomy import blocks, cut_tokens, find_checkpoint, fixed_tokens, layer_shapes, load_backbone, load_tokenizer
 from edgelm.anatomy.sentence_head import share_head
 from edgelm.checkpoint import LayerShape, Record
-from edgelm.compress.pruning.activity import measure_activity
-from edgelm.compress.pruning.carve import carve
+from edgelm.compress.distillation.distill import distillation_loss, student_from_layers, taught_layers
+from edgelm.compress.distillation.layer_matching import spread_layers
+from edgelm.compress.distillation.projection import attached, fitted_projection, identity_projection
+from edgelm.compress.distillation.teacher_cache import Lessons
+from edgelm.compress.pruning.activation_scores import measure_activity
+from edgelm.compress.pruning.constraints import Goal, operations_goal
 from edgelm.compress.pruning.fit import Material, cut_to_goal
-from edgelm.compress.pruning.goal import Goal, operations_goal
-from edgelm.compress.pruning.importance import choose_channels, choose_heads, measure_importance
-from edgelm.compress.pruning.importance import cut as cut_units
-from edgelm.compress.pruning.shape import resolve_shape
-from edgelm.compress.teaching.distill import distillation_loss, student_from_layers, taught_layers
-from edgelm.compress.teaching.fake_quantize import calibrate, fake_quantized, fake_quantized_embeddings
-from edgelm.compress.teaching.lessons import Lessons
-from edgelm.compress.teaching.matching import spread_layers
-from edgelm.compress.teaching.projection import attached, fitted_projection, identity_projection
-from edgelm.compress.teaching.training import train
-from edgelm.compress.texts.corpus import read_texts, read_words
-from edgelm.compress.texts.retokenize import keep_tokens, read_vocabulary
-from edgelm.compress.texts.vocabulary import choose_tokens, count_tokens, spelling
-from edgelm.dataset import Dataset
+from edgelm.compress.pruning.mask_scores import choose_channels, choose_heads, measure_importance
+from edgelm.compress.pruning.mask_scores import cut as cut_units
+from edgelm.compress.pruning.student_shape import resolve_shape
+from edgelm.compress.pruning.width import carve
+from edgelm.compress.training.fake_quantize import calibrate, fake_quantized, fake_quantized_embeddings
+from edgelm.compress.training.loop import train
+from edgelm.compress.vocabulary.choose import choose_tokens, count_tokens, spelling
+from edgelm.compress.vocabulary.corpus import read_texts, read_words
+from edgelm.compress.vocabulary.tokenizer_json import keep_tokens, read_vocabulary
+from edgelm.data.dataset import Dataset
 from edgelm.errors import RecipeError
 from edgelm.progress import Progress
 from edgelm.recipe import (

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from edgelm.engines.trouble import builder_error, parser_error
+from edgelm.engines.diagnostics import builder_error, parser_error
 from edgelm.errors import EngineError
 from edgelm.progress import Progress, silent
 from edgelm.runtime.cache import keep

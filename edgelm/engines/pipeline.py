@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edgelm.bundles.edit import add_files
 from edgelm.engines.builder import build_engine, buildable_capabilities
 from edgelm.errors import BundleError, EngineError, UsageError
-from edgelm.profile.rewrite import add_files
 from edgelm.progress import Progress, silent
 from edgelm.runtime import Bundle, load, open_bundle
 from edgelm.runtime.cache import cache_folder

@@ -11,9 +11,9 @@ import numpy as np
 from edgelm.errors import DataError, ParityError
 from edgelm.export.expected import Expected
 from edgelm.export.parity import TOLERANCES
-from edgelm.metrics import agreement
+from edgelm.metrics.scores import agreement
 from edgelm.runtime import Model, load, open_bundle
-from edgelm.runtime.encoder import load_encoder
+from edgelm.runtime.inputs.text import load_encoder
 from edgelm.runtime.provider import Opened
 
 _BATCH = 8

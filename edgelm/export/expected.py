@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, pipeline
 
 from edgelm.anatomy import model_outputs
 from edgelm.export.parity import encode
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.errors import DataError, UsageError
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 # Of entailment and paraphrase: what holds between two texts, not of one.
 _BETWEEN_TWO = {"entailment", "not_entailment", "contradiction", "equivalent", "not_equivalent", "paraphrase", "not_paraphrase", "duplicate"}

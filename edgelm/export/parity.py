@@ -11,10 +11,10 @@ from transformers import PreTrainedModel
 
 from edgelm.anatomy import model_outputs
 from edgelm.errors import ParityError
-from edgelm.graph.contract import MASK
-from edgelm.metrics import agreement
+from edgelm.graph.unpadded import MASK
+from edgelm.metrics.scores import agreement
 from edgelm.runtime.manifest import Parity
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 Text = "str | tuple[str, str]"
 

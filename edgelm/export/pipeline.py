@@ -14,13 +14,13 @@ import onnx
 
 from edgelm.anatomy import check_token_types, family_of, find_checkpoint, load_checkpoint, load_reference, load_tokenizer
 from edgelm.anatomy.sizes import check_length, usable_positions
-from edgelm.dataset import Dataset, load_dataset
+from edgelm.bundles.write import bundle_kind, write_bundle
+from edgelm.data.dataset import Dataset, load_dataset
 from edgelm.device import Device, check_precision
 from edgelm.engines import build
 from edgelm.engines.pipeline import can_build_for
 from edgelm.engines.plan import make_plan
 from edgelm.errors import EdgelmError, UsageError
-from edgelm.export.bundle import bundle_kind, write_bundle
 from edgelm.export.door import check_door, hard_texts
 from edgelm.export.expected import expected_answers
 from edgelm.export.golden import make_golden
@@ -30,17 +30,17 @@ from edgelm.export.precision import PRECISIONS, Material, to_precision
 from edgelm.export.quality import measure_quality
 from edgelm.export.source import Source, tokenization_of
 from edgelm.export.trace import export_graph
-from edgelm.graph.contract import for_one_text
-from edgelm.graph.nodes import check_opset, operator_counts
+from edgelm.files.output import check_output
+from edgelm.files.shipped import shipped_folder
+from edgelm.graph.rewrites import check_opset, operator_counts
 from edgelm.graph.session import DISABLED_OPTIMIZERS, make_plain_session
-from edgelm.output import check_output
+from edgelm.graph.unpadded import for_one_text
 from edgelm.progress import Progress, silent
 from edgelm.quantize.saturation import largest_pair_sum
 from edgelm.quantize.settings import Quantization
 from edgelm.runtime import open_bundle
 from edgelm.runtime.manifest import Manifest, Parity, TensorSpec
 from edgelm.runtime.tensorrt import MODULES, installed_backends
-from edgelm.shipped import shipped_folder
 from edgelm.version import __version__
 
 _PARITY_TEXTS = 64

@@ -1,4 +1,4 @@
-"""Token vectors to sentence vectors in a graph: what `edgelm.anatomy.outputs.sentence_vectors` computes, as ONNX operators."""
+"""Token vectors to sentence vectors in a graph: what `edgelm.anatomy.task_model.sentence_vectors` computes, as ONNX operators."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edgelm.anatomy.sentence_head import Dense, LayerNorm
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 _TOKENS, _IDS, _MASK = "last_hidden_state", "input_ids", "attention_mask"
 _ONE_NODE = {"Tanh": "Tanh", "ReLU": "Relu", "Sigmoid": "Sigmoid"}
@@ -128,7 +128,7 @@ def _array(parameter: Any) -> np.ndarray:
 
 
 def _activation(tail: _Tail, name: str, values: str) -> str:
-    """One of `edgelm.sentence_folder.ACTIVATIONS`, with torch's own constants."""
+    """One of `edgelm.model_folder.sentence_transformers.ACTIVATIONS`, with torch's own constants."""
     if name == "Identity":
         return values
     if name in _ONE_NODE:

@@ -10,28 +10,28 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.device import Device
 from edgelm.errors import CalibrationError, DataError, UsageError
 from edgelm.export.parity import encode
 from edgelm.graph.fusion import fuse_attention, split_norms
 from edgelm.graph.session import make_plain_session
-from edgelm.metrics import agreement, score
+from edgelm.metrics.scores import agreement, score
 from edgelm.progress import Progress
-from edgelm.quantize.dialect import ONNXRUNTIME_CPU, TENSORRT, Dialect
+from edgelm.quantize.calibration_table import CalibrationTable, fingerprint, read_table
 from edgelm.quantize.embeddings import quantize_embeddings
 from edgelm.quantize.half import HALVES, find_full, keep_precise, to_half
 from edgelm.quantize.integers import Plan, quantize_dynamic
+from edgelm.quantize.matmuls import find_products
 from edgelm.quantize.post_training import quantize_post_training, replay, roundings
-from edgelm.quantize.products import find_products
 from edgelm.quantize.samples import choose_samples
 from edgelm.quantize.sensitivity import Judge, find_sites
 from edgelm.quantize.settings import AUTO, Quantization
 from edgelm.quantize.statistics import MIN_SAMPLES, Feeds, collect
-from edgelm.quantize.table import CalibrationTable, fingerprint, read_table
+from edgelm.quantize.target import ONNXRUNTIME_CPU, TENSORRT, Dialect
 from edgelm.quantize.weight_only import quantize_weights
 from edgelm.runtime.saturation import EXACT_PAIR
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-dynamic", "int8-weights", "int4")
 _JUDGED = 64  # texts that choices are made on, of those that calibration does not see

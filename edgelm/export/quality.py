@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.export.parity import graph_outputs, torch_outputs
 from edgelm.export.source import Source
-from edgelm.metrics import pair_similarity, score
+from edgelm.metrics.scores import pair_similarity, score
 
 
 def measure_quality(session: Any, source: Source, evaluation: Dataset) -> dict[str, Any]:

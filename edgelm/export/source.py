@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from edgelm.runtime.manifest import Tokenization
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 
 @dataclass(frozen=True)

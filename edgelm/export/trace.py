@@ -24,10 +24,10 @@ from transformers.exporters.onnxruntime_fusions import fuse_for_onnxruntime
 from edgelm.anatomy.sentence_head import head_layers
 from edgelm.errors import ModelError, UsageError
 from edgelm.export.pooling import append_pooling
-from edgelm.graph.files import LARGEST_MESSAGE, stored_bytes
+from edgelm.graph.external_data import LARGEST_MESSAGE, stored_bytes
 from edgelm.graph.fusion import simplify_attention
-from edgelm.graph.nodes import TRACED, check_opset, fold_weight_joins, prune_dead, rename_value
-from edgelm.task import Task
+from edgelm.graph.rewrites import TRACED, check_opset, fold_weight_joins, prune_dead, rename_value
+from edgelm.tasks.task import Task
 
 BATCH, SEQUENCE = "batch", "sequence"
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgelm.graph.nodes import MICROSOFT, add_weight, prune_dead, replace_nodes, weights_of
+from edgelm.graph.rewrites import MICROSOFT, add_weight, prune_dead, replace_nodes, weights_of
 
 
 def simplify_attention(graph: onnx.ModelProto) -> None:

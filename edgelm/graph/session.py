@@ -10,8 +10,8 @@ from typing import Any
 import onnx
 from onnx import helper
 
-from edgelm.graph import files
-from edgelm.graph.files import copy_graph, save_graph, stored_bytes
+from edgelm.graph import external_data as files
+from edgelm.graph.external_data import copy_graph, save_graph, stored_bytes
 from edgelm.runtime.saturation import EXACT_ENTRY
 
 # Its CPU kernel is several times slower than the three operators that it would replace (benchmarks/norms.py).

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgelm.profile.busy import Busy
+from edgelm.hardware.busy import Busy
 from edgelm.profile.interval import measure_ratio
 from edgelm.profile.result import Case, Profile
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.device import Device
 from edgelm.errors import UsageError
 from edgelm.profile.inputs import find_texts, make_feeds
@@ -142,7 +142,7 @@ def estimate(subject: str | Path, device: Device, *, batch_sizes: Sequence[int] 
 def _estimate(found: Subject, graph: Any, device: Device, batch_sizes: Sequence[int], sequence_lengths: Sequence[int]) -> Estimate:
     from edgelm.cost.roofline import is_compiled, load_constants, price
     from edgelm.cost.work import graph_work
-    from edgelm.graph.nodes import operator_counts
+    from edgelm.graph.rewrites import operator_counts
 
     constants, nodes = load_constants(device.kind), operator_counts(graph)
     cases = []

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.errors import BundleError, DataError
 from edgelm.profile.subject import Subject
 from edgelm.runtime import open_bundle
-from edgelm.runtime.encoder import Encoder, load_encoder
 from edgelm.runtime.golden import Golden
+from edgelm.runtime.inputs.text import Encoder, load_encoder
 from edgelm.runtime.manifest import GOLDEN_FILE, TOKENIZER_FILE
 
 _MAX_TEXTS = 200

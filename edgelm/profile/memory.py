@@ -13,7 +13,7 @@ class Memory:
 
     What else runs on the machine is in every figure, and what it takes or gives back meanwhile in the rise. The system's memory is what could not be
     given to another program: weights that are mapped from a file are not in it, though they are in the process's own peak; buffers that
-    a driver keeps for the GPU of a Jetson are in it, though the process does not show them. See `edgelm.profile.gauges`.
+    a driver keeps for the GPU of a Jetson are in it, though the process does not show them. See `edgelm.hardware.memory_gauges`.
 
     Attributes:
         source: of the figures: /proc/meminfo or NVML.

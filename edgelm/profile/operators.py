@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.profile.inputs import find_texts, make_feeds
+from edgelm.profile.interleave import Worker
 from edgelm.profile.subject import find_subject
-from edgelm.profile.turns import Worker
 
 RUNS = 50
 _TOKENS = 32  # of the made-up text that a graph without a bundle is given

@@ -11,16 +11,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from edgelm.dataset import Dataset
-from edgelm.profile.alone import measure_use
-from edgelm.profile.busy import LOOK_S, judge, own_seconds
+from edgelm.data.dataset import Dataset
+from edgelm.hardware.busy import LOOK_S, judge, own_seconds
 from edgelm.profile.doubts import find_warnings, with_ratios
+from edgelm.profile.host import HERE, Place
 from edgelm.profile.inputs import Feeds
-from edgelm.profile.place import HERE, Place
+from edgelm.profile.interleave import Worker, take_turns
 from edgelm.profile.plan import Plan, make_plan
+from edgelm.profile.resource_use import measure_use
 from edgelm.profile.result import Case, Profile
 from edgelm.profile.subject import Subject
-from edgelm.profile.turns import Worker, take_turns
 from edgelm.progress import Progress, silent
 
 _OPERATOR_RUNS = 50

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.errors import InputError, UsageError
-from edgelm.profile.graph_inputs import read_inputs
 from edgelm.profile.inputs import Feeds, find_texts, make_feeds
+from edgelm.profile.onnx_signature import read_inputs
 from edgelm.profile.subject import Subject, find_subject
 from edgelm.runtime import open_bundle
 from edgelm.runtime.provider import check_provider

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from edgelm.errors import InputError
+from edgelm.profile.interleave import BLOCK_CALLS
 from edgelm.profile.interval import Ratio, median_interval
 from edgelm.profile.memory import Memory
 from edgelm.profile.power import Power
-from edgelm.profile.turns import BLOCK_CALLS
 
 PROFILE_SCHEMA = 3  # 3: intervals, ratios and warnings; 2: the memory of the machine, and what was passed over for what ran it
 
@@ -80,7 +80,7 @@ class Profile:
         peak_memory_mb: of a fresh process that loads and answers (10^6 bytes); median of several.
         tokenization_ms: median for one text; None where the subject has no tokenizer of the runtime.
         operators: per operator type nodes, ms_per_call and share, slowest first; empty for PyTorch.
-        machine: as `edgelm.machine` describes it.
+        machine: as `edgelm.hardware.machine` describes it.
         settings: warmup, runs, threads, texts, loads.
         created: ISO 8601, UTC.
         device: the device name that the user gave; a label: the figures are of `machine`.
@@ -94,7 +94,7 @@ class Profile:
         power: of the first case; None where no sensor could be read.
         memory: of the machine, in the first case: the system's, and that of each NVIDIA GPU on a card; those that could be read.
         warnings: sentences that say what makes the figures doubtful: other work on the machine (`machine["busy"]` has the figures; see
-            `edgelm.profile.busy.Busy`), or calls that took now this and now that.
+            `edgelm.hardware.busy.Busy`), or calls that took now this and now that.
     """
 
     name: str

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgelm.adapter import is_adapter
 from edgelm.checkpoint import Checkpoint, open_checkpoint
 from edgelm.errors import InputError
+from edgelm.model_folder.adapter import is_adapter
+from edgelm.model_folder.sentence_transformers import MODULES_FILE
 from edgelm.runtime import open_bundle
 from edgelm.runtime.manifest import MANIFEST_FILE
-from edgelm.sentence_folder import MODULES_FILE
 
 
 @dataclass(frozen=True)

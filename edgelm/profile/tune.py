@@ -11,13 +11,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from edgelm.dataset import Dataset
+from edgelm.bundles.edit import add_optimized_graph, check_answers, open_draft, remove_leftover, save_settings
+from edgelm.data.dataset import Dataset
 from edgelm.errors import UsageError
-from edgelm.machine import describe_machine
+from edgelm.hardware.machine import describe_machine
 from edgelm.profile.inputs import Feeds, find_texts, make_feeds
-from edgelm.profile.rewrite import add_optimized_graph, check_answers, open_draft, remove_leftover, save_settings
+from edgelm.profile.interleave import BLOCK_CALLS, Worker, take_turns
 from edgelm.profile.subject import Subject, find_subject
-from edgelm.profile.turns import BLOCK_CALLS, Worker, take_turns
 from edgelm.progress import Progress, silent
 from edgelm.runtime import Bundle, open_bundle
 from edgelm.runtime.session import available_cores, optimizer

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from edgelm.errors import EdgelmError, InputError, UsageError
-from edgelm.profile.busy import own_seconds, read_counters, read_mhz
+from edgelm.hardware.busy import own_seconds, read_counters, read_mhz
 from edgelm.runtime import Bundle, load, open_bundle
 from edgelm.runtime.provider import EXECUTION_PROVIDERS, find_provider, open_session
 from edgelm.runtime.session import make_options, make_session, preload_cuda

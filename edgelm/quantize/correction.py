@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from edgelm.graph.files import copy_graph
-from edgelm.graph.nodes import count_readers, weights_of
+from edgelm.graph.external_data import copy_graph
+from edgelm.graph.rewrites import count_readers, weights_of
 from edgelm.quantize.grid import rounded
 from edgelm.quantize.integers import Plan
-from edgelm.quantize.products import find_products
+from edgelm.quantize.matmuls import find_products
 from edgelm.quantize.statistics import Statistics
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgelm.graph.files import copy_graph
-from edgelm.graph.nodes import MICROSOFT, add_weight, import_microsoft, prune_dead, replace_nodes, weights_of
+from edgelm.graph.external_data import copy_graph
+from edgelm.graph.rewrites import MICROSOFT, add_weight, import_microsoft, prune_dead, replace_nodes, weights_of
 from edgelm.quantize.blocks import BLOCK, pack, round_blocks
 from edgelm.quantize.grid import quantize_columns
 

@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgelm.graph.files import copy_graph
-from edgelm.graph.nodes import add_weight, prune_dead, rename_value, weights_of
+from edgelm.graph.external_data import copy_graph
+from edgelm.graph.rewrites import add_weight, prune_dead, rename_value, weights_of
 from edgelm.graph.session import make_plain_session, make_watching_session
 from edgelm.quantize.statistics import Feeds
 

@@ -14,10 +14,10 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from edgelm.graph.files import copy_graph
-from edgelm.graph.nodes import MICROSOFT, add_weight, import_microsoft, prune_dead, replace_nodes, weights_of
+from edgelm.graph.external_data import copy_graph
+from edgelm.graph.rewrites import MICROSOFT, add_weight, import_microsoft, prune_dead, replace_nodes, weights_of
 from edgelm.quantize.grid import IntegerWeight, quantize_columns, signed_grid, unsigned_grid
-from edgelm.quantize.products import Product, find_products
+from edgelm.quantize.matmuls import Product, find_products
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,16 @@ from edgelm.errors import UsageError
 from edgelm.knapsack import least_cost
 from edgelm.progress import Progress, silent
 from edgelm.quantize.correction import correct_biases
-from edgelm.quantize.dialect import Dialect
 from edgelm.quantize.grid import IntegerWeight, quantize_columns
 from edgelm.quantize.integers import Plan, residual_inputs
-from edgelm.quantize.products import find_products
+from edgelm.quantize.matmuls import find_products
 from edgelm.quantize.ranges import range_of
 from edgelm.quantize.rounding import adapt, gptq_columns, hessian
 from edgelm.quantize.sensitivity import FLOAT, SMOOTH, Judge, Option, Site, apply, find_sites, measure
 from edgelm.quantize.settings import AUTO, Quantization
 from edgelm.quantize.smooth import find_folds, smoothed_name, smoothing_scales
 from edgelm.quantize.statistics import Statistics
+from edgelm.quantize.target import Dialect
 
 _METHODS = ("minmax", "moving-average", "percentile", "mse")  # that `auto` tries; entropy lost on every set (benchmarks/calibration.py)
 _EXTRA = 0.03  # of the products' time that `auto` may spend on smoothing

@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.errors import CalibrationError
 
 _CANDIDATES = 10_000  # that the search for diverse texts looks at

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from edgelm.graph.nodes import weights_of
+from edgelm.graph.rewrites import weights_of
 from edgelm.quantize.grid import pair_sums
 
 # Where each operator has its (in, out) weight; DequantizeLinear is how Q/DQ graphs write one.

@@ -10,13 +10,13 @@ import onnx
 
 from edgelm.graph.session import make_plain_session
 from edgelm.progress import Progress, silent
-from edgelm.quantize.dialect import Dialect
 from edgelm.quantize.grid import quantize_columns, rounded
 from edgelm.quantize.integers import Plan
-from edgelm.quantize.products import Product, find_products
+from edgelm.quantize.matmuls import Product, find_products
 from edgelm.quantize.ranges import range_of
 from edgelm.quantize.smooth import ALPHAS, find_folds, smooth, smoothed_name, smoothing_scales
 from edgelm.quantize.statistics import Feeds, Statistics
+from edgelm.quantize.target import Dialect
 
 FLOAT, SMOOTH = "float", "smooth"
 _WORTH = 0.02  # a site with less than this share of the whole error is not looked at further

@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgelm.graph.files import copy_graph
-from edgelm.graph.nodes import add_weight, count_readers, prune_dead, replace_nodes, weights_of
-from edgelm.quantize.products import Product, find_products
+from edgelm.graph.external_data import copy_graph
+from edgelm.graph.rewrites import add_weight, count_readers, prune_dead, replace_nodes, weights_of
+from edgelm.quantize.matmuls import Product, find_products
 
 _SMALLEST = 1e-5
 ALPHAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

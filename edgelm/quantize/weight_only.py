@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import onnx
 from onnx import helper
 
-from edgelm.graph.files import copy_graph
-from edgelm.graph.nodes import MICROSOFT, add_weight, import_microsoft, prune_dead, replace_nodes
+from edgelm.graph.external_data import copy_graph
+from edgelm.graph.rewrites import MICROSOFT, add_weight, import_microsoft, prune_dead, replace_nodes
 from edgelm.quantize.blocks import BLOCK, BlockWeight, pack, round_blocks
-from edgelm.quantize.products import Product, find_products
+from edgelm.quantize.matmuls import Product, find_products
 from edgelm.quantize.rounding import hessian
 from edgelm.quantize.statistics import Statistics
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgelm.output import staged_output
+from edgelm.files.output import staged_output
 from edgelm.report.page import render_page
 from edgelm.report.tables import (
     Estimates,

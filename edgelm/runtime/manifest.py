@@ -12,7 +12,7 @@ from typing import Any
 
 from edgelm.errors import BundleError
 from edgelm.runtime.manifest_check import check_manifest
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 SCHEMA_VERSION = 3  # 2: engines; 3: how long texts are cut
 MANIFEST_FILE = "manifest.json"

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from edgelm.errors import BundleError, DataError, EdgelmError
-from edgelm.runtime.answer import Answer, check_outputs, read_answers
+from edgelm.runtime.answers.classes import Answer, check_outputs, read_answers
 from edgelm.runtime.bundle import Bundle, open_bundle
-from edgelm.runtime.encoder import Encoder, Text, load_encoder
+from edgelm.runtime.inputs.text import Encoder, Text, load_encoder
 from edgelm.runtime.manifest import Manifest
 from edgelm.runtime.provider import Opened, open_session
 
@@ -34,7 +34,7 @@ class Model:
         """Answer one text (a `str`, or a tuple of two for pair tasks), or a list of them at once.
 
         Returns:
-            an answer, or a list of answers; see `edgelm.runtime.answer`.
+            an answer, or a list of answers; see `edgelm.runtime.answers.classes`.
 
         Raises:
             UsageError: texts of a kind that the model does not take.
@@ -48,7 +48,7 @@ class Model:
         return answers[0] if single else answers
 
     def tokenize(self, texts: Sequence[Text]) -> dict[str, np.ndarray]:
-        """The graph's inputs, each (texts, tokens), int64: as `edgelm.runtime.encoder.Encoder` makes them.
+        """The graph's inputs, each (texts, tokens), int64: as `edgelm.runtime.inputs.text.Encoder` makes them.
 
         Raises:
             UsageError: texts of a kind that the model does not take, or of unlike lengths, for a graph that reads no mask.

@@ -121,6 +121,6 @@ if __name__ == "__main__":
 def vendored_files() -> dict[str, Path]:
     """The modules that a bundle carries: path inside the bundle, and where each is now."""
     package = Path(__file__).resolve().parents[1]
-    modules = [package / name for name in ("__init__.py", "version.py", "errors.py", "lines.py", "task.py")]
-    modules += sorted((package / "runtime").glob("*.py"))
+    modules = [package / name for name in ("__init__.py", "version.py", "errors.py", "lines.py")]
+    modules += sorted(path for room in ("tasks", "runtime") for path in (package / room).rglob("*.py"))
     return {f"{RUNTIME_FOLDER}/edgelm/{module.relative_to(package).as_posix()}": module for module in modules}

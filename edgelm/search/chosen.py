@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgelm import distributed as processes
 from edgelm.anatomy import find_checkpoint
 from edgelm.checkpoint import open_checkpoint
-from edgelm.compress import processes
 from edgelm.compress.lineage import model_fingerprint
 from edgelm.compress.pipeline import CompressResult
 from edgelm.compress.pipeline import compress as run_recipe
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.device import Device
 from edgelm.errors import UsageError
-from edgelm.output import staged_output
-from edgelm.output_kinds import CHECKPOINT
+from edgelm.files.output import staged_output
+from edgelm.files.output_kinds import CHECKPOINT
 from edgelm.recipe import Recipe, load_recipe
 from edgelm.search.folder import Folder
 from edgelm.search.result import Trial

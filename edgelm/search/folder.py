@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.errors import InputError, UsageError
-from edgelm.output import check_name
+from edgelm.files.output import check_name
 from edgelm.search.result import Trial
 
 SEARCH_FILE = "search.json"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.search.folder import write_json
-from edgelm.search.quiet import silence
+from edgelm.search.timing_lock import silence
 
 _WARMUP = 20
 

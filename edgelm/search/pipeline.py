@@ -8,18 +8,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.device import Device, check_precision
 from edgelm.errors import EdgelmError, MissingExtraError, UsageError
+from edgelm.files.output import disk_errors
 from edgelm.lengths import DEFAULT_LENGTH
-from edgelm.output import disk_errors
 from edgelm.progress import Progress, silent
 from edgelm.recipe import Recipe
 from edgelm.search.clock import Clock
-from edgelm.search.cluster import RayWorkers
 from edgelm.search.explore import Explorer, Plan, Stopped
 from edgelm.search.folder import Folder, write_json, write_text
 from edgelm.search.measure import measure
+from edgelm.search.ray_workers import RayWorkers
 from edgelm.search.result import SearchResult, Trial, front_csv, front_of
 from edgelm.search.rows import write_rows
 from edgelm.search.space import SearchSpace, load_recipes, load_space
@@ -176,7 +176,7 @@ class _Common:
 
 
 def _explore(folder: Folder, space: SearchSpace, plan: Plan, clock: Clock, *, workers: Workers, sampler: str, seed: int) -> Stopped:
-    from edgelm.search.study import Journal
+    from edgelm.search.journal import Journal
 
     try:
         journal = Journal(folder.journal, space, plan.recipes, sampler="nsga2" if sampler == "nsga2" else "tpe", seed=seed)
@@ -234,7 +234,7 @@ def _require(*packages: str) -> None:
 
 
 def _machine() -> str:
-    from edgelm.machine import describe_machine
+    from edgelm.hardware.machine import describe_machine
 
     return describe_machine().cpu
 

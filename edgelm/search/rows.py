@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgelm.dataset import Dataset, Origin
+from edgelm.data.dataset import Dataset, Origin
 from edgelm.search.folder import write_json
 
 

@@ -10,9 +10,9 @@ import yaml
 from pydantic import Field, model_validator
 
 from edgelm.errors import RecipeError, SpaceError, UsageError
+from edgelm.files.shipped import find_file
+from edgelm.files.yaml_model import line_of, load_yaml_model
 from edgelm.recipe import Recipe, Settings, load_recipe, override
-from edgelm.settings import line_of, load_yaml_model
-from edgelm.shipped import find_file
 
 Number = int | float
 Location = Sequence[int | str]

@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.errors import EdgelmError
 from edgelm.progress import Progress
 from edgelm.recipe import Recipe, TrainSettings
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 ERROR_FILE = "error.txt"
 COMPRESSED_FILE = "compress.json"
@@ -27,7 +27,7 @@ class Job:
     Attributes:
         folder: of the trial.
         rows: folder of the data sets, see `edgelm.search.rows`.
-        locks: folder in which workers wait for each other, see `edgelm.search.quiet`.
+        locks: folder in which workers wait for each other, see `edgelm.search.timing_lock`.
         model: folder of the model.
         recipe, device: as JSON.
     """
@@ -78,8 +78,8 @@ def run_job(values: dict[str, Any]) -> dict[str, Any]:
     """
     job = Job(**values)
     try:
-        from edgelm.compress import processes
-        from edgelm.search.quiet import working
+        from edgelm import distributed as processes
+        from edgelm.search.timing_lock import working
 
         with processes.alone(), working(Path(job.locks)) as progress:
             return _make(job, progress)
@@ -146,7 +146,7 @@ def _agreement(job: Job, evaluation: Dataset, progress: Progress) -> float:
 
     from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer
     from edgelm.compress.evaluate import predict
-    from edgelm.metrics import agreement
+    from edgelm.metrics.scores import agreement
     from edgelm.runtime import load
 
     original = find_checkpoint(job.model, allow_pickle=job.allow_pickle)

@@ -15,7 +15,7 @@ from edgelm.anatomy import find_checkpoint, load_backbone, load_checkpoint, load
 from edgelm.anatomy.weights import WeightsWarning
 from edgelm.compress.lineage import model_fingerprint
 from edgelm.errors import MissingExtraError, ModelError
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 # Merged weights and separate layers add the same numbers in another order.
 ORDER = 5e-5

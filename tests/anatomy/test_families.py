@@ -10,7 +10,7 @@ from models import TEXTS, make_checkpoint
 from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, model_outputs, save_checkpoint, supported_model_types
 from edgelm.checkpoint import open_checkpoint
 from edgelm.errors import ModelError, UnsupportedFamily
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 FAMILIES = ["bert", "distilbert", "roberta", "xlm-roberta", "electra"]
 

@@ -14,7 +14,7 @@ from edgelm.anatomy import blocks, load_backbone, load_checkpoint, load_masked_l
 from edgelm.anatomy.weights import WeightsWarning
 from edgelm.checkpoint import open_checkpoint
 from edgelm.errors import ModelError
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 SENTIMENT = Task("text-classification", labels=("negative", "positive"))
 

@@ -14,9 +14,9 @@ from edgelm.anatomy.tokenizer_settings import TOKENIZER_SETTINGS
 from edgelm.checkpoint import open_checkpoint
 from edgelm.errors import ModelError
 from edgelm.export.source import tokenization_of
-from edgelm.runtime.encoder import make_encoder
+from edgelm.runtime.inputs.text import make_encoder
 from edgelm.runtime.manifest import Manifest, TensorSpec
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 HARD = ("", "[MASK] [SEP] Ça\u0301 VA 今天 <user> [PERSON]", "a" * 300, *TEXTS, " ".join(TEXTS * 4))
 

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from edgelm.cli.main import app
-from edgelm.shipped import shipped_folder, shipped_names
+from edgelm.files.shipped import shipped_folder, shipped_names
 
 GROUPS = [("devices", "cpu"), ("recipes", "balanced")]
 
@@ -88,9 +88,9 @@ def test_an_unknown_name_is_answered_with_the_known_ones(kind, name, verb, tmp_p
 
 
 def test_detect_writes_a_valid_device_and_says_what_it_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgelm.profile.rates.SECONDS", 0.0)
-    monkeypatch.setattr("edgelm.profile.rates.SIZE", 64)
-    monkeypatch.setattr("edgelm.profile.detect.copy_mb", lambda memory_gb: 4)
+    monkeypatch.setattr("edgelm.hardware.peak_rates.SECONDS", 0.0)
+    monkeypatch.setattr("edgelm.hardware.peak_rates.SIZE", 64)
+    monkeypatch.setattr("edgelm.hardware.detect.copy_mb", lambda memory_gb: 4)
     target = tmp_path / "mine.yaml"
     shown = edgelm("devices", "detect", str(target))
     assert shown.exit_code == 0, shown.output

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from edgelm.cli import command
 from edgelm.cli.command import argument, join, options, program, quote, unused
 from edgelm.cli.main import app
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 BASH = shutil.which("bash")
 ODD = 'it\'s a "test" $1'

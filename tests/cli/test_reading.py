@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from edgelm.cli.main import app
-from edgelm.dataset import load_dataset
-from edgelm.reading import count_shared, describe
+from edgelm.data.dataset import load_dataset
+from edgelm.data.reading import count_shared, describe
 from tests.models import make_checkpoint
 
 LINES = "the film was good\u2028and nice\nthe plot\twas slow\n\nthe music\x0cwas warm\n"

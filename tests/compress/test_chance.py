@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from edgelm.cli.main import app
 from edgelm.compress.chance import best_constant, judge_chance
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 THREE = Task("text-classification", labels=("a", "b", "c"))
 TAGS = Task("text-classification", problem="multi-label", labels=("a", "b", "c"))

@@ -18,7 +18,7 @@ from edgelm.anatomy import blocks, layer_shapes, load_backbone, load_checkpoint,
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
 from edgelm.report.tables import bar, layer_table
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 RECIPE = """
 name: tiny

@@ -9,7 +9,7 @@ from sentence_folders import add_modules, dense, edit, make_sentence_folder, poo
 
 from edgelm.anatomy import load_checkpoint
 from edgelm.compress.pipeline import compress
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.errors import ModelError
 from edgelm.recipe import Recipe
 

@@ -11,7 +11,7 @@ from edgelm import compress
 from edgelm.anatomy import blocks, load_checkpoint
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.errors import DataError
 from edgelm.recipe import Recipe
 

@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgelm.budgeting.footprint import estimate
 from edgelm.checkpoint import LayerShape
 from edgelm.cost import roofline
-from edgelm.cost.encoder import encoder_work
 from edgelm.cost.roofline import Constants, is_compiled, load_constants, peak_rate, price, total_ms
+from edgelm.cost.synthetic import encoder_work
 from edgelm.cost.work import Work
 from edgelm.device import Device, load_device
 from edgelm.errors import UsageError
-from edgelm.footprint import estimate
-from edgelm.latency import EncoderSizes, read_latency_table
-from edgelm.shipped import shipped_names
+from edgelm.files.shipped import shipped_names
+from edgelm.latency_table import EncoderSizes, read_latency_table
 
 SIZES = EncoderSizes(layers=2, hidden=64, heads=4, ffn=256, vocabulary=50, positions=64)
 CONSTANTS = Constants(launch_us=5.0, call_us=100.0, memory=0.5, shares={"int8": 0.25, "attention": 0.1}, band=(0.5, 2.0), provenance="made up")

@@ -11,18 +11,18 @@ from models import make_checkpoint
 from onnx import TensorProto, helper, numpy_helper
 
 from edgelm import export, load_device
+from edgelm.budgeting.footprint import estimate as estimate_table
 from edgelm.checkpoint import LayerShape, open_checkpoint
-from edgelm.cost.encoder import encoder_work
+from edgelm.cost.synthetic import encoder_work
 from edgelm.cost.work import graph_work
 from edgelm.errors import InputError
-from edgelm.footprint import estimate as estimate_table
-from edgelm.graph.encoder import encoder_graph
-from edgelm.graph.nodes import MICROSOFT
-from edgelm.latency import EncoderSizes
+from edgelm.graph.rewrites import MICROSOFT
+from edgelm.graph.synthetic import encoder_graph
+from edgelm.latency_table import EncoderSizes
+from edgelm.profile.block_latency import encoder_sizes
 from edgelm.profile.estimate import estimate
-from edgelm.profile.table import encoder_sizes
-from edgelm.quantize.blind import quantize_blindly
 from edgelm.quantize.settings import Quantization
+from edgelm.quantize.without_data import quantize_blindly
 
 BATCH, TOKENS, WIDTH, HEADS, FFN = 2, 10, 128, 4, 256
 LAYERS = 2

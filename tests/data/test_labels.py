@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from edgelm.dataset import Columns, load_dataset
+from edgelm.data.dataset import Columns, load_dataset
 from edgelm.errors import DataError, DataWarning
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 STARS = ("1 star", "2 stars", "3 stars", "4 stars", "5 stars")
 THREE = ("toxic", "insult", "threat")

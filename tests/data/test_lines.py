@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgelm.dataset import load_dataset
+from edgelm.data.dataset import load_dataset
 from edgelm.errors import DataError, DataWarning
 from edgelm.lines import read_lines, read_texts, split_lines
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from edgelm.dataset import load_dataset
+from edgelm.data.dataset import load_dataset
 from edgelm.errors import DataError, DataWarning
 
 cells = st.text(st.sampled_from('ab "\t\n,'), min_size=1, max_size=8).filter(str.strip)

@@ -2,11 +2,11 @@
 
 import pytest
 
-from edgelm._sources import Source, parse_source
 from edgelm.cli.inputs import read_train_and_eval
-from edgelm.dataset import Dataset, load_dataset
+from edgelm.data.dataset import Dataset, load_dataset
+from edgelm.data.reading import warn_of_shared
+from edgelm.data.sources import Source, parse_source
 from edgelm.errors import DataError, DataWarning
-from edgelm.reading import warn_of_shared
 
 
 def save(folder, **splits):

@@ -14,13 +14,13 @@ from emulated import CPUS, EmulatedCpu, Missing, find_user_space, outputs_here
 from models import TEXTS, make_checkpoint
 
 import edgelm.runtime
-from edgelm.dataset import Dataset, load_dataset
+from edgelm.bundles import edit as rewrite
+from edgelm.data.dataset import Dataset, load_dataset
 from edgelm.device import load_device
 from edgelm.export.pipeline import export
-from edgelm.profile import rewrite
+from edgelm.files.shipped import shipped_folder
 from edgelm.runtime import open_bundle
 from edgelm.runtime.session import optimizer
-from edgelm.shipped import shipped_folder
 
 pytestmark = pytest.mark.arm64
 

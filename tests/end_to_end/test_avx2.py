@@ -12,7 +12,7 @@ import pytest
 from models import TEXTS, make_checkpoint
 
 import edgelm.runtime
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.device import load_device
 from edgelm.export.pipeline import export
 from edgelm.runtime.saturation import sums_exactly

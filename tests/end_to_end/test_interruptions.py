@@ -47,10 +47,10 @@ def files(tmp_path_factory):
 @pytest.mark.parametrize(
     ("module", "function"),
     [
-        ("edgelm.compress.pruning.importance", "cut"),  # scores are measured, nothing is cut
+        ("edgelm.compress.pruning.mask_scores", "cut"),  # scores are measured, nothing is cut
         ("edgelm.compress.pipeline", "save_checkpoint"),  # a stage is done, its result is being written
         ("edgelm.export.pipeline", "check_parity"),  # the graph is quantized
-        ("edgelm.export.bundle", "_entry"),  # half of the bundle is on the disk
+        ("edgelm.bundles.write", "_entry"),  # half of the bundle is on the disk
     ],
 )
 def test_the_same_command_ends_with_the_same_result(files, tmp_path, module, function, how):

@@ -55,7 +55,7 @@ stages:
 # Runs the command in sys.argv[2:], and writes down the rows that count in training, one file a process.
 WATCH = """
 import json, os, sys
-from edgelm.compress.encode import Collator
+from edgelm.compress.batches import Collator
 collate = Collator.__call__
 def watched(self, rows):
     batch = collate(self, rows)

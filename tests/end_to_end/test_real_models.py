@@ -10,8 +10,8 @@ import edgelm.runtime
 from edgelm import export, load_dataset, load_device
 from edgelm.anatomy import load_checkpoint, load_tokenizer, model_outputs
 from edgelm.checkpoint import open_checkpoint
-from edgelm.dataset import Dataset
-from edgelm.shipped import shipped_folder
+from edgelm.data.dataset import Dataset
+from edgelm.files.shipped import shipped_folder
 
 pytestmark = pytest.mark.slow
 

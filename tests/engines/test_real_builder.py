@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 from typer.testing import CliRunner
 
 from edgelm.cli.main import app
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.device import load_device
 from edgelm.engines import build, pipeline
 from edgelm.engines.builder import build_engine, buildable_capabilities

@@ -12,15 +12,15 @@ from models import TEXTS, make_checkpoint, make_tokenizer
 from onnx import helper, numpy_helper
 
 import edgelm.runtime
-from edgelm.dataset import Dataset
+from edgelm.bundles.write import cpp_files, write_bundle
+from edgelm.data.dataset import Dataset
 from edgelm.device import load_device
-from edgelm.export.bundle import cpp_files, write_bundle
 from edgelm.export.pipeline import export
 from edgelm.runtime import open_bundle
 from edgelm.runtime.golden import Golden
 from edgelm.runtime.manifest import SCHEMA_VERSION, Manifest, TensorSpec, Tokenization
 from edgelm.runtime.verify import verify
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 LONGEST = 32
 LONG = " ".join(TEXTS * 2)  # of more tokens than that

@@ -14,7 +14,7 @@ import edgelm.runtime
 from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, model_outputs, save_checkpoint
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.device import load_device
 from edgelm.errors import CalibrationError, OutputExistsError, ParityError, UsageError
 from edgelm.export.parity import check_parity
@@ -23,7 +23,7 @@ from edgelm.export.precision import largest_pair
 from edgelm.quantize.settings import Quantization
 from edgelm.runtime import open_bundle
 from edgelm.runtime.verify import verify
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 FAMILIES = ["bert", "distilbert", "roberta", "xlm-roberta", "electra"]
 CALIBRATION = Dataset("memory", texts=TEXTS * 4)

@@ -17,16 +17,16 @@ import edgelm.runtime
 from edgelm.anatomy import load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.device import load_device
 from edgelm.errors import BundleError, DataError, ParityError, UsageError
 from edgelm.export import door
 from edgelm.export.expected import expected_answers
 from edgelm.export.pairs import reads_pairs
 from edgelm.export.pipeline import export
-from edgelm.runtime.answer import read_answers
+from edgelm.runtime.answers.classes import read_answers
 from edgelm.runtime.manifest import Tokenization
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.lists(st.sampled_from(TEXTS), max_size=8).map(" ".join)
 LENGTH = 32

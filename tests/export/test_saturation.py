@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import edgelm.runtime
 from edgelm.cli.main import app
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.device import load_device
 from edgelm.export.pipeline import export
 from edgelm.quantize.settings import Quantization

@@ -8,10 +8,10 @@ from models import TEXTS, make_checkpoint
 import edgelm.runtime
 from edgelm.anatomy import load_checkpoint, load_tokenizer, model_outputs, save_checkpoint
 from edgelm.checkpoint import open_checkpoint
-from edgelm.compress.pruning.activity import measure_activity
-from edgelm.compress.pruning.carve import carve
-from edgelm.compress.pruning.shape import resolve_shape
-from edgelm.dataset import Dataset
+from edgelm.compress.pruning.activation_scores import measure_activity
+from edgelm.compress.pruning.student_shape import resolve_shape
+from edgelm.compress.pruning.width import carve
+from edgelm.data.dataset import Dataset
 from edgelm.device import load_device
 from edgelm.export.pipeline import export
 

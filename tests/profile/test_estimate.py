@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from edgelm.cli.main import app
 from edgelm.cost.roofline import load_constants
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.device import load_device
 from edgelm.errors import EXIT_DONE, EXIT_INPUT, EXIT_USAGE
 

@@ -10,11 +10,11 @@ from bundles import make_bundle
 from fake_nvml import ORIN, RTX, make_pynvml
 from watchers import WatcherLine
 
-from edgelm.profile.gauges import Gauge, find_gauges
+from edgelm.hardware.memory_gauges import Gauge, find_gauges
+from edgelm.profile.host import ThisMachine
+from edgelm.profile.monitor import Watch, Watcher
 from edgelm.profile.pipeline import profile
-from edgelm.profile.place import ThisMachine
 from edgelm.profile.result import Profile
-from edgelm.profile.watcher import Watch, Watcher
 from edgelm.report import render_html, render_markdown
 
 MEMINFO = "MemTotal:        8000000 kB\nMemFree:          500000 kB\nMemAvailable:    6000000 kB\nCached:          5000000 kB\n"
@@ -65,7 +65,7 @@ class Filling(ThisMachine):
         self.loaded = 0
 
     def start(self, module, *, threads=None):
-        if module == "edgelm.profile.watcher":
+        if module == "edgelm.profile.monitor":
             system = Gauge("/proc/meminfo", "system", 8000.0, lambda: 1000.0 + 250 * self.loaded)
             gpu = Gauge("NVML", "gpu-0", 12000.0, lambda: 500.0 + 70 * self.loaded)
             return WatcherLine(Watcher(list, lambda: [system, gpu]))

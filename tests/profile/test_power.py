@@ -12,11 +12,11 @@ from bundles import make_bundle
 from fake_nvml import RTX, make_pynvml
 from watchers import WatcherLine
 
+from edgelm.hardware.power_sensors import Rail, find_rails, read_tegrastats
+from edgelm.profile.host import ThisMachine
+from edgelm.profile.monitor import Watch, Watcher, mean_power
 from edgelm.profile.pipeline import profile
-from edgelm.profile.place import ThisMachine
 from edgelm.profile.result import Profile
-from edgelm.profile.sensors import Rail, find_rails, read_tegrastats
-from edgelm.profile.watcher import Watch, Watcher, mean_power
 from edgelm.report import render_markdown
 
 
@@ -128,7 +128,7 @@ class Powered(ThisMachine):
     """This machine, with a package that draws 5 W."""
 
     def start(self, module, *, threads=None):
-        if module != "edgelm.profile.watcher":
+        if module != "edgelm.profile.monitor":
             return super().start(module, threads=threads)
         return WatcherLine(Watcher(lambda: [Rail("RAPL", "package-0", lambda: 5 * time.perf_counter(), counts=True)], list))
 
@@ -137,7 +137,7 @@ class Dark(Powered):
     """This machine, without a sensor."""
 
     def start(self, module, *, threads=None):
-        return WatcherLine(Watcher(list, list)) if module == "edgelm.profile.watcher" else super().start(module, threads=threads)
+        return WatcherLine(Watcher(list, list)) if module == "edgelm.profile.monitor" else super().start(module, threads=threads)
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,13 @@ import pytest
 from models import TEXTS, make_checkpoint
 from typer.testing import CliRunner
 
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.errors import InputError, UsageError
 from edgelm.profile.inputs import make_feeds
+from edgelm.profile.interleave import Worker, take_turns
 from edgelm.profile.pipeline import profile
 from edgelm.profile.result import Case, Profile
 from edgelm.profile.subject import Subject, find_subject
-from edgelm.profile.turns import Worker, take_turns
 from edgelm.progress import silent
 from edgelm.report import render_html
 
@@ -110,7 +110,7 @@ def test_a_checkpoint_that_lost_tokens_is_given_its_own(bundle, checkpoint, tmp_
     """A bundle of the whole vocabulary has ids that the smaller model knows nothing of."""
     from edgelm.anatomy import cut_tokens, load_checkpoint, load_tokenizer, save_checkpoint
     from edgelm.checkpoint import open_checkpoint
-    from edgelm.compress.texts.retokenize import keep_tokens, read_vocabulary
+    from edgelm.compress.vocabulary.tokenizer_json import keep_tokens, read_vocabulary
 
     kept = sorted(read_vocabulary(load_tokenizer(checkpoint)).fixed)
     smaller = keep_tokens(load_tokenizer(checkpoint), kept)

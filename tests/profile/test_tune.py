@@ -13,12 +13,12 @@ import pytest
 from models import TEXTS, make_checkpoint
 from typer.testing import CliRunner
 
+from edgelm.bundles import edit as rewrite
 from edgelm.cli.main import app
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.device import load_device
 from edgelm.errors import BundleError, UsageError
 from edgelm.export.pipeline import export
-from edgelm.profile import rewrite
 from edgelm.profile.tune import Trial, choose, tune
 from edgelm.runtime import load, open_bundle
 from edgelm.runtime.archive import pack

@@ -6,10 +6,10 @@ import pytest
 from graphs import make_feeds, make_graph
 from models import make_wide
 
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.device import load_device
 from edgelm.export.pipeline import export
-from edgelm.graph.nodes import operator_counts
+from edgelm.graph.rewrites import operator_counts
 from edgelm.graph.session import make_plain_session, optimized_graph
 from edgelm.quantize.integers import Plan, quantize_dynamic, quantize_qdq, quantize_static
 from edgelm.quantize.settings import Quantization

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 from edgelm.anatomy import load_checkpoint, word_embeddings
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
-from edgelm.compress.teaching.fake_quantize import fake_blocks, fake_quantized_embeddings
+from edgelm.compress.training.fake_quantize import fake_blocks, fake_quantized_embeddings
 from edgelm.errors import EXIT_DONE, EXIT_USAGE
-from edgelm.graph.nodes import operator_counts
+from edgelm.graph.rewrites import operator_counts
 from edgelm.graph.session import make_plain_session
 from edgelm.quantize.embeddings import SMALLEST_TABLE, quantize_embeddings
 from edgelm.runtime import open_bundle

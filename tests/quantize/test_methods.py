@@ -12,24 +12,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
-from edgelm.dataset import Dataset
+from edgelm.data.dataset import Dataset
 from edgelm.errors import CalibrationError, ModelError, UsageError
-from edgelm.graph.nodes import operator_counts
+from edgelm.graph.rewrites import operator_counts
 from edgelm.graph.session import make_plain_session, make_watching_session
 from edgelm.knapsack import least_cost
 from edgelm.quantize.blocks import BLOCK, round_blocks
-from edgelm.quantize.dialect import ONNXRUNTIME_CPU, TENSORRT
+from edgelm.quantize.calibration_table import CalibrationTable, fingerprint, read_table
 from edgelm.quantize.grid import quantize_columns
 from edgelm.quantize.integers import Plan, quantize_static
+from edgelm.quantize.matmuls import find_products
 from edgelm.quantize.post_training import quantize_post_training, replay
-from edgelm.quantize.products import find_products
 from edgelm.quantize.rounding import adapt, gptq_columns, hessian, output_error
 from edgelm.quantize.samples import choose_samples
 from edgelm.quantize.sensitivity import FLOAT, Judge, find_sites
 from edgelm.quantize.settings import Quantization
 from edgelm.quantize.smooth import find_folds, smooth, smoothing_scales
 from edgelm.quantize.statistics import collect
-from edgelm.quantize.table import CalibrationTable, fingerprint, read_table
+from edgelm.quantize.target import ONNXRUNTIME_CPU, TENSORRT
 from edgelm.quantize.weight_only import quantize_weights
 
 # Costs that do not depend on how busy this machine is.

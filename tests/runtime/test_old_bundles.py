@@ -16,8 +16,8 @@ from bundles import WORDS
 from typer.testing import CliRunner
 
 import edgelm.runtime
+from edgelm.bundles import edit as rewrite
 from edgelm.cli.main import app
-from edgelm.profile import rewrite
 from edgelm.runtime import open_bundle
 from edgelm.runtime.archive import pack
 from edgelm.runtime.saturation import is_proven

@@ -17,9 +17,9 @@ import edgelm.runtime
 from edgelm.cli.main import app
 from edgelm.errors import BundleError, UsageError
 from edgelm.runtime.archive import pack
-from edgelm.runtime.encoder import load_encoder
+from edgelm.runtime.inputs.text import load_encoder
 from edgelm.runtime.verify import verify
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 texts = st.lists(st.sampled_from([*WORDS[2:], "unheard", "é"]), min_size=0, max_size=40).map(" ".join)
 

@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 from edgelm.errors import InputError, MissingExtraError
-from edgelm.search import cluster
+from edgelm.search import ray_workers as cluster
 from edgelm.search.trial import Job
 
 JOB = Job("folder", "rows", "locks", "model", {}, {}, "fp32", 128, False)

@@ -14,8 +14,8 @@ from edgelm.recipe import load_recipe
 from edgelm.search.clock import Clock
 from edgelm.search.explore import Explorer, Plan
 from edgelm.search.folder import Folder
+from edgelm.search.journal import Journal
 from edgelm.search.space import SearchSpace, load_recipes
-from edgelm.search.study import Journal
 from edgelm.search.trial import COMPRESSED_FILE, Job, shorten
 
 SPACE = SearchSpace.model_validate({"name": "s", "recipes": ["balanced"], "settings": {"prune.keep_ffn": [0.25, 0.5, 0.75, 1.0], "seed": [0, 1]}})

@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgelm.dataset import Columns, Dataset, load_dataset
+from edgelm.data.dataset import Columns, Dataset, load_dataset
 from edgelm.search.rows import read_rows, write_rows
 
 TEXTS = st.lists(st.text(st.characters(exclude_categories=("Cs",)), max_size=8), min_size=2, max_size=2).map(tuple)  # no half characters

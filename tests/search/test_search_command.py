@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
-from edgelm.dataset import Dataset, load_dataset
+from edgelm.data.dataset import Dataset, load_dataset
 from edgelm.device import load_device
 from edgelm.recipe import load_recipe
 from edgelm.search.trial import as_values, run_job

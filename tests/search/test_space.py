@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgelm.errors import SpaceError, UsageError
+from edgelm.files.shipped import shipped_names
 from edgelm.recipe import load_recipe, override
-from edgelm.search.draw import draw, every_point, starting_points
+from edgelm.search.sampling import draw, every_point, starting_points
 from edgelm.search.space import Axis, SearchSpace, as_override, load_recipes, load_space, value_in
-from edgelm.shipped import shipped_names
 
 HEAD = "name: mine\nrecipes: [balanced, fastest]\n"
 SHIPPED = load_space()

@@ -10,23 +10,23 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from edgelm import distributed as processes
 from edgelm.anatomy import blocks, layer_shapes
 from edgelm.checkpoint import LayerShape
-from edgelm.compress import processes
+from edgelm.compress.distillation.distill import soft_loss
+from edgelm.compress.distillation.layer_matching import spread_layers
 from edgelm.compress.evaluate import predict
-from edgelm.compress.pruning.choose import Loss, assemble, cheapest, pick_rungs, search, segments
-from edgelm.compress.pruning.goal import Goal
-from edgelm.compress.pruning.importance import measure_importance
-from edgelm.compress.pruning.ladders import ATTENTION, FFN, Ladder, fisher_ladders, surgeon_ladders
-from edgelm.compress.pruning.race import race
+from edgelm.compress.pruning.constraints import Goal
+from edgelm.compress.pruning.levels import ATTENTION, FFN, Ladder, fisher_ladders, surgeon_ladders
+from edgelm.compress.pruning.mask_scores import measure_importance
 from edgelm.compress.pruning.reconstruct import reconstruct
-from edgelm.compress.teaching.distill import soft_loss
-from edgelm.compress.teaching.matching import spread_layers
-from edgelm.dataset import Dataset
-from edgelm.latency import Shapes
+from edgelm.compress.pruning.spdy import Loss, assemble, cheapest, pick_rungs, search, segments
+from edgelm.compress.pruning.successive_halving import race
+from edgelm.data.dataset import Dataset
+from edgelm.latency_table import Shapes
 from edgelm.progress import Progress, silent
 from edgelm.recipe import FitSettings, RaceSettings
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 _TEMPERATURE = 2.0
 _CLOSE = 0.02  # of an allowance: nearer is not worth another search

@@ -17,10 +17,10 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import Block, blocks, model_outputs
-from edgelm.compress.pruning.moments import Batch, token_batches
-from edgelm.dataset import Dataset
+from edgelm.compress.pruning.second_moments import Batch, token_batches
+from edgelm.data.dataset import Dataset
 from edgelm.progress import Progress, silent
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 _DAMPING = 0.02
 _PARTS = (("query", "attention_output"), ("ffn_in", "ffn_out"))  # what reads the residual, and what is added to it

@@ -15,11 +15,11 @@ from edgelm.errors import EdgelmError, HostError, UsageError
 from edgelm.profile.doubts import with_ratios
 from edgelm.profile.pipeline import measure
 from edgelm.profile.plan import Plan, make_plan
-from edgelm.profile.remote.checks import check_providers, check_python, check_space, import_error, missing_packages
+from edgelm.profile.remote.agent_client import Visit
 from edgelm.profile.remote.connection import Connection, Target, read_target
-from edgelm.profile.remote.luggage import check_subjects, code_files, subject_files
-from edgelm.profile.remote.place import RemoteMachine
-from edgelm.profile.remote.visit import Visit
+from edgelm.profile.remote.host import RemoteMachine
+from edgelm.profile.remote.payload import check_subjects, code_files, subject_files
+from edgelm.profile.remote.preflight import check_providers, check_python, check_space, import_error, missing_packages
 from edgelm.profile.remote.wheels import check_folder, choose_wheels, download_wheels, unpacked_size
 from edgelm.profile.result import Profile
 from edgelm.progress import Progress, silent

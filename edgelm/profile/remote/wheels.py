@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.errors import HostError, MissingExtraError, UsageError
-from edgelm.profile.remote.checks import describe
-from edgelm.profile.remote.keeper import PACKAGES
+from edgelm.profile.remote.agent import PACKAGES
+from edgelm.profile.remote.preflight import describe
 
 _OLDEST = {"numpy": "1.26", "onnxruntime": "1.20", "tokenizers": "0.20"}  # as pyproject.toml has them
 _SAME = {"onnxruntime-gpu": "onnxruntime"}  # the same modules, made for CUDA and TensorRT

@@ -13,14 +13,14 @@ from models import TEXTS, make_checkpoint
 from edgelm import compress
 from edgelm.anatomy import blocks, layer_shapes, load_checkpoint, load_tokenizer, model_outputs
 from edgelm.checkpoint import LayerShape, open_checkpoint
-from edgelm.compress.pruning.choose import assemble, cheapest, choose, pick_rungs, search, segments
+from edgelm.compress.pruning.constraints import Bound, Goal, sizes_of
 from edgelm.compress.pruning.fit import Material, _within, shapes_of
-from edgelm.compress.pruning.goal import Bound, Goal, sizes_of
-from edgelm.compress.pruning.ladders import ATTENTION, FFN, Ladder, Rung, channel_counts, surgeon_ladders
-from edgelm.compress.pruning.race import race
+from edgelm.compress.pruning.levels import ATTENTION, FFN, Ladder, Rung, channel_counts, surgeon_ladders
 from edgelm.compress.pruning.reconstruct import reconstruct
-from edgelm.dataset import Dataset
-from edgelm.latency import EncoderSizes, count_operations
+from edgelm.compress.pruning.spdy import assemble, cheapest, choose, pick_rungs, search, segments
+from edgelm.compress.pruning.successive_halving import race
+from edgelm.data.dataset import Dataset
+from edgelm.latency_table import EncoderSizes, count_operations
 from edgelm.progress import silent
 from edgelm.recipe import FitSettings, RaceSettings, Recipe, RecoverSettings, TrainSettings
 from edgelm.report.tables import layer_table

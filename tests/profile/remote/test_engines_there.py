@@ -16,7 +16,7 @@ from ssh_servers import FAST, left, run
 
 from edgelm.device import load_device
 from edgelm.engines import build
-from edgelm.profile.remote.visit import Visit
+from edgelm.profile.remote.agent_client import Visit
 from edgelm.profile.result import Profile
 from edgelm.runtime import cuda
 from edgelm.runtime.manifest import EnginePlan, ShapeRange

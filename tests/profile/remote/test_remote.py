@@ -16,7 +16,7 @@ import pytest
 from bundles import make_bundle
 
 from edgelm.runtime.manifest import Tokenization
-from edgelm.task import Task
+from edgelm.tasks.task import Task
 
 pytest.importorskip("asyncssh", reason="the extra `remote` is not installed")
 

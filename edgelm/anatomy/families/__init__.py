@@ -1,0 +1,1 @@
+"""What the layers of each model family are called: one row a family."""

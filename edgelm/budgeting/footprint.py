@@ -1,0 +1,113 @@
+"""What a bundle weighs and what a device of known figures would take, by the shapes of its layers: tables that nobody measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from edgelm.checkpoint import LayerShape
+from edgelm.cost.roofline import is_compiled, load_constants, price, total_ms
+from edgelm.cost.synthetic import WEIGHT_BYTES, encoder_work
+from edgelm.device import Device
+from edgelm.latency_table import EncoderSizes, LatencyTable
+from edgelm.quantize.blocks import BLOCK
+from edgelm.quantize.matmuls import SMALLEST
+
+PROCESS_MB = 62.0  # Python, numpy, tokenizers and onnxruntime with an empty graph, and the tokenizer's tables
+_BESIDE_MB = 0.16  # manifest, golden samples, runtime, C++ example and structure of the graph
+
+
+def row_bytes(sizes: EncoderSizes, precision: str, device: Device, embedding_bits: int = 8) -> float:
+    """Of a row of an embedding table: floats, or with integers for a CPU bytes and one FP32 scale, or 4 bits with an FP16 scale for each block."""
+    if not precision.startswith("int") or device.kind != "cpu":
+        return sizes.hidden * _float_bytes(precision, device)
+    if embedding_bits == 4:
+        return -(-sizes.hidden // 2) + 2 * -(-sizes.hidden // BLOCK)
+    return sizes.hidden + 4
+
+
+def weigh(sizes: EncoderSizes, precision: str, device: Device, *, tokenizer_mb: float, embedding_bits: int = 8) -> LatencyTable:
+    """A table in 10^6 bytes of the bundle, without engines. Integers have one FP32 scale for each output; small matrices stay floats.
+
+    Args:
+        tokenizer_mb: of tokenizer.json, which goes into the bundle.
+    """
+    integers = precision.startswith("int")
+    small = _float_bytes(precision, device)  # also biases and norms
+    scale = 4.0 if precision in ("int8", "int8-dynamic") else 0.0
+    table = (sizes.vocabulary + sizes.positions + sizes.types) * row_bytes(sizes, precision, device, embedding_bits)
+    norm = 2 * sizes.hidden * small
+    layer = 3 * norm  # two norms, and the biases of two output projections
+
+    def matrix(rows: int, columns: int) -> float:
+        exact = integers and rows * columns < SMALLEST
+        return rows * columns * (small if exact else WEIGHT_BYTES[precision])
+
+    head = matrix(sizes.hidden, sizes.hidden) + sizes.hidden * (sizes.outputs * 4.0 + 8)
+
+    def attention(heads: int) -> float:
+        width = heads * sizes.head_size
+        products = matrix(sizes.hidden, 3 * width) + matrix(width, sizes.hidden)
+        return (products + 3 * width * (small + scale) + sizes.hidden * scale * (heads > 0)) / 1e6
+
+    def ffn(channels: int) -> float:
+        return (2 * matrix(sizes.hidden, channels) + channels * (small + scale) + sizes.hidden * scale * (channels > 0)) / 1e6
+
+    rest = (table + norm + head) / 1e6 + tokenizer_mb + _BESIDE_MB
+    # A point at every 16 channels: from one to the next, a matrix may become large enough for integers.
+    return _linear("counted", "MB", sizes, precision, 0, rest, layer / 1e6, attention, ffn, points=sizes.ffn // 16)
+
+
+def _float_bytes(precision: str, device: Device) -> float:
+    """Of a number that is a float: beside integers FP32 on a CPU, and FP16 else."""
+    if precision.startswith("int"):
+        return 4.0 if device.kind == "cpu" else 2.0
+    return WEIGHT_BYTES[precision]
+
+
+def estimate(device: Device, sizes: EncoderSizes, precision: str, sequence: int) -> LatencyTable:
+    """A latency table from a device's figures by the cost model (`edgelm.cost`), always *estimated*, with the band of its error.
+
+    As in a table that is measured, what a module adds is its difference to the graph without heads and channels.
+
+    Raises:
+        UsageError: the device's file lacks a figure that this takes.
+    """
+    constants, compiled = load_constants(device.kind), is_compiled(device)
+
+    def cost(*shapes: LayerShape) -> float:
+        return total_ms(price(encoder_work(sizes, shapes, precision, batch=1, sequence=sequence, compiled=compiled), device, constants), constants)
+
+    rest, norms = cost(), cost(LayerShape(0, 0))
+    table = _linear(
+        "estimated",
+        "ms",
+        sizes,
+        precision,
+        sequence,
+        rest,
+        norms - rest,
+        lambda heads: cost(LayerShape(heads, 0)) - norms,
+        lambda channels: cost(LayerShape(0, channels)) - norms,
+        points=32 if compiled else 8,
+    )
+    return replace(table, band=constants.band)
+
+
+def _linear(
+    source: str,
+    unit: str,
+    sizes: EncoderSizes,
+    precision: str,
+    sequence: int,
+    rest: float,
+    layer: float,
+    attention: Callable[[int], float],
+    ffn: Callable[[int], float],
+    *,
+    points: int = 32,
+) -> LatencyTable:
+    heads = {0: 0.0} | {count: attention(count) for count in range(1, sizes.heads + 1)}
+    step = max(1, sizes.ffn // max(1, points))
+    channels = {0: 0.0} | {count: ffn(count) for count in (*range(step, sizes.ffn, step), sizes.ffn)}
+    return LatencyTable(source, unit, sizes, precision, sequence, rest, layer, heads, channels)

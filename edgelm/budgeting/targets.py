@@ -1,0 +1,258 @@
+"""From a Budget to a Goal, and back: what the device's time, the bundle's size and the process's memory allow, and what came of it."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from edgelm import distributed as processes
+from edgelm.anatomy import load_tokenizer
+from edgelm.budget import Budget
+from edgelm.budgeting.advice import advise
+from edgelm.budgeting.footprint import PROCESS_MB, estimate, row_bytes, weigh
+from edgelm.checkpoint import Checkpoint, LayerShape, open_checkpoint
+from edgelm.compress.batches import median_length
+from edgelm.compress.pipeline import CompressResult
+from edgelm.compress.pruning.constraints import Bound, Goal
+from edgelm.data.dataset import Dataset
+from edgelm.device import Device, check_precision
+from edgelm.errors import UsageError
+from edgelm.hardware.machine import describe_machine
+from edgelm.latency_table import EncoderSizes, LatencyTable, Shapes, count_operations
+from edgelm.profile.block_latency import Meter, encoder_sizes, find_table
+from edgelm.progress import Progress, silent
+from edgelm.recipe import Recipe
+
+_CLOSE = 1.02  # of a bound: a measurement is no surer than that
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One bound of a budget: what was asked, what came, and from where the figure is: measured, estimated or counted.
+
+    Attributes:
+        band: between which figures a measurement is expected, where it is an estimate that knows; None otherwise.
+    """
+
+    name: str
+    unit: str
+    asked: float
+    got: float
+    source: str
+    met: bool
+    advice: str
+    band: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A compressed model and how it stands to its budget; `layers`: as `layer_costs` gives them."""
+
+    result: CompressResult
+    verdicts: tuple[Verdict, ...]
+    layers: tuple[dict[str, Any], ...]
+    cost_unit: str
+
+    @property
+    def met(self) -> bool:
+        """Whether every bound holds."""
+        return all(verdict.met for verdict in self.verdicts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: what `edgelm compress --json` prints."""
+        budget = [asdict(verdict) for verdict in self.verdicts]
+        return self.result.to_dict() | {"budget": budget, "layers": list(self.layers), "cost_unit": self.cost_unit}
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What a budget asks of a model on a device.
+
+    Attributes:
+        sequence: median length of the user's texts, in tokens; a table that was made elsewhere may be for another.
+        device: where the bundle will run.
+        goal: what the recipe's `fit` stages aim at.
+        table: what blocks cost in time; None where the budget does not bound it.
+    """
+
+    budget: Budget
+    sizes: EncoderSizes
+    precision: str
+    sequence: int
+    device: Device
+    goal: Goal
+    table: LatencyTable | None
+
+    def _judge(self, result: CompressResult, checkpoint: Checkpoint, shapes: Shapes) -> list[Verdict]:
+        """Every bound against what the compressed model costs and loses."""
+        sizes = replace(self.sizes, vocabulary=int(checkpoint.config["vocab_size"]))
+        found = []
+        advice = functools.partial(advise, record=checkpoint.record, precision=self.precision, device=self.device, layers=len(shapes))
+        for bound in self.goal.bounds:
+            table = bound.table
+            if bound.name != "latency":
+                table = _table_of(bound.name, sizes, self.precision, self.device, _tokenizer_mb(checkpoint), checkpoint.record.embedding_bits)
+            got = replace(bound, table=table).cost(shapes)
+            source = "measured" if bound.measure else table.source
+            if not bound.table.quiet:
+                source += " on a busy machine"
+            if bound.name == "latency" and table.sequence != self.sequence:
+                source += f" at {table.sequence} tokens; your texts have {self.sequence}"
+            band = None if table.band is None else (table.band[0] * got, table.band[1] * got)
+            met = got <= _CLOSE * bound.allowed
+            found.append(Verdict(bound.name, table.unit, bound.allowed, got, source, met, advice(bound.name, bound.allowed), band))
+        if self.budget.max_drop is not None:
+            found.append(_drop(self.budget.max_drop, result, advice("drop", self.budget.max_drop)))
+        return found
+
+    def outcome(self, result: CompressResult) -> Outcome:
+        """The result with its verdicts, and what each layer costs: in time, or where nothing bounds that in operations."""
+        checkpoint = open_checkpoint(result.path)
+        table = self.table or count_operations(self.sizes, self.sequence)
+        shapes = checkpoint.record.layers or encoder_sizes(checkpoint).full()
+        return Outcome(result, tuple(self._judge(result, checkpoint, shapes)), tuple(layer_costs(table, self.sizes, shapes)), table.unit)
+
+
+def take_aim(
+    budget: Budget,
+    checkpoint: Checkpoint,
+    rows: Dataset,
+    *,
+    precision: str,
+    device: Device,
+    max_length: int = 128,
+    embedding_bits: int | None = None,
+    table: LatencyTable | None = None,
+    threads: int | None = None,
+    progress: Progress = silent,
+) -> Aim:
+    """Find out what the bounds mean for this model on this device.
+
+    Args:
+        rows: the user's texts; times are meant at their median length, cut to `max_length` tokens.
+        embedding_bits: of the compressed model; None: those of this one.
+        table: made on the device; None: measured here for a CPU, estimated from the device's figures otherwise.
+
+    Raises:
+        UsageError: a precision that the device does not run, a table of another model, or a speed-up with nothing to compare to.
+    """
+    check_precision(device, precision)
+    sizes = encoder_sizes(checkpoint)
+    sequence = median_length(load_tokenizer(checkpoint), rows, max_length=max_length)
+    tokenizer_mb, bits = _tokenizer_mb(checkpoint), embedding_bits or checkpoint.record.embedding_bits
+    bounds: list[Bound] = []
+    if budget.limits_time:
+        if table is None and device.kind == "cpu":
+            found = functools.partial(find_table, precision=precision, sequence=sequence, threads=threads, progress=progress)
+            table = processes.on_main(lambda: found(checkpoint))  # times differ from process to process
+        elif table is None:
+            table = estimate(device, sizes, precision, sequence)
+        _check_table(table, sizes, precision)
+        here = processes.same(_is_here(table))
+        bounds.append(Bound("latency", table, _allowed_ms(budget, table), Meter(table) if here else None))
+    for name, allowed in (("size", budget.max_size_mb), ("memory", budget.max_memory_mb)):
+        if allowed is not None:
+            per_token = row_bytes(sizes, precision, device, bits) / 1e6 + (tokenizer_mb / sizes.vocabulary if name == "size" else 0.0)
+            bounds.append(Bound(name, _table_of(name, sizes, precision, device, tokenizer_mb, bits), allowed, per_token=per_token))
+    return Aim(budget, sizes, precision, sequence, device, Goal(tuple(bounds)), table)
+
+
+def default_recipe(budget: Budget) -> str:
+    """The recipe for a budget: where size counts, its vocabulary too is cut."""
+    if budget.max_size_mb is not None or budget.max_memory_mb is not None:
+        return "compact"
+    return "budget" if budget else "balanced"
+
+
+def check_recipe(recipe: Recipe, aim: Aim) -> None:
+    """Refuse a recipe that does not look at the budget's bounds.
+
+    Raises:
+        UsageError: it has no `fit` stage.
+    """
+    if aim.goal.bounds and not any(stage.stage == "fit" for stage in recipe.stages):
+        raise UsageError(
+            f"recipe {recipe.name} has no fit stage, so it cannot keep to a budget.", hint="Recipes that can: budget, compact and one-shot."
+        )
+
+
+def layer_costs(table: LatencyTable, original: EncoderSizes, shapes: Shapes) -> list[dict[str, Any]]:
+    """For each layer the heads and channels that are left, of how many, and what they cost, in the table's unit; nothing where it is gone."""
+    left = {index if shape.origin is None else shape.origin: shape for index, shape in enumerate(shapes)}
+    rows = []
+    for number in sorted({*left, *range(original.layers)}):
+        shape = left.get(number, LayerShape(0, 0))
+        rows.append(
+            {
+                "layer": number,
+                "heads": shape.heads,
+                "heads_before": original.heads,
+                "ffn": shape.ffn,
+                "ffn_before": original.ffn,
+                "attention_cost": table.module_cost("attention", shape.heads),
+                "ffn_cost": table.module_cost("ffn", shape.ffn),
+                "norms_cost": table.layer if number in left else 0.0,
+            }
+        )
+    return rows
+
+
+def _table_of(name: str, sizes: EncoderSizes, precision: str, device: Device, tokenizer_mb: float, embedding_bits: int) -> LatencyTable:
+    """Bytes on disk; in memory they lie on top of what any such process takes, which makes it an estimate."""
+    table = weigh(sizes, precision, device, tokenizer_mb=tokenizer_mb, embedding_bits=embedding_bits)
+    if name == "size":
+        return table
+    return replace(table, source="estimated", rest=table.rest - tokenizer_mb + PROCESS_MB)
+
+
+def _tokenizer_mb(checkpoint: Checkpoint) -> float:
+    """Of the tokenizer as a bundle holds it: without the spaces that a checkpoint's has."""
+    file = checkpoint.tokenizer_path / "tokenizer.json"
+    if not file.is_file():
+        return 0.0
+    return len(json.dumps(json.loads(file.read_text(encoding="utf-8")), ensure_ascii=False, separators=(",", ":")).encode()) / 1e6
+
+
+def _allowed_ms(budget: Budget, table: LatencyTable) -> float:
+    allowed = [] if budget.max_latency_ms is None else [budget.max_latency_ms]
+    if budget.speedup is not None:
+        if table.pytorch is None:
+            raise UsageError(
+                "--speedup is over the original model in PyTorch, which was not measured beside this latency table.",
+                hint="Give --max-latency, or make the table where the model's weights are.",
+            )
+        allowed.append(table.pytorch / budget.speedup)
+    return min(allowed)
+
+
+def _check_table(table: LatencyTable, sizes: EncoderSizes, precision: str) -> None:
+    what: Mapping[str, tuple[object, object]] = {
+        "precision": (table.precision, precision),
+        "width": (table.sizes.hidden, sizes.hidden),
+        "head size": (table.sizes.head_size, sizes.head_size),
+        "number of layers": (table.sizes.layers, sizes.layers),
+    }
+    for name, (theirs, ours) in what.items():
+        if theirs != ours:
+            raise UsageError(
+                f"the latency table is for a {name} of {theirs}; this model and --for need {ours}.",
+                hint="Make one with `edgelm profile MODEL --table`.",
+            )
+
+
+def _is_here(table: LatencyTable) -> bool:
+    """Whether the table was measured on this machine, by this onnxruntime: then whole models can be measured too."""
+    machine = describe_machine()
+    there = (table.machine.get("cpu"), table.machine.get("onnxruntime"))
+    return table.source == "measured" and there == (machine.cpu, machine.versions.get("onnxruntime"))
+
+
+def _drop(allowed: float, result: CompressResult, advice: str) -> Verdict:
+    """Points of the task's metric that were lost on the evaluation rows; of agreement, where they have no labels."""
+    before, after = result.original["metrics"], result.record.stages[-1].after if result.record.stages else result.original["metrics"]
+    metric = result.record.task.metric if result.record.task.metric in after else "agreement"
+    lost = 100 * (before[metric] - after[metric])
+    return Verdict("drop", f"points of {metric}", allowed, lost, "measured", lost <= allowed + 1e-9, advice)

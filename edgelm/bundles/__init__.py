@@ -1,0 +1,1 @@
+"""Bundles written, and bundles changed: what export makes and what the device adds to it."""

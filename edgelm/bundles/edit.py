@@ -1,0 +1,153 @@
+"""A bundle with other session settings, or with more files: prepared beside it, and taken over only if it still answers well."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgelm.errors import BundleError
+from edgelm.files.moving import open_workspace, restore
+from edgelm.files.output import disk_errors, staged_output
+from edgelm.runtime import Bundle, open_bundle
+from edgelm.runtime.archive import pack
+from edgelm.runtime.manifest import MANIFEST_FILE, OPTIMIZED_FILE, FileEntry, Manifest
+from edgelm.runtime.session import make_session
+from edgelm.runtime.verify import verify
+
+
+@contextmanager
+def open_draft(bundle: Bundle, *, without: Collection[str] = (OPTIMIZED_FILE,)) -> Iterator[Path]:
+    """A folder with the bundle's files but for some, beside it and gone afterwards; those of a folder are shared.
+
+    Raises:
+        BundleError: a file is missing, or has another size than the manifest says.
+    """
+    path = bundle.path.resolve()
+    restore(path)  # what a run that was killed left beside the bundle
+    with disk_errors(bundle.path), open_workspace(path) as folder:
+        folder.mkdir()
+        entries = tuple(entry for entry in bundle.manifest.files if entry.path not in without)
+        for entry in entries:
+            target = folder / entry.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if bundle.is_file:
+                target.write_bytes(bundle.read(entry.path))
+            else:
+                _share(bundle.locate(entry.path), target)
+        _write_manifest(folder / MANIFEST_FILE, bundle, replace(bundle.manifest, files=entries))
+        yield folder
+
+
+def add_optimized_graph(draft: Path, settings: dict[str, Any]) -> None:
+    """Write the graph into a draft as onnxruntime runs it with these settings, and list it in the draft's manifest."""
+    bundle = open_bundle(draft)
+    make_session(replace(bundle, manifest=replace(bundle.manifest, session=settings)), optimized=draft / OPTIMIZED_FILE)
+    entry = FileEntry.of(OPTIMIZED_FILE, (draft / OPTIMIZED_FILE).read_bytes())
+    others = (other for other in bundle.manifest.files if other.path != OPTIMIZED_FILE)
+    _write_manifest(draft / MANIFEST_FILE, bundle, replace(bundle.manifest, files=(*others, entry)))
+
+
+def remove_leftover(bundle: Bundle) -> None:
+    """Take away the optimized graph of a run that was cut off before it wrote the manifest."""
+    if not bundle.is_file and not bundle.has(OPTIMIZED_FILE):
+        (bundle.path / OPTIMIZED_FILE).unlink(missing_ok=True)
+
+
+def check_answers(path: Path) -> None:
+    """Verify a bundle, golden samples included.
+
+    Raises:
+        BundleError: it fails.
+    """
+    failed = [check for check in verify(path).checks if not check.ok]
+    if failed:
+        raise BundleError(
+            f"{path} fails its own check: {failed[0].name}: {failed[0].detail}.", hint="`edgelm verify` shows every check; export or copy it again."
+        )
+
+
+def add_files(bundle: Bundle, files: Mapping[str, bytes], manifest: Manifest, *, check: Callable[[Path], Manifest] | None = None) -> Manifest:
+    """Put files into a bundle, in the place of those of the same names, with this manifest, which lists them then.
+
+    Args:
+        check: looks at a draft that has them and gives the manifest to write; what it raises leaves the bundle as it was.
+    """
+    entries = [entry for entry in manifest.files if entry.path not in files]
+    entries += [FileEntry.of(name, data) for name, data in files.items()]
+    manifest = replace(manifest, files=tuple(sorted(entries, key=lambda entry: entry.path)))
+    with open_draft(bundle, without=tuple(files)) as draft:
+        for name, data in files.items():
+            (draft / name).parent.mkdir(parents=True, exist_ok=True)
+            (draft / name).write_bytes(data)
+        _write_manifest(draft / MANIFEST_FILE, bundle, manifest)
+        if check is not None:
+            manifest = replace(check(draft), files=manifest.files)
+            _write_manifest(draft / MANIFEST_FILE, bundle, manifest)
+        _take_over(bundle, draft, tuple(files))
+    return manifest
+
+
+def save_settings(bundle: Bundle, draft: Path, settings: dict[str, Any]) -> None:
+    """Give a bundle these session settings.
+
+    Raises:
+        BundleError: with them it does not give its golden answers; it is left as it was.
+    """
+    manifest = replace(open_bundle(draft).manifest, session=settings)
+    if "optimized_by" not in settings:
+        (draft / OPTIMIZED_FILE).unlink(missing_ok=True)
+        manifest = _without(manifest, (OPTIMIZED_FILE,))
+    _write_manifest(draft / MANIFEST_FILE, bundle, manifest)
+    check_answers(draft)
+    _take_over(bundle, draft, (OPTIMIZED_FILE,))
+
+
+def _take_over(bundle: Bundle, draft: Path, names: Sequence[str]) -> None:
+    """Give the bundle what the draft has under these names, each whole, and take away what it has not; then its manifest.
+
+    Files that change are taken out of the bundle first, so that it is whole whenever this is cut off.
+    """
+    if bundle.is_file:
+        with staged_output(bundle.path.resolve(), overwrite=True) as aside:
+            pack(draft, aside)
+        return
+    if any(bundle.has(name) for name in names):
+        before = draft / "before.json"
+        _write_manifest(before, bundle, _without(bundle.manifest, names))
+        before.replace(bundle.path / MANIFEST_FILE)
+    for name in names:
+        (bundle.path / name).unlink(missing_ok=True)
+        if (draft / name).exists():
+            (bundle.path / name).parent.mkdir(parents=True, exist_ok=True)
+            (draft / name).replace(bundle.path / name)
+    (draft / MANIFEST_FILE).replace(bundle.path / MANIFEST_FILE)
+
+
+def _write_manifest(file: Path, bundle: Bundle, manifest: Manifest) -> None:
+    """Write a manifest of the same bundle: what was not changed stays as the bundle says it.
+
+    The runtime that a bundle carries may be older than this edgelm, and know no field of a newer schema.
+    """
+    before, after = (json.loads(each.to_json()) for each in (bundle.manifest, manifest))
+    changed = {name: value for name, value in after.items() if value != before[name]}
+    file.write_text(json.dumps(json.loads(bundle.manifest_json()) | changed, indent=2) + "\n", encoding="utf-8")
+
+
+def _without(manifest: Manifest, names: Sequence[str]) -> Manifest:
+    """The manifest of the same bundle without these files: engines and the optimized graph are things that it can be without."""
+    session = {key: value for key, value in manifest.session.items() if key != "optimized_by" or OPTIMIZED_FILE not in names}
+    engines = tuple(record for record in manifest.engines if record.path not in names)
+    return replace(manifest, session=session, engines=engines, files=tuple(entry for entry in manifest.files if entry.path not in names))
+
+
+def _share(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)

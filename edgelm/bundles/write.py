@@ -1,0 +1,120 @@
+"""Writes a bundle: graph, tokenizer, golden samples, model card, runtime, C++ example and, last, the manifest with every hash."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from edgelm.files.output import staged_output
+from edgelm.files.output_kinds import BUNDLE, FILE, OutputKind
+from edgelm.graph.external_data import save_graph
+from edgelm.runtime.archive import pack
+from edgelm.runtime.bundle import SINGLE_FILE_SUFFIX
+from edgelm.runtime.golden import Golden
+from edgelm.runtime.manifest import CARD_FILE, GOLDEN_FILE, GRAPH_FILE, MANIFEST_FILE, SCRIPT_FILE, TOKENIZER_FILE, WEIGHTS_FILE, FileEntry, Manifest
+from edgelm.runtime.script import SCRIPT, vendored_files
+
+_CPP_EXAMPLE = ("CMakeLists.txt", "main.cpp", "tokenizer/Cargo.toml", "tokenizer/tokenizer.rs")
+
+
+def write_bundle(
+    output: Path,
+    manifest: Manifest,
+    graph: onnx.ModelProto,
+    tokenizer: Any,
+    golden: Golden,
+    *,
+    overwrite: bool,
+    check: Callable[[Path], None] = lambda path: None,
+) -> Manifest:
+    """Write a bundle, as a folder or (with a name ending in `.edgelm`) as one file, and return its final manifest.
+
+    Args:
+        check: looks at the finished bundle before it takes its place; where it raises, nothing is left.
+
+    Raises:
+        OutputExistsError, ResourceError: as `staged_output`.
+    """
+    with staged_output(output, overwrite=overwrite, kind=bundle_kind(output)) as aside:
+        folder = aside.with_name(aside.name + ".folder") if output.suffix == SINGLE_FILE_SUFFIX else aside
+        folder.mkdir()
+        _write_content(folder, manifest, graph, tokenizer, golden)
+        manifest = replace(manifest, files=tuple(_entry(folder, path) for path in sorted(folder.rglob("*")) if path.is_file()))
+        (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+        if folder is not aside:
+            pack(folder, aside)
+        check(aside)
+    return manifest
+
+
+def bundle_kind(output: Path) -> OutputKind:
+    """What a bundle of this name may replace: as one file a file, else a bundle folder."""
+    return FILE if output.suffix == SINGLE_FILE_SUFFIX else BUNDLE
+
+
+def _write_content(folder: Path, manifest: Manifest, graph: onnx.ModelProto, tokenizer: Any, golden: Golden) -> None:
+    save_graph(graph, folder / GRAPH_FILE, WEIGHTS_FILE)
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.no_truncation()
+    (folder / TOKENIZER_FILE).write_text(backend.to_str(), encoding="utf-8")
+    (folder / "labels.json").write_text(json.dumps(list(manifest.task.labels), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    (folder / GOLDEN_FILE).write_text(golden.to_json(), encoding="utf-8")
+    (folder / CARD_FILE).write_text(model_card(manifest), encoding="utf-8")
+    (folder / SCRIPT_FILE).write_text(SCRIPT, encoding="utf-8")
+    for name, source in (vendored_files() | cpp_files()).items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())
+
+
+def cpp_files() -> dict[str, Path]:
+    """The C++ example that a bundle carries, for devices without Python: path inside the bundle, and where each file is now."""
+    folder = Path(__file__).resolve().parents[1] / "export" / "cpp"
+    return {f"cpp/{name}": folder / name for name in _CPP_EXAMPLE}
+
+
+def _entry(folder: Path, path: Path) -> FileEntry:
+    return FileEntry.of(path.relative_to(folder).as_posix(), path.read_bytes())
+
+
+def model_card(manifest: Manifest) -> str:
+    """What a person should know of the bundle, in Markdown."""
+    task = manifest.task
+    lines = [
+        f"# {manifest.name}",
+        "",
+        f"A {manifest.family} model for {task.kind}, {manifest.precision}, made for `{manifest.device}` on {manifest.created}.",
+        "",
+        'Answer: `python run.py "some text"`. Check: `python run.py --verify`. Both need only numpy, tokenizers and onnxruntime.',
+        "",
+        "Without Python: the C++ example in `cpp/`; `cpp/main.cpp` says how to build it.",
+        "",
+    ]
+    if task.labels:
+        lines += [f"Labels: {', '.join(task.labels)}.", ""]
+    if manifest.parity:
+        parity = manifest.parity
+        lines += [
+            f"Against PyTorch on {parity.samples} texts: largest error {parity.max_error:.3g}, mean {parity.mean_error:.3g}, "
+            f"{parity.changed:.2%} of the answers changed.",
+            "",
+        ]
+    if manifest.quality:
+        lines += [
+            f"On {manifest.quality['samples']} rows of {Path(manifest.quality['source']).name}:",
+            "",
+            "| metric | checkpoint | bundle |",
+            "|---|---|---|",
+        ]
+        lines += [f"| {name} | {value:.4f} | {manifest.quality['bundle'][name]:.4f} |" for name, value in manifest.quality["checkpoint"].items()]
+        lines.append("")
+    stages = manifest.lineage.get("stages", [])
+    if stages:
+        lines += [f"Made from {manifest.lineage.get('source')} by: {', '.join(stage['stage'] for stage in stages)}.", ""]
+    return "\n".join(lines)

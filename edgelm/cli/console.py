@@ -1,0 +1,161 @@
+"""What a command shows: results on stdout, everything else on stderr; and how errors become exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+from edgelm import distributed as processes
+from edgelm.cli.command import join, program
+from edgelm.errors import EXIT_FAILED, EXIT_INTERRUPTED, EdgelmError
+
+_WIDE = 200  # columns of a table that goes into a file or a pipe
+
+
+class Screen:
+    """Where one command draws.
+
+    Attributes:
+        console: for people, on stdout (on stderr under --json, nowhere under --quiet).
+        as_json: whether stdout carries one JSON object.
+    """
+
+    def __init__(self, *, as_json: bool, quiet: bool, verbose: bool) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self.verbose = verbose
+        watched = sys.stdout.isatty()
+        plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+        self.console = Console(stderr=as_json, quiet=quiet, soft_wrap=not watched, width=None if watched else _WIDE, **plain)
+        self.stderr = Console(stderr=True, soft_wrap=True, **plain)
+        self._bars: RichProgress | None = None
+        self._tasks: dict[str, Any] = {}
+
+    def result(self, values: dict[str, Any], view: Callable[[Console, dict[str, Any]], None]) -> None:
+        """Show a result: as JSON, or by the view that draws the same values for people."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(values, ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+        elif not self.quiet:
+            view(self.console, values)
+
+    def next_step(self, where: str | None, *words: object) -> None:
+        """The closing lines: where the result is, if anything was made, and what to type next.
+
+        Args:
+            words: of the command, after the program's name; the line can be pasted into a shell.
+        """
+        if where is not None:
+            self.note(f"Result: {where}")
+        self.note(f"Next:   {join([*program(), *words])}")
+
+    def note(self, text: str) -> None:
+        """A line for people that is no result; it may be copied, and so is not broken at the terminal's width."""
+        if not self.quiet:
+            (self.stderr if self.as_json else self.console).print(text, soft_wrap=True)
+
+    def aside(self, text: str) -> None:
+        """A line for people on stderr, whatever stdout carries."""
+        if not self.quiet:
+            self.stderr.print(text)
+
+    def progress(self, description: str, done: int, total: int) -> None:
+        """A `Progress` that draws bars on stderr when a person is watching."""
+        if self.quiet or not sys.stderr.isatty():
+            return
+        if self._bars is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+            self._bars = RichProgress(*columns, console=self.stderr, transient=True)
+            self._bars.start()
+        if description not in self._tasks:
+            self._tasks[description] = self._bars.add_task(description, total=total)
+        self._bars.update(self._tasks[description], completed=done, total=total)
+        if done >= total:
+            self._bars.remove_task(self._tasks.pop(description))
+
+    def close(self) -> None:
+        """Take the progress bars off the terminal."""
+        if self._bars is not None:
+            self._bars.stop()
+
+
+@contextmanager
+def open_screen(*, as_json: bool = False, quiet: bool = False, verbose: bool = False, shared: bool = False) -> Iterator[Screen]:
+    """A screen for one command; errors that leave it are printed and become the documented exit code.
+
+    Args:
+        shared: the command may run on several processes: then only the main one shows anything, and only the first to fail says why.
+    """
+    shown = not shared or processes.is_main()
+    screen = Screen(as_json=as_json and shown, quiet=quiet or not shown, verbose=verbose)
+    show = warnings.showwarning
+
+    def show_plainly(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
+    ) -> None:
+        """What the runtime warns of is for the user: no place in our code belongs to it."""
+        if category.__module__.startswith("edgelm."):
+            screen.aside(f"Warning: {message}")
+        else:
+            show(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show_plainly
+    fail = processes.fail if shared else _fail_alone
+    try:
+        yield screen
+        if shared:
+            processes.leave()
+    except EdgelmError as error:
+        raise typer.Exit(fail(error.exit_code, _last_words(screen, f"Error: {error}", traceback=verbose))) from error
+    except KeyboardInterrupt as error:
+        text = "Interrupted. The same command goes on from the last finished step."
+        raise typer.Exit(fail(EXIT_INTERRUPTED, _last_words(screen, text))) from error
+    except typer.Exit as done:
+        if shared:
+            processes.leave(done.exit_code)
+        raise
+    except typer.Abort:
+        raise
+    except Exception as error:
+        raise typer.Exit(fail(EXIT_FAILED, _last_words(screen, f"Error: {_explain(error)}", traceback=verbose))) from error
+    finally:
+        warnings.showwarning = show
+        screen.close()
+
+
+def _explain(error: Exception) -> str:
+    """A package that an extra brings is the user's to install; anything else is a defect of ours."""
+    if isinstance(error, ModuleNotFoundError):
+        from edgelm.hardware.doctor import explain_missing
+
+        if missing := explain_missing(error):
+            return str(missing)
+    if processes.lost_another(error):
+        return "another process of this run has ended.\nThe same command goes on from the last finished step."
+    return f"a defect in edgelm: {type(error).__name__}: {error}\nPlease report it with the output of the same command under --verbose."
+
+
+def _last_words(screen: Screen, text: str, *, traceback: bool = False) -> Callable[[], None]:
+    """What says why the command failed."""
+
+    def say() -> None:
+        screen.close()
+        if traceback:
+            screen.stderr.print_exception()
+        screen.stderr.print(text)
+
+    return say
+
+
+def _fail_alone(exit_code: int, say: Callable[[], None]) -> int:
+    say()
+    return exit_code

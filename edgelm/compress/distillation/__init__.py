@@ -1,0 +1,1 @@
+"""Learning from a teacher: its outputs, hidden states and attention relations."""

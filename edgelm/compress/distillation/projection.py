@@ -1,0 +1,71 @@
+"""A student's hidden states in the teacher's width: a linear map that is trained with the student and thrown away with the loss."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from edgelm.anatomy import blocks, model_outputs
+from edgelm.compress.batches import Collator, EncodedDataset, model_inputs
+from edgelm.compress.distillation.layer_matching import layer_pairs
+from edgelm.data.dataset import Dataset
+from edgelm.tasks.task import Task
+
+_NAME = "distillation_projection"
+_FIT_ROWS = 256  # some thousand tokens: several times a student's width
+_RIDGE = 1e-4  # of the mean square of a hidden dimension: keeps dimensions that never move out of the solution
+
+
+def identity_projection(width: int) -> nn.Linear:
+    """A map that changes nothing yet: CoFi's start, where student and teacher are equally wide."""
+    projection = nn.Linear(width, width, bias=False)
+    nn.init.eye_(projection.weight)
+    return projection
+
+
+def fitted_projection(
+    teacher: PreTrainedModel, student: PreTrainedModel, tokenizer: Any, task: Task, dataset: Dataset, *, max_length: int, seed: int
+) -> nn.Linear:
+    """The map that best takes the student's hidden states to the teacher's before training, by least squares over layers at equal depth.
+
+    TinyBERT's W (Jiao et al. 2020, eq. 8) begins at random, which first turns a student that was cut out of its teacher away from
+    what it has in common with it; this start agrees with the cut.
+
+    Args:
+        dataset: texts; 256 of them are read.
+    """
+    pairs = layer_pairs(len(blocks(teacher)), len(blocks(student)))
+    encoded, collate = EncodedDataset(dataset.sample(_FIT_ROWS, seed=seed), tokenizer, task, max_length=max_length), Collator(tokenizer)
+    narrow, wide = student.config.hidden_size, teacher.config.hidden_size
+    squares, products = torch.zeros(narrow, narrow, dtype=torch.float64), torch.zeros(narrow, wide, dtype=torch.float64)
+    for index in range(len(encoded)):
+        batch = model_inputs(collate([encoded[index]]))
+        with torch.no_grad():
+            _, wanted = model_outputs(teacher.eval(), task, batch, hidden_states=True)
+            _, found = model_outputs(student.eval(), task, batch, hidden_states=True)
+        for teacher_layer, student_layer in pairs:
+            states = found[student_layer][0].double()  # (tokens, narrow)
+            squares += states.T @ states
+            products += states.T @ wanted[teacher_layer][0].double()
+    squares += _RIDGE * squares.diagonal().mean().clamp(min=1e-12) * torch.eye(narrow, dtype=torch.float64)
+    projection = nn.Linear(narrow, wide, bias=False)
+    projection.weight = nn.Parameter(torch.linalg.solve(squares, products).T.float().contiguous())
+    return projection
+
+
+@contextlib.contextmanager
+def attached(student: PreTrainedModel, projection: nn.Linear | None) -> Iterator[None]:
+    """Inside, the map is a part of the student: optimizer, training states and device take it along; afterwards it is gone."""
+    if projection is None:
+        yield
+        return
+    student.add_module(_NAME, projection)
+    try:
+        yield
+    finally:
+        delattr(student, _NAME)

@@ -1,0 +1,118 @@
+"""What the teacher says of every training row: asked once and kept in memory, where a student reads the rows several times."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import psutil
+import torch
+from transformers import PreTrainedModel
+
+from edgelm import distributed as processes
+from edgelm.anatomy import model_outputs
+from edgelm.compress.batches import Collator, EncodedDataset, model_inputs
+from edgelm.progress import Progress, silent
+from edgelm.tasks.task import Task
+
+States = Mapping[int, torch.Tensor] | Sequence[torch.Tensor]
+
+_BATCH = 64
+_MEMORY = 0.6  # of what is free may be filled
+_TIME = 0.3  # of a training's time may go by with it
+_SURE = 2.0  # seconds after which the pace is known
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The answers by row: (rows, outputs); the hidden states of all rows' tokens one after the other, (tokens, layers, hidden) float16."""
+
+    outputs: torch.Tensor
+    states: torch.Tensor
+    starts: torch.Tensor
+    lengths: torch.Tensor
+
+
+class Lessons:
+    """A teacher's outputs, and its hidden states after some layers, for batches of training rows.
+
+    Args:
+        layers: indices into its hidden states, the embeddings' output first.
+    """
+
+    def __init__(self, teacher: PreTrainedModel, task: Task, layers: Sequence[int]) -> None:
+        self.teacher = teacher.eval().requires_grad_(False)
+        self.task = task
+        self.layers = tuple(layers)
+        self._kept: _Kept | None = None
+
+    def prepare(
+        self, rows: EncodedDataset, collate: Collator, *, passes: float, half: bool, seconds: float | None = None, progress: Progress = silent
+    ) -> None:
+        """Ask for all rows now, if they are read at least twice, on one CPU process, and memory and time are there; else not at all.
+
+        Once is enough, also for several students of the same rows.
+
+        Args:
+            rows: numbered, as the batches will be.
+            passes: how often the student reads them.
+            half: whether the teacher computes in bfloat16.
+            seconds: that the whole training may take.
+        """
+        if (
+            self._kept is not None
+            or passes < 2
+            or processes.count() > 1
+            or torch.cuda.is_available()
+            or self._bytes(rows) > _MEMORY * psutil.virtual_memory().available
+        ):
+            return
+        start, tokens = time.monotonic(), sum(rows.lengths)
+        lengths = torch.tensor(rows.lengths)
+        starts = lengths.cumsum(0) - lengths
+        states = torch.empty(tokens, len(self.layers), self._hidden, dtype=torch.float16)
+        outputs = torch.empty(0)
+        order = sorted(range(len(rows)), key=lambda row: rows.lengths[row])
+        done = 0
+        for first in range(0, len(order), _BATCH):
+            chosen = order[first : first + _BATCH]
+            batch = collate([rows[row] for row in chosen])
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                found, hidden = self._ask(model_inputs(batch))
+            outputs = outputs if len(outputs) else torch.empty(len(rows), *found.shape[1:])
+            outputs[chosen] = found.float()
+            real = batch["attention_mask"].bool()
+            places = torch.cat([int(starts[row]) + torch.arange(rows.lengths[row]) for row in chosen])
+            for place, layer in enumerate(self.layers):
+                states[places, place] = hidden[layer][real].half()
+            done += len(places)
+            spent = time.monotonic() - start
+            if seconds is not None and spent > _SURE and spent * tokens / done > _TIME * seconds:
+                return
+            progress("teacher", first + len(chosen), len(order))
+        self._kept = _Kept(outputs, states, starts, lengths)
+
+    def __call__(self, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, States]:
+        """What the teacher answers to a batch: outputs, and hidden states (batch, tokens, hidden) by index."""
+        if self._kept is None or "row" not in batch:
+            return self._ask(model_inputs(batch))
+        kept, rows = self._kept, batch["row"]
+        if not self.layers:
+            return kept.outputs[rows], {}
+        width = batch["input_ids"].shape[1]
+        offsets = torch.minimum(torch.arange(width), kept.lengths[rows].unsqueeze(1) - 1)  # padding reads its row's last token
+        states = kept.states[kept.starts[rows].unsqueeze(1) + offsets].float()
+        return kept.outputs[rows], {layer: states[:, :, place] for place, layer in enumerate(self.layers)}
+
+    def _ask(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, States]:
+        self.teacher.to(inputs["input_ids"].device)
+        with torch.no_grad():
+            return model_outputs(self.teacher, self.task, inputs, hidden_states=bool(self.layers))
+
+    @property
+    def _hidden(self) -> int:
+        return int(self.teacher.config.hidden_size)
+
+    def _bytes(self, rows: EncodedDataset) -> int:
+        return 2 * sum(rows.lengths) * len(self.layers) * self._hidden

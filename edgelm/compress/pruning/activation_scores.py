@@ -1,0 +1,108 @@
+"""How much of what flows through a model passes through each dimension, head and channel, measured on texts, forward only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from edgelm.anatomy import blocks, model_outputs
+from edgelm.compress.pruning.second_moments import token_batches
+from edgelm.data.dataset import Dataset
+from edgelm.progress import Progress, silent
+from edgelm.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Scores of what can be cut, float64, >= 0; higher means that more passes through. A part that was cut away whole has none.
+
+    Attributes:
+        hidden: (hidden,), mean square of the embeddings' and every layer's output, which LayerNorm has scaled
+            (Muralidharan et al. 2024, Minitron, arXiv:2407.14679, section 2.2, with squares as aggregation).
+        scores: per layer (heads · head size,), mean square of the query's dimension times that of the key's: its part in q·k.
+        values: per layer (heads · head size,), mean square of what attention gives, times the squared norm of the column of the output
+            projection that reads it: the energy that the dimension writes into the residual stream.
+        channels: per layer (channels,), the same for the FFN's channels and its second matrix.
+    """
+
+    hidden: torch.Tensor
+    scores: tuple[torch.Tensor, ...]
+    values: tuple[torch.Tensor, ...]
+    channels: tuple[torch.Tensor, ...]
+
+
+def measure_activity(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    task: Task,
+    dataset: Dataset,
+    *,
+    max_length: int = 128,
+    batch_size: int = 16,
+    progress: Progress = silent,
+) -> Activity:
+    """Run texts through a model and score its dimensions, heads and channels by their energy at real tokens.
+
+    Norms of activations times outgoing weights are the forward-only counterpart of gradient scores: they need no labels and no loss,
+    and say the same of a dimension for every layer that shares it.
+    """
+    batches = token_batches(tokenizer, task, dataset.without_labels(), max_length=max_length, size=batch_size)
+    done = 0
+    sums: dict[tuple[int, str], torch.Tensor] = {}
+    hidden, tokens = torch.zeros(model.config.hidden_size, dtype=torch.float64), 0
+    mask = torch.ones(0)
+
+    def add(layer: int, part: str) -> Callable[..., None]:
+        def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor | None = None) -> None:
+            squares = _square_sum(inputs[0] if output is None else output, mask)
+            sums[layer, part] = squares + sums.get((layer, part), 0)
+
+        return hook
+
+    handles = []
+    for index, block in enumerate(blocks(model)):
+        if block.heads:
+            handles += [block.module(part).register_forward_hook(add(index, part)) for part in ("query", "key")]
+            handles.append(block.module("attention_output").register_forward_pre_hook(add(index, "attention_output")))
+        if block.ffn:
+            handles.append(block.module("ffn_out").register_forward_pre_hook(add(index, "ffn_out")))
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                mask = batch["attention_mask"]
+                _, states = model_outputs(model.eval(), task, batch, hidden_states=True)
+                hidden += sum(_square_sum(state, mask) for state in states)
+                tokens += int(mask.sum())
+                done += len(mask)
+                progress("activity", done, len(dataset))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return _scores(model, hidden, sums, max(tokens, 1))
+
+
+def _square_sum(vectors: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """(batch, tokens, width) to (width,): squares summed over real tokens."""
+    return vectors[mask.bool()].double().square().sum(dim=0)
+
+
+def _scores(model: PreTrainedModel, hidden: torch.Tensor, sums: dict[tuple[int, str], torch.Tensor], tokens: int) -> Activity:
+    layers = list(enumerate(blocks(model)))
+
+    def mean(layer: int, part: str) -> torch.Tensor:
+        return sums.get((layer, part), torch.zeros(0, dtype=torch.float64)) / tokens
+
+    def written(layer: int, part: str, matrix: nn.Linear) -> torch.Tensor:
+        return mean(layer, part) * matrix.weight.detach().double().square().sum(dim=0)
+
+    return Activity(
+        hidden=hidden / tokens,
+        scores=tuple(mean(layer, "query") * mean(layer, "key") for layer, _ in layers),
+        values=tuple(written(layer, "attention_output", block.module("attention_output")) for layer, block in layers),
+        channels=tuple(written(layer, "ffn_out", block.module("ffn_out")) for layer, block in layers),
+    )

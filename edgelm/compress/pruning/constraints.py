@@ -1,0 +1,110 @@
+"""What a cut aims at: bounds on costs that add up over modules, and how to make sure of the one that is time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from edgelm import distributed as processes
+from edgelm.anatomy import family_of
+from edgelm.anatomy.sizes import usable_positions
+from edgelm.compress.batches import median_length
+from edgelm.data.dataset import Dataset
+from edgelm.errors import RecipeError
+from edgelm.latency_table import EncoderSizes, LatencyTable, Shapes, count_operations
+from edgelm.recipe import FitSettings
+
+Measure = Callable[[Shapes], float]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A cost and how much of it is allowed, in the table's unit.
+
+    Attributes:
+        measure: the true cost of a whole model, where it can be had.
+        per_token: what one token of the vocabulary costs; a stage before may have dropped some.
+    """
+
+    name: str
+    table: LatencyTable
+    allowed: float
+    measure: Measure | None = None
+    per_token: float = 0.0
+
+    def with_vocabulary(self, tokens: int) -> Bound:
+        """The bound for a model of so many tokens."""
+        sizes = self.table.sizes
+        rest = self.table.rest - self.per_token * (sizes.vocabulary - tokens)
+        return replace(self, table=replace(self.table, rest=rest, sizes=replace(sizes, vocabulary=tokens)))
+
+    def cost(self, shapes: Shapes) -> float:
+        """The cost of a model: measured where that is possible, on the main process for all."""
+        measure = self.measure
+        return self.table.predict(shapes) if measure is None else processes.on_main(lambda: measure(shapes))
+
+
+@dataclass(frozen=True)
+class Goal:
+    """All bounds that hold at once; none: a recipe must say how far to go."""
+
+    bounds: tuple[Bound, ...] = ()
+
+    def fingerprint(self) -> str:
+        """Equal for goals that cut alike."""
+        return json.dumps([[bound.name, bound.allowed, bound.table.to_dict()] for bound in self.bounds], sort_keys=True)
+
+    def on_the_way(self, share: float, start: Shapes, tokens: int) -> Goal:
+        """The goal of a step: from what a model of these shapes costs now, `share` of the way to each bound, on a logarithmic scale."""
+        moved = []
+        for bound in (bound.with_vocabulary(tokens) for bound in self.bounds):
+            now = max(bound.table.predict(start), bound.allowed)
+            moved.append(replace(bound, allowed=now * (bound.allowed / now) ** share))
+        return Goal(tuple(moved))
+
+    def costs(self, shapes: Shapes) -> dict[str, Any]:
+        """What each layer's attention and FFN cost by the first bound's table; empty without one."""
+        if not self.bounds:
+            return {}
+        table = self.bounds[0].table
+        return {"unit": table.unit} | table.layer_costs(shapes)
+
+    def scaled(self, factors: Sequence[float]) -> Goal:
+        """With every allowance multiplied."""
+        return Goal(tuple(replace(bound, allowed=bound.allowed * factor) for bound, factor in zip(self.bounds, factors, strict=True)))
+
+    def joined(self, weights: Sequence[float]) -> tuple[Callable[[int, int], float], float]:
+        """One cost of a layer, by heads and channels, and what is allowed of it: bounds in units of what they allow, weighed."""
+
+        def cost(heads: int, channels: int) -> float:
+            return sum(weight * bound.table.layer_cost(heads, channels) / bound.allowed for bound, weight in zip(self.bounds, weights, strict=True))
+
+        rest = sum(weight * bound.table.rest / bound.allowed for bound, weight in zip(self.bounds, weights, strict=True))
+        return cost, sum(weights) - rest
+
+
+def operations_goal(teacher: PreTrainedModel, tokenizer: Any, rows: Dataset, settings: FitSettings) -> Goal:
+    """Where no device was measured: `settings.speedup` times fewer multiply-accumulates than the teacher's, at the rows' median length.
+
+    Raises:
+        RecipeError: the recipe names no speed-up.
+    """
+    if settings.speedup is None:
+        raise RecipeError(
+            "the recipe cuts to a budget, and none was given.",
+            hint="Give --max-latency, --speedup, --max-size or --max-memory, or --set fit.speedup=2 (in operations).",
+        )
+    table = count_operations(sizes_of(teacher), median_length(tokenizer, rows, max_length=settings.max_length))
+    return Goal((Bound("operations", table, table.predict(table.sizes.full()) / settings.speedup),))
+
+
+def sizes_of(model: PreTrainedModel) -> EncoderSizes:
+    """The sizes of a living model, as its configuration has them."""
+    config = model.config
+    family = family_of(config.model_type)
+    sizes = family.sizes(config.to_dict())
+    return EncoderSizes(**sizes, vocabulary=int(config.vocab_size), positions=usable_positions(family, config))

@@ -1,0 +1,104 @@
+"""For every attention and every feed-forward network of a model: what is left of it at fewer and fewer units, and what that costs.
+
+A ladder's rungs are made by optimal brain surgeon, which changes the weights that stay (`obs`), or by the Fisher information of masks,
+which only says what goes (`fisher`). Costs of one ladder can be compared with those of another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from edgelm.anatomy import blocks
+from edgelm.compress.pruning.mask_scores import Importance
+from edgelm.compress.pruning.obs import remove_units
+from edgelm.compress.pruning.second_moments import collect_moments
+from edgelm.data.dataset import Dataset
+from edgelm.progress import Progress
+from edgelm.tasks.task import Task
+
+ATTENTION, FFN = "attention", "ffn"
+PARTS = {ATTENTION: "attention_output", FFN: "ffn_out"}
+_STEP = 0.9  # of the channels from one rung to the next
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One state of a module.
+
+    Attributes:
+        units: heads or channels that are left.
+        error: what the model loses by it, from 0 for all units on.
+        weight, bias: of the output projection, (out, inputs left) and (out,); None: as they were.
+    """
+
+    units: tuple[int, ...]
+    error: float
+    weight: torch.Tensor | None = None
+    bias: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The rungs of one module, all units first, none last."""
+
+    layer: int
+    kind: str
+    rungs: tuple[Rung, ...]
+
+
+def channel_counts(total: int, multiple: int) -> list[int]:
+    """FFN widths worth having: each 0.9 of the one before, in multiples that fill vectors, down to none."""
+    counts, width = [total], float(total)
+    while width > multiple:
+        width *= _STEP
+        rounded = max(multiple, round(width / multiple) * multiple)
+        if rounded < counts[-1]:
+            counts.append(rounded)
+    return [*counts, 0]
+
+
+def surgeon_ladders(
+    model: PreTrainedModel, tokenizer: Any, task: Task, rows: Dataset, *, multiple: int, max_length: int, progress: Progress
+) -> list[Ladder]:
+    """Ladders by optimal brain surgeon on the outputs of each module (ZipLM, Kurtic et al. 2023)."""
+    moments = collect_moments(model, tokenizer, task, rows, max_length=max_length, progress=progress)
+    ladders = []
+    for number, (layer, kind) in enumerate(modules := module_list(model)):
+        block = blocks(model)[layer]
+        linear = block.module(PARTS[kind])
+        counts = _counts(model, layer, kind, multiple)
+        width = block.head_size if kind == ATTENTION else 1
+        levels = remove_units(linear.weight.detach(), linear.bias.detach(), moments[number], width=width, counts=counts)
+        ladders.append(Ladder(layer, kind, tuple(Rung(level.units, level.error, level.weight, level.bias) for level in levels)))
+        progress("prune", number + 1, len(modules))
+    return ladders
+
+
+def fisher_ladders(model: PreTrainedModel, importance: Importance, *, multiple: int) -> list[Ladder]:
+    """Ladders by the diagonal of the Fisher information of masks: a rung costs the sum over the units that are gone (Kwon et al. 2022,
+    equation 8)."""
+    ladders = []
+    for layer, kind in module_list(model):
+        scores = (importance.heads if kind == ATTENTION else importance.ffn)[layer]
+        order = scores.argsort(stable=True)
+        spent = torch.cat([torch.zeros(1, dtype=scores.dtype), scores[order].cumsum(0)])
+        counts = _counts(model, layer, kind, multiple)
+        rungs = [Rung(tuple(sorted(order[len(order) - count :].tolist())), float(spent[len(order) - count])) for count in counts]
+        ladders.append(Ladder(layer, kind, tuple(rungs)))
+    return ladders
+
+
+def module_list(model: PreTrainedModel) -> list[tuple[int, str]]:
+    """Layer and kind of every module that has units, from the input on."""
+    found = [(layer, kind, count) for layer, block in enumerate(blocks(model)) for kind, count in ((ATTENTION, block.heads), (FFN, block.ffn))]
+    return [(layer, kind) for layer, kind, count in found if count]
+
+
+def _counts(model: PreTrainedModel, layer: int, kind: str, multiple: int) -> Sequence[int]:
+    block = blocks(model)[layer]
+    return range(block.heads, -1, -1) if kind == ATTENTION else channel_counts(block.ffn, multiple)

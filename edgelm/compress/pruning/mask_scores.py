@@ -1,0 +1,170 @@
+"""Structured pruning: score attention heads and FFN channels on real data, then remove the least important.
+
+Masks of ones stand before the output projection of each attention and before the second FFN matrix; the gradient of the
+loss with respect to a mask entry says what removing that head or channel would cost (Michel et al. 2019; Kwon et al. 2022).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from edgelm.anatomy import blocks, model_outputs
+from edgelm.compress.batches import Collator, EncodedDataset, model_inputs
+from edgelm.data.dataset import Dataset
+from edgelm.progress import Progress, silent
+from edgelm.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Importance:
+    """What removing a unit costs, per layer; of a part that was cut away whole there is nothing to score.
+
+    Attributes:
+        heads: per layer (heads,), float64, >= 0.
+        ffn: per layer (channels,), float64, >= 0.
+    """
+
+    heads: tuple[torch.Tensor, ...]
+    ffn: tuple[torch.Tensor, ...]
+
+
+def measure_importance(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    task: Task,
+    dataset: Dataset,
+    *,
+    method: str = "fisher",
+    max_length: int = 128,
+    batch_size: int = 16,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Importance:
+    """Score every head and FFN channel.
+
+    Args:
+        method: `fisher` sums squared gradients of the masks, the diagonal of the empirical Fisher information
+            (Kwon et al. 2022, arXiv:2204.09656, eq. 8); `taylor` sums absolute gradients (Michel et al. 2019, arXiv:1905.10650).
+
+    Returns:
+        scores that can be compared across layers, for heads and channels each.
+    """
+    model = copy.deepcopy(model).eval().requires_grad_(False)
+    encoded = EncodedDataset(dataset, tokenizer, task, max_length=max_length)
+    collate = Collator(tokenizer)
+    order = sorted(range(len(encoded)), key=lambda index: encoded.lengths[index])
+    generator = torch.Generator().manual_seed(seed)
+    with _masks(model) as masks:
+        totals = [torch.zeros(mask.shape, dtype=torch.float64) for mask in masks]
+        there = [(total, mask) for total, mask in zip(totals, masks, strict=True) if len(mask)]
+        for start in range(0, len(order), batch_size):
+            batch = collate([encoded[index] for index in order[start : start + batch_size]])
+            grads = torch.autograd.grad(_loss(model, task, batch, generator), [mask for _, mask in there])
+            for (total, _), grad in zip(there, grads, strict=True):
+                total += grad.double().square() if method == "fisher" else grad.double().abs()
+            progress("importance", min(start + batch_size, len(order)), len(order))
+    return Importance(heads=tuple(totals[0::2]), ffn=tuple(totals[1::2]))
+
+
+def choose_heads(scores: Sequence[torch.Tensor], keep: float) -> list[list[int]]:
+    """The share `keep` of all heads with the highest scores, at least one in each layer that has any.
+
+    Returns:
+        per layer the sorted indices of the heads to keep.
+    """
+    kept = [[int(layer.argmax())] if len(layer) else [] for layer in scores]
+    have = sum(map(len, kept))
+    wanted = max(have, round(keep * sum(len(layer) for layer in scores)))
+    ranked = sorted(
+        ((float(value), layer, unit) for layer, values in enumerate(scores) for unit, value in enumerate(values) if unit != kept[layer][0]),
+        reverse=True,
+    )
+    for _, layer, unit in ranked[: wanted - have]:
+        kept[layer].append(unit)
+    return [sorted(units) for units in kept]
+
+
+def choose_channels(scores: Sequence[torch.Tensor], keep: float, *, multiple: int = 32) -> list[list[int]]:
+    """The share `keep` of all FFN channels with the highest scores, in groups of `multiple`, at least one group in each layer that has any.
+
+    Kernels work in vectors: a width that is no multiple of the vector's costs time and brings nothing. Each layer's
+    channels are sorted and cut into groups; groups compete across layers by their mean score.
+
+    Returns:
+        per layer the sorted indices of the channels to keep.
+    """
+    groups: list[tuple[float, int, list[int]]] = []
+    kept: list[list[int]] = []
+    for layer, values in enumerate(scores):
+        order = values.argsort(descending=True, stable=True).tolist()
+        parts = [order[start : start + multiple] for start in range(0, len(order), multiple)]
+        kept.append(list(parts[0]) if parts else [])
+        groups.extend((float(values[part].mean()), layer, part) for part in parts[1:])
+    wanted = round(keep * sum(len(layer) for layer in scores))
+    have = sum(len(units) for units in kept)
+    for _, layer, part in sorted(groups, key=lambda group: -group[0]):
+        if have + len(part) > wanted:
+            break
+        kept[layer].extend(part)
+        have += len(part)
+    return [sorted(units) for units in kept]
+
+
+def cut(model: PreTrainedModel, heads: Sequence[Sequence[int]], ffn: Sequence[Sequence[int]]) -> PreTrainedModel:
+    """A copy of the model that has only these heads and FFN channels in each layer; its matrices are smaller."""
+    model = copy.deepcopy(model)
+    for block, kept_heads, kept_ffn in zip(blocks(model), heads, ffn, strict=True):
+        block.cut(heads=kept_heads, ffn=kept_ffn)
+    return model
+
+
+@contextmanager
+def _masks(model: PreTrainedModel) -> Iterator[list[torch.Tensor]]:
+    """Put masks of ones before the output projections; yields them as heads, channels, heads, channels, ..."""
+    masks: list[torch.Tensor] = []
+    handles = []
+    for block in blocks(model):
+        for part, units, width in (("attention_output", block.heads, block.head_size), ("ffn_out", block.ffn, 1)):
+            masks.append(torch.ones(units, requires_grad=True))
+            if units:
+                handles.append(block.module(part).register_forward_pre_hook(_scale(masks[-1], width)))
+    try:
+        yield masks
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _scale(mask: torch.Tensor, width: int) -> Any:
+    def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (inputs[0] * mask.repeat_interleave(width), *inputs[1:])
+
+    return hook
+
+
+def _loss(model: PreTrainedModel, task: Task, batch: dict[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
+    """The loss whose gradients are scored.
+
+    Classes: cross-entropy on the labels; without labels, on classes drawn from the model's own distribution, which gives
+    the true Fisher information. Values and vectors: a random projection of the outputs, whose squared gradients estimate
+    the diagonal of the Gauss-Newton matrix (the Fisher information of a Gaussian around them).
+    """
+    inputs = model_inputs(batch)
+    outputs, _ = model_outputs(model, task, inputs)
+    if task.kind == "sentence-embedding" or task.problem == "regression":
+        return (outputs * torch.randn(outputs.shape, generator=generator)).sum() / len(outputs)
+    labels = batch.get("labels")
+    if task.problem == "multi-label":
+        targets = torch.bernoulli(outputs.detach().sigmoid(), generator=generator) if labels is None else labels.to(outputs.dtype)
+        return nn.functional.binary_cross_entropy_with_logits(outputs, targets)
+    if labels is None:
+        labels = torch.multinomial(outputs.detach().softmax(dim=-1), 1, generator=generator).squeeze(-1)
+    return nn.functional.cross_entropy(outputs, labels)

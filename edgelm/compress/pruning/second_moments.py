@@ -1,0 +1,74 @@
+"""What the output projections of a model are given: second moments of their inputs over real tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from edgelm.anatomy import blocks, model_outputs
+from edgelm.compress.batches import Collator, EncodedDataset, model_inputs
+from edgelm.compress.pruning.obs import moments_of
+from edgelm.data.dataset import Dataset
+from edgelm.progress import Progress, silent
+from edgelm.tasks.task import Task
+
+Batch = dict[str, torch.Tensor]
+_BATCH = 16
+
+
+def collect_moments(
+    model: PreTrainedModel, tokenizer: Any, task: Task, rows: Dataset, *, max_length: int, progress: Progress = silent
+) -> list[torch.Tensor]:
+    """(in + 1, in + 1) float64 for each output projection that has inputs: attention, FFN, attention, ... from the input on."""
+    modules = output_projections(model)
+    sums: list[torch.Tensor | None] = [None] * len(modules)
+    batches = token_batches(tokenizer, task, rows, max_length=max_length)
+    for number, batch in enumerate(batches):
+        real = batch["attention_mask"].bool()
+
+        def add(index: int, values: torch.Tensor, real: torch.Tensor = real) -> None:
+            found = moments_of(values[real])
+            known = sums[index]
+            sums[index] = found if known is None else known + found
+
+        with watch_inputs(modules, add), torch.inference_mode():
+            model_outputs(model.eval(), task, batch)
+        progress("moments", number + 1, len(batches))
+    return [entry for entry in sums if entry is not None]
+
+
+def output_projections(model: PreTrainedModel) -> list[nn.Linear]:
+    """Attention output and second FFN matrix of every layer, where units are left."""
+    found = [(block.module(part), count) for block in blocks(model) for part, count in (("attention_output", block.heads), ("ffn_out", block.ffn))]
+    return [module for module, count in found if count]
+
+
+def token_batches(tokenizer: Any, task: Task, rows: Dataset, *, max_length: int, size: int = _BATCH) -> list[Batch]:
+    """Rows as batches of like lengths, without labels."""
+    encoded, collate = EncodedDataset(rows, tokenizer, task, max_length=max_length), Collator(tokenizer)
+    order = sorted(range(len(encoded)), key=lambda index: encoded.lengths[index])
+    made = [collate([encoded[index] for index in order[start : start + size]]) for start in range(0, len(order), size)]
+    return [model_inputs(batch) for batch in made]
+
+
+@contextmanager
+def watch_inputs(modules: list[nn.Linear], seen: Callable[[int, torch.Tensor], None]) -> Iterator[None]:
+    """Inside, `seen` is told of every input of these modules, (batch, tokens, in), with the module's place in the list."""
+
+    def hook_of(index: int) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+        def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            seen(index, inputs[0])
+
+        return hook
+
+    handles = [module.register_forward_pre_hook(hook_of(index)) for index, module in enumerate(modules)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,1 @@
+"""The training loop, its time limit, and rounding while training."""

@@ -1,0 +1,294 @@
+"""The training loop: Hugging Face Trainer, set up from `TrainSettings`, that goes on where it was interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from accelerate.data_loader import prepare_data_loader
+from torch.utils.data import DataLoader
+from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
+
+from edgelm import distributed as processes
+from edgelm.compress.batches import Collator, EncodedDataset, LengthGroupedSampler, Share
+from edgelm.compress.distillation.distill import LossFunction, label_loss
+from edgelm.compress.distillation.teacher_cache import Lessons
+from edgelm.compress.training.time_limit import EndInTime
+from edgelm.data.dataset import Dataset
+from edgelm.errors import UsageError
+from edgelm.hardware.machine import describe_machine
+from edgelm.metrics.scores import score
+from edgelm.progress import Progress, silent
+from edgelm.recipe import TrainSettings
+from edgelm.tasks.task import Task
+
+# Trainer's names of our optimizers; fused steps take a tenth of the time. `adam` is AdamW without its decay: see `_arguments`.
+_OPTIMIZERS = {"adamw": "adamw_torch_fused", "adam": "adamw_torch_fused", "sgd": "sgd", "adagrad": "adagrad", "rmsprop": "rmsprop"}
+_SAVES = 10  # training states kept in reach during a run: at most a tenth of the work is lost
+_WHOLE = "whole"  # a training state without this file was cut off while it was written
+
+
+def train(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    task: Task,
+    dataset: Dataset,
+    settings: TrainSettings,
+    *,
+    work: Path,
+    seed: int,
+    evaluation: Dataset | None = None,
+    loss: LossFunction | None = None,
+    lessons: Lessons | None = None,
+    log_dir: Path | None = None,
+    seconds: float | None = None,
+    description: str = "train",
+    progress: Progress = silent,
+) -> PreTrainedModel:
+    """Train `model` in place and return it, in eval mode.
+
+    Args:
+        work: folder for training states; a run that was interrupted goes on from the last one there, with the same result.
+        evaluation: judged `settings.evaluations` times an epoch; the best state wins. Needed for early stopping.
+        loss: takes the model, a batch and its share; None: the task's own loss on the labels.
+        lessons: what the loss asks of a teacher, to be had for all rows at once.
+        log_dir: write TensorBoard logs there.
+        seconds: that the training may take; its schedule is shortened to fit. None: as long as it takes.
+
+    Raises:
+        UsageError: fp16 was asked for where there is no GPU, or batches that cannot be split among the processes.
+
+    Several processes train as one would: each takes its rows of every batch of `settings.batch_size`, and the main one writes.
+    """
+    check_batches(settings)
+    if settings.precision == "fp16" and not torch.cuda.is_available():
+        raise UsageError("training in fp16 needs a GPU, and there is none here.", hint="Use bf16 or fp32.")
+    set_seed(seed)
+    start = time.monotonic()
+    data = EncodedDataset(dataset, tokenizer, task, max_length=settings.max_length, numbered=lessons is not None)
+    judged = None if evaluation is None else EncodedDataset(evaluation, tokenizer, task, max_length=settings.max_length)
+    arguments = _arguments(settings, task, rows=len(data), work=work, seed=seed, judge=judged is not None, log_dir=log_dir)
+    callbacks: list[TrainerCallback] = [_MarkWhole(), _OwnNoise(), _Report(description, progress)]
+    if settings.early_stopping is not None and judged is not None:
+        callbacks.append(EarlyStoppingCallback(early_stopping_patience=settings.early_stopping))
+    if lessons is not None:
+        batch = settings.batch_size * settings.gradient_accumulation
+        passes = settings.epochs if settings.max_steps is None else settings.max_steps * batch / len(data)
+        lessons.prepare(data, Collator(tokenizer), passes=passes, half=computes_in_bf16(settings), seconds=seconds, progress=progress)
+    if seconds is not None:
+        callbacks.append(EndInTime(max(1.0, seconds - (time.monotonic() - start))))
+    with _quiet(log_dir), only_read_weights(model, task), dropping_out(model, settings.dropout):
+        trainer = _Trainer(
+            loss=loss or label_loss(task),
+            batch_size=settings.batch_size,
+            collate=Collator(tokenizer, process=processes.index(), processes=processes.count()),
+            model=model,
+            args=arguments,
+            train_dataset=data,
+            eval_dataset=judged,
+            data_collator=Collator(tokenizer),
+            compute_metrics=_metrics_of(task) if judged is not None else None,
+            callbacks=callbacks,
+        )
+        trainer.train(resume_from_checkpoint=processes.on_main(lambda: _state_to_resume(work)))
+    return trainer.model.to("cpu").eval()
+
+
+class _Trainer(Trainer):
+    """Trainer with a loss of our own, and batches of like lengths in an order that only seed and epoch decide."""
+
+    def __init__(self, *, loss: LossFunction, batch_size: int, collate: Collator, **options: Any) -> None:
+        super().__init__(**options)
+        self.model_accepts_loss_kwargs = False  # losses are means over a batch, and the loop divides them by the batches of a step
+        self.loss = loss
+        self.batch_size = batch_size
+        self.collate = collate
+
+    def get_train_dataloader(self) -> Any:
+        """Every process draws the same whole batches, and collates its own rows of each: no row is left out or seen twice."""
+        sampler = LengthGroupedSampler(self.train_dataset.lengths, self.batch_size * self.args.gradient_accumulation_steps, seed=self.args.seed)
+        pin = self.args.dataloader_pin_memory
+        loader = DataLoader(self.train_dataset, batch_size=self.batch_size, sampler=sampler, collate_fn=self.collate, pin_memory=pin)
+        return prepare_data_loader(loader, self.args.device, num_processes=1, process_index=0, put_on_device=True)
+
+    def compute_loss(self, model: PreTrainedModel, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        if not model.training:
+            return super().compute_loss(model, inputs, return_outputs=return_outputs)
+        share = inputs.pop("share", Share())
+        return self.loss(model, inputs, share)
+
+
+class _MarkWhole(TrainerCallback):
+    """Marks a training state as whole once everything of it is on disk."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        processes.wait()  # each writes the state of its random numbers
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if state.is_world_process_zero and folder.is_dir():
+            (folder / _WHOLE).touch()
+
+
+class _OwnNoise(TrainerCallback):
+    """Lets every process drop out units of its own."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if args.process_index > 0:
+            torch.manual_seed(args.seed + args.process_index)
+
+
+class _Report(TrainerCallback):
+    """Passes the steps on to the caller's progress."""
+
+    def __init__(self, description: str, progress: Progress) -> None:
+        self.description = description
+        self.progress = progress
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.progress(self.description, state.global_step, state.max_steps)
+
+
+def last_state(work: Path) -> str | None:
+    """The newest whole training state under `work`, or None."""
+    states = sorted(work.glob("checkpoint-*"), key=lambda folder: int(folder.name.rpartition("-")[2]))
+    whole = [state for state in states if (state / _WHOLE).is_file()]
+    return str(whole[-1]) if whole else None
+
+
+def computes_in_bf16(settings: TrainSettings) -> bool:
+    """Whether products are taken in bfloat16: if asked for, or by `auto` where the GPU or the processor has instructions for them."""
+    if settings.precision != "auto":
+        return settings.precision == "bf16"
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(describe_machine().instructions))
+
+
+def check_batches(*settings: TrainSettings) -> None:
+    """Check that batches can be split evenly among the processes.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    for each in settings:
+        if each.batch_size % processes.count():
+            raise UsageError(
+                f"batches of {each.batch_size} rows cannot be split evenly among {processes.count()} processes.",
+                hint="batch_size is of the whole batch: choose a multiple of the number of processes.",
+            )
+
+
+def _state_to_resume(work: Path) -> str | None:
+    """The last whole training state; broken ones are removed."""
+    for state in work.glob("checkpoint-*"):
+        if not (state / _WHOLE).is_file():
+            shutil.rmtree(state)
+    return last_state(work)
+
+
+def _arguments(settings: TrainSettings, task: Task, *, rows: int, work: Path, seed: int, judge: bool, log_dir: Path | None) -> TrainingArguments:
+    per_epoch = max(1, -(-rows // (settings.batch_size * settings.gradient_accumulation)))
+    steps = settings.max_steps or max(1, round(per_epoch * settings.epochs))
+    interval = max(1, per_epoch // settings.evaluations) if judge else max(1, steps // _SAVES)
+    if log_dir is not None:
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(log_dir)
+    on_cpu = not torch.cuda.is_available()
+    return TrainingArguments(
+        output_dir=str(work),
+        max_steps=settings.max_steps or -1,
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size // processes.count(),
+        per_device_eval_batch_size=64,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        learning_rate=settings.learning_rate,
+        optim=_OPTIMIZERS[settings.optimizer],
+        lr_scheduler_type=settings.schedule if settings.schedule != "constant" else "constant_with_warmup",
+        warmup_steps=round(steps * settings.warmup),
+        weight_decay=0.0 if settings.optimizer == "adam" else settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        bf16=computes_in_bf16(settings),
+        fp16=settings.precision == "fp16",
+        use_cpu=on_cpu,
+        eval_strategy="steps" if judge else "no",
+        eval_steps=interval if judge else None,
+        save_strategy="steps",
+        save_steps=interval,
+        save_total_limit=2 if judge else 1,
+        load_best_model_at_end=judge,
+        metric_for_best_model=task.metric if judge else None,
+        greater_is_better=True if judge else None,
+        logging_strategy="steps",
+        logging_steps=max(1, steps // 100),
+        report_to=["tensorboard"] if log_dir is not None else [],
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_pin_memory=not on_cpu,
+        seed=seed,
+        data_seed=seed,
+        disable_tqdm=True,
+        ddp_find_unused_parameters=False,  # see `only_read_weights`
+    )
+
+
+def _metrics_of(task: Task) -> Callable[[Any], dict[str, float]]:
+    def metrics(prediction: Any) -> dict[str, float]:
+        outputs = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
+        return score(task, np.asarray(outputs), prediction.label_ids)
+
+    return metrics
+
+
+@contextlib.contextmanager
+def only_read_weights(model: PreTrainedModel, task: Task) -> Iterator[None]:
+    """Inside, only weights that a loss reads are trained: several processes wait for the gradient of each.
+
+    An encoder's pooler is none of them, nor is what a cut has left without elements.
+    """
+    pooler = getattr(model, "pooler", None) if task.kind == "sentence-embedding" else None
+    unread = [] if pooler is None else list(pooler.parameters())
+    unread += [weight for weight in model.parameters() if weight.numel() == 0]
+    frozen = [weight for weight in unread if weight.requires_grad]
+    for weight in frozen:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in frozen:
+            weight.requires_grad_(True)
+
+
+@contextlib.contextmanager
+def dropping_out(model: PreTrainedModel, share: float | None) -> Iterator[None]:
+    """Inside, every dropout of the model leaves out this share; None: its own."""
+    modules = [module for module in model.modules() if isinstance(module, torch.nn.Dropout)]
+    before = [module.p for module in modules]
+    if share is not None:
+        for module in modules:
+            module.p = share
+    try:
+        yield
+    finally:
+        for module, own in zip(modules, before, strict=True):
+            module.p = own
+
+
+@contextlib.contextmanager
+def _quiet(log_dir: Path | None) -> Iterator[None]:
+    """Keep the loop's chatter off stdout, which belongs to results."""
+    level = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity(logging.ERROR)
+    try:
+        with Path(os.devnull).open("w", encoding="utf-8") as sink, contextlib.redirect_stdout(sink):
+            yield
+    finally:
+        transformers.logging.set_verbosity(level)
+        if log_dir is not None:
+            os.environ.pop("TENSORBOARD_LOGGING_DIR", None)

@@ -1,0 +1,69 @@
+"""A training that must end in time: its schedule is shortened as soon as its pace is known, so that it still anneals to the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, get_scheduler
+
+from edgelm import distributed as processes
+from edgelm.recipe import Settings
+
+_PROBE = 20  # steps that tell the pace; the first of them are slower
+_SKIPPED = 5
+_RACE = 0.25  # of a training by steps
+_RESERVE = 0.85  # of the time that is left goes to training: cuts, evaluations and writing need the rest
+
+
+class EndInTime(TrainerCallback):
+    """Lowers the number of steps, once, to what fits into the seconds; the learning rate follows the shorter schedule from there."""
+
+    def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._clock = seconds, clock
+        self._begun = self._probed = 0.0
+        self._first = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._begun, self._first = self._clock(), state.global_step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, lr_scheduler: Any = None, **kwargs: Any) -> None:
+        done = state.global_step - self._first
+        if done == _SKIPPED:
+            self._probed = self._clock()
+        if done == _PROBE:
+            now = self._clock()
+            pace = (now - self._probed) / (_PROBE - _SKIPPED)
+            left = processes.on_main(lambda: max(1, int((self._seconds - (now - self._begun)) / max(pace, 1e-9))))  # the same for all
+            if state.global_step + left < state.max_steps:
+                self._shorten(args, state, lr_scheduler, state.global_step + left)
+
+    def _shorten(self, args: Any, state: Any, lr_scheduler: Any, steps: int) -> None:
+        warmup = round(args.get_warmup_steps(state.max_steps) * steps / state.max_steps)
+        state.max_steps = steps
+        stand_in = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        schedule = get_scheduler(args.lr_scheduler_type, stand_in, warmup, steps)
+        if lr_scheduler is not None and isinstance(schedule, torch.optim.lr_scheduler.LambdaLR):
+            lr_scheduler.lr_lambdas = [schedule.lr_lambdas[0]] * len(lr_scheduler.lr_lambdas)
+
+
+def training_seconds(left: float, stages: Sequence[Settings]) -> float | None:
+    """How long the first of these stages may train, of the seconds that are left for all: in proportion to what each has planned.
+
+    Returns:
+        None, if the first stage trains nothing.
+    """
+    planned = [_work(stage) for stage in stages]
+    if not planned or planned[0] == 0:
+        return None
+    return max(1.0, _RESERVE * left * planned[0] / sum(planned))
+
+
+def _work(stage: Settings) -> float:
+    """Epochs; a bound on steps counts as one, a race as some of that."""
+    train = getattr(stage, "train", None)
+    if getattr(stage, "race", None) is not None:
+        return _RACE
+    return 0.0 if train is None else 1.0 if train.max_steps else float(train.epochs)

@@ -1,0 +1,1 @@
+"""Vocabularies cut to the tokens that texts use."""

@@ -1,0 +1,1 @@
+"""Rows of text with their labels, from files, folders and the hub."""

@@ -1,0 +1,158 @@
+"""The noun LatencyTable: what each block of an encoder costs on a device, by its heads and channels."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgelm.checkpoint import LayerShape
+from edgelm.errors import InputError
+from edgelm.files.output import staged_output
+from edgelm.hardware.machine import QUIET
+
+TABLE_SCHEMA = 2
+Shapes = Sequence[LayerShape]
+
+
+@dataclass(frozen=True)
+class EncoderSizes:
+    """The sizes of an encoder that decide what it costs; `outputs`: width of the head, 0 for none."""
+
+    layers: int
+    hidden: int
+    heads: int
+    ffn: int
+    vocabulary: int
+    positions: int = 512
+    types: int = 2
+    outputs: int = 2
+
+    @property
+    def head_size(self) -> int:
+        """Width of one head."""
+        return self.hidden // self.heads
+
+    def full(self) -> tuple[LayerShape, ...]:
+        """The shapes of all layers, uncut."""
+        return (LayerShape(self.heads, self.ffn),) * self.layers
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """Costs of blocks.
+
+    Attributes:
+        source: measured, estimated (from a device's figures) or counted (operations, not time).
+        unit: ms, or 10^6 operations.
+        sizes: of the model that it was made for.
+        precision: of the graphs.
+        sequence: tokens of the text, batch 1.
+        rest: the model without any layer: embeddings, head.
+        layer: what a layer adds without any head or channel: its norms.
+        attention, ffn: what so many heads or channels of one layer add.
+        pytorch: the whole model in PyTorch eager FP32 beside the measurement, or None.
+        whole: the whole model, measured; None where nothing was.
+        error: of the sum of its parts against whole models that were measured, relative: largest.
+        band: of an estimate: what a measurement is expected to be, from so many times it to so many times it; None where it was measured.
+        machine: where: cpu, threads, runtime, and `load`: share of its cores that others used just before.
+    """
+
+    source: str
+    unit: str
+    sizes: EncoderSizes
+    precision: str
+    sequence: int
+    rest: float
+    layer: float
+    attention: Mapping[int, float]
+    ffn: Mapping[int, float]
+    pytorch: float | None = None
+    whole: float | None = None
+    error: float | None = None
+    band: tuple[float, float] | None = None
+    machine: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it was measured on a machine that had little else to do: small operators suffer most from other work."""
+        return float(self.machine.get("load", 0.0)) <= QUIET
+
+    def module_cost(self, kind: str, units: int) -> float:
+        """What an attention with so many heads, or an FFN with so many channels, adds; linear between entries."""
+        return _between(self.attention if kind == "attention" else self.ffn, units)
+
+    def layer_cost(self, heads: int, channels: int) -> float:
+        """What a layer adds; none without heads and channels, for it is then left out."""
+        if not heads and not channels:
+            return 0.0
+        return self.layer + self.module_cost("attention", heads) + self.module_cost("ffn", channels)
+
+    def predict(self, shapes: Shapes) -> float:
+        """The cost of a whole model of these shapes."""
+        return self.rest + sum(self.layer_cost(shape.heads, shape.ffn) for shape in shapes)
+
+    def layer_costs(self, shapes: Shapes) -> dict[str, list[float]]:
+        """What `attention`, `ffn` and `norms` of each layer add."""
+        return {
+            "attention": [self.module_cost("attention", shape.heads) for shape in shapes],
+            "ffn": [self.module_cost("ffn", shape.ffn) for shape in shapes],
+            "norms": [self.layer] * len(shapes),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"edgelm_latency": TABLE_SCHEMA} | asdict(self)
+
+    def save(self, path: Path, *, overwrite: bool = False) -> None:
+        """Write it as JSON.
+
+        Raises:
+            OutputExistsError, ResourceError: as `staged_output`.
+        """
+        with staged_output(path, overwrite=overwrite) as aside:
+            aside.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+
+
+def read_latency_table(path: str | Path) -> LatencyTable:
+    """Read a table.
+
+    Raises:
+        InputError: no such file, or not a latency table.
+    """
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        if values.pop("edgelm_latency") != TABLE_SCHEMA:
+            raise ValueError("another schema")
+        sizes = EncoderSizes(**values.pop("sizes"))
+        steps: dict[str, Any] = {name: {int(units): float(cost) for units, cost in values.pop(name).items()} for name in ("attention", "ffn")}
+        band = values.pop("band", None)
+        return LatencyTable(sizes=sizes, **steps, **values, band=band and (float(band[0]), float(band[1])))
+    except OSError as error:
+        raise InputError(f"{path}: no latency table there.", hint="`edgelm profile MODEL --table FILE` makes one, on the device.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a latency table ({error}).", hint="Make it again with `edgelm profile MODEL --table FILE`.") from error
+
+
+def count_operations(sizes: EncoderSizes, sequence: int) -> LatencyTable:
+    """A table of multiply-accumulates, for a budget that no machine decides.
+
+    A head: 4·s·d·d_h for its projections and 2·s²·d_h for scores and mixing; a channel: 2·s·d; as Kwon et al. (2022) count them.
+    """
+    head = (4 * sequence * sizes.hidden * sizes.head_size + 2 * sequence**2 * sizes.head_size) / 1e6
+    channel = 2 * sequence * sizes.hidden / 1e6
+    attention, ffn = {0: 0.0, sizes.heads: head * sizes.heads}, {0: 0.0, sizes.ffn: channel * sizes.ffn}
+    return LatencyTable("counted", "10^6 operations", sizes, "any", sequence, 0.0, 0.0, attention, ffn)
+
+
+def _between(steps: Mapping[int, float], units: int) -> float:
+    """Linear interpolation, and the nearest slope beyond the ends."""
+    known = sorted(steps)
+    if units in steps:
+        return steps[units]
+    place = min(max(bisect_left(known, units), 1), len(known) - 1)
+    left, right = known[place - 1], known[place]
+    return steps[left] + (steps[right] - steps[left]) * (units - left) / (right - left)

@@ -1,0 +1,240 @@
+"""Measures a LatencyTable: graphs of one shape a layer, in the export precision, each in a process of its own, all taking turns."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from edgelm.checkpoint import Checkpoint, LayerShape, open_checkpoint
+from edgelm.errors import UsageError
+from edgelm.hardware.busy import look
+from edgelm.hardware.machine import describe_machine
+from edgelm.latency_table import TABLE_SCHEMA, EncoderSizes, LatencyTable, Shapes, read_latency_table
+from edgelm.profile.interleave import Worker, take_turns
+from edgelm.profile.subject import Subject
+from edgelm.progress import Progress, silent
+from edgelm.runtime.cache import cache_folder
+from edgelm.runtime.session import available_cores
+from edgelm.version import __version__
+
+PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4")
+_RUNS, _WARMUP = 80, 10
+_HEAD_POINTS, _FFN_POINTS = 6, 7
+_TOKENS = 32
+_ALIKE = 0.1  # of the uncut model's time: nearer, and the machine is as it was when the table was made
+_PATIENCE, _PAUSE = 120.0, 5.0  # seconds that a meter waits for that, in all and at a time
+_WORDS = 2048  # rows of the embedding: a text reads few, and a large table only takes time to write
+
+
+def encoder_sizes(checkpoint: Checkpoint) -> EncoderSizes:
+    """The sizes of a checkpoint, from its configuration; uncut.
+
+    Raises:
+        UnsupportedFamily: the architecture has no anatomy.
+    """
+    from edgelm.anatomy import family_of
+    from edgelm.anatomy.sizes import usable_positions
+
+    family, config = family_of(checkpoint.family), checkpoint.config
+    return EncoderSizes(
+        **family.sizes(config),
+        vocabulary=int(config["vocab_size"]),
+        positions=usable_positions(family, config),
+        types=int(config.get("type_vocab_size", 2)) if family.token_types else 0,
+        outputs=max(len(checkpoint.task.labels), 1) if checkpoint.task.kind == "text-classification" else 0,
+    )
+
+
+def find_table(checkpoint: Checkpoint, *, precision: str, sequence: int, threads: int | None = None, progress: Progress = silent) -> LatencyTable:
+    """The table of this machine: measured once for a model's sizes, precision, length, threads and onnxruntime, then kept in the user's
+    cache (`$XDG_CACHE_HOME/edgelm`), unless the machine was busy. A kept one that the uncut model now outruns is made anew: the cores of a
+    virtual machine may have been far from each other then, which small operators pay for more than large ones.
+
+    Raises:
+        UsageError: a precision that the CPU does not run.
+    """
+    sizes, threads = encoder_sizes(checkpoint), threads or available_cores()
+    machine = describe_machine()
+    what = [TABLE_SCHEMA, asdict(sizes), precision, sequence, threads, machine.cpu, machine.cores, machine.versions.get("onnxruntime"), __version__]
+    file = cache_folder("latency") / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:24]}.json"
+    if file.is_file():
+        table = read_latency_table(file)
+        whole = measure_shapes(sizes, [sizes.full()], precision=precision, sequence=sequence, threads=threads)[0]
+        if table.whole is None or whole > (1 - _ALIKE) * table.whole:
+            return table
+    table = measure_table(sizes, precision=precision, sequence=sequence, threads=threads, checkpoint=checkpoint, progress=progress)
+    if table.quiet:
+        table.save(file, overwrite=True)
+    return table
+
+
+def write_table(
+    model: str | Path,
+    output: Path,
+    *,
+    precision: str,
+    sequence: Sequence[int] | None = None,
+    threads: int | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> LatencyTable:
+    """Measure the table of a checkpoint on this machine and write it.
+
+    Args:
+        sequence: one length in tokens; None: 32, or what the model takes if that is less.
+
+    Raises:
+        UsageError: more than one length, a length that the model does not take, or a precision that the CPU does not run.
+        ModelError: no checkpoint there.
+    """
+    checkpoint = open_checkpoint(model)
+    sizes = encoder_sizes(checkpoint)
+    lengths = list(sequence or (min(_TOKENS, sizes.positions),))
+    if len(lengths) > 1 or not 2 <= lengths[0] <= sizes.positions:
+        raise UsageError(f"a latency table is for one length of 2 to {sizes.positions} tokens, not {lengths}.", hint="Give --sequence once.")
+    table = measure_table(
+        sizes, precision=precision, sequence=lengths[0], threads=threads or available_cores(), checkpoint=checkpoint, progress=progress
+    )
+    table.save(output, overwrite=overwrite)
+    return table
+
+
+def measure_table(
+    sizes: EncoderSizes, *, precision: str, sequence: int, threads: int, checkpoint: Checkpoint | None = None, progress: Progress = silent
+) -> LatencyTable:
+    """Measure the blocks of an encoder on this machine.
+
+    All layers of a graph have the same shape, and what a module adds is its difference to the graph without heads and channels: so the cost
+    of a call, and what the layers before leave in the caches, are as in a real model.
+
+    Args:
+        sequence: tokens of the one text.
+        checkpoint: is run in PyTorch eager FP32 beside the graphs, where given.
+
+    Raises:
+        UsageError: a precision that the CPU does not run.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"no latency can be measured here in {precision}.", hint=f"Choose one of: {', '.join(PRECISIONS)}.")
+    heads, channels = _points(sizes.heads, _HEAD_POINTS, 1), _points(sizes.ffn, _FFN_POINTS, 32)
+    grid = [(0, 0), *((count, 0) for count in heads), *((0, count) for count in channels)]
+    grid += [(sizes.heads, sizes.ffn), (max(1, sizes.heads // 2), max(1, sizes.ffn // 4))]
+    load = round(look().share, 2)
+    models: list[Shapes] = [(LayerShape(*point),) * sizes.layers for point in grid]
+    models += [sizes.full()[: max(1, sizes.layers // 3)], ()]
+    times = measure_shapes(sizes, models, precision=precision, sequence=sequence, threads=threads, checkpoint=checkpoint, progress=progress)
+    cost = dict(zip(grid, times, strict=False))
+    norms, rest = cost[0, 0], times[len(models) - 1]
+    attention = _rising({count: (cost[count, 0] - norms) / sizes.layers for count in heads})
+    ffn = _rising({count: (cost[0, count] - norms) / sizes.layers for count in channels})
+    machine = describe_machine()
+    table = LatencyTable(
+        source="measured",
+        unit="ms",
+        sizes=sizes,
+        precision=precision,
+        sequence=sequence,
+        rest=rest,
+        layer=max(0.0, norms - rest) / sizes.layers,
+        attention=attention,
+        ffn=ffn,
+        pytorch=times[-1] if checkpoint is not None else None,
+        whole=cost[sizes.heads, sizes.ffn],
+        machine={"cpu": machine.cpu, "threads": threads, "onnxruntime": machine.versions.get("onnxruntime"), "load": load},
+    )
+    errors = [abs(table.predict(shapes) / found - 1) for shapes, found in zip(models[-4:-1], times[len(models) - 4 :], strict=False)]
+    return replace(table, error=max(errors))
+
+
+class Meter:
+    """Measures whole models of any shapes in a table's terms: beside the uncut one, so that a slow minute of the machine cancels out.
+
+    What makes the uncut model slow may make a small one slower still, so a meter first waits, for two minutes in all, until the machine
+    is as it was when the table was made; what it then found while the uncut model was nearest to the table's is the answer.
+    """
+
+    def __init__(self, table: LatencyTable, *, threads: int | None = None) -> None:
+        self.table = table
+        self._threads = threads or int(table.machine.get("threads") or available_cores())
+        self._patience = _PATIENCE
+
+    def __call__(self, shapes: Shapes) -> float:
+        """Milliseconds."""
+        found: list[tuple[float, float]] = []
+        while True:
+            start = time.monotonic()
+            off, cost = self._measure(shapes)
+            found.append((off, cost))
+            if off <= _ALIKE or self._patience <= 0:
+                return min(found)[1]
+            time.sleep(_PAUSE)
+            self._patience -= time.monotonic() - start
+
+    def _measure(self, shapes: Shapes) -> tuple[float, float]:
+        """How far the uncut model is from its time in the table, relative, and what the other costs in the table's terms."""
+        table = self.table
+        models = [table.sizes.full(), tuple(shapes)]
+        whole, found = measure_shapes(table.sizes, models, precision=table.precision, sequence=table.sequence, threads=self._threads)
+        usual = table.whole or whole
+        return abs(whole / usual - 1), found * usual / whole
+
+
+def measure_shapes(
+    sizes: EncoderSizes,
+    models: Sequence[Shapes],
+    *,
+    precision: str,
+    sequence: int,
+    threads: int,
+    checkpoint: Checkpoint | None = None,
+    progress: Progress = silent,
+) -> list[float]:
+    """Median latency, ms, of graphs with these shapes, in turns; last that of the checkpoint in PyTorch, where given."""
+    from edgelm.graph.external_data import save_graph
+    from edgelm.graph.session import DISABLED_OPTIMIZERS
+    from edgelm.graph.synthetic import encoder_graph
+    from edgelm.quantize.without_data import quantize_blindly
+
+    small = replace(sizes, vocabulary=min(sizes.vocabulary, _WORDS))
+    ids: list[Any] = [[5] * sequence]
+    feeds = [{"input_ids": ids, "attention_mask": [[1] * sequence], "token_type_ids": [[0] * sequence]}]
+    session = {"disabled_optimizers": list(DISABLED_OPTIMIZERS)}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        subjects = []
+        for number, shapes in enumerate(models):
+            path = Path(folder) / f"{number}.onnx"
+            save_graph(quantize_blindly(encoder_graph(small, shapes), precision), path, f"{number}.bin")
+            subjects.append(Subject(path.stem, path, "onnx", precision, 0.0, session=session))
+        if checkpoint is not None:
+            subjects.append(Subject("pytorch", checkpoint.path, "pytorch", "fp32", 0.0))
+        workers = []
+        for subject in subjects:
+            workers.append(Worker(subject, threads=threads))
+            stack.callback(workers[-1].close)
+            workers[-1].ask("prepare", feeds=feeds)
+        samples = take_turns(workers, _WARMUP, _RUNS, "latency table", progress)
+    return [statistics.median(found) for found in samples]
+
+
+def _points(total: int, count: int, multiple: int) -> list[int]:
+    """Up to `count` sizes from small to all, each about as many times the one before."""
+    first = min(multiple, total)
+    steps = [first * (total / first) ** (index / (count - 1)) for index in range(count)]
+    return sorted({min(total, max(first, round(step / multiple) * multiple)) for step in steps} | {total})
+
+
+def _rising(costs: dict[int, float]) -> dict[int, float]:
+    """More units never cost less: what noise has the other way round is raised to the one before; none cost nothing."""
+    found, highest = {0: 0.0}, 0.0
+    for units in sorted(costs):
+        highest = max(highest, costs[units])
+        found[units] = highest
+    return found

@@ -1,0 +1,32 @@
+"""A graph in any precision without a look at data: what it computes is worth nothing, what it costs is what a real export costs."""
+
+from __future__ import annotations
+
+import onnx
+
+from edgelm.graph.fusion import fuse_attention, split_norms
+from edgelm.quantize.embeddings import quantize_embeddings
+from edgelm.quantize.half import to_half
+from edgelm.quantize.integers import Plan, quantize_dynamic, quantize_static
+from edgelm.quantize.matmuls import find_products
+from edgelm.quantize.weight_only import quantize_weights
+
+_RANGE = (-4.0, 4.0)
+
+
+def quantize_blindly(graph: onnx.ModelProto, precision: str) -> onnx.ModelProto:
+    """Convert a float graph for onnxruntime's CPU kernels, with the same range for every activation; the steps are those of an export."""
+    if precision == "fp32":
+        fuse_attention(graph)
+        return graph
+    split_norms(graph)
+    if precision in ("fp16", "bf16"):
+        return to_half(graph, precision)
+    if precision in ("int4", "int8-weights"):
+        return quantize_embeddings(quantize_weights(graph, bits=4 if precision == "int4" else 8))
+    if precision == "int8-dynamic":
+        return quantize_embeddings(quantize_dynamic(graph, Plan()))
+    base = quantize_embeddings(graph)
+    result = quantize_static(base, Plan(ranges={product.source: _RANGE for product in find_products(base)}))
+    fuse_attention(result)
+    return result

@@ -1,0 +1,1 @@
+"""From samples to the inputs of a graph."""

@@ -1,0 +1,115 @@
+"""Distillation losses against direct formulas, and students made of a teacher's layers."""
+
+import numpy as np
+import pytest
+import torch
+from models import TEXTS, make_checkpoint, make_tokenizer
+
+from edgelm.anatomy import blocks, load_checkpoint
+from edgelm.compress.batches import EncodedDataset, Share
+from edgelm.compress.distillation.distill import distillation_loss, hard_loss, hidden_loss, soft_loss, student_from_layers
+from edgelm.data.dataset import Dataset
+from edgelm.recipe import DistillLoss
+from edgelm.tasks.task import Task
+
+CLASSES = Task(kind="text-classification", labels=("a", "b", "c"))
+
+
+def test_soft_loss_is_the_softened_kl_divergence():
+    rng = np.random.default_rng(0)
+    student, teacher = rng.normal(size=(2, 5, 3))
+
+    def softmax(x):
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
+
+    p, q = softmax(teacher / 2.0), softmax(student / 2.0)
+    expected = 4.0 * (p * np.log(p / q)).sum() / 5
+    found = soft_loss(torch.tensor(student), torch.tensor(teacher), CLASSES, temperature=2.0)
+    assert found.item() == pytest.approx(expected, rel=1e-9)  # both in float64
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        CLASSES,
+        Task(kind="text-classification", problem="multi-label", labels=("a", "b", "c")),
+        Task(kind="text-classification", problem="regression", labels=("score",)),
+        Task(kind="sentence-embedding"),
+    ],
+    ids=lambda task: f"{task.kind}-{task.problem}",
+)
+def test_a_student_that_agrees_with_its_teacher_has_no_soft_loss(task):
+    outputs = torch.randn(4, 3)
+    other = outputs + torch.randn(4, 3)
+    assert soft_loss(outputs, outputs, task, temperature=2.0).item() == pytest.approx(0, abs=1e-6)  # float32 rounding
+    assert soft_loss(other, outputs, task, temperature=2.0).item() > 1e-3
+
+
+def test_padding_has_no_part_in_the_hidden_loss():
+    student, teacher = torch.randn(2, 2, 5, 8), torch.randn(2, 2, 5, 8)
+    mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
+    changed = teacher.clone()
+    changed[:, 0, 3:] += 100
+    pairs = [(0, 0), (1, 1)]
+    assert hidden_loss(list(student), list(teacher), pairs, mask) == hidden_loss(list(student), list(changed), pairs, mask)
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "electra"])
+def test_a_student_of_some_layers_has_just_these(tmp_path, family):
+    teacher = load_checkpoint(make_checkpoint(tmp_path / "teacher", family, layers=3))
+    student = student_from_layers(teacher, [0, 2])
+    assert len(blocks(student)) == 2
+    assert len(blocks(teacher)) == 3
+    assert torch.equal(blocks(student)[1].module("ffn_in").weight, blocks(teacher)[2].module("ffn_in").weight)
+
+
+LABELLED = {
+    "single-label": (CLASSES, (0, 2, 1, 1), np.array([0, 2, 1, 1])),
+    "multi-label": (Task("text-classification", "multi-label", ("a", "b", "c")), ((1, 0, 1), (0, 0, 0), (1, 1, 1), (0, 1, 0)), None),
+    "regression": (Task("text-classification", "regression", ("score",)), (0.5, -2.0, 1.0, 3.25), None),
+}
+
+
+@pytest.mark.parametrize("problem", LABELLED)
+def test_labels_count_only_in_the_rows_that_have_one(problem):
+    task, labels, _ = LABELLED[problem]
+    rows = Dataset("memory", texts=TEXTS[:4], labels=labels, problem=problem).join(Dataset("more", texts=TEXTS[4:6]))
+    encoded = EncodedDataset(rows, make_tokenizer(), task, max_length=32)
+    outputs = torch.randn(6, len(task.labels), requires_grad=True)
+    loss = hard_loss(outputs, torch.as_tensor(np.asarray([encoded[index]["labels"] for index in range(6)])), task)
+    alone = hard_loss(outputs[:4], torch.as_tensor(EncodedDataset(rows.take(range(4)), make_tokenizer(), task, max_length=32).labels), task)
+    assert loss.item() == pytest.approx(alone.item() * 4 / 6, rel=1e-5)  # float32; divided by all rows of the batch
+    loss.backward()
+    assert (outputs.grad[4:] == 0).all()
+    assert (outputs.grad[:4] != 0).any(dim=1).all()
+    nothing = hard_loss(outputs[4:], torch.as_tensor(encoded.labels[4:]), task)
+    assert nothing.item() == 0
+
+
+def test_labels_give_the_loss_of_torch_where_every_row_has_one():
+    outputs, labels = torch.randn(5, 3), torch.tensor([0, 1, 2, 1, 0])
+    assert hard_loss(outputs, labels, CLASSES).item() == pytest.approx(torch.nn.functional.cross_entropy(outputs, labels).item(), rel=1e-5)
+
+
+def test_sentence_vectors_of_other_widths_are_compared_by_their_cosines():
+    task = Task(kind="sentence-embedding")
+    teacher = torch.randn(6, 8)
+    turn, _ = torch.linalg.qr(torch.randn(12, 8))  # orthonormal columns: into more dimensions, angles stay
+    assert soft_loss(teacher @ turn.T, teacher, task, temperature=1.0).item() == pytest.approx(0, abs=1e-5)  # float32 rounding
+    assert soft_loss(torch.randn(6, 12), teacher, task, temperature=1.0).item() > 0.1
+
+
+@pytest.mark.parametrize("weight", ["soft", "hard", "hidden", "relations"])
+def test_each_loss_alone_reaches_the_student(tmp_path, weight):
+    teacher = load_checkpoint(make_checkpoint(tmp_path / "teacher", layers=3))
+    student = student_from_layers(teacher, [0, 2]).train()
+    weights = {"soft": 0.0, "hard": 0.0, "hidden": 0.0, "relations": 0.0} | {weight: 1.0}
+    compute = distillation_loss(teacher, student, Task("text-classification", labels=("a", "b")), DistillLoss(**weights, relation_heads=4))
+    batch = dict(make_tokenizer()(list(TEXTS), padding=True, return_tensors="pt")) | {"labels": torch.zeros(len(TEXTS), dtype=torch.int64)}
+    loss = compute(student, batch, Share())
+    loss.backward()
+    assert loss.item() > 0
+    assert blocks(student)[1].module("query").weight.grad.abs().sum() > 0
+    assert not blocks(student)[1].module("query")._forward_hooks
+    assert all(parameter.grad is None for parameter in teacher.parameters())

@@ -1,0 +1,165 @@
+"""Students cut out of a teacher: they keep what matters, load back from disk, and leave the teacher alone."""
+
+import copy
+import json
+
+import pytest
+import torch
+from models import TEXTS, make_checkpoint
+
+from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, model_outputs, save_checkpoint
+from edgelm.checkpoint import open_checkpoint
+from edgelm.compress.pruning.activation_scores import measure_activity
+from edgelm.compress.pruning.student_shape import resolve_shape
+from edgelm.compress.pruning.width import carve
+from edgelm.data.dataset import Dataset
+
+FAMILIES = ["bert", "distilbert", "roberta", "xlm-roberta", "electra"]
+SIZES = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
+ROWS = Dataset("memory", texts=TEXTS)
+
+
+def teacher_of(folder, family="bert", **options):
+    make_checkpoint(folder, family, **({"layers": 3, "hidden": 48, "heads": 6, "ffn": 96} | options))
+    return load_checkpoint(folder), load_tokenizer(folder), open_checkpoint(folder)
+
+
+def outputs_of(model, tokenizer, task):
+    with torch.no_grad():
+        return model_outputs(model, task, dict(tokenizer(list(TEXTS), padding=True, return_tensors="pt")))[0]
+
+
+@pytest.mark.parametrize("kind", ["text-classification", "sentence-embedding"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_students_of_every_family_load_back_as_the_same_function(tmp_path, family, kind):
+    teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher", family, kind=kind)
+    before = copy.deepcopy(teacher.state_dict())
+    shape = resolve_shape(teacher, layers=2, hidden=32, heads=3, ffn=40)
+    student, _ = carve(teacher, shape, measure_activity(teacher, tokenizer, checkpoint.task, ROWS))
+    save_checkpoint(tmp_path / "student", student, tokenizer, checkpoint.record)
+    again = load_checkpoint(tmp_path / "student")
+    assert torch.equal(outputs_of(student, tokenizer, checkpoint.task), outputs_of(again, tokenizer, checkpoint.task))
+    assert [(block.heads, block.head_size, block.ffn) for block in blocks(again)] == [(3, 8, 40)] * 2
+    assert again.config.hidden_size == 32
+    config = json.loads((tmp_path / "student" / "config.json").read_text())
+    assert config[{"distilbert": "dim"}.get(family, "hidden_size")] == 32
+    assert config[{"distilbert": "n_layers"}.get(family, "num_hidden_layers")] == 2
+    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_student_of_the_teachers_shape_is_the_teacher(tmp_path, family):
+    teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher", family)
+    student, _ = carve(teacher, resolve_shape(teacher), measure_activity(teacher, tokenizer, checkpoint.task, ROWS))
+    assert torch.equal(outputs_of(student, tokenizer, checkpoint.task), outputs_of(teacher, tokenizer, checkpoint.task))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_part_that_the_model_has_lost_whole_is_none_of_the_students_either(tmp_path, family):
+    teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher", family)
+    blocks(teacher)[0].cut(heads=[])
+    blocks(teacher)[1].cut(ffn=[])
+    activity = measure_activity(teacher, tokenizer, checkpoint.task, ROWS)
+    same, cuts = carve(teacher, resolve_shape(teacher), activity)
+    assert torch.equal(outputs_of(same, tokenizer, checkpoint.task), outputs_of(teacher, tokenizer, checkpoint.task))
+    assert (len(cuts[0].heads), len(cuts[1].channels)) == (0, 0)
+    narrow, _ = carve(teacher, resolve_shape(teacher, hidden=32, heads=3, ffn=40), activity)
+    assert [(block.heads, block.ffn) for block in blocks(narrow)] == [(0, 40), (3, 0), (3, 40)]
+    save_checkpoint(tmp_path / "student", narrow, tokenizer, checkpoint.record)
+    again = load_checkpoint(tmp_path / "student")
+    assert torch.equal(outputs_of(narrow, tokenizer, checkpoint.task), outputs_of(again, tokenizer, checkpoint.task))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_cutting_away_what_does_nothing_changes_nothing(tmp_path, family):
+    """Hidden dimensions that are zero everywhere, heads and channels that write nothing: what is left computes the same."""
+    teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher", family)
+    sizes = {"dim": 32, "n_heads": 4, "hidden_dim": 64} if family == "distilbert" else SIZES
+    narrow = type(teacher)(type(teacher.config).from_dict(teacher.config.to_dict() | sizes))
+    dims = torch.arange(48)[torch.randperm(48, generator=torch.Generator().manual_seed(0))[:32].sort().values]
+    heads, channels = [0, 2, 3, 5], torch.arange(16, 80)
+    rows = torch.cat([torch.arange(head * 8, head * 8 + 8) for head in heads])
+    with torch.no_grad():
+        grow(teacher, narrow, dims, rows, channels)
+    activity = measure_activity(teacher, tokenizer, checkpoint.task, ROWS)
+    found, cuts = carve(teacher, resolve_shape(teacher, hidden=32, heads=4, ffn=64), activity)
+    for cut in cuts:
+        assert cut.heads.tolist() == heads
+        assert cut.channels.tolist() == channels.tolist()
+    for (name, tensor), wanted in zip(found.state_dict().items(), narrow.state_dict().values(), strict=True):
+        assert torch.equal(tensor, wanted), name
+
+
+def grow(teacher, narrow, dims, rows, channels):
+    """Write the narrow model into these dimensions of a wider one, zeros everywhere else."""
+    for parameter in teacher.parameters():
+        parameter.zero_()
+    places = {}
+    for wide, thin in zip(blocks(teacher), blocks(narrow), strict=True):
+        for part, out, into in [
+            ("query", rows, dims),
+            ("key", rows, dims),
+            ("value", rows, dims),
+            ("attention_output", dims, rows),
+            ("ffn_in", channels, dims),
+            ("ffn_out", dims, channels),
+        ]:
+            places[wide.module(part).weight] = (thin.module(part).weight, (out, into))
+            places[wide.module(part).bias] = (thin.module(part).bias, (out,))
+    for wide, thin in zip(teacher.parameters(), narrow.parameters(), strict=True):
+        source, axes = places.get(wide, (thin, [dims] * thin.dim()))
+        whole = [torch.arange(size) if size == wide.shape[axis] else axes[axis] for axis, size in enumerate(source.shape)]
+        wide[torch.meshgrid(*whole, indexing="ij")] = source
+
+
+def test_narrower_heads_keep_the_scale_of_their_scores(tmp_path):
+    """Dimensions of queries and keys that are zero go; attention is as it was, though it divides by a smaller root."""
+    teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher")
+    with torch.no_grad():
+        for block in blocks(teacher):
+            for part in ("query", "key", "value"):
+                for tensor in (block.module(part).weight, block.module(part).bias):
+                    tensor.view(6, 8, -1)[:, ::2] = 0  # every other dimension of each head
+        for tensor in teacher.parameters():
+            for axis in range(tensor.dim()):
+                if tensor.shape[axis] == 48 and not any(tensor is block.module(part).weight for block in blocks(teacher) for part in PARTS):
+                    tensor.index_fill_(axis, torch.arange(24), 0.0)
+        for block in blocks(teacher):
+            for part in PARTS:
+                block.module(part).weight[:, :24] = 0
+    shape = resolve_shape(teacher, hidden=24, heads=6)
+    assert shape.head_size == 4
+    activity = measure_activity(teacher, tokenizer, checkpoint.task, ROWS)
+    student, cuts = carve(teacher, shape, activity)
+    assert cuts[0].scores.tolist() == list(range(1, 48, 2))
+    block, source = blocks(student)[0], blocks(teacher)[0]
+    states = torch.randn(1, 5, 24)
+    wide = torch.cat([torch.zeros(1, 5, 24), states], dim=-1)
+
+    def scores(layer, inputs):
+        query, key = (layer.module(part)(inputs).view(5, 6, -1).transpose(0, 1) for part in ("query", "key"))
+        return query @ key.transpose(1, 2) / layer.head_size**0.5
+
+    torch.testing.assert_close(scores(block, states), scores(source, wide))
+
+
+PARTS = ("query", "key", "value")
+
+
+def test_the_dimensions_before_a_classifier_are_chosen_by_the_weights_around_them(tmp_path):
+    teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher")
+    with torch.no_grad():
+        teacher.classifier.weight[:, :16] = 0  # of the pooler's outputs these are not read
+    student, _ = carve(teacher, resolve_shape(teacher, hidden=32), measure_activity(teacher, tokenizer, checkpoint.task, ROWS))
+    assert torch.equal(student.classifier.weight, teacher.classifier.weight[:, 16:])
+    assert torch.equal(student.classifier.bias, teacher.classifier.bias)
+
+
+def test_making_a_student_leaves_the_random_numbers_alone(tmp_path):
+    teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher")
+    activity = measure_activity(teacher, tokenizer, checkpoint.task, ROWS)
+    torch.manual_seed(5)
+    wanted = torch.rand(3)
+    torch.manual_seed(5)
+    carve(teacher, resolve_shape(teacher, hidden=24), activity)
+    assert torch.equal(torch.rand(3), wanted)
