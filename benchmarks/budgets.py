@@ -21,7 +21,7 @@ from teachers import SETTINGS, load_rows, make_teacher
 from edgelm import compress, export, load_device, load_recipe, profile
 from edgelm.anatomy import load_checkpoint, load_tokenizer
 from edgelm.budget import Budget
-from edgelm.budgeting.targets import take_aim
+from edgelm.budgeting.targets import resolve_budget
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.inputs import read_duration
 from edgelm.compress.evaluate import evaluate
@@ -52,20 +52,22 @@ def make_bundle(name: str, budget: Budget, recipe: Recipe, folder: Path, work: P
     """The bundle of a budget; its accuracy on test, the speed-up that compress measured, and seconds of compress."""
     teacher, rows, device = make_teacher(name, work), load_rows(name), load_device("cpu")
     start = time.monotonic()
-    aim = take_aim(
+    targets = resolve_budget(
         budget, open_checkpoint(teacher), rows["dev"], precision="int8", device=device, max_length=MAX_LENGTH, embedding_bits=recipe.embedding_bits
     )
     size = "" if budget.max_size_mb is None else f"-{budget.max_size_mb:g}MB"
     small = folder / f"{recipe.name}-{budget.speedup:g}x{size}"
     if not small.is_dir():
         left = None if time_limit is None else time_limit - (time.monotonic() - start)
-        compress(teacher, dataset=rows["train"], evaluation=rows["dev"], recipe=recipe, output=small, device=device, goal=aim.goal, time_limit=left)
+        compress(
+            teacher, dataset=rows["train"], evaluation=rows["dev"], recipe=recipe, output=small, device=device, goal=targets.goal, time_limit=left
+        )
     seconds = time.monotonic() - start
     bundle = small.with_name(f"{small.name}.edge")
     made = export(small, output=bundle, device=device, calibration=rows["dev"], evaluation=rows["test"], max_length=MAX_LENGTH, overwrite=True)
-    table = aim.table
+    table = targets.table
     assert table is not None
-    said = (table.pytorch or 0.0) / aim.goal.bounds[0].cost(open_checkpoint(small).record.layers or table.sizes.full())
+    said = (table.pytorch or 0.0) / targets.goal.bounds[0].cost(open_checkpoint(small).record.layers or table.sizes.full())
     return bundle, made.manifest.quality["bundle"]["accuracy"], said, seconds
 
 

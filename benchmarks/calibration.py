@@ -21,7 +21,7 @@ from edgelm.quantize.embeddings import quantize_embeddings
 from edgelm.quantize.post_training import quantize_post_training
 from edgelm.quantize.ranges import METHODS
 from edgelm.quantize.samples import choose_samples
-from edgelm.quantize.sensitivity import find_sites
+from edgelm.quantize.sensitivity import find_activations
 from edgelm.quantize.settings import AUTO, CHOICES, Quantization
 from edgelm.quantize.statistics import Statistics, collect
 from edgelm.quantize.target import ONNXRUNTIME_CPU
@@ -53,7 +53,7 @@ def compare(name: str, work: Path) -> None:
 
     def learned(rows: Dataset, *, gram: bool = False) -> dict[str, Statistics]:
         feeds = material.feeds(material.inputs(rows))
-        return collect(base, [site.source for site in find_sites(base)], feeds, count=len(rows), gram=gram)
+        return collect(base, [site.source for site in find_activations(base)], feeds, count=len(rows), gram=gram)
 
     def show(way: str, statistics: dict[str, Statistics], settings: Quantization) -> None:
         made = quantize_post_training(base, statistics, judge, ONNXRUNTIME_CPU, settings)

@@ -101,7 +101,7 @@ def _calibration(path: Path) -> dict[str, Any]:
         }
         for name, entry in table.statistics.items()
     ]
-    return {"source": table.source, "dialect": table.dialect, "chosen": table.chosen, "activations": activations}
+    return {"source": table.source, "target": table.target, "chosen": table.chosen, "activations": activations}
 
 
 def _graph(data: bytes, name: str) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from edgelm import distributed as processes
 from edgelm.budget import Budget
-from edgelm.budgeting.targets import Aim, Outcome
+from edgelm.budgeting.targets import BudgetTargets, Outcome
 from edgelm.checkpoint import open_checkpoint
 from edgelm.compress.lineage import digest
 from edgelm.compress.pipeline import CompressResult
@@ -25,9 +25,9 @@ _TRIES_NAMES = r"[\d.]+x-[0-9a-f]{12}(\.json|\.work)?"
 _CLOSE = 1.15  # times: what held and what did not are not worth a try in between
 
 
-def seek(
+def find_fastest(
     budget: Budget,
-    take_aim: Callable[[Budget], Aim],
+    resolve_budget: Callable[[Budget], BudgetTargets],
     run: Callable[..., CompressResult],
     *,
     asked: str,
@@ -42,7 +42,7 @@ def seek(
 
     Args:
         budget: bounds the drop alone.
-        take_aim: what a budget means for the model; the drop stays bounded in all of them.
+        resolve_budget: what a budget means for the model; the drop stays bounded in all of them.
         run: `compress` with everything but output, goal and time limit.
         asked: what tries depend on besides their latency: those of another call are not taken up.
 
@@ -50,17 +50,17 @@ def seek(
         OutputExistsError: `output` is there and `overwrite` is not set.
     """
     check_output(output, overwrite=overwrite, kind=CHECKPOINT)
-    table = take_aim(Budget(max_latency_ms=math.inf)).table
+    table = resolve_budget(Budget(max_latency_ms=math.inf)).table
     assert table is not None
     whole = table.predict(table.sizes.full())
     tries = output.with_name(output.name + ".tries")
     held, failed, factor = 1.0, math.inf, 2.0
     found: list[Outcome] = []
     for _ in range(_TRIES):
-        aim = take_aim(replace(budget, max_latency_ms=whole / factor))
-        folder = tries / f"{factor:.3g}x-{digest(asked, aim.goal.fingerprint())[:12]}"
-        make = functools.partial(run, output=folder, goal=aim.goal, time_limit=None if time_limit is None else time_limit / _TRIES)
-        outcome = aim.outcome(_once(folder, make))
+        targets = resolve_budget(replace(budget, max_latency_ms=whole / factor))
+        folder = tries / f"{factor:.3g}x-{digest(asked, targets.goal.fingerprint())[:12]}"
+        make = functools.partial(run, output=folder, goal=targets.goal, time_limit=None if time_limit is None else time_limit / _TRIES)
+        outcome = targets.outcome(_once(folder, make))
         found.append(replace(outcome, verdicts=outcome.verdicts[-1:]))  # the latency was ours, not the user's
         if found[-1].met:
             held = factor

@@ -26,7 +26,7 @@ def row_bytes(sizes: EncoderSizes, precision: str, device: Device, embedding_bit
     return sizes.hidden + 4
 
 
-def weigh(sizes: EncoderSizes, precision: str, device: Device, *, tokenizer_mb: float, embedding_bits: int = 8) -> LatencyTable:
+def size_table(sizes: EncoderSizes, precision: str, device: Device, *, tokenizer_mb: float, embedding_bits: int = 8) -> LatencyTable:
     """A table in 10^6 bytes of the bundle, without engines. Integers have one FP32 scale for each output; small matrices stay floats.
 
     Args:

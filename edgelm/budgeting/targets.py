@@ -1,4 +1,4 @@
-"""From a Budget to a Goal, and back: what the device's time, the bundle's size and the process's memory allow, and what came of it."""
+"""Turns a budget into constraints on a model for a device (time, size, memory), and judges the result against them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from edgelm import distributed as processes
 from edgelm.anatomy import load_tokenizer
 from edgelm.budget import Budget
 from edgelm.budgeting.advice import advise
-from edgelm.budgeting.footprint import PROCESS_MB, estimate, row_bytes, weigh
+from edgelm.budgeting.footprint import PROCESS_MB, estimate, row_bytes, size_table
 from edgelm.checkpoint import Checkpoint, LayerShape, open_checkpoint
 from edgelm.compress.batches import median_length
 from edgelm.compress.pipeline import CompressResult
-from edgelm.compress.pruning.constraints import Bound, Goal
+from edgelm.compress.pruning.constraints import Constraint, Constraints
 from edgelm.data.dataset import Dataset
 from edgelm.device import Device, check_precision
 from edgelm.errors import UsageError
@@ -68,13 +68,13 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Aim:
+class BudgetTargets:
     """What a budget asks of a model on a device.
 
     Attributes:
         sequence: median length of the user's texts, in tokens; a table that was made elsewhere may be for another.
         device: where the bundle will run.
-        goal: what the recipe's `fit` stages aim at.
+        goal: what the recipe's `fit` stages targets at.
         table: what blocks cost in time; None where the budget does not bound it.
     """
 
@@ -83,7 +83,7 @@ class Aim:
     precision: str
     sequence: int
     device: Device
-    goal: Goal
+    goal: Constraints
     table: LatencyTable | None
 
     def _judge(self, result: CompressResult, checkpoint: Checkpoint, shapes: Shapes) -> list[Verdict]:
@@ -116,7 +116,7 @@ class Aim:
         return Outcome(result, tuple(self._judge(result, checkpoint, shapes)), tuple(layer_costs(table, self.sizes, shapes)), table.unit)
 
 
-def take_aim(
+def resolve_budget(
     budget: Budget,
     checkpoint: Checkpoint,
     rows: Dataset,
@@ -128,7 +128,7 @@ def take_aim(
     table: LatencyTable | None = None,
     threads: int | None = None,
     progress: Progress = silent,
-) -> Aim:
+) -> BudgetTargets:
     """Find out what the bounds mean for this model on this device.
 
     Args:
@@ -143,7 +143,7 @@ def take_aim(
     sizes = encoder_sizes(checkpoint)
     sequence = median_length(load_tokenizer(checkpoint), rows, max_length=max_length)
     tokenizer_mb, bits = _tokenizer_mb(checkpoint), embedding_bits or checkpoint.record.embedding_bits
-    bounds: list[Bound] = []
+    bounds: list[Constraint] = []
     if budget.limits_time:
         if table is None and device.kind == "cpu":
             found = functools.partial(find_table, precision=precision, sequence=sequence, threads=threads, progress=progress)
@@ -152,12 +152,12 @@ def take_aim(
             table = estimate(device, sizes, precision, sequence)
         _check_table(table, sizes, precision)
         here = processes.same(_is_here(table))
-        bounds.append(Bound("latency", table, _allowed_ms(budget, table), Meter(table) if here else None))
+        bounds.append(Constraint("latency", table, _allowed_ms(budget, table), Meter(table) if here else None))
     for name, allowed in (("size", budget.max_size_mb), ("memory", budget.max_memory_mb)):
         if allowed is not None:
             per_token = row_bytes(sizes, precision, device, bits) / 1e6 + (tokenizer_mb / sizes.vocabulary if name == "size" else 0.0)
-            bounds.append(Bound(name, _table_of(name, sizes, precision, device, tokenizer_mb, bits), allowed, per_token=per_token))
-    return Aim(budget, sizes, precision, sequence, device, Goal(tuple(bounds)), table)
+            bounds.append(Constraint(name, _table_of(name, sizes, precision, device, tokenizer_mb, bits), allowed, per_token=per_token))
+    return BudgetTargets(budget, sizes, precision, sequence, device, Constraints(tuple(bounds)), table)
 
 
 def default_recipe(budget: Budget) -> str:
@@ -167,13 +167,13 @@ def default_recipe(budget: Budget) -> str:
     return "budget" if budget else "balanced"
 
 
-def check_recipe(recipe: Recipe, aim: Aim) -> None:
+def check_recipe(recipe: Recipe, targets: BudgetTargets) -> None:
     """Refuse a recipe that does not look at the budget's bounds.
 
     Raises:
         UsageError: it has no `fit` stage.
     """
-    if aim.goal.bounds and not any(stage.stage == "fit" for stage in recipe.stages):
+    if targets.goal.bounds and not any(stage.stage == "fit" for stage in recipe.stages):
         raise UsageError(
             f"recipe {recipe.name} has no fit stage, so it cannot keep to a budget.", hint="Recipes that can: budget, compact and one-shot."
         )
@@ -202,7 +202,7 @@ def layer_costs(table: LatencyTable, original: EncoderSizes, shapes: Shapes) -> 
 
 def _table_of(name: str, sizes: EncoderSizes, precision: str, device: Device, tokenizer_mb: float, embedding_bits: int) -> LatencyTable:
     """Bytes on disk; in memory they lie on top of what any such process takes, which makes it an estimate."""
-    table = weigh(sizes, precision, device, tokenizer_mb=tokenizer_mb, embedding_bits=embedding_bits)
+    table = size_table(sizes, precision, device, tokenizer_mb=tokenizer_mb, embedding_bits=embedding_bits)
     if name == "size":
         return table
     return replace(table, source="estimated", rest=table.rest - tokenizer_mb + PROCESS_MB)

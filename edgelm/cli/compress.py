@@ -79,8 +79,8 @@ def compress(
     Example: edgelm compress build/teacher --data train.jsonl --eval dev.jsonl --recipe balanced --output build/compressed
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose, shared=True) as screen:
-        from edgelm.budgeting.fastest import seek
-        from edgelm.budgeting.targets import check_recipe, default_recipe, take_aim
+        from edgelm.budgeting.fastest import find_fastest
+        from edgelm.budgeting.targets import check_recipe, default_recipe, resolve_budget
         from edgelm.cli.from_trial import check_source, read_trial
         from edgelm.cli.inputs import read_budget, read_columns, read_duration, read_rows_of, read_unlabelled
         from edgelm.device import load_device
@@ -115,7 +115,7 @@ def compress(
         if further is not None:
             warn_of_shared(further, judged, option="--unlabelled")
         aim_at = functools.partial(
-            take_aim,
+            resolve_budget,
             checkpoint=checkpoint,
             rows=dataset,
             precision=precision,
@@ -140,11 +140,11 @@ def compress(
         )
         if budget.only_drop and recipe is None and chosen is None:
             asked = "".join([plan.model_dump_json(), *(rows.fingerprint() for rows in (dataset, judged, further) if rows is not None)])
-            outcome = seek(budget, aim_at, run, asked=asked, output=output, overwrite=overwrite, time_limit=seconds)
+            outcome = find_fastest(budget, aim_at, run, asked=asked, output=output, overwrite=overwrite, time_limit=seconds)
         else:
-            aim = aim_at(budget)
-            check_recipe(plan, aim)
-            outcome = aim.outcome(run(output=output, goal=aim.goal if aim.goal.bounds else None, time_limit=seconds))
+            targets = aim_at(budget)
+            check_recipe(plan, targets)
+            outcome = targets.outcome(run(output=output, goal=targets.goal if targets.goal.bounds else None, time_limit=seconds))
         chance = _judge(outcome.result, judged)
         screen.result(outcome.to_dict() | {"chance": None if chance is None else chance.to_dict()}, _draw)
         if chance is not None and not chance.better:

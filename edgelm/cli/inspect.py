@@ -117,7 +117,7 @@ def _draw_operators(console: Console, graph: dict[str, Any], run: dict[str, Any]
 
 
 def _draw_calibration(console: Console, values: dict[str, Any]) -> None:
-    _rows(console, {name: str(value) for name, value in values["source"].items()} | {"for": values["dialect"]})
+    _rows(console, {name: str(value) for name, value in values["source"].items()} | {"for": values["target"]})
     table = make_table("activation", "values, logarithmic", "from", "to", numbers_from=2)
     for row in values["activations"]:
         table.add_row(row["name"], sparkline(row["histogram"]), f"{row['low']:.3g}", f"{row['high']:.3g}")

@@ -15,7 +15,7 @@ from edgelm.data.dataset import Dataset
 from edgelm.tasks.task import Task
 
 NO_CLASS = -100  # the label of a row that has none; torch's cross-entropy leaves it out
-BESIDE = ("labels", "row")  # what a batch has beside a model's inputs
+EXTRA_COLUMNS = ("labels", "row")  # what a batch has beside a model's inputs
 
 
 class EncodedDataset(TorchDataset[dict[str, Any]]):
@@ -113,7 +113,7 @@ class Collator:
 
     def _join(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         labels = [row["labels"] for row in rows if "labels" in row]
-        names = [name for name in rows[0] if name not in BESIDE]
+        names = [name for name in rows[0] if name not in EXTRA_COLUMNS]
         batch: dict[str, torch.Tensor] = dict(
             self.tokenizer.pad({name: [row[name] for row in rows] for name in names}, padding_side="right", return_tensors="pt")
         )
@@ -126,7 +126,7 @@ class Collator:
 
 def model_inputs(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """What of a batch the model reads."""
-    return {name: tensor for name, tensor in batch.items() if name not in BESIDE}
+    return {name: tensor for name, tensor in batch.items() if name not in EXTRA_COLUMNS}
 
 
 def _label_array(labels: tuple[Any, ...], task: Task) -> np.ndarray:

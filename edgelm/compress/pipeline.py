@@ -18,8 +18,8 @@ from edgelm.checkpoint import Record, StageRecord, open_checkpoint
 from edgelm.compress.augmentation.augment import augment
 from edgelm.compress.evaluate import evaluate
 from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool_versions
-from edgelm.compress.pruning.constraints import Goal
-from edgelm.compress.stages import STAGES, Workshop
+from edgelm.compress.pruning.constraints import Constraints
+from edgelm.compress.stages import STAGES, StageContext
 from edgelm.compress.training.loop import check_batches
 from edgelm.compress.training.time_limit import training_seconds
 from edgelm.compress.vocabulary.choose import kept_tokens, read_alike
@@ -67,7 +67,7 @@ def compress(
     recipe: Recipe,
     output: str | Path,
     device: Device | None = None,
-    goal: Goal | None = None,
+    goal: Constraints | None = None,
     unlabelled: Dataset | None = None,
     time_limit: float | None = None,
     overwrite: bool = False,
@@ -94,7 +94,7 @@ def compress(
     start = time.monotonic()
     output = Path(output)
     check_output(output, overwrite=overwrite, kind=CHECKPOINT)
-    goal = goal or Goal()
+    goal = goal or Constraints()
     files = recipe_files(recipe)
     check_batches(*(stage.train for stage in recipe.stages if hasattr(stage, "train")))
     checkpoint = find_checkpoint(model, allow_pickle=allow_pickle)
@@ -135,8 +135,10 @@ def compress(
             if not processes.on_main(folder.is_dir):
                 training = folder.with_suffix(".training")
                 seconds = None if time_limit is None else training_seconds(time_limit - (time.monotonic() - start), recipe.stages[index:])
-                shop = Workshop(teacher, tokenizer, record, dataset, texts, training, recipe.seed, progress, goal, seconds)
-                _run_stage(current, settings, shop, folder=folder, evaluation=evaluation, reference=reference, before=metrics, max_length=max_length)
+                context = StageContext(teacher, tokenizer, record, dataset, texts, training, recipe.seed, progress, goal, seconds)
+                _run_stage(
+                    current, settings, context, folder=folder, evaluation=evaluation, reference=reference, before=metrics, max_length=max_length
+                )
             done = open_checkpoint(folder)
             current, record, metrics = load_checkpoint(done), done.record, done.record.stages[-1].after
             teacher, tokenizer = read_alike(teacher, tokenizer, load_tokenizer(done))
@@ -197,7 +199,7 @@ def _further_texts(
 def _run_stage(
     model: PreTrainedModel,
     settings: Settings,
-    shop: Workshop,
+    context: StageContext,
     *,
     folder: Path,
     evaluation: Dataset,
@@ -207,16 +209,16 @@ def _run_stage(
 ) -> None:
     """Run one stage, measure its result and keep it in `folder`."""
     start = time.monotonic()
-    result, record, *changed = STAGES[type(settings)](model, settings, shop)
-    tokenizer = changed[0] if changed else shop.tokenizer
+    result, record, *changed = STAGES[type(settings)](model, settings, context)
+    tokenizer = changed[0] if changed else context.tokenizer
     if changed:
-        record = replace(record, tokens=kept_tokens(record, (model, result), (shop.tokenizer, tokenizer), evaluation))
-    after, _ = evaluate(result, tokenizer, record.task, evaluation, reference=reference, max_length=max_length, progress=shop.progress)
+        record = replace(record, tokens=kept_tokens(record, (model, result), (context.tokenizer, tokenizer), evaluation))
+    after, _ = evaluate(result, tokenizer, record.task, evaluation, reference=reference, max_length=max_length, progress=context.progress)
     values = settings.model_dump(mode="json")
     stage = StageRecord(
         stage=values.pop("stage"),
         settings=values,
-        seed=shop.seed,
+        seed=context.seed,
         before=before,
         after=after,
         parameters=parameter_count(result),
@@ -226,6 +228,6 @@ def _run_stage(
     def keep() -> None:
         with staged_output(folder) as aside:
             save_checkpoint(aside, result, tokenizer, record.with_stage(stage))
-        shutil.rmtree(shop.work, ignore_errors=True)
+        shutil.rmtree(context.work, ignore_errors=True)
 
     processes.on_main(keep)

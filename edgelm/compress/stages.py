@@ -18,14 +18,14 @@ from edgelm.checkpoint import LayerShape, Record
 from edgelm.compress.distillation.distill import distillation_loss, student_from_layers, taught_layers
 from edgelm.compress.distillation.layer_matching import spread_layers
 from edgelm.compress.distillation.projection import attached, fitted_projection, identity_projection
-from edgelm.compress.distillation.teacher_cache import Lessons
+from edgelm.compress.distillation.teacher_cache import TeacherCache
 from edgelm.compress.pruning.activation_scores import measure_activity
-from edgelm.compress.pruning.constraints import Goal, operations_goal
+from edgelm.compress.pruning.constraints import Constraints, operations_goal
 from edgelm.compress.pruning.fit import Material, cut_to_goal
 from edgelm.compress.pruning.mask_scores import choose_channels, choose_heads, measure_importance
 from edgelm.compress.pruning.mask_scores import cut as cut_units
 from edgelm.compress.pruning.student_shape import resolve_shape
-from edgelm.compress.pruning.width import carve
+from edgelm.compress.pruning.width import cut_to_sizes
 from edgelm.compress.training.fake_quantize import calibrate, fake_quantized, fake_quantized_embeddings
 from edgelm.compress.training.loop import train
 from edgelm.compress.vocabulary.choose import choose_tokens, count_tokens, spelling
@@ -49,7 +49,7 @@ from edgelm.runtime.saturation import EXACT_PAIR
 
 
 @dataclass(frozen=True)
-class Workshop:
+class StageContext:
     """What every stage is given besides model and settings.
 
     Attributes:
@@ -70,17 +70,17 @@ class Workshop:
     work: Path
     seed: int
     progress: Progress
-    goal: Goal
+    goal: Constraints
     seconds: float | None = None
 
 
-def distill(model: PreTrainedModel, settings: DistillSettings, shop: Workshop) -> tuple[PreTrainedModel, Record]:
+def distill(model: PreTrainedModel, settings: DistillSettings, context: StageContext) -> tuple[PreTrainedModel, Record]:
     """Make a student of the model's layers or in a shape of its own, or take the one given, and let the teacher teach it."""
-    record = shop.record
+    record = context.record
     if settings.student is not None:
-        student, record = _given_student(settings.student, shop)
+        student, record = _given_student(settings.student, context)
     elif settings.shape is not None:
-        student, record = _carved_student(model, settings, shop)
+        student, record = _carved_student(model, settings, context)
     elif settings.layers is None:
         student = copy.deepcopy(model)
     else:
@@ -88,91 +88,93 @@ def distill(model: PreTrainedModel, settings: DistillSettings, shop: Workshop) -
         chosen = spread_layers(total, settings.layers) if isinstance(settings.layers, int) else list(settings.layers)
         student = student_from_layers(model, chosen)
         record = _with_layers(record, model, sorted(set(chosen)))
-    return _teach(student, settings.loss, settings.train, shop, "distill"), record
+    return _teach(student, settings.loss, settings.train, context, "distill"), record
 
 
-def prune(model: PreTrainedModel, settings: PruneSettings, shop: Workshop) -> tuple[PreTrainedModel, Record]:
+def prune(model: PreTrainedModel, settings: PruneSettings, context: StageContext) -> tuple[PreTrainedModel, Record]:
     """Remove the least important heads and FFN channels."""
-    sample = shop.dataset.sample(settings.samples, seed=shop.seed)
+    sample = context.dataset.sample(settings.samples, seed=context.seed)
     importance = measure_importance(
         model,
-        shop.tokenizer,
-        shop.record.task,
+        context.tokenizer,
+        context.record.task,
         sample,
         method=settings.importance,
         max_length=settings.max_length,
-        seed=shop.seed,
-        progress=shop.progress,
+        seed=context.seed,
+        progress=context.progress,
     )
     heads = choose_heads(importance.heads, settings.keep_heads)
     ffn = choose_channels(importance.ffn, settings.keep_ffn, multiple=settings.ffn_multiple)
     smaller = cut_units(model, heads, ffn)
-    return smaller, replace(shop.record, layers=_kept(shop.record, heads, ffn))
+    return smaller, replace(context.record, layers=_kept(context.record, heads, ffn))
 
 
-def fit(model: PreTrainedModel, settings: FitSettings, shop: Workshop) -> tuple[PreTrainedModel, Record]:
+def fit(model: PreTrainedModel, settings: FitSettings, context: StageContext) -> tuple[PreTrainedModel, Record]:
     """Cut the model to the goal, or to its share of the way there."""
-    goal = shop.goal
+    goal = context.goal
     if not goal.bounds:
-        goal = operations_goal(shop.teacher, shop.tokenizer, shop.dataset, settings)
-    material = Material(shop.teacher, shop.tokenizer, shop.record.task, shop.dataset, shop.seed, shop.work, shop.seconds, shop.progress)
-    cut = cut_to_goal(model, settings, goal.on_the_way(settings.share, layer_shapes(model), model.config.vocab_size), material)
-    record = _with_layers(shop.record, model, cut.layers)
+        goal = operations_goal(context.teacher, context.tokenizer, context.dataset, settings)
+    material = Material(
+        context.teacher, context.tokenizer, context.record.task, context.dataset, context.seed, context.work, context.seconds, context.progress
+    )
+    cut = cut_to_goal(model, settings, goal.partway(settings.share, layer_shapes(model), model.config.vocab_size), material)
+    record = _with_layers(context.record, model, cut.layers)
     channels = [range(shape.ffn) for shape in layer_shapes(cut.model)]
     return cut.model, replace(record, layers=_kept(record, cut.heads, channels))
 
 
-def recover(model: PreTrainedModel, settings: RecoverSettings, shop: Workshop) -> tuple[PreTrainedModel, Record]:
+def recover(model: PreTrainedModel, settings: RecoverSettings, context: StageContext) -> tuple[PreTrainedModel, Record]:
     """Distil the teacher's knowledge back into the cut model."""
-    return _teach(copy.deepcopy(model), settings.loss, settings.train, shop, "recover"), shop.record
+    return _teach(copy.deepcopy(model), settings.loss, settings.train, context, "recover"), context.record
 
 
-def quantize(model: PreTrainedModel, settings: QuantizeSettings, shop: Workshop) -> tuple[PreTrainedModel, Record]:
+def quantize(model: PreTrainedModel, settings: QuantizeSettings, context: StageContext) -> tuple[PreTrainedModel, Record]:
     """Let the teacher teach the model while it computes as INT8 will; its weights stay floats, for export to quantize."""
     student = copy.deepcopy(model)
-    rows = shop.dataset.sample(settings.samples, seed=shop.seed)
+    rows = context.dataset.sample(settings.samples, seed=context.seed)
     intervals = calibrate(
         student,
-        shop.tokenizer,
-        shop.record.task,
+        context.tokenizer,
+        context.record.task,
         rows,
         method=settings.ranges,
         symmetric=settings.symmetric,
         max_length=settings.train.max_length,
-        progress=shop.progress,
+        progress=context.progress,
     )
     wide = settings.symmetric or settings.wide_sums
     with fake_quantized(student, intervals, pair=None if wide else EXACT_PAIR):
-        return _teach(student, settings.loss, settings.train, shop, "quantize"), shop.record
+        return _teach(student, settings.loss, settings.train, context, "quantize"), context.record
 
 
-def vocabulary(model: PreTrainedModel, settings: VocabularySettings, shop: Workshop) -> tuple[PreTrainedModel, Record, Any]:
+def vocabulary(model: PreTrainedModel, settings: VocabularySettings, context: StageContext) -> tuple[PreTrainedModel, Record, Any]:
     """Drop the tokens that the texts never use; the third value is the tokenizer of those that are left."""
-    known = read_vocabulary(shop.tokenizer)
-    rows = (*shop.dataset.texts, *(shop.dataset.pairs or ()))
+    known = read_vocabulary(context.tokenizer)
+    rows = (*context.dataset.texts, *(context.dataset.pairs or ()))
     size = sum(map(len, rows)) + sum(Path(path).stat().st_size for path in settings.corpora)
     texts = chain(rows, *(read_texts(path) for path in settings.corpora))
     kept = choose_tokens(
         known,
-        count_tokens(shop.tokenizer, texts, size=size, progress=shop.progress),
+        count_tokens(context.tokenizer, texts, size=size, progress=context.progress),
         min_count=settings.min_count,
         max_tokens=settings.max_tokens,
-        always=spelling(shop.tokenizer, (*read_words(settings.keep), *shop.record.task.prompted([""])))
+        always=spelling(context.tokenizer, (*read_words(settings.keep), *context.record.task.prompted([""])))
         | fixed_tokens(model) & set(known.ids.values()),
         frequent=settings.frequent,
     )
-    return cut_tokens(model, kept), shop.record, keep_tokens(shop.tokenizer, kept)
+    return cut_tokens(model, kept), context.record, keep_tokens(context.tokenizer, kept)
 
 
-def embeddings(model: PreTrainedModel, settings: EmbeddingsSettings, shop: Workshop) -> tuple[PreTrainedModel, Record]:
+def embeddings(model: PreTrainedModel, settings: EmbeddingsSettings, context: StageContext) -> tuple[PreTrainedModel, Record]:
     """Note in how many bits export keeps the embedding tables; the weights stay as they are."""
-    return model, replace(shop.record, embedding_bits=settings.bits)
+    return model, replace(context.record, embedding_bits=settings.bits)
 
 
 # A stage that changes the tokenizer returns the new one as a third value.
 Made = tuple[PreTrainedModel, Record] | tuple[PreTrainedModel, Record, Any]
 
-STAGES: dict[type, Callable[[PreTrainedModel, Any, Workshop], Made]] = {
+STAGES: dict[type, Callable[[PreTrainedModel, Any, StageContext], Made]] = {
     VocabularySettings: vocabulary,
     EmbeddingsSettings: embeddings,
     DistillSettings: distill,
@@ -183,68 +185,68 @@ STAGES: dict[type, Callable[[PreTrainedModel, Any, Workshop], Made]] = {
 }
 
 
-def _teach(student: PreTrainedModel, loss: DistillLoss, settings: TrainSettings, shop: Workshop, description: str) -> PreTrainedModel:
-    task = shop.record.task
-    projection = _projection(student, loss, settings, shop)
-    lessons = Lessons(shop.teacher, task, taught_layers(shop.teacher, student, loss))
-    taught = distillation_loss(shop.teacher, student, task, loss, projection=projection, lessons=lessons)
-    with attached(student, projection), fake_quantized_embeddings(student, shop.record.embedding_bits):
+def _teach(student: PreTrainedModel, loss: DistillLoss, settings: TrainSettings, context: StageContext, description: str) -> PreTrainedModel:
+    task = context.record.task
+    projection = _projection(student, loss, settings, context)
+    teacher_cache = TeacherCache(context.teacher, task, taught_layers(context.teacher, student, loss))
+    taught = distillation_loss(context.teacher, student, task, loss, projection=projection, teacher_cache=teacher_cache)
+    with attached(student, projection), fake_quantized_embeddings(student, context.record.embedding_bits):
         return train(
             student,
-            shop.tokenizer,
+            context.tokenizer,
             task,
-            shop.dataset if shop.unlabelled is None else shop.dataset.join(shop.unlabelled),
+            context.dataset if context.unlabelled is None else context.dataset.join(context.unlabelled),
             settings,
-            work=shop.work,
-            seed=shop.seed,
+            work=context.work,
+            seed=context.seed,
             loss=taught,
-            lessons=None if loss.relations else lessons,
-            seconds=shop.seconds,
+            teacher_cache=None if loss.relations else teacher_cache,
+            seconds=context.seconds,
             description=description,
-            progress=shop.progress,
+            progress=context.progress,
         )
 
 
-def _projection(student: PreTrainedModel, loss: DistillLoss, settings: TrainSettings, shop: Workshop) -> nn.Linear | None:
+def _projection(student: PreTrainedModel, loss: DistillLoss, settings: TrainSettings, context: StageContext) -> nn.Linear | None:
     """What takes the student's hidden states to the teacher's: needed where widths differ, and a part of dynamic matching."""
-    teacher = shop.teacher
+    teacher = context.teacher
     if loss.hidden == 0:
         return None
     if student.config.hidden_size != teacher.config.hidden_size:
-        options = {"max_length": settings.max_length, "seed": shop.seed}
-        return fitted_projection(teacher, student, shop.tokenizer, shop.record.task, shop.dataset, **options)
+        options = {"max_length": settings.max_length, "seed": context.seed}
+        return fitted_projection(teacher, student, context.tokenizer, context.record.task, context.dataset, **options)
     return identity_projection(teacher.config.hidden_size) if loss.matching == "dynamic" else None
 
 
-def _carved_student(model: PreTrainedModel, settings: DistillSettings, shop: Workshop) -> tuple[PreTrainedModel, Record]:
+def _carved_student(model: PreTrainedModel, settings: DistillSettings, context: StageContext) -> tuple[PreTrainedModel, Record]:
     """A student of the shape that was asked for, cut out of the model."""
     assert settings.shape is not None
     sizes = settings.shape.model_dump(exclude={"samples"})
     shape = resolve_shape(model, **sizes)
     activity = measure_activity(
         model,
-        shop.tokenizer,
-        shop.record.task,
-        shop.dataset.sample(settings.shape.samples, seed=shop.seed),
+        context.tokenizer,
+        context.record.task,
+        context.dataset.sample(settings.shape.samples, seed=context.seed),
         max_length=settings.train.max_length,
-        progress=shop.progress,
+        progress=context.progress,
     )
-    student, cuts = carve(model, shape, activity)
+    student, cuts = cut_to_sizes(model, shape, activity)
     share_head(student, model)
-    record = _with_layers(shop.record, model, shape.layers)
+    record = _with_layers(context.record, model, shape.layers)
     return student, replace(record, layers=_kept(record, [cut.heads.tolist() for cut in cuts], [cut.channels.tolist() for cut in cuts]))
 
 
-def _given_student(name: str, shop: Workshop) -> tuple[PreTrainedModel, Record]:
+def _given_student(name: str, context: StageContext) -> tuple[PreTrainedModel, Record]:
     """A student of another make: it must read the same tokens and answer the same task."""
     checkpoint = find_checkpoint(name, any_head=True)
-    student = share_head(load_backbone(checkpoint, shop.record.task), shop.teacher)
-    if load_tokenizer(checkpoint).get_vocab() != shop.tokenizer.get_vocab():
+    student = share_head(load_backbone(checkpoint, context.record.task), context.teacher)
+    if load_tokenizer(checkpoint).get_vocab() != context.tokenizer.get_vocab():
         raise RecipeError(
             f"distill.student {name} has another vocabulary than the teacher.",
             hint="Choose a student with the teacher's tokenizer (cut the vocabulary after this stage), or leave student out and give layers.",
         )
-    return student, replace(shop.record, layers=checkpoint.record.layers, original_layers=checkpoint.record.original_layers)
+    return student, replace(context.record, layers=checkpoint.record.layers, original_layers=checkpoint.record.original_layers)
 
 
 def _with_layers(record: Record, model: PreTrainedModel, layers: Sequence[int]) -> Record:

@@ -13,7 +13,7 @@ from edgelm.export.expected import Expected
 from edgelm.export.parity import TOLERANCES
 from edgelm.metrics.scores import agreement
 from edgelm.runtime import Model, load, open_bundle
-from edgelm.runtime.inputs.text import load_encoder
+from edgelm.runtime.inputs.text import load_text_processor
 from edgelm.runtime.provider import Opened
 
 _BATCH = 8
@@ -43,7 +43,7 @@ def check_door(path: Path, expected: Expected, hard: Expected, *, precision: str
     Raises:
         ParityError: the bundle answers otherwise, or with no number.
     """
-    model = load(path, provider="cpu") if session is None else Model(Opened(session, "cpu", None, ()), load_encoder(open_bundle(path)))
+    model = load(path, provider="cpu") if session is None else Model(Opened(session, "cpu", None, ()), load_text_processor(open_bundle(path)))
     task, integers = model.manifest.task, precision.startswith("int")
     alone = [_infer(model, some) for some in (expected, hard)]
     batches = [_infer_batches(model, some) for some in (expected, hard)]

@@ -21,14 +21,14 @@ from edgelm.progress import Progress
 from edgelm.quantize.calibration_table import CalibrationTable, fingerprint, read_table
 from edgelm.quantize.embeddings import quantize_embeddings
 from edgelm.quantize.half import HALVES, find_full, keep_precise, to_half
-from edgelm.quantize.integers import Plan, quantize_dynamic
-from edgelm.quantize.matmuls import find_products
+from edgelm.quantize.integers import QuantizationPlan, quantize_dynamic
+from edgelm.quantize.matmuls import find_matmuls
 from edgelm.quantize.post_training import quantize_post_training, replay, roundings
 from edgelm.quantize.samples import choose_samples
-from edgelm.quantize.sensitivity import Judge, find_sites
+from edgelm.quantize.sensitivity import Evaluator, find_activations
 from edgelm.quantize.settings import AUTO, Quantization
 from edgelm.quantize.statistics import MIN_SAMPLES, Feeds, collect
-from edgelm.quantize.target import ONNXRUNTIME_CPU, TENSORRT, Dialect
+from edgelm.quantize.target import ONNXRUNTIME_CPU, TENSORRT, Target
 from edgelm.quantize.weight_only import quantize_weights
 from edgelm.runtime.saturation import EXACT_PAIR
 from edgelm.tasks.task import Task
@@ -66,7 +66,7 @@ class Material:
             return list(rows.texts)
         return rows.inputs() if rows.pairs else list(zip(rows.texts, (*rows.texts[1:], rows.texts[0]), strict=True))
 
-    def judge(self, graph: onnx.ModelProto, rows: Dataset) -> Judge:
+    def judge(self, graph: onnx.ModelProto, rows: Dataset) -> Evaluator:
         """Rows with the float graph's outputs, and the task's metric where they are labelled (for embeddings: the mean cosine)."""
         rows = rows.take(sorted(range(len(rows)), key=lambda index: len(rows.texts[index])))  # alike lengths: little padding
         texts = self.inputs(rows)
@@ -75,9 +75,9 @@ class Material:
         session = make_plain_session(graph)
         wanted = np.concatenate([session.run(None, feed)[0] for feed in feeds])
         if self.task.kind == "sentence-embedding":
-            return Judge(feeds, wanted, lambda outputs: agreement(self.task, outputs, wanted))
+            return Evaluator(feeds, wanted, lambda outputs: agreement(self.task, outputs, wanted))
         labels = _labels(rows, self.task)
-        return Judge(feeds, wanted, None if labels is None else lambda outputs: score(self.task, outputs, labels)[self.task.metric])
+        return Evaluator(feeds, wanted, None if labels is None else lambda outputs: score(self.task, outputs, labels)[self.task.metric])
 
 
 @dataclass(frozen=True)
@@ -129,13 +129,13 @@ def _convert(
     split_norms(graph)
     pair, bits = largest_pair(device), settings.embedding_bits or 8
     if precision == "int8-dynamic":
-        return quantize_embeddings(quantize_dynamic(graph, Plan(pair=pair, per_channel=settings.per_channel)), bits=bits), {}
+        return quantize_embeddings(quantize_dynamic(graph, QuantizationPlan(pair=pair, per_channel=settings.per_channel)), bits=bits), {}
     if precision in ("int8-weights", "int4"):
         return _weight_only(graph, 4 if precision == "int4" else 8, material, settings, progress)
-    dialect = ONNXRUNTIME_CPU if device.kind == "cpu" else TENSORRT
-    dialect = replace(dialect, symmetric=dialect.symmetric or settings.symmetric)
+    target = ONNXRUNTIME_CPU if device.kind == "cpu" else TENSORRT
+    target = replace(target, symmetric=target.symmetric or settings.symmetric)
     base = quantize_embeddings(graph, bits=bits) if device.kind == "cpu" else graph
-    result, report = _static(graph, base, material, dialect, settings, pair, progress)
+    result, report = _static(graph, base, material, target, settings, pair, progress)
     fuse_attention(result)
     if device.kind == "cpu":
         return result, report
@@ -171,14 +171,14 @@ def _count_kinds(graph: onnx.ModelProto, full: frozenset[str]) -> dict[str, int]
 
 
 def _static(
-    graph: onnx.ModelProto, base: onnx.ModelProto, material: Material, dialect: Dialect, settings: Quantization, pair: int | None, progress: Progress
+    graph: onnx.ModelProto, base: onnx.ModelProto, material: Material, target: Target, settings: Quantization, pair: int | None, progress: Progress
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Quantize `base`; choices are judged by the outputs of the float `graph`."""
     model = fingerprint(graph) if settings.table else ""
     if settings.table and settings.table.is_file():
-        return _from_table(base, read_table(settings.table, model=model), dialect, settings, pair)
+        return _from_table(base, read_table(settings.table, model=model), target, settings, pair)
     learn, check = _parts(material.rows, settings, material.seed)
-    tensors = [site.source for site in find_sites(graph)]
+    tensors = [site.source for site in find_activations(graph)]
     gram = roundings(settings) != ("nearest",)
     feeds = material.feeds(material.inputs(learn))
     statistics = collect(base, tensors, feeds, count=len(learn), gram=gram, progress=progress)
@@ -187,25 +187,25 @@ def _static(
         rows = material.labelled or material.rows.sample(_TRIAL, seed=material.seed + 2)
         trial = material.judge(graph, rows.sample(_TRIAL, seed=material.seed + 2))
     judge = material.judge(graph, check)
-    made = quantize_post_training(base, statistics, judge, dialect, settings, trial=trial, pair=pair, progress=progress)
+    made = quantize_post_training(base, statistics, judge, target, settings, trial=trial, pair=pair, progress=progress)
     source = _source(material.rows, learn, settings)
     if settings.table:
         chosen = {name: {"option": option.kind, "alpha": option.alpha} for name, option in made.chosen.items()}
-        CalibrationTable(model, source, dialect.name, statistics, chosen).save(settings.table)
-    return made.graph, source | made.report(dialect)
+        CalibrationTable(model, source, target.name, statistics, chosen).save(settings.table)
+    return made.graph, source | made.report(target)
 
 
 def _from_table(
-    graph: onnx.ModelProto, table: CalibrationTable, dialect: Dialect, settings: Quantization, pair: int | None
+    graph: onnx.ModelProto, table: CalibrationTable, target: Target, settings: Quantization, pair: int | None
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     if settings.max_drop is not None or settings.rounding not in (None, "nearest"):
         raise UsageError(
             f"{settings.table}: a calibration table holds ranges, but --max-drop and --rounding need texts.",
             hint="Leave them away, or give a table that is not there yet.",
         )
-    if table.dialect != dialect.name:
+    if table.target != target.name:
         raise CalibrationError(
-            f"{settings.table}: made for {table.dialect}; this device reads {dialect.name}.", hint="Give another --calibration-table for it."
+            f"{settings.table}: made for {table.target}; this device reads {target.name}.", hint="Give another --calibration-table for it."
         )
     chosen = table.chosen
     if settings.method != AUTO:
@@ -215,7 +215,7 @@ def _from_table(
         "table": str(settings.table),
         "sites": [{"site": name} | entry for name, entry in chosen.items()],
     }
-    return replay(graph, table.statistics, chosen, dialect, pair=pair), report
+    return replay(graph, table.statistics, chosen, target, pair=pair), report
 
 
 def _weight_only(
@@ -228,7 +228,7 @@ def _weight_only(
     if rounding == "nearest":
         return quantize_embeddings(quantize_weights(graph, bits=bits), bits=embedding_bits), {"rounding": rounding}
     learn = choose_samples(material.rows, settings.samples, settings.choice, seed=material.seed)
-    tensors = list(dict.fromkeys(product.source for product in find_products(graph)))
+    tensors = list(dict.fromkeys(product.source for product in find_matmuls(graph)))
     statistics = collect(graph, tensors, material.feeds(material.inputs(learn)), count=len(learn), gram=True, progress=progress)
     result = quantize_embeddings(quantize_weights(graph, bits=bits, statistics=statistics), bits=embedding_bits)
     return result, {"rounding": rounding} | _source(material.rows, learn, settings)

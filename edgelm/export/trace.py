@@ -26,7 +26,7 @@ from edgelm.errors import ModelError, UsageError
 from edgelm.export.pooling import append_pooling
 from edgelm.graph.external_data import LARGEST_MESSAGE, stored_bytes
 from edgelm.graph.fusion import simplify_attention
-from edgelm.graph.rewrites import TRACED, check_opset, fold_weight_joins, prune_dead, rename_value
+from edgelm.graph.rewrites import TRACED, check_opset, fold_weight_joins, remove_unused, rename_value
 from edgelm.tasks.task import Task
 
 BATCH, SEQUENCE = "batch", "sequence"
@@ -81,7 +81,7 @@ def export_graph(model: PreTrainedModel, tokenizer: Any, task: Task, *, max_leng
     fold_weight_joins(graph)
     if fused:
         simplify_attention(graph)
-    prune_dead(graph)
+    remove_unused(graph)
     _name_axes(graph, tuple(sample), task)
     graph.metadata_props.add(key=TRACED, value=json.dumps(dict(traced.most_common())))
     if stored_bytes(graph) < LARGEST_MESSAGE:  # the checker writes it out

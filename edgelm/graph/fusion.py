@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgelm.graph.rewrites import MICROSOFT, add_weight, prune_dead, replace_nodes, weights_of
+from edgelm.graph.rewrites import MICROSOFT, add_weight, remove_unused, replace_nodes, weights_of
 
 
 def simplify_attention(graph: onnx.ModelProto) -> None:
@@ -73,7 +73,7 @@ def fuse_attention(graph: onnx.ModelProto) -> None:
         heads = helper.get_node_attr_value(node, "num_heads")
         joined[node.output[0]] = helper.make_node(operator, inputs, [node.output[0]], domain=MICROSOFT, num_heads=heads, name=node.name)
     replace_nodes(graph, [joined.get(node.output[0], node) for node in graph.graph.node])
-    prune_dead(graph)
+    remove_unused(graph)
 
 
 def split_norms(graph: onnx.ModelProto) -> None:

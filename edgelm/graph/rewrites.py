@@ -65,7 +65,7 @@ def replace_nodes(graph: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> No
     graph.graph.node.extend(ordered)
 
 
-def prune_dead(graph: onnx.ModelProto) -> None:
+def remove_unused(graph: onnx.ModelProto) -> None:
     """Drop nodes and constants that no output needs."""
     needed = {value.name for value in graph.graph.output}
     kept = []

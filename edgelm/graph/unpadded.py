@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgelm.graph.rewrites import MICROSOFT, add_weight, prune_dead, replace_nodes, weights_of
+from edgelm.graph.rewrites import MICROSOFT, add_weight, remove_unused, replace_nodes, weights_of
 
 TOKENS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
 _MASK_PLACES = {"Attention": 3, "MultiHeadAttention": 4, "QAttention": 5}  # among the inputs of onnxruntime's operators
@@ -44,4 +44,4 @@ def for_one_text(graph: onnx.ModelProto, *, pair: bool) -> None:
         nodes.append(helper.make_node("Shape", [TOKENS], [f"{name}_shape"]))
         nodes.append(helper.make_node("ConstantOfShape", [f"{name}_shape"], [name], value=fill))
     replace_nodes(graph, nodes)
-    prune_dead(graph)
+    remove_unused(graph)

@@ -18,7 +18,7 @@ from edgelm.errors import UsageError
 from edgelm.hardware.busy import look
 from edgelm.hardware.machine import describe_machine
 from edgelm.latency_table import TABLE_SCHEMA, EncoderSizes, LatencyTable, Shapes, read_latency_table
-from edgelm.profile.interleave import Worker, take_turns
+from edgelm.profile.interleave import WorkerClient, take_turns
 from edgelm.profile.subject import Subject
 from edgelm.progress import Progress, silent
 from edgelm.runtime.cache import cache_folder
@@ -217,7 +217,7 @@ def measure_shapes(
             subjects.append(Subject("pytorch", checkpoint.path, "pytorch", "fp32", 0.0))
         workers = []
         for subject in subjects:
-            workers.append(Worker(subject, threads=threads))
+            workers.append(WorkerClient(subject, threads=threads))
             stack.callback(workers[-1].close)
             workers[-1].ask("prepare", feeds=feeds)
         samples = take_turns(workers, _WARMUP, _RUNS, "latency table", progress)

@@ -12,7 +12,7 @@ from edgelm.profile.subject import Subject
 from edgelm.runtime.session import available_cores
 
 
-class Line(Protocol):
+class Channel(Protocol):
     """A process that answers each line with one line."""
 
     def exchange(self, line: str) -> str:
@@ -28,7 +28,7 @@ class Line(Protocol):
         ...
 
 
-class Place(Protocol):
+class Host(Protocol):
     """A machine on which subjects run.
 
     Attributes:
@@ -38,7 +38,7 @@ class Place(Protocol):
     @property
     def host(self) -> str | None: ...
 
-    def start(self, module: str, *, threads: int | None = None) -> Line:
+    def start(self, module: str, *, threads: int | None = None) -> Channel:
         """Run a module of edgelm in a process of its own there."""
         ...
 
@@ -55,30 +55,30 @@ class Place(Protocol):
         ...
 
 
-class ThisMachine:
+class LocalHost:
     """The machine that this runs on."""
 
     host: str | None = None
 
-    def start(self, module: str, *, threads: int | None = None) -> Line:
-        """As in `Place`."""
+    def start(self, module: str, *, threads: int | None = None) -> Channel:
+        """As in `Host`."""
         return _Process(module, threads)
 
     def locate(self, subject: Subject) -> str:
-        """As in `Place`."""
+        """As in `Host`."""
         return str(subject.path)
 
     def cores(self) -> int:
-        """As in `Place`."""
+        """As in `Host`."""
         return available_cores()
 
     def describe(self) -> dict[str, Any]:
-        """As in `Place`."""
+        """As in `Host`."""
         return describe_machine().to_dict()
 
 
 class _Process:
-    """A `Line` to a process of this machine."""
+    """A `Channel` to a process of this machine."""
 
     def __init__(self, module: str, threads: int | None) -> None:
         environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
@@ -111,4 +111,4 @@ class _Process:
             self._process.stdout.close()
 
 
-HERE = ThisMachine()
+HERE = LocalHost()

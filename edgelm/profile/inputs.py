@@ -13,7 +13,7 @@ from edgelm.errors import BundleError, DataError
 from edgelm.profile.subject import Subject
 from edgelm.runtime import open_bundle
 from edgelm.runtime.golden import Golden
-from edgelm.runtime.inputs.text import Encoder, load_encoder
+from edgelm.runtime.inputs.text import TextProcessor, load_text_processor
 from edgelm.runtime.manifest import GOLDEN_FILE, TOKENIZER_FILE
 
 _MAX_TEXTS = 200
@@ -61,10 +61,10 @@ def _check_kind(entry: Subject, *, pair: bool, texts: list[Any]) -> None:
         )
 
 
-def _encoder(entry: Subject, first: Subject) -> Encoder | None:
+def _encoder(entry: Subject, first: Subject) -> TextProcessor | None:
     """What turns texts into a subject's inputs. A checkpoint's tokens may be others than the first's: one of the two may have lost some."""
     if entry.kind == "bundle":
-        return load_encoder(open_bundle(entry.path))
+        return load_text_processor(open_bundle(entry.path))
     file = entry.path / TOKENIZER_FILE
     if entry.kind != "pytorch" or not file.is_file():
         return None
@@ -76,10 +76,10 @@ def _encoder(entry: Subject, first: Subject) -> Encoder | None:
     tokenizer.no_padding()
     padding = tokenizer.token_to_id(reading.pad_token)
     own = reading if padding is None else replace(reading, pad_id=padding)
-    return Encoder(replace(manifest, tokenization=own), tokenizer)
+    return TextProcessor(replace(manifest, tokenization=own), tokenizer)
 
 
-def _case_feeds(encode: Encoder, texts: list[Any], batch: int, sequence: int | None) -> list[Feeds]:
+def _case_feeds(encode: TextProcessor, texts: list[Any], batch: int, sequence: int | None) -> list[Feeds]:
     groups = [[texts[(start + offset) % len(texts)] for offset in range(batch)] for start in range(0, len(texts), batch)]
     found = [encode(group) if sequence is None else _stretch([encode([text]) for text in group], sequence) for group in groups]
     return [{name: values.tolist() for name, values in feeds.items()} for feeds in found]

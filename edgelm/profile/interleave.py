@@ -10,7 +10,7 @@ from typing import Any
 
 import edgelm.errors
 from edgelm.errors import EdgelmError, InputError
-from edgelm.profile.host import HERE, Place
+from edgelm.profile.host import HERE, Host
 from edgelm.profile.subject import Subject
 from edgelm.progress import Progress
 
@@ -19,7 +19,7 @@ SETTLE_CALLS = 3
 REST_S = 0.05  # onnxruntime's threads spin for tens of milliseconds after a call
 
 
-class Worker:
+class WorkerClient:
     """One subject, loaded in a fresh process; threads None: as its session settings say.
 
     Attributes:
@@ -27,7 +27,7 @@ class Worker:
         chosen: what runs it, and why: `runs_on`, `provider`, and of a bundle `engine` and `passed`; see `Profile`.
     """
 
-    def __init__(self, subject: Subject, *, threads: int | None, place: Place = HERE) -> None:
+    def __init__(self, subject: Subject, *, threads: int | None, place: Host = HERE) -> None:
         self.subject = subject
         self._about = "" if place.host is None else f"{place.host}: "
         self._there = place.locate(subject)
@@ -65,7 +65,7 @@ class Worker:
 
 
 def take_turns(
-    workers: Sequence[Worker], warmup: int, runs: int, label: str, progress: Progress, *, mhz: list[float] | None = None
+    workers: Sequence[WorkerClient], warmup: int, runs: int, label: str, progress: Progress, *, mhz: list[float] | None = None
 ) -> list[list[float]]:
     """Samples in ms of `runs` calls of each worker, in blocks.
 

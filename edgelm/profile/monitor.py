@@ -36,21 +36,21 @@ class Watcher:
         self._find_rails, self._find_gauges = rails, gauges
         self._rails: list[Rail] = []
         self._gauges: list[Gauge] = []
-        self._watch: Watch | None = None
+        self._watch: Recording | None = None
 
     def answer(self, what: str) -> dict[str, Any]:
-        """`machine`: what it is. `sensors`: the `source` of power, empty if none can be read, and each `memory`. `start`, and `stop`: see `Watch`."""
+        """`machine`: what it is. `sensors`: the `source` of power, empty if none can be read, and each `memory`. `start`, and `stop`: see `Recording`."""
         if what == "machine":
             return describe_machine().to_dict()
         if what == "sensors":
             self._rails, self._gauges = self._find_rails(), self._find_gauges()
             memory = [{"source": gauge.source, "name": gauge.name, "total_mb": gauge.total_mb} for gauge in self._gauges]
             return {"source": " + ".join(dict.fromkeys(rail.source for rail in self._rails)), "memory": memory}
-        watch, self._watch = self._watch, Watch(self._rails, self._gauges) if what == "start" else None
+        watch, self._watch = self._watch, Recording(self._rails, self._gauges) if what == "start" else None
         return {} if watch is None else watch.stop()
 
 
-class Watch:
+class Recording:
     """Reads rails and gauges again and again, from when it is made until it is stopped."""
 
     def __init__(self, rails: Sequence[Rail], gauges: Sequence[Gauge] = ()) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.profile.inputs import find_texts, make_feeds
-from edgelm.profile.interleave import Worker
+from edgelm.profile.interleave import WorkerClient
 from edgelm.profile.subject import find_subject
 
 RUNS = 50
@@ -27,7 +27,7 @@ def measure_operators(path: str | Path) -> list[dict[str, Any]]:
     else:
         ones = [[1] * _TOKENS]
         feeds = [{"input_ids": ones, "attention_mask": ones, "token_type_ids": [[0] * _TOKENS]}]
-    worker = Worker(subject, threads=None)
+    worker = WorkerClient(subject, threads=None)
     try:
         worker.ask("prepare", feeds=feeds)
         rows: list[dict[str, Any]] = worker.ask("operators", runs=RUNS)["operators"]

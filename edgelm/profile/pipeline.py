@@ -14,10 +14,10 @@ from typing import Any
 from edgelm.data.dataset import Dataset
 from edgelm.hardware.busy import LOOK_S, judge, own_seconds
 from edgelm.profile.doubts import find_warnings, with_ratios
-from edgelm.profile.host import HERE, Place
+from edgelm.profile.host import HERE, Host
 from edgelm.profile.inputs import Feeds
-from edgelm.profile.interleave import Worker, take_turns
-from edgelm.profile.plan import Plan, make_plan
+from edgelm.profile.interleave import WorkerClient, take_turns
+from edgelm.profile.plan import ProfilePlan, plan_profile
 from edgelm.profile.resource_use import measure_use
 from edgelm.profile.result import Case, Profile
 from edgelm.profile.subject import Subject
@@ -39,7 +39,7 @@ def profile(
     loads: int = 3,
     device: str | None = None,
     provider: str | None = None,
-    place: Place = HERE,
+    place: Host = HERE,
     progress: Progress = silent,
 ) -> list[Profile]:
     """Measure a bundle, and others beside it: the same texts, the same threads, interleaved in one run.
@@ -69,7 +69,7 @@ def profile(
         InputError: a subject that is missing, broken or takes other inputs, or texts of another kind than it reads.
         UsageError: settings that make no sense, or lengths beyond what a subject takes. Both before anything is measured.
     """
-    plan = make_plan(
+    plan = plan_profile(
         subject,
         compare=compare,
         batch_sizes=batch_sizes,
@@ -85,7 +85,7 @@ def profile(
     return measure(plan, place, progress)
 
 
-def measure(plan: Plan, place: Place = HERE, progress: Progress = silent) -> list[Profile]:
+def measure(plan: ProfilePlan, place: Host = HERE, progress: Progress = silent) -> list[Profile]:
     """Make a profile that was planned: one Profile a subject.
 
     Raises:
@@ -141,30 +141,30 @@ def measure(plan: Plan, place: Place = HERE, progress: Progress = silent) -> lis
     return with_ratios(profiles)
 
 
-def _open(stack: ExitStack, entry: Subject, threads: int, place: Place) -> Worker:
-    worker = Worker(entry, threads=threads, place=place)
+def _open(stack: ExitStack, entry: Subject, threads: int, place: Host) -> WorkerClient:
+    worker = WorkerClient(entry, threads=threads, place=place)
     stack.callback(worker.close)
     return worker
 
 
-def _read_clocks(workers: list[Worker], place: Place) -> tuple[dict[str, Any], float]:
+def _read_clocks(workers: list[WorkerClient], place: Host) -> tuple[dict[str, Any], float]:
     """What the machine of the workers has counted so far, and the CPU seconds in it that are ours."""
     answers = [worker.ask("clocks") for worker in workers]
     here = own_seconds() if place.host is None else 0.0
     return answers[0]["counters"], here + sum(answer["own_s"] for answer in answers)
 
 
-def _tokenization(worker: Worker, texts: list[Any]) -> float | None:
+def _tokenization(worker: WorkerClient, texts: list[Any]) -> float | None:
     if worker.subject.kind != "bundle":
         return None
     return statistics.median(worker.ask("tokenize", texts=texts, repeat=max(100, len(texts)))["samples_ms"])
 
 
-def _fresh(entry: Subject, threads: int, loads: int, feeds: list[Feeds], place: Place) -> tuple[float, float]:
+def _fresh(entry: Subject, threads: int, loads: int, feeds: list[Feeds], place: Host) -> tuple[float, float]:
     """Load time (ms) and peak memory (10^6 bytes): medians over processes that load, answer one text and end."""
     load_ms, peak_mb = [], []
     for _ in range(loads):
-        worker = Worker(entry, threads=threads, place=place)
+        worker = WorkerClient(entry, threads=threads, place=place)
         try:
             worker.ask("prepare", feeds=feeds)
             load_ms.append(worker.load_ms)

@@ -17,7 +17,7 @@ from edgelm.runtime.provider import check_provider
 
 
 @dataclass(frozen=True)
-class Plan:
+class ProfilePlan:
     """A profile that can be made.
 
     Attributes:
@@ -42,7 +42,7 @@ class Plan:
     device: str | None
 
 
-def make_plan(
+def plan_profile(
     subject: str | Path | Subject,
     *,
     compare: Sequence[str | Path | Subject] = (),
@@ -55,7 +55,7 @@ def make_plan(
     loads: int = 3,
     device: str | None = None,
     provider: str | None = None,
-) -> Plan:
+) -> ProfilePlan:
     """Check all that can be known before a place is: arguments and errors are those of `edgelm.profile.pipeline.profile`."""
     check_provider(provider)
     _check_counts(batch_sizes, {"threads": threads or 1, "runs": runs, "loads": loads}, warmup)
@@ -78,7 +78,7 @@ def make_plan(
         if entry.kind == "onnx":
             _check_graph(entry, cases)
     threads = threads or open_bundle(first.path).manifest.session.get("intra_op_num_threads")
-    return Plan(subjects, tuple(texts), data.source if data else "golden samples", grid, feeds, threads, warmup, runs, loads, device)
+    return ProfilePlan(subjects, tuple(texts), data.source if data else "golden samples", grid, feeds, threads, warmup, runs, loads, device)
 
 
 def _find(entry: str | Path | Subject, provider: str | None) -> Subject:

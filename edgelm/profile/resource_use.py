@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgelm.profile.host import Line, Place
+from edgelm.profile.host import Channel, Host
 from edgelm.profile.inputs import Feeds
-from edgelm.profile.interleave import REST_S, Worker
+from edgelm.profile.interleave import REST_S, WorkerClient
 from edgelm.profile.memory import Memory, memory_use
 from edgelm.profile.power import Power, power_use
 from edgelm.profile.subject import Subject
@@ -31,7 +31,7 @@ class Use:
 
 
 def measure_use(
-    place: Place, subjects: Sequence[Subject], threads: int, feeds: Sequence[list[Feeds]], call_ms: Sequence[float], progress: Progress
+    place: Host, subjects: Sequence[Subject], threads: int, feeds: Sequence[list[Feeds]], call_ms: Sequence[float], progress: Progress
 ) -> list[Use]:
     """One for each subject, in turn, in a fresh process of its own; nothing else of this profile is loaded meanwhile.
 
@@ -53,7 +53,7 @@ def measure_use(
         line.close()
 
 
-def _measure(place: Place, line: Line, sensors: dict[str, Any], subject: Subject, threads: int, inputs: list[Feeds], call_ms: float) -> Use:
+def _measure(place: Host, line: Channel, sensors: dict[str, Any], subject: Subject, threads: int, inputs: list[Feeds], call_ms: float) -> Use:
     seconds, fewest = _POWER if sensors["source"] else _MEMORY
     calls = min(max(math.ceil(seconds * 1000 / call_ms), fewest), _MOST_CALLS)
     time.sleep(REST_S)
@@ -61,7 +61,7 @@ def _measure(place: Place, line: Line, sensors: dict[str, Any], subject: Subject
     time.sleep(seconds)
     idle = _ask(line, "stop")
     _ask(line, "start")
-    worker = Worker(subject, threads=threads, place=place)
+    worker = WorkerClient(subject, threads=threads, place=place)
     try:
         worker.ask("prepare", feeds=inputs)
         loading = _ask(line, "stop")
@@ -74,6 +74,6 @@ def _measure(place: Place, line: Line, sensors: dict[str, Any], subject: Subject
     return Use(power_use(sensors["source"], idle, busy, calls), memory_use(sensors["memory"], idle, loading, busy))
 
 
-def _ask(line: Line, what: str) -> dict[str, Any]:
+def _ask(line: Channel, what: str) -> dict[str, Any]:
     answer = line.exchange(json.dumps({"do": what}))
     return json.loads(answer) if answer else {}

@@ -16,7 +16,7 @@ from edgelm.data.dataset import Dataset
 from edgelm.errors import UsageError
 from edgelm.hardware.machine import describe_machine
 from edgelm.profile.inputs import Feeds, find_texts, make_feeds
-from edgelm.profile.interleave import BLOCK_CALLS, Worker, take_turns
+from edgelm.profile.interleave import BLOCK_CALLS, WorkerClient, take_turns
 from edgelm.profile.subject import Subject, find_subject
 from edgelm.progress import Progress, silent
 from edgelm.runtime import Bundle, open_bundle
@@ -152,7 +152,7 @@ class _Bench:
         with ExitStack() as stack:
             workers = []
             for _, entry in settings:
-                workers.append(Worker(replace(self.subject, session=entry), threads=None))
+                workers.append(WorkerClient(replace(self.subject, session=entry), threads=None))
                 stack.callback(workers[-1].close)
                 workers[-1].ask("prepare", feeds=self._feeds)
             peaks = [float(worker.ask("memory")["peak_mb"]) for worker in workers]

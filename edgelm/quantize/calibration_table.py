@@ -15,7 +15,7 @@ import onnx
 from edgelm.errors import CalibrationError
 from edgelm.files.output import staged_output
 from edgelm.quantize.histogram import BINS, Histogram
-from edgelm.quantize.matmuls import find_products
+from edgelm.quantize.matmuls import find_matmuls
 from edgelm.quantize.statistics import Statistics
 
 _SCHEMA = 1
@@ -28,14 +28,14 @@ class CalibrationTable:
     Attributes:
         model: fingerprint of the weights that it was made with.
         source: of the texts, with their number and how they were chosen.
-        dialect: whose ranges were chosen.
+        target: whose ranges were chosen.
         statistics: by activation: histogram, moving average and channels; without tokens.
         chosen: by site: option, and alpha where it was smoothed.
     """
 
     model: str
     source: dict[str, Any]
-    dialect: str
+    target: str
     statistics: Mapping[str, Statistics]
     chosen: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -49,7 +49,7 @@ class CalibrationTable:
             "edgelm_calibration": _SCHEMA,
             "model": self.model,
             "source": self.source,
-            "dialect": self.dialect,
+            "target": self.target,
             "chosen": self.chosen,
             "statistics": {name: _to_dict(entry) for name, entry in self.statistics.items()},
         }
@@ -71,7 +71,7 @@ def read_table(path: Path, *, model: str | None = None) -> CalibrationTable:
         if values["edgelm_calibration"] != _SCHEMA:
             raise ValueError(f"schema {values['edgelm_calibration']}, expected {_SCHEMA}")
         statistics = {name: _from_dict(entry) for name, entry in values["statistics"].items()}
-        table = CalibrationTable(values["model"], values["source"], values["dialect"], statistics, values["chosen"])
+        table = CalibrationTable(values["model"], values["source"], values["target"], statistics, values["chosen"])
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise CalibrationError(f"{path}: not a calibration table ({error}).", hint="Delete it; the next export writes it again.") from error
     if model is not None and table.model != model:
@@ -84,7 +84,7 @@ def read_table(path: Path, *, model: str | None = None) -> CalibrationTable:
 def fingerprint(graph: onnx.ModelProto) -> str:
     """SHA-256 over the weights of the products."""
     digest = hashlib.sha256()
-    for product in find_products(graph):
+    for product in find_matmuls(graph):
         digest.update(product.name.encode() + np.ascontiguousarray(product.weight).tobytes())
     return digest.hexdigest()
 

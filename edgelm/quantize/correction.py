@@ -11,12 +11,12 @@ from onnx import numpy_helper
 from edgelm.graph.external_data import copy_graph
 from edgelm.graph.rewrites import count_readers, weights_of
 from edgelm.quantize.grid import rounded
-from edgelm.quantize.integers import Plan
-from edgelm.quantize.matmuls import find_products
+from edgelm.quantize.integers import QuantizationPlan
+from edgelm.quantize.matmuls import find_matmuls
 from edgelm.quantize.statistics import Statistics
 
 
-def correct_biases(graph: onnx.ModelProto, plan: Plan, statistics: Mapping[str, Statistics]) -> onnx.ModelProto:
+def correct_biases(graph: onnx.ModelProto, plan: QuantizationPlan, statistics: Mapping[str, Statistics]) -> onnx.ModelProto:
     """Add to each quantized product's bias the mean difference E[xW] - E[q(x)q(W)] over the tokens that calibration kept.
 
     Source: Nagel et al., "Data-Free Quantization" (2019), section 4.2, in its empirical form. A bias that others read too
@@ -28,7 +28,7 @@ def correct_biases(graph: onnx.ModelProto, plan: Plan, statistics: Mapping[str, 
     result = copy_graph(graph)
     weights = weights_of(result)
     readers = count_readers(result)
-    for product in find_products(result):
+    for product in find_matmuls(result):
         if not product.bias or product.name in plan.keep or product.source not in statistics or readers[product.bias] > 1:
             continue
         rows = statistics[product.source].rows

@@ -7,7 +7,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edgelm.graph.external_data import copy_graph
-from edgelm.graph.rewrites import MICROSOFT, add_weight, import_microsoft, prune_dead, replace_nodes, weights_of
+from edgelm.graph.rewrites import MICROSOFT, add_weight, import_microsoft, remove_unused, replace_nodes, weights_of
 from edgelm.quantize.blocks import BLOCK, pack, round_blocks
 from edgelm.quantize.grid import quantize_columns
 
@@ -31,7 +31,7 @@ def quantize_embeddings(graph: onnx.ModelProto, *, bits: int = 8) -> onnx.ModelP
         else:
             nodes += lookup(result, node, table)
     replace_nodes(result, nodes)
-    prune_dead(result)
+    remove_unused(result)
     return result
 
 

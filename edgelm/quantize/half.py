@@ -9,7 +9,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edgelm.graph.external_data import copy_graph
-from edgelm.graph.rewrites import add_weight, prune_dead, rename_value, weights_of
+from edgelm.graph.rewrites import add_weight, remove_unused, rename_value, weights_of
 from edgelm.graph.session import make_plain_session, make_watching_session
 from edgelm.quantize.statistics import Feeds
 
@@ -40,7 +40,7 @@ def to_half(graph: onnx.ModelProto, precision: str, *, full: Collection[str] = (
         writer.add(node)
     for output in result.graph.output:
         writer.finish(output.name)
-    prune_dead(result)
+    remove_unused(result)
     return result
 
 

@@ -15,13 +15,13 @@ import onnx
 from onnx import helper
 
 from edgelm.graph.external_data import copy_graph
-from edgelm.graph.rewrites import MICROSOFT, add_weight, import_microsoft, prune_dead, replace_nodes, weights_of
+from edgelm.graph.rewrites import MICROSOFT, add_weight, import_microsoft, remove_unused, replace_nodes, weights_of
 from edgelm.quantize.grid import IntegerWeight, quantize_columns, signed_grid, unsigned_grid
-from edgelm.quantize.matmuls import Product, find_products
+from edgelm.quantize.matmuls import MatMul, find_matmuls
 
 
 @dataclass(frozen=True)
-class Plan:
+class QuantizationPlan:
     """What becomes an integer, and how.
 
     Attributes:
@@ -40,13 +40,13 @@ class Plan:
     pair: int | None = None
     per_channel: bool = True
 
-    def weight_of(self, product: Product) -> IntegerWeight:
+    def weight_of(self, product: MatMul) -> IntegerWeight:
         """The product's integers."""
         made = self.weights.get(product.name)
         return made or quantize_columns(product.weight, pair=self.pair, per_channel=self.per_channel)
 
 
-def quantize_static(graph: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
+def quantize_static(graph: onnx.ModelProto, plan: QuantizationPlan) -> onnx.ModelProto:
     """INT8 for onnxruntime's CPU kernels: one QuantizeLinear for each activation, shared by its readers, and products that
     take bytes and give floats, scale and bias included (MatMulIntegerToFloat)."""
     result, products = _open(graph, plan)
@@ -66,7 +66,7 @@ def quantize_static(graph: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
     return _close(result, products, new)
 
 
-def quantize_dynamic(graph: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
+def quantize_dynamic(graph: onnx.ModelProto, plan: QuantizationPlan) -> onnx.ModelProto:
     """INT8 with activation ranges taken from each input at run time (DynamicQuantizeMatMul); needs no calibration."""
     result, products = _open(graph, plan)
     new: list[onnx.NodeProto] = []
@@ -77,7 +77,7 @@ def quantize_dynamic(graph: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
     return _close(result, products, new)
 
 
-def quantize_qdq(graph: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
+def quantize_qdq(graph: onnx.ModelProto, plan: QuantizationPlan) -> onnx.ModelProto:
     """INT8 in standard operators, as TensorRT reads it: signed and symmetric, Q/DQ before both inputs of each product and, where
     the plan says so, before residual additions."""
     result, products = _open(graph, plan)
@@ -110,18 +110,18 @@ def residual_inputs(graph: onnx.ModelProto, node: onnx.NodeProto) -> list[str]:
     return [] if node.op_type != "Add" or any(name in constants for name in node.input) else list(node.input)
 
 
-def _open(graph: onnx.ModelProto, plan: Plan) -> tuple[onnx.ModelProto, list[Product]]:
+def _open(graph: onnx.ModelProto, plan: QuantizationPlan) -> tuple[onnx.ModelProto, list[MatMul]]:
     result = copy_graph(graph)
     import_microsoft(result)
-    return result, [product for product in find_products(result) if product.name not in plan.keep]
+    return result, [product for product in find_matmuls(result) if product.name not in plan.keep]
 
 
-def _nodes(product: Product, operator: str, inputs: list[str]) -> list[onnx.NodeProto]:
+def _nodes(product: MatMul, operator: str, inputs: list[str]) -> list[onnx.NodeProto]:
     made = [helper.make_node(operator, inputs, [product.output], domain=MICROSOFT, name=product.name)]
     return [*made, helper.make_node("Gelu", [product.output], [product.then], domain=MICROSOFT)] if product.then else made
 
 
-def _add_integers(graph: onnx.ModelProto, product: Product, plan: Plan) -> tuple[str, str, str]:
+def _add_integers(graph: onnx.ModelProto, product: MatMul, plan: QuantizationPlan) -> tuple[str, str, str]:
     """Add a product's weight as INT8; names of the bytes, the scales (out,) and the zero points (out,)."""
     weight = plan.weight_of(product)
     stem = f"{product.name}.weight"
@@ -132,8 +132,8 @@ def _add_integers(graph: onnx.ModelProto, product: Product, plan: Plan) -> tuple
     )
 
 
-def _close(graph: onnx.ModelProto, products: list[Product], new: list[onnx.NodeProto]) -> onnx.ModelProto:
+def _close(graph: onnx.ModelProto, products: list[MatMul], new: list[onnx.NodeProto]) -> onnx.ModelProto:
     replaced = {name for product in products for name in product.replaces}
     replace_nodes(graph, [node for node in graph.graph.node if node.output[0] not in replaced] + new)
-    prune_dead(graph)
+    remove_unused(graph)
     return graph

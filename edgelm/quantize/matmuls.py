@@ -16,7 +16,7 @@ _ALREADY = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatM
 
 
 @dataclass(frozen=True)
-class Product:
+class MatMul:
     """A matrix product with a constant matrix: a MatMul or Gemm, and the bias that its only reader adds.
 
     Attributes:
@@ -42,7 +42,7 @@ class Product:
     replaces: tuple[str, ...]
 
 
-def find_products(graph: onnx.ModelProto) -> list[Product]:
+def find_matmuls(graph: onnx.ModelProto) -> list[MatMul]:
     """The products, in the order of the graph.
 
     Raises:
@@ -81,5 +81,5 @@ def find_products(graph: onnx.ModelProto) -> list[Product]:
                     output, then = f"{output}_biased", reader[0].output[0]
         # The exporter keeps equal constants once: a bias that others read too names nobody.
         name = bias.removesuffix(".bias") if bias.endswith(".bias") and len(readers[bias]) == 1 else node.name
-        found.append(Product(name, node.input[0], node.input[1], weight, transposed, bias, output, then, tuple(replaces)))
+        found.append(MatMul(name, node.input[0], node.input[1], weight, transposed, bias, output, then, tuple(replaces)))
     return found

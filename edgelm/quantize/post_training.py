@@ -14,15 +14,15 @@ from edgelm.knapsack import least_cost
 from edgelm.progress import Progress, silent
 from edgelm.quantize.correction import correct_biases
 from edgelm.quantize.grid import IntegerWeight, quantize_columns
-from edgelm.quantize.integers import Plan, residual_inputs
-from edgelm.quantize.matmuls import find_products
+from edgelm.quantize.integers import QuantizationPlan, residual_inputs
+from edgelm.quantize.matmuls import find_matmuls
 from edgelm.quantize.ranges import range_of
 from edgelm.quantize.rounding import adapt, gptq_columns, hessian
-from edgelm.quantize.sensitivity import FLOAT, SMOOTH, Judge, Option, Site, apply, find_sites, measure
+from edgelm.quantize.sensitivity import FLOAT, SMOOTH, Activation, Evaluator, Option, apply, find_activations, measure
 from edgelm.quantize.settings import AUTO, Quantization
 from edgelm.quantize.smooth import find_folds, smoothed_name, smoothing_scales
 from edgelm.quantize.statistics import Statistics
-from edgelm.quantize.target import Dialect
+from edgelm.quantize.target import Target
 
 _METHODS = ("minmax", "moving-average", "percentile", "mse")  # that `auto` tries; entropy lost on every set (benchmarks/calibration.py)
 _EXTRA = 0.03  # of the products' time that `auto` may spend on smoothing
@@ -54,14 +54,14 @@ class Quantized:
     chosen: dict[str, Option]
     options: Options
 
-    def report(self, dialect: Dialect) -> dict[str, Any]:
+    def report(self, target: Target) -> dict[str, Any]:
         """JSON-ready: what was chosen for each site and what the other options would cost."""
         return {
             "error": self.error,
             "rounding": self.rounding,
             "biases_corrected": self.corrected,
             "residuals": len(self.residuals),
-            "cost_unit": dialect.cost_unit,
+            "cost_unit": target.cost_unit,
             "sites": [_row(name, option, self.options.get(name, ())) for name, option in self.chosen.items()],
         }
 
@@ -69,11 +69,11 @@ class Quantized:
 def quantize_post_training(
     graph: onnx.ModelProto,
     statistics: Mapping[str, Statistics],
-    judge: Judge,
-    dialect: Dialect,
+    judge: Evaluator,
+    target: Target,
     settings: Quantization,
     *,
-    trial: Judge | None = None,
+    trial: Evaluator | None = None,
     pair: int | None = None,
     progress: Progress = silent,
 ) -> Quantized:
@@ -83,36 +83,36 @@ def quantize_post_training(
         statistics: of every activation that a product reads, by `collect`, with `gram` where weights are not just rounded.
         judge: texts that calibration did not see; every choice is made on them.
         trial: labelled texts on which `settings.max_drop` must hold; needed with it.
-        pair: the largest sum of two neighbouring integer weights; see `Plan`.
+        pair: the largest sum of two neighbouring integer weights; see `QuantizationPlan`.
 
     Raises:
         UsageError: a largest drop without labelled texts.
     """
-    sites = find_sites(graph)
-    plan = Plan(pair=pair, per_channel=settings.per_channel)
+    sites = find_activations(graph)
+    plan = QuantizationPlan(pair=pair, per_channel=settings.per_channel)
     if settings.method != AUTO and settings.max_drop is None:
         options: Options = {}
-        intervals = {site.name: range_of(statistics[site.source], settings.method, symmetric=dialect.symmetric) for site in sites}
+        intervals = {site.name: range_of(statistics[site.source], settings.method, symmetric=target.symmetric) for site in sites}
         chosen = {name: Option(settings.method, 0.0, None, 0.0, interval) for name, interval in intervals.items()}
     else:
         methods = _METHODS if settings.method == AUTO else (settings.method,)
-        options = measure(graph, statistics, judge, plan, dialect, methods=methods, smoothing=settings.method == AUTO, progress=progress)
+        options = measure(graph, statistics, judge, plan, target, methods=methods, smoothing=settings.method == AUTO, progress=progress)
         chosen = _cheapest_errors(options)
         if settings.max_drop is not None:
-            chosen = _within_drop(graph, sites, options, plan, dialect, trial, settings.max_drop)
-    return _finish(graph, sites, chosen, options, plan, statistics, judge, dialect, settings)
+            chosen = _within_drop(graph, sites, options, plan, target, trial, settings.max_drop)
+    return _finish(graph, sites, chosen, options, plan, statistics, judge, target, settings)
 
 
 def replay(
     graph: onnx.ModelProto,
     statistics: Mapping[str, Statistics],
     chosen: Mapping[str, Mapping[str, Any]],
-    dialect: Dialect,
+    target: Target,
     *,
     pair: int | None = None,
 ) -> onnx.ModelProto:
     """Quantize as a calibration table says: the ranges of its statistics, by the options that were chosen."""
-    sites = find_sites(graph)
+    sites = find_activations(graph)
     picks = []
     for site in sites:
         kind, alpha = chosen[site.name]["option"], chosen[site.name].get("alpha")
@@ -124,10 +124,10 @@ def replay(
         if kind == SMOOTH:
             scale = smoothing_scales(entry.channel_max, [product.weight for product in site.products], float(alpha or 0.0))
             entry = entry.scaled(scale)
-        interval = range_of(entry, "minmax" if kind == SMOOTH else kind, symmetric=dialect.symmetric)
+        interval = range_of(entry, "minmax" if kind == SMOOTH else kind, symmetric=target.symmetric)
         picks.append((site, Option(kind, 0.0, None, 0.0, interval, alpha, scale)))
-    changed, plan = apply(graph, picks, Plan(pair=pair))
-    return dialect.quantize(changed, plan)
+    changed, plan = apply(graph, picks, QuantizationPlan(pair=pair))
+    return target.quantize(changed, plan)
 
 
 def _cheapest_errors(options: Options) -> dict[str, Option]:
@@ -140,7 +140,13 @@ def _cheapest_errors(options: Options) -> dict[str, Option]:
 
 
 def _within_drop(
-    graph: onnx.ModelProto, sites: Sequence[Site], options: Options, plan: Plan, dialect: Dialect, trial: Judge | None, max_drop: float
+    graph: onnx.ModelProto,
+    sites: Sequence[Activation],
+    options: Options,
+    plan: QuantizationPlan,
+    target: Target,
+    trial: Evaluator | None,
+    max_drop: float,
 ) -> dict[str, Option]:
     """The least time such that the metric, really measured, falls by no more than `max_drop` points.
 
@@ -155,7 +161,7 @@ def _within_drop(
         picks = least_cost(pairs, budget)
         chosen = {name: item[pick] for (name, item), pick in zip(options.items(), picks, strict=True)}
         changed, full = apply(graph, [(site, chosen[site.name]) for site in sites], plan)
-        found = trial.score(trial.outputs(dialect.quantize(changed, full)))
+        found = trial.score(trial.outputs(target.quantize(changed, full)))
         if found is not None and 100 * (wanted - found) <= max_drop:
             break
     return chosen
@@ -163,13 +169,13 @@ def _within_drop(
 
 def _finish(
     graph: onnx.ModelProto,
-    sites: Sequence[Site],
+    sites: Sequence[Activation],
     chosen: dict[str, Option],
     options: Options,
-    plan: Plan,
+    plan: QuantizationPlan,
     statistics: Mapping[str, Statistics],
-    judge: Judge,
-    dialect: Dialect,
+    judge: Evaluator,
+    target: Target,
     settings: Quantization,
 ) -> Quantized:
     """Round the weights, adaptively if that brings the outputs closer (or as the settings say), and correct the biases where that does."""
@@ -180,14 +186,14 @@ def _finish(
     known = all(entry.gram.size for entry in after.values())  # what anything but the nearest integer needs
     for way in roundings(settings) if known or settings.rounding else ("nearest",):
         rounded = plan if way == "nearest" else replace(plan, weights=_round(changed, after, plan, way))
-        made = dialect.quantize(changed, rounded)
+        made = target.quantize(changed, rounded)
         tried.append((judge.error(judge.outputs(made)), way, rounded, made))
     error, rounding, plan, made = min(tried, key=lambda item: item[0])
-    if dialect.residuals:
-        plan = _with_residuals(changed, plan, statistics, judge, dialect, error)
-        made = dialect.quantize(changed, plan)
+    if target.residuals:
+        plan = _with_residuals(changed, plan, statistics, judge, target, error)
+        made = target.quantize(changed, plan)
         error = judge.error(judge.outputs(made))
-    corrected = dialect.quantize(correct_biases(changed, plan, after), plan)
+    corrected = target.quantize(correct_biases(changed, plan, after), plan)
     other = judge.error(judge.outputs(corrected))
     better = other < error
     return Quantized(corrected if better else made, min(error, other), rounding, better, tuple(plan.residuals), chosen, options)
@@ -200,17 +206,19 @@ def roundings(settings: Quantization) -> tuple[str, ...]:
     return ("nearest", "adaptive") if settings.method == AUTO else ("nearest",)
 
 
-def _with_residuals(graph: onnx.ModelProto, plan: Plan, statistics: Mapping[str, Statistics], judge: Judge, dialect: Dialect, error: float) -> Plan:
+def _with_residuals(
+    graph: onnx.ModelProto, plan: QuantizationPlan, statistics: Mapping[str, Statistics], judge: Evaluator, target: Target, error: float
+) -> QuantizationPlan:
     """The plan with those residual additions in integers that, together, add no more than `_RESIDUALS` of the error to it."""
     added = {name for node in graph.graph.node for name in residual_inputs(graph, node)}
     intervals = {
-        name: plan.ranges[name] if name in plan.ranges else range_of(entry, "minmax", symmetric=dialect.symmetric)
+        name: plan.ranges[name] if name in plan.ranges else range_of(entry, "minmax", symmetric=target.symmetric)
         for name, entry in statistics.items()
         if name in added
     }
 
     def error_of(names: Sequence[str]) -> float:
-        return judge.error(judge.outputs(dialect.quantize(graph, replace(plan, residuals={name: intervals[name] for name in names}))))
+        return judge.error(judge.outputs(target.quantize(graph, replace(plan, residuals={name: intervals[name] for name in names}))))
 
     kept: list[str] = []
     for name in sorted(intervals, key=lambda name: error_of([name])):
@@ -220,7 +228,7 @@ def _with_residuals(graph: onnx.ModelProto, plan: Plan, statistics: Mapping[str,
     return replace(plan, residuals={name: intervals[name] for name in kept})
 
 
-def _name(site: Site, option: Option, folds: Collection[str]) -> str:
+def _name(site: Activation, option: Option, folds: Collection[str]) -> str:
     return site.source if option.scale is None else smoothed_name(site.source, folds)
 
 
@@ -228,10 +236,10 @@ def _after(entry: Statistics, option: Option) -> Statistics:
     return entry if option.scale is None else entry.scaled(option.scale)
 
 
-def _round(graph: onnx.ModelProto, statistics: Mapping[str, Statistics], plan: Plan, rounding: str) -> dict[str, IntegerWeight]:
+def _round(graph: onnx.ModelProto, statistics: Mapping[str, Statistics], plan: QuantizationPlan, rounding: str) -> dict[str, IntegerWeight]:
     made = {}
     matrices: dict[str, np.ndarray] = {}
-    for product in find_products(graph):
+    for product in find_matmuls(graph):
         if product.name in plan.keep:
             continue
         if product.source not in matrices:

@@ -11,12 +11,12 @@ import onnx
 from edgelm.graph.session import make_plain_session
 from edgelm.progress import Progress, silent
 from edgelm.quantize.grid import quantize_columns, rounded
-from edgelm.quantize.integers import Plan
-from edgelm.quantize.matmuls import Product, find_products
+from edgelm.quantize.integers import QuantizationPlan
+from edgelm.quantize.matmuls import MatMul, find_matmuls
 from edgelm.quantize.ranges import range_of
 from edgelm.quantize.smooth import ALPHAS, find_folds, smooth, smoothed_name, smoothing_scales
 from edgelm.quantize.statistics import Feeds, Statistics
-from edgelm.quantize.target import Dialect
+from edgelm.quantize.target import Target
 
 FLOAT, SMOOTH = "float", "smooth"
 _WORTH = 0.02  # a site with less than this share of the whole error is not looked at further
@@ -25,11 +25,11 @@ Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Site:
+class Activation:
     """An activation and the products that read it: they are quantized together or not at all."""
 
     source: str
-    products: tuple[Product, ...]
+    products: tuple[MatMul, ...]
 
     @property
     def name(self) -> str:
@@ -45,7 +45,7 @@ class Option:
         kind: a range method, `smooth`, or `float`.
         error: squared error of the model's outputs when this site alone is computed so, relative to their variance.
         score: the task's metric then; None without labels.
-        cost: time of the products and of what the option adds to them, in the dialect's unit.
+        cost: time of the products and of what the option adds to them, in the target's unit.
         interval: of the integers; None for `float`.
         alpha, scale: of smoothing, else None.
     """
@@ -60,7 +60,7 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Judge:
+class Evaluator:
     """Inputs to judge a graph on, with the float graph's outputs for them, (texts, width).
 
     Attributes:
@@ -85,20 +85,20 @@ class Judge:
         return None if self.metric is None else self.metric(outputs)
 
 
-def find_sites(graph: onnx.ModelProto) -> list[Site]:
+def find_activations(graph: onnx.ModelProto) -> list[Activation]:
     """The activations that products read, in the order of the graph."""
-    by_source: dict[str, list[Product]] = {}
-    for product in find_products(graph):
+    by_source: dict[str, list[MatMul]] = {}
+    for product in find_matmuls(graph):
         by_source.setdefault(product.source, []).append(product)
-    return [Site(source, tuple(products)) for source, products in by_source.items()]
+    return [Activation(source, tuple(products)) for source, products in by_source.items()]
 
 
 def measure(
     graph: onnx.ModelProto,
     statistics: Mapping[str, Statistics],
-    judge: Judge,
-    plan: Plan,
-    dialect: Dialect,
+    judge: Evaluator,
+    plan: QuantizationPlan,
+    target: Target,
     *,
     methods: Sequence[str],
     smoothing: bool,
@@ -109,22 +109,22 @@ def measure(
     Each site is quantized alone, with the first method; where that costs a noticeable share of the whole error, the other methods
     and smoothing are tried too. `float` is always an option, with no error.
     """
-    sites, folds = find_sites(graph), find_folds(graph)
+    sites, folds = find_activations(graph), find_folds(graph)
     everything = frozenset(product.name for site in sites for product in site.products)
     tokens = int(np.median([feed["input_ids"].shape[1] for feed in judge.feeds]))
 
-    def interval(site: Site, method: str) -> Interval:
-        return range_of(statistics[site.source], method, symmetric=dialect.symmetric)
+    def interval(site: Activation, method: str) -> Interval:
+        return range_of(statistics[site.source], method, symmetric=target.symmetric)
 
-    def attempt(site: Site, option: Option) -> Option:
+    def attempt(site: Activation, option: Option) -> Option:
         changed, alone = apply(graph, [(site, option)], plan)
-        outputs = judge.outputs(dialect.quantize(changed, replace(alone, keep=everything - {product.name for product in site.products})))
+        outputs = judge.outputs(target.quantize(changed, replace(alone, keep=everything - {product.name for product in site.products})))
         return replace(option, error=judge.error(outputs), score=judge.score(outputs))
 
     found: dict[str, list[Option]] = {}
     for index, site in enumerate(sites):
         shapes = [product.weight.shape for product in site.products]
-        integer, full = (sum(dialect.product_cost(tokens, shape, integer) for shape in shapes) for integer in (True, False))
+        integer, full = (sum(target.product_cost(tokens, shape, integer) for shape in shapes) for integer in (True, False))
         first = Option(methods[0], 0.0, None, integer, interval(site, methods[0]))
         found[site.name] = [attempt(site, first), Option(FLOAT, 0.0, judge.score(judge.wanted), full)]
         progress("sensitivity", index + 1, 2 * len(sites))
@@ -135,14 +135,14 @@ def measure(
             first, entry = options[0], statistics[site.source]
             others = [replace(first, kind=method, interval=interval(site, method)) for method in methods[1:]]
             if smoothing:
-                extra = 0.0 if site.source in folds else dialect.multiply_cost(tokens, len(entry.channel_max))
-                others.append(replace(_smoothed(site, entry, dialect, plan.pair), cost=first.cost + extra))
+                extra = 0.0 if site.source in folds else target.multiply_cost(tokens, len(entry.channel_max))
+                others.append(replace(_smoothed(site, entry, target, plan.pair), cost=first.cost + extra))
             found[site.name] += [attempt(site, option) for option in others]
         progress("sensitivity", len(sites) + index + 1, 2 * len(sites))
     return found
 
 
-def apply(graph: onnx.ModelProto, chosen: Sequence[tuple[Site, Option]], plan: Plan) -> tuple[onnx.ModelProto, Plan]:
+def apply(graph: onnx.ModelProto, chosen: Sequence[tuple[Activation, Option]], plan: QuantizationPlan) -> tuple[onnx.ModelProto, QuantizationPlan]:
     """The graph with its smoothing, and the plan with ranges and float products, as chosen."""
     scales = {site.source: option.scale for site, option in chosen if option.scale is not None}
     folds = find_folds(graph) if scales else {}
@@ -156,7 +156,7 @@ def apply(graph: onnx.ModelProto, chosen: Sequence[tuple[Site, Option]], plan: P
     return smooth(graph, scales) if scales else graph, replace(plan, ranges=ranges, keep=frozenset(keep))
 
 
-def _smoothed(site: Site, entry: Statistics, dialect: Dialect, pair: int | None) -> Option:
+def _smoothed(site: Activation, entry: Statistics, target: Target, pair: int | None) -> Option:
     """Smoothing with the alpha whose products are closest to the float ones, on the tokens that calibration kept."""
     weight = np.concatenate([product.weight for product in site.products], axis=1)
     wanted = entry.rows @ weight
@@ -164,7 +164,7 @@ def _smoothed(site: Site, entry: Statistics, dialect: Dialect, pair: int | None)
     for alpha in ALPHAS:
         scale = smoothing_scales(entry.channel_max, [weight], alpha)
         after = entry.scaled(scale)
-        interval = range_of(after, "minmax", symmetric=dialect.symmetric)
+        interval = range_of(after, "minmax", symmetric=target.symmetric)
         found = rounded(after.rows, interval) @ quantize_columns(weight * scale[:, None], pair=pair).floats()
         error = float(((found - wanted) ** 2).sum())
         if best is None or error < best[0]:

@@ -9,8 +9,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edgelm.graph.external_data import copy_graph
-from edgelm.graph.rewrites import add_weight, count_readers, prune_dead, replace_nodes, weights_of
-from edgelm.quantize.matmuls import Product, find_products
+from edgelm.graph.rewrites import add_weight, count_readers, remove_unused, replace_nodes, weights_of
+from edgelm.quantize.matmuls import MatMul, find_matmuls
 
 _SMALLEST = 1e-5
 ALPHAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -33,7 +33,7 @@ def smooth(graph: onnx.ModelProto, scales: Mapping[str, np.ndarray]) -> onnx.Mod
     Where `find_folds` has the activation, it is itself divided, at no cost; elsewhere a Mul makes another, named by `smoothed_name`.
     """
     result = copy_graph(graph)
-    products = find_products(result)
+    products = find_matmuls(result)
     folds = find_folds(result)
     weights: dict[str, np.ndarray] = {}
     for product in products:
@@ -59,7 +59,7 @@ def smooth(graph: onnx.ModelProto, scales: Mapping[str, np.ndarray]) -> onnx.Mod
     inverses = [add_weight(result, f"{source}_smoothing", (1 / scales[source]).astype(np.float32)) for source in divided]
     made = [helper.make_node("Mul", [source, inverse], [f"{source}_smooth"]) for source, inverse in zip(divided, inverses, strict=True)]
     replace_nodes(result, [*result.graph.node, *made])
-    prune_dead(result)
+    remove_unused(result)
     return result
 
 
@@ -68,13 +68,13 @@ def smoothed_name(source: str, folds: Collection[str]) -> str:
     return source if source in folds else f"{source}_smooth"
 
 
-def find_folds(graph: onnx.ModelProto) -> dict[str, tuple[Product, int]]:
+def find_folds(graph: onnx.ModelProto) -> dict[str, tuple[MatMul, int]]:
     """The activations whose division can be folded into an earlier product, each with that product and its first column.
 
     That is cross-layer equalization (Nagel et al., "Data-Free Quantization", 2019): in a post-norm encoder the values of an attention
     and its output projection are the only pair with nothing but linear maps between, as the softmax mixes tokens, never channels.
     """
-    products = find_products(graph)
+    products = find_matmuls(graph)
     by_output = {product.output: product for product in products}
     makers = {name: node for node in graph.graph.node for name in node.output}
     readers = count_readers(graph)
@@ -86,7 +86,7 @@ def find_folds(graph: onnx.ModelProto) -> dict[str, tuple[Product, int]]:
     return found
 
 
-def _value_projection(name: str, makers: dict[str, onnx.NodeProto], products: dict[str, Product]) -> tuple[Product, int] | None:
+def _value_projection(name: str, makers: dict[str, onnx.NodeProto], products: dict[str, MatMul]) -> tuple[MatMul, int] | None:
     """The product that computes the values that an attention mixes into `name`, and the first of its columns that holds them."""
     first = 0
     while name not in products:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from edgelm.quantize.integers import Plan, quantize_qdq, quantize_static
+from edgelm.quantize.integers import QuantizationPlan, quantize_qdq, quantize_static
 from edgelm.quantize.kernel_timing import multiply_microseconds, product_microseconds
 
 
 @dataclass(frozen=True)
-class Dialect:
+class Target:
     """How a runtime is told of integers.
 
     Attributes:
@@ -26,7 +26,7 @@ class Dialect:
     """
 
     name: str
-    quantize: Callable[[onnx.ModelProto, Plan], onnx.ModelProto]
+    quantize: Callable[[onnx.ModelProto, QuantizationPlan], onnx.ModelProto]
     symmetric: bool
     residuals: bool
     product_cost: Callable[[int, tuple[int, ...], bool], float]
@@ -38,7 +38,7 @@ def _operations(tokens: int, shape: tuple[int, ...], integer: bool) -> float:
     return tokens * float(np.prod(shape)) / 1e6 / (2 if integer else 1)  # every device that runs INT8 does so at twice FP16's rate
 
 
-ONNXRUNTIME_CPU = Dialect(
+ONNXRUNTIME_CPU = Target(
     "onnxruntime",
     quantize_static,
     False,
@@ -47,4 +47,4 @@ ONNXRUNTIME_CPU = Dialect(
     multiply_microseconds,
     "microseconds, measured",
 )
-TENSORRT = Dialect("tensorrt", quantize_qdq, True, True, _operations, lambda tokens, width: tokens * width / 1e6, "10^6 operations, estimated")
+TENSORRT = Target("tensorrt", quantize_qdq, True, True, _operations, lambda tokens, width: tokens * width / 1e6, "10^6 operations, estimated")

@@ -8,9 +8,9 @@ import onnx
 from onnx import helper
 
 from edgelm.graph.external_data import copy_graph
-from edgelm.graph.rewrites import MICROSOFT, add_weight, import_microsoft, prune_dead, replace_nodes
+from edgelm.graph.rewrites import MICROSOFT, add_weight, import_microsoft, remove_unused, replace_nodes
 from edgelm.quantize.blocks import BLOCK, BlockWeight, pack, round_blocks
-from edgelm.quantize.matmuls import Product, find_products
+from edgelm.quantize.matmuls import MatMul, find_matmuls
 from edgelm.quantize.rounding import hessian
 from edgelm.quantize.statistics import Statistics
 
@@ -19,7 +19,7 @@ def quantize_weights(graph: onnx.ModelProto, *, bits: int, statistics: Mapping[s
     """The products' weights in blocks of 32, 4 or 8 bits; with statistics (and their gram) by GPTQ, else rounded to the nearest."""
     result = copy_graph(graph)
     import_microsoft(result)
-    products = find_products(result)
+    products = find_matmuls(result)
     new: list[onnx.NodeProto] = []
     for product in products:
         known = (statistics or {}).get(product.source)
@@ -27,11 +27,11 @@ def quantize_weights(graph: onnx.ModelProto, *, bits: int, statistics: Mapping[s
         new += _nodes(result, product, weight)
     replaced = {name for product in products for name in product.replaces}
     replace_nodes(result, [node for node in result.graph.node if node.output[0] not in replaced] + new)
-    prune_dead(result)
+    remove_unused(result)
     return result
 
 
-def _nodes(graph: onnx.ModelProto, product: Product, weight: BlockWeight) -> list[onnx.NodeProto]:
+def _nodes(graph: onnx.ModelProto, product: MatMul, weight: BlockWeight) -> list[onnx.NodeProto]:
     width, height = product.weight.shape
     stem = f"{product.name}.weight"
     packed = add_weight(graph, f"{stem}_u{weight.bits}", pack(weight))

@@ -7,8 +7,8 @@ import onnx
 from edgelm.graph.fusion import fuse_attention, split_norms
 from edgelm.quantize.embeddings import quantize_embeddings
 from edgelm.quantize.half import to_half
-from edgelm.quantize.integers import Plan, quantize_dynamic, quantize_static
-from edgelm.quantize.matmuls import find_products
+from edgelm.quantize.integers import QuantizationPlan, quantize_dynamic, quantize_static
+from edgelm.quantize.matmuls import find_matmuls
 from edgelm.quantize.weight_only import quantize_weights
 
 _RANGE = (-4.0, 4.0)
@@ -25,8 +25,8 @@ def quantize_blindly(graph: onnx.ModelProto, precision: str) -> onnx.ModelProto:
     if precision in ("int4", "int8-weights"):
         return quantize_embeddings(quantize_weights(graph, bits=4 if precision == "int4" else 8))
     if precision == "int8-dynamic":
-        return quantize_embeddings(quantize_dynamic(graph, Plan()))
+        return quantize_embeddings(quantize_dynamic(graph, QuantizationPlan()))
     base = quantize_embeddings(graph)
-    result = quantize_static(base, Plan(ranges={product.source: _RANGE for product in find_products(base)}))
+    result = quantize_static(base, QuantizationPlan(ranges={product.source: _RANGE for product in find_matmuls(base)}))
     fuse_attention(result)
     return result

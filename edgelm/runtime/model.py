@@ -11,7 +11,7 @@ import numpy as np
 from edgelm.errors import BundleError, DataError, EdgelmError
 from edgelm.runtime.answers.classes import Answer, check_outputs, read_answers
 from edgelm.runtime.bundle import Bundle, open_bundle
-from edgelm.runtime.inputs.text import Encoder, Text, load_encoder
+from edgelm.runtime.inputs.text import Text, TextProcessor, load_text_processor
 from edgelm.runtime.manifest import Manifest
 from edgelm.runtime.provider import Opened, open_session
 
@@ -22,7 +22,7 @@ class Model:
     Calling it does three steps that can also be taken one by one: `tokenize`, `infer`, `read`.
     """
 
-    def __init__(self, opened: Opened, encoder: Encoder) -> None:
+    def __init__(self, opened: Opened, encoder: TextProcessor) -> None:
         self.manifest: Manifest = encoder.manifest
         self.opened = opened
         self.session = session = opened.session
@@ -48,7 +48,7 @@ class Model:
         return answers[0] if single else answers
 
     def tokenize(self, texts: Sequence[Text]) -> dict[str, np.ndarray]:
-        """The graph's inputs, each (texts, tokens), int64: as `edgelm.runtime.inputs.text.Encoder` makes them.
+        """The graph's inputs, each (texts, tokens), int64: as `edgelm.runtime.inputs.text.TextProcessor` makes them.
 
         Raises:
             UsageError: texts of a kind that the model does not take, or of unlike lengths, for a graph that reads no mask.
@@ -101,5 +101,5 @@ def load(path: str | Path | Bundle, *, threads: int | None = None, provider: str
     """
     bundle = path if isinstance(path, Bundle) else open_bundle(path, check_hashes=check_hashes)
     bundle.hash_early()  # while tokenizer, libraries and session are loaded
-    encoder = load_encoder(bundle)
+    encoder = load_text_processor(bundle)
     return Model(open_session(bundle, threads=threads, provider=provider), encoder)

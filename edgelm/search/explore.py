@@ -36,7 +36,7 @@ class Draws(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """What all trials have in common.
 
     Attributes:
@@ -69,7 +69,7 @@ class _Running:
 class Explorer:
     """One call's exploration. `run` returns why it stopped; everything found lies in the folder."""
 
-    def __init__(self, folder: Folder, journal: Draws, workers: Workers, plan: Plan, clock: Clock) -> None:
+    def __init__(self, folder: Folder, journal: Draws, workers: Workers, plan: SearchPlan, clock: Clock) -> None:
         self.folder, self.journal, self.workers, self.plan, self.clock = folder, journal, workers, plan, clock
         self.ended = {trial.number: trial for trial in folder.read_trials() if trial.state != "unfinished"}
         self.running: dict[Future[dict[str, Any]], _Running] = {}

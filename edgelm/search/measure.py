@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgelm.data.dataset import Dataset
 from edgelm.search.folder import write_json
-from edgelm.search.timing_lock import silence
+from edgelm.search.timing_lock import exclusive
 
 _WARMUP = 20
 
@@ -20,7 +20,7 @@ def measure(bundle: Path, texts: Dataset, *, locks: Path, threads: int, runs: in
     """
     from edgelm.profile.pipeline import profile
 
-    with silence(locks):
+    with exclusive(locks):
         (found,) = profile(bundle, data=texts, threads=threads, warmup=_WARMUP, runs=runs, loads=1, device=device)
     write_json(bundle.with_name("profile.json"), json.loads(json.dumps(found.to_dict())))
     return found.cases[0].percentile_ms(50)

@@ -16,7 +16,7 @@ from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.progress import Progress, silent
 from edgelm.recipe import Recipe
 from edgelm.search.clock import Clock
-from edgelm.search.explore import Explorer, Plan, Stopped
+from edgelm.search.explore import Explorer, SearchPlan, Stopped
 from edgelm.search.folder import Folder, write_json, write_text
 from edgelm.search.measure import measure
 from edgelm.search.ray_workers import RayWorkers
@@ -110,7 +110,7 @@ def search(
             if watch is not None:
                 watch(trial)
 
-        plan = Plan(
+        plan = SearchPlan(
             recipes=recipes,
             share=train_share,
             job=lambda place, recipe: common.job(folder, place, recipe),
@@ -175,7 +175,7 @@ class _Common:
         return replace(self._job, recipe=recipe.model_dump(mode="json"), **values)
 
 
-def _explore(folder: Folder, space: SearchSpace, plan: Plan, clock: Clock, *, workers: Workers, sampler: str, seed: int) -> Stopped:
+def _explore(folder: Folder, space: SearchSpace, plan: SearchPlan, clock: Clock, *, workers: Workers, sampler: str, seed: int) -> Stopped:
     from edgelm.search.journal import Journal
 
     try:

@@ -18,7 +18,7 @@ from edgelm.progress import Progress
 
 
 @contextmanager
-def silence(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path) -> Iterator[None]:
     """Hold up every worker of this machine that works in `folder`, each at its next step; one holder at a time."""
     with _files(folder) as (gate, room):
         fcntl.flock(gate, fcntl.LOCK_EX)
@@ -27,7 +27,7 @@ def silence(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def working(folder: Path) -> Iterator[Progress]:
+def shared(folder: Path) -> Iterator[Progress]:
     """Work among others. The progress that is yielded must be told of every step: it is where the work waits."""
     with _files(folder) as (gate, room):
 

@@ -79,9 +79,9 @@ def run_job(values: dict[str, Any]) -> dict[str, Any]:
     job = Job(**values)
     try:
         from edgelm import distributed as processes
-        from edgelm.search.timing_lock import working
+        from edgelm.search.timing_lock import shared
 
-        with processes.alone(), working(Path(job.locks)) as progress:
+        with processes.alone(), shared(Path(job.locks)) as progress:
             return _make(job, progress)
     except EdgelmError as error:
         return {"error": error.message, "hint": error.hint, "class": type(error).__name__}

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from edgelm import export, load_device
 from edgelm.budget import Budget, parse_factor, parse_megabytes, parse_milliseconds
-from edgelm.budgeting.footprint import estimate, weigh
+from edgelm.budgeting.footprint import estimate, size_table
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
 from edgelm.cost.roofline import load_constants
@@ -108,7 +108,7 @@ def test_a_bundle_weighs_what_it_was_said_to(tmp_path, device, precision, bits, 
     target = load_device(device)
     made = export(folder, output=tmp_path / "b.edge", device=target, precision=precision, quantization=quantization, engine=False)
     tokenizer_mb = (made.path / "tokenizer.json").stat().st_size / 1e6
-    said = weigh(encoder_sizes(open_checkpoint(folder)), precision, target, tokenizer_mb=tokenizer_mb, embedding_bits=bits or 8)
+    said = size_table(encoder_sizes(open_checkpoint(folder)), precision, target, tokenizer_mb=tokenizer_mb, embedding_bits=bits or 8)
     assert said.predict(said.sizes.full()) == pytest.approx(
         made.size_mb, rel=0.01, abs=0.08
     )  # names and the graph's structure, of fewer nodes than usual

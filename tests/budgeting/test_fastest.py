@@ -8,8 +8,8 @@ from models import make_checkpoint
 
 from edgelm import load_device
 from edgelm.budget import Budget
-from edgelm.budgeting.fastest import seek
-from edgelm.budgeting.targets import take_aim
+from edgelm.budgeting.fastest import find_fastest
+from edgelm.budgeting.targets import resolve_budget
 from edgelm.checkpoint import StageRecord, open_checkpoint
 from edgelm.compress.pipeline import CompressResult
 from edgelm.data.dataset import Dataset
@@ -18,11 +18,11 @@ from edgelm.profile.block_latency import encoder_sizes
 
 
 def aim_at(folder):
-    """`take_aim` at budgets of a small model, whose costs are operations."""
+    """`resolve_budget` at budgets of a small model, whose costs are operations."""
     checkpoint = open_checkpoint(make_checkpoint(folder / "m"))
     table = replace(count_operations(encoder_sizes(checkpoint), 9), source="measured", precision="int8")
     rows = Dataset("memory", texts=("a", "b"), labels=(0, 1), label_names=("negative", "positive"), problem="single-label")
-    return partial(take_aim, checkpoint=checkpoint, rows=rows, precision="int8", device=load_device("cpu"), table=table)
+    return partial(resolve_budget, checkpoint=checkpoint, rows=rows, precision="int8", device=load_device("cpu"), table=table)
 
 
 def losing(speedups_that_hold):
@@ -45,7 +45,7 @@ def losing(speedups_that_hold):
 @pytest.mark.parametrize(("hold", "tried"), [(5.0, [2, 4, 8, 5.66]), (100.0, [2, 4, 8, 16]), (1.0, [2, 1.41, 1.19, 1.09])])
 def test_a_drop_alone_finds_the_fastest_that_holds(tmp_path, hold, tried):
     make, calls = losing(hold)
-    found = seek(Budget(max_drop=1.0), aim_at(tmp_path), make, asked="a", output=tmp_path / "out", time_limit=40.0)
+    found = find_fastest(Budget(max_drop=1.0), aim_at(tmp_path), make, asked="a", output=tmp_path / "out", time_limit=40.0)
     assert calls == [(factor, 10.0) for factor in tried]
     assert found.met == (hold > 1)
     assert [verdict.name for verdict in found.verdicts] == ["drop"]
@@ -62,7 +62,7 @@ def test_an_interrupted_search_for_the_fastest_goes_on(tmp_path):
         return make(**options)
 
     with pytest.raises(KeyboardInterrupt):
-        seek(Budget(max_drop=1.0), aim_at(tmp_path), cut_off, asked="a", output=tmp_path / "out")
+        find_fastest(Budget(max_drop=1.0), aim_at(tmp_path), cut_off, asked="a", output=tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    seek(Budget(max_drop=1.0), aim_at(tmp_path), make, asked="a", output=tmp_path / "out")
+    find_fastest(Budget(max_drop=1.0), aim_at(tmp_path), make, asked="a", output=tmp_path / "out")
     assert [factor for factor, _ in calls] == [2, 4, 8, 5.66]

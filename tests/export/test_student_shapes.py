@@ -10,7 +10,7 @@ from edgelm.anatomy import load_checkpoint, load_tokenizer, model_outputs, save_
 from edgelm.checkpoint import open_checkpoint
 from edgelm.compress.pruning.activation_scores import measure_activity
 from edgelm.compress.pruning.student_shape import resolve_shape
-from edgelm.compress.pruning.width import carve
+from edgelm.compress.pruning.width import cut_to_sizes
 from edgelm.data.dataset import Dataset
 from edgelm.device import load_device
 from edgelm.export.pipeline import export
@@ -23,7 +23,7 @@ def test_bundles_of_carved_students_compute_what_pytorch_computes(tmp_path, fami
     checkpoint = open_checkpoint(make_checkpoint(tmp_path / "teacher", family, hidden=48, heads=6, ffn=96))
     teacher, tokenizer, task = load_checkpoint(checkpoint), load_tokenizer(checkpoint), checkpoint.task
     shape = resolve_shape(teacher, layers=1, hidden=30, heads=4, ffn=40)  # heads of six, and room for five
-    student, _ = carve(teacher, shape, measure_activity(teacher, tokenizer, task, ROWS))
+    student, _ = cut_to_sizes(teacher, shape, measure_activity(teacher, tokenizer, task, ROWS))
     save_checkpoint(tmp_path / "student", student, tokenizer, checkpoint.record)
     export(tmp_path / "student", output=tmp_path / "b", device=load_device("cpu"), precision="fp32", calibration=ROWS)
     with torch.inference_mode():

@@ -11,8 +11,8 @@ from fake_nvml import ORIN, RTX, make_pynvml
 from watchers import WatcherLine
 
 from edgelm.hardware.memory_gauges import Gauge, find_gauges
-from edgelm.profile.host import ThisMachine
-from edgelm.profile.monitor import Watch, Watcher
+from edgelm.profile.host import LocalHost
+from edgelm.profile.monitor import Recording, Watcher
 from edgelm.profile.pipeline import profile
 from edgelm.profile.result import Profile
 from edgelm.report import render_html, render_markdown
@@ -51,14 +51,14 @@ def test_cards_have_memory_of_their_own_and_a_jetson_has_not(tmp_path, monkeypat
 
 def test_a_watch_has_the_middle_and_the_most_of_what_it_read():
     values = iter([5.0, 1.0, 9.0])
-    watch = Watch([], [Gauge("NVML", "gpu-0", 10.0, lambda: next(values)), Gauge("NVML", "gpu-1", 10.0, lambda: 1 / 0)])
+    watch = Recording([], [Gauge("NVML", "gpu-0", 10.0, lambda: next(values)), Gauge("NVML", "gpu-1", 10.0, lambda: 1 / 0)])
     watch._stopping.set()
     watch._thread.join()
     watch._read()
     assert watch.stop()["memory"] == {"gpu-0": {"median_mb": 5.0, "peak_mb": 9.0}}  # the other one could not be read
 
 
-class Filling(ThisMachine):
+class Filling(LocalHost):
     """This machine, of whose memory each subject that is loaded takes 250 MB, and of its GPU's 70."""
 
     def __init__(self) -> None:

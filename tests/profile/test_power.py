@@ -13,8 +13,8 @@ from fake_nvml import RTX, make_pynvml
 from watchers import WatcherLine
 
 from edgelm.hardware.power_sensors import Rail, find_rails, read_tegrastats
-from edgelm.profile.host import ThisMachine
-from edgelm.profile.monitor import Watch, Watcher, mean_power
+from edgelm.profile.host import LocalHost
+from edgelm.profile.monitor import Recording, Watcher, mean_power
 from edgelm.profile.pipeline import profile
 from edgelm.profile.result import Profile
 from edgelm.report import render_markdown
@@ -52,7 +52,7 @@ def test_a_board_without_a_rail_for_its_input_is_the_sum_of_its_rails(tmp_path):
     write(tmp_path / "sys/class/hwmon/hwmon3", name="ina3221", in1_label="VDD_GPU_SOC", in1_input=12000, curr1_input=500)
     write(tmp_path / "sys/class/hwmon/hwmon4", name="ina3221", in1_label="VDD_CPU_CV", in1_input=12000, curr1_input=250)
     assert [rail.part for rail in find_rails(tmp_path)] == [False, False]
-    assert Watch(find_rails(tmp_path)).stop()["mean_w"] == pytest.approx(9.0)
+    assert Recording(find_rails(tmp_path)).stop()["mean_w"] == pytest.approx(9.0)
 
 
 def test_rails_of_older_jetpacks(tmp_path):
@@ -113,18 +113,18 @@ def test_nothing_is_found_where_nothing_may_be_read(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     write(tmp_path / "sys/class/powercap/intel-rapl:0", name="package-0")  # energy_uj of another user
     assert find_rails(tmp_path) == []
-    assert Watch([]).stop()["rails"] == {}
+    assert Recording([]).stop()["rails"] == {}
 
 
 def test_a_sensor_that_goes_away_is_left_out():
     def broken() -> float:
         raise OSError("gone")
 
-    found = Watch([Rail("INA3221", "VDD_IN", broken), Rail("INA3221", "VDD_SOC", lambda: 2.0)]).stop()
+    found = Recording([Rail("INA3221", "VDD_IN", broken), Rail("INA3221", "VDD_SOC", lambda: 2.0)]).stop()
     assert found["rails"] == {"VDD_SOC": 2.0}
 
 
-class Powered(ThisMachine):
+class Powered(LocalHost):
     """This machine, with a package that draws 5 W."""
 
     def start(self, module, *, threads=None):

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from edgelm.data.dataset import Dataset
 from edgelm.errors import InputError, UsageError
 from edgelm.profile.inputs import make_feeds
-from edgelm.profile.interleave import Worker, take_turns
+from edgelm.profile.interleave import WorkerClient, take_turns
 from edgelm.profile.pipeline import profile
 from edgelm.profile.result import Case, Profile
 from edgelm.profile.subject import Subject, find_subject
@@ -160,7 +160,7 @@ def test_pytorch_can_be_compiled(bundle, checkpoint):
 def test_what_cannot_be_run_so_is_refused(bundle, checkpoint, kind, precision, provider, words):
     path = checkpoint if kind == "pytorch" else bundle / "model.onnx"
     with pytest.raises(UsageError, match=words):
-        Worker(Subject("odd", path, kind, precision, 0.0, provider=provider), threads=1)
+        WorkerClient(Subject("odd", path, kind, precision, 0.0, provider=provider), threads=1)
 
 
 def test_the_page_is_whole_needs_no_network_and_escapes_names(pair):

@@ -1,4 +1,4 @@
-"""Each dialect before its real consumer: onnxruntime's own optimized graph; TensorRT's builder is in tests/engines."""
+"""Each target before its real consumer: onnxruntime's own optimized graph; TensorRT's builder is in tests/engines."""
 
 import numpy as np
 import onnx
@@ -11,7 +11,7 @@ from edgelm.device import load_device
 from edgelm.export.pipeline import export
 from edgelm.graph.rewrites import operator_counts
 from edgelm.graph.session import make_plain_session, optimized_graph
-from edgelm.quantize.integers import Plan, quantize_dynamic, quantize_qdq, quantize_static
+from edgelm.quantize.integers import QuantizationPlan, quantize_dynamic, quantize_qdq, quantize_static
 from edgelm.quantize.settings import Quantization
 from edgelm.quantize.weight_only import quantize_weights
 
@@ -30,8 +30,8 @@ def exported(folder, family, cut):
 @pytest.mark.parametrize(
     ("quantize", "operator"),
     [
-        (lambda graph: quantize_static(graph, Plan(ranges=RANGES)), "MatMulIntegerToFloat"),
-        (lambda graph: quantize_dynamic(graph, Plan()), "DynamicQuantizeMatMul"),
+        (lambda graph: quantize_static(graph, QuantizationPlan(ranges=RANGES)), "MatMulIntegerToFloat"),
+        (lambda graph: quantize_dynamic(graph, QuantizationPlan()), "DynamicQuantizeMatMul"),
         (lambda graph: quantize_weights(graph, bits=4), "MatMulNBits"),
         (lambda graph: quantize_weights(graph, bits=8), "MatMulNBits"),
     ],
@@ -47,7 +47,7 @@ def test_onnxruntime_keeps_every_integer_product(quantize, operator):
 def test_both_dialects_compute_the_same_within_their_grids():
     graph, feeds = make_graph(), make_feeds(8)
     outputs = []
-    for made in (graph, quantize_static(graph, Plan(ranges=RANGES)), quantize_qdq(graph, Plan(ranges=RANGES))):
+    for made in (graph, quantize_static(graph, QuantizationPlan(ranges=RANGES)), quantize_qdq(graph, QuantizationPlan(ranges=RANGES))):
         session = make_plain_session(made)
         outputs.append(np.concatenate([session.run(None, feed)[0] for feed in feeds]))
     for found in outputs[1:]:

@@ -20,12 +20,12 @@ from edgelm.knapsack import least_cost
 from edgelm.quantize.blocks import BLOCK, round_blocks
 from edgelm.quantize.calibration_table import CalibrationTable, fingerprint, read_table
 from edgelm.quantize.grid import quantize_columns
-from edgelm.quantize.integers import Plan, quantize_static
-from edgelm.quantize.matmuls import find_products
+from edgelm.quantize.integers import QuantizationPlan, quantize_static
+from edgelm.quantize.matmuls import find_matmuls
 from edgelm.quantize.post_training import quantize_post_training, replay
 from edgelm.quantize.rounding import adapt, gptq_columns, hessian, output_error
 from edgelm.quantize.samples import choose_samples
-from edgelm.quantize.sensitivity import FLOAT, Judge, find_sites
+from edgelm.quantize.sensitivity import FLOAT, Evaluator, find_activations
 from edgelm.quantize.settings import Quantization
 from edgelm.quantize.smooth import find_folds, smooth, smoothing_scales
 from edgelm.quantize.statistics import collect
@@ -43,18 +43,18 @@ def run(graph, feeds):
 
 def learn(graph, *, gram=False):
     feeds = make_feeds()
-    return collect(graph, [site.source for site in find_sites(graph)], feeds, count=len(feeds), gram=gram)
+    return collect(graph, [site.source for site in find_activations(graph)], feeds, count=len(feeds), gram=gram)
 
 
 def judge_of(graph, metric=None):
     feeds = make_feeds(16, seed=7)
-    return Judge(feeds, run(graph, feeds), metric)
+    return Evaluator(feeds, run(graph, feeds), metric)
 
 
 def test_smoothing_leaves_the_float_function_as_it_is():
     graph = make_graph(outlier=50)
     scales = {}
-    for site in find_sites(graph):
+    for site in find_activations(graph):
         scales[site.source] = smoothing_scales(learn(graph)[site.source].channel_max, [product.weight for product in site.products], 0.5)
     feeds = make_feeds(4)
     np.testing.assert_allclose(run(smooth(graph, scales), feeds), run(graph, feeds), rtol=1e-4, atol=1e-4)  # float32, other products
@@ -106,24 +106,24 @@ def test_an_outlier_channel_is_found_and_smoothed():
     statistics, judge = learn(graph), judge_of(graph)
     plain = quantize_post_training(graph, statistics, judge, ONNXRUNTIME_CPU, Quantization(method="minmax"))
     # Costs of a large model, where a Mul is little beside a product.
-    dialect = replace(
+    target = replace(
         ONNXRUNTIME_CPU, product_cost=lambda tokens, shape, integer: 100.0 if integer else 300.0, multiply_cost=lambda tokens, width: 1.0
     )
-    careful = quantize_post_training(graph, statistics, judge, dialect, Quantization())
+    careful = quantize_post_training(graph, statistics, judge, target, Quantization())
     assert careful.chosen["first"].kind == "smooth"
     assert careful.error < plain.error / 10
     assert plain.error == pytest.approx(judge.error(judge.outputs(plain.graph)))
 
 
-@pytest.mark.parametrize("dialect", [ONNXRUNTIME_CPU, TENSORRT], ids=["onnxruntime", "tensorrt"])
-def test_a_table_gives_the_same_graph_again(tmp_path, dialect):
+@pytest.mark.parametrize("target", [ONNXRUNTIME_CPU, TENSORRT], ids=["onnxruntime", "tensorrt"])
+def test_a_table_gives_the_same_graph_again(tmp_path, target):
     graph = make_graph(outlier=30)
     statistics = learn(graph)
-    made = quantize_post_training(graph, statistics, judge_of(graph), dialect, Quantization())
+    made = quantize_post_training(graph, statistics, judge_of(graph), target, Quantization())
     chosen = {name: {"option": option.kind, "alpha": option.alpha} for name, option in made.chosen.items()}
-    CalibrationTable(fingerprint(graph), {"source": "x"}, dialect.name, statistics, chosen).save(tmp_path / "t.json")
+    CalibrationTable(fingerprint(graph), {"source": "x"}, target.name, statistics, chosen).save(tmp_path / "t.json")
     table = read_table(tmp_path / "t.json", model=fingerprint(graph))
-    again = replay(graph, table.statistics, table.chosen, dialect)
+    again = replay(graph, table.statistics, table.chosen, target)
     feeds = make_feeds(5, seed=3)
     if not made.corrected:
         np.testing.assert_allclose(run(again, feeds), run(made.graph, feeds), atol=1e-6)
@@ -257,7 +257,7 @@ def test_weights_in_blocks_compute_what_their_integers_stand_for(bits, gram):
     assert [node.op_type for node in made.graph.node].count("MatMulNBits") == 2
     by_hand = onnx.ModelProto()
     by_hand.CopyFrom(graph)
-    for product in find_products(graph):
+    for product in find_matmuls(graph):
         known = None if statistics is None else hessian(statistics[product.source].gram, statistics[product.source].tokens)
         values = round_blocks(product.weight, bits, known).floats()
         (tensor,) = [tensor for tensor in by_hand.graph.initializer if tensor.name == product.matrix]
@@ -348,10 +348,10 @@ def test_memory_does_not_grow_with_the_texts():
 def test_a_graph_that_is_quantized_already_is_refused():
     graph = make_graph()
     ranges = dict.fromkeys(("x", "h"), (-4.0, 4.0))
-    quantized = quantize_static(graph, Plan(ranges=ranges))
+    quantized = quantize_static(graph, QuantizationPlan(ranges=ranges))
     quantized.graph.node.append(helper.make_node("QuantizeLinear", ["logits", "x_scale", "x_zero"], ["again"]))
     with pytest.raises(ModelError, match="quantized already"):
-        find_products(quantized)
+        find_matmuls(quantized)
 
 
 @pytest.mark.parametrize("values", [{"method": "guess"}, {"rounding": "up"}, {"choice": "best"}, {"max_drop": -1.0}])

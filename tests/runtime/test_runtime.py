@@ -17,7 +17,7 @@ import edgelm.runtime
 from edgelm.cli.main import app
 from edgelm.errors import BundleError, UsageError
 from edgelm.runtime.archive import pack
-from edgelm.runtime.inputs.text import load_encoder
+from edgelm.runtime.inputs.text import load_text_processor
 from edgelm.runtime.verify import verify
 from edgelm.tasks.task import Task
 
@@ -247,7 +247,7 @@ def test_texts_become_inputs_without_the_graph(tmp_path):
     """A bundle for another device may have a graph that nothing here can load."""
     folder = make_bundle(tmp_path / "b")
     (folder / "model.onnx").unlink()
-    encode = load_encoder(edgelm.runtime.open_bundle(folder))
+    encode = load_text_processor(edgelm.runtime.open_bundle(folder))
     assert encode(["a good film"])["input_ids"].tolist() == [[5, 2, 4]]
 
 

@@ -12,7 +12,7 @@ from edgelm.errors import InputError, ResourceError, UsageError
 from edgelm.progress import silent
 from edgelm.recipe import load_recipe
 from edgelm.search.clock import Clock
-from edgelm.search.explore import Explorer, Plan
+from edgelm.search.explore import Explorer, SearchPlan
 from edgelm.search.folder import Folder
 from edgelm.search.journal import Journal
 from edgelm.search.space import SearchSpace, load_recipes
@@ -53,7 +53,7 @@ def explore(path, workers, *, trials=None, limit=None, space=SPACE, measure=lamb
     folder = Folder(path)
     path.mkdir(exist_ok=True)
     recipes = load_recipes(space)
-    plan = Plan(
+    plan = SearchPlan(
         recipes=recipes,
         share=1.0,
         job=lambda place, recipe: replace(JOB, folder=str(place), recipe=recipe.model_dump(mode="json")),

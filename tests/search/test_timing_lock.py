@@ -3,7 +3,7 @@
 import threading
 import time
 
-from edgelm.search.timing_lock import silence, working
+from edgelm.search.timing_lock import exclusive, shared
 
 
 def test_workers_stand_still_while_one_measures_and_go_on_afterwards(tmp_path):
@@ -11,7 +11,7 @@ def test_workers_stand_still_while_one_measures_and_go_on_afterwards(tmp_path):
     end = threading.Event()
 
     def work(index):
-        with working(tmp_path) as progress:  # locks belong to an open file, not to a process: threads do as well
+        with shared(tmp_path) as progress:  # locks belong to an open file, not to a process: threads do as well
             while not end.is_set():
                 steps[index] += 1
                 progress("train", steps[index], 10**6)
@@ -22,7 +22,7 @@ def test_workers_stand_still_while_one_measures_and_go_on_afterwards(tmp_path):
     seen = []
     for _ in range(5):
         time.sleep(0.05)
-        with silence(tmp_path):
+        with exclusive(tmp_path):
             before = list(steps)
             time.sleep(0.1)
             seen.append((before, list(steps)))
@@ -41,7 +41,7 @@ def test_one_measures_at_a_time(tmp_path):
     inside, most = [0], [0]
 
     def measure():
-        with silence(tmp_path):
+        with exclusive(tmp_path):
             inside[0] += 1
             most[0] = max(most[0], inside[0])
             time.sleep(0.05)

@@ -10,7 +10,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import find_checkpoint, load_masked_lm, load_tokenizer
-from edgelm.compress.augmentation.masked_lm import Place, fill_places
+from edgelm.compress.augmentation.masked_lm import WordPosition, fill_places
 from edgelm.compress.augmentation.neighbours import WholeWords
 from edgelm.compress.augmentation.words import Words, plain, split_words
 from edgelm.data.dataset import Dataset
@@ -24,7 +24,7 @@ _SHARES = {"noise": 0.1, "neighbours": 0.4, "masked-lm": 0.4}  # EDA's alpha (We
 class _Change:
     """A word that is to be replaced; `draw` in [0, 1) chooses among its candidates."""
 
-    place: Place
+    place: WordPosition
     draw: float
 
 
@@ -81,7 +81,7 @@ def _draw(words: Words, row: int, share: float, rng: np.random.Generator) -> lis
     chosen = np.flatnonzero(rng.random(len(words)) < share)
     if not len(chosen):
         chosen = rng.integers(len(words), size=1)
-    return [_Change(Place(row, word), draw) for word, draw in zip(chosen.tolist(), rng.random(len(chosen)).tolist(), strict=True)]
+    return [_Change(WordPosition(row, word), draw) for word, draw in zip(chosen.tolist(), rng.random(len(chosen)).tolist(), strict=True)]
 
 
 class _Replacer:
@@ -100,9 +100,9 @@ class _Replacer:
         candidates = self._candidates(texts, places)
         return [[self._rewrite(texts[row], copy, candidates) for copy in copies] for row, copies in enumerate(changes)]
 
-    def _candidates(self, texts: Sequence[Words], places: Sequence[Place]) -> dict[Place, list[str]]:
+    def _candidates(self, texts: Sequence[Words], places: Sequence[WordPosition]) -> dict[WordPosition, list[str]]:
         settings = self.settings
-        found: dict[Place, list[str]] = {}
+        found: dict[WordPosition, list[str]] = {}
         if self.filler is not None:
             found = fill_places(
                 self.filler,
@@ -119,7 +119,7 @@ class _Replacer:
         near = self.whole.neighbours(words if self.filler is not None else self.whole.single(words), settings.candidates)
         return found | {place: near.get(texts[place.text][place.word], []) for place in rest}
 
-    def _rewrite(self, words: Words, changes: Sequence[_Change], candidates: dict[Place, list[str]]) -> str:
+    def _rewrite(self, words: Words, changes: Sequence[_Change], candidates: dict[WordPosition, list[str]]) -> str:
         result: list[str | None] = [words[index] for index in range(len(words))]
         for change in changes:
             choice = candidates[change.place]

@@ -17,7 +17,7 @@ _LOGITS = 1 << 26  # numbers that one batch may give: 256 MiB
 
 
 @dataclass(frozen=True)
-class Place:
+class WordPosition:
     """A word of a text: `text` and `word` are indices."""
 
     text: int
@@ -29,18 +29,18 @@ def fill_places(
     tokenizer: Any,
     whole: WholeWords,
     texts: Sequence[Words],
-    places: Sequence[Place],
+    places: Sequence[WordPosition],
     *,
     count: int,
     max_length: int,
     progress: Progress = silent,
-) -> dict[Place, list[str]]:
+) -> dict[WordPosition, list[str]]:
     """The `count` likeliest whole words for each place, each masked by itself (TinyBERT, Jiao et al. 2020, algorithm 1).
 
     Words of more than one piece, which one mask cannot stand for, and words behind `max_length` are left out.
     """
     encoded = tokenizer([words.text for words in texts], truncation=True, max_length=min(max_length, tokenizer.model_max_length))
-    masked: list[tuple[Place, int]] = []
+    masked: list[tuple[WordPosition, int]] = []
     for place in places:
         start, end = texts[place.text].spans[place.word]
         token = encoded.char_to_token(place.text, start)
@@ -48,7 +48,7 @@ def fill_places(
             masked.append((place, token))
     lengths = [len(ids) for ids in encoded["input_ids"]]
     masked.sort(key=lambda item: -lengths[item[0].text])
-    found: dict[Place, list[str]] = {}
+    found: dict[WordPosition, list[str]] = {}
     start = 0
     while start < len(masked):
         longest = lengths[masked[start][0].text]
@@ -61,7 +61,7 @@ def fill_places(
     return found
 
 
-def _likely(model: PreTrainedModel, tokenizer: Any, encoded: Any, part: Sequence[tuple[Place, int]]) -> torch.Tensor:
+def _likely(model: PreTrainedModel, tokenizer: Any, encoded: Any, part: Sequence[tuple[WordPosition, int]]) -> torch.Tensor:
     """(places, vocabulary) logits at the masks."""
     columns = {name: [encoded[name][place.text] for place, _ in part] for name in tokenizer.model_input_names}
     batch = tokenizer.pad(columns, return_tensors="pt")

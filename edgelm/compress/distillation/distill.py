@@ -15,7 +15,7 @@ from edgelm.anatomy import blocks, keep_layers, model_outputs
 from edgelm.compress.batches import NO_CLASS, Share, model_inputs
 from edgelm.compress.distillation.attention_relations import captured, related_blocks, relation_loss
 from edgelm.compress.distillation.layer_matching import dynamic_pairs, layer_pairs, masked_distance, matched_layers
-from edgelm.compress.distillation.teacher_cache import Lessons, States
+from edgelm.compress.distillation.teacher_cache import States, TeacherCache
 from edgelm.errors import RecipeError
 from edgelm.recipe import DistillLoss
 from edgelm.tasks.task import Task
@@ -126,7 +126,7 @@ def distillation_loss(
     loss: DistillLoss,
     *,
     projection: nn.Module | None = None,
-    lessons: Lessons | None = None,
+    teacher_cache: TeacherCache | None = None,
 ) -> LossFunction:
     """The weighted sum of the four losses, as a function of the student, a batch and its share.
 
@@ -134,12 +134,12 @@ def distillation_loss(
 
     Args:
         projection: takes the student's hidden states to the teacher's width; None: they are compared as they are.
-        lessons: of the teacher, with the hidden states of `taught_layers`; None: it is asked for every batch.
+        teacher_cache: of the teacher, with the hidden states of `taught_layers`; None: it is asked for every batch.
 
     Raises:
         RecipeError: `loss.relation_layer` names a layer that the teacher does not have.
     """
-    ask = lessons or Lessons(teacher, task, taught_layers(teacher, student, loss))
+    ask = teacher_cache or TeacherCache(teacher, task, taught_layers(teacher, student, loss))
     related = related_blocks(teacher, student, loss)
     hidden = _hidden_part(len(blocks(teacher)), len(blocks(student)), loss, projection)
 

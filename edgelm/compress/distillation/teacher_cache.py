@@ -34,7 +34,7 @@ class _Kept:
     lengths: torch.Tensor
 
 
-class Lessons:
+class TeacherCache:
     """A teacher's outputs, and its hidden states after some layers, for batches of training rows.
 
     Args:

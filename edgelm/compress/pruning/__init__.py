@@ -1,1 +1,1 @@
-"""What a model can do without: scores, ladders, the choice within a goal, the knife, and what is mended afterwards."""
+"""Structural pruning: scores, pruning levels of every module, the choice within constraints, smaller matrices, and least squares afterwards."""

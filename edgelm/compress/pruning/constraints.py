@@ -22,7 +22,7 @@ Measure = Callable[[Shapes], float]
 
 
 @dataclass(frozen=True)
-class Bound:
+class Constraint:
     """A cost and how much of it is allowed, in the table's unit.
 
     Attributes:
@@ -36,7 +36,7 @@ class Bound:
     measure: Measure | None = None
     per_token: float = 0.0
 
-    def with_vocabulary(self, tokens: int) -> Bound:
+    def with_vocabulary(self, tokens: int) -> Constraint:
         """The bound for a model of so many tokens."""
         sizes = self.table.sizes
         rest = self.table.rest - self.per_token * (sizes.vocabulary - tokens)
@@ -49,22 +49,22 @@ class Bound:
 
 
 @dataclass(frozen=True)
-class Goal:
+class Constraints:
     """All bounds that hold at once; none: a recipe must say how far to go."""
 
-    bounds: tuple[Bound, ...] = ()
+    bounds: tuple[Constraint, ...] = ()
 
     def fingerprint(self) -> str:
         """Equal for goals that cut alike."""
         return json.dumps([[bound.name, bound.allowed, bound.table.to_dict()] for bound in self.bounds], sort_keys=True)
 
-    def on_the_way(self, share: float, start: Shapes, tokens: int) -> Goal:
+    def partway(self, share: float, start: Shapes, tokens: int) -> Constraints:
         """The goal of a step: from what a model of these shapes costs now, `share` of the way to each bound, on a logarithmic scale."""
         moved = []
         for bound in (bound.with_vocabulary(tokens) for bound in self.bounds):
             now = max(bound.table.predict(start), bound.allowed)
             moved.append(replace(bound, allowed=now * (bound.allowed / now) ** share))
-        return Goal(tuple(moved))
+        return Constraints(tuple(moved))
 
     def costs(self, shapes: Shapes) -> dict[str, Any]:
         """What each layer's attention and FFN cost by the first bound's table; empty without one."""
@@ -73,9 +73,9 @@ class Goal:
         table = self.bounds[0].table
         return {"unit": table.unit} | table.layer_costs(shapes)
 
-    def scaled(self, factors: Sequence[float]) -> Goal:
+    def scaled(self, factors: Sequence[float]) -> Constraints:
         """With every allowance multiplied."""
-        return Goal(tuple(replace(bound, allowed=bound.allowed * factor) for bound, factor in zip(self.bounds, factors, strict=True)))
+        return Constraints(tuple(replace(bound, allowed=bound.allowed * factor) for bound, factor in zip(self.bounds, factors, strict=True)))
 
     def joined(self, weights: Sequence[float]) -> tuple[Callable[[int, int], float], float]:
         """One cost of a layer, by heads and channels, and what is allowed of it: bounds in units of what they allow, weighed."""
@@ -87,7 +87,7 @@ class Goal:
         return cost, sum(weights) - rest
 
 
-def operations_goal(teacher: PreTrainedModel, tokenizer: Any, rows: Dataset, settings: FitSettings) -> Goal:
+def operations_goal(teacher: PreTrainedModel, tokenizer: Any, rows: Dataset, settings: FitSettings) -> Constraints:
     """Where no device was measured: `settings.speedup` times fewer multiply-accumulates than the teacher's, at the rows' median length.
 
     Raises:
@@ -99,7 +99,7 @@ def operations_goal(teacher: PreTrainedModel, tokenizer: Any, rows: Dataset, set
             hint="Give --max-latency, --speedup, --max-size or --max-memory, or --set fit.speedup=2 (in operations).",
         )
     table = count_operations(sizes_of(teacher), median_length(tokenizer, rows, max_length=settings.max_length))
-    return Goal((Bound("operations", table, table.predict(table.sizes.full()) / settings.speedup),))
+    return Constraints((Constraint("operations", table, table.predict(table.sizes.full()) / settings.speedup),))
 
 
 def sizes_of(model: PreTrainedModel) -> EncoderSizes:

@@ -1,4 +1,4 @@
-"""Cuts a model to a goal: ladders for every module, the best choice of rungs and layers, and a check of what it really costs."""
+"""Cuts a model to constraints: pruning levels of every module, the best choice of levels and layers, and a check of what it really costs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from edgelm.checkpoint import LayerShape
 from edgelm.compress.distillation.distill import soft_loss
 from edgelm.compress.distillation.layer_matching import spread_layers
 from edgelm.compress.evaluate import predict
-from edgelm.compress.pruning.constraints import Goal
-from edgelm.compress.pruning.levels import ATTENTION, FFN, Ladder, fisher_ladders, surgeon_ladders
+from edgelm.compress.pruning.constraints import Constraints
+from edgelm.compress.pruning.levels import ATTENTION, FFN, ModuleLevels, fisher_levels, obs_levels
 from edgelm.compress.pruning.mask_scores import measure_importance
 from edgelm.compress.pruning.reconstruct import reconstruct
-from edgelm.compress.pruning.spdy import Loss, assemble, cheapest, pick_rungs, search, segments
+from edgelm.compress.pruning.spdy import Loss, assemble, cheapest, pick_levels, search, segments
 from edgelm.compress.pruning.successive_halving import race
 from edgelm.data.dataset import Dataset
 from edgelm.latency_table import Shapes
@@ -37,7 +37,7 @@ _RACE_JUDGED = 1024  # texts, at least, on which trained cuts are compared: they
 _EXACT = 1 + 1e-9  # sums of floats differ by their order
 _BALANCES = 6  # halvings in the search for the weights of two bounds
 
-Maker = Callable[[Goal, int], list[int] | None]
+Maker = Callable[[Constraints, int], list[int] | None]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Cut:
     heads: tuple[tuple[int, ...], ...]
 
 
-def cut_to_goal(model: PreTrainedModel, settings: FitSettings, goal: Goal, material: Material) -> Cut:
+def cut_to_goal(model: PreTrainedModel, settings: FitSettings, goal: Constraints, material: Material) -> Cut:
     """The model within the goal whose outputs stay nearest to the teacher's: before any training, or after that of a race.
 
     A goal that no cut reaches is approached: one layer stays, with the least that it can have.
@@ -72,32 +72,32 @@ def cut_to_goal(model: PreTrainedModel, settings: FitSettings, goal: Goal, mater
     loss = teacher_loss(settings.judged, settings.max_length, material)
     cuts: dict[tuple[LayerShape, ...], Cut] = {}
     for method in ("obs", "fisher") if settings.method == "both" else (settings.method,):
-        ladders = make_ladders(model, method, settings, material)
+        module_levels = make_levels(model, method, settings, material)
 
-        def searched(allowed: Goal, tries: int, ladders: Sequence[Ladder] = ladders) -> list[int]:
-            return _within(model, ladders, allowed, loss, tries=tries, material=material)
+        def searched(allowed: Constraints, tries: int, module_levels: Sequence[ModuleLevels] = module_levels) -> list[int]:
+            return _within(model, module_levels, allowed, loss, tries=tries, material=material)
 
         makers: list[Maker] = [searched]
         if settings.race is not None:
-            makers += [_even_maker(model, ladders, count) for count in range(1, len(blocks(model)) + 1)]
+            makers += [_even_maker(model, module_levels, count) for count in range(1, len(blocks(model)) + 1)]
         for make in makers:
-            picks = _settle(model, ladders, goal, make, settings.tries)
-            if picks is not None and (shapes := tuple(shapes_of(model, ladders, picks))) not in cuts:
-                cuts[shapes] = _cut(model, ladders, picks, settings, material, loss)
+            picks = _settle(model, module_levels, goal, make, settings.tries)
+            if picks is not None and (shapes := tuple(shapes_of(model, module_levels, picks))) not in cuts:
+                cuts[shapes] = _cut(model, module_levels, picks, settings, material, loss)
     found = list(cuts.values())
     if settings.race is None or len(found) == 1:
         return min(found, key=lambda cut: cut.loss)
     return found[_race([cut.model for cut in found], settings, settings.race, material)]
 
 
-def _settle(model: PreTrainedModel, ladders: Sequence[Ladder], goal: Goal, make: Maker, tries: int) -> list[int] | None:
+def _settle(model: PreTrainedModel, module_levels: Sequence[ModuleLevels], goal: Constraints, make: Maker, tries: int) -> list[int] | None:
     """A choice whose cost, where it can be measured, is what is allowed: the goal of the table is moved until it is."""
     picks = make(goal, tries)
     factors = [1.0] * len(goal.bounds)
     for _ in range(_CORRECTIONS):
         if picks is None:
             return None
-        shapes = shapes_of(model, ladders, picks)
+        shapes = shapes_of(model, module_levels, picks)
         off = [bound.cost(shapes) / bound.allowed for bound in goal.bounds]
         timed = [bound.measure is not None for bound in goal.bounds]
         if all(1 - 2 * _CLOSE <= share <= 1 + _CLOSE for share, measured in zip(off, timed, strict=True) if measured):
@@ -107,19 +107,19 @@ def _settle(model: PreTrainedModel, ladders: Sequence[Ladder], goal: Goal, make:
     return picks
 
 
-def _even_maker(model: PreTrainedModel, ladders: Sequence[Ladder], count: int) -> Maker:
+def _even_maker(model: PreTrainedModel, module_levels: Sequence[ModuleLevels], count: int) -> Maker:
     """Makes choices of so many layers, evenly spread, that keep about the same share of their units: as much as the goal allows."""
     layers = spread_layers(len(blocks(model)), count)
 
-    def nearest(ladder: Ladder, share: float) -> int:
-        wanted = share * len(ladder.rungs[0].units)
-        return min(range(len(ladder.rungs) - 1), key=lambda rung: abs(len(ladder.rungs[rung].units) - wanted))
+    def nearest(module: ModuleLevels, share: float) -> int:
+        wanted = share * len(module.levels[0].units)
+        return min(range(len(module.levels) - 1), key=lambda level: abs(len(module.levels[level].units) - wanted))
 
-    def make(goal: Goal, _: int) -> list[int] | None:
+    def make(goal: Constraints, _: int) -> list[int] | None:
         share = 1.0
         while share > _SMALLEST:
-            picks = [nearest(ladder, share) if ladder.layer in layers else len(ladder.rungs) - 1 for ladder in ladders]
-            shapes = shapes_of(model, ladders, picks)
+            picks = [nearest(module, share) if module.layer in layers else len(module.levels) - 1 for module in module_levels]
+            shapes = shapes_of(model, module_levels, picks)
             if all(bound.table.predict(shapes) <= bound.allowed for bound in goal.bounds):
                 return picks
             share *= _FINER
@@ -128,15 +128,17 @@ def _even_maker(model: PreTrainedModel, ladders: Sequence[Ladder], count: int) -
     return make
 
 
-def _cut(model: PreTrainedModel, ladders: Sequence[Ladder], picks: Sequence[int], settings: FitSettings, material: Material, loss: Loss) -> Cut:
-    chosen = pick_rungs(ladders, picks)
-    smaller, layers = assemble(model, chosen), _kept_layers(model, ladders, picks)
+def _cut(
+    model: PreTrainedModel, module_levels: Sequence[ModuleLevels], picks: Sequence[int], settings: FitSettings, material: Material, loss: Loss
+) -> Cut:
+    chosen = pick_levels(module_levels, picks)
+    smaller, layers = assemble(model, chosen), _kept_layers(model, module_levels, picks)
     if settings.reconstruct:
         rows = material.rows.sample(settings.samples, seed=material.seed)
         common: dict[str, Any] = {"max_length": settings.max_length, "progress": material.progress}
         sources = segments(layers, len(blocks(model)))
         smaller = reconstruct(smaller, model, material.tokenizer, material.task, rows, sources=sources, **common)
-    heads = {ladder.layer: rung.units for ladder, rung in chosen if ladder.kind == ATTENTION}
+    heads = {module.layer: level.units for module, level in chosen if module.kind == ATTENTION}
     return Cut(smaller, processes.same(loss(smaller)), tuple(layers), tuple(heads.get(layer, ()) for layer in layers))
 
 
@@ -162,14 +164,14 @@ def _believable(factor: float) -> float:
     return min(max(factor, 1 / _FURTHEST), _FURTHEST)
 
 
-def make_ladders(model: PreTrainedModel, method: str, settings: FitSettings, material: Material) -> list[Ladder]:
+def make_levels(model: PreTrainedModel, method: str, settings: FitSettings, material: Material) -> list[ModuleLevels]:
     """By optimal brain surgeon (`obs`) or by the Fisher information of masks (`fisher`)."""
     rows = material.rows.sample(settings.samples, seed=material.seed)
     common: dict[str, Any] = {"max_length": settings.max_length, "progress": material.progress}
     if method == "obs":
-        return surgeon_ladders(model, material.tokenizer, material.task, rows, multiple=settings.multiple, **common)
+        return obs_levels(model, material.tokenizer, material.task, rows, multiple=settings.multiple, **common)
     importance = measure_importance(model, material.tokenizer, material.task, rows, seed=material.seed, **common)
-    return fisher_ladders(model, importance, multiple=settings.multiple)
+    return fisher_levels(model, importance, multiple=settings.multiple)
 
 
 def teacher_loss(judged: int, max_length: int, material: Material) -> Loss:
@@ -183,41 +185,43 @@ def teacher_loss(judged: int, max_length: int, material: Material) -> Loss:
     return lambda model: float(soft_loss(outputs(model), wanted, material.task, temperature=_TEMPERATURE))
 
 
-def shapes_of(model: PreTrainedModel, ladders: Sequence[Ladder], picks: Sequence[int]) -> Shapes:
+def shapes_of(model: PreTrainedModel, module_levels: Sequence[ModuleLevels], picks: Sequence[int]) -> Shapes:
     """Heads and channels of the layers that a choice leaves, without making the model."""
-    return tuple(shape for shape in _all_shapes(model, ladders, picks) if shape.heads or shape.ffn)
+    return tuple(shape for shape in _all_shapes(model, module_levels, picks) if shape.heads or shape.ffn)
 
 
-def _kept_layers(model: PreTrainedModel, ladders: Sequence[Ladder], picks: Sequence[int]) -> list[int]:
-    return [layer for layer, shape in enumerate(_all_shapes(model, ladders, picks)) if shape.heads or shape.ffn]
+def _kept_layers(model: PreTrainedModel, module_levels: Sequence[ModuleLevels], picks: Sequence[int]) -> list[int]:
+    return [layer for layer, shape in enumerate(_all_shapes(model, module_levels, picks)) if shape.heads or shape.ffn]
 
 
-def _all_shapes(model: PreTrainedModel, ladders: Sequence[Ladder], picks: Sequence[int]) -> list[LayerShape]:
-    units = {(ladder.layer, ladder.kind): len(rung.units) for ladder, rung in pick_rungs(ladders, picks)}
+def _all_shapes(model: PreTrainedModel, module_levels: Sequence[ModuleLevels], picks: Sequence[int]) -> list[LayerShape]:
+    units = {(module.layer, module.kind): len(level.units) for module, level in pick_levels(module_levels, picks)}
     return [
         replace(shape, heads=units.get((layer, ATTENTION), shape.heads), ffn=units.get((layer, FFN), shape.ffn))
         for layer, shape in enumerate(layer_shapes(model))
     ]
 
 
-def _within(model: PreTrainedModel, ladders: Sequence[Ladder], goal: Goal, loss: Loss, *, tries: int, material: Material) -> list[int]:
+def _within(
+    model: PreTrainedModel, module_levels: Sequence[ModuleLevels], goal: Constraints, loss: Loss, *, tries: int, material: Material
+) -> list[int]:
     """The best choice within all bounds: for two, their weights are balanced until both hold, or nearly do; what is chosen keeps to both."""
 
     def holds(picks: list[int]) -> bool:
-        shapes = shapes_of(model, ladders, picks)
+        shapes = shapes_of(model, module_levels, picks)
         return all(bound.table.predict(shapes) <= bound.allowed * _EXACT for bound in goal.bounds)
 
     def find(weights: Sequence[float], tries: int, **more: Any) -> list[int]:
         cost, allowance = goal.joined(weights)
         try:
-            return search(model, ladders, cost, allowance, loss, tries=tries, seed=material.seed, progress=material.progress, **more)
+            return search(model, module_levels, cost, allowance, loss, tries=tries, seed=material.seed, progress=material.progress, **more)
         except ValueError:  # even one layer of one unit costs more
-            return cheapest(ladders, cost)
+            return cheapest(module_levels, cost)
 
-    return find(_balance(goal, lambda weights: shapes_of(model, ladders, find(weights, 1))), tries, fits=holds)
+    return find(_balance(goal, lambda weights: shapes_of(model, module_levels, find(weights, 1))), tries, fits=holds)
 
 
-def _balance(goal: Goal, shapes_for: Callable[[Sequence[float]], Shapes]) -> Sequence[float]:
+def _balance(goal: Constraints, shapes_for: Callable[[Sequence[float]], Shapes]) -> Sequence[float]:
     """Weights of the bounds under which all hold: the first alone, if that is enough, else by bisection between it and the others."""
     count = len(goal.bounds)
     if count == 1:

@@ -1,7 +1,7 @@
 """For every attention and every feed-forward network of a model: what is left of it at fewer and fewer units, and what that costs.
 
-A ladder's rungs are made by optimal brain surgeon, which changes the weights that stay (`obs`), or by the Fisher information of masks,
-which only says what goes (`fisher`). Costs of one ladder can be compared with those of another.
+A module's levels are made by optimal brain surgeon, which changes the weights that stay (`obs`), or by the Fisher information of masks,
+which only says what goes (`fisher`). Costs of one module can be compared with those of another.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from edgelm.tasks.task import Task
 
 ATTENTION, FFN = "attention", "ffn"
 PARTS = {ATTENTION: "attention_output", FFN: "ffn_out"}
-_STEP = 0.9  # of the channels from one rung to the next
+_STEP = 0.9  # of the channels from one level to the next
 
 
 @dataclass(frozen=True)
-class Rung:
+class Level:
     """One state of a module.
 
     Attributes:
@@ -43,12 +43,12 @@ class Rung:
 
 
 @dataclass(frozen=True)
-class Ladder:
-    """The rungs of one module, all units first, none last."""
+class ModuleLevels:
+    """The levels of one module, all units first, none last."""
 
     layer: int
     kind: str
-    rungs: tuple[Rung, ...]
+    levels: tuple[Level, ...]
 
 
 def channel_counts(total: int, multiple: int) -> list[int]:
@@ -62,35 +62,35 @@ def channel_counts(total: int, multiple: int) -> list[int]:
     return [*counts, 0]
 
 
-def surgeon_ladders(
+def obs_levels(
     model: PreTrainedModel, tokenizer: Any, task: Task, rows: Dataset, *, multiple: int, max_length: int, progress: Progress
-) -> list[Ladder]:
-    """Ladders by optimal brain surgeon on the outputs of each module (ZipLM, Kurtic et al. 2023)."""
+) -> list[ModuleLevels]:
+    """Levels by optimal brain surgeon on the outputs of each module (ZipLM, Kurtic et al. 2023)."""
     moments = collect_moments(model, tokenizer, task, rows, max_length=max_length, progress=progress)
-    ladders = []
+    module_levels = []
     for number, (layer, kind) in enumerate(modules := module_list(model)):
         block = blocks(model)[layer]
         linear = block.module(PARTS[kind])
         counts = _counts(model, layer, kind, multiple)
         width = block.head_size if kind == ATTENTION else 1
         levels = remove_units(linear.weight.detach(), linear.bias.detach(), moments[number], width=width, counts=counts)
-        ladders.append(Ladder(layer, kind, tuple(Rung(level.units, level.error, level.weight, level.bias) for level in levels)))
+        module_levels.append(ModuleLevels(layer, kind, tuple(Level(level.units, level.error, level.weight, level.bias) for level in levels)))
         progress("prune", number + 1, len(modules))
-    return ladders
+    return module_levels
 
 
-def fisher_ladders(model: PreTrainedModel, importance: Importance, *, multiple: int) -> list[Ladder]:
-    """Ladders by the diagonal of the Fisher information of masks: a rung costs the sum over the units that are gone (Kwon et al. 2022,
+def fisher_levels(model: PreTrainedModel, importance: Importance, *, multiple: int) -> list[ModuleLevels]:
+    """Levels by the diagonal of the Fisher information of masks: a level costs the sum over the units that are gone (Kwon et al. 2022,
     equation 8)."""
-    ladders = []
+    module_levels = []
     for layer, kind in module_list(model):
         scores = (importance.heads if kind == ATTENTION else importance.ffn)[layer]
         order = scores.argsort(stable=True)
         spent = torch.cat([torch.zeros(1, dtype=scores.dtype), scores[order].cumsum(0)])
         counts = _counts(model, layer, kind, multiple)
-        rungs = [Rung(tuple(sorted(order[len(order) - count :].tolist())), float(spent[len(order) - count])) for count in counts]
-        ladders.append(Ladder(layer, kind, tuple(rungs)))
-    return ladders
+        levels = [Level(tuple(sorted(order[len(order) - count :].tolist())), float(spent[len(order) - count])) for count in counts]
+        module_levels.append(ModuleLevels(layer, kind, tuple(levels)))
+    return module_levels
 
 
 def module_list(model: PreTrainedModel) -> list[tuple[int, str]]:

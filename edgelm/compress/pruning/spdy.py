@@ -1,4 +1,4 @@
-"""One rung of every ladder, or no layer at all, such that the model keeps within a cost: exact for given weights of the errors, which are
+"""One level of every module, or no layer at all, such that the model keeps within a cost: exact for given weights of the errors, which are
 searched for.
 
 Source: Frantar and Alistarh, "SPDY" (2022, arXiv:2201.13096), as ZipLM (2023) uses it: errors of modules are measured in units of their
@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
 from edgelm.anatomy import blocks, keep_layers
-from edgelm.compress.pruning.levels import ATTENTION, FFN, PARTS, Ladder, Rung
+from edgelm.compress.pruning.levels import ATTENTION, FFN, PARTS, Level, ModuleLevels
 from edgelm.knapsack import least_cost
 from edgelm.progress import Progress, silent
 
@@ -35,42 +35,42 @@ Loss = Callable[[PreTrainedModel], float]
 Cost = Callable[[int, int], float]
 
 
-def choose(ladders: Sequence[Ladder], cost: Cost, allowance: float, *, coefficients: np.ndarray | None = None) -> list[int]:
-    """The rung of each ladder with the least sum of errors within the allowance.
+def least_error(module_levels: Sequence[ModuleLevels], cost: Cost, allowance: float, *, coefficients: np.ndarray | None = None) -> list[int]:
+    """The level of each module with the least sum of errors within the allowance.
 
-    A layer whose modules are all on their last rung is one that goes. One layer stays.
+    A layer whose modules are all on their last level is one that goes. One layer stays.
 
     Args:
         cost: of a layer, by its heads and channels, in the allowance's unit.
-        coefficients: (ladders,) of the errors; None: 1.
+        coefficients: (module_levels,) of the errors; None: 1.
 
     Raises:
         ValueError: even one layer of one unit costs more.
     """
-    weights = np.ones(len(ladders)) if coefficients is None else coefficients
-    options = _options_by_layer(ladders, weights, cost)
+    weights = np.ones(len(module_levels)) if coefficients is None else coefficients
+    options = _options_by_layer(module_levels, weights, cost)
     taken = _take(options, allowance)
     if not any(option.stays for option in taken):
         dear = _dearest(options)
         options[dear] = [option for option in options[dear] if option.stays]
         taken = _take(options, allowance)
-    picks = {place: rung for option in taken for place, rung in option.rungs.items()}
-    return [picks[place] for place in range(len(ladders))]
+    picks = {place: level for option in taken for place, level in option.levels.items()}
+    return [picks[place] for place in range(len(module_levels))]
 
 
-def cheapest(ladders: Sequence[Ladder], cost: Cost) -> list[int]:
+def cheapest(module_levels: Sequence[ModuleLevels], cost: Cost) -> list[int]:
     """The choice that costs least: of one layer, the one that would be missed most, as little as it can have."""
-    options = _options_by_layer(ladders, np.ones(len(ladders)), cost)
-    least = [option for option in options[_dearest(options)] if option.stays][-1].rungs
-    return [least.get(place, len(ladder.rungs) - 1) for place, ladder in enumerate(ladders)]
+    options = _options_by_layer(module_levels, np.ones(len(module_levels)), cost)
+    least = [option for option in options[_dearest(options)] if option.stays][-1].levels
+    return [least.get(place, len(module.levels) - 1) for place, module in enumerate(module_levels)]
 
 
 class _Option(NamedTuple):
-    """What can become of a layer: what it then costs and loses, the rung of each of its ladders, and whether anything is left."""
+    """What can become of a layer: what it then costs and loses, the level of each of its modules, and whether anything is left."""
 
     cost: float
     error: float
-    rungs: dict[int, int]
+    levels: dict[int, int]
     stays: bool
 
 
@@ -85,20 +85,20 @@ def _dearest(options: Mapping[int, Sequence[_Option]]) -> int:
     return max(options, key=lambda layer: options[layer][-1].error)
 
 
-def _options_by_layer(ladders: Sequence[Ladder], weights: np.ndarray, cost: Cost) -> dict[int, list[_Option]]:
-    return {layer: _layer_options(ladders, weights, layer, cost) for layer in sorted({ladder.layer for ladder in ladders})}
+def _options_by_layer(module_levels: Sequence[ModuleLevels], weights: np.ndarray, cost: Cost) -> dict[int, list[_Option]]:
+    return {layer: _layer_options(module_levels, weights, layer, cost) for layer in sorted({module.layer for module in module_levels})}
 
 
-def _layer_options(ladders: Sequence[Ladder], weights: np.ndarray, layer: int, cost: Cost) -> list[_Option]:
-    """Every pair of rungs of a layer that no cheaper one equals, the cheapest last."""
-    places = [place for place, ladder in enumerate(ladders) if ladder.layer == layer]
+def _layer_options(module_levels: Sequence[ModuleLevels], weights: np.ndarray, layer: int, cost: Cost) -> list[_Option]:
+    """Every pair of levels of a layer that no cheaper one equals, the cheapest last."""
+    places = [place for place, module in enumerate(module_levels) if module.layer == layer]
     found = []
-    for rungs in product(*(range(len(ladders[place].rungs)) for place in places)):
-        chosen = [(place, ladders[place].rungs[rung]) for place, rung in zip(places, rungs, strict=True)]
-        units = {ladders[place].kind: len(rung.units) for place, rung in chosen}
-        error = sum(float(weights[place]) * rung.error for place, rung in chosen)
+    for levels in product(*(range(len(module_levels[place].levels)) for place in places)):
+        chosen = [(place, module_levels[place].levels[level]) for place, level in zip(places, levels, strict=True)]
+        units = {module_levels[place].kind: len(level.units) for place, level in chosen}
+        error = sum(float(weights[place]) * level.error for place, level in chosen)
         spent = cost(units.get(ATTENTION, 0), units.get(FFN, 0))
-        found.append(_Option(spent, error, dict(zip(places, rungs, strict=True)), any(units.values())))
+        found.append(_Option(spent, error, dict(zip(places, levels, strict=True)), any(units.values())))
     best: list[_Option] = []
     for option in sorted(found, key=lambda option: (option.stays, *option[:2])):
         if len(best) < 2 or option.error < best[-1].error:  # going, and the least that can stay, are always there
@@ -108,7 +108,7 @@ def _layer_options(ladders: Sequence[Ladder], weights: np.ndarray, layer: int, c
 
 def search(
     model: PreTrainedModel,
-    ladders: Sequence[Ladder],
+    module_levels: Sequence[ModuleLevels],
     cost: Cost,
     allowance: float,
     loss: Loss,
@@ -131,23 +131,23 @@ def search(
     cost = functools.cache(cost)  # every try asks for the same pairs of heads and channels
     draw = np.random.default_rng(seed)
     known: dict[tuple[int, ...], float] = {}
-    best = np.zeros(len(ladders))  # logarithms
+    best = np.zeros(len(module_levels))  # logarithms
     least = np.inf
     winner: list[int] = []
     for number in range(max(1, tries)):
         if number == 0:
             candidate = best
         elif number <= _RANDOM * tries:
-            candidate = draw.normal(scale=_SPREAD, size=len(ladders))
+            candidate = draw.normal(scale=_SPREAD, size=len(module_levels))
         else:
-            share = max(_CHANGED * (1 - number / tries), 1 / len(ladders))
-            candidate = np.where(draw.random(len(ladders)) < share, draw.normal(scale=_SPREAD, size=len(ladders)), best)
-        picks = processes.same(_fitting(ladders, cost, allowance, np.exp(candidate), fits))
+            share = max(_CHANGED * (1 - number / tries), 1 / len(module_levels))
+            candidate = np.where(draw.random(len(module_levels)) < share, draw.normal(scale=_SPREAD, size=len(module_levels)), best)
+        picks = processes.same(_fitting(module_levels, cost, allowance, np.exp(candidate), fits))
         progress("search", number + 1, max(1, tries))
         if picks is None:
             continue
         if tuple(picks) not in known:
-            known[tuple(picks)] = processes.same(loss(assemble(model, pick_rungs(ladders, picks))))
+            known[tuple(picks)] = processes.same(loss(assemble(model, pick_levels(module_levels, picks))))
         if known[tuple(picks)] < least:
             least, best, winner = known[tuple(picks)], candidate, picks
     if not winner:
@@ -156,47 +156,47 @@ def search(
 
 
 def _fitting(
-    ladders: Sequence[Ladder], cost: Cost, allowance: float, coefficients: np.ndarray, fits: Callable[[list[int]], bool]
+    module_levels: Sequence[ModuleLevels], cost: Cost, allowance: float, coefficients: np.ndarray, fits: Callable[[list[int]], bool]
 ) -> list[int] | None:
     """The first choice that fits, as the allowance falls; None where none does.
 
     Raises:
         ValueError: even one layer of one unit costs more than is allowed at first.
     """
-    picks = choose(ladders, cost, allowance, coefficients=coefficients)
+    picks = least_error(module_levels, cost, allowance, coefficients=coefficients)
     for _ in range(_TIGHTENINGS):
         if fits(picks):
             return picks
         allowance *= _TIGHTER
         try:
-            picks = choose(ladders, cost, allowance, coefficients=coefficients)
+            picks = least_error(module_levels, cost, allowance, coefficients=coefficients)
         except ValueError:
             return None
     return picks if fits(picks) else None
 
 
-def pick_rungs(ladders: Sequence[Ladder], picks: Sequence[int]) -> list[tuple[Ladder, Rung]]:
-    """Ladders with their chosen rungs."""
-    return [(ladder, ladder.rungs[pick]) for ladder, pick in zip(ladders, picks, strict=True)]
+def pick_levels(module_levels: Sequence[ModuleLevels], picks: Sequence[int]) -> list[tuple[ModuleLevels, Level]]:
+    """Modules with their chosen levels."""
+    return [(module, module.levels[pick]) for module, pick in zip(module_levels, picks, strict=True)]
 
 
-def assemble(model: PreTrainedModel, picks: Sequence[tuple[Ladder, Rung]]) -> PreTrainedModel:
-    """A copy of the model with every module on its rung, without the layers in which nothing is left.
+def assemble(model: PreTrainedModel, picks: Sequence[tuple[ModuleLevels, Level]]) -> PreTrainedModel:
+    """A copy of the model with every module on its level, without the layers in which nothing is left.
 
     The states of the last layer before a gap become what those of the last layer in it were: they take over its norm.
     """
     model = copy.deepcopy(model)
-    for ladder, rung in picks:
-        block = blocks(model)[ladder.layer]
-        if ladder.kind == ATTENTION:
-            block.cut(heads=rung.units)
+    for module, level in picks:
+        block = blocks(model)[module.layer]
+        if module.kind == ATTENTION:
+            block.cut(heads=level.units)
         else:
-            block.cut(ffn=rung.units)
-        if rung.weight is not None and rung.bias is not None:
-            linear = block.module(PARTS[ladder.kind])
+            block.cut(ffn=level.units)
+        if level.weight is not None and level.bias is not None:
+            linear = block.module(PARTS[module.kind])
             with torch.no_grad():
-                linear.weight = nn.Parameter(rung.weight.clone())
-                linear.bias = nn.Parameter(rung.bias.clone())
+                linear.weight = nn.Parameter(level.weight.clone())
+                linear.bias = nn.Parameter(level.bias.clone())
     layers = blocks(model)
     kept = [index for index, block in enumerate(layers) if block.heads or block.ffn]
     for first, last in segments(kept, len(layers)):

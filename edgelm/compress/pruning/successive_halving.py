@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from edgelm import distributed as processes
 from edgelm.anatomy import blocks
 from edgelm.compress.distillation.distill import distillation_loss
-from edgelm.compress.distillation.teacher_cache import Lessons
+from edgelm.compress.distillation.teacher_cache import TeacherCache
 from edgelm.compress.training.loop import train
 from edgelm.data.dataset import Dataset
 from edgelm.progress import Progress
@@ -53,14 +53,14 @@ def race(
         the winner's place in `models`.
     """
     taught = rows.sample(_ROWS * settings.steps * settings.batch_size, seed=seed)
-    lessons = Lessons(teacher, task, range(len(blocks(teacher)) + 1))  # any layer, for students of any depth
+    teacher_cache = TeacherCache(teacher, task, range(len(blocks(teacher)) + 1))  # any layer, for students of any depth
     left, steps = list(range(len(models))), settings.steps
     rounds = max(1, (len(left) - 1).bit_length())
     while len(left) > 1:
         found = {}
         for place in left:
             processes.on_main(lambda: shutil.rmtree(work, ignore_errors=True))
-            learning = distillation_loss(teacher, models[place], task, DistillLoss(), lessons=lessons)
+            learning = distillation_loss(teacher, models[place], task, DistillLoss(), teacher_cache=teacher_cache)
             train(
                 models[place],
                 tokenizer,
@@ -70,7 +70,7 @@ def race(
                 work=work,
                 seed=seed + len(left),
                 loss=learning,
-                lessons=lessons,
+                teacher_cache=teacher_cache,
                 seconds=None if seconds is None else seconds / rounds / len(left),
                 description=f"race of {len(left)}",
                 progress=progress,

@@ -26,7 +26,7 @@ class LayerCut:
     channels: torch.Tensor
 
 
-def carve(model: PreTrainedModel, shape: Shape, activity: Activity) -> tuple[PreTrainedModel, list[LayerCut]]:
+def cut_to_sizes(model: PreTrainedModel, shape: Shape, activity: Activity) -> tuple[PreTrainedModel, list[LayerCut]]:
     """A student of this shape with the model's own weights (the model stays as it is), and what was kept of each of its layers.
 
     One set of hidden dimensions is kept everywhere, since the residual stream joins all layers. Where heads get narrower, queries grow

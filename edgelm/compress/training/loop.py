@@ -21,7 +21,7 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, Traine
 from edgelm import distributed as processes
 from edgelm.compress.batches import Collator, EncodedDataset, LengthGroupedSampler, Share
 from edgelm.compress.distillation.distill import LossFunction, label_loss
-from edgelm.compress.distillation.teacher_cache import Lessons
+from edgelm.compress.distillation.teacher_cache import TeacherCache
 from edgelm.compress.training.time_limit import EndInTime
 from edgelm.data.dataset import Dataset
 from edgelm.errors import UsageError
@@ -48,7 +48,7 @@ def train(
     seed: int,
     evaluation: Dataset | None = None,
     loss: LossFunction | None = None,
-    lessons: Lessons | None = None,
+    teacher_cache: TeacherCache | None = None,
     log_dir: Path | None = None,
     seconds: float | None = None,
     description: str = "train",
@@ -60,7 +60,7 @@ def train(
         work: folder for training states; a run that was interrupted goes on from the last one there, with the same result.
         evaluation: judged `settings.evaluations` times an epoch; the best state wins. Needed for early stopping.
         loss: takes the model, a batch and its share; None: the task's own loss on the labels.
-        lessons: what the loss asks of a teacher, to be had for all rows at once.
+        teacher_cache: what the loss asks of a teacher, to be had for all rows at once.
         log_dir: write TensorBoard logs there.
         seconds: that the training may take; its schedule is shortened to fit. None: as long as it takes.
 
@@ -74,16 +74,16 @@ def train(
         raise UsageError("training in fp16 needs a GPU, and there is none here.", hint="Use bf16 or fp32.")
     set_seed(seed)
     start = time.monotonic()
-    data = EncodedDataset(dataset, tokenizer, task, max_length=settings.max_length, numbered=lessons is not None)
+    data = EncodedDataset(dataset, tokenizer, task, max_length=settings.max_length, numbered=teacher_cache is not None)
     judged = None if evaluation is None else EncodedDataset(evaluation, tokenizer, task, max_length=settings.max_length)
     arguments = _arguments(settings, task, rows=len(data), work=work, seed=seed, judge=judged is not None, log_dir=log_dir)
     callbacks: list[TrainerCallback] = [_MarkWhole(), _OwnNoise(), _Report(description, progress)]
     if settings.early_stopping is not None and judged is not None:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=settings.early_stopping))
-    if lessons is not None:
+    if teacher_cache is not None:
         batch = settings.batch_size * settings.gradient_accumulation
         passes = settings.epochs if settings.max_steps is None else settings.max_steps * batch / len(data)
-        lessons.prepare(data, Collator(tokenizer), passes=passes, half=computes_in_bf16(settings), seconds=seconds, progress=progress)
+        teacher_cache.prepare(data, Collator(tokenizer), passes=passes, half=computes_in_bf16(settings), seconds=seconds, progress=progress)
     if seconds is not None:
         callbacks.append(EndInTime(max(1.0, seconds - (time.monotonic() - start))))
     with _quiet(log_dir), only_read_weights(model, task), dropping_out(model, settings.dropout):

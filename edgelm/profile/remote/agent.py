@@ -1,4 +1,4 @@
-"""Keeps house on a device for one profile: a folder of its own and the processes in it. When the line to it ends, both are gone.
+"""Remote agent: owns one temporary folder and its processes on the device: a folder of its own and the processes in it. When the line to it ends, both are gone.
 
 Its text is sent over SSH and run by the device's Python: the standard library alone, and nothing is written before the folder is made.
 On stdin come JSON lines, `{"do": ...}`; on stdout go `{"from": number, "line": ...}` for what a process says, other objects for the
@@ -47,22 +47,22 @@ def main() -> None:
     except OSError as error:
         _say({"error": f"no folder for temporary files can be made there: {error.strerror or error}"})
         return
-    keeper = Keeper(Path(folder))
+    agent = Agent(Path(folder))
     try:
-        _say(keeper.hello())
-        keeper.serve()
+        _say(agent.hello())
+        agent.serve()
     except Gone:
         pass
     finally:
         for end in (signal.SIGTERM, signal.SIGINT):
             signal.signal(end, signal.SIG_IGN)  # what follows must not be interrupted
-        keeper.end_all()
+        agent.end_all()
         shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(Gone):
         _say({"left": not Path(folder).exists()})
 
 
-class Keeper:
+class Agent:
     """The folder, the processes started in it, and what was read from the line but not yet understood."""
 
     def __init__(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A visit to a device: the other end of a keeper. Copy files, start processes, leave; nothing stays behind."""
+"""A client to a device: the other end of its agent. Copy files, start processes, leave; nothing stays behind."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from types import TracebackType
 from typing import Any
 
 from edgelm.errors import HostError
-from edgelm.profile.remote import agent as keeper
+from edgelm.profile.remote import agent as agent
 from edgelm.profile.remote.connection import Connection
 
-_ALIVE_S = 10.0  # a keeper waits six times as long
+_ALIVE_S = 10.0  # a agent waits six times as long
 _ANSWER_S = 120.0  # for what takes no time but for a busy device
 _CHUNK = 1 << 18
 _BOOT = 'exec(__import__("base64").b64decode(open(0,"rb",0,closefd=False).readline()))'  # the first line on stdin is the program
 
 
-class Visit:
+class AgentClient:
     """A folder on a host, and processes in it, until it is closed or the connection is lost.
 
     Attributes:
-        facts: what the keeper found; see `Keeper.hello`.
+        facts: what the agent found; see `Agent.hello`.
     """
 
     def __init__(self, connection: Connection, python: str) -> None:
@@ -39,7 +39,7 @@ class Visit:
         self._said: dict[int, queue.Queue[dict[str, Any]]] = {}
         self._over = threading.Event()
         self.facts: dict[str, Any] = {}
-        self._channel.send(base64.b64encode(Path(keeper.__file__).read_bytes()) + b"\n")
+        self._channel.send(base64.b64encode(Path(agent.__file__).read_bytes()) + b"\n")
         threading.Thread(target=self._sort, daemon=True).start()
         threading.Thread(target=self._stay_alive, daemon=True).start()
         self.facts = self._answer()
@@ -96,7 +96,7 @@ class Visit:
             pass
 
     def close(self) -> None:
-        """Leave; the keeper takes everything away. Where it cannot any more, the host is asked to."""
+        """Leave; the agent takes everything away. Where it cannot any more, the host is asked to."""
         self._send(do="leave")
         left = False
         with contextlib.suppress(HostError):
@@ -105,10 +105,10 @@ class Visit:
         self._over.set()
         self._channel.close()
         if not left and Path(self.facts.get("folder", "")).name.startswith("edgelm-"):
-            with contextlib.suppress(HostError):  # if the connection is gone, the keeper has noticed, or will
+            with contextlib.suppress(HostError):  # if the connection is gone, the agent has noticed, or will
                 self._connection.run(f"rm -rf -- {shlex.quote(self.facts['folder'])}")
 
-    def __enter__(self) -> Visit:
+    def __enter__(self) -> AgentClient:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -155,20 +155,20 @@ class Visit:
         if self._connection.is_open():
             return HostError(f"{self.host}: edgelm's process there was ended.", hint="Look at the host's memory and its log, and try again.")
         return HostError(
-            f"{self.host}: the connection was lost; what was copied is removed there as soon as the host notices (within {keeper.SILENCE_S} s).",
+            f"{self.host}: the connection was lost; what was copied is removed there as soon as the host notices (within {agent.SILENCE_S} s).",
             hint="Look at the network and at the host, and try again.",
         )
 
 
 class RemoteLine:
-    """A `Line` to a process on the host."""
+    """A `Channel` to a process on the host."""
 
-    def __init__(self, visit: Visit, number: int) -> None:
-        self._visit, self._number = visit, number
+    def __init__(self, client: AgentClient, number: int) -> None:
+        self._visit, self._number = client, number
         self._ended: dict[str, Any] | None = None
 
     def exchange(self, line: str) -> str:
-        """As in `Line`."""
+        """As in `Channel`."""
         self._visit.tell(self._number, line)
         return self.hear()
 
@@ -182,13 +182,13 @@ class RemoteLine:
         return ""
 
     def ending(self) -> str:
-        """As in `Line`."""
+        """As in `Channel`."""
         ended = self._ended or {}
         code, errors = ended.get("ended"), ended.get("errors")
         how = f"killed by signal {-code}" if isinstance(code, int) and code < 0 else f"exit code {code}"
         return f"{how} on {self._visit.host}" + (f": {errors}" if errors else "")
 
     def close(self) -> None:
-        """As in `Line`."""
+        """As in `Channel`."""
         if self._ended is None:
             self._visit.end(self._number)

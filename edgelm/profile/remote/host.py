@@ -1,4 +1,4 @@
-"""A host as a place where subjects are measured: the same workers as at home, over a visit."""
+"""A host as a place where subjects are measured: the same workers as at home, over a connection."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from functools import cached_property
 from typing import Any
 
 from edgelm.errors import HostError
-from edgelm.profile.host import Line
-from edgelm.profile.remote.agent_client import Visit
+from edgelm.profile.host import Channel
+from edgelm.profile.remote.agent_client import AgentClient
 from edgelm.profile.remote.payload import place_of
 from edgelm.profile.subject import Subject
 from edgelm.version import __version__
 
 
 class RemoteMachine:
-    """A `Place` to which the subjects were copied."""
+    """A `Host` to which the subjects were copied."""
 
-    def __init__(self, visit: Visit, subjects: Sequence[Subject]) -> None:
-        self._visit, self._subjects = visit, subjects
-        self.host: str | None = visit.host
+    def __init__(self, client: AgentClient, subjects: Sequence[Subject]) -> None:
+        self._visit, self._subjects = client, subjects
+        self.host: str | None = client.host
 
-    def start(self, module: str, *, threads: int | None = None) -> Line:
-        """As in `Place`."""
+    def start(self, module: str, *, threads: int | None = None) -> Channel:
+        """As in `Host`."""
         return self._visit.start(["-m", module], {"OMP_NUM_THREADS": str(threads)} if threads else {})
 
     def locate(self, subject: Subject) -> str:
-        """As in `Place`."""
+        """As in `Host`."""
         return f"{self._visit.facts['folder']}/{place_of(subject, self._subjects)}"
 
     def cores(self) -> int:
-        """As in `Place`."""
+        """As in `Host`."""
         return int(self._machine["cores"])
 
     def describe(self) -> dict[str, Any]:
-        """As in `Place`."""
+        """As in `Host`."""
         return self._machine
 
     @cached_property

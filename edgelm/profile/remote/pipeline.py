@@ -14,8 +14,8 @@ from typing import Any
 from edgelm.errors import EdgelmError, HostError, UsageError
 from edgelm.profile.doubts import with_ratios
 from edgelm.profile.pipeline import measure
-from edgelm.profile.plan import Plan, make_plan
-from edgelm.profile.remote.agent_client import Visit
+from edgelm.profile.plan import ProfilePlan, plan_profile
+from edgelm.profile.remote.agent_client import AgentClient
 from edgelm.profile.remote.connection import Connection, Target, read_target
 from edgelm.profile.remote.host import RemoteMachine
 from edgelm.profile.remote.payload import check_subjects, code_files, subject_files
@@ -28,7 +28,7 @@ _ROOM = 10_000_000  # bytes beside what is copied: compiled modules, a profiler'
 
 
 @dataclass(frozen=True)
-class Outcome:
+class HostResults:
     """What hosts gave: profiles, by host and subject in the order in which they were named, and the error of each that failed."""
 
     profiles: tuple[Profile, ...]
@@ -45,7 +45,7 @@ def profile_hosts(
     install: bool = False,
     progress: Progress = silent,
     **settings: Any,
-) -> Outcome:
+) -> HostResults:
     """Measure a bundle, and others beside it, on hosts that SSH reaches; on all at the same time.
 
     Args:
@@ -67,7 +67,7 @@ def profile_hosts(
     targets = [read_target(host) for host in hosts]
     if wheels is not None:
         check_folder(Path(wheels))
-    plan = make_plan(subject, compare=compare, **settings)
+    plan = plan_profile(subject, compare=compare, **settings)
     check_subjects(plan.subjects)
     packages = _Packages(None if wheels is None else Path(wheels), install)
     open_now = _Open()
@@ -87,14 +87,14 @@ def profile_hosts(
         pending = [pool.submit(work, target) for target in targets]
         try:
             results = [entry.result() for entry in pending]
-        except BaseException:  # interrupted: without a connection, a keeper takes its folder away
+        except BaseException:  # interrupted: without a connection, the agent takes its folder away
             open_now.abort()
             raise
     failures = {target.name: result for target, result in zip(targets, results, strict=True) if isinstance(result, EdgelmError)}
     if len(failures) == len(targets) and len({error.message.replace(name, "") for name, error in failures.items()}) == 1:
         raise next(iter(failures.values()))
     profiles = [entry for result in results if not isinstance(result, EdgelmError) for entry in result]
-    return Outcome(tuple(with_ratios(profiles) if profiles else ()), failures)
+    return HostResults(tuple(with_ratios(profiles) if profiles else ()), failures)
 
 
 @dataclass(frozen=True)
@@ -104,23 +104,23 @@ class _Packages:
     folder: Path | None
     install: bool
 
-    def find(self, visit: Visit, aside: Path) -> list[Path]:
+    def find(self, client: AgentClient, aside: Path) -> list[Path]:
         """Wheels to take along; none if the host's own packages are used.
 
         Raises:
             HostError: it lacks some, and none may be brought or none fit.
         """
         if self.folder is not None:
-            return choose_wheels(self.folder, visit.facts, visit.host)
-        lack = missing_packages(visit)
+            return choose_wheels(self.folder, client.facts, client.host)
+        lack = missing_packages(client)
         if not lack:
             return []
         if not self.install:
             raise HostError(
-                f"{visit.host}: its Python cannot run a bundle: {lack}.",
+                f"{client.host}: its Python cannot run a bundle: {lack}.",
                 hint="Add --install to bring what is missing (also without internet there), or --wheels FOLDER, or name another --python.",
             )
-        return download_wheels(aside, visit.facts, visit.host)
+        return download_wheels(aside, client.facts, client.host)
 
 
 class _Open:
@@ -145,7 +145,7 @@ class _Open:
 
 def _profile_host(
     target: Target,
-    plan: Plan,
+    plan: ProfilePlan,
     python: str,
     packages: _Packages,
     open_now: _Open,
@@ -154,14 +154,14 @@ def _profile_host(
     with closing(Connection(target)) as connection, tempfile.TemporaryDirectory() as aside:
         open_now.add(connection)
         check_python(connection, python)
-        with Visit(connection, python) as visit:
-            found = packages.find(visit, Path(aside))
+        with AgentClient(connection, python) as client:
+            found = packages.find(client, Path(aside))
             if not found:
-                check_providers(visit, plan.subjects)
+                check_providers(client, plan.subjects)
             files = [*code_files(), *((f"wheels/{wheel.name}", wheel) for wheel in found), *subject_files(plan.subjects)]
             sizes = [file.stat().st_size for _, file in files]
-            check_space(visit, sum(sizes) + sum(map(unpacked_size, found)) + _ROOM)
-            visit.copy(files, lambda done: progress("copying, MB", done // 1_000_000, sum(sizes) // 1_000_000))
-            if found and (error := import_error(visit)):
+            check_space(client, sum(sizes) + sum(map(unpacked_size, found)) + _ROOM)
+            client.copy(files, lambda done: progress("copying, MB", done // 1_000_000, sum(sizes) // 1_000_000))
+            if found and (error := import_error(client)):
                 raise HostError(f"{target.name}: the packages that were brought do not load there: {error}.", hint="Give other wheels.")
-            return measure(plan, RemoteMachine(visit, plan.subjects), progress)
+            return measure(plan, RemoteMachine(client, plan.subjects), progress)

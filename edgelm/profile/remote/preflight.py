@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgelm.errors import HostError, UsageError
-from edgelm.profile.remote.agent_client import Visit
+from edgelm.profile.remote.agent_client import AgentClient
 from edgelm.profile.remote.connection import Connection
 from edgelm.profile.subject import Subject
 from edgelm.runtime.plugin import PLUGINS
@@ -48,22 +48,22 @@ def check_python(connection: Connection, python: str) -> None:
         raise HostError(f"{name}: its {python} is Python {'.'.join(map(str, version))}, which is too old.", hint=hint)
 
 
-def missing_packages(visit: Visit) -> str:
+def missing_packages(client: AgentClient) -> str:
     """Why the device's own packages will not do, in words; empty if they do."""
-    missing = [package for package, version in visit.facts["packages"].items() if version is None]
-    return f"{', '.join(missing)} missing" if missing else import_error(visit)
+    missing = [package for package, version in client.facts["packages"].items() if version is None]
+    return f"{', '.join(missing)} missing" if missing else import_error(client)
 
 
-def import_error(visit: Visit) -> str:
+def import_error(client: AgentClient) -> str:
     """What Python says when it loads the packages there; empty if it does."""
-    line = visit.start(["-c", _IMPORT])
+    line = client.start(["-c", _IMPORT])
     try:
         return "" if line.hear() == "ok" else line.ending()
     finally:
         line.close()
 
 
-def check_providers(visit: Visit, subjects: Sequence[Subject]) -> None:
+def check_providers(client: AgentClient, subjects: Sequence[Subject]) -> None:
     """Refuse a provider that a subject must have and the device's own packages lack; whether it starts, only running it shows.
 
     Raises:
@@ -72,7 +72,7 @@ def check_providers(visit: Visit, subjects: Sequence[Subject]) -> None:
     forced = [subject for subject in subjects if subject.provider not in (None, "cpu")]
     if not forced:
         return
-    line = visit.start(["-c", _RUNTIMES])
+    line = client.start(["-c", _RUNTIMES])
     try:
         said = line.hear()
     finally:
@@ -86,21 +86,21 @@ def check_providers(visit: Visit, subjects: Sequence[Subject]) -> None:
         engine = package in there["packages"] and any(entry["package"] == name for entry in (subject.manifest or {}).get("engines", ()))
         if wanted not in there["providers"] and PLUGINS.get(name) not in there["packages"] and not engine:
             raise UsageError(
-                f"{visit.host}: {subject.path} cannot run with {name} there: its onnxruntime has no {wanted}.",
+                f"{client.host}: {subject.path} cannot run with {name} there: its onnxruntime has no {wanted}.",
                 hint=f"It has {', '.join(there['providers'])}. Leave --provider out: it then runs with what is there.",
             )
 
 
-def check_space(visit: Visit, needed: int) -> None:
+def check_space(client: AgentClient, needed: int) -> None:
     """Refuse a disk that cannot take so many bytes.
 
     Raises:
         HostError: so.
     """
-    free = visit.facts["free"]
+    free = client.facts["free"]
     if needed > free:
         raise HostError(
-            f"{visit.host}: {needed / 1e6:.0f} MB are to be copied there; {free / 1e6:.0f} MB are free on the disk of its temporary files.",
+            f"{client.host}: {needed / 1e6:.0f} MB are to be copied there; {free / 1e6:.0f} MB are free on the disk of its temporary files.",
             hint="Free some space there, or set TMPDIR for this user.",
         )
 

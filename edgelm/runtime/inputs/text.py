@@ -17,11 +17,11 @@ Text: TypeAlias = "str | tuple[str, str]"
 _FIELDS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
 
 
-class Encoder:
+class TextProcessor:
     """Makes inputs of texts.
 
     Args:
-        tokenizer: cuts at the model's longest sequence, and pads nothing by itself; see `load_encoder`.
+        tokenizer: cuts at the model's longest sequence, and pads nothing by itself; see `load_text_processor`.
 
     Attributes:
         padded: whether the graph reads a mask, and so texts of unlike lengths in one call.
@@ -85,7 +85,7 @@ class Encoder:
                 raise UsageError(f"this model reads single texts; got {type(text).__name__}.", hint='Give a text: model("...").')
 
 
-def load_encoder(bundle: Bundle) -> Encoder:
+def load_text_processor(bundle: Bundle) -> TextProcessor:
     """The encoder of a bundle's texts.
 
     Raises:
@@ -107,7 +107,7 @@ def load_encoder(bundle: Bundle) -> Encoder:
     return make_encoder(bundle.manifest, tokenizer)
 
 
-def make_encoder(manifest: Manifest, tokenizer: Any) -> Encoder:
+def make_encoder(manifest: Manifest, tokenizer: Any) -> TextProcessor:
     """The encoder of a manifest's texts, by a tokenizer as tokenizer.json says it, which is set here.
 
     Raises:
@@ -120,4 +120,4 @@ def make_encoder(manifest: Manifest, tokenizer: Any) -> Encoder:
         raise BundleError(f"{MANIFEST_FILE}: the tokenizer cannot be set up: {error}", hint="Export the bundle again.") from error
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = settings.split_special
-    return Encoder(manifest, tokenizer)
+    return TextProcessor(manifest, tokenizer)

@@ -9,7 +9,7 @@ from edgelm.anatomy import load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
 from edgelm.compress.batches import Collator, EncodedDataset
 from edgelm.compress.distillation import teacher_cache as module
-from edgelm.compress.distillation.teacher_cache import Lessons
+from edgelm.compress.distillation.teacher_cache import TeacherCache
 from edgelm.data.dataset import Dataset
 from edgelm.recipe import DistillLoss, DistillSettings, Recipe, TrainSettings
 
@@ -23,7 +23,7 @@ def test_what_is_kept_is_what_is_said(tmp_path, kind):
     folder = make_checkpoint(tmp_path / "m", kind=kind)
     task, tokenizer = open_checkpoint(folder).task, load_tokenizer(folder)
     rows = EncodedDataset(ROWS.without_labels(), tokenizer, task, max_length=32, numbered=True)
-    teacher = Lessons(load_checkpoint(folder), task, [0, 2])
+    teacher = TeacherCache(load_checkpoint(folder), task, [0, 2])
     batch = Collator(tokenizer)([rows[index] for index in (3, 0, 5)])
     wanted, states = teacher(batch)
     teacher.prepare(rows, Collator(tokenizer), passes=2, half=False)
@@ -41,7 +41,7 @@ def test_it_is_asked_anew_where_keeping_does_not_pay(tmp_path, monkeypatch):
     rows = EncodedDataset(ROWS, tokenizer, task, max_length=32, numbered=True)
 
     def kept(**changed):
-        teacher = Lessons(load_checkpoint(folder), task, [1])
+        teacher = TeacherCache(load_checkpoint(folder), task, [1])
         teacher.prepare(rows, Collator(tokenizer), **({"passes": 3, "half": False} | changed))
         return teacher._kept is not None
 

@@ -13,11 +13,11 @@ from models import TEXTS, make_checkpoint
 from edgelm import compress
 from edgelm.anatomy import blocks, layer_shapes, load_checkpoint, load_tokenizer, model_outputs
 from edgelm.checkpoint import LayerShape, open_checkpoint
-from edgelm.compress.pruning.constraints import Bound, Goal, sizes_of
+from edgelm.compress.pruning.constraints import Constraint, Constraints, sizes_of
 from edgelm.compress.pruning.fit import Material, _within, shapes_of
-from edgelm.compress.pruning.levels import ATTENTION, FFN, Ladder, Rung, channel_counts, surgeon_ladders
+from edgelm.compress.pruning.levels import ATTENTION, FFN, Level, ModuleLevels, channel_counts, obs_levels
 from edgelm.compress.pruning.reconstruct import reconstruct
-from edgelm.compress.pruning.spdy import assemble, cheapest, choose, pick_rungs, search, segments
+from edgelm.compress.pruning.spdy import assemble, cheapest, least_error, pick_levels, search, segments
 from edgelm.compress.pruning.successive_halving import race
 from edgelm.data.dataset import Dataset
 from edgelm.latency_table import EncoderSizes, count_operations
@@ -31,10 +31,10 @@ ROWS = Dataset(
 SIZES = EncoderSizes(layers=2, hidden=32, heads=4, ffn=64, vocabulary=100)
 
 
-def ladder(layer, kind, errors):
+def module(layer, kind, errors):
     """A module with as many units as errors less one."""
     count = len(errors) - 1
-    return Ladder(layer, kind, tuple(Rung(tuple(range(count - index)), error) for index, error in enumerate(errors)))
+    return ModuleLevels(layer, kind, tuple(Level(tuple(range(count - index)), error) for index, error in enumerate(errors)))
 
 
 def layer_cost(heads, channels):
@@ -49,33 +49,35 @@ steps = st.lists(st.integers(0, 20), min_size=1, max_size=3)
 @given(st.lists(st.tuples(steps, steps), min_size=1, max_size=3), st.integers(0, 25))
 def test_the_choice_is_that_of_brute_force(layers, allowance):
     rising = [[[0, *np.cumsum(part).tolist()] for part in parts] for parts in layers]
-    ladders = [ladder(layer, kind, errors) for layer, parts in enumerate(rising) for kind, errors in zip(("attention", "ffn"), parts, strict=True)]
-    every = list(itertools.product(*(range(len(item.rungs)) for item in ladders)))
+    module_levels = [
+        module(layer, kind, errors) for layer, parts in enumerate(rising) for kind, errors in zip(("attention", "ffn"), parts, strict=True)
+    ]
+    every = list(itertools.product(*(range(len(item.levels)) for item in module_levels)))
 
     def used(picks):
-        units = [len(item.rungs[pick].units) for item, pick in zip(ladders, picks, strict=True)]
+        units = [len(item.levels[pick].units) for item, pick in zip(module_levels, picks, strict=True)]
         return sum(map(layer_cost, units[::2], units[1::2])) if any(units) else np.inf  # a layer stays
 
     def lost(picks):
-        return sum(item.rungs[pick].error for item, pick in zip(ladders, picks, strict=True))
+        return sum(item.levels[pick].error for item, pick in zip(module_levels, picks, strict=True))
 
     best = min((lost(picks) for picks in every if used(picks) <= allowance), default=None)
     if best is None:
         with pytest.raises(ValueError, match="within the allowance"):
-            choose(ladders, layer_cost, allowance + 0.5)
-        assert used(cheapest(ladders, layer_cost)) == 4
+            least_error(module_levels, layer_cost, allowance + 0.5)
+        assert used(cheapest(module_levels, layer_cost)) == 4
         return
-    picks = choose(ladders, layer_cost, allowance + 0.5)  # uses are rounded up by a few thousandths
+    picks = least_error(module_levels, layer_cost, allowance + 0.5)  # uses are rounded up by a few thousandths
     assert used(picks) <= allowance
     assert lost(picks) == best
 
 
 def test_the_search_finds_what_the_whole_model_loses_least_by(tmp_path):
-    """Ladders say that two modules cost alike; the loss says that one of them is dear."""
+    """Levels say that two modules cost alike; the loss says that one of them is dear."""
     folder = make_checkpoint(tmp_path / "m")
     model = load_checkpoint(folder)
-    ladders = [Ladder(layer, "ffn", tuple(Rung(tuple(range(count)), 1 - count / 64) for count in (64, 32, 0))) for layer in (0, 1)]
-    picks = search(model, ladders, lambda _, channels: channels, 64, lambda made: 64 - blocks(made)[-1].ffn, tries=30)
+    module_levels = [ModuleLevels(layer, "ffn", tuple(Level(tuple(range(count)), 1 - count / 64) for count in (64, 32, 0))) for layer in (0, 1)]
+    picks = search(model, module_levels, lambda _, channels: channels, 64, lambda made: 64 - blocks(made)[-1].ffn, tries=30)
     assert picks == [2, 0]
 
 
@@ -96,11 +98,14 @@ def test_units_that_say_nothing_go_without_a_trace(tmp_path, family):
         for block in blocks(model):
             block.module("attention_output").weight[:, : block.head_size] = 0
             block.module("ffn_out").weight[:, 32:] = 0
-    ladders = surgeon_ladders(model, tokenizer, task, ROWS, multiple=32, max_length=64, progress=silent)
-    picks = [next(index for index, rung in enumerate(item.rungs) if len(rung.units) == (3 if item.kind == "attention" else 32)) for item in ladders]
-    smaller = assemble(model, pick_rungs(ladders, picks))
+    module_levels = obs_levels(model, tokenizer, task, ROWS, multiple=32, max_length=64, progress=silent)
+    picks = [
+        next(index for index, level in enumerate(item.levels) if len(level.units) == (3 if item.kind == "attention" else 32))
+        for item in module_levels
+    ]
+    smaller = assemble(model, pick_levels(module_levels, picks))
     assert [(shape.heads, shape.ffn) for shape in layer_shapes(smaller)] == [(3, 32)] * 2
-    assert shapes_of(model, ladders, picks) == layer_shapes(smaller)
+    assert shapes_of(model, module_levels, picks) == layer_shapes(smaller)
     inputs = dict(tokenizer(list(TEXTS), padding=True, return_tensors="pt"))
     with torch.inference_mode():
         wanted, found = (model_outputs(each, task, inputs)[0] for each in (model, smaller))
@@ -111,7 +116,9 @@ def test_reconstruction_brings_a_cut_model_nearer_to_its_original(tmp_path):
     folder = make_checkpoint(tmp_path / "m", hidden=32, ffn=64)
     model, tokenizer, task = load_checkpoint(folder), load_tokenizer(folder), open_checkpoint(folder).task
     cut = assemble(
-        model, [(Ladder(layer, "ffn", ()), Rung(tuple(range(0, 64, 2)), 0.0)) for layer in (0, 1)] + [(Ladder(0, "attention", ()), Rung((0, 2), 0.0))]
+        model,
+        [(ModuleLevels(layer, "ffn", ()), Level(tuple(range(0, 64, 2)), 0.0)) for layer in (0, 1)]
+        + [(ModuleLevels(0, "attention", ()), Level((0, 2), 0.0))],
     )
     mended = reconstruct(cut, model, tokenizer, task, ROWS, sources=[(0, 0), (1, 1)], max_length=64)
     inputs = dict(tokenizer(list(TEXTS), padding=True, return_tensors="pt"))
@@ -135,7 +142,7 @@ def test_a_layer_with_nothing_left_goes_whole(tmp_path, family):
     model, tokenizer, task = load_checkpoint(folder), load_tokenizer(folder), open_checkpoint(folder).task
     with torch.no_grad():
         blocks(model)[1].output_norm.weight.fill_(2.0)
-    gone = [(Ladder(1, kind, ()), Rung((), 0.0)) for kind in ("attention", "ffn")]
+    gone = [(ModuleLevels(1, kind, ()), Level((), 0.0)) for kind in ("attention", "ffn")]
     smaller = assemble(model, gone)
     assert len(blocks(smaller)) == 2
     assert float(blocks(smaller)[0].output_norm.weight[0].detach()) == 2.0
@@ -157,7 +164,7 @@ def test_a_cut_says_which_layers_it_left(tmp_path):
     table = replace(table, layer=table.predict(table.sizes.full()))
     cut = FitSettings(tries=1, multiple=16)
     recipe = Recipe(name="test", stages=(replace_share(cut, 0.5), cut))
-    goal = Goal((Bound("operations", table, 0.45 * table.predict(table.sizes.full())),))
+    goal = Constraints((Constraint("operations", table, 0.45 * table.predict(table.sizes.full())),))
     result = compress(folder, dataset=ROWS, evaluation=ROWS, recipe=recipe, output=tmp_path / "out", goal=goal)
     layers = result.record.layers
     assert 1 <= len(layers) <= 3
@@ -172,7 +179,7 @@ def test_a_cut_says_which_layers_it_left(tmp_path):
 def test_a_goal_that_is_half_way_is_the_geometric_mean():
     table = count_operations(SIZES, 16)
     whole = table.predict(SIZES.full())
-    goal = Goal((Bound("operations", table, whole / 16),)).on_the_way(0.5, SIZES.full(), SIZES.vocabulary)
+    goal = Constraints((Constraint("operations", table, whole / 16),)).partway(0.5, SIZES.full(), SIZES.vocabulary)
     assert goal.bounds[0].allowed == pytest.approx(whole / 4)
 
 
@@ -211,14 +218,14 @@ def test_a_goal_beyond_all_cuts_is_approached(tmp_path):
     folder = make_checkpoint(tmp_path / "m")
     table = replace(count_operations(sizes_of(load_checkpoint(folder)), 9), rest=1.0)
     recipe = Recipe(name="test", stages=(FitSettings(tries=1, multiple=16),))
-    goal = Goal((Bound("operations", table, 0.5),))
+    goal = Constraints((Constraint("operations", table, 0.5),))
     result = compress(folder, dataset=ROWS, evaluation=ROWS, recipe=recipe, output=tmp_path / "out", goal=goal)
     assert [(shape.heads, shape.ffn) for shape in result.record.layers] == [(0, 16)]
 
 
 def test_tokens_that_are_gone_make_room_for_heads():
     table = replace(count_operations(SIZES, 16), rest=10.0)
-    bound = Bound("size", table, 8.0, per_token=0.1).with_vocabulary(40)
+    bound = Constraint("size", table, 8.0, per_token=0.1).with_vocabulary(40)
     assert bound.table.rest == pytest.approx(4.0)
     assert bound.table.sizes.vocabulary == 40
 
@@ -230,7 +237,7 @@ def test_two_bounds_hold_at_once(tmp_path):
     empty = count_operations(sizes, 9)
     heads = replace(empty, attention={0: 0.0, 4: 4.0}, ffn={0: 0.0, 64: 0.0})
     channels = replace(empty, attention={0: 0.0, 4: 0.0}, ffn={0: 0.0, 64: 64.0})
-    goal = Goal((Bound("heads", heads, 5.0), Bound("channels", channels, 80.0)))
+    goal = Constraints((Constraint("heads", heads, 5.0), Constraint("channels", channels, 80.0)))
     recipe = Recipe(name="test", stages=(FitSettings(tries=2, multiple=16),))
     result = compress(folder, dataset=ROWS, evaluation=ROWS, recipe=recipe, output=tmp_path / "out", goal=goal)
     assert sum(shape.heads for shape in result.record.layers) <= 5
@@ -243,17 +250,17 @@ def test_no_try_trades_one_bound_for_the_other(tmp_path, wanted):
     model = load_checkpoint(make_checkpoint(tmp_path / "m", layers=4))
     empty = count_operations(sizes_of(model), 9)
     bounds = {
-        "heads": Bound("heads", replace(empty, rest=0.0, layer=0.0, attention={0: 0.0, 4: 4.0}, ffn={0: 0.0, 64: 0.0}), 9.0),
-        "ffn": Bound("channels", replace(empty, rest=0.0, layer=0.0, attention={0: 0.0, 4: 0.0}, ffn={0: 0.0, 64: 64.0}), 7.0),
+        "heads": Constraint("heads", replace(empty, rest=0.0, layer=0.0, attention={0: 0.0, 4: 4.0}, ffn={0: 0.0, 64: 0.0}), 9.0),
+        "ffn": Constraint("channels", replace(empty, rest=0.0, layer=0.0, attention={0: 0.0, 4: 0.0}, ffn={0: 0.0, 64: 64.0}), 7.0),
     }
-    ladders = [ladder(layer, kind, [0, 1, 2, 4, 8]) for layer in range(4) for kind in (ATTENTION, FFN)]
+    module_levels = [module(layer, kind, [0, 1, 2, 4, 8]) for layer in range(4) for kind in (ATTENTION, FFN)]
     material = Material(model, None, None, ROWS, 0, tmp_path)
 
     def loss(made):
         return -sum(getattr(block, wanted) for block in blocks(made))
 
-    picks = _within(model, ladders, Goal(tuple(bounds.values())), loss, tries=60, material=material)
-    shapes = shapes_of(model, ladders, picks)
+    picks = _within(model, module_levels, Constraints(tuple(bounds.values())), loss, tries=60, material=material)
+    shapes = shapes_of(model, module_levels, picks)
     for name, bound in bounds.items():
         assert 0 < sum(getattr(shape, name) for shape in shapes) <= bound.allowed
 
@@ -263,7 +270,7 @@ def test_a_measured_cost_that_differs_from_the_table_is_followed(tmp_path):
     folder = make_checkpoint(tmp_path / "m")
     table = count_operations(sizes_of(load_checkpoint(folder)), 9)
     whole = table.predict(table.sizes.full())
-    goal = Goal((Bound("latency", table, whole, lambda shapes: 4 / 3 * table.predict(shapes)),))
+    goal = Constraints((Constraint("latency", table, whole, lambda shapes: 4 / 3 * table.predict(shapes)),))
     recipe = Recipe(name="test", stages=(FitSettings(tries=2, multiple=4),))
     result = compress(folder, dataset=ROWS, evaluation=ROWS, recipe=recipe, output=tmp_path / "out", goal=goal)
     assert 0.7 * whole <= 4 / 3 * table.predict(result.record.layers) <= 1.05 * whole

@@ -1,4 +1,4 @@
-"""The keeper of a device: whatever ends it, its folder and its processes are gone."""
+"""The agent of a device: whatever ends it, its folder and its processes are gone."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from edgelm.profile.remote import agent as keeper
+from edgelm.profile.remote import agent as agent
 from edgelm.profile.remote.agent_client import _BOOT
 
 
 class Device:
-    """A keeper as SSH would run it."""
+    """An agent as SSH would run it."""
 
     def __init__(self, temporary: Path, *, silence: float = 60) -> None:
-        code = Path(keeper.__file__).read_text().replace("SILENCE_S = 60", f"SILENCE_S = {silence}")
+        code = Path(agent.__file__).read_text().replace("SILENCE_S = 60", f"SILENCE_S = {silence}")
         self.temporary = temporary
         self.process = subprocess.Popen(
             [sys.executable, "-c", _BOOT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"TMPDIR": str(temporary)}

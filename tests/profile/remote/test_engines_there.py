@@ -16,7 +16,7 @@ from ssh_servers import FAST, left, run
 
 from edgelm.device import load_device
 from edgelm.engines import build
-from edgelm.profile.remote.agent_client import Visit
+from edgelm.profile.remote.agent_client import AgentClient
 from edgelm.profile.result import Profile
 from edgelm.runtime import cuda
 from edgelm.runtime.manifest import EnginePlan, ShapeRange
@@ -75,7 +75,7 @@ def test_an_engine_of_another_gpu_is_not_used_and_the_reason_comes_home(built, s
 @pytest.mark.parametrize("provider", ["tensorrt", "cuda"])
 def test_a_forced_provider_that_a_host_lacks_is_told_before_anything_is_copied(built, serve, monkeypatch, provider):
     server = serve()
-    monkeypatch.setattr(Visit, "copy", lambda *_: pytest.fail("something was copied"))
+    monkeypatch.setattr(AgentClient, "copy", lambda *_: pytest.fail("something was copied"))
     result = run(built, "--host", "device", *FAST, "--provider", provider)
     assert result.exit_code == 2
     assert result.stderr.startswith(f"Error: device: {built} cannot run with {provider} there: its onnxruntime has no ")

@@ -58,7 +58,7 @@ def test_a_host_gives_what_a_profile_here_gives(bundle, serve, tmp_path):
     assert json.loads(output.read_text())["profiles"] == values["profiles"]
     assert "tiny on device" in html.read_text()
     assert left(server) == []
-    assert "edgelm-" not in " ".join(server.commands)  # the keeper itself took everything away
+    assert "edgelm-" not in " ".join(server.commands)  # the agent itself took everything away
 
 
 def test_subjects_take_turns_there_and_an_onnx_file_brings_its_weights(bundle, serve):
