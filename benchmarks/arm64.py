@@ -1,10 +1,10 @@
-"""Whether bundles answer on arm64 as they do here, on emulated CPUs: `python benchmarks/arm64.py [PRECISION ...] [--texts 32]
-[--work build/teachers]`.
+"""Whether bundles answer on arm64 as they do here, on emulated CPUs: `python benchmarks/arm64.py [PRECISION ...]
+[--texts 32] [--work build/teachers]`.
 
-Needs the environment variables EDGELM_DATA, as `teachers.py` does, and EDGELM_ARM64: the folder that `bash scripts/arm64.sh FOLDER` made. The
-SST-2 teacher is exported for `arm64`, calibrated on training rows; a bundle that lies in the work folder from an earlier run is used again. Each
-emulated CPU replays the golden samples and answers texts of dev, one at a time. Emulation shows what CPUs of that kind answer, not how fast.
-Prints Markdown.
+Needs the environment variables EDGELM_DATA, as `teachers.py` does, and EDGELM_ARM64: the folder that `bash
+scripts/arm64.sh FOLDER` made. The SST-2 teacher is exported for `arm64`, calibrated on training rows; a bundle that
+lies in the work folder from an earlier run is used again. Each emulated CPU replays the golden samples and answers
+texts of dev, one at a time. Emulation shows what CPUs of that kind answer, not how fast. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -33,7 +33,14 @@ def make_bundle(precision: str, work: Path) -> Path:
     output = work / "sst2-arm64" / precision
     if not output.is_dir():
         rows = load_rows("sst2")["train"].take(range(SAMPLES))
-        export(make_teacher("sst2", work), output=output, device=load_device("arm64"), precision=precision, calibration=rows, max_length=128)
+        export(
+            make_teacher("sst2", work),
+            output=output,
+            device=load_device("arm64"),
+            precision=precision,
+            calibration=rows,
+            max_length=128,
+        )
     return output
 
 
@@ -46,7 +53,10 @@ def main() -> None:
     options = parser.parse_args()
     dev = load_rows("sst2")["dev"]
     texts = [dev.texts[index] for index in random.Random(0).sample(range(len(dev)), options.texts)]
-    print("| precision | CPU | golden samples | largest difference, relative to the largest output | other answers |\n|---|---|---|---|---|")
+    print(
+        "| precision | CPU | golden samples | largest difference, relative to the largest output | other answers "
+        "|\n|---|---|---|---|---|"
+    )
     with contextlib.ExitStack() as stack:
         try:
             cpus = [EmulatedCpu(name, Path(stack.enter_context(tempfile.TemporaryDirectory()))) for name in CPUS]
@@ -62,7 +72,10 @@ def main() -> None:
                 there = cpu.outputs(bundle, texts)
                 difference = np.abs(there - here).max() / np.abs(here).max()
                 changed = int((there.argmax(axis=1) != here.argmax(axis=1)).sum())
-                print(f"| {precision} | {cpu.name} | {verified} | {difference:.2g} | {changed} of {len(texts)} |", flush=True)
+                print(
+                    f"| {precision} | {cpu.name} | {verified} | {difference:.2g} | {changed} of {len(texts)} |",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

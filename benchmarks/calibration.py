@@ -1,7 +1,8 @@
 """What each way to choose ranges, texts, rounding and smoothing does to a model.
 
-`EDGELM_DATA=FOLDER python benchmarks/calibration.py [NAME ...] [--work build/teachers]`: the teachers of `teachers.py`, 256 texts of dev to
-calibrate on, judged on the others of dev: error (squared error of the outputs, relative to their variance) and accuracy; dev alone.
+`EDGELM_DATA=FOLDER python benchmarks/calibration.py [NAME ...] [--work build/teachers]`: the teachers of `teachers.py`,
+256 texts of dev to calibrate on, judged on the others of dev: error (squared error of the outputs, relative to their
+variance) and accuracy; dev alone.
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ def compare(name: str, work: Path) -> None:
     base = quantize_embeddings(graph)
     material = Material(dev, None, tokenizer, task, MAX_LENGTH, 0)
     learn, rest = parts(dev, "random", 0)
-    judge, check = material.judge(graph, rest.take(range(JUDGED))), material.judge(graph, rest.take(range(JUDGED, len(rest))))
+    judge, check = (
+        material.judge(graph, rest.take(range(JUDGED))),
+        material.judge(graph, rest.take(range(JUDGED, len(rest)))),
+    )
 
     def learned(rows: Dataset, *, gram: bool = False) -> dict[str, Statistics]:
         feeds = material.feeds(material.inputs(rows))
@@ -69,7 +73,11 @@ def compare(name: str, work: Path) -> None:
     show("minmax, per tensor", statistics, Quantization(method="minmax", per_channel=False))
     for choice in CHOICES:
         for seed in range(3):
-            show(f"minmax, {choice} texts, seed {seed}", learned(parts(dev, choice, seed)[0]), Quantization(method="minmax"))
+            show(
+                f"minmax, {choice} texts, seed {seed}",
+                learned(parts(dev, choice, seed)[0]),
+                Quantization(method="minmax"),
+            )
 
 
 def parts(rows: Dataset, choice: str, seed: int) -> tuple[Dataset, Dataset]:

@@ -1,4 +1,5 @@
-"""How a benchmark ends where it cannot go on: as the command line does, with a clear line and a documented exit code."""
+"""How a benchmark ends where it cannot go on: as the command line does, with a clear line and a documented exit
+code."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""TensorRT engines of a model in each precision, by the real builder: `python benchmarks/engines.py [CHECKPOINT] [--device rtx-4090]`
+"""TensorRT engines of a model in each precision, by the real builder: `python benchmarks/engines.py [CHECKPOINT]
+[--device rtx-4090]`
 
-How many bytes graph and engine have, and how long the engine takes to build. tensorrt-rtx builds for a GPU that need not be here; where one is, it
-builds for that, and replays the golden samples on it. Without CHECKPOINT: the SST-2 teacher of `teachers.py`, which needs EDGELM_DATA, calibrated on
-dev. How fast engines are is for `gpu.py` to say. Every family, full and pruned, is built by `tests/engines/test_real_builder.py`.
+How many bytes graph and engine have, and how long the engine takes to build. tensorrt-rtx builds for a GPU that need
+not be here; where one is, it builds for that, and replays the golden samples on it. Without CHECKPOINT: the SST-2
+teacher of `teachers.py`, which needs EDGELM_DATA, calibrated on dev. How fast engines are is for `gpu.py` to say. Every
+family, full and pruned, is built by `tests/engines/test_real_builder.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ PRECISIONS = ("fp32", "fp16", "int8")
 MAX_LENGTH = 128
 
 
-def measure(checkpoint: Path, calibration: Dataset | None, device: Device, package: str, folder: Path) -> dict[str, tuple[int, BuildResult]]:
+def measure(
+    checkpoint: Path, calibration: Dataset | None, device: Device, package: str, folder: Path
+) -> dict[str, tuple[int, BuildResult]]:
     """By precision: bytes of the graph with its weights, and the engine."""
     found = {}
     for precision in PRECISIONS:
@@ -41,7 +45,9 @@ def measure(checkpoint: Path, calibration: Dataset | None, device: Device, packa
             engine=False,
             overwrite=True,
         )
-        graph = sum(entry.size for entry in open_bundle(output).manifest.files if entry.path in (GRAPH_FILE, WEIGHTS_FILE))
+        graph = sum(
+            entry.size for entry in open_bundle(output).manifest.files if entry.path in (GRAPH_FILE, WEIGHTS_FILE)
+        )
         found[precision] = graph, build(output, package=package)
     return found
 
@@ -50,10 +56,14 @@ def main() -> None:
     """Print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, nargs="?", help="Default: the SST-2 teacher.")
-    parser.add_argument("--calibration", type=Path, help="Texts for INT8 of CHECKPOINT. Default: English text that edgelm ships.")
+    parser.add_argument(
+        "--calibration", type=Path, help="Texts for INT8 of CHECKPOINT. Default: English text that edgelm ships."
+    )
     parser.add_argument("--device", default="rtx-4090")
     parser.add_argument("--package", default="tensorrt-rtx")
-    parser.add_argument("--teachers", type=Path, default=Path("build/teachers"), help="where teachers.py keeps its models")
+    parser.add_argument(
+        "--teachers", type=Path, default=Path("build/teachers"), help="where teachers.py keeps its models"
+    )
     parser.add_argument("--work", type=Path, default=Path("build/engines"))
     options = parser.parse_args()
     checkpoint = options.checkpoint or make_teacher("sst2", options.teachers)
@@ -64,7 +74,10 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     found = measure(checkpoint, calibration, load_device(options.device), options.package, folder)
     engine = found["fp32"][1].engine
-    print(f"{checkpoint.name}, {engine.package} {engine.version}, compute capability {engine.compute_capabilities[0]}; {describe_machine().cpu}\n")
+    print(
+        f"{checkpoint.name}, {engine.package} {engine.version}, compute capability {engine.compute_capabilities[0]}; "
+        f"{describe_machine().cpu}\n"
+    )
     print("| precision | graph, MB | engine, MB | engine / FP32 engine | seconds to build |\n|---|---|---|---|---|")
     for precision, (graph, made) in found.items():
         share = made.size_mb / found["fp32"][1].size_mb

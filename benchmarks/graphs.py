@@ -1,9 +1,10 @@
 """What edgelm's graphs cost beside their limits: nodes, integer products, FP16 outputs, loading.
 
-`EDGELM_DATA=FOLDER python benchmarks/graphs.py [--work build/teachers]`, with the models of `teachers.py` (the SST-2 model where no set is
-named): nodes of one FP32 encoder layer before and after fusion; time of the INT8 graph beside that of its integer products alone
-(bare MatMulInteger of the same shapes with weights of their own, calls taking turns, 2 threads); FP16 outputs on test texts beside
-FP32's; time to make a session in a fresh process, beside that of an empty graph.
+`EDGELM_DATA=FOLDER python benchmarks/graphs.py [--work build/teachers]`, with the models of `teachers.py` (the SST-2
+model where no set is named): nodes of one FP32 encoder layer before and after fusion; time of the INT8 graph beside
+that of its integer products alone (bare MatMulInteger of the same shapes with weights of their own, calls taking turns,
+2 threads); FP16 outputs on test texts beside FP32's; time to make a session in a fresh process, beside that of an empty
+graph.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ def float_graph(checkpoint: Path, *, layers: int | None = None) -> onnx.ModelPro
     if layers:
         model.bert.encoder.layer = model.bert.encoder.layer[:layers]
         assert len(list(blocks(model))) == layers
-    return export_graph(model, load_tokenizer(checkpoint), open_checkpoint(checkpoint).task, max_length=MAX_LENGTH, fused=True)
+    return export_graph(
+        model, load_tokenizer(checkpoint), open_checkpoint(checkpoint).task, max_length=MAX_LENGTH, fused=True
+    )
 
 
 def show_nodes(checkpoint: Path, material: Material) -> None:
@@ -95,7 +98,9 @@ def products(shapes: list[tuple[int, int]], rows: int) -> Callable[[], Any]:
     session = onnxruntime.InferenceSession(model.SerializeToString(), options(), providers=["CPUExecutionProvider"])
     binding = session.io_binding()
     for size in inputs:
-        binding.bind_ortvalue_input(f"x{size}", onnxruntime.OrtValue.ortvalue_from_numpy(rng.integers(0, 256, (rows, size)).astype(np.uint8)))
+        binding.bind_ortvalue_input(
+            f"x{size}", onnxruntime.OrtValue.ortvalue_from_numpy(rng.integers(0, 256, (rows, size)).astype(np.uint8))
+        )
     memory = {out: onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros((rows, out), dtype=np.int32)) for _, out in shapes}
     for index, (_, out) in enumerate(shapes):
         binding.bind_ortvalue_output(f"y{index}", memory[out])
@@ -108,7 +113,9 @@ def show_products(bundle: Path, model: Any, rounds: int) -> None:
     hidden, inner = config.hidden_size, config.intermediate_size
     shapes = [(hidden, 3 * hidden), (hidden, hidden), (hidden, inner), (inner, hidden)] * config.num_hidden_layers
     disabled = json.loads((bundle / "manifest.json").read_text())["session"]["disabled_optimizers"]
-    session = onnxruntime.InferenceSession(str(bundle / "model.onnx"), options(), providers=["CPUExecutionProvider"], disabled_optimizers=disabled)
+    session = onnxruntime.InferenceSession(
+        str(bundle / "model.onnx"), options(), providers=["CPUExecutionProvider"], disabled_optimizers=disabled
+    )
     print("| batch x tokens | INT8 graph ms | its integer products alone ms | share |\n|---|---|---|---|")
     for batch, tokens in ((1, 8), (1, 25), (1, 128), (8, 128)):
         filled = {"input_ids": 5, "attention_mask": 1, "token_type_ids": 0}
@@ -132,7 +139,8 @@ def take_turns(calls: list[Callable[[], Any]], rounds: int) -> list[float]:
 
 
 def show_half(name: str, checkpoint: Path) -> None:
-    """The largest difference of each row of outputs, relative to the row's largest logit and to the set's median of those."""
+    """The largest difference of each row of outputs, relative to the row's largest logit and to the set's median of
+    those."""
     rows, tokenizer, task = load_rows(name), load_tokenizer(checkpoint), open_checkpoint(checkpoint).task
     material = Material(rows["dev"].for_task(task), None, tokenizer, task, MAX_LENGTH, 0)
     made = to_precision(float_graph(checkpoint), "fp16", material, load_device("cpu"), Quantization(), silent)
@@ -142,7 +150,11 @@ def show_half(name: str, checkpoint: Path) -> None:
     error, size = np.abs(found - wanted).max(axis=1), np.abs(wanted).max(axis=1)
     typical, own = error / np.maximum(size, np.median(size)), error / size
     changed = int(np.sum(found.argmax(axis=1) != wanted.argmax(axis=1)))
-    print(f"| {name} | {len(texts)} | {typical.max():.4f} | {np.sum(typical > 1e-2)} | {np.sum(own > 1e-2)} | {changed} |", flush=True)
+    print(
+        f"| {name} | {len(texts)} | {typical.max():.4f} | {np.sum(typical > 1e-2)} | {np.sum(own > 1e-2)} | {changed} "
+        "|",
+        flush=True,
+    )
 
 
 def show_load(bundle: Path, rounds: int) -> None:
@@ -150,15 +162,22 @@ def show_load(bundle: Path, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         empty = Path(folder) / "empty.onnx"
         value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
-        graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "empty", [value], [helper.make_tensor_value_info("y", 1, [1])])
+        graph = helper.make_graph(
+            [helper.make_node("Identity", ["x"], ["y"])], "empty", [value], [helper.make_tensor_value_info("y", 1, [1])]
+        )
         onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), empty)
         samples: list[list[float]] = [[], []]
         for _ in range(rounds):
             for index, path in enumerate((bundle / "model.onnx", empty)):
-                done = subprocess.run([sys.executable, "-c", LOAD, str(path)], capture_output=True, text=True, check=True)
+                done = subprocess.run(
+                    [sys.executable, "-c", LOAD, str(path)], capture_output=True, text=True, check=True
+                )
                 samples[index].append(float(done.stdout))
     loaded, nothing = (statistics.median(found) for found in samples)
-    print(f"session of the INT8 bundle: {loaded:.1f} ms; of an empty graph: {nothing:.1f} ms; difference {loaded - nothing:.1f} ms")
+    print(
+        f"session of the INT8 bundle: {loaded:.1f} ms; of an empty graph: {nothing:.1f} ms; difference "
+        f"{loaded - nothing:.1f} ms"
+    )
 
 
 def main() -> None:
@@ -177,7 +196,10 @@ def main() -> None:
         export(checkpoint, output=bundle, device=load_device("cpu"), calibration=rows["dev"], max_length=MAX_LENGTH)
     show_products(bundle, load_checkpoint(checkpoint), given.rounds)
     show_load(bundle, given.rounds)
-    print("\n| set | rows | largest FP16 error | above 1e-2 | above 1e-2 of the row's own size | other answers |\n|---|---|---|---|---|---|")
+    print(
+        "\n| set | rows | largest FP16 error | above 1e-2 | above 1e-2 of the row's own size | other answers "
+        "|\n|---|---|---|---|---|---|"
+    )
     for name in SETTINGS:
         show_half(name, make_teacher(name, given.work))
 

@@ -1,8 +1,8 @@
 """What hashing costs when a bundle is loaded: `python benchmarks/load.py BUNDLE [--runs 15] [--drop-caches]`.
 
-Each load is a process of its own, with hashes and without in turn. Time in ms from the process's first import to
-the loaded model, and of `load` alone, which imports onnxruntime and tokenizers. Cold, with `--drop-caches`: the bundle's files are taken out
-of the system's cache before each load; warm: they are in it.
+Each load is a process of its own, with hashes and without in turn. Time in ms from the process's first import to the
+loaded model, and of `load` alone, which imports onnxruntime and tokenizers. Cold, with `--drop-caches`: the bundle's
+files are taken out of the system's cache before each load; warm: they are in it.
 """
 
 from __future__ import annotations
@@ -52,9 +52,14 @@ def main() -> None:
             if number:  # the first pair warms Python's own files
                 samples[hashes].append(json.loads(done.stdout))
     for position, what in enumerate(("import and load", "load alone, with the libraries that it imports")):
-        with_hashes, without = (statistics.median(sample[position] for sample in samples[hashes]) for hashes in (True, False))
+        with_hashes, without = (
+            statistics.median(sample[position] for sample in samples[hashes]) for hashes in (True, False)
+        )
         cost = with_hashes - without
-        print(f"{what}: {with_hashes:.1f} ms with hashes, {without:.1f} without: {cost:+.1f} ms, {cost / without:+.1%} (medians of {options.runs})")
+        print(
+            f"{what}: {with_hashes:.1f} ms with hashes, {without:.1f} without: {cost:+.1f} ms, {cost / without:+.1%} "
+            f"(medians of {options.runs})"
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Skip, bias and norm in one operator or in three: `python benchmarks/norms.py [--tokens 25] [--hidden 384] [--threads 1]`.
+"""Skip, bias and norm in one operator or in three: `python benchmarks/norms.py [--tokens 25] [--hidden 384] [--threads
+1]`.
 
-onnxruntime's SkipLayerNormalization against Add, Add and LayerNormalization, on the CPU, calls taking turns; medians in ms of
-twelve layers' norms, as a model of six layers has them.
+onnxruntime's SkipLayerNormalization against Add, Add and LayerNormalization, on the CPU, calls taking turns; medians in
+ms of twelve layers' norms, as a model of six layers has them.
 """
 
 from __future__ import annotations
@@ -29,19 +30,32 @@ def make_session(fused: bool, hidden: int, threads: int) -> onnxruntime.Inferenc
         source, output = f"x{index}", f"x{index + 1}"
         if fused:
             inputs = [source, "skip", "scale", "shift", "bias"]
-            nodes.append(helper.make_node("SkipLayerNormalization", inputs, [output], domain="com.microsoft", epsilon=1e-12))
+            nodes.append(
+                helper.make_node("SkipLayerNormalization", inputs, [output], domain="com.microsoft", epsilon=1e-12)
+            )
         else:
             nodes.append(helper.make_node("Add", [source, "bias"], [f"biased{index}"]))
             nodes.append(helper.make_node("Add", [f"biased{index}", "skip"], [f"sum{index}"]))
-            nodes.append(helper.make_node("LayerNormalization", [f"sum{index}", "scale", "shift"], [output], axis=-1, epsilon=1e-12))
-    values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", "tokens", hidden]) for name in ("x0", "skip", f"x{NORMS}")]
+            nodes.append(
+                helper.make_node(
+                    "LayerNormalization", [f"sum{index}", "scale", "shift"], [output], axis=-1, epsilon=1e-12
+                )
+            )
+    values = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", "tokens", hidden])
+        for name in ("x0", "skip", f"x{NORMS}")
+    ]
     constants = [numpy_helper.from_array(value, name) for name, value in weights.items()]
     graph = helper.make_graph(nodes, "norms", values[:2], values[2:], constants)
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC  # or it would fuse the three again
-    return onnxruntime.InferenceSession(helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString(), options)
+    options.graph_optimization_level = (
+        onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    )  # or it would fuse the three again
+    return onnxruntime.InferenceSession(
+        helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString(), options
+    )
 
 
 def main() -> None:
@@ -65,7 +79,9 @@ def main() -> None:
             session.run(None, feeds)
             samples[name].append((time.perf_counter() - start) * 1000)
     fused, split = (float(np.median(samples[name])) for name in ("fused", "split"))
-    print(f"fused {fused:.3f} ms, split {split:.3f} ms, ratio {fused / split:.2f} (onnxruntime {onnxruntime.__version__})")
+    print(
+        f"fused {fused:.3f} ms, split {split:.3f} ms, ratio {fused / split:.2f} (onnxruntime {onnxruntime.__version__})"
+    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Quantized models against FP32 and against other tools: accuracy on test rows, and latency in one interleaved run.
 
-`EDGELM_DATA=FOLDER python benchmarks/quantization.py [NAME ...] [--work build/teachers] [--optimum PYTHON] [--nncf PYTHON]`
+`EDGELM_DATA=FOLDER python benchmarks/quantization.py [NAME ...] [--work build/teachers] [--optimum PYTHON] [--nncf
+PYTHON]`
 
-The models are those of `teachers.py`. Whatever is calibrated or chosen sees dev; the accuracies are of test. Beside edgelm's bundles
-stand onnxruntime's `quantize_dynamic` of a graph of standard operators and, where a Python is named that has optimum-onnx or
-openvino with nncf, Optimum's dynamic INT8 and NNCF's static INT8. Latency: the first set, batch 1, unpadded, 2 threads, each
-model in a process of its own, all taking turns; texts as they come, then texts of one length alone, for which OpenVINO's model is
-reshaped.
+The models are those of `teachers.py`. Whatever is calibrated or chosen sees dev; the accuracies are of test. Beside
+edgelm's bundles stand onnxruntime's `quantize_dynamic` of a graph of standard operators and, where a Python is named
+that has optimum-onnx or openvino with nncf, Optimum's dynamic INT8 and NNCF's static INT8. Latency: the first set,
+batch 1, unpadded, 2 threads, each model in a process of its own, all taking turns; texts as they come, then texts of
+one length alone, for which OpenVINO's model is reshaped.
 """
 
 from __future__ import annotations
@@ -78,17 +79,26 @@ def make_subjects(name: str, work: Path, optimum: str | None, nncf: str | None) 
     for label, options in OURS.items():
         output = folder / label.replace("edgelm ", "").replace(" ", "-")
         if not output.is_dir():
-            export(checkpoint, output=output, device=load_device("cpu"), calibration=dev, max_length=MAX_LENGTH, **options)
+            export(
+                checkpoint, output=output, device=load_device("cpu"), calibration=dev, max_length=MAX_LENGTH, **options
+            )
         subjects.append(Subject(label, output / "model.onnx"))
     plain = export_graph(model, tokenizer, task, max_length=MAX_LENGTH, fused=False)
     split_norms(plain)
     onnx.save(plain, folder / "plain.onnx")
     target = folder / "ort-dynamic.onnx"
-    quantize_dynamic(folder / "plain.onnx", target, weight_type=QuantType.QInt8, extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT})
+    quantize_dynamic(
+        folder / "plain.onnx",
+        target,
+        weight_type=QuantType.QInt8,
+        extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+    )
     subjects.append(Subject("onnxruntime dynamic", target))
     if optimum:
         shutil.rmtree(folder / "optimum", ignore_errors=True)
-        subprocess.run([optimum, str(RIVALS), "optimum", str(checkpoint), str(folder / "optimum")], check=True, capture_output=True)
+        subprocess.run(
+            [optimum, str(RIVALS), "optimum", str(checkpoint), str(folder / "optimum")], check=True, capture_output=True
+        )
         subjects.append(Subject("Optimum dynamic", folder / "optimum" / "model_quantized.onnx", optimum))
     if nncf:
         arguments = [str(folder / "plain.onnx"), str(folder / "rows.json"), str(folder / "nncf.xml")]
@@ -102,12 +112,17 @@ def _row(tokenizer: Any, text: Any) -> dict[str, list[int]]:
 
 
 def run_all(subjects: list[Subject], part: str, order: str, rounds: int) -> list[list[Any]]:
-    """Start every model in its process and give each its order, round by round, in random turns; the answers by model."""
+    """Start every model in its process and give each its order, round by round, in random turns; the answers by
+    model."""
     processes = []
     for subject in subjects:
         rows = next(parent for parent in subject.model.parents if (parent / "rows.json").is_file()) / "rows.json"
         command = [subject.python, str(RIVALS), "serve", str(subject.model), str(rows), part]
-        processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True))
+        processes.append(
+            subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            )
+        )
     answers: list[list[Any]] = [[] for _ in subjects]
     for process in processes:
         _listen(process)
@@ -141,8 +156,13 @@ def show_accuracy(name: str, subjects: list[Subject], test: Dataset, checkpoint:
         share = score(task, found, test.labels or ())["accuracy"]
         changed = np.mean(found.argmax(axis=-1) != wanted.argmax(axis=-1))
         error = np.mean((found - wanted) ** 2) / np.var(wanted)
-        files = sum(file.stat().st_size for file in subject.model.parent.glob("*") if file.name in _files(subject.model)) / 1e6
-        print(f"| {name} | {subject.name} | {share:.4f} | {100 * changed:.2f} % | {error:.5f} | {files:.1f} |", flush=True)
+        files = (
+            sum(file.stat().st_size for file in subject.model.parent.glob("*") if file.name in _files(subject.model))
+            / 1e6
+        )
+        print(
+            f"| {name} | {subject.name} | {share:.4f} | {100 * changed:.2f} % | {error:.5f} | {files:.1f} |", flush=True
+        )
 
 
 def _files(model: Path) -> tuple[str, ...]:
@@ -157,7 +177,10 @@ def show_latency(subjects: list[Subject], part: str, rounds: int, calls: int) ->
     for subject, turns, middle in zip(subjects, answers, middles, strict=True):
         samples = np.concatenate(turns)
         ratio = statistics.median(own / other for own, other in zip(middle, reference, strict=True))
-        print(f"| {subject.name} | {np.median(samples):.3f} | {np.percentile(samples, 99):.3f} | {ratio:.2f} |", flush=True)
+        print(
+            f"| {subject.name} | {np.median(samples):.3f} | {np.percentile(samples, 99):.3f} | {ratio:.2f} |",
+            flush=True,
+        )
 
 
 def main() -> None:

@@ -1,8 +1,10 @@
-"""INT8 after quantization-aware training beside INT8 without: `EDGELM_DATA=FOLDER python benchmarks/quantization_aware.py [NAME ...]`.
+"""INT8 after quantization-aware training beside INT8 without: `EDGELM_DATA=FOLDER python
+benchmarks/quantization_aware.py [NAME ...]`.
 
-The recipe `quantization-aware` on models of `teachers.py`, then INT8 of the model and of what the recipe made of it, both with ranges that
-dev gives. Shown for test: accuracy, and the squared error of the outputs relative to the variance of the teacher's FP32 outputs; for
-the CPU's integers and for the signed, symmetric ones of TensorRT (trained with `quantize.symmetric=true`).
+The recipe `quantization-aware` on models of `teachers.py`, then INT8 of the model and of what the recipe made of it,
+both with ranges that dev gives. Shown for test: accuracy, and the squared error of the outputs relative to the variance
+of the teacher's FP32 outputs; for the CPU's integers and for the signed, symmetric ones of TensorRT (trained with
+`quantize.symmetric=true`).
 """
 
 from __future__ import annotations
@@ -46,7 +48,11 @@ def compare(name: str, work: Path, overrides: list[str]) -> None:
             for method in METHODS:
                 made = to_precision(graph(checkpoint), "int8", material, target, Quantization(method=method), silent)
                 outputs = check.outputs(made.graph)
-                print(f"| {name} | {device} | {label} | {method} | {check.error(outputs):.5f} | {check.score(outputs):.4f} |", flush=True)
+                print(
+                    f"| {name} | {device} | {label} | {method} | {check.error(outputs):.5f} | "
+                    f"{check.score(outputs):.4f} |",
+                    flush=True,
+                )
 
 
 def main() -> None:
@@ -54,7 +60,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=["mrpc", "banking77"], help=", ".join(SETTINGS))
     parser.add_argument("--work", type=Path, default=Path("build/teachers"))
-    parser.add_argument("--set", action="append", default=[], dest="overrides", help="A setting of the recipe, such as quantize.ranges=minmax.")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        help="A setting of the recipe, such as quantize.ranges=minmax.",
+    )
     options = parser.parse_args()
     print("| set | device | model | ranges | error | test accuracy |\n|---|---|---|---|---|---|")
     for name in options.names:

@@ -1,8 +1,8 @@
 """Every recipe on the demo's intents: `python benchmarks/recipes.py --teacher build/demo/teacher --work build/recipes`.
 
-Each recipe compresses the teacher that `edgelm demo` made, is exported in INT8 and judged on the test rows; training takes four
-epochs instead of the recipes' two or three, for the set has 3,000 rows. Latency: texts of test, batch 1, unpadded, all subjects in
-one interleaved run. Checkpoints of an earlier run in the work folder are used again.
+Each recipe compresses the teacher that `edgelm demo` made, is exported in INT8 and judged on the test rows; training
+takes four epochs instead of the recipes' two or three, for the set has 3,000 rows. Latency: texts of test, batch 1,
+unpadded, all subjects in one interleaved run. Checkpoints of an earlier run in the work folder are used again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,12 @@ from edgelm.recipe import Recipe
 def adapt(name: str) -> Recipe:
     """The recipe with four epochs of batches of 32 in every training."""
     stages = [stage.stage for stage in load_recipe(name).stages if stage.stage != "prune"]
-    return load_recipe(name, overrides=[f"{stage}.train.{change}" for stage in stages for change in ("epochs=4", "batch_size=32", "max_length=64")])
+    return load_recipe(
+        name,
+        overrides=[
+            f"{stage}.train.{change}" for stage in stages for change in ("epochs=4", "batch_size=32", "max_length=64")
+        ],
+    )
 
 
 def measure(teacher: Path, work: Path, threads: int, runs: int) -> dict[str, Any]:
@@ -34,11 +39,20 @@ def measure(teacher: Path, work: Path, threads: int, runs: int) -> dict[str, Any
     for name in names:
         if not (work / name).is_dir():
             compress(teacher, dataset=train, evaluation=dev, recipe=adapt(name), output=work / name)
-        made = export(work / name, output=work / f"{name}.edge", device=load_device("cpu"), calibration=train, evaluation=test, overwrite=True)
+        made = export(
+            work / name,
+            output=work / f"{name}.edge",
+            device=load_device("cpu"),
+            calibration=train,
+            evaluation=test,
+            overwrite=True,
+        )
         quality[name] = made.manifest.quality
     first, *others = [work / f"{name}.edge" for name in names]
     found = profile(first, compare=[*others, teacher], data=test, threads=threads, runs=runs)
-    accuracy = [quality[name]["bundle"]["accuracy"] for name in names] + [quality["no-training"]["checkpoint"]["accuracy"]]
+    accuracy = [quality[name]["bundle"]["accuracy"] for name in names] + [
+        quality["no-training"]["checkpoint"]["accuracy"]
+    ]
     rows = [
         {"name": item.name, "accuracy": share, "p50_ms": item.cases[0].percentile_ms(50), "size_mb": item.size_mb}
         for item, share in zip(found, accuracy, strict=True)
@@ -63,7 +77,10 @@ def main() -> None:
     eager = values["rows"][-1]["p50_ms"]
     print("| recipe | test accuracy | p50 ms | vs PyTorch | size MB |\n|---|---|---|---|---|")
     for row in values["rows"]:
-        print(f"| {row['name']} | {row['accuracy']:.3f} | {row['p50_ms']:.3f} | {eager / row['p50_ms']:.1f}x | {row['size_mb']:.1f} |")
+        print(
+            f"| {row['name']} | {row['accuracy']:.3f} | {row['p50_ms']:.3f} | {eager / row['p50_ms']:.1f}x | "
+            f"{row['size_mb']:.1f} |"
+        )
     print(f"\n{values['machine']['cpu']}, {values['threads']} threads, {values['runs']} runs each")
 
 

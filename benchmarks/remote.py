@@ -1,7 +1,9 @@
-"""Whether a profile over SSH says what a profile here says: `python benchmarks/remote.py BUNDLE [--pairs 11] [--host NAME]`.
+"""Whether a profile over SSH says what a profile here says: `python benchmarks/remote.py BUNDLE [--pairs 11] [--host
+NAME]`.
 
-The same bundle, on the same machine, with and without SSH, in turns: half of the pairs begin with SSH. Without --host, an OpenSSH server is
-started on loopback for this user (`apt-get install openssh-server`), with keys and a configuration of its own. Prints Markdown.
+The same bundle, on the same machine, with and without SSH, in turns: half of the pairs begin with SSH. Without --host,
+an OpenSSH server is started on loopback for this user (`apt-get install openssh-server`), with keys and a configuration
+of its own. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -49,8 +51,20 @@ def loopback() -> Iterator[str]:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        lines = [f"Port {port}", "ListenAddress 127.0.0.1", f"HostKey {folder / 'host'}", f"AuthorizedKeysFile {folder / '.ssh' / 'id_ed25519.pub'}"]
-        lines += [f"PidFile {folder / 'pid'}", "UsePAM no", "StrictModes no", "PermitRootLogin yes", "PasswordAuthentication no", ""]
+        lines = [
+            f"Port {port}",
+            "ListenAddress 127.0.0.1",
+            f"HostKey {folder / 'host'}",
+            f"AuthorizedKeysFile {folder / '.ssh' / 'id_ed25519.pub'}",
+        ]
+        lines += [
+            f"PidFile {folder / 'pid'}",
+            "UsePAM no",
+            "StrictModes no",
+            "PermitRootLogin yes",
+            "PasswordAuthentication no",
+            "",
+        ]
         (folder / "sshd_config").write_text("\n".join(lines))
         (folder / ".ssh" / "config").write_text(f"Host loopback\n  HostName 127.0.0.1\n  Port {port}\n")
         (folder / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{port} {(folder / 'host.pub').read_text()}")
@@ -109,12 +123,22 @@ def main() -> None:
     print_machine()
     with contextlib.nullcontext(options.host) if options.host else loopback() as host:
         pairs = measure(options.bundle, host, options.python, options.pairs, options.threads, options.runs)
-    print(f"| figure | here | over SSH | over SSH / here, median of {len(pairs)} pairs | smallest and largest |\n|---|---|---|---|---|")
+    print(
+        f"| figure | here | over SSH | over SSH / here, median of {len(pairs)} pairs | smallest and largest "
+        "|\n|---|---|---|---|---|"
+    )
     for name, figure in FIGURES.items():
-        values = [(first, second) for one, two in pairs if (first := figure(one)) is not None and (second := figure(two)) is not None]
+        values = [
+            (first, second)
+            for one, two in pairs
+            if (first := figure(one)) is not None and (second := figure(two)) is not None
+        ]
         ratios = sorted(second / first for first, second in values)
         here, there = (statistics.median(column) for column in zip(*values, strict=True))
-        print(f"| {name} | {here:.3f} | {there:.3f} | {statistics.median(ratios):.3f} | {ratios[0]:.3f} to {ratios[-1]:.3f} |")
+        print(
+            f"| {name} | {here:.3f} | {there:.3f} | {statistics.median(ratios):.3f} | {ratios[0]:.3f} to "
+            f"{ratios[-1]:.3f} |"
+        )
 
 
 if __name__ == "__main__":

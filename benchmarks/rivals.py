@@ -2,10 +2,11 @@
 
 Run by the Python of an environment that has onnxruntime, optimum-onnx, or openvino with nncf; edgelm need not be there.
 
-`rivals.py optimum CHECKPOINT OUTPUT`: the export and dynamic INT8 (AVX512-VNNI settings) of Optimum, as its guide has them.
-`rivals.py nncf MODEL.onnx ROWS.json OUTPUT`: NNCF's post-training INT8 for transformers, of an ONNX graph, calibrated on rows.
-`rivals.py serve MODEL ROWS.json PART`: for each line `answer` or `time COUNT` on stdin, one line of JSON; answers are of the part `test`, times
-of PART. Where all texts of PART are equally long, OpenVINO gets the model reshaped to that length: it is much faster so.
+`rivals.py optimum CHECKPOINT OUTPUT`: the export and dynamic INT8 (AVX512-VNNI settings) of Optimum, as its guide has
+them. `rivals.py nncf MODEL.onnx ROWS.json OUTPUT`: NNCF's post-training INT8 for transformers, of an ONNX graph,
+calibrated on rows. `rivals.py serve MODEL ROWS.json PART`: for each line `answer` or `time COUNT` on stdin, one line of
+JSON; answers are of the part `test`, times of PART. Where all texts of PART are equally long, OpenVINO gets the model
+reshaped to that length: it is much faster so.
 """
 
 from __future__ import annotations
@@ -28,9 +29,13 @@ def make_optimum(checkpoint: str, output: str) -> None:
     from optimum.onnxruntime import ORTModelForSequenceClassification, ORTQuantizer
     from optimum.onnxruntime.configuration import AutoQuantizationConfig
 
-    model = ORTModelForSequenceClassification.from_pretrained(checkpoint, export=True)  # its graph lies on disk as long as it lives
+    model = ORTModelForSequenceClassification.from_pretrained(
+        checkpoint, export=True
+    )  # its graph lies on disk as long as it lives
     quantizer = ORTQuantizer.from_pretrained(model)
-    quantizer.quantize(save_dir=output, quantization_config=AutoQuantizationConfig.avx512_vnni(is_static=False, per_channel=False))
+    quantizer.quantize(
+        save_dir=output, quantization_config=AutoQuantizationConfig.avx512_vnni(is_static=False, per_channel=False)
+    )
 
 
 def make_nncf(model: str, rows: str, output: str) -> None:
@@ -39,7 +44,12 @@ def make_nncf(model: str, rows: str, output: str) -> None:
     import openvino
 
     feeds = load_feeds(rows, "calibration")
-    quantized = nncf.quantize(openvino.convert_model(model), nncf.Dataset(feeds), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(feeds))
+    quantized = nncf.quantize(
+        openvino.convert_model(model),
+        nncf.Dataset(feeds),
+        model_type=nncf.ModelType.TRANSFORMER,
+        subset_size=len(feeds),
+    )
     openvino.save_model(quantized, output)
 
 
@@ -67,7 +77,9 @@ def start(model: str, shapes: set[tuple[int, ...]]) -> Callable[[Feed], np.ndarr
     options.log_severity_level = 3
     manifest = Path(model).with_name("manifest.json")  # a bundle of edgelm names the optimizers that it goes without
     disabled = json.loads(manifest.read_text())["session"].get("disabled_optimizers", []) if manifest.is_file() else []
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled)
+    session = onnxruntime.InferenceSession(
+        model, options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
+    )
     names = [value.name for value in session.get_inputs()]
     return lambda feed: session.run(None, {name: feed[name] for name in names})[0]
 

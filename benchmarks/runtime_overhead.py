@@ -1,7 +1,7 @@
 """What the runtime costs beside onnxruntime: `python benchmarks/runtime_overhead.py BUNDLE [--threads 2] [--json]`.
 
-Model.infer against a bare session.run (same inputs, alternating calls), the import time of edgelm.runtime, the peak memory of
-the bundle's own run.py, and the p50 of `edgelm profile` against an independent loop.
+Model.infer against a bare session.run (same inputs, alternating calls), the import time of edgelm.runtime, the peak
+memory of the bundle's own run.py, and the p50 of `edgelm profile` against an independent loop.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ import json, statistics, sys, time, numpy, onnxruntime
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = int(sys.argv[3])
 session = onnxruntime.InferenceSession(sys.argv[1], options)
-feeds = [{name: numpy.array(rows) for name, rows in sample.items()} for sample in json.load(open(sys.argv[2]))["inputs"]]
+samples = json.load(open(sys.argv[2]))["inputs"]
+feeds = [{name: numpy.array(rows) for name, rows in sample.items()} for sample in samples]
 samples = []
 for number in range(20 + int(sys.argv[4])):
     start = time.perf_counter()
@@ -49,7 +50,8 @@ print(1000 * statistics.median(samples[20:]))
 
 
 def time_overhead(bundle: Path, threads: int, runs: int) -> tuple[float, float]:
-    """Medians in ms of Model.infer and of session.run on the same session, each call of one followed by one of the other."""
+    """Medians in ms of Model.infer and of session.run on the same session, each call of one followed by one of the
+    other."""
     model = load(bundle, threads=threads)
     golden = Golden.from_json(open_bundle(bundle).read("golden.json"))
     feeds = [golden.feeds(index) for index in range(len(golden.texts))]
@@ -67,14 +69,18 @@ def time_overhead(bundle: Path, threads: int, runs: int) -> tuple[float, float]:
 
 def time_import(processes: int = 7) -> float:
     """Median in ms of `import edgelm.runtime` in fresh processes."""
-    script = "import time; start = time.perf_counter(); import edgelm.runtime; print((time.perf_counter() - start) * 1000)"
+    script = (
+        "import time; start = time.perf_counter(); import edgelm.runtime; print((time.perf_counter() - start) * 1000)"
+    )
     return statistics.median(
-        float(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout) for _ in range(processes)
+        float(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
+        for _ in range(processes)
     )
 
 
 def peak_memory(bundle: Path, threads: int) -> float | None:
-    """Peak in 10^6 bytes of the bundle's run.py answering one text; None for a single-file bundle, which has to be unpacked first."""
+    """Peak in 10^6 bytes of the bundle's run.py answering one text; None for a single-file bundle, which has to be
+    unpacked first."""
     if bundle.is_file():
         return None
     text = Golden.from_json(open_bundle(bundle).read("golden.json")).texts[0]
@@ -90,7 +96,15 @@ def profile_p50(bundle: Path, threads: int, runs: int) -> float:
 
 def independent_p50(bundle: Path, threads: int, runs: int) -> float:
     """p50 in ms of `LOOP` in a fresh process."""
-    command = [sys.executable, "-c", LOOP, str(bundle / "model.onnx"), str(bundle / "golden.json"), str(threads), str(runs)]
+    command = [
+        sys.executable,
+        "-c",
+        LOOP,
+        str(bundle / "model.onnx"),
+        str(bundle / "golden.json"),
+        str(threads),
+        str(runs),
+    ]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 

@@ -1,8 +1,10 @@
-"""INT8 where sums have 16 bits: `python benchmarks/saturation.py [--work build/saturation] [--there "COMMAND"] [--texts 64]`.
+"""INT8 where sums have 16 bits: `python benchmarks/saturation.py [--work build/saturation] [--there "COMMAND"] [--texts
+64]`.
 
-Bundles of the demo's encoder, with weights of all eight bits (x86-vnni) and with room in the sums of neighbours (cpu), answer texts here and by
-another interpreter: COMMAND runs Python, by default on a Haswell under qemu. Each is run by plain onnxruntime, as bundles were until 16-bit
-sums were looked at, and by edgelm's runtime. Times of an emulator say nothing.
+Bundles of the demo's encoder, with weights of all eight bits (x86-vnni) and with room in the sums of neighbours (cpu),
+answer texts here and by another interpreter: COMMAND runs Python, by default on a Haswell under qemu. Each is run by
+plain onnxruntime, as bundles were until 16-bit sums were looked at, and by edgelm's runtime. Times of an emulator say
+nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ model = edgelm.runtime.load(sys.argv[1], threads=1)
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads, options.log_severity_level = 1, 3
 disabled = model.manifest.session.get("disabled_optimizers")
-plain = onnxruntime.InferenceSession(sys.argv[1] + "/model.onnx", options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled)
+graph, cpu = sys.argv[1] + "/model.onnx", ["CPUExecutionProvider"]
+plain = onnxruntime.InferenceSession(graph, options, providers=cpu, disabled_optimizers=disabled)
 feeds = [model.tokenize([text]) for text in json.loads(open(sys.argv[2]).read())]
 ways = {"onnxruntime": lambda feed: plain.run([model.manifest.outputs[0].name], feed)[0], "edgelm": model.infer}
 found = {way: {"vectors": [answer(feed)[0].tolist() for feed in feeds]} for way, answer in ways.items()}
@@ -52,8 +55,18 @@ print(json.dumps({way: entry | {"ms": 1e3 * statistics.median(times[way])} for w
 
 def answers(command: list[str], bundle: Path, texts: Path, rounds: int) -> dict[str, dict[str, object]]:
     """What an interpreter makes of a bundle: vectors and milliseconds, by the way it is run."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), *(entry for entry in sys.path if entry)]).strip(":")}
-    done = subprocess.run([*command, "-c", ANSWER, str(bundle), str(texts), str(rounds)], capture_output=True, text=True, env=environment, check=True)
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(
+            [os.environ.get("PYTHONPATH", ""), *(entry for entry in sys.path if entry)]
+        ).strip(":")
+    }
+    done = subprocess.run(
+        [*command, "-c", ANSWER, str(bundle), str(texts), str(rounds)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
+    )
     return json.loads(done.stdout)
 
 
@@ -79,13 +92,21 @@ def main() -> None:
     texts = given.work / "texts.json"
     texts.write_text(json.dumps(rows.texts[300 : 300 + given.texts]))
     print(f"there: {given.there}\n")
-    print("| precision | weights | run by | parity, changed | least cosine | largest difference | other neighbour | ms here | ms there |")
+    print(
+        "| precision | weights | run by | parity, changed | least cosine | largest difference | other neighbour | ms "
+        "here | ms there |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     for precision in PRECISIONS:
         for name, device in BUNDLES.items():
             output = given.work / f"{device}-{precision}"
             made = export(
-                find_encoder(), device=load_device(device), precision=precision, calibration=rows.take(range(128)), output=output, overwrite=True
+                find_encoder(),
+                device=load_device(device),
+                precision=precision,
+                calibration=rows.take(range(128)),
+                output=output,
+                overwrite=True,
             )
             here = answers([sys.executable], output, texts, given.rounds)
             there = answers(shlex.split(given.there), output, texts, given.rounds)
@@ -93,7 +114,11 @@ def main() -> None:
                 cells = compare(here[way]["vectors"], there[way]["vectors"])
                 parity = made.manifest.parity
                 changed = "-" if parity is None else f"{parity.changed:.5f}"
-                print(f"| {precision} | {name} | {way} | {changed} | {cells} | {here[way]['ms']:.2f} | {there[way]['ms']:.2f} |", flush=True)
+                print(
+                    f"| {precision} | {name} | {way} | {changed} | {cells} | {here[way]['ms']:.2f} | "
+                    f"{there[way]['ms']:.2f} |",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

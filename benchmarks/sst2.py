@@ -1,10 +1,12 @@
-"""The recipes `balanced` and `no-training` on SST-2: `python benchmarks/sst2.py --work build/sst2 [--threads 2] [--runs 1000]`.
+"""The recipes `balanced` and `no-training` on SST-2: `python benchmarks/sst2.py --work build/sst2 [--threads 2] [--runs
+1000]`.
 
-Needs the environment variable EDGELM_DATA: a folder with sst2/train.jsonl, dev.jsonl, test.jsonl and labels.json. A teacher is
-fine-tuned from the demo's MiniLM-L6, compressed and exported; what lies in the work folder from an earlier run is used again.
-Training looks at train, every choice was made on dev, and the accuracies shown are of test. Latency: batch 1, unpadded, texts of
-dev, every subject in a process of its own, in one interleaved run. Beside edgelm's bundles stand PyTorch eager FP32 and
-onnxruntime's `quantize_dynamic` of the teacher's graph: of the plain graph of standard operators, and of the fused one.
+Needs the environment variable EDGELM_DATA: a folder with sst2/train.jsonl, dev.jsonl, test.jsonl and labels.json. A
+teacher is fine-tuned from the demo's MiniLM-L6, compressed and exported; what lies in the work folder from an earlier
+run is used again. Training looks at train, every choice was made on dev, and the accuracies shown are of test. Latency:
+batch 1, unpadded, texts of dev, every subject in a process of its own, in one interleaved run. Beside edgelm's bundles
+stand PyTorch eager FP32 and onnxruntime's `quantize_dynamic` of the teacher's graph: of the plain graph of standard
+operators, and of the fused one.
 """
 
 from __future__ import annotations
@@ -45,12 +47,16 @@ def make_checkpoints(work: Path, rows: dict[str, Dataset]) -> dict[str, float]:
     seconds = {}
     if not (work / "teacher").is_dir():
         start = time.perf_counter()
-        finetune(find_encoder(), dataset=rows["train"], evaluation=rows["dev"], output=work / "teacher", settings=TEACHER)
+        finetune(
+            find_encoder(), dataset=rows["train"], evaluation=rows["dev"], output=work / "teacher", settings=TEACHER
+        )
         seconds["teacher"] = time.perf_counter() - start
     if not (work / "balanced").is_dir():
         start = time.perf_counter()
         recipe = load_recipe("balanced", overrides=["recover.train.precision=bf16"])
-        compress(work / "teacher", dataset=rows["train"], evaluation=rows["dev"], recipe=recipe, output=work / "balanced")
+        compress(
+            work / "teacher", dataset=rows["train"], evaluation=rows["dev"], recipe=recipe, output=work / "balanced"
+        )
         seconds["balanced"] = time.perf_counter() - start
     return seconds
 
@@ -61,7 +67,14 @@ def make_bundles(work: Path, rows: dict[str, Dataset]) -> tuple[dict[str, dict[s
     for checkpoint, name in (("balanced", "balanced"), ("teacher", "no-training")):
         start = time.perf_counter()
         output = work / f"{name}.edge"
-        made = export(work / checkpoint, output=output, device=load_device("cpu"), calibration=rows["train"], evaluation=rows["test"], overwrite=True)
+        made = export(
+            work / checkpoint,
+            output=output,
+            device=load_device("cpu"),
+            calibration=rows["train"],
+            evaluation=rows["test"],
+            overwrite=True,
+        )
         quality[name] = made.manifest.quality
         seconds[f"{name}, export"] = time.perf_counter() - start
     return quality, seconds
@@ -69,14 +82,20 @@ def make_bundles(work: Path, rows: dict[str, Dataset]) -> tuple[dict[str, dict[s
 
 def make_rivals(work: Path, rows: dict[str, Dataset]) -> dict[str, float]:
     """`quantize_dynamic` with its defaults, of the teacher's plain and fused graphs; accuracy on test by name."""
-    model, tokenizer, task = load_checkpoint(work / "teacher"), load_tokenizer(work / "teacher"), open_checkpoint(work / "teacher").task
+    model, tokenizer, task = (
+        load_checkpoint(work / "teacher"),
+        load_tokenizer(work / "teacher"),
+        open_checkpoint(work / "teacher").task,
+    )
     found = {}
     for name, fused in (("ort-dynamic-plain", False), ("ort-dynamic-fused", True)):
         source, target = work / f"{name}-fp32.onnx", work / f"{name}.onnx"
         graph = export_graph(model, tokenizer, task, max_length=512, fused=fused)
         split_norms(graph)
         onnx.save(graph, source)
-        quantize_dynamic(source, target, weight_type=QuantType.QInt8, extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT})
+        quantize_dynamic(
+            source, target, weight_type=QuantType.QInt8, extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT}
+        )
         outputs = graph_outputs(make_plain_session(onnx.load(target)), tokenizer, rows["test"].inputs(), max_length=512)
         found[name] = score(task, outputs, rows["test"].labels or ())["accuracy"]
     return found
@@ -90,7 +109,11 @@ def measure(work: Path, threads: int, runs: int) -> dict[str, Any]:
     rivals = make_rivals(work, rows)
     others = [work / "no-training.edge", *(work / f"{name}.onnx" for name in rivals), work / "teacher"]
     found = profile(work / "balanced.edge", compare=others, data=rows["dev"], threads=threads, runs=runs)
-    accuracy = [quality["balanced"]["bundle"]["accuracy"], quality["no-training"]["bundle"]["accuracy"], *rivals.values()]
+    accuracy = [
+        quality["balanced"]["bundle"]["accuracy"],
+        quality["no-training"]["bundle"]["accuracy"],
+        *rivals.values(),
+    ]
     accuracy.append(quality["no-training"]["checkpoint"]["accuracy"])
     eager = found[-1].cases[0].percentile_ms(50)
     table = [
@@ -124,11 +147,20 @@ def main() -> None:
     if options.json:
         print(json.dumps(values, indent=1))
         return
-    print("| model | test accuracy | p50 ms | p99 ms | vs PyTorch | size MB | load ms | peak MB |\n|---|---|---|---|---|---|---|---|")
+    print(
+        "| model | test accuracy | p50 ms | p99 ms | vs PyTorch | size MB | load ms | peak MB "
+        "|\n|---|---|---|---|---|---|---|---|"
+    )
     for row in values["rows"]:
-        figures = f"{row['accuracy']:.4f} | {row['p50_ms']:.3f} | {row['p99_ms']:.3f} | {row['speedup']:.2f}x | {row['size_mb']:.1f}"
+        figures = (
+            f"{row['accuracy']:.4f} | {row['p50_ms']:.3f} | {row['p99_ms']:.3f} | {row['speedup']:.2f}x | "
+            f"{row['size_mb']:.1f}"
+        )
         print(f"| {row['name']} | {figures} | {row['load_ms']:.0f} | {row['peak_memory_mb']:.0f} |")
-    print(f"\n{values['machine']['cpu']}, {values['threads']} threads, {values['runs']} runs each. Seconds: {values['seconds']}")
+    print(
+        f"\n{values['machine']['cpu']}, {values['threads']} threads, {values['runs']} runs each. Seconds: "
+        f"{values['seconds']}"
+    )
 
 
 if __name__ == "__main__":

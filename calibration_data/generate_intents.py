@@ -1,8 +1,9 @@
 """Makes the smart-home intents set: python calibration_data/generate_intents.py [--check]
 
-Deterministic: the same seed gives the same bytes. Patterns and fillers of dev and test are partly held out of train, words of one
-intent occur in others ("turn it down" is said to lamps, heating and music), people correct themselves, hint instead of asking, and
-mistype; 1.5 % of the training labels are wrong. So a model can fail on it. `--check` prints what a bag of words reaches.
+Deterministic: the same seed gives the same bytes. Patterns and fillers of dev and test are partly held out of train,
+words of one intent occur in others ("turn it down" is said to lamps, heating and music), people correct themselves,
+hint instead of asking, and mistype; 1.5 % of the training labels are wrong. So a model can fail on it. `--check` prints
+what a bag of words reaches.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ FILLERS = {
     "color": "red,blue,warm white,green,orange|purple,candlelight yellow,turquoise",
     "percent": "ten percent,20%,thirty percent,half,60%|a quarter,45%,eighty percent",
     "degrees": "19 degrees,twenty one,22 degrees,eighteen,20.5|23 degrees,seventeen and a half,sixty eight fahrenheit",
-    "music": "some jazz,the morning playlist,a podcast,the radio,some quiet piano,rock classics|the new album by that band,lullabies,the news",
+    "music": "some jazz,the morning playlist,a podcast,the radio,some quiet piano,rock classics|the new album by that "
+    "band,lullabies,the news",
     "minutes": "ten minutes,5 minutes,half an hour,two minutes,an hour|ninety seconds,a quarter of an hour,45 min",
     "time": "seven,6:30,half past eight,7 am,noon|quarter to six,nine thirty,5:45 tomorrow",
     "door": "front door,back door,garage door,patio door|side gate,cellar door,balcony door",
@@ -321,7 +323,11 @@ def disturb(text: str, rng: random.Random) -> str:
     if rng.random() < 0.18:
         place = rng.randrange(len(text) - 1)
         kind = rng.randrange(3)
-        text = text[:place] + {0: text[place + 1] + text[place], 1: text[place] * 2 + text[place + 1], 2: text[place + 1]}[kind] + text[place + 2 :]
+        text = (
+            text[:place]
+            + {0: text[place + 1] + text[place], 1: text[place] * 2 + text[place + 1], 2: text[place + 1]}[kind]
+            + text[place + 2 :]
+        )
     return text.upper() if rng.random() < 0.03 else text.capitalize() if rng.random() < 0.3 else text
 
 
@@ -354,7 +360,9 @@ def write(folder: Path) -> None:
     """Write train, dev and test as JSON lines."""
     folder.mkdir(parents=True, exist_ok=True)
     for split, rows in generate().items():
-        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        (folder / f"{split}.jsonl").write_text(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+        )
 
 
 def check() -> None:
@@ -367,7 +375,10 @@ def check() -> None:
     model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression(C=10, max_iter=1000))
     model.fit([row["text"] for row in splits["train"]], [row["label"] for row in splits["train"]])
     for split in ("dev", "test"):
-        print(split, round(model.score([row["text"] for row in splits[split]], [row["label"] for row in splits[split]]), 4))
+        print(
+            split,
+            round(model.score([row["text"] for row in splits[split]], [row["label"] for row in splits[split]]), 4),
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Makes english.jsonl and chinese.jsonl, general text to calibrate on: python calibration_data/generate_text.py
 
-Deterministic. Sentences of many kinds (reviews, questions, news, manuals, talk, numbers) are drawn and joined to texts of one to
-eight sentences, so that lengths vary as in real use.
+Deterministic. Sentences of many kinds (reviews, questions, news, manuals, talk, numbers) are drawn and joined to texts
+of one to eight sentences, so that lengths vary as in real use.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ import re
 from pathlib import Path
 
 ENGLISH = {
-    "person": "my sister|the new neighbour|a colleague|our teacher|the mechanic|Mrs Okafor|the whole team|an old friend|the driver|Daniel",
+    "person": "my sister|the new neighbour|a colleague|our teacher|the mechanic|Mrs Okafor|the whole team|an old "
+    "friend|the driver|Daniel",
     "thing": "kettle|phone|bicycle|jacket|printer|backpack|headset|coffee machine|novel|lawn mower|keyboard|tent",
-    "place": "Lisbon|the harbour|the city library|a village near Graz|platform nine|the north shore|Nairobi|the old market hall",
-    "good": "excellent|surprisingly quiet|sturdy|well made|worth every penny|a real pleasure|clever|better than the last one",
+    "place": "Lisbon|the harbour|the city library|a village near Graz|platform nine|the north shore|Nairobi|the old "
+    "market hall",
+    "good": "excellent|surprisingly quiet|sturdy|well made|worth every penny|a real pleasure|clever|better than the "
+    "last one",
     "bad": "disappointing|far too loud|cracked after a week|overpriced|hard to clean|flimsy|a waste of time|late again",
     "time": "yesterday|on 14 March|at 7:45 am|last autumn|two weeks ago|this morning|in 2019|before the meeting",
     "number": "3|12|48|250|1,024|7.5|90|36",
-    "topic": "the budget|climate research|the second season|the tax form|sourdough|the election|a software update|the harvest",
+    "topic": "the budget|climate research|the second season|the tax form|sourdough|the election|a software update|the "
+    "harvest",
 }
 ENGLISH_PATTERNS = """The {thing} I bought {time} is {good}.
 The {thing} arrived {time}, but it was {bad}.
@@ -85,7 +89,10 @@ def make(fillers: dict[str, str], patterns: str, *, count: int, joiner: str, see
     texts: dict[str, None] = {}
     while len(texts) < count:
         sentences = rng.sample(patterns.splitlines(), next(lengths))
-        filled = [re.sub(r"\{(\w+)\}", lambda slot: rng.choice(fillers[slot.group(1)].split("|")), sentence) for sentence in sentences]
+        filled = [
+            re.sub(r"\{(\w+)\}", lambda slot: rng.choice(fillers[slot.group(1)].split("|")), sentence)
+            for sentence in sentences
+        ]
         texts[joiner.join(sentence[0].upper() + sentence[1:] for sentence in filled)] = None
     return list(texts)
 
@@ -97,7 +104,9 @@ def write(folder: Path) -> None:
         "chinese": make(CHINESE, CHINESE_PATTERNS, count=400, joiner="", seed=2),
     }
     for name, texts in files.items():
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts), encoding="utf-8")
+        (folder / f"{name}.jsonl").write_text(
+            "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts), encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from edgelm.version import __version__
 
-# onnxruntime asks for its maker's host and keeps a device id in the user's cache as soon as it is imported; the libraries of the Hugging
-# Face hub report what is loaded. Nobody who runs a model asked for that, so it is off before any of them can be imported here, and in
-# every process that is started from here. Who set one of these variables has decided already.
+# onnxruntime asks for its maker's host and keeps a device id in the user's cache as soon as it is imported; the
+# libraries of the Hugging Face hub report what is loaded. Nobody who runs a model asked for that, so it is off before
+# any of them can be imported here, and in every process that is started from here. Who set one of these variables has
+# decided already.
 for _name in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
     os.environ[_name] = os.environ.get(_name) or "1"
 

@@ -37,7 +37,9 @@ class Budget:
         for name, value in asdict(self).items():
             if value is not None and not (value > 0 if name != "max_drop" else value >= 0):  # NaN neither
                 option = "--" + name.removesuffix("_ms").removesuffix("_mb").replace("_", "-")
-                raise UsageError(f"{option} {value:g} cannot be met by anything.", hint=f"Give {option} a larger number.")
+                raise UsageError(
+                    f"{option} {value:g} cannot be met by anything.", hint=f"Give {option} a larger number."
+                )
 
     def __bool__(self) -> bool:
         return any(value is not None for value in asdict(self).values())

@@ -1,4 +1,5 @@
-"""`edgelm.compress`, `edgelm.export`, `edgelm.profile` and `edgelm.search` are packages and commands at once: calling one runs it."""
+"""`edgelm.compress`, `edgelm.export`, `edgelm.profile` and `edgelm.search` are packages and commands at once: calling
+one runs it."""
 
 from __future__ import annotations
 
@@ -17,5 +18,6 @@ class _CallablePackage(ModuleType):
 
 
 def make_callable(package: str) -> None:
-    """Make an imported package callable: `edgelm.compress(...)` works whether or not a module in it was imported before."""
+    """Make an imported package callable: `edgelm.compress(...)` works whether or not a module in it was imported
+    before."""
     sys.modules[package].__class__ = _CallablePackage

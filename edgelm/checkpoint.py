@@ -83,7 +83,8 @@ class Record:
         task: what the model is for.
         source: the model that it all began with.
         layers: the shape of each encoder layer, in order; empty where all are as config.json says.
-        original_layers: those of the model that it all began with; empty where nothing was cut, or where that model is not known.
+        original_layers: those of the model that it all began with; empty where nothing was cut, or where that model is
+            not known.
         tokens: what is left of the vocabulary; None where it was not cut.
         embedding_bits: in which an integer bundle for a CPU keeps the embedding tables: 8 or 4.
         stages: what was done, in order.
@@ -119,7 +120,10 @@ class Record:
     def from_dict(cls, values: dict[str, Any]) -> Record:
         """The inverse of `to_dict`."""
         layers, original = (
-            tuple(LayerShape(**(shape | {"kept_heads": _tuple(shape.get("kept_heads"))})) for shape in values.get(name, ()))
+            tuple(
+                LayerShape(**(shape | {"kept_heads": _tuple(shape.get("kept_heads"))}))
+                for shape in values.get(name, ())
+            )
             for name in ("layers", "original_layers")
         )
         return cls(
@@ -202,8 +206,9 @@ def open_checkpoint(
         fetch: gives the folder of an adapter's base model that is named by a hub id; None: it must be a folder.
 
     Raises:
-        ModelError: no folder, no config.json, weights that another tool quantized, no weights, only pickled ones, truncated ones, a
-            record of a newer edgelm, a head, a module or a setting that edgelm does not compute, an adapter without its base model.
+        ModelError: no folder, no config.json, weights that another tool quantized, no weights, only pickled ones,
+            truncated ones, a record of a newer edgelm, a head, a module or a setting that edgelm does not compute, an
+            adapter without its base model.
     """
     path = Path(path)
     if not path.is_dir():
@@ -220,7 +225,10 @@ def open_checkpoint(
 def _open_model(path: Path, allow_pickle: bool, any_head: bool) -> Checkpoint:
     sentence = read_sentence_folder(path, allow_pickle=allow_pickle)
     folder, path = path, path if sentence is None else sentence.transformer
-    config = read_json(path / "config.json", missing_hint="A model folder needs config.json; save yours with model.save_pretrained(...).")
+    config = read_json(
+        path / "config.json",
+        missing_hint="A model folder needs config.json; save yours with model.save_pretrained(...).",
+    )
     quantized = config.get("quantization_config")
     if quantized:
         raise ModelError(
@@ -230,11 +238,14 @@ def _open_model(path: Path, allow_pickle: bool, any_head: bool) -> Checkpoint:
     files = weight_files(path)
     if not files:
         if not (path / PICKLE_FILE).is_file():
-            raise ModelError(f"{path}: no weights; expected {WEIGHTS_FILE}.", hint="Save the model with model.save_pretrained(...).")
+            raise ModelError(
+                f"{path}: no weights; expected {WEIGHTS_FILE}.", hint="Save the model with model.save_pretrained(...)."
+            )
         if not allow_pickle:
             raise ModelError(
                 f"{path}: the weights are a pickle ({PICKLE_FILE}), which can run code when it is loaded.",
-                hint="Convert it where you trust it: AutoModel.from_pretrained(...).save_pretrained(...), or add --allow-pickle (weights only).",
+                hint="Convert it where you trust it: AutoModel.from_pretrained(...).save_pretrained(...), or add "
+                "--allow-pickle (weights only).",
             )
     check_config(config)
     shapes = {name: entry["shape"] for file in files for name, entry in check_safetensors(file).items()}
@@ -244,7 +255,8 @@ def _open_model(path: Path, allow_pickle: bool, any_head: bool) -> Checkpoint:
     task = task if sentence is None else sentence.task(task)
     record = _read_record(folder, task, sentence)
     if (record.task.kind, record.task.problem, record.task.labels) != (task.kind, task.problem, task.labels):
-        # The folder was written again by another tool, or its labels were given other names: config.json is what the model is built of.
+        # The folder was written again by another tool, or its labels were given other names: config.json is what the
+        # model is built of.
         record = replace(record, task=replace(task, pair=record.task.pair))
     return Checkpoint(path, config, record, sentence)
 
@@ -255,12 +267,16 @@ def _read_record(path: Path, task: Task, sentence: SentenceFolder | None) -> Rec
         return Record(task=task, source=str(path))
     values = read_json(file)
     if values.get("schema") != RECORD_SCHEMA:
-        raise ModelError(f"{file}: schema {values.get('schema')!r}; this edgelm reads {RECORD_SCHEMA}.", hint="Install a newer edgelm.")
+        raise ModelError(
+            f"{file}: schema {values.get('schema')!r}; this edgelm reads {RECORD_SCHEMA}.",
+            hint="Install a newer edgelm.",
+        )
     try:
         record = Record.from_dict(values)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
-            f"{file}: not a record that edgelm wrote ({error}).", hint="Delete it to use the folder as a plain Hugging Face model."
+            f"{file}: not a record that edgelm wrote ({error}).",
+            hint="Delete it to use the folder as a plain Hugging Face model.",
         ) from error
     whole = sentence is not None and record.task.kind == "sentence-embedding"  # then the modules say what is computed
     return replace(record, task=sentence.task(record.task)) if whole and sentence is not None else record
@@ -274,7 +290,13 @@ def _adapted_record(path: Path, config: dict[str, Any], base: Record, sentence: 
     elif task.kind == base.task.kind == "sentence-embedding":
         task = base.task
     task = replace(task, pair=task.pair or base.task.pair)
-    return Record(task, source=str(path), layers=base.layers, original_layers=base.original_layers, embedding_bits=base.embedding_bits)
+    return Record(
+        task,
+        source=str(path),
+        layers=base.layers,
+        original_layers=base.original_layers,
+        embedding_bits=base.embedding_bits,
+    )
 
 
 def _tuple(values: list[int] | None) -> tuple[int, ...] | None:

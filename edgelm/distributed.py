@@ -1,7 +1,8 @@
-"""One training run on several processes or machines: who this process is, and what all of them do together or one does for all.
+"""One training run on several processes or machines: who this process is, and what all of them do together or one does
+for all.
 
-`torchrun` and `accelerate launch` say in the environment how many processes there are. In a plain run there is one, and every function
-here does the obvious at once, without torch.
+`torchrun` and `accelerate launch` say in the environment how many processes there are. In a plain run there is one, and
+every function here does the obvious at once, without torch.
 """
 
 from __future__ import annotations
@@ -26,13 +27,23 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# torchrun's names, then those of MPI's launchers (MPICH and Intel, Open MPI, MVAPICH): `accelerate launch --cpu` uses one of them.
+# torchrun's names, then those of MPI's launchers (MPICH and Intel, Open MPI, MVAPICH): `accelerate launch --cpu` uses
+# one of them.
 _COUNT = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 _INDEX = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
-_PATIENCE = timedelta(minutes=30)  # how long a process waits for the others; they may be tokenizing, or reading from a slow disk
+_PATIENCE = timedelta(
+    minutes=30
+)  # how long a process waits for the others; they may be tokenizing, or reading from a slow disk
 _GRACE = 3.0  # seconds that a failing process gives the others to fail for the same reason
 _FAILED = "failed"
-_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Connection refused", "failed to recv", "socket closed")
+_LOST = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "Connection refused",
+    "failed to recv",
+    "socket closed",
+)
 _alone = ContextVar("alone", default=False)
 
 
@@ -101,7 +112,8 @@ def on_main(work: Callable[[], T]) -> T:
 
 
 def same(value: T) -> T:
-    """The main process's value, in all of them: what each works out for itself may differ in its last digits from machine to machine."""
+    """The main process's value, in all of them: what each works out for itself may differ in its last digits from
+    machine to machine."""
     return value if count() == 1 else _from_main(value)
 
 
@@ -142,7 +154,10 @@ def meet(folder: Path, key: Callable[[], str]) -> None:
     if count() == 1:
         return
     if len(set(gather(key()))) > 1:
-        raise UsageError("the processes were given different models, data or settings.", hint="Start the same command on the same files everywhere.")
+        raise UsageError(
+            "the processes were given different models, data or settings.",
+            hint="Start the same command on the same files everywhere.",
+        )
 
     def put() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
@@ -153,14 +168,18 @@ def meet(folder: Path, key: Callable[[], str]) -> None:
         seen = gather(mark.is_dir())
         on_main(mark.rmdir)
     if not all(seen):
-        raise UsageError(f"process {seen.index(False)} does not see {folder}.", hint="Put --output on a disk that all machines share.")
+        raise UsageError(
+            f"process {seen.index(False)} does not see {folder}.",
+            hint="Put --output on a disk that all machines share.",
+        )
 
 
 def leave(exit_code: int = 0) -> None:
     """Close the connections to the other processes once all of them are done, at the end of a run that has its result.
 
     Args:
-        exit_code: not 0 where that falls short of a budget: the launcher then ends the processes that are still about to leave.
+        exit_code: not 0 where that falls short of a budget: the launcher then ends the processes that are still about
+            to leave.
     """
     if count() > 1 and "torch.distributed" in sys.modules:
         from torch import distributed
@@ -175,12 +194,15 @@ def leave(exit_code: int = 0) -> None:
 def fail(exit_code: int, say: Callable[[], None]) -> int:
     """End the run: the first process to fail says why, and all that fail have its exit code.
 
-    They agree over the launcher's store, which does not care what the others are doing. Where there is none, each speaks for itself.
+    They agree over the launcher's store, which does not care what the others are doing. Where there is none, each
+    speaks for itself.
     """
     if count() == 1:
         say()
         return exit_code
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher ends what goes on after a failure; this process is ending by itself
+    signal.signal(
+        signal.SIGTERM, signal.SIG_IGN
+    )  # the launcher ends what goes on after a failure; this process is ending by itself
     store = _launcher_store()
     if store is not None and store.add(_FAILED, 1) > 1:
         return int(store.get(f"{_FAILED}/exit_code"))
@@ -207,13 +229,15 @@ def _join() -> Any:
     state = PartialState(cpu=on_cpu, timeout=_PATIENCE)
     if state.num_processes != count():
         raise UsageError(
-            f"one of {count()} processes was started here, but they cannot find each other.", hint="Start them with torchrun or accelerate launch."
+            f"one of {count()} processes was started here, but they cannot find each other.",
+            hint="Start them with torchrun or accelerate launch.",
         )
     return state
 
 
 def _launcher_store() -> Any:
-    """What torchrun keeps for its processes to find each other by; None where there is none (MPI), or where it cannot be reached."""
+    """What torchrun keeps for its processes to find each other by; None where there is none (MPI), or where it cannot
+    be reached."""
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return None
     try:

@@ -18,7 +18,8 @@ _HINT = "Give a checkpoint folder, a bundle, an ONNX file or a calibration table
 
 
 def inspect(path: str | Path, *, run: bool = True) -> dict[str, Any]:
-    """Describe what lies at a path, as a JSON-ready dictionary with the key `kind`: checkpoint, bundle, onnx or calibration.
+    """Describe what lies at a path, as a JSON-ready dictionary with the key `kind`: checkpoint, bundle, onnx or
+    calibration.
 
     Args:
         run: also run a bundle or graph, for the operators that onnxruntime makes of it here and their times.
@@ -33,7 +34,12 @@ def inspect(path: str | Path, *, run: bool = True) -> dict[str, Any]:
     if path.is_dir():
         return _checkpoint(path)
     if path.suffix == ".onnx" and path.is_file():
-        return {"kind": "onnx"} | _file(path) | {"graph": _graph(path.read_bytes(), str(path))} | (_run(path) if run else {})
+        return (
+            {"kind": "onnx"}
+            | _file(path)
+            | {"graph": _graph(path.read_bytes(), str(path))}
+            | (_run(path) if run else {})
+        )
     if path.suffix == ".json" and path.is_file():
         return {"kind": "calibration"} | _file(path) | _calibration(path)
     if path.is_file():
@@ -71,7 +77,12 @@ def _checkpoint(path: Path) -> dict[str, Any]:
 
 def _bundle(path: Path, run: bool) -> dict[str, Any]:
     bundle = open_bundle(path)
-    values = {"kind": "bundle", "path": str(path), "size_mb": bundle.size_bytes / 1e6, "manifest": json.loads(bundle.manifest.to_json())}
+    values = {
+        "kind": "bundle",
+        "path": str(path),
+        "size_mb": bundle.size_bytes / 1e6,
+        "manifest": json.loads(bundle.manifest.to_json()),
+    }
     return values | {"graph": _graph(bundle.read(GRAPH_FILE), str(path))} | (_run(path) if run else {})
 
 
@@ -105,7 +116,8 @@ def _calibration(path: Path) -> dict[str, Any]:
 
 
 def _graph(data: bytes, name: str) -> dict[str, Any] | None:
-    """Inputs, outputs, operators and bytes of constants by type; None where the package onnx is not installed (on a device)."""
+    """Inputs, outputs, operators and bytes of constants by type; None where the package onnx is not installed (on a
+    device)."""
     try:
         import onnx
         from google.protobuf.message import DecodeError
@@ -113,7 +125,12 @@ def _graph(data: bytes, name: str) -> dict[str, Any] | None:
         return None
     try:
         return _describe_graph(onnx.ModelProto.FromString(data))
-    except (DecodeError, KeyError, TypeError, ValueError) as error:  # the last three: types of tensors that ONNX does not have, and the like
+    except (
+        DecodeError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:  # the last three: types of tensors that ONNX does not have, and the like
         raise InputError(f"{name}: not an ONNX file, or a damaged one.", hint=_HINT) from error
 
 

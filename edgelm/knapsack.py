@@ -12,8 +12,9 @@ _BUCKETS = 4000
 def least_cost(options: Sequence[Sequence[tuple[float, float]]], allowance: float) -> list[int]:
     """The index of the option to take for each item.
 
-    What options use is rounded up to 1/4000 of the allowance, so that their sum never exceeds it. That both add up over items is the
-    additive model of HAWQ-V3 (Yao et al., 2021) for quantization errors, and of SPDY (Frantar and Alistarh, 2022) for times.
+    What options use is rounded up to 1/4000 of the allowance, so that their sum never exceeds it. That both add up over
+    items is the additive model of HAWQ-V3 (Yao et al., 2021) for quantization errors, and of SPDY (Frantar and
+    Alistarh, 2022) for times.
 
     Args:
         options: for each item its (use, cost) pairs; uses >= 0.

@@ -57,7 +57,8 @@ class LatencyTable:
         pytorch: the whole model in PyTorch eager FP32 beside the measurement, or None.
         whole: the whole model, measured; None where nothing was.
         error: of the sum of its parts against whole models that were measured, relative: largest.
-        band: of an estimate: what a measurement is expected to be, from so many times it to so many times it; None where it was measured.
+        band: of an estimate: what a measurement is expected to be, from so many times it to so many times it; None
+            where it was measured.
         machine: where: cpu, threads, runtime, and `load`: share of its cores that others used just before.
     """
 
@@ -78,7 +79,8 @@ class LatencyTable:
 
     @property
     def quiet(self) -> bool:
-        """Whether it was measured on a machine that had little else to do: small operators suffer most from other work."""
+        """Whether it was measured on a machine that had little else to do: small operators suffer most from other
+        work."""
         return float(self.machine.get("load", 0.0)) <= QUIET
 
     def module_cost(self, kind: str, units: int) -> float:
@@ -128,19 +130,26 @@ def read_latency_table(path: str | Path) -> LatencyTable:
         if values.pop("edgelm_latency") != TABLE_SCHEMA:
             raise ValueError("another schema")
         sizes = EncoderSizes(**values.pop("sizes"))
-        steps: dict[str, Any] = {name: {int(units): float(cost) for units, cost in values.pop(name).items()} for name in ("attention", "ffn")}
+        steps: dict[str, Any] = {
+            name: {int(units): float(cost) for units, cost in values.pop(name).items()} for name in ("attention", "ffn")
+        }
         band = values.pop("band", None)
         return LatencyTable(sizes=sizes, **steps, **values, band=band and (float(band[0]), float(band[1])))
     except OSError as error:
-        raise InputError(f"{path}: no latency table there.", hint="`edgelm profile MODEL --table FILE` makes one, on the device.") from error
+        raise InputError(
+            f"{path}: no latency table there.", hint="`edgelm profile MODEL --table FILE` makes one, on the device."
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not a latency table ({error}).", hint="Make it again with `edgelm profile MODEL --table FILE`.") from error
+        raise InputError(
+            f"{path}: not a latency table ({error}).", hint="Make it again with `edgelm profile MODEL --table FILE`."
+        ) from error
 
 
 def count_operations(sizes: EncoderSizes, sequence: int) -> LatencyTable:
     """A table of multiply-accumulates, for a budget that no machine decides.
 
-    A head: 4·s·d·d_h for its projections and 2·s²·d_h for scores and mixing; a channel: 2·s·d; as Kwon et al. (2022) count them.
+    A head: 4·s·d·d_h for its projections and 2·s²·d_h for scores and mixing; a channel: 2·s·d; as Kwon et al. (2022)
+    count them.
     """
     head = (4 * sequence * sizes.hidden * sizes.head_size + 2 * sequence**2 * sizes.head_size) / 1e6
     channel = 2 * sequence * sizes.hidden / 1e6

@@ -31,11 +31,15 @@ def decode(data: bytes, source: str | Path) -> str:
     except UnicodeDecodeError as error:
         if encoding != "utf-8-sig":
             raise DataError(
-                f"{source}: not {encoding.upper()} at byte {error.start}, as its first bytes say.", hint=_convert(source, encoding)
+                f"{source}: not {encoding.upper()} at byte {error.start}, as its first bytes say.",
+                hint=_convert(source, encoding),
             ) from error
         before = data[: error.start]
         line = before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n") + 1
-        raise DataError(f"{source}:{line}: not UTF-8 at byte {error.start} (0x{data[error.start]:02x}).", hint=_convert(source, "latin1")) from error
+        raise DataError(
+            f"{source}:{line}: not UTF-8 at byte {error.start} (0x{data[error.start]:02x}).",
+            hint=_convert(source, "latin1"),
+        ) from error
 
 
 def split_lines(text: str) -> list[str]:
@@ -59,7 +63,9 @@ def read_lines(source: str | Path) -> Iterator[str]:
     try:
         stream = Path(source).open("rb")  # noqa: SIM115 - closed below; only opening it may say that it is missing
     except FileNotFoundError as error:
-        raise DataError(f"{source}: no such file.", hint="Check the path; it is taken from where the command runs.") from error
+        raise DataError(
+            f"{source}: no such file.", hint="Check the path; it is taken from where the command runs."
+        ) from error
     except OSError as error:
         raise DataError(f"{source}: no file that can be read ({error.strerror}).", hint="Check the path.") from error
     with stream:
@@ -67,7 +73,8 @@ def read_lines(source: str | Path) -> Iterator[str]:
 
 
 def read_texts(source: str | Path, *, pairs: bool) -> Iterator[str | tuple[str, str]]:
-    """The texts of a file that has one a line, or of the standard input for `-`; the first tab of a line separates the two of a pair.
+    """The texts of a file that has one a line, or of the standard input for `-`; the first tab of a line separates the
+    two of a pair.
 
     Args:
         source: as `read_lines` takes it.
@@ -80,7 +87,8 @@ def read_texts(source: str | Path, *, pairs: bool) -> Iterator[str | tuple[str, 
         if pairs and "\t" not in line:
             name = "standard input" if str(source) == "-" else source
             raise DataError(
-                f"{name}:{number}: one text, and this model reads pairs: {line!r:.60}.", hint="Put a tab between the two texts of each line."
+                f"{name}:{number}: one text, and this model reads pairs: {line!r:.60}.",
+                hint="Put a tab between the two texts of each line.",
             )
         yield tuple(line.split("\t", 1)) if pairs else line  # type: ignore[misc]
 
@@ -95,7 +103,9 @@ def _lines(stream: BinaryIO, source: str | Path) -> Iterator[str]:
             text = chunk.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             line = number + chunk[: error.start].count(b"\r")
-            raise DataError(f"{source}:{line}: not UTF-8 (0x{chunk[error.start]:02x}).", hint=_convert(source, "latin1")) from error
+            raise DataError(
+                f"{source}:{line}: not UTF-8 (0x{chunk[error.start]:02x}).", hint=_convert(source, "latin1")
+            ) from error
         found = split_lines(text)
         number += len(found)
         yield from found

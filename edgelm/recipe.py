@@ -26,8 +26,8 @@ class Settings(BaseModel):
 class TrainSettings(Settings):
     """How weights are trained.
 
-    `epochs` counts passes over the data; `max_steps`, where given, ends training earlier or later. `dropout` None: as the model has it.
-    `precision` auto: bf16 where the GPU or the processor computes in it, else fp32.
+    `epochs` counts passes over the data; `max_steps`, where given, ends training earlier or later. `dropout` None: as
+    the model has it. `precision` auto: bf16 where the GPU or the processor computes in it, else fp32.
     """
 
     epochs: Annotated[float, Field(gt=0)] = 3
@@ -50,10 +50,11 @@ class TrainSettings(Settings):
 class DistillLoss(Settings):
     """What a student is taught by: teacher's logits, labels, hidden states, and attention relations.
 
-    `soft`, `hard`, `hidden` and `relations` weigh the four losses; `temperature` softens the logits. `matching` says which layers'
-    hidden states are compared: student's and teacher's at equal depth (uniform, TinyBERT), or those that are closest in each batch
-    (dynamic, CoFi). Relations are those of the student's last layer and the teacher's `relation_layer` (from 0; None: the last),
-    over as many heads as divide both widths, `relation_heads` at most (MiniLMv2).
+    `soft`, `hard`, `hidden` and `relations` weigh the four losses; `temperature` softens the logits. `matching` says
+    which layers' hidden states are compared: student's and teacher's at equal depth (uniform, TinyBERT), or those that
+    are closest in each batch (dynamic, CoFi). Relations are those of the student's last layer and the teacher's
+    `relation_layer` (from 0; None: the last), over as many heads as divide both widths, `relation_heads` at most
+    (MiniLMv2).
     """
 
     temperature: Annotated[float, Field(gt=0)] = 2.0
@@ -69,8 +70,8 @@ class DistillLoss(Settings):
 class StudentShape(Settings):
     """How many layers a student has, and how wide they are; None: as the model that it is cut from.
 
-    Without `heads` the heads stay as wide as they are where that width divides `hidden`, and as many as they are where it does not.
-    `samples` training rows tell which dimensions, heads and channels matter.
+    Without `heads` the heads stay as wide as they are where that width divides `hidden`, and as many as they are where
+    it does not. `samples` training rows tell which dimensions, heads and channels matter.
     """
 
     layers: Annotated[int, Field(gt=0)] | None = None
@@ -83,8 +84,8 @@ class StudentShape(Settings):
 class DistillSettings(Settings):
     """Train a student.
 
-    It is made of the teacher's layers (`layers`: how many, or which), is cut out of the teacher (`shape`), or is another model
-    (`student`: a folder); with none of them it is a copy.
+    It is made of the teacher's layers (`layers`: how many, or which), is cut out of the teacher (`shape`), or is
+    another model (`student`: a folder); with none of them it is a copy.
     """
 
     stage: Literal["distill"] = "distill"
@@ -115,7 +116,8 @@ class PruneSettings(Settings):
 
 
 class RaceSettings(Settings):
-    """Cuts are trained against each other: all of them for `steps`, the better half for twice as many, until one is left."""
+    """Cuts are trained against each other: all of them for `steps`, the better half for twice as many, until one is
+    left."""
 
     steps: Annotated[int, Field(gt=0)] = 75
     batch_size: Annotated[int, Field(gt=0)] = 64
@@ -124,13 +126,15 @@ class RaceSettings(Settings):
 
 
 class FitSettings(Settings):
-    """Cut to a budget: as many heads and FFN channels of each layer as it allows, by what they cost on the device and bring to the outputs.
+    """Cut to a budget: as many heads and FFN channels of each layer as it allows, by what they cost on the device and
+    bring to the outputs.
 
-    `method`: `obs` chooses by optimal brain surgeon and lets the weights that stay take over (ZipLM), on `samples` rows; `fisher` chooses
-    by the Fisher information of masks (Kwon et al.); `both` takes what comes nearer to the teacher. `share`: how far to go from what the
-    model costs now (0) to the budget (1), on a logarithmic scale. `speedup`: the goal where the command line gives none: so many times fewer
-    operations than the original. `tries`: choices whose outputs are compared with the teacher's, on `judged` rows. `reconstruct`: solve the
-    output projections anew after the cut, for recipes that do not train. FFN widths are multiples of `multiple`. `race`: train what was
+    `method`: `obs` chooses by optimal brain surgeon and lets the weights that stay take over (ZipLM), on `samples`
+    rows; `fisher` chooses by the Fisher information of masks (Kwon et al.); `both` takes what comes nearer to the
+    teacher. `share`: how far to go from what the model costs now (0) to the budget (1), on a logarithmic scale.
+    `speedup`: the goal where the command line gives none: so many times fewer operations than the original. `tries`:
+    choices whose outputs are compared with the teacher's, on `judged` rows. `reconstruct`: solve the output projections
+    anew after the cut, for recipes that do not train. FFN widths are multiples of `multiple`. `race`: train what was
     found against even cuts of every number of layers for some steps, and take what learns best.
     """
 
@@ -156,11 +160,12 @@ class RecoverSettings(Settings):
 
 
 class QuantizeSettings(Settings):
-    """Quantization-aware training: weights learn to live on INT8's grid, taught by the original model; export then quantizes them.
+    """Quantization-aware training: weights learn to live on INT8's grid, taught by the original model; export then
+    quantizes them.
 
-    `ranges` are those of the activations, learnt on `samples` rows before training and kept. `symmetric`: as runtimes of GPUs read them.
-    `wide_sums`: for a CPU that sums products in 32 bits (x86 with VNNI, Arm), whose weights use all of their eight bits; others, such as
-    the device `cpu`, sum pairs in 16 bits, which their weights must leave room in.
+    `ranges` are those of the activations, learnt on `samples` rows before training and kept. `symmetric`: as runtimes
+    of GPUs read them. `wide_sums`: for a CPU that sums products in 32 bits (x86 with VNNI, Arm), whose weights use all
+    of their eight bits; others, such as the device `cpu`, sum pairs in 16 bits, which their weights must leave room in.
     """
 
     stage: Literal["quantize"] = "quantize"
@@ -175,9 +180,9 @@ class QuantizeSettings(Settings):
 class AugmentSettings(Settings):
     """Further texts for small data sets: changed copies of the training rows, which the teacher labels.
 
-    `noise` drops and swaps words (EDA); `neighbours` puts near words of the teacher's embeddings in their place; `masked-lm` asks
-    `model`, a masked language model (TinyBERT). `share` of the words changes; None: 0.1 for noise, 0.4 for the others, as published.
-    A word is replaced by one of `candidates`. `seed` None: the recipe's.
+    `noise` drops and swaps words (EDA); `neighbours` puts near words of the teacher's embeddings in their place;
+    `masked-lm` asks `model`, a masked language model (TinyBERT). `share` of the words changes; None: 0.1 for noise, 0.4
+    for the others, as published. A word is replaced by one of `candidates`. `seed` None: the recipe's.
     """
 
     copies: Annotated[int, Field(gt=0)] = 4
@@ -191,19 +196,23 @@ class AugmentSettings(Settings):
     @model_validator(mode="after")
     def _model_fits_method(self) -> AugmentSettings:
         if (self.method == "masked-lm") != (self.model is not None):
-            raise ValueError("method masked-lm needs model, a masked language model's folder or hub id; the other methods take none")
+            raise ValueError(
+                "method masked-lm needs model, a masked language model's folder or hub id; the other methods take none"
+            )
         return self
 
 
 class VocabularySettings(Settings):
     """Drop the tokens that the user's texts never use, with their embeddings. What stays:
 
-    - tokens that occur at least `min_count` times in the training rows and in `corpora` (files: plain text, or rows as `--data` takes
+    - tokens that occur at least `min_count` times in the training rows and in `corpora` (files: plain text, or rows as
+    `--data` takes
       them), the most frequent first, until there are `max_tokens` (None: no limit);
     - always: special and added tokens, and the alphabet, so that any word can still be spelled;
-    - always: the safety list: the words of `keep` (a list, or a UTF-8 file with one a line), and the first `frequent` whole words of the
-      vocabulary. Vocabularies stand roughly in the order of frequency, so these are the language's common words: text of another
-      domain keeps most of its tokens, and only rare words fall apart into pieces.
+    - always: the safety list: the words of `keep` (a list, or a UTF-8 file with one a line), and the first `frequent`
+    whole words of the
+      vocabulary. Vocabularies stand roughly in the order of frequency, so these are the language's common words: text
+      of another domain keeps most of its tokens, and only rare words fall apart into pieces.
     """
 
     stage: Literal["vocabulary"] = "vocabulary"
@@ -215,7 +224,8 @@ class VocabularySettings(Settings):
 
 
 class EmbeddingsSettings(Settings):
-    """Choose in how many bits an integer bundle for a CPU keeps the embedding tables: 8, a byte a number, or 4, which halves them.
+    """Choose in how many bits an integer bundle for a CPU keeps the embedding tables: 8, a byte a number, or 4, which
+    halves them.
 
     The stages that train afterwards look them up rounded to 4 bits, so that the model learns to live with it.
     """
@@ -225,7 +235,13 @@ class EmbeddingsSettings(Settings):
 
 
 Stage = Annotated[
-    VocabularySettings | EmbeddingsSettings | DistillSettings | PruneSettings | FitSettings | RecoverSettings | QuantizeSettings,
+    VocabularySettings
+    | EmbeddingsSettings
+    | DistillSettings
+    | PruneSettings
+    | FitSettings
+    | RecoverSettings
+    | QuantizeSettings,
     Field(discriminator="stage"),
 ]
 

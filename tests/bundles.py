@@ -29,7 +29,11 @@ def make_bundle(folder: Path, task: Task = SENTIMENT, **changes) -> Path:
     folder.mkdir(parents=True)
     width = max(1, len(task.labels)) if task.kind == "text-classification" else 4
     rng = np.random.default_rng(0)
-    weights = {"table": rng.normal(size=(len(WORDS), 4)), "matrix": rng.normal(size=(4, width)), "bias": rng.normal(size=width)}
+    weights = {
+        "table": rng.normal(size=(len(WORDS), 4)),
+        "matrix": rng.normal(size=(4, width)),
+        "bias": rng.normal(size=width),
+    }
     nodes = [
         helper.make_node("Gather", ["table", "input_ids"], ["words"]),
         helper.make_node("Cast", ["attention_mask"], ["mask"], to=onnx.TensorProto.FLOAT),
@@ -43,7 +47,11 @@ def make_bundle(folder: Path, task: Task = SENTIMENT, **changes) -> Path:
     names = ("input_ids", "attention_mask")
     inputs = [helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ["batch", "sequence"]) for name in names]
     outputs = [helper.make_tensor_value_info(task.output_name, onnx.TensorProto.FLOAT, ["batch", width])]
-    graph = helper.make_model(helper.make_graph(nodes, "tiny", inputs, outputs, constants), opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    graph = helper.make_model(
+        helper.make_graph(nodes, "tiny", inputs, outputs, constants),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=9,
+    )
     (folder / "model.onnx").write_bytes(graph.SerializeToString())
     tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -85,7 +93,8 @@ def _entry(folder: Path, path: Path) -> FileEntry:
 
 
 def reseal(folder: Path, change: Callable[[dict], None] = lambda values: None) -> Path:
-    """Give the manifest the sizes and hashes of the files that lie there now, as somebody would who forges a bundle; then `change` it."""
+    """Give the manifest the sizes and hashes of the files that lie there now, as somebody would who forges a bundle;
+    then `change` it."""
     values = json.loads((folder / "manifest.json").read_text())
     there = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "manifest.json"]
     values["files"] = [asdict(_entry(folder, path)) for path in there]
@@ -95,7 +104,8 @@ def reseal(folder: Path, change: Callable[[dict], None] = lambda values: None) -
 
 
 def move_weights_out(folder: Path) -> Path:
-    """Put the large constants of a bundle's graph into weights.bin, as an export does; the table of words is made large enough."""
+    """Put the large constants of a bundle's graph into weights.bin, as an export does; the table of words is made large
+    enough."""
     graph = onnx.load(folder / "model.onnx")
     for tensor in graph.graph.initializer:
         if tensor.name == "table":

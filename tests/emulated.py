@@ -1,4 +1,5 @@
-"""arm64 CPUs that are not there: each is a process under the emulator that runs Python scripts, in the user space that `scripts/arm64.sh` makes.
+"""arm64 CPUs that are not there: each is a process under the emulator that runs Python scripts, in the user space that
+`scripts/arm64.sh` makes.
 
 The emulator runs Python directly, without binfmt: nothing there may start a process.
 """
@@ -17,7 +18,8 @@ import numpy as np
 
 from edgelm.runtime import load
 
-# What /proc/cpuinfo says of each CPU: part, variant, revision and features, which onnxruntime reads beside what the kernel tells it.
+# What /proc/cpuinfo says of each CPU: part, variant, revision and features, which onnxruntime reads beside what the
+# kernel tells it.
 _OLD = "fp asimd evtstrm crc32 cpuid"
 _DOT = "fp asimd evtstrm crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"
 CPUS = {
@@ -66,7 +68,8 @@ class Missing(Exception):
 
 
 def find_user_space() -> tuple[str, Path]:
-    """The emulator, and the folder with Debian and the device's packages, which the environment variable EDGELM_ARM64 names.
+    """The emulator, and the folder with Debian and the device's packages, which the environment variable EDGELM_ARM64
+    names.
 
     Raises:
         Missing: one of them is not there.
@@ -135,13 +138,27 @@ class EmulatedCpu:
 
     def outputs(self, bundle: Path, texts: Sequence[str]) -> np.ndarray:
         """(texts, width), float32, from the bundle's own runtime, a text at a time."""
-        return np.array(json.loads(self.run(self._folder / "infer.py", str(bundle), json.dumps(texts))), dtype=np.float32)
+        return np.array(
+            json.loads(self.run(self._folder / "infer.py", str(bundle), json.dumps(texts))), dtype=np.float32
+        )
 
     def _ask(self, script: Path, *words: str) -> tuple[str, str]:
         """What a script prints, and how it fails, if it does."""
         if self._process is None:
-            python = [self._emulator, "-cpu", self.name, "-L", self._folder, self._root / "usr/bin/python3", "-I", "-c", _RUN_SCRIPTS]
-            self._process = subprocess.Popen(python, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+            python = [
+                self._emulator,
+                "-cpu",
+                self.name,
+                "-L",
+                self._folder,
+                self._root / "usr/bin/python3",
+                "-I",
+                "-c",
+                _RUN_SCRIPTS,
+            ]
+            self._process = subprocess.Popen(
+                python, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps([str(script), *words]) + "\n")
         reply = self._process.stdout.readline()
@@ -160,6 +177,7 @@ class EmulatedCpu:
 
 
 def outputs_here(bundle: Path, texts: Sequence[str]) -> np.ndarray:
-    """(texts, width), float32, of a bundle on this machine, a text at a time: what the emulated CPUs are compared with."""
+    """(texts, width), float32, of a bundle on this machine, a text at a time: what the emulated CPUs are compared
+    with."""
     model = load(bundle)
     return np.concatenate([model.infer(model.tokenize([text])) for text in texts])

@@ -1,7 +1,7 @@
 """Stand-ins for a GPU: CUDA's bindings with memory in this process, and a `tensorrt` whose engines onnxruntime runs.
 
-They keep the rules that callers must keep (addresses, shapes within profiles, versions), so what is tested is edgelm's handling of
-engines, not TensorRT. The real builder, which needs no GPU, has its own tests.
+They keep the rules that callers must keep (addresses, shapes within profiles, versions), so what is tested is edgelm's
+handling of engines, not TensorRT. The real builder, which needs no GPU, has its own tests.
 """
 
 from __future__ import annotations
@@ -28,12 +28,16 @@ class Status(IntEnum):
 
 
 def equip(folder: Path, capability: str = "8.7") -> str:
-    """Write modules into a folder that make a GPU and a `tensorrt` of any machine on whose PYTHONPATH it lies; that path."""
+    """Write modules into a folder that make a GPU and a `tensorrt` of any machine on whose PYTHONPATH it lies; that
+    path."""
     bindings = folder / "cuda" / "bindings"
     bindings.mkdir(parents=True)
     for package in (bindings.parent, bindings):
         (package / "__init__.py").touch()
-    take = "import fake_gpu\nglobals().update((name, value) for name, value in vars({}).items() if name in ('__version__',) or name[:2] != '__')\n"
+    take = (
+        "import fake_gpu\nglobals().update((name, value) for name, value in vars({}).items() if name in "
+        "('__version__',) or name[:2] != '__')\n"
+    )
     (bindings / "runtime.py").write_text(take.format(f"fake_gpu.make_cuda({capability!r})"))
     (folder / "tensorrt.py").write_text(take.format("fake_gpu.make_tensorrt()"))
     return os.pathsep.join((str(folder), str(Path(__file__).parent)))
@@ -45,7 +49,11 @@ def make_cuda(capability: str | None = "8.7", driver: int = 12060) -> ModuleType
     major, minor = (int(part) for part in (capability or "0.0").split("."))
 
     def attribute(which: str, device: int) -> tuple[Any, ...]:
-        return (Status.cudaErrorNoDevice, None) if capability is None else (Status.cudaSuccess, major if which == "major" else minor)
+        return (
+            (Status.cudaErrorNoDevice, None)
+            if capability is None
+            else (Status.cudaSuccess, major if which == "major" else minor)
+        )
 
     def allocate(size: int) -> tuple[Any, int]:
         room = (ctypes.c_char * size)()
@@ -64,7 +72,9 @@ def make_cuda(capability: str | None = "8.7", driver: int = 12060) -> ModuleType
 
     module = ModuleType("cuda.bindings.runtime")
     vars(module).update(
-        cudaDeviceAttr=SimpleNamespace(cudaDevAttrComputeCapabilityMajor="major", cudaDevAttrComputeCapabilityMinor="minor"),
+        cudaDeviceAttr=SimpleNamespace(
+            cudaDevAttrComputeCapabilityMajor="major", cudaDevAttrComputeCapabilityMinor="minor"
+        ),
         cudaMemcpyKind=SimpleNamespace(cudaMemcpyHostToDevice="up", cudaMemcpyDeviceToHost="down"),
         cudaDeviceGetAttribute=attribute,
         cudaDriverGetVersion=lambda: (Status.cudaSuccess, driver),
@@ -123,7 +133,9 @@ class _Context:
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> None:
         least, _, most = self.engine.profiles[self.profile][name]
-        assert all(low <= size <= high for low, size, high in zip(least, shape, most, strict=True)), "outside of the profile"
+        assert all(low <= size <= high for low, size, high in zip(least, shape, most, strict=True)), (
+            "outside of the profile"
+        )
         self.shapes[name] = tuple(shape)
 
     def set_tensor_address(self, name: str, address: int) -> None:
@@ -186,7 +198,9 @@ def make_tensorrt(version: str = "10.3.0", *, wrong: float = 0.0, starts: bool =
     module = ModuleType("tensorrt")
     module.__spec__ = ModuleSpec("tensorrt", None)
     built: list[_Config] = []
-    typed = 0 if int(version.split(".")[0]) >= 11 else 2  # from 11 on every network is strongly typed, and no flag says so
+    typed = (
+        0 if int(version.split(".")[0]) >= 11 else 2
+    )  # from 11 on every network is strongly typed, and no flag says so
 
     def start(log: Any) -> None:
         if not starts:
@@ -229,8 +243,14 @@ def make_tensorrt(version: str = "10.3.0", *, wrong: float = 0.0, starts: bool =
             config.progress_monitor.phase_start("build", None, 1)
             config.progress_monitor.step_complete("build", 0)
             stripped = "strip" in config.flags
-            header = json.dumps({"version": version, "profiles": config.profiles, "wrong": wrong, "stripped": stripped}).encode()
-            return header + b"\n" + (_without_weights(onnx.ModelProto.FromString(network.graph)) if stripped else network.graph)
+            header = json.dumps(
+                {"version": version, "profiles": config.profiles, "wrong": wrong, "stripped": stripped}
+            ).encode()
+            return (
+                header
+                + b"\n"
+                + (_without_weights(onnx.ModelProto.FromString(network.graph)) if stripped else network.graph)
+            )
 
     class Runtime:
         engine_host_code_allowed = False

@@ -9,7 +9,8 @@ class NVMLError(Exception):
 
 
 def make_pynvml(*gpus: dict[str, Any], works: bool = True) -> ModuleType:
-    """A module with as many GPUs; one that lacks a key answers that question with an error, as a Jetson's driver does."""
+    """A module with as many GPUs; one that lacks a key answers that question with an error, as a Jetson's driver
+    does."""
     module = ModuleType("pynvml")
     module.opened = 0  # type: ignore[attr-defined]
 
@@ -51,5 +52,11 @@ RTX = {
     "driver": "580.95.05",
     "cuda": 13000,
 }
-T4 = RTX | {"name": b"Tesla T4", "memory": SimpleNamespace(total=15 * 1024**3), "capability": (7, 5), "driver": b"535.1", "cuda": 12020}
+T4 = RTX | {
+    "name": b"Tesla T4",
+    "memory": SimpleNamespace(total=15 * 1024**3),
+    "capability": (7, 5),
+    "driver": b"535.1",
+    "cuda": 12020,
+}
 ORIN = {"name": "Orin (nvgpu)", "capability": (8, 7), "driver": "540.4.0", "cuda": 12060}

@@ -12,7 +12,8 @@ WIDTH, INNER, OUTPUTS = 128, 160, 128
 
 
 def make_graph(*, outlier: float = 1.0, seed: int = 0) -> onnx.ModelProto:
-    """(batch, sequence) of tokens 0 to 63 -> (batch, 128): embeddings, product, GELU, product, sum over the sequence."""
+    """(batch, sequence) of tokens 0 to 63 -> (batch, 128): embeddings, product, GELU, product, sum over the
+    sequence."""
     rng = np.random.default_rng(seed)
     shape = helper.make_tensor_value_info("input_ids", onnx.TensorProto.INT64, ["batch", "sequence"])
     output = helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["batch", OUTPUTS])
@@ -22,8 +23,14 @@ def make_graph(*, outlier: float = 1.0, seed: int = 0) -> onnx.ModelProto:
     table[:, 5] *= outlier
     first, second = (rng.normal(scale=0.1, size=size).astype(np.float32) for size in ((WIDTH, INNER), (INNER, OUTPUTS)))
     first[5] /= outlier  # what the outlier says counts as much as any other channel
-    names = [add_weight(graph, name, values) for name, values in (("table", table), ("first.weight", first), ("second.weight", second))]
-    biases = [add_weight(graph, f"{name}.bias", rng.normal(size=size).astype(np.float32)) for name, size in (("first", INNER), ("second", OUTPUTS))]
+    names = [
+        add_weight(graph, name, values)
+        for name, values in (("table", table), ("first.weight", first), ("second.weight", second))
+    ]
+    biases = [
+        add_weight(graph, f"{name}.bias", rng.normal(size=size).astype(np.float32))
+        for name, size in (("first", INNER), ("second", OUTPUTS))
+    ]
     axis = add_weight(graph, "axis", np.array([1]))
     graph.graph.node.extend(
         [

@@ -44,14 +44,34 @@ def make_checkpoint(
     tokenizer = make_tokenizer(family)
     sizes = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "max_position_embeddings": 130}
     names = {
-        "bert": ("Bert", {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": ffn}),
+        "bert": (
+            "Bert",
+            {
+                "hidden_size": hidden,
+                "num_hidden_layers": layers,
+                "num_attention_heads": heads,
+                "intermediate_size": ffn,
+            },
+        ),
         "roberta": (
             "Roberta",
-            {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": ffn, "type_vocab_size": 1},
+            {
+                "hidden_size": hidden,
+                "num_hidden_layers": layers,
+                "num_attention_heads": heads,
+                "intermediate_size": ffn,
+                "type_vocab_size": 1,
+            },
         ),
         "xlm-roberta": (
             "XLMRoberta",
-            {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": ffn, "type_vocab_size": 1},
+            {
+                "hidden_size": hidden,
+                "num_hidden_layers": layers,
+                "num_attention_heads": heads,
+                "intermediate_size": ffn,
+                "type_vocab_size": 1,
+            },
         ),
         "electra": (
             "Electra",
@@ -86,7 +106,8 @@ def make_checkpoint(
 
 @functools.cache
 def make_wide(folder: Path, family: str = "bert", *, cut: bool = False) -> Path:
-    """A checkpoint with matrices large enough for integers, in a folder of its own inside; cut: its two layers have shapes of their own."""
+    """A checkpoint with matrices large enough for integers, in a folder of its own inside; cut: its two layers have
+    shapes of their own."""
     from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, save_checkpoint
     from edgelm.checkpoint import open_checkpoint
 
@@ -102,7 +123,8 @@ def make_wide(folder: Path, family: str = "bert", *, cut: bool = False) -> Path:
 
 
 def make_tokenizer(family: str = "bert"):
-    """A WordPiece (or, for RoBERTa, byte-level BPE) tokenizer that knows the words of `TEXTS`; the same in every run."""
+    """A WordPiece (or, for RoBERTa, byte-level BPE) tokenizer that knows the words of `TEXTS`; the same in every
+    run."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -118,14 +140,30 @@ def make_tokenizer(family: str = "bert"):
         }
         words = sorted({f"\u0120{word}" for text in TEXTS for word in text.split()})
         merges = list(dict.fromkeys((word[:end], word[end]) for word in words for end in range(1, len(word))))
-        tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *sorted(pre_tokenizers.ByteLevel.alphabet()), *(a + b for a, b in merges)]
-        tokenizer = Tokenizer(models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=merges, unk_token="<unk>"))
+        tokens = [
+            "<s>",
+            "<pad>",
+            "</s>",
+            "<unk>",
+            "<mask>",
+            *sorted(pre_tokenizers.ByteLevel.alphabet()),
+            *(a + b for a, b in merges),
+        ]
+        tokenizer = Tokenizer(
+            models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=merges, unk_token="<unk>")
+        )
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
         tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
         names = ["input_ids", "attention_mask"]
     else:
-        special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+        special = {
+            "pad_token": "[PAD]",
+            "unk_token": "[UNK]",
+            "cls_token": "[CLS]",
+            "sep_token": "[SEP]",
+            "mask_token": "[MASK]",
+        }
         words = sorted({word for text in TEXTS for word in re.findall(r"\w+|[^\w\s]", text)})
         letters = string.ascii_lowercase + string.digits
         rest = [*sorted(set(letters + string.punctuation) - set(words)), *(f"##{letter}" for letter in letters)]
@@ -134,6 +172,12 @@ def make_tokenizer(family: str = "bert"):
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = decoders.WordPiece()
-        tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", [("[CLS]", 2), ("[SEP]", 3)])
-        names = ["input_ids", "attention_mask"] if family == "distilbert" else ["input_ids", "token_type_ids", "attention_mask"]
+        tokenizer.post_processor = processors.TemplateProcessing(
+            "[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", [("[CLS]", 2), ("[SEP]", 3)]
+        )
+        names = (
+            ["input_ids", "attention_mask"]
+            if family == "distilbert"
+            else ["input_ids", "token_type_ids", "attention_mask"]
+        )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_input_names=names, model_max_length=128, **special)

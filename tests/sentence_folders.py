@@ -16,8 +16,11 @@ def edit(file: Path, **values: Any) -> None:
     file.write_text(json.dumps(found | values))
 
 
-def add_modules(folder: Path, *modules: tuple[str, dict[str, Any]], package: str = "sentence_transformers.models") -> Path:
-    """Write modules.json and the modules behind the Transformer, each a kind and its config.json; weights are drawn at random."""
+def add_modules(
+    folder: Path, *modules: tuple[str, dict[str, Any]], package: str = "sentence_transformers.models"
+) -> Path:
+    """Write modules.json and the modules behind the Transformer, each a kind and its config.json; weights are drawn at
+    random."""
     import torch
     from safetensors.torch import save_file
 
@@ -55,4 +58,8 @@ def pooling(*modes: str) -> tuple[str, dict[str, Any]]:
 
 def dense(inputs: int, outputs: int, activation: str = "activation.Tanh", **more: Any) -> tuple[str, dict[str, Any]]:
     """A Dense module."""
-    return "Dense", {"in_features": inputs, "out_features": outputs, "activation_function": f"torch.nn.modules.{activation}"} | more
+    return "Dense", {
+        "in_features": inputs,
+        "out_features": outputs,
+        "activation_function": f"torch.nn.modules.{activation}",
+    } | more

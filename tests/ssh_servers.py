@@ -1,4 +1,5 @@
-"""SSH servers on loopback for tests, the home of a user who may log in (keys, known hosts, configuration), and profiles there."""
+"""SSH servers on loopback for tests, the home of a user who may log in (keys, known hosts, configuration), and profiles
+there."""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ class Home:
 
 
 class Server:
-    """An SSH server in a thread of this process; it runs commands with the shell, as sshd does, in an environment that the test chooses.
+    """An SSH server in a thread of this process; it runs commands with the shell, as sshd does, in an environment that
+    the test chooses.
 
     Attributes:
         connections: that are open; `cut` drops them as a lost network does.

@@ -14,11 +14,16 @@ from edgelm.files.shipped import shipped_names
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "transformers", "onnx", "pydantic", "rich", "typer", "yaml", "scipy", "sklearn", "datasets", "pandas")
-LONGEST_FILE = 300
+LONGEST_FILE = 350
 
 
 def test_rooms_import_only_what_they_may() -> None:
-    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()", "--no-cache"]
+    command = [
+        sys.executable,
+        "-c",
+        "from importlinter.cli import lint_imports_command; lint_imports_command()",
+        "--no-cache",
+    ]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 broken" in done.stdout
@@ -32,14 +37,19 @@ def test_the_runtime_loads_nothing_heavy() -> None:
 
 def test_no_file_holds_two_ideas() -> None:
     lengths = {
-        str(path.relative_to(REPOSITORY)): len(path.read_text(encoding="utf-8").splitlines()) for path in (REPOSITORY / "edgelm").rglob("*.py")
+        str(path.relative_to(REPOSITORY)): len(path.read_text(encoding="utf-8").splitlines())
+        for path in (REPOSITORY / "edgelm").rglob("*.py")
     }
     assert len(lengths) > 30
     assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FILE} == {}
 
 
 def test_every_module_says_what_it_is_for() -> None:
-    silent = [str(path) for path in (REPOSITORY / "edgelm").rglob("*.py") if not path.read_text(encoding="utf-8").startswith('"""')]
+    silent = [
+        str(path)
+        for path in (REPOSITORY / "edgelm").rglob("*.py")
+        if not path.read_text(encoding="utf-8").startswith('"""')
+    ]
     assert silent == []
 
 

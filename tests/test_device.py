@@ -53,18 +53,28 @@ def test_every_shipped_device_is_valid_and_named_like_its_file(name: str) -> Non
     assert set(device.compute) <= {"bf16", *device.precisions}
 
 
-BOARDS = ["jetson-orin-nano", "jetson-orin-nx", "jetson-agx-orin", "jetson-agx-thor", "jetson-xavier-nx", "raspberry-pi-5"]
+BOARDS = [
+    "jetson-orin-nano",
+    "jetson-orin-nx",
+    "jetson-agx-orin",
+    "jetson-agx-thor",
+    "jetson-xavier-nx",
+    "raspberry-pi-5",
+]
 GPUS = ["rtx-3060", "rtx-4070", "rtx-4090", "rtx-5090", "t4", "l4", "l40s", "a100", "h100"]
 
 
-@pytest.mark.parametrize("expected", ["cpu", "x86-vnni", "x86-avx2", "x86-laptop", "x86-server", "arm64", *BOARDS, *GPUS])
+@pytest.mark.parametrize(
+    "expected", ["cpu", "x86-vnni", "x86-avx2", "x86-laptop", "x86-server", "arm64", *BOARDS, *GPUS]
+)
 def test_the_promised_devices_ship(expected: str) -> None:
     assert expected in shipped_names("devices")
 
 
 @pytest.mark.parametrize("name", [*BOARDS, *GPUS])
 def test_rates_do_not_fall_as_precision_falls(name: str) -> None:
-    """Dense figures beside sparse ones, or operations beside multiplications, would break the order or the factors of two."""
+    """Dense figures beside sparse ones, or operations beside multiplications, would break the order or the factors of
+    two."""
     rates = load_device(name).compute
     assert rates
     order = [rates[precision] for precision in ("fp32", "fp16", "int8") if precision in rates]
@@ -109,7 +119,9 @@ def test_a_device_of_ones_own_is_read_and_cannot_be_changed(tmp_path: Path) -> N
         "no-source-of-storage",
     ],
 )
-def test_a_wrong_device_is_refused_with_its_line(tmp_path: Path, before: str, after: str, line: int, words: str) -> None:
+def test_a_wrong_device_is_refused_with_its_line(
+    tmp_path: Path, before: str, after: str, line: int, words: str
+) -> None:
     assert before in GOOD
     path = write(tmp_path, GOOD.replace(before, after))
     with pytest.raises(DeviceError) as refused:

@@ -1,4 +1,5 @@
-"""What edgelm tells people to type: every command and option that a message, a hint, a help text or the README names exists."""
+"""What edgelm tells people to type: every command and option that a message, a hint, a help text or the README names
+exists."""
 
 import ast
 import re
@@ -35,7 +36,12 @@ def commands() -> dict[tuple[str, ...], set[str]]:
     found: dict[tuple[str, ...], set[str]] = {}
 
     def walk(command, words):
-        found[words] = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts) if name.startswith("--")}
+        found[words] = {
+            name
+            for parameter in command.params
+            for name in (*parameter.opts, *parameter.secondary_opts)
+            if name.startswith("--")
+        }
         for name, child in getattr(command, "commands", {}).items():
             walk(child, (*words, name))
 
@@ -48,7 +54,8 @@ OPTIONS = set().union(*COMMANDS.values()) | OTHERS | SCRIPT
 
 
 def texts(file: Path) -> list[str]:
-    """Strings of a module, those in pieces (f-strings, joined lines) as one, with `{}` where a value stands; of another file its paragraphs."""
+    """Strings of a module, those in pieces (f-strings, joined lines) as one, with `{}` where a value stands; of another
+    file its paragraphs."""
     if file.suffix != ".py":
         return re.split(r"\n\s*\n|\n(?=[|`>#-])", file.read_text(encoding="utf-8").replace("\\\n", " "))
     found = []
@@ -61,13 +68,16 @@ def texts(file: Path) -> list[str]:
 
 
 def command_lines(text: str) -> list[str]:
-    """What begins with `edgelm` and reads as a command: in backticks, at the beginning of a line, after a prompt or `Example:`."""
+    """What begins with `edgelm` and reads as a command: in backticks, at the beginning of a line, after a prompt or
+    `Example:`."""
     quoted = [match[1] for match in re.finditer(r"`(?:\w+=\S+ )*edgelm ([^`]*)`", text)]
     begun = [match[1] for match in re.finditer(r"(?m)^[ \t>$]*(?:Example: )?edgelm ([a-z].*)$", text)]
     return [*quoted, *(line for line in begun if not re.search(r"[.,;:](?: |$)", line))]  # a sentence is no command
 
 
-FILES = sorted([*(REPOSITORY / "edgelm").rglob("*.py"), REPOSITORY / "README.md", *(REPOSITORY / "recipes").rglob("*.yaml")])
+FILES = sorted(
+    [*(REPOSITORY / "edgelm").rglob("*.py"), REPOSITORY / "README.md", *(REPOSITORY / "recipes").rglob("*.yaml")]
+)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(REPOSITORY).as_posix())
@@ -89,4 +99,13 @@ def test_the_search_for_commands_finds_some():
     """Else all of the above would hold of nothing."""
     lines = [line for file in FILES for text in texts(file) for line in command_lines(text)]
     assert len(lines) > 60
-    assert {line.split()[0] for line in lines} >= {"finetune", "compress", "export", "profile", "verify", "run", "search", "devices"}
+    assert {line.split()[0] for line in lines} >= {
+        "finetune",
+        "compress",
+        "export",
+        "profile",
+        "verify",
+        "run",
+        "search",
+        "devices",
+    }

@@ -23,7 +23,11 @@ def test_shipped_recipes_write_every_setting_out(name):
     text = find_file(name, "recipes").read_text(encoding="utf-8")
     written = yaml.safe_load(text)
     assert keys_of(load_recipe(name).model_dump(mode="json")) == keys_of(written)
-    for key, settings in (("augment: null", AugmentSettings), ("shape: null", StudentShape), ("race: null", RaceSettings)):
+    for key, settings in (
+        ("augment: null", AugmentSettings),
+        ("shape: null", StudentShape),
+        ("race: null", RaceSettings),
+    ):
         if key in text:  # a group that is off shows in a comment what it could be
             line = next(line for line in text.split(key)[1].splitlines() if "{" in line)
             example = yaml.safe_load(line.split("#")[1].split(";")[0])

@@ -31,7 +31,8 @@ def adapted_model_config(checkpoint: Checkpoint, **entries: Any) -> Any:
 
 
 def merged_weights(checkpoint: Checkpoint) -> State:
-    """The weights of the adapted model, by its own names; what neither the base model nor the adapter holds is left out.
+    """The weights of the adapted model, by its own names; what neither the base model nor the adapter holds is left
+    out.
 
     Raises:
         ModelError: an adapter that does not fit its base model, or that cannot be merged.
@@ -44,7 +45,9 @@ def merged_weights(checkpoint: Checkpoint) -> State:
         adapted = peft.get_peft_model(model, settings)
     if not hasattr(adapted.base_model, "merge_and_unload"):
         kind = getattr(settings.peft_type, "value", settings.peft_type)
-        raise ModelError(f"{path}: an adapter of type {kind} cannot be merged.", hint="Give a LoRA adapter, or a whole model.")
+        raise ModelError(
+            f"{path}: an adapter of type {kind} cannot be merged.", hint="Give a LoRA adapter, or a whole model."
+        )
     saved = load_file(path / ADAPTER_WEIGHTS_FILE)
     _refuse_misfit(saved, peft.get_peft_model_state_dict(adapted, save_embedding_layers=False), checkpoint)
     adapted.load_adapter(str(path), "default", torch_device="cpu")
@@ -61,7 +64,9 @@ def unmerged_model(checkpoint: Checkpoint) -> PreTrainedModel:
         MissingExtraError: peft is not installed.
     """
     with _unwarned():
-        adapted = _peft().PeftModel.from_pretrained(_base_model(checkpoint)[0], str(checkpoint.path), torch_device="cpu")
+        adapted = _peft().PeftModel.from_pretrained(
+            _base_model(checkpoint)[0], str(checkpoint.path), torch_device="cpu"
+        )
     model: PreTrainedModel = adapted.get_base_model()
     return model
 
@@ -95,7 +100,10 @@ def _settings(checkpoint: Checkpoint) -> Any:
     known = {field.name for field in dataclasses.fields(settings)}
     unknown = [name for name, value in read_json(file).items() if name not in known and value]
     if unknown:
-        raise ModelError(f"{file}: settings that peft {peft.__version__} does not know: {some(unknown)}.", hint="pip install --upgrade peft")
+        raise ModelError(
+            f"{file}: settings that peft {peft.__version__} does not know: {some(unknown)}.",
+            hint="pip install --upgrade peft",
+        )
     settings.inference_mode = True
     return settings
 
@@ -107,7 +115,9 @@ def _base(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _refuse_misfit(saved: State, own: dict[str, torch.Tensor], checkpoint: Checkpoint) -> None:
-    mismatched = [(name, tuple(saved[name].shape), tuple(own[name].shape)) for name in sorted(saved.keys() & own.keys())]
+    mismatched = [
+        (name, tuple(saved[name].shape), tuple(own[name].shape)) for name in sorted(saved.keys() & own.keys())
+    ]
     wrong = LoadingReport(
         tuple(sorted(own.keys() - saved.keys())),
         tuple(sorted(saved.keys() - own.keys())),

@@ -16,15 +16,16 @@ from edgelm.errors import ModelError
 
 
 def word_embeddings(model: PreTrainedModel) -> nn.Embedding:
-    """The table of token embeddings, (tokens, width). ELECTRA projects it to the hidden size afterwards; that matrix knows no tokens."""
+    """The table of token embeddings, (tokens, width). ELECTRA projects it to the hidden size afterwards; that matrix
+    knows no tokens."""
     module = base_model(model).get_submodule(family_of(model.config.model_type).word_embeddings)
     assert isinstance(module, nn.Embedding)
     return module
 
 
 def fixed_tokens(model: PreTrainedModel) -> set[int]:
-    """Ids that a model cannot lose: those that its configuration names and, where positions are counted from the padding token's id
-    (RoBERTa), every id below that one, so that it stays what it is."""
+    """Ids that a model cannot lose: those that its configuration names and, where positions are counted from the
+    padding token's id (RoBERTa), every id below that one, so that it stays what it is."""
     fixed: set[int] = set()
 
     def note(token: int) -> int:
@@ -39,7 +40,8 @@ def fixed_tokens(model: PreTrainedModel) -> set[int]:
 
 
 def cut_tokens(model: PreTrainedModel, tokens: Sequence[int]) -> PreTrainedModel:
-    """A copy of the model that knows only these tokens: token `tokens[i]` becomes token `i`, and everything else is as it was.
+    """A copy of the model that knows only these tokens: token `tokens[i]` becomes token `i`, and everything else is as
+    it was.
 
     Raises:
         ModelError: a token without an embedding, or one of `fixed_tokens` is not among the tokens.
@@ -53,12 +55,20 @@ def cut_tokens(model: PreTrainedModel, tokens: Sequence[int]) -> PreTrainedModel
     number = {old: new for new, old in enumerate(tokens)}
     family = family_of(model.config.model_type)
     padding = model.config.pad_token_id
-    if padding is not None and (padding not in number or (family.positions_from_padding and number[padding] != padding)):
+    if padding is not None and (
+        padding not in number or (family.positions_from_padding and number[padding] != padding)
+    ):
         raise ModelError(
-            f"config.json: pad_token_id is {padding}, which is no token of the tokenizer.", hint="Set it to the id of the tokenizer's padding token."
+            f"config.json: pad_token_id is {padding}, which is no token of the tokenizer.",
+            hint="Set it to the id of the tokenizer's padding token.",
         )
     model = copy.deepcopy(model)
-    smaller = nn.Embedding(len(tokens), table.embedding_dim, padding_idx=None if padding is None else number[padding], dtype=table.weight.dtype)
+    smaller = nn.Embedding(
+        len(tokens),
+        table.embedding_dim,
+        padding_idx=None if padding is None else number[padding],
+        dtype=table.weight.dtype,
+    )
     smaller.weight = nn.Parameter(table.weight.detach()[torch.tensor(tokens)].clone())
     parent, _, name = family.word_embeddings.rpartition(".")
     setattr(base_model(model).get_submodule(parent), name, smaller)

@@ -54,7 +54,9 @@ def outline(auto: Any, config: Any) -> PreTrainedModel:
     return model
 
 
-def fill(model_class: type[PreTrainedModel], config: Any, state: State, layers: Sequence[LayerShape] = ()) -> tuple[PreTrainedModel, LoadingReport]:
+def fill(
+    model_class: type[PreTrainedModel], config: Any, state: State, layers: Sequence[LayerShape] = ()
+) -> tuple[PreTrainedModel, LoadingReport]:
     """Build a model in FP32 and fill it.
 
     Args:
@@ -71,7 +73,9 @@ def fill(model_class: type[PreTrainedModel], config: Any, state: State, layers: 
     if info["error_msgs"]:
         raise RuntimeError("; ".join(info["error_msgs"]))
     mismatched = sorted((name, tuple(saved), tuple(own)) for name, saved, own in info["mismatched_keys"])
-    return model, LoadingReport(tuple(sorted(info["missing_keys"])), tuple(sorted(info["unexpected_keys"])), tuple(mismatched))
+    return model, LoadingReport(
+        tuple(sorted(info["missing_keys"])), tuple(sorted(info["unexpected_keys"])), tuple(mismatched)
+    )
 
 
 def _fill_cut(model: Any, state: State, layers: Sequence[LayerShape]) -> tuple[PreTrainedModel, LoadingReport]:
@@ -85,8 +89,13 @@ def _fill_cut(model: Any, state: State, layers: Sequence[LayerShape]) -> tuple[P
     named = {_own_name(name, own, prefix): tensor for name, tensor in state.items()}
     fitting = {name: tensor for name, tensor in named.items() if name in own and own[name].shape == tensor.shape}
     model.load_state_dict(own | fitting)
-    mismatched = [(name, tuple(named[name].shape), tuple(own[name].shape)) for name in sorted(named.keys() & own.keys() - fitting.keys())]
-    return model, LoadingReport(tuple(sorted(own.keys() - named.keys())), tuple(sorted(named.keys() - own.keys())), tuple(mismatched))
+    mismatched = [
+        (name, tuple(named[name].shape), tuple(own[name].shape))
+        for name in sorted(named.keys() & own.keys() - fitting.keys())
+    ]
+    return model, LoadingReport(
+        tuple(sorted(own.keys() - named.keys())), tuple(sorted(named.keys() - own.keys())), tuple(mismatched)
+    )
 
 
 def _own_name(name: str, own: State, prefix: str) -> str:

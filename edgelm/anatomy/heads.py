@@ -27,8 +27,8 @@ _GENERIC_LABEL = re.compile(r"^LABEL_\d+$")
 def require_whole(report: LoadingReport, model: PreTrainedModel, path: Path) -> None:
     """Refuse a model that was not filled by its folder.
 
-    A pooler may be missing from a bare encoder, whose sentence vectors do not read it. Heads of pretraining, and a pooler
-    that the model does not have, may be left over.
+    A pooler may be missing from a bare encoder, whose sentence vectors do not read it. Heads of pretraining, and a
+    pooler that the model does not have, may be left over.
 
     Raises:
         ModelError: weights are missing, unexpected or of another shape; they are named.
@@ -39,7 +39,10 @@ def require_whole(report: LoadingReport, model: PreTrainedModel, path: Path) -> 
         return
     hint = "Give config.json and weights of the same model: model.save_pretrained(folder) saves both."
     if not wrong.unexpected and all(is_head(name, model) for name in wrong.random):
-        hint = f"Its head is not there: train one with `edgelm finetune {path} --allow-new-head ...`, or save the whole model."
+        hint = (
+            f"Its head is not there: train one with `edgelm finetune {path} --allow-new-head ...`, or save the whole "
+            "model."
+        )
     raise ModelError(f"{path}: the weights do not fit the model; {wrong}.", hint=hint)
 
 
@@ -60,7 +63,8 @@ def require_encoder(report: LoadingReport, model: PreTrainedModel, path: Path) -
 
 
 def is_head(name: str, model: PreTrainedModel) -> bool:
-    """Whether a name is none of the encoder's: outside the base model, or its pooler, which belongs to the head that reads it."""
+    """Whether a name is none of the encoder's: outside the base model, or its pooler, which belongs to the head that
+    reads it."""
     if _POOLER.match(name):
         return True
     first = name.split(".")[0]
@@ -82,7 +86,9 @@ def head_mismatch(checkpoint: Checkpoint, task: Task, report: LoadingReport, mod
         return f"its head has {_labels(theirs)}, the data {_labels(task.labels)}"
     random = [name for name in report.random if is_head(name, model)]
     outside = [name for name in report.mismatched if is_head(name[0], model)]
-    held = [name for name in model.state_dict() if is_head(name, model) and not _POOLER.match(name) and name not in random]
+    held = [
+        name for name in model.state_dict() if is_head(name, model) and not _POOLER.match(name) and name not in random
+    ]
     if random and (outside or held or _claims_head(checkpoint)):
         return f"{LoadingReport(tuple(name for name in report.missing if name in random), (), tuple(outside))}"
     return ""
@@ -110,7 +116,9 @@ def _claimed_labels(checkpoint: Checkpoint) -> tuple[str, ...] | None:
 
 def _claims_head(checkpoint: Checkpoint) -> bool:
     architectures = checkpoint.config.get("architectures") or []
-    return checkpoint.task.kind == "text-classification" or not all(_PRETRAINED.search(str(name)) for name in architectures)
+    return checkpoint.task.kind == "text-classification" or not all(
+        _PRETRAINED.search(str(name)) for name in architectures
+    )
 
 
 def _may_miss(name: str, report: LoadingReport, model: PreTrainedModel) -> bool:

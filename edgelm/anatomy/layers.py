@@ -54,7 +54,9 @@ class Block:
         """
         if heads is not None and len(heads) < self.heads:
             size = self.head_size
-            rows = torch.tensor([row for head in sorted(heads) for row in range(head * size, (head + 1) * size)], dtype=torch.long)
+            rows = torch.tensor(
+                [row for head in sorted(heads) for row in range(head * size, (head + 1) * size)], dtype=torch.long
+            )
             for part in ("query", "key", "value"):
                 _keep_rows(self.module(part), rows)
             _keep_columns(self.module("attention_output"), rows)
@@ -80,7 +82,9 @@ class Block:
         path = self.family.attention
         inside = [getattr(self.family, part) for part in ("query", "key", "value", "attention_output")]
         names = tuple(name.removeprefix(f"{path}.") for name in inside if name.startswith(f"{path}."))
-        absent = AbsentAttention(self.layer.get_submodule(path), names, output=len(names) == len(inside), head_size=self.family.head_size)
+        absent = AbsentAttention(
+            self.layer.get_submodule(path), names, output=len(names) == len(inside), head_size=self.family.head_size
+        )
         self.layer.set_submodule(path, absent)
 
     def _count_heads(self, heads: int) -> None:

@@ -30,14 +30,18 @@ from edgelm.model_folder.config import read_task
 from edgelm.model_folder.weight_files import read_json
 from edgelm.tasks.task import Task
 
-_PROBLEM_TYPES = {"single-label": "single_label_classification", "multi-label": "multi_label_classification", "regression": "regression"}
+_PROBLEM_TYPES = {
+    "single-label": "single_label_classification",
+    "multi-label": "multi_label_classification",
+    "regression": "regression",
+}
 
 
 def load_checkpoint(checkpoint: Checkpoint | str | Path, *, allow_pickle: bool = False) -> PreTrainedModel:
     """Build the model of a checkpoint, in FP32 and eval mode.
 
-    Every weight comes from the folder, by name and shape. The names may carry the prefixes of wrappers (torch.compile, DataParallel);
-    that these were taken off is warned of.
+    Every weight comes from the folder, by name and shape. The names may carry the prefixes of wrappers (torch.compile,
+    DataParallel); that these were taken off is warned of.
 
     Args:
         checkpoint: an open checkpoint, or its folder.
@@ -62,7 +66,8 @@ def load_backbone(checkpoint: Checkpoint, task: Task, *, allow_new_head: bool = 
     A pretrained encoder, which claims no head, gets one for the task from random numbers, and that is warned of.
 
     Args:
-        allow_new_head: make the head anew also where the folder claims one that is not there, or that is of other size or labels.
+        allow_new_head: make the head anew also where the folder claims one that is not there, or that is of other size
+            or labels.
 
     Raises:
         ModelError, UnsupportedFamily, MissingExtraError: as `load_checkpoint`; also a head that is not the task's.
@@ -74,7 +79,11 @@ def load_backbone(checkpoint: Checkpoint, task: Task, *, allow_new_head: bool = 
     with quiet(), translated(path):
         # What a cross-encoder's scores went through is no part of another head.
         unsaid: dict[str, Any] = {"sentence_transformers": {}, "sbert_ce_default_activation_function": None}
-        config = _config(checkpoint, **head_config(task), **{name: value for name, value in unsaid.items() if name in checkpoint.config})
+        config = _config(
+            checkpoint,
+            **head_config(task),
+            **{name: value for name, value in unsaid.items() if name in checkpoint.config},
+        )
         shape = outline(AutoModelForSequenceClassification, config)
         state = _state(checkpoint, shape)
         model, report = fill(type(shape), config, state, checkpoint.record.layers)
@@ -83,7 +92,8 @@ def load_backbone(checkpoint: Checkpoint, task: Task, *, allow_new_head: bool = 
         if mismatch and not allow_new_head:
             raise ModelError(
                 f"{path}: the weights do not fit the task; {mismatch}.",
-                hint="Give the head that was trained for these labels, or make a new one: edgelm finetune --allow-new-head.",
+                hint="Give the head that was trained for these labels, or make a new one: edgelm finetune "
+                "--allow-new-head.",
             )
         if mismatch:
             model, report = fill(type(shape), config, encoder_weights(state, model), checkpoint.record.layers)
@@ -111,24 +121,31 @@ def load_masked_lm(checkpoint: Checkpoint) -> PreTrainedModel:
         require_whole(report, model, path)
         refuse_not_finite(model, path)
     if load_tokenizer(checkpoint).mask_token_id is None:
-        raise ModelError(f"{path}: the tokenizer has no mask token.", hint="Give a model that was trained to fill in masks.")
+        raise ModelError(
+            f"{path}: the tokenizer has no mask token.", hint="Give a model that was trained to fill in masks."
+        )
     return model.eval()
 
 
 def head_config(task: Task) -> dict[str, Any]:
     """The entries of a Hugging Face configuration that describe a task's head.
 
-    transformers squashes the score of a model of one label that names no problem, and takes that of a regression as it is.
+    transformers squashes the score of a model of one label that names no problem, and takes that of a regression as it
+    is.
     """
     problem: str | None = _PROBLEM_TYPES[task.problem]
     if task.problem == "regression" and task.activation == "sigmoid":
         problem = None
-    return {"id2label": dict(enumerate(task.labels)), "label2id": {name: i for i, name in enumerate(task.labels)}, "problem_type": problem}
+    return {
+        "id2label": dict(enumerate(task.labels)),
+        "label2id": {name: i for i, name in enumerate(task.labels)},
+        "problem_type": problem,
+    }
 
 
 def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: Any, record: Record) -> None:
-    """Write a checkpoint: config.json, model.safetensors, tokenizer files, edgelm.json with the shape of each layer, and the modules of a
-    sentence encoder."""
+    """Write a checkpoint: config.json, model.safetensors, tokenizer files, edgelm.json with the shape of each layer,
+    and the modules of a sentence encoder."""
     # By the model's own names, whatever older ones it was loaded from.
     model.save_pretrained(folder, state_dict=without_head(model.state_dict()), save_original_format=False)
     if record.task.kind == "sentence-embedding":
@@ -140,27 +157,37 @@ def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: Any, record
 
 
 def _keep_activation(file: Path, task: Task) -> None:
-    """Say in config.json what a score goes through, as sentence-transformers says it, where it would be read otherwise without edgelm.json."""
+    """Say in config.json what a score goes through, as sentence-transformers says it, where it would be read otherwise
+    without edgelm.json."""
     config = read_json(file)
     names = {"sigmoid": "torch.nn.modules.activation.Sigmoid"}
     if (read_task(config).activation == "sigmoid") != (task.activation == "sigmoid"):
-        config["sentence_transformers"] = {"activation_fn": names.get(task.activation, "torch.nn.modules.linear.Identity")}
+        config["sentence_transformers"] = {
+            "activation_fn": names.get(task.activation, "torch.nn.modules.linear.Identity")
+        }
         file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _shapes_to_record(model: PreTrainedModel, record: Record) -> tuple[Any, ...]:
-    """Present shapes, with the kept heads of the record where they still tell the truth; empty if all layers are as config.json says, and none
-    before or among them is gone."""
+    """Present shapes, with the kept heads of the record where they still tell the truth; empty if all layers are as
+    config.json says, and none before or among them is gone."""
     family = family_of(model.config.model_type)
     full = (getattr(model.config, family.config_heads), getattr(model.config, family.config_ffn))
     now = layer_shapes(model)
     known = record.layers if len(record.layers) == len(now) else ()
-    if all((shape.heads, shape.ffn) == full for shape in now) and all(old.origin in (None, index) for index, old in enumerate(known)):
+    if all((shape.heads, shape.ffn) == full for shape in now) and all(
+        old.origin in (None, index) for index, old in enumerate(known)
+    ):
         return ()
     if not known:
         return now
-    kept = [old.kept_heads if old.kept_heads is not None and len(old.kept_heads) == new.heads else None for old, new in zip(known, now, strict=True)]
-    return tuple(replace(new, kept_heads=heads, origin=old.origin) for old, new, heads in zip(known, now, kept, strict=True))
+    kept = [
+        old.kept_heads if old.kept_heads is not None and len(old.kept_heads) == new.heads else None
+        for old, new in zip(known, now, strict=True)
+    ]
+    return tuple(
+        replace(new, kept_heads=heads, origin=old.origin) for old, new, heads in zip(known, now, kept, strict=True)
+    )
 
 
 def _load_whole(checkpoint: Checkpoint, task: Task) -> PreTrainedModel:
@@ -196,7 +223,10 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError, RuntimeError, LookupError, TypeError, SafetensorError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ModelError(f"{path}: the model cannot be loaded: {reason}", hint="Check that config.json and the weights belong together.") from error
+        raise ModelError(
+            f"{path}: the model cannot be loaded: {reason}",
+            hint="Check that config.json and the weights belong together.",
+        ) from error
 
 
 @contextlib.contextmanager

@@ -19,15 +19,15 @@ from edgelm.model_folder.weight_files import weight_files
 def load_reference(checkpoint: Checkpoint, *, allow_pickle: bool = False) -> PreTrainedModel | None:
     """Load the model of a checkpoint once more, by the auto class of its task alone, in FP32 and eval mode.
 
-    Weights that were saved from a wrapped model are renamed first. An adapter's layers stay beside those of its base model,
-    where `load_checkpoint` merges them.
+    Weights that were saved from a wrapped model are renamed first. An adapter's layers stay beside those of its base
+    model, where `load_checkpoint` merges them.
 
     Args:
         allow_pickle: load `pytorch_model.bin` (weights only) where there is no safetensors file.
 
     Returns:
-        The model, or None for a checkpoint whose layers have shapes of their own: transformers cannot build those, and that
-        edgelm takes every weight by name and shape is the proof.
+        The model, or None for a checkpoint whose layers have shapes of their own: transformers cannot build those, and
+        that edgelm takes every weight by name and shape is the proof.
 
     Raises:
         ModelError: transformers cannot load the folder.
@@ -48,5 +48,7 @@ def load_reference(checkpoint: Checkpoint, *, allow_pickle: bool = False) -> Pre
         if state.keys() != renamed.keys() or (path / ADAPTER_CONFIG_FILE).is_file():
             model = type(shape).from_pretrained(None, config=config, state_dict=renamed, dtype=torch.float32)
         else:
-            model = auto.from_pretrained(path, local_files_only=True, use_safetensors=safe, dtype=torch.float32, **PLAIN)
+            model = auto.from_pretrained(
+                path, local_files_only=True, use_safetensors=safe, dtype=torch.float32, **PLAIN
+            )
     return attach_head(model, checkpoint).eval()

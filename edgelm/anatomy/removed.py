@@ -23,7 +23,8 @@ class AbsentOutput(nn.Linear):
 
 
 class AbsentAttention(nn.Module):
-    """An attention without heads, with the names of the one that it stands for: (batch, tokens, hidden) goes through unread.
+    """An attention without heads, with the names of the one that it stands for: (batch, tokens, hidden) goes through
+    unread.
 
     Args:
         attention: the module that was there.

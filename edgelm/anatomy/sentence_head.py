@@ -1,4 +1,5 @@
-"""What follows the pooling of a sentence encoder, as a part of the PyTorch model; and the folder that keeps it for sentence-transformers."""
+"""What follows the pooling of a sentence encoder, as a part of the PyTorch model; and the folder that keeps it for
+sentence-transformers."""
 
 from __future__ import annotations
 
@@ -89,7 +90,10 @@ def attach_head(model: PreTrainedModel, checkpoint: Checkpoint) -> PreTrainedMod
     parts = []
     for layer in checkpoint.sentence.layers:
         if layer.inputs and layer.inputs != width:
-            raise ModelError(f"{layer.folder}: the layer takes vectors of {layer.inputs}, but they are of {width}.", hint="Save the model again.")
+            raise ModelError(
+                f"{layer.folder}: the layer takes vectors of {layer.inputs}, but they are of {width}.",
+                hint="Save the model again.",
+            )
         width = layer.outputs or width
         part = _KINDS[layer.kind](layer)
         if layer.folder is not None:
@@ -110,7 +114,8 @@ def share_head(student: PreTrainedModel, teacher: PreTrainedModel) -> PreTrained
     if hasattr(teacher, HEAD):
         if student.config.hidden_size != teacher.config.hidden_size:
             raise ModelError(
-                f"the student's vectors have {student.config.hidden_size} values, but the layers behind the teacher's pooling take those of "
+                f"the student's vectors have {student.config.hidden_size} values, but the layers behind the teacher's "
+                "pooling take those of "
                 f"{teacher.config.hidden_size}.",
                 hint="Choose a student with the teacher's hidden size.",
             )
@@ -119,7 +124,8 @@ def share_head(student: PreTrainedModel, teacher: PreTrainedModel) -> PreTrained
 
 
 def save_sentence_folder(folder: Path, model: PreTrainedModel, task: Task) -> None:
-    """Write modules.json and the modules of a sentence encoder beside its config.json, as sentence-transformers reads them."""
+    """Write modules.json and the modules of a sentence encoder beside its config.json, as sentence-transformers reads
+    them."""
     width = model.config.hidden_size
     modules: list[tuple[str, str, dict[str, Any] | None, nn.Module | None]] = [
         ("Transformer", "", None, None),
@@ -136,8 +142,14 @@ def save_sentence_folder(folder: Path, model: PreTrainedModel, task: Task) -> No
         (folder / path).mkdir(exist_ok=True)
         _write(folder / path / "config.json", config)
         if part is not None and list(part.parameters()):
-            save_file({key: tensor.detach().contiguous() for key, tensor in part.state_dict().items()}, folder / path / "model.safetensors")
-    rows = [{"idx": index, "name": str(index), "path": path, "type": _MODULES + kind} for index, (kind, path, _, _) in enumerate(modules)]
+            save_file(
+                {key: tensor.detach().contiguous() for key, tensor in part.state_dict().items()},
+                folder / path / "model.safetensors",
+            )
+    rows = [
+        {"idx": index, "name": str(index), "path": path, "type": _MODULES + kind}
+        for index, (kind, path, _, _) in enumerate(modules)
+    ]
     _write(folder / MODULES_FILE, rows)
     prompts = {"prompts": {"default": task.prompt}, "default_prompt_name": "default"} if task.prompt else {}
     settings = prompts | ({"truncate_dim": task.dimensions} if task.dimensions else {})
@@ -146,9 +158,16 @@ def save_sentence_folder(folder: Path, model: PreTrainedModel, task: Task) -> No
 
 
 def _switches(width: int, pooling: str) -> dict[str, Any]:
-    names = {"cls": "cls_token", "max": "max_tokens", "mean": "mean_tokens", "mean_sqrt_len_tokens": "mean_sqrt_len_tokens"}
+    names = {
+        "cls": "cls_token",
+        "max": "max_tokens",
+        "mean": "mean_tokens",
+        "mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    }
     names |= {"weightedmean": "weightedmean_tokens", "lasttoken": "lasttoken"}
-    return {"word_embedding_dimension": width} | {f"pooling_mode_{name}": mode == pooling for mode, name in names.items()}
+    return {"word_embedding_dimension": width} | {
+        f"pooling_mode_{name}": mode == pooling for mode, name in names.items()
+    }
 
 
 def _layer_config(part: Any) -> dict[str, Any]:
@@ -180,7 +199,10 @@ def _fill(part: nn.Module, folder: Path) -> None:
         part.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=True)
     except (OSError, RuntimeError, ValueError, AttributeError, EOFError, SafetensorError, UnpicklingError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ModelError(f"{folder}: the layer's weights do not fit its config.json: {reason}", hint="Copy or download the model again.") from error
+        raise ModelError(
+            f"{folder}: the layer's weights do not fit its config.json: {reason}",
+            hint="Copy or download the model again.",
+        ) from error
 
 
 def without_head(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,4 +1,5 @@
-"""A setting of a model folder that can change an output, and what edgelm does with it: the row of a table that tests read."""
+"""A setting of a model folder that can change an output, and what edgelm does with it: the row of a table that tests
+read."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ class Setting:
         file: the file's name, such as tokenizer_config.json.
         key: the key in it; dots go into objects.
         effect: what the key changes in the outputs.
-        handling: "applied" (edgelm computes what the key says), "refused" (a value that edgelm cannot compute is an error that names
-            it), or "ignored" (the key cannot change what edgelm computes, for the reason in `how`).
+        handling: "applied" (edgelm computes what the key says), "refused" (a value that edgelm cannot compute is an
+            error that names it), or "ignored" (the key cannot change what edgelm computes, for the reason in `how`).
         how: where it is applied, which values are refused, or why it may be ignored.
     """
 

@@ -28,7 +28,8 @@ def usable_positions(family: Family, config: Mapping[str, Any] | Any) -> int:
     numbers = all(isinstance(value, int) and not isinstance(value, bool) for value in (rows, padding))
     if not numbers or rows - (padding + 1) < 2:
         raise ModelError(
-            f"config.json: max_position_embeddings is {rows!r} and pad_token_id {values.get('pad_token_id')!r}, which leaves no room for a text.",
+            f"config.json: max_position_embeddings is {rows!r} and pad_token_id {values.get('pad_token_id')!r}, which "
+            "leaves no room for a text.",
             hint="Copy or download the model again.",
         )
     return int(rows) - (int(padding) + 1)
@@ -46,4 +47,6 @@ def check_length(length: int | None, limit: int, *, option: str = "--max-length"
         UsageError: it is longer.
     """
     if length is not None and length > limit:
-        raise UsageError(f"{option} is {length}, but the model takes at most {limit} tokens.", hint=f"Give {option} {limit} or less.")
+        raise UsageError(
+            f"{option} is {length}, but the model takes at most {limit} tokens.", hint=f"Give {option} {limit} or less."
+        )

@@ -13,7 +13,8 @@ from edgelm.tasks.task import Task
 
 
 def pool(tokens: torch.Tensor, mask: torch.Tensor, task: Task) -> torch.Tensor:
-    """Token vectors (batch, tokens, hidden) to one vector a text, (batch, hidden), those of several ways of pooling side by side.
+    """Token vectors (batch, tokens, hidden) to one vector a text, (batch, hidden), those of several ways of pooling
+    side by side.
 
     Args:
         mask: (batch, tokens), 1 for real tokens, before or behind which padding may stand; padding takes no part.

@@ -16,8 +16,8 @@ from edgelm.model_folder.sentence_transformers import transformer_settings
 
 
 def with_text_settings(tokenizer: Any, folder: Path) -> Any:
-    """A fast tokenizer that cuts texts where the model's positions end, or where a sentence-transformers folder says, and reads them in
-    lower case where that says so.
+    """A fast tokenizer that cuts texts where the model's positions end, or where a sentence-transformers folder says,
+    and reads them in lower case where that says so.
 
     Args:
         folder: of the tokenizer, beside which config.json and sentence_bert_config.json may be.
@@ -32,7 +32,9 @@ def with_text_settings(tokenizer: Any, folder: Path) -> Any:
     if values.get("do_lower_case"):
         own = tokenizer.backend_tokenizer.normalizer
         if not _lowers(own):
-            tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([] if own is None else [own])])
+            tokenizer.backend_tokenizer.normalizer = normalizers.Sequence(
+                [normalizers.Lowercase(), *([] if own is None else [own])]
+            )
     return tokenizer
 
 
@@ -42,7 +44,8 @@ def _length(tokenizer: Any, folder: Path) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value or value <= special:
         raise ModelError(
             f"{folder}: the longest text of the tokenizer (model_max_length, max_seq_length) is {value!r}.",
-            hint=f"Expected a number of tokens above {special}, the special tokens of each text; mend tokenizer_config.json.",
+            hint=f"Expected a number of tokens above {special}, the special tokens of each text; mend "
+            "tokenizer_config.json.",
         )
     return int(min(value, sys.maxsize))
 

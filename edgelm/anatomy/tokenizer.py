@@ -18,8 +18,8 @@ _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 def load_tokenizer(checkpoint: Checkpoint | str | Path) -> Any:
     """The fast tokenizer of a checkpoint.
 
-    It names the inputs that the model has, and a token to pad with: padding is masked, so any token of the table serves where the
-    folder names none.
+    It names the inputs that the model has, and a token to pad with: padding is masked, so any token of the table serves
+    where the folder names none.
 
     Args:
         checkpoint: an open checkpoint, or a folder, whose tokenizer is not held against a model then.
@@ -31,9 +31,15 @@ def load_tokenizer(checkpoint: Checkpoint | str | Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
-        raise ModelError(f"{path}: no tokenizer that can be loaded.", hint="Save it beside the model: tokenizer.save_pretrained(folder).") from error
+        raise ModelError(
+            f"{path}: no tokenizer that can be loaded.",
+            hint="Save it beside the model: tokenizer.save_pretrained(folder).",
+        ) from error
     if not tokenizer.is_fast:
-        raise ModelError(f"{path}: the tokenizer has no fast form (tokenizer.json).", hint="Convert it with transformers' convert_slow_tokenizer.")
+        raise ModelError(
+            f"{path}: the tokenizer has no fast form (tokenizer.json).",
+            hint="Convert it with transformers' convert_slow_tokenizer.",
+        )
     tokenizer = with_text_settings(tokenizer, path)
     if isinstance(checkpoint, Checkpoint) and checkpoint.family in CONFIG_MAPPING:
         _fit(tokenizer, path, CONFIG_MAPPING[checkpoint.family]().to_dict() | checkpoint.config)
@@ -47,15 +53,19 @@ def _fit(tokenizer: Any, path: Path, config: dict[str, Any]) -> None:
     if unknown or "input_ids" not in names:
         reason = f"asks for {', '.join(unknown)}" if unknown else "does not ask for input_ids"
         raise ModelError(
-            f"{path}: model_input_names of the tokenizer {reason}.", hint=f"In tokenizer_config.json it may name {', '.join(_INPUTS)}; mend it."
+            f"{path}: model_input_names of the tokenizer {reason}.",
+            hint=f"In tokenizer_config.json it may name {', '.join(_INPUTS)}; mend it.",
         )
-    # Without a mask the model reads every token, which is what the mask of a text alone says, and that of a batch as well.
+    # Without a mask the model reads every token, which is what the mask of a text alone says, and that of a batch as
+    # well.
     tokenizer.model_input_names = names if "attention_mask" in names else [*names, "attention_mask"]
     last = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
     if last[1] >= config["vocab_size"]:
         raise ModelError(
-            f"{path}: the tokenizer has ids up to {last[1]} ({last[0]!r}), the model embeddings for {config['vocab_size']} tokens.",
-            hint="Call model.resize_token_embeddings(len(tokenizer)), train the new rows and save both; or save the model's own tokenizer.",
+            f"{path}: the tokenizer has ids up to {last[1]} ({last[0]!r}), the model embeddings for "
+            f"{config['vocab_size']} tokens.",
+            hint="Call model.resize_token_embeddings(len(tokenizer)), train the new rows and save both; or save the "
+            "model's own tokenizer.",
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(config.get("pad_token_id") or 0)
@@ -77,6 +87,8 @@ def check_token_types(tokenizer: Any, config: Any, *, pair: bool) -> None:
     if max(types) >= config.type_vocab_size:
         kind = "pairs" if pair else "texts"
         raise ModelError(
-            f"the tokenizer gives {kind} token types up to {max(types)}, the model has {config.type_vocab_size} of them.",
-            hint="Take token_type_ids out of model_input_names in tokenizer_config.json, if the model was trained without them.",
+            f"the tokenizer gives {kind} token types up to {max(types)}, the model has {config.type_vocab_size} of "
+            "them.",
+            hint="Take token_type_ids out of model_input_names in tokenizer_config.json, if the model was trained "
+            "without them.",
         )

@@ -1,4 +1,5 @@
-"""The saved weights of a model folder, under the model's own names: prefixes of wrappers are taken off, and that is said."""
+"""The saved weights of a model folder, under the model's own names: prefixes of wrappers are taken off, and that is
+said."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ from edgelm.model_folder.weight_files import PICKLE_FILE, weight_files
 
 State = dict[str, torch.Tensor]
 
-# Parts of a name that wrappers put in, wherever the wrapped module was: torch.compile, (Distributed)DataParallel, FSDP and
-# activation checkpoints.
+# Parts of a name that wrappers put in, wherever the wrapped module was: torch.compile, (Distributed)DataParallel, FSDP
+# and activation checkpoints.
 _WRAPPERS = frozenset({"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 # Attributes under which training frameworks hold the whole model; taken off only where every name begins with one.
 _HOLDERS = ("model", "0", "auto_model")
@@ -50,13 +51,15 @@ def read_weights(path: Path) -> State:
 
 
 def fit_names(state: State, model: PreTrainedModel, path: Path) -> State:
-    """Saved weights under the names of a model: without the prefixes of wrappers such as torch.compile and DataParallel.
+    """Saved weights under the names of a model: without the prefixes of wrappers such as torch.compile and
+    DataParallel.
 
     Args:
         model: of the class that the weights are for; its values are not read.
 
     Raises:
-        ModelError: adapter layers that were not merged; two saved weights that mean the same one of the model; integers.
+        ModelError: adapter layers that were not merged; two saved weights that mean the same one of the model;
+            integers.
     """
     _refuse_adapter_layers(state, path)
     names = plain_names(state, model)
@@ -67,11 +70,17 @@ def fit_names(state: State, model: PreTrainedModel, path: Path) -> State:
         expected = next((own[key] for key in _own_names(name, model) if key in own), None)
         if expected is not None and expected.is_floating_point() and state[saved].dtype not in _FLOATS:
             kind = str(state[saved].dtype).removeprefix("torch.")
-            raise ModelError(f"{path}: {saved} holds {kind}; expected floats.", hint="Give the float model that it was quantized from.")
+            raise ModelError(
+                f"{path}: {saved} holds {kind}; expected floats.",
+                hint="Give the float model that it was quantized from.",
+            )
     prefixes = sorted({_removed(saved, name) for saved, name in names.items() if saved != name})
     if prefixes:
         count = sum(saved != name for saved, name in names.items())
-        text = f"{path}: {', '.join(prefixes)} was taken off {count} names of weights: they were saved from a wrapped model."
+        text = (
+            f"{path}: {', '.join(prefixes)} was taken off {count} names of weights: they were saved from a wrapped "
+            "model."
+        )
         warnings.warn(text, WeightsWarning, stacklevel=2)
     return fitted
 
@@ -93,9 +102,16 @@ def refuse_not_finite(model: PreTrainedModel, path: Path) -> None:
     Raises:
         ModelError: NaN or infinity in a weight.
     """
-    broken = [name for name, tensor in model.state_dict().items() if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
+    broken = [
+        name
+        for name, tensor in model.state_dict().items()
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all()
+    ]
     if broken:
-        raise ModelError(f"{path}: NaN or infinity in {some(broken)}.", hint="The training diverged: give a checkpoint from before that.")
+        raise ModelError(
+            f"{path}: NaN or infinity in {some(broken)}.",
+            hint="The training diverged: give a checkpoint from before that.",
+        )
 
 
 def some(names: Iterable[str]) -> str:
@@ -111,7 +127,9 @@ def _read_pickle(file: Path) -> State:
         hint = "Convert it where you trust it: AutoModel.from_pretrained(...).save_pretrained(...)."
         raise ModelError(f"{file}: no pickle that holds weights alone ({type(error).__name__}).", hint=hint) from error
     if not isinstance(values, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in values.values()):
-        raise ModelError(f"{file}: no table of names and tensors.", hint="Save the model with model.save_pretrained(folder).")
+        raise ModelError(
+            f"{file}: no table of names and tensors.", hint="Save the model with model.save_pretrained(folder)."
+        )
     return {str(name): tensor for name, tensor in values.items()}
 
 
@@ -121,12 +139,14 @@ def _refuse_adapter_layers(state: State, path: Path) -> None:
     if adapted:
         raise ModelError(
             f"{path}: adapter layers that were not merged into the model: {some(adapted)}.",
-            hint="Save the merged model: model.merge_and_unload().save_pretrained(folder); or give the adapter's own folder.",
+            hint="Save the merged model: model.merge_and_unload().save_pretrained(folder); or give the adapter's own "
+            "folder.",
         )
 
 
 def _own_names(name: str, model: PreTrainedModel) -> tuple[str, ...]:
-    """The names under which transformers looks for a saved one: as it is, with the base model's prefix, or without it."""
+    """The names under which transformers looks for a saved one: as it is, with the base model's prefix, or without
+    it."""
     prefix = f"{model.base_model_prefix}."
     modern = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
     return modern, prefix + modern, modern.removeprefix(prefix)
@@ -139,7 +159,10 @@ def _refuse_doubles(names: dict[str, str], model: PreTrainedModel, path: Path) -
         meant = next((key for key in _own_names(name, model) if key in own), name)
         other = first.setdefault(meant, saved)
         if other != saved:
-            raise ModelError(f"{path}: {other} and {saved} are the same weight of the model.", hint="Keep one of them, or save the model anew.")
+            raise ModelError(
+                f"{path}: {other} and {saved} are the same weight of the model.",
+                hint="Keep one of them, or save the model anew.",
+            )
 
 
 def _removed(saved: str, name: str) -> str:

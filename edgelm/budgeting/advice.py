@@ -1,4 +1,5 @@
-"""What would help where a bound of a budget is not met: knobs that are there to turn, without those that are turned already."""
+"""What would help where a bound of a budget is not met: knobs that are there to turn, without those that are turned
+already."""
 
 from __future__ import annotations
 
@@ -22,14 +23,18 @@ def advise(name: str, asked: float, record: Record, precision: str, device: Devi
     ways = {"latency": _faster, "size": _smaller, "memory": _smaller}
     found = _better(record) if name == "drop" else ways[name](record, precision, device)
     if name == "memory" and asked < PROCESS_MB:
-        found = [f"run the bundle's C++ example: Python with onnxruntime takes some {PROCESS_MB:.0f} MB before any model"]
+        found = [
+            f"run the bundle's C++ example: Python with onnxruntime takes some {PROCESS_MB:.0f} MB before any model"
+        ]
     if name == "latency" and layers > 1:  # more could be cut: what was found was measured, and is a little too slow
         found = ["ask for a little less than you need, since measurements swing", *found]
     return found[0] if len(found) == 1 else f"{', '.join(found[:-1])}, or {found[-1]}"
 
 
 def _faster(record: Record, precision: str, device: Device) -> list[str]:
-    integers = [] if precision.startswith("int8") or "int8" not in device.precisions else ["compute in integers (--for int8)"]
+    integers = (
+        [] if precision.startswith("int8") or "int8" not in device.precisions else ["compute in integers (--for int8)"]
+    )
     return [*integers, "cut texts to fewer tokens (--max-length)", _NARROWER]
 
 
@@ -42,7 +47,11 @@ def _smaller(record: Record, precision: str, device: Device) -> list[str]:
         return [*found, "keep weights as integers (--for int8)", _NARROWER]
     if record.embedding_bits > 4 and device.kind == "cpu":
         found.append("keep embeddings in 4 bits (a stage embeddings, as in recipe compact)")
-    return [*found, *(["keep weights in 4 bits (--for int4)"] if precision != "int4" and "int4" in device.precisions else []), _NARROWER]
+    return [
+        *found,
+        *(["keep weights in 4 bits (--for int4)"] if precision != "int4" and "int4" in device.precisions else []),
+        _NARROWER,
+    ]
 
 
 def _better(record: Record) -> list[str]:
@@ -50,5 +59,8 @@ def _better(record: Record) -> list[str]:
     if not trained:
         return ["take a recipe that trains (--recipe budget)", "allow more time or size"]
     counted = "max_steps" if trained[-1].settings["train"]["max_steps"] else "epochs"
-    found = ["allow more time or size", f"train longer ({trained[-1].stage}.train.{counted}, and --time-limit if you gave one)"]
+    found = [
+        "allow more time or size",
+        f"train longer ({trained[-1].stage}.train.{counted}, and --time-limit if you gave one)",
+    ]
     return [*found, *([] if "unlabelled" in record.data else ["give more texts (--unlabelled)"])]

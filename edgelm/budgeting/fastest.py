@@ -1,4 +1,5 @@
-"""The fastest model that loses no more than is allowed: latencies are tried, each half of the last while the drop holds, then in between."""
+"""The fastest model that loses no more than is allowed: latencies are tried, each half of the last while the drop
+holds, then in between."""
 
 from __future__ import annotations
 
@@ -35,10 +36,11 @@ def find_fastest(
     overwrite: bool = False,
     time_limit: float | None = None,
 ) -> Outcome:
-    """Compress to several latencies, and keep the fastest model that holds `budget.max_drop`; if none does, the one that loses least.
+    """Compress to several latencies, and keep the fastest model that holds `budget.max_drop`; if none does, the one
+    that loses least.
 
-    Every try is a compression of its own, and takes an equal part of the time limit. Finished tries are kept beside the output until
-    the end: the same call, after an interruption, goes on with the next.
+    Every try is a compression of its own, and takes an equal part of the time limit. Finished tries are kept beside the
+    output until the end: the same call, after an interruption, goes on with the next.
 
     Args:
         budget: bounds the drop alone.
@@ -59,7 +61,9 @@ def find_fastest(
     for _ in range(_TRIES):
         targets = resolve_budget(replace(budget, max_latency_ms=whole / factor))
         folder = tries / f"{factor:.3g}x-{digest(asked, targets.goal.fingerprint())[:12]}"
-        make = functools.partial(run, output=folder, goal=targets.goal, time_limit=None if time_limit is None else time_limit / _TRIES)
+        make = functools.partial(
+            run, output=folder, goal=targets.goal, time_limit=None if time_limit is None else time_limit / _TRIES
+        )
         outcome = targets.outcome(_once(folder, make))
         found.append(replace(outcome, verdicts=outcome.verdicts[-1:]))  # the latency was ours, not the user's
         if found[-1].met:
@@ -94,4 +98,6 @@ def _once(folder: Path, make: Callable[[], CompressResult]) -> CompressResult:
         kept: dict[str, Any] = {"original": result.original, "parameters": result.parameters, "size_mb": result.size_mb}
         processes.on_main(lambda: note.write_text(json.dumps(kept), encoding="utf-8"))
         return result
-    return CompressResult(path=folder, record=open_checkpoint(folder).record, **json.loads(note.read_text(encoding="utf-8")))
+    return CompressResult(
+        path=folder, record=open_checkpoint(folder).record, **json.loads(note.read_text(encoding="utf-8"))
+    )

@@ -1,4 +1,5 @@
-"""What a bundle weighs and what a device of known figures would take, by the shapes of its layers: tables that nobody measured."""
+"""What a bundle weighs and what a device of known figures would take, by the shapes of its layers: tables that nobody
+measured."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ _BESIDE_MB = 0.16  # manifest, golden samples, runtime, C++ example and structur
 
 
 def row_bytes(sizes: EncoderSizes, precision: str, device: Device, embedding_bits: int = 8) -> float:
-    """Of a row of an embedding table: floats, or with integers for a CPU bytes and one FP32 scale, or 4 bits with an FP16 scale for each block."""
+    """Of a row of an embedding table: floats, or with integers for a CPU bytes and one FP32 scale, or 4 bits with an
+    FP16 scale for each block."""
     if not precision.startswith("int") or device.kind != "cpu":
         return sizes.hidden * _float_bytes(precision, device)
     if embedding_bits == 4:
@@ -26,8 +28,11 @@ def row_bytes(sizes: EncoderSizes, precision: str, device: Device, embedding_bit
     return sizes.hidden + 4
 
 
-def size_table(sizes: EncoderSizes, precision: str, device: Device, *, tokenizer_mb: float, embedding_bits: int = 8) -> LatencyTable:
-    """A table in 10^6 bytes of the bundle, without engines. Integers have one FP32 scale for each output; small matrices stay floats.
+def size_table(
+    sizes: EncoderSizes, precision: str, device: Device, *, tokenizer_mb: float, embedding_bits: int = 8
+) -> LatencyTable:
+    """A table in 10^6 bytes of the bundle, without engines. Integers have one FP32 scale for each output; small
+    matrices stay floats.
 
     Args:
         tokenizer_mb: of tokenizer.json, which goes into the bundle.
@@ -51,7 +56,9 @@ def size_table(sizes: EncoderSizes, precision: str, device: Device, *, tokenizer
         return (products + 3 * width * (small + scale) + sizes.hidden * scale * (heads > 0)) / 1e6
 
     def ffn(channels: int) -> float:
-        return (2 * matrix(sizes.hidden, channels) + channels * (small + scale) + sizes.hidden * scale * (channels > 0)) / 1e6
+        return (
+            2 * matrix(sizes.hidden, channels) + channels * (small + scale) + sizes.hidden * scale * (channels > 0)
+        ) / 1e6
 
     rest = (table + norm + head) / 1e6 + tokenizer_mb + _BESIDE_MB
     # A point at every 16 channels: from one to the next, a matrix may become large enough for integers.
@@ -66,7 +73,8 @@ def _float_bytes(precision: str, device: Device) -> float:
 
 
 def estimate(device: Device, sizes: EncoderSizes, precision: str, sequence: int) -> LatencyTable:
-    """A latency table from a device's figures by the cost model (`edgelm.cost`), always *estimated*, with the band of its error.
+    """A latency table from a device's figures by the cost model (`edgelm.cost`), always *estimated*, with the band of
+    its error.
 
     As in a table that is measured, what a module adds is its difference to the graph without heads and channels.
 
@@ -76,7 +84,12 @@ def estimate(device: Device, sizes: EncoderSizes, precision: str, sequence: int)
     constants, compiled = load_constants(device.kind), is_compiled(device)
 
     def cost(*shapes: LayerShape) -> float:
-        return total_ms(price(encoder_work(sizes, shapes, precision, batch=1, sequence=sequence, compiled=compiled), device, constants), constants)
+        return total_ms(
+            price(
+                encoder_work(sizes, shapes, precision, batch=1, sequence=sequence, compiled=compiled), device, constants
+            ),
+            constants,
+        )
 
     rest, norms = cost(), cost(LayerShape(0, 0))
     table = _linear(

@@ -90,11 +90,20 @@ class BudgetTargets:
         """Every bound against what the compressed model costs and loses."""
         sizes = replace(self.sizes, vocabulary=int(checkpoint.config["vocab_size"]))
         found = []
-        advice = functools.partial(advise, record=checkpoint.record, precision=self.precision, device=self.device, layers=len(shapes))
+        advice = functools.partial(
+            advise, record=checkpoint.record, precision=self.precision, device=self.device, layers=len(shapes)
+        )
         for bound in self.goal.bounds:
             table = bound.table
             if bound.name != "latency":
-                table = _table_of(bound.name, sizes, self.precision, self.device, _tokenizer_mb(checkpoint), checkpoint.record.embedding_bits)
+                table = _table_of(
+                    bound.name,
+                    sizes,
+                    self.precision,
+                    self.device,
+                    _tokenizer_mb(checkpoint),
+                    checkpoint.record.embedding_bits,
+                )
             got = replace(bound, table=table).cost(shapes)
             source = "measured" if bound.measure else table.source
             if not bound.table.quiet:
@@ -103,17 +112,27 @@ class BudgetTargets:
                 source += f" at {table.sequence} tokens; your texts have {self.sequence}"
             band = None if table.band is None else (table.band[0] * got, table.band[1] * got)
             met = got <= _CLOSE * bound.allowed
-            found.append(Verdict(bound.name, table.unit, bound.allowed, got, source, met, advice(bound.name, bound.allowed), band))
+            found.append(
+                Verdict(
+                    bound.name, table.unit, bound.allowed, got, source, met, advice(bound.name, bound.allowed), band
+                )
+            )
         if self.budget.max_drop is not None:
             found.append(_drop(self.budget.max_drop, result, advice("drop", self.budget.max_drop)))
         return found
 
     def outcome(self, result: CompressResult) -> Outcome:
-        """The result with its verdicts, and what each layer costs: in time, or where nothing bounds that in operations."""
+        """The result with its verdicts, and what each layer costs: in time, or where nothing bounds that in
+        operations."""
         checkpoint = open_checkpoint(result.path)
         table = self.table or count_operations(self.sizes, self.sequence)
         shapes = checkpoint.record.layers or encoder_sizes(checkpoint).full()
-        return Outcome(result, tuple(self._judge(result, checkpoint, shapes)), tuple(layer_costs(table, self.sizes, shapes)), table.unit)
+        return Outcome(
+            result,
+            tuple(self._judge(result, checkpoint, shapes)),
+            tuple(layer_costs(table, self.sizes, shapes)),
+            table.unit,
+        )
 
 
 def resolve_budget(
@@ -137,7 +156,8 @@ def resolve_budget(
         table: made on the device; None: measured here for a CPU, estimated from the device's figures otherwise.
 
     Raises:
-        UsageError: a precision that the device does not run, a table of another model, or a speed-up with nothing to compare to.
+        UsageError: a precision that the device does not run, a table of another model, or a speed-up with nothing to
+            compare to.
     """
     check_precision(device, precision)
     sizes = encoder_sizes(checkpoint)
@@ -146,7 +166,9 @@ def resolve_budget(
     bounds: list[Constraint] = []
     if budget.limits_time:
         if table is None and device.kind == "cpu":
-            found = functools.partial(find_table, precision=precision, sequence=sequence, threads=threads, progress=progress)
+            found = functools.partial(
+                find_table, precision=precision, sequence=sequence, threads=threads, progress=progress
+            )
             table = processes.on_main(lambda: found(checkpoint))  # times differ from process to process
         elif table is None:
             table = estimate(device, sizes, precision, sequence)
@@ -155,8 +177,14 @@ def resolve_budget(
         bounds.append(Constraint("latency", table, _allowed_ms(budget, table), Meter(table) if here else None))
     for name, allowed in (("size", budget.max_size_mb), ("memory", budget.max_memory_mb)):
         if allowed is not None:
-            per_token = row_bytes(sizes, precision, device, bits) / 1e6 + (tokenizer_mb / sizes.vocabulary if name == "size" else 0.0)
-            bounds.append(Constraint(name, _table_of(name, sizes, precision, device, tokenizer_mb, bits), allowed, per_token=per_token))
+            per_token = row_bytes(sizes, precision, device, bits) / 1e6 + (
+                tokenizer_mb / sizes.vocabulary if name == "size" else 0.0
+            )
+            bounds.append(
+                Constraint(
+                    name, _table_of(name, sizes, precision, device, tokenizer_mb, bits), allowed, per_token=per_token
+                )
+            )
     return BudgetTargets(budget, sizes, precision, sequence, device, Constraints(tuple(bounds)), table)
 
 
@@ -175,12 +203,14 @@ def check_recipe(recipe: Recipe, targets: BudgetTargets) -> None:
     """
     if targets.goal.bounds and not any(stage.stage == "fit" for stage in recipe.stages):
         raise UsageError(
-            f"recipe {recipe.name} has no fit stage, so it cannot keep to a budget.", hint="Recipes that can: budget, compact and one-shot."
+            f"recipe {recipe.name} has no fit stage, so it cannot keep to a budget.",
+            hint="Recipes that can: budget, compact and one-shot.",
         )
 
 
 def layer_costs(table: LatencyTable, original: EncoderSizes, shapes: Shapes) -> list[dict[str, Any]]:
-    """For each layer the heads and channels that are left, of how many, and what they cost, in the table's unit; nothing where it is gone."""
+    """For each layer the heads and channels that are left, of how many, and what they cost, in the table's unit;
+    nothing where it is gone."""
     left = {index if shape.origin is None else shape.origin: shape for index, shape in enumerate(shapes)}
     rows = []
     for number in sorted({*left, *range(original.layers)}):
@@ -200,7 +230,9 @@ def layer_costs(table: LatencyTable, original: EncoderSizes, shapes: Shapes) -> 
     return rows
 
 
-def _table_of(name: str, sizes: EncoderSizes, precision: str, device: Device, tokenizer_mb: float, embedding_bits: int) -> LatencyTable:
+def _table_of(
+    name: str, sizes: EncoderSizes, precision: str, device: Device, tokenizer_mb: float, embedding_bits: int
+) -> LatencyTable:
     """Bytes on disk; in memory they lie on top of what any such process takes, which makes it an estimate."""
     table = size_table(sizes, precision, device, tokenizer_mb=tokenizer_mb, embedding_bits=embedding_bits)
     if name == "size":
@@ -213,7 +245,12 @@ def _tokenizer_mb(checkpoint: Checkpoint) -> float:
     file = checkpoint.tokenizer_path / "tokenizer.json"
     if not file.is_file():
         return 0.0
-    return len(json.dumps(json.loads(file.read_text(encoding="utf-8")), ensure_ascii=False, separators=(",", ":")).encode()) / 1e6
+    return (
+        len(
+            json.dumps(json.loads(file.read_text(encoding="utf-8")), ensure_ascii=False, separators=(",", ":")).encode()
+        )
+        / 1e6
+    )
 
 
 def _allowed_ms(budget: Budget, table: LatencyTable) -> float:
@@ -252,7 +289,10 @@ def _is_here(table: LatencyTable) -> bool:
 
 def _drop(allowed: float, result: CompressResult, advice: str) -> Verdict:
     """Points of the task's metric that were lost on the evaluation rows; of agreement, where they have no labels."""
-    before, after = result.original["metrics"], result.record.stages[-1].after if result.record.stages else result.original["metrics"]
+    before, after = (
+        result.original["metrics"],
+        result.record.stages[-1].after if result.record.stages else result.original["metrics"],
+    )
     metric = result.record.task.metric if result.record.task.metric in after else "agreement"
     lost = 100 * (before[metric] - after[metric])
     return Verdict("drop", f"points of {metric}", allowed, lost, "measured", lost <= allowed + 1e-9, advice)

@@ -1,4 +1,5 @@
-"""A bundle with other session settings, or with more files: prepared beside it, and taken over only if it still answers well."""
+"""A bundle with other session settings, or with more files: prepared beside it, and taken over only if it still answers
+well."""
 
 from __future__ import annotations
 
@@ -68,15 +69,19 @@ def check_answers(path: Path) -> None:
     failed = [check for check in verify(path).checks if not check.ok]
     if failed:
         raise BundleError(
-            f"{path} fails its own check: {failed[0].name}: {failed[0].detail}.", hint="`edgelm verify` shows every check; export or copy it again."
+            f"{path} fails its own check: {failed[0].name}: {failed[0].detail}.",
+            hint="`edgelm verify` shows every check; export or copy it again.",
         )
 
 
-def add_files(bundle: Bundle, files: Mapping[str, bytes], manifest: Manifest, *, check: Callable[[Path], Manifest] | None = None) -> Manifest:
+def add_files(
+    bundle: Bundle, files: Mapping[str, bytes], manifest: Manifest, *, check: Callable[[Path], Manifest] | None = None
+) -> Manifest:
     """Put files into a bundle, in the place of those of the same names, with this manifest, which lists them then.
 
     Args:
-        check: looks at a draft that has them and gives the manifest to write; what it raises leaves the bundle as it was.
+        check: looks at a draft that has them and gives the manifest to write; what it raises leaves the bundle as it
+            was.
     """
     entries = [entry for entry in manifest.files if entry.path not in files]
     entries += [FileEntry.of(name, data) for name, data in files.items()]
@@ -109,7 +114,8 @@ def save_settings(bundle: Bundle, draft: Path, settings: dict[str, Any]) -> None
 
 
 def _take_over(bundle: Bundle, draft: Path, names: Sequence[str]) -> None:
-    """Give the bundle what the draft has under these names, each whole, and take away what it has not; then its manifest.
+    """Give the bundle what the draft has under these names, each whole, and take away what it has not; then its
+    manifest.
 
     Files that change are taken out of the bundle first, so that it is whole whenever this is cut off.
     """
@@ -140,10 +146,18 @@ def _write_manifest(file: Path, bundle: Bundle, manifest: Manifest) -> None:
 
 
 def _without(manifest: Manifest, names: Sequence[str]) -> Manifest:
-    """The manifest of the same bundle without these files: engines and the optimized graph are things that it can be without."""
-    session = {key: value for key, value in manifest.session.items() if key != "optimized_by" or OPTIMIZED_FILE not in names}
+    """The manifest of the same bundle without these files: engines and the optimized graph are things that it can be
+    without."""
+    session = {
+        key: value for key, value in manifest.session.items() if key != "optimized_by" or OPTIMIZED_FILE not in names
+    }
     engines = tuple(record for record in manifest.engines if record.path not in names)
-    return replace(manifest, session=session, engines=engines, files=tuple(entry for entry in manifest.files if entry.path not in names))
+    return replace(
+        manifest,
+        session=session,
+        engines=engines,
+        files=tuple(entry for entry in manifest.files if entry.path not in names),
+    )
 
 
 def _share(source: Path, target: Path) -> None:

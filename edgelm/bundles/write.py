@@ -1,4 +1,5 @@
-"""Writes a bundle: graph, tokenizer, golden samples, model card, runtime, C++ example and, last, the manifest with every hash."""
+"""Writes a bundle: graph, tokenizer, golden samples, model card, runtime, C++ example and, last, the manifest with
+every hash."""
 
 from __future__ import annotations
 
@@ -16,7 +17,17 @@ from edgelm.graph.external_data import save_graph
 from edgelm.runtime.archive import pack
 from edgelm.runtime.bundle import SINGLE_FILE_SUFFIX
 from edgelm.runtime.golden import Golden
-from edgelm.runtime.manifest import CARD_FILE, GOLDEN_FILE, GRAPH_FILE, MANIFEST_FILE, SCRIPT_FILE, TOKENIZER_FILE, WEIGHTS_FILE, FileEntry, Manifest
+from edgelm.runtime.manifest import (
+    CARD_FILE,
+    GOLDEN_FILE,
+    GRAPH_FILE,
+    MANIFEST_FILE,
+    SCRIPT_FILE,
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+    FileEntry,
+    Manifest,
+)
 from edgelm.runtime.script import SCRIPT, vendored_files
 
 _CPP_EXAMPLE = ("CMakeLists.txt", "main.cpp", "tokenizer/Cargo.toml", "tokenizer/tokenizer.rs")
@@ -44,7 +55,9 @@ def write_bundle(
         folder = aside.with_name(aside.name + ".folder") if output.suffix == SINGLE_FILE_SUFFIX else aside
         folder.mkdir()
         _write_content(folder, manifest, graph, tokenizer, golden)
-        manifest = replace(manifest, files=tuple(_entry(folder, path) for path in sorted(folder.rglob("*")) if path.is_file()))
+        manifest = replace(
+            manifest, files=tuple(_entry(folder, path) for path in sorted(folder.rglob("*")) if path.is_file())
+        )
         (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
         if folder is not aside:
             pack(folder, aside)
@@ -63,7 +76,9 @@ def _write_content(folder: Path, manifest: Manifest, graph: onnx.ModelProto, tok
     backend.no_padding()
     backend.no_truncation()
     (folder / TOKENIZER_FILE).write_text(backend.to_str(), encoding="utf-8")
-    (folder / "labels.json").write_text(json.dumps(list(manifest.task.labels), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    (folder / "labels.json").write_text(
+        json.dumps(list(manifest.task.labels), ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+    )
     (folder / GOLDEN_FILE).write_text(golden.to_json(), encoding="utf-8")
     (folder / CARD_FILE).write_text(model_card(manifest), encoding="utf-8")
     (folder / SCRIPT_FILE).write_text(SCRIPT, encoding="utf-8")
@@ -74,7 +89,8 @@ def _write_content(folder: Path, manifest: Manifest, graph: onnx.ModelProto, tok
 
 
 def cpp_files() -> dict[str, Path]:
-    """The C++ example that a bundle carries, for devices without Python: path inside the bundle, and where each file is now."""
+    """The C++ example that a bundle carries, for devices without Python: path inside the bundle, and where each file is
+    now."""
     folder = Path(__file__).resolve().parents[1] / "export" / "cpp"
     return {f"cpp/{name}": folder / name for name in _CPP_EXAMPLE}
 
@@ -89,9 +105,11 @@ def model_card(manifest: Manifest) -> str:
     lines = [
         f"# {manifest.name}",
         "",
-        f"A {manifest.family} model for {task.kind}, {manifest.precision}, made for `{manifest.device}` on {manifest.created}.",
+        f"A {manifest.family} model for {task.kind}, {manifest.precision}, made for `{manifest.device}` on "
+        f"{manifest.created}.",
         "",
-        'Answer: `python run.py "some text"`. Check: `python run.py --verify`. Both need only numpy, tokenizers and onnxruntime.',
+        'Answer: `python run.py "some text"`. Check: `python run.py --verify`. Both need only numpy, tokenizers and '
+        "onnxruntime.",
         "",
         "Without Python: the C++ example in `cpp/`; `cpp/main.cpp` says how to build it.",
         "",
@@ -101,7 +119,8 @@ def model_card(manifest: Manifest) -> str:
     if manifest.parity:
         parity = manifest.parity
         lines += [
-            f"Against PyTorch on {parity.samples} texts: largest error {parity.max_error:.3g}, mean {parity.mean_error:.3g}, "
+            f"Against PyTorch on {parity.samples} texts: largest error {parity.max_error:.3g}, mean "
+            f"{parity.mean_error:.3g}, "
             f"{parity.changed:.2%} of the answers changed.",
             "",
         ]
@@ -112,9 +131,15 @@ def model_card(manifest: Manifest) -> str:
             "| metric | checkpoint | bundle |",
             "|---|---|---|",
         ]
-        lines += [f"| {name} | {value:.4f} | {manifest.quality['bundle'][name]:.4f} |" for name, value in manifest.quality["checkpoint"].items()]
+        lines += [
+            f"| {name} | {value:.4f} | {manifest.quality['bundle'][name]:.4f} |"
+            for name, value in manifest.quality["checkpoint"].items()
+        ]
         lines.append("")
     stages = manifest.lineage.get("stages", [])
     if stages:
-        lines += [f"Made from {manifest.lineage.get('source')} by: {', '.join(stage['stage'] for stage in stages)}.", ""]
+        lines += [
+            f"Made from {manifest.lineage.get('source')} by: {', '.join(stage['stage'] for stage in stages)}.",
+            "",
+        ]
     return "\n".join(lines)

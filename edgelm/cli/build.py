@@ -17,28 +17,47 @@ from edgelm.cli.tables import make_table, shapes_line
 def build(
     bundle: Annotated[Path, typer.Argument(help="A bundle, folder or file, made for a GPU or a Jetson.")],
     package: Annotated[
-        str | None, typer.Option("--package", help="tensorrt or tensorrt-rtx. Default: the first that the bundle's device prefers and is installed.")
+        str | None,
+        typer.Option(
+            "--package",
+            help="tensorrt or tensorrt-rtx. Default: the first that the bundle's device prefers and is installed.",
+        ),
     ] = None,
     capability: Annotated[
-        str | None, typer.Option("--capability", help="Compute capability to build for, such as 8.9; tensorrt-rtx needs no such GPU here.")
+        str | None,
+        typer.Option(
+            "--capability", help="Compute capability to build for, such as 8.9; tensorrt-rtx needs no such GPU here."
+        ),
     ] = None,
-    workspace: Annotated[int | None, typer.Option("--workspace", min=16, help="Memory that one operator may use, in MB.")] = None,
+    workspace: Annotated[
+        int | None, typer.Option("--workspace", min=16, help="Memory that one operator may use, in MB.")
+    ] = None,
     portable: Annotated[
         bool | None,
-        typer.Option("--portable/--no-portable", help="For later versions of TensorRT and, but for Jetsons, other GPUs from Ampere on (tensorrt)."),
+        typer.Option(
+            "--portable/--no-portable",
+            help="For later versions of TensorRT and, but for Jetsons, other GPUs from Ampere on (tensorrt).",
+        ),
     ] = None,
     refit: Annotated[
-        bool | None, typer.Option("--refit/--no-refit", help="An engine whose weights a program of yours can exchange (TensorRT's Refitter).")
+        bool | None,
+        typer.Option(
+            "--refit/--no-refit", help="An engine whose weights a program of yours can exchange (TensorRT's Refitter)."
+        ),
     ] = None,
     strip: Annotated[
-        bool | None, typer.Option("--strip/--no-strip", help="Leave out the weights that the bundle's graph has; they are put in at loading.")
+        bool | None,
+        typer.Option(
+            "--strip/--no-strip", help="Leave out the weights that the bundle's graph has; they are put in at loading."
+        ),
     ] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Also where an engine that fits is there.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Build the TensorRT engine of a bundle by its plan, prove it by the golden samples where there is a GPU, and keep it in the bundle.
+    """Build the TensorRT engine of a bundle by its plan, prove it by the golden samples where there is a GPU, and keep
+    it in the bundle.
 
     Example: edgelm build my-model.edge
     """

@@ -26,7 +26,8 @@ def quote(word: str) -> str:
 
 
 def program() -> list[str]:
-    """How edgelm was called: `edgelm` where that finds the same program, else its path, or the interpreter with `-m edgelm`."""
+    """How edgelm was called: `edgelm` where that finds the same program, else its path, or the interpreter with `-m
+    edgelm`."""
     called = Path(sys.argv[0])
     if called.name == "__main__.py" and called.parent.name == "edgelm":
         found = next((name for name in ("python", "python3") if shutil.which(name) == sys.executable), None)

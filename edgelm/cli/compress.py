@@ -12,7 +12,18 @@ from rich.console import Console
 
 from edgelm.cli.command import argument, columns, options, unused
 from edgelm.cli.console import open_screen
-from edgelm.cli.options import FirstLabel, Json, LabelColumn, LabelFormat, MissingLabel, Overwrite, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.options import (
+    FirstLabel,
+    Json,
+    LabelColumn,
+    LabelFormat,
+    MissingLabel,
+    Overwrite,
+    PairColumn,
+    Quiet,
+    TextColumn,
+    Verbose,
+)
 from edgelm.cli.tables import draw_budget, draw_layers, make_table, tokens_line
 from edgelm.errors import EXIT_BUDGET
 
@@ -23,44 +34,77 @@ if TYPE_CHECKING:
 
 
 def compress(
-    data: Annotated[str, typer.Option("--data", help="Rows to train on: CSV, TSV, JSON lines, Parquet, a folder or a hub id (@split).")],
+    data: Annotated[
+        str,
+        typer.Option("--data", help="Rows to train on: CSV, TSV, JSON lines, Parquet, a folder or a hub id (@split)."),
+    ],
     evaluation: Annotated[str, typer.Option("--eval", help="Rows to judge by; never trained on.")],
     output: Annotated[Path, typer.Option("--output", help="Folder for the compressed checkpoint.")],
     model: Annotated[
-        str | None, typer.Argument(help="Folder or hub id of a fine-tuned model. With --from-trial, by default that of the search.")
+        str | None,
+        typer.Argument(
+            help="Folder or hub id of a fine-tuned model. With --from-trial, by default that of the search."
+        ),
     ] = None,
     unlabelled: Annotated[
-        str | None, typer.Option("--unlabelled", help="Further texts, which the original model labels; columns are named as those of --data.")
+        str | None,
+        typer.Option(
+            "--unlabelled", help="Further texts, which the original model labels; columns are named as those of --data."
+        ),
     ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
-            "--recipe", help="Name of a recipe, or a YAML file. Default: balanced; with a budget: budget, or compact where size or memory is bounded."
+            "--recipe",
+            help="Name of a recipe, or a YAML file. Default: balanced; with a budget: budget, or compact where size "
+            "or memory is bounded.",
         ),
     ] = None,
     from_trial: Annotated[
-        int | None, typer.Option("--from-trial", min=0, help="Make this trial of a --search in full: its recipe and its settings.")
+        int | None,
+        typer.Option("--from-trial", min=0, help="Make this trial of a --search in full: its recipe and its settings."),
     ] = None,
-    search: Annotated[Path | None, typer.Option("--search", help="The folder of an `edgelm search`, for --from-trial.")] = None,
+    search: Annotated[
+        Path | None, typer.Option("--search", help="The folder of an `edgelm search`, for --from-trial.")
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="Name of the target device, or a YAML file.")] = "cpu",
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a value of the recipe, such as prune.keep_ffn=0.5. May be repeated.")
+        list[str] | None,
+        typer.Option("--set", help="Change a value of the recipe, such as prune.keep_ffn=0.5. May be repeated."),
     ] = None,
-    max_latency: Annotated[str | None, typer.Option(help="Budget: p50 of a text of median length on the device, such as 1ms.")] = None,
-    speedup: Annotated[str | None, typer.Option(help="Budget: times as fast as the original in PyTorch FP32 on this machine, such as 10x.")] = None,
+    max_latency: Annotated[
+        str | None, typer.Option(help="Budget: p50 of a text of median length on the device, such as 1ms.")
+    ] = None,
+    speedup: Annotated[
+        str | None,
+        typer.Option(help="Budget: times as fast as the original in PyTorch FP32 on this machine, such as 10x."),
+    ] = None,
     max_size: Annotated[str | None, typer.Option(help="Budget: size of the bundle, such as 10MB.")] = None,
-    max_memory: Annotated[str | None, typer.Option(help="Budget: peak memory of a process that runs it, such as 96MB.")] = None,
+    max_memory: Annotated[
+        str | None, typer.Option(help="Budget: peak memory of a process that runs it, such as 96MB.")
+    ] = None,
     max_drop: Annotated[
         float | None,
-        typer.Option(help="Budget: points of the task's metric that may be lost on --eval; alone, without --recipe: the fastest that keeps to it."),
+        typer.Option(
+            help="Budget: points of the task's metric that may be lost on --eval; alone, without --recipe: the "
+            "fastest that keeps to it."
+        ),
     ] = None,
-    precision: Annotated[str, typer.Option("--for", help="The precision that will be exported: budgets are meant in it.")] = "int8",
+    precision: Annotated[
+        str, typer.Option("--for", help="The precision that will be exported: budgets are meant in it.")
+    ] = "int8",
     table: Annotated[
-        Path | None, typer.Option("--table", help="Latency table of the device (`edgelm profile MODEL --table FILE`). Default: measured here.")
+        Path | None,
+        typer.Option(
+            "--table", help="Latency table of the device (`edgelm profile MODEL --table FILE`). Default: measured here."
+        ),
     ] = None,
-    time_limit: Annotated[str | None, typer.Option(help="Trainings are shortened so that the command ends within it, such as 45m.")] = None,
+    time_limit: Annotated[
+        str | None, typer.Option(help="Trainings are shortened so that the command ends within it, such as 45m.")
+    ] = None,
     max_length: Annotated[
-        int | None, typer.Option(help="Longest text in evaluation, in tokens. Default: 128, or what the model takes if less.")
+        int | None,
+        typer.Option(help="Longest text in evaluation, in tokens. Default: 128, or what the model takes if less."),
     ] = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
@@ -68,15 +112,19 @@ def compress(
     label_format: LabelFormat = None,
     first_label: FirstLabel = None,
     missing_label: MissingLabel = None,
-    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")] = False,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")
+    ] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Distil and prune a model by a recipe, within a budget if one is given. The same command goes on where it was interrupted.
+    """Distil and prune a model by a recipe, within a budget if one is given. The same command goes on where it was
+    interrupted.
 
-    Example: edgelm compress build/teacher --data train.jsonl --eval dev.jsonl --recipe balanced --output build/compressed
+    Example: edgelm compress build/teacher --data train.jsonl --eval dev.jsonl --recipe balanced
+    --output build/compressed
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose, shared=True) as screen:
         from edgelm.budgeting.fastest import find_fastest
@@ -95,7 +143,9 @@ def compress(
         check_source(model, recipe, from_trial, search)
         chosen = read_trial(from_trial, search)
         plan = (
-            load_recipe(recipe or default_recipe(budget), overrides=overrides or ()) if chosen is None else override(chosen.recipe, overrides or ())
+            load_recipe(recipe or default_recipe(budget), overrides=overrides or ())
+            if chosen is None
+            else override(chosen.recipe, overrides or ())
         )
         model = model or ("" if chosen is None else chosen.model)
         target = load_device(device)
@@ -109,7 +159,14 @@ def compress(
         checkpoint = find_checkpoint(model, allow_pickle=allow_pickle)
         check_length(max_length, usable_positions(family_of(checkpoint.family), checkpoint.config))
         length = max_length or DEFAULT_LENGTH
-        named = read_columns(text_column, pair_column, label_column, label_format=label_format, first_label=first_label, missing_label=missing_label)
+        named = read_columns(
+            text_column,
+            pair_column,
+            label_column,
+            label_format=label_format,
+            first_label=first_label,
+            missing_label=missing_label,
+        )
         dataset, judged = read_rows_of(checkpoint.task, data, evaluation, columns=named, screen=screen)
         further = read_unlabelled(unlabelled, text=text_column, pair=pair_column)
         if further is not None:
@@ -139,12 +196,21 @@ def compress(
             progress=screen.progress,
         )
         if budget.only_drop and recipe is None and chosen is None:
-            asked = "".join([plan.model_dump_json(), *(rows.fingerprint() for rows in (dataset, judged, further) if rows is not None)])
-            outcome = find_fastest(budget, aim_at, run, asked=asked, output=output, overwrite=overwrite, time_limit=seconds)
+            asked = "".join(
+                [
+                    plan.model_dump_json(),
+                    *(rows.fingerprint() for rows in (dataset, judged, further) if rows is not None),
+                ]
+            )
+            outcome = find_fastest(
+                budget, aim_at, run, asked=asked, output=output, overwrite=overwrite, time_limit=seconds
+            )
         else:
             targets = aim_at(budget)
             check_recipe(plan, targets)
-            outcome = targets.outcome(run(output=output, goal=targets.goal if targets.goal.bounds else None, time_limit=seconds))
+            outcome = targets.outcome(
+                run(output=output, goal=targets.goal if targets.goal.bounds else None, time_limit=seconds)
+            )
         chance = _judge(outcome.result, judged)
         screen.result(outcome.to_dict() | {"chance": None if chance is None else chance.to_dict()}, _draw)
         if chance is not None and not chance.better:
@@ -153,7 +219,14 @@ def compress(
         target_options = {"--device": device, "--precision": precision, "--max-length": max_length}
         rows = {"--calibration": data, "--eval": evaluation if judged.labels is not None else None}
         made = {"--output": unused(output.with_name(f"{output.name}.edge"))}
-        carried = columns(text_column, pair_column, label_column, label_format=label_format, first_label=first_label, missing_label=missing_label)
+        carried = columns(
+            text_column,
+            pair_column,
+            label_column,
+            label_format=label_format,
+            first_label=first_label,
+            missing_label=missing_label,
+        )
         screen.next_step(str(output), "export", argument(output), *options(target_options | rows | carried | made))
         if not outcome.met:
             raise typer.Exit(EXIT_BUDGET)
@@ -168,10 +241,14 @@ def _judge(result: CompressResult, judged: Dataset) -> Chance | None:
 
 
 def _advise(chance: Chance, original: float) -> str:
-    """What to look at where a compressed model knows nothing: what was cut or, if the original knows nothing either, the data."""
+    """What to look at where a compressed model knows nothing: what was cut or, if the original knows nothing either,
+    the data."""
     if replace(chance, score=original).better:
         return f"The original has {original:.4f}: cut less, or train longer (--set changes values of the recipe)."
-    return f"The original has {original:.4f}: check the columns (--text-column, --label-column), the labels and their names."
+    return (
+        f"The original has {original:.4f}: check the columns (--text-column, --label-column), the labels and their "
+        "names."
+    )
 
 
 def _draw(console: Console, values: dict[str, Any]) -> None:
@@ -179,7 +256,9 @@ def _draw(console: Console, values: dict[str, Any]) -> None:
     record, original = values["record"], values["original"]
     names = list(original["metrics"])
     table = make_table("stage", "weights", *names, "seconds")
-    table.add_row("original", f"{original['parameters'] / 1e6:.2f}M", *(f"{original['metrics'][name]:.4f}" for name in names), "")
+    table.add_row(
+        "original", f"{original['parameters'] / 1e6:.2f}M", *(f"{original['metrics'][name]:.4f}" for name in names), ""
+    )
     for stage in record["stages"]:
         if stage["stage"] == "finetune":
             continue

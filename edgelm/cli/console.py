@@ -35,7 +35,9 @@ class Screen:
         self.verbose = verbose
         watched = sys.stdout.isatty()
         plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
-        self.console = Console(stderr=as_json, quiet=quiet, soft_wrap=not watched, width=None if watched else _WIDE, **plain)
+        self.console = Console(
+            stderr=as_json, quiet=quiet, soft_wrap=not watched, width=None if watched else _WIDE, **plain
+        )
         self.stderr = Console(stderr=True, soft_wrap=True, **plain)
         self._bars: RichProgress | None = None
         self._tasks: dict[str, Any] = {}
@@ -73,7 +75,13 @@ class Screen:
         if self.quiet or not sys.stderr.isatty():
             return
         if self._bars is None:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+            )
             self._bars = RichProgress(*columns, console=self.stderr, transient=True)
             self._bars.start()
         if description not in self._tasks:
@@ -89,18 +97,26 @@ class Screen:
 
 
 @contextmanager
-def open_screen(*, as_json: bool = False, quiet: bool = False, verbose: bool = False, shared: bool = False) -> Iterator[Screen]:
+def open_screen(
+    *, as_json: bool = False, quiet: bool = False, verbose: bool = False, shared: bool = False
+) -> Iterator[Screen]:
     """A screen for one command; errors that leave it are printed and become the documented exit code.
 
     Args:
-        shared: the command may run on several processes: then only the main one shows anything, and only the first to fail says why.
+        shared: the command may run on several processes: then only the main one shows anything, and only the first to
+            fail says why.
     """
     shown = not shared or processes.is_main()
     screen = Screen(as_json=as_json and shown, quiet=quiet or not shown, verbose=verbose)
     show = warnings.showwarning
 
     def show_plainly(
-        message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
     ) -> None:
         """What the runtime warns of is for the user: no place in our code belongs to it."""
         if category.__module__.startswith("edgelm."):
@@ -126,7 +142,9 @@ def open_screen(*, as_json: bool = False, quiet: bool = False, verbose: bool = F
     except typer.Abort:
         raise
     except Exception as error:
-        raise typer.Exit(fail(EXIT_FAILED, _last_words(screen, f"Error: {_explain(error)}", traceback=verbose))) from error
+        raise typer.Exit(
+            fail(EXIT_FAILED, _last_words(screen, f"Error: {_explain(error)}", traceback=verbose))
+        ) from error
     finally:
         warnings.showwarning = show
         screen.close()
@@ -141,7 +159,10 @@ def _explain(error: Exception) -> str:
             return str(missing)
     if processes.lost_another(error):
         return "another process of this run has ended.\nThe same command goes on from the last finished step."
-    return f"a defect in edgelm: {type(error).__name__}: {error}\nPlease report it with the output of the same command under --verbose."
+    return (
+        f"a defect in edgelm: {type(error).__name__}: {error}\nPlease report it with the output of the same command "
+        "under --verbose."
+    )
 
 
 def _last_words(screen: Screen, text: str, *, traceback: bool = False) -> Callable[[], None]:

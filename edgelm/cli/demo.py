@@ -15,7 +15,9 @@ from edgelm.cli.tables import make_table
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", help="Folder for everything that the demo makes.")] = Path("build/demo"),
+    output: Annotated[Path, typer.Option("--output", help="Folder for everything that the demo makes.")] = Path(
+        "build/demo"
+    ),
     epochs: Annotated[float, typer.Option(help="Passes of fine-tuning.")] = 4.0,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -46,6 +48,10 @@ def _draw(console: Console, values: dict[str, Any]) -> None:
     table = make_table("model", "test accuracy", "p50 ms", "speed-up", "size MB")
     for row in values["rows"]:
         table.add_row(
-            row["name"], f"{row['accuracy']:.3f}", f"{row['p50_ms']:.2f}", f"{first['p50_ms'] / row['p50_ms']:.1f}x", f"{row['size_mb']:.1f}"
+            row["name"],
+            f"{row['accuracy']:.3f}",
+            f"{row['p50_ms']:.2f}",
+            f"{first['p50_ms'] / row['p50_ms']:.1f}x",
+            f"{row['size_mb']:.1f}",
         )
     console.print(table)

@@ -25,14 +25,19 @@ app = make_app("devices", _describe, ("name", "kind", "precisions", "title"))
 @app.command("detect")
 def detect(
     file: Annotated[Path, typer.Argument(help="Where to write it.")],
-    gpu: Annotated[int | None, typer.Option("--gpu", min=0, help="Describe this NVIDIA GPU, counted from 0, and not the CPU.")] = None,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads that measure. Default: one for each core.")] = None,
+    gpu: Annotated[
+        int | None, typer.Option("--gpu", min=0, help="Describe this NVIDIA GPU, counted from 0, and not the CPU.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Threads that measure. Default: one for each core.")
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write a device for this machine: its CPU with measured memory bandwidth and FP32 and INT8 rates, or a GPU as its driver describes it.
+    """Write a device for this machine: its CPU with measured memory bandwidth and FP32 and INT8 rates, or a GPU as its
+    driver describes it.
 
     Example: edgelm devices detect mine.yaml
     """

@@ -26,7 +26,10 @@ def doctor(as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False
 def _draw(console: Console, values: dict[str, Any]) -> None:
     machine = values["machine"]
     memory = "" if machine["memory_gb"] is None else f", {machine['memory_gb']} GB"
-    console.print(f"{machine['cpu']} ({machine['arch']}), {machine['cores']} cores{memory}, {machine['system']}, Python {machine['python']}")
+    console.print(
+        f"{machine['cpu']} ({machine['arch']}), {machine['cores']} cores{memory}, {machine['system']}, Python "
+        f"{machine['python']}"
+    )
     console.print(f"Instructions: {', '.join(machine['instructions']) or 'none of note'}")
     for note in values["cpu"]:
         console.print(note)

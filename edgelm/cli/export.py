@@ -10,48 +10,99 @@ from rich.console import Console
 
 from edgelm.cli.command import argument, unused
 from edgelm.cli.console import open_screen
-from edgelm.cli.options import FirstLabel, Json, LabelColumn, LabelFormat, MissingLabel, Overwrite, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.options import (
+    FirstLabel,
+    Json,
+    LabelColumn,
+    LabelFormat,
+    MissingLabel,
+    Overwrite,
+    PairColumn,
+    Quiet,
+    TextColumn,
+    Verbose,
+)
 from edgelm.cli.tables import make_table
 
 
 def export(
     checkpoint: Annotated[str, typer.Argument(help="Folder or hub id of a model, compressed or not.")],
-    output: Annotated[Path, typer.Option("--output", help="The bundle: a folder, or one file if the name ends in .edgelm.")],
+    output: Annotated[
+        Path, typer.Option("--output", help="The bundle: a folder, or one file if the name ends in .edgelm.")
+    ],
     device: Annotated[str, typer.Option("--device", help="Name of the target device, or a YAML file.")] = "cpu",
-    precision: Annotated[str, typer.Option("--precision", help="fp32, fp16, bf16, int8, int8-dynamic, int8-weights or int4.")] = "int8",
+    precision: Annotated[
+        str, typer.Option("--precision", help="fp32, fp16, bf16, int8, int8-dynamic, int8-weights or int4.")
+    ] = "int8",
     calibration: Annotated[
-        str | None, typer.Option("--calibration", help="Texts like those the model will see. Default: general English text.")
+        str | None,
+        typer.Option("--calibration", help="Texts like those the model will see. Default: general English text."),
     ] = None,
     calibration_method: Annotated[
-        str, typer.Option(help="auto (per activation, by what it costs the outputs), minmax, moving-average, percentile, mse or entropy.")
+        str,
+        typer.Option(
+            help="auto (per activation, by what it costs the outputs), minmax, moving-average, percentile, mse or "
+            "entropy."
+        ),
     ] = "auto",
     calibration_samples: Annotated[int, typer.Option(min=8, help="How many texts to calibrate on.")] = 256,
     calibration_choice: Annotated[str, typer.Option(help="Which texts: random, length, label or diverse.")] = "random",
-    calibration_table: Annotated[Path | None, typer.Option(help="File of ranges: used if it is there, else written.")] = None,
+    calibration_table: Annotated[
+        Path | None, typer.Option(help="File of ranges: used if it is there, else written.")
+    ] = None,
     max_drop: Annotated[
-        float | None, typer.Option(help="Points of the metric that may be lost; what costs more stays in float. Needs labelled rows.")
+        float | None,
+        typer.Option(
+            help="Points of the metric that may be lost; what costs more stays in float. Needs labelled rows."
+        ),
     ] = None,
     rounding: Annotated[
-        str | None, typer.Option(help="Of weights: nearest, adaptive or gptq. Default: the better of nearest and adaptive; gptq for int4.")
+        str | None,
+        typer.Option(
+            help="Of weights: nearest, adaptive or gptq. Default: the better of nearest and adaptive; gptq for int4."
+        ),
     ] = None,
-    per_tensor: Annotated[bool, typer.Option("--per-tensor", help="One scale for a whole weight, not one a column.")] = False,
+    per_tensor: Annotated[
+        bool, typer.Option("--per-tensor", help="One scale for a whole weight, not one a column.")
+    ] = False,
     embedding_bits: Annotated[
         int | None,
-        typer.Option(help="Of embedding tables in integer bundles for a CPU: 8, or 4 to halve them. Default: what compress chose, or 8."),
+        typer.Option(
+            help="Of embedding tables in integer bundles for a CPU: 8, or 4 to halve them. Default: what compress "
+            "chose, or 8."
+        ),
     ] = None,
-    symmetric: Annotated[bool, typer.Option("--symmetric", help="Activation ranges as long below zero as above.")] = False,
+    symmetric: Annotated[
+        bool, typer.Option("--symmetric", help="Activation ranges as long below zero as above.")
+    ] = False,
     evaluation: Annotated[str | None, typer.Option("--eval", help="Labelled rows to measure the bundle on.")] = None,
-    max_length: Annotated[int | None, typer.Option(min=8, help="Longest text, in tokens. Default: what the model takes, at most 512.")] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=8, help="Longest text, in tokens. Default: what the model takes, at most 512.")
+    ] = None,
     pairs: Annotated[
         bool | None,
-        typer.Option("--pairs/--no-pairs", help="The model reads two texts at once, or one. Default: what the checkpoint or the data say."),
+        typer.Option(
+            "--pairs/--no-pairs",
+            help="The model reads two texts at once, or one. Default: what the checkpoint or the data say.",
+        ),
     ] = None,
-    single: Annotated[bool, typer.Option("--single", help="For one text at a time, unpadded: no mask, and no token types but for pairs.")] = False,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Texts that a GPU answers at once, at most: what an engine is built for.")] = 1,
+    single: Annotated[
+        bool,
+        typer.Option("--single", help="For one text at a time, unpadded: no mask, and no token types but for pairs."),
+    ] = False,
+    batch: Annotated[
+        int,
+        typer.Option("--batch", min=1, help="Texts that a GPU answers at once, at most: what an engine is built for."),
+    ] = 1,
     engine: Annotated[
-        bool, typer.Option("--engine/--no-engine", help="Put a TensorRT engine in, where the device runs one and it can be built here.")
+        bool,
+        typer.Option(
+            "--engine/--no-engine", help="Put a TensorRT engine in, where the device runs one and it can be built here."
+        ),
     ] = True,
-    opset: Annotated[int | None, typer.Option(min=1, help="Of the standard ONNX operators. Default: the exporter's.")] = None,
+    opset: Annotated[
+        int | None, typer.Option(min=1, help="Of the standard ONNX operators. Default: the exporter's.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the choice of samples.")] = 0,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
@@ -59,7 +110,9 @@ def export(
     label_format: LabelFormat = None,
     first_label: FirstLabel = None,
     missing_label: MissingLabel = None,
-    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")] = False,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")
+    ] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -67,7 +120,8 @@ def export(
 ) -> None:
     """Export a checkpoint as a bundle: graph, tokenizer, golden samples and proof in one place.
 
-    Example: edgelm export build/compressed --device cpu --precision int8 --calibration train.jsonl --eval dev.jsonl --output build/my-model.edge
+    Example: edgelm export build/compressed --device cpu --precision int8 --calibration train.jsonl --eval dev.jsonl
+    --output build/my-model.edge
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
         from edgelm.bundles.write import bundle_kind
@@ -90,7 +144,14 @@ def export(
         check_output(output, overwrite=overwrite, kind=bundle_kind(output))
         target = load_device(device)
         check_precision(target, precision)
-        named = read_columns(text_column, pair_column, label_column, label_format=label_format, first_label=first_label, missing_label=missing_label)
+        named = read_columns(
+            text_column,
+            pair_column,
+            label_column,
+            label_format=label_format,
+            first_label=first_label,
+            missing_label=missing_label,
+        )
         texts = read_calibration(calibration, columns=named, by_label=calibration_choice == "label")
 
         from edgelm.anatomy import find_checkpoint

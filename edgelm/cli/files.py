@@ -13,7 +13,9 @@ from edgelm.cli.options import Json, Overwrite, Quiet, Verbose
 from edgelm.cli.tables import make_table
 
 
-def make_app(kind: Literal["recipes", "devices"], describe: Callable[[str], dict[str, Any]], columns: tuple[str, ...]) -> typer.Typer:
+def make_app(
+    kind: Literal["recipes", "devices"], describe: Callable[[str], dict[str, Any]], columns: tuple[str, ...]
+) -> typer.Typer:
     """The command group for one kind of shipped file.
 
     Args:
@@ -29,10 +31,17 @@ def make_app(kind: Literal["recipes", "devices"], describe: Callable[[str], dict
             from edgelm.files.shipped import shipped_names
 
             names = shipped_names(kind)
-            screen.result({kind: [describe(name) for name in names]}, lambda console, values: _list(console, values[kind], columns))
+            screen.result(
+                {kind: [describe(name) for name in names]},
+                lambda console, values: _list(console, values[kind], columns),
+            )
             screen.next_step(None, kind, "show", names[0])
 
-    @app.command("show", help=f"Print a {noun}, with its comments.\n\nExample: edgelm {kind} show {'balanced' if kind == 'recipes' else 'cpu'}")
+    @app.command(
+        "show",
+        help=f"Print a {noun}, with its comments.\n\nExample: edgelm {kind} show "
+        f"{'balanced' if kind == 'recipes' else 'cpu'}",
+    )
     def show(
         name: Annotated[str, typer.Argument(help=f"A shipped {noun}, or a YAML file.")],
         as_json: Json = False,
@@ -47,14 +56,22 @@ def make_app(kind: Literal["recipes", "devices"], describe: Callable[[str], dict
 
     @app.command("validate", help=f"Check a {noun} of your own.\n\nExample: edgelm {kind} validate mine.yaml")
     def validate(
-        file: Annotated[Path, typer.Argument(help="A YAML file.")], as_json: Json = False, quiet: Quiet = False, verbose: Verbose = False
+        file: Annotated[Path, typer.Argument(help="A YAML file.")],
+        as_json: Json = False,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
     ) -> None:
         with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
             values = describe(str(file))
-            screen.result({"path": str(file), "ok": True, noun: values}, lambda console, _: console.print(f"{file} is a valid {noun}."))
+            screen.result(
+                {"path": str(file), "ok": True, noun: values},
+                lambda console, _: console.print(f"{file} is a valid {noun}."),
+            )
 
     @app.command(
-        "copy", help=f"Copy a shipped {noun}, to change it.\n\nExample: edgelm {kind} copy {'balanced' if kind == 'recipes' else 'cpu'} mine.yaml"
+        "copy",
+        help=f"Copy a shipped {noun}, to change it.\n\nExample: edgelm {kind} copy "
+        f"{'balanced' if kind == 'recipes' else 'cpu'} mine.yaml",
     )
     def copy(
         name: Annotated[str, typer.Argument(help=f"A shipped {noun}.")],
@@ -86,5 +103,7 @@ def file_argument(file: Path) -> str:
 def _list(console: Console, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
     table = make_table(*columns, numbers_from=len(columns))
     for row in rows:
-        table.add_row(*(", ".join(map(str, row[name])) if isinstance(row[name], list) else str(row[name]) for name in columns))
+        table.add_row(
+            *(", ".join(map(str, row[name])) if isinstance(row[name], list) else str(row[name]) for name in columns)
+        )
     console.print(table)

@@ -10,13 +10,27 @@ from rich.console import Console
 
 from edgelm.cli.command import argument, columns, options, unused
 from edgelm.cli.console import open_screen
-from edgelm.cli.options import FirstLabel, Json, LabelColumn, LabelFormat, MissingLabel, Overwrite, PairColumn, Problem, Quiet, TextColumn, Verbose
+from edgelm.cli.options import (
+    FirstLabel,
+    Json,
+    LabelColumn,
+    LabelFormat,
+    MissingLabel,
+    Overwrite,
+    PairColumn,
+    Problem,
+    Quiet,
+    TextColumn,
+    Verbose,
+)
 from edgelm.cli.tables import metrics_line
 
 
 def finetune(
     backbone: Annotated[str, typer.Argument(help="Folder or hub id of a pretrained encoder.")],
-    data: Annotated[str, typer.Option("--data", help="Training rows: CSV, TSV, JSON lines, Parquet, a folder or a hub id (@split).")],
+    data: Annotated[
+        str, typer.Option("--data", help="Training rows: CSV, TSV, JSON lines, Parquet, a folder or a hub id (@split).")
+    ],
     evaluation: Annotated[str, typer.Option("--eval", help="Rows to judge by; never trained on.")],
     output: Annotated[Path, typer.Option("--output", help="Folder for the checkpoint.")],
     task: Annotated[str, typer.Option("--task", help="What the model is for.")] = "text-classification",
@@ -30,8 +44,12 @@ def finetune(
     warmup: Annotated[float, typer.Option(help="Share of the steps in which the learning rate rises.")] = 0.06,
     weight_decay: Annotated[float, typer.Option(help="Weight decay (not with adam).")] = 0.01,
     precision: Annotated[str, typer.Option("--precision", help="fp32, bf16 or fp16 (mixed precision).")] = "fp32",
-    max_length: Annotated[int | None, typer.Option(help="Longest text, in tokens. Default: 128, or what the model takes if less.")] = None,
-    early_stopping: Annotated[int | None, typer.Option(help="Stop after this many evaluations without progress.")] = None,
+    max_length: Annotated[
+        int | None, typer.Option(help="Longest text, in tokens. Default: 128, or what the model takes if less.")
+    ] = None,
+    early_stopping: Annotated[
+        int | None, typer.Option(help="Stop after this many evaluations without progress.")
+    ] = None,
     evaluations: Annotated[int, typer.Option(help="Evaluations in one epoch; the best state is kept.")] = 1,
     seed: Annotated[int, typer.Option(help="Of all random numbers.")] = 0,
     tensorboard: Annotated[Path | None, typer.Option(help="Write TensorBoard logs to this folder.")] = None,
@@ -42,9 +60,14 @@ def finetune(
     first_label: FirstLabel = None,
     missing_label: MissingLabel = None,
     problem: Problem = None,
-    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")] = False,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")
+    ] = False,
     allow_new_head: Annotated[
-        bool, typer.Option("--allow-new-head", help="Replace a head that is missing from the folder, or that has other labels.")
+        bool,
+        typer.Option(
+            "--allow-new-head", help="Replace a head that is missing from the folder, or that has other labels."
+        ),
     ] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -78,8 +101,17 @@ def finetune(
             early_stopping=early_stopping,
             evaluations=evaluations,
         )
-        named = read_columns(text_column, pair_column, label_column, label_format=label_format, first_label=first_label, missing_label=missing_label)
-        dataset, judged = read_train_and_eval(data, evaluation, columns=named, problem=read_problem(problem), screen=screen)
+        named = read_columns(
+            text_column,
+            pair_column,
+            label_column,
+            label_format=label_format,
+            first_label=first_label,
+            missing_label=missing_label,
+        )
+        dataset, judged = read_train_and_eval(
+            data, evaluation, columns=named, problem=read_problem(problem), screen=screen
+        )
 
         from edgelm.compress.finetune import finetune as train
 
@@ -99,9 +131,17 @@ def finetune(
         )
         screen.result(result.to_dict(), _draw)
         if result.chance is not None and not result.chance.better:
-            screen.note(f"Warning: {result.chance.finding}\nCheck the columns (--text-column, --label-column), the labels and --learning-rate.")
+            screen.note(
+                f"Warning: {result.chance.finding}\nCheck the columns (--text-column, --label-column), the labels and "
+                "--learning-rate."
+            )
         rows = {"--data": data, "--eval": evaluation} | columns(
-            text_column, pair_column, label_column, label_format=label_format, first_label=first_label, missing_label=missing_label
+            text_column,
+            pair_column,
+            label_column,
+            label_format=label_format,
+            first_label=first_label,
+            missing_label=missing_label,
         )
         made = {"--recipe": "balanced", "--output": unused(output.with_name("compressed"))}
         length = {"--max-length": max_length}
@@ -110,5 +150,8 @@ def finetune(
 
 def _draw(console: Console, values: dict[str, Any]) -> None:
     task = values["record"]["task"]
-    console.print(f"Fine-tuned {values['parameters'] / 1e6:.1f}M weights for {len(task['labels'])} labels in {values['seconds']:.0f} s.")
+    console.print(
+        f"Fine-tuned {values['parameters'] / 1e6:.1f}M weights for {len(task['labels'])} labels in "
+        f"{values['seconds']:.0f} s."
+    )
     console.print(f"On the evaluation rows: {metrics_line(values['metrics'])}.")

@@ -18,7 +18,9 @@ def check_source(model: str | None, recipe: str | None, number: int | None, sear
         UsageError: no model; a trial without its search, or the other way round; a trial and a recipe.
     """
     if (number is None) != (search is None):
-        raise UsageError("--from-trial and --search go together.", hint="For instance: --from-trial 12 --search build/search")
+        raise UsageError(
+            "--from-trial and --search go together.", hint="For instance: --from-trial 12 --search build/search"
+        )
     if number is None and model is None:
         raise UsageError("which model?", hint="Give its folder or hub id: edgelm compress MODEL --data ...")
     if number is not None and recipe is not None:

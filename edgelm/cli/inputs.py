@@ -65,7 +65,8 @@ def read_train_and_eval(
     need_labels: bool = True,
     screen: Screen | None = None,
 ) -> tuple[Dataset, Dataset]:
-    """Training and evaluation rows, shown before work begins; those of evaluation must use the labels of training (or of the model).
+    """Training and evaluation rows, shown before work begins; those of evaluation must use the labels of training (or
+    of the model).
 
     Raises:
         DataError: as `load_dataset`.
@@ -73,7 +74,14 @@ def read_train_and_eval(
     dataset = load_dataset(data, columns=columns, labels=labels, problem=problem, need_labels=need_labels)
     known = labels if labels is not None else (dataset.label_names or None)
     same = _as_read(columns, dataset, numbers_of_model=labels is not None)
-    judged = load_dataset(evaluation, columns=same, labels=known, problem=problem or dataset.problem, need_labels=need_labels, split="validation")
+    judged = load_dataset(
+        evaluation,
+        columns=same,
+        labels=known,
+        problem=problem or dataset.problem,
+        need_labels=need_labels,
+        split="validation",
+    )
     if screen is not None:
         show_rows(screen, dataset, judged)
     warn_of_shared(dataset, judged)
@@ -88,11 +96,15 @@ def _as_read(columns: Columns, rows: Dataset, *, numbers_of_model: bool) -> Colu
     if not numbers_of_model or columns.first_label is not None:
         return found
     counted = [(int(name), rows.label_names.index(known)) for name, known in rows.origin.matched if is_whole(name)]
-    first = next((first for first in (0, 1) if counted and all(number - first == place for number, place in counted)), None)
+    first = next(
+        (first for first in (0, 1) if counted and all(number - first == place for number, place in counted)), None
+    )
     return replace(found, first_label=first)
 
 
-def read_rows_of(task: Task, data: str, evaluation: str, *, columns: Columns, screen: Screen | None = None) -> tuple[Dataset, Dataset]:
+def read_rows_of(
+    task: Task, data: str, evaluation: str, *, columns: Columns, screen: Screen | None = None
+) -> tuple[Dataset, Dataset]:
     """Training and evaluation rows for a model of this task, shown before work begins; rows without labels will do.
 
     Raises:
@@ -101,10 +113,14 @@ def read_rows_of(task: Task, data: str, evaluation: str, *, columns: Columns, sc
     classify = task.kind == "text-classification"
     labels = task.labels if classify and task.problem != "regression" else None
     problem = task.problem if classify else None
-    return read_train_and_eval(data, evaluation, columns=columns, labels=labels, problem=problem, need_labels=False, screen=screen)
+    return read_train_and_eval(
+        data, evaluation, columns=columns, labels=labels, problem=problem, need_labels=False, screen=screen
+    )
 
 
-def read_judged(task: Task, evaluation: str | None, *, columns: Columns, screen: Screen | None = None) -> Dataset | None:
+def read_judged(
+    task: Task, evaluation: str | None, *, columns: Columns, screen: Screen | None = None
+) -> Dataset | None:
     """Labelled rows to measure a model of this task on, shown before work begins.
 
     Raises:
@@ -115,7 +131,9 @@ def read_judged(task: Task, evaluation: str | None, *, columns: Columns, screen:
     classes = task.kind == "text-classification" and task.problem != "regression"
     problem = task.problem if task.kind == "text-classification" else "regression"
     labels = task.labels if classes else None
-    rows = load_dataset(evaluation, columns=columns, labels=labels, problem=problem, need_labels=classes, split="validation")
+    rows = load_dataset(
+        evaluation, columns=columns, labels=labels, problem=problem, need_labels=classes, split="validation"
+    )
     if screen is not None:
         show_rows(screen, rows)
     return rows
@@ -127,7 +145,11 @@ def read_unlabelled(source: str | None, *, text: str | None = None, pair: str | 
     Raises:
         DataError: as `load_dataset`.
     """
-    return None if source is None else load_dataset(source, columns=Columns(text=text, text_pair=pair), need_labels=False, read="texts")
+    return (
+        None
+        if source is None
+        else load_dataset(source, columns=Columns(text=text, text_pair=pair), need_labels=False, read="texts")
+    )
 
 
 def read_calibration(source: str | None, *, columns: Columns, by_label: bool) -> Dataset | None:
@@ -141,7 +163,9 @@ def read_calibration(source: str | None, *, columns: Columns, by_label: bool) ->
     return read_unlabelled(source, text=columns.text, pair=columns.text_pair)
 
 
-def read_budget(max_latency: str | None, speedup: str | None, max_size: str | None, max_memory: str | None, max_drop: float | None) -> Budget:
+def read_budget(
+    max_latency: str | None, speedup: str | None, max_size: str | None, max_memory: str | None, max_drop: float | None
+) -> Budget:
     """A budget from command-line options.
 
     Raises:
@@ -167,7 +191,10 @@ def read_settings(model: type[S], **values: Any) -> S:
     except ValidationError as error:
         first = error.errors()[0]
         option = "--" + str(first["loc"][0]).replace("_", "-")
-        raise UsageError(f"{option} is {first['input']!r}; {first['msg'][0].lower()}{first['msg'][1:]}.", hint="--help lists the options.") from error
+        raise UsageError(
+            f"{option} is {first['input']!r}; {first['msg'][0].lower()}{first['msg'][1:]}.",
+            hint="--help lists the options.",
+        ) from error
 
 
 def read_duration(text: str, option: str = "--time-limit") -> float:
@@ -186,5 +213,8 @@ def read_duration(text: str, option: str = "--time-limit") -> float:
     elif parts is not None:
         seconds = sum(float(value) * size for value, size in zip(parts.groups(), units.values(), strict=True) if value)
     if not 0 < seconds < math.inf:
-        raise UsageError(f"{option} is {text!r}; expected a length of time.", hint=f"For instance: {option} 45m, 1h30m, 90s, or seconds.")
+        raise UsageError(
+            f"{option} is {text!r}; expected a length of time.",
+            hint=f"For instance: {option} 45m, 1h30m, 90s, or seconds.",
+        )
     return seconds

@@ -15,14 +15,18 @@ from edgelm.cli.tables import make_table, metrics_line, shapes_line, sparkline, 
 
 def inspect(
     path: Annotated[Path, typer.Argument(help="A checkpoint folder, a bundle, an ONNX file or a calibration table.")],
-    run: Annotated[bool, typer.Option("--run/--no-run", help="Run the graph, for the operators that onnxruntime makes of it here.")] = True,
-    sites: Annotated[bool, typer.Option("--sites", help="Also show what quantization chose for each activation.")] = False,
+    run: Annotated[
+        bool, typer.Option("--run/--no-run", help="Run the graph, for the operators that onnxruntime makes of it here.")
+    ] = True,
+    sites: Annotated[
+        bool, typer.Option("--sites", help="Also show what quantization chose for each activation.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show shapes, sizes, precision and lineage; of a graph its operators as traced, as written and as run here, with their times;
-    of a calibration table its histograms.
+    """Show shapes, sizes, precision and lineage; of a graph its operators as traced, as written and as run here, with
+    their times; of a calibration table its histograms.
 
     Example: edgelm inspect build/my-model.edge
     """
@@ -43,7 +47,9 @@ def _draw(console: Console, values: dict[str, Any], *, with_sites: bool) -> None
         manifest = values["manifest"]
         record = manifest["lineage"]
         rows |= {name: str(manifest[name]) for name in ("name", "family", "precision", "device", "created")}
-        rows |= {"files": str(len(manifest["files"])), "runs with": ", ".join(manifest["runtimes"])} | _engine_rows(manifest)
+        rows |= {"files": str(len(manifest["files"])), "runs with": ", ".join(manifest["runtimes"])} | _engine_rows(
+            manifest
+        )
         for name, value in (manifest["quality"] or {}).get("bundle", {}).items():
             rows[name] = f"{value:.4f}"
     task = record.get("task")
@@ -67,9 +73,13 @@ def _engine_rows(manifest: dict[str, Any]) -> dict[str, str]:
         rows["engine plan, texts x tokens"] = shapes_line(plan["profiles"])
     for engine in manifest["engines"]:
         driver = f", driver for CUDA {engine['driver']}" if engine["driver"] else ""
-        proven = "not replayed yet" if engine["difference"] is None else f"golden samples within {engine['difference']:.2g}"
+        proven = (
+            "not replayed yet" if engine["difference"] is None else f"golden samples within {engine['difference']:.2g}"
+        )
         capabilities = ", ".join(engine["compute_capabilities"])
-        rows[engine["path"]] = f"{engine['package']} {engine['version']}, compute capability {capabilities}{driver}; {proven}"
+        rows[engine["path"]] = (
+            f"{engine['package']} {engine['version']}, compute capability {capabilities}{driver}; {proven}"
+        )
     return rows
 
 
@@ -96,7 +106,9 @@ def _draw_graph(console: Console, graph: dict[str, Any]) -> None:
             "opset": ", ".join(f"{domain} {version}" for domain, version in graph["opset"].items()),
             "inputs": ", ".join(f"{value['name']} {value['shape']}" for value in graph["inputs"]),
             "outputs": ", ".join(f"{value['name']} {value['shape']}" for value in graph["outputs"]),
-            "constants": ", ".join(f"{dtype} {size / 1e6:.2f} MB" for dtype, size in graph["constant_bytes_by_dtype"].items()),
+            "constants": ", ".join(
+                f"{dtype} {size / 1e6:.2f} MB" for dtype, size in graph["constant_bytes_by_dtype"].items()
+            ),
         },
     )
 
@@ -110,7 +122,14 @@ def _draw_operators(console: Console, graph: dict[str, Any], run: dict[str, Any]
         figures = (str(row["nodes"]), f"{row['ms_per_call']:.4f}", f"{row['share']:.1%}") if row else ("", "", "")
         table.add_row(name, str(traced.get(name, "")), str(written.get(name, "")), *figures)
     nodes, spent = sum(row["nodes"] for row in ran.values()), sum(row["ms_per_call"] for row in ran.values())
-    table.add_row("all", str(sum(traced.values()) or ""), str(sum(written.values())), str(nodes or ""), f"{spent:.4f}" if ran else "", "")
+    table.add_row(
+        "all",
+        str(sum(traced.values()) or ""),
+        str(sum(written.values())),
+        str(nodes or ""),
+        f"{spent:.4f}" if ran else "",
+        "",
+    )
     console.print(table)
     if run is not None and "error" in run:
         console.print(f"Not run here: {run['error']}")

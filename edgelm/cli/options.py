@@ -14,23 +14,44 @@ Provider = Annotated[
     str | None,
     typer.Option(
         "--provider",
-        help="What must run a bundle: tensorrt, tensorrt-rtx, cuda, openvino, coreml, qnn, xnnpack or cpu. Default: as its device prefers.",
+        help="What must run a bundle: tensorrt, tensorrt-rtx, cuda, openvino, coreml, qnn, xnnpack or cpu. Default: "
+        "as its device prefers.",
     ),
 ]
-TextColumn = Annotated[str | None, typer.Option("--text-column", help="Column with the text. Default: guessed (text, sentence, ...).")]
+TextColumn = Annotated[
+    str | None, typer.Option("--text-column", help="Column with the text. Default: guessed (text, sentence, ...).")
+]
 PairColumn = Annotated[str | None, typer.Option("--pair-column", help="Column with the second text of a pair.")]
-LabelColumn = Annotated[str | None, typer.Option("--label-column", help="Column with the label. Default: guessed (label, intent, ...).")]
+LabelColumn = Annotated[
+    str | None, typer.Option("--label-column", help="Column with the label. Default: guessed (label, intent, ...).")
+]
 Problem = Annotated[
-    str | None, typer.Option("--problem", help="How labels exclude each other: single-label, multi-label or regression. Default: told from them.")
+    str | None,
+    typer.Option(
+        "--problem",
+        help="How labels exclude each other: single-label, multi-label or regression. Default: told from them.",
+    ),
 ]
 LabelFormat = Annotated[
     str | None,
-    typer.Option("--label-format", help="What lists of labels hold: names, indices, or vectors (a 0 or 1 for each). Default: told from them."),
+    typer.Option(
+        "--label-format",
+        help="What lists of labels hold: names, indices, or vectors (a 0 or 1 for each). Default: told from them.",
+    ),
 ]
 FirstLabel = Annotated[
     int | None,
-    typer.Option("--first-label", min=-1, max=1, help="Number of the model's first label, where labels are numbers. Default: told from them."),
+    typer.Option(
+        "--first-label",
+        min=-1,
+        max=1,
+        help="Number of the model's first label, where labels are numbers. Default: told from them.",
+    ),
 ]
 MissingLabel = Annotated[
-    str | None, typer.Option("--missing-label", help="The label of rows without one, which are left out, such as -1. Default: told from the labels.")
+    str | None,
+    typer.Option(
+        "--missing-label",
+        help="The label of rows without one, which are left out, such as -1. Default: told from the labels.",
+    ),
 ]

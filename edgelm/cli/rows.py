@@ -1,4 +1,5 @@
-"""What was read, shown before work begins: columns, labels with counts, how they map to the model's, and the first rows."""
+"""What was read, shown before work begins: columns, labels with counts, how they map to the model's, and the first
+rows."""
 
 from __future__ import annotations
 
@@ -27,7 +28,10 @@ def _draw(found: Reading) -> list[str]:
     labels = f": {_listed(f'{tidy(name)} {count}' for name, count in found.labels.items())}" if found.labels else ""
     lines = [f"Read {tidy(found.source, 200)}: {found.rows} rows, {columns}{kind}{labels}."]
     if found.matched:
-        lines.append(f"  Labels of the model: {_listed(f'{tidy(name)} is {tidy(known)}' for name, known in found.matched.items())}.")
+        lines.append(
+            "  Labels of the model: "
+            f"{_listed(f'{tidy(name)} is {tidy(known)}' for name, known in found.matched.items())}."
+        )
     return lines + [f"  {_row(sample)}" for sample in found.samples]
 
 
@@ -44,4 +48,7 @@ def _listed(parts: Any) -> str:
 def tidy(text: str, width: int = _WIDTH) -> str:
     """A text on one line, shortened, with every character that a terminal could act on as its escape."""
     short = text if len(text) <= width else text[: width - 3] + "..."
-    return "".join(char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode("ascii") for char in short)
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for char in short
+    )

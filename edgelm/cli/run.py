@@ -21,15 +21,23 @@ def run(
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to answer.")] = None,
     pair: Annotated[str | None, typer.Option("--pair", help="The second text, for models that read two.")] = None,
     file: Annotated[
-        str | None, typer.Option("--file", help="One text a line (with a tab between the two, for models of pairs); - reads stdin.")
+        str | None,
+        typer.Option(
+            "--file", help="One text a line (with a tab between the two, for models of pairs); - reads stdin."
+        ),
     ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="How many labels to show.")] = 1,
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Threads of one operator. Default: as the bundle says, else one a core.")
+        int | None,
+        typer.Option("--threads", min=1, help="Threads of one operator. Default: as the bundle says, else one a core."),
     ] = None,
     provider: Provider = None,
     hashes: Annotated[
-        bool, typer.Option("--hashes/--no-hashes", help="Compare the SHA-256 of graph, weights and tokenizer with the manifest's before use.")
+        bool,
+        typer.Option(
+            "--hashes/--no-hashes",
+            help="Compare the SHA-256 of graph, weights and tokenizer with the manifest's before use.",
+        ),
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines, one object a text.")] = False,
     quiet: Quiet = False,
@@ -43,7 +51,9 @@ def run(
         from edgelm.runtime import load
 
         if pair is not None and len(texts or ()) != 1:
-            raise UsageError("--pair goes with exactly one text.", hint='edgelm run BUNDLE "first text" --pair "second text"')
+            raise UsageError(
+                "--pair goes with exactly one text.", hint='edgelm run BUNDLE "first text" --pair "second text"'
+            )
         if not texts and file is None:
             raise UsageError("no text was given.", hint='edgelm run BUNDLE "some text", or --file texts.txt')
         model = load(bundle, threads=threads, provider=provider, check_hashes=hashes)
@@ -76,5 +86,8 @@ def _say(answer: dict[str, Any], top: int) -> str:
         return "  ".join(f"{label} {value:.4f}" for label, value in answer["scores"].items())
     best = sorted(answer["scores"].items(), key=lambda item: -item[1])
     if "labels" in answer:
-        return ", ".join(f"{label} {answer['scores'][label]:.3f}" for label in answer["labels"]) or f"(none; {best[0][0]} {best[0][1]:.3f})"
+        return (
+            ", ".join(f"{label} {answer['scores'][label]:.3f}" for label in answer["labels"])
+            or f"(none; {best[0][0]} {best[0][1]:.3f})"
+        )
     return "  ".join(f"{label} {score:.3f}" for label, score in best[:top])

@@ -10,7 +10,17 @@ from rich.console import Console
 
 from edgelm.cli.command import columns, options, unused
 from edgelm.cli.console import Screen, open_screen
-from edgelm.cli.options import FirstLabel, Json, LabelColumn, LabelFormat, MissingLabel, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.options import (
+    FirstLabel,
+    Json,
+    LabelColumn,
+    LabelFormat,
+    MissingLabel,
+    PairColumn,
+    Quiet,
+    TextColumn,
+    Verbose,
+)
 from edgelm.cli.tables import make_table
 from edgelm.errors import EXIT_BUDGET
 
@@ -19,22 +29,45 @@ def search(
     model: Annotated[str, typer.Argument(help="Folder or hub id of a fine-tuned model.")],
     data: Annotated[str, typer.Option("--data", help="Rows to train on and to calibrate with.")],
     evaluation: Annotated[str, typer.Option("--eval", help="Rows to judge by; never trained on.")],
-    output: Annotated[Path, typer.Option("--output", help="Folder of the search; the same command goes on with what is there.")],
-    device: Annotated[str, typer.Option("--device", help="Name of the target device, or a YAML file. Latency is measured here.")] = "cpu",
-    precision: Annotated[str, typer.Option("--precision", help="fp32, fp16, bf16, int8, int8-dynamic, int8-weights or int4.")] = "int8",
-    time_limit: Annotated[str | None, typer.Option("--time-limit", help="Of this call, such as 45m, 1h30m, 90s, or seconds.")] = None,
-    trials: Annotated[int | None, typer.Option("--trials", help="Trials in all, those of earlier calls included.")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", help="Folder of the search; the same command goes on with what is there.")
+    ],
+    device: Annotated[
+        str, typer.Option("--device", help="Name of the target device, or a YAML file. Latency is measured here.")
+    ] = "cpu",
+    precision: Annotated[
+        str, typer.Option("--precision", help="fp32, fp16, bf16, int8, int8-dynamic, int8-weights or int4.")
+    ] = "int8",
+    time_limit: Annotated[
+        str | None, typer.Option("--time-limit", help="Of this call, such as 45m, 1h30m, 90s, or seconds.")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", help="Trials in all, those of earlier calls included.")
+    ] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", help="Trials at once. Default: 1; on Ray one a node.")] = None,
-    ray: Annotated[str | None, typer.Option("--ray", help="Address of a Ray cluster to run the trials on, such as auto.")] = None,
-    recipe: Annotated[list[str] | None, typer.Option("--recipe", help="Start from this recipe, not from the space's. May be repeated.")] = None,
-    space: Annotated[str, typer.Option("--space", help="What varies: a YAML file, or the name of a shipped space.")] = "default",
-    train_share: Annotated[float, typer.Option("--train-share", help="Share of the training steps in a trial; compress --from-trial has all.")] = 1.0,
+    ray: Annotated[
+        str | None, typer.Option("--ray", help="Address of a Ray cluster to run the trials on, such as auto.")
+    ] = None,
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option("--recipe", help="Start from this recipe, not from the space's. May be repeated."),
+    ] = None,
+    space: Annotated[
+        str, typer.Option("--space", help="What varies: a YAML file, or the name of a shipped space.")
+    ] = "default",
+    train_share: Annotated[
+        float,
+        typer.Option("--train-share", help="Share of the training steps in a trial; compress --from-trial has all."),
+    ] = 1.0,
     sampler: Annotated[str, typer.Option("--sampler", help="tpe or nsga2.")] = "tpe",
     seed: Annotated[int, typer.Option("--seed", help="Of the choice of settings.")] = 0,
     runs: Annotated[int, typer.Option("--runs", help="Calls from which a latency is taken.")] = 200,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Of a measured bundle. Default: one a core.")] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Of a measured bundle. Default: one a core.")
+    ] = None,
     max_length: Annotated[
-        int | None, typer.Option(min=8, help="Longest text, in tokens. Default: 128, or what the model takes if that is less.")
+        int | None,
+        typer.Option(min=8, help="Longest text, in tokens. Default: 128, or what the model takes if that is less."),
     ] = None,
     keep_bundles: Annotated[bool, typer.Option("--keep-bundles", help="Keep each trial's bundle.")] = False,
     text_column: TextColumn = None,
@@ -43,12 +76,15 @@ def search(
     label_format: LabelFormat = None,
     first_label: FirstLabel = None,
     missing_label: MissingLabel = None,
-    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")] = False,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Try recipes and settings, and find those that nothing beats in quality, latency and size. The same command goes on where it ended.
+    """Try recipes and settings, and find those that nothing beats in quality, latency and size. The same command goes
+    on where it ended.
 
     Exit code 3 if no trial ended within the time.
 
@@ -70,7 +106,14 @@ def search(
 
         checkpoint = find_checkpoint(model, allow_pickle=allow_pickle)
         check_length(max_length, usable_positions(family_of(checkpoint.family), checkpoint.config))
-        named = read_columns(text_column, pair_column, label_column, label_format=label_format, first_label=first_label, missing_label=missing_label)
+        named = read_columns(
+            text_column,
+            pair_column,
+            label_column,
+            label_format=label_format,
+            first_label=first_label,
+            missing_label=missing_label,
+        )
         dataset, judged = read_rows_of(checkpoint.task, data, evaluation, columns=named, screen=screen)
         result = run(
             model,
@@ -97,15 +140,25 @@ def search(
         )
         screen.result(result.to_dict(), _draw)
         if result.choice is None:
-            screen.stderr.print(f"No trial ended within {time_limit}. What was begun is kept: the same command with a longer --time-limit goes on.")
+            screen.stderr.print(
+                f"No trial ended within {time_limit}. What was begun is kept: the same command with a longer "
+                "--time-limit goes on."
+            )
             raise typer.Exit(EXIT_BUDGET)
         trial = {"--from-trial": result.choice, "--search": output, "--data": data, "--eval": evaluation}
         target_options = {"--device": device, "--for": precision, "--max-length": max_length}
-        carried = columns(text_column, pair_column, label_column, label_format=label_format, first_label=first_label, missing_label=missing_label) | {
-            "--allow-pickle": allow_pickle
-        }
+        carried = columns(
+            text_column,
+            pair_column,
+            label_column,
+            label_format=label_format,
+            first_label=first_label,
+            missing_label=missing_label,
+        ) | {"--allow-pickle": allow_pickle}
         made = {"--output": unused(output.with_name(f"{output.name}-{result.choice}"))}
-        screen.next_step(f"{output}/front.html, front.csv, front.json", "compress", *options(trial | target_options | carried | made))
+        screen.next_step(
+            f"{output}/front.html, front.csv, front.json", "compress", *options(trial | target_options | carried | made)
+        )
 
 
 def _tell(screen: Screen, trial: Any) -> None:
@@ -114,7 +167,9 @@ def _tell(screen: Screen, trial: Any) -> None:
     if trial.values is None:
         screen.note(f"{what}: failed: {trial.error}")
     else:
-        screen.note(f"{what}: {trial.quality:.4f}, {trial.latency_ms:.3f} ms, {trial.size_mb:.1f} MB, in {trial.seconds:.0f} s")
+        screen.note(
+            f"{what}: {trial.quality:.4f}, {trial.latency_ms:.3f} ms, {trial.size_mb:.1f} MB, in {trial.seconds:.0f} s"
+        )
 
 
 def _draw(console: Console, values: dict[str, Any]) -> None:
@@ -128,8 +183,13 @@ def _draw(console: Console, values: dict[str, Any]) -> None:
         table.add_row(*row)
     if rows:
         console.print(table)
-    counts = {state: sum(trial["state"] == state for trial in values["trials"]) for state in ("finished", "failed", "unfinished")}
-    console.print(f"Trials: {', '.join(f'{count} {state}' for state, count in counts.items())}; {len(rows)} on the Pareto front.")
+    counts = {
+        state: sum(trial["state"] == state for trial in values["trials"])
+        for state in ("finished", "failed", "unfinished")
+    }
+    console.print(
+        f"Trials: {', '.join(f'{count} {state}' for state, count in counts.items())}; {len(rows)} on the Pareto front."
+    )
     console.print(f"Ended after {values['seconds']:.0f} s: {_REASONS[values['stopped']]}")
 
 

@@ -21,13 +21,16 @@ def tokens_line(tokens: dict[str, Any]) -> str:
     """What is left of a vocabulary, in one line, out of `KeptTokens`."""
     return (
         f"Tokens: {tokens['kept']:,} of {tokens['original']:,} kept, {tokens['saved_mb']:.1f} MB of embeddings saved; "
-        f"nothing lost in {tokens['covered_texts']:.1%} of the evaluation rows, {tokens['covered_tokens']:.1%} of their tokens kept"
+        f"nothing lost in {tokens['covered_texts']:.1%} of the evaluation rows, {tokens['covered_tokens']:.1%} of "
+        "their tokens kept"
     )
 
 
 def make_table(*columns: str, title: str = "", numbers_from: int = 1) -> Table:
     """A plain table whose columns from `numbers_from` on are right-aligned."""
-    table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(
+        title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if index >= numbers_from else "left", no_wrap=index >= numbers_from)
     return table
@@ -66,8 +69,18 @@ def draw_budget(console: Console, verdicts: list[dict[str, Any]]) -> None:
     table = make_table("budget", "asked", "got", "unit", "figure", "", numbers_from=99)
     for row in verdicts:
         figure = row["source"] + (f", {row['band'][0]:.3g} to {row['band'][1]:.3g}" if row.get("band") else "")
-        table.add_row(row["name"], f"{row['asked']:.3g}", f"{row['got']:.3g}", row["unit"], figure, "met" if row["met"] else "not met")
+        table.add_row(
+            row["name"],
+            f"{row['asked']:.3g}",
+            f"{row['got']:.3g}",
+            row["unit"],
+            figure,
+            "met" if row["met"] else "not met",
+        )
     console.print(table)
     for row in verdicts:
         if not row["met"]:
-            console.print(f"{row['name']}: {row['got'] - row['asked']:.3g} {row['unit']} too much; {row['advice']}.", soft_wrap=True)
+            console.print(
+                f"{row['name']}: {row['got'] - row['asked']:.3g} {row['unit']} too much; {row['advice']}.",
+                soft_wrap=True,
+            )

@@ -16,7 +16,9 @@ from edgelm.cli.tables import make_table
 
 def tune(
     bundle: Annotated[Path, typer.Argument(help="A bundle, folder or file.")],
-    data: Annotated[str | None, typer.Option("--data", help="Texts to measure on. Default: the bundle's golden samples.")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Texts to measure on. Default: the bundle's golden samples.")
+    ] = None,
     time_limit: Annotated[float, typer.Option("--time-limit", min=5, help="Seconds.")] = 60.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure and show; leave the bundle as it is.")] = False,
     text_column: TextColumn = None,
@@ -25,8 +27,8 @@ def tune(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Find the session settings that suit this machine (threads, spinning, execution mode, arena, prepacking, mapped weights, an
-    optimized graph) and keep them in the bundle. Run it on the device.
+    """Find the session settings that suit this machine (threads, spinning, execution mode, arena, prepacking, mapped
+    weights, an optimized graph) and keep them in the bundle. Run it on the device.
 
     Example: edgelm tune build/my-model.edge --data texts.txt
     """
@@ -38,14 +40,21 @@ def tune(
         result = run(bundle, data=rows, time_limit=time_limit, dry_run=dry_run, progress=screen.progress)
         screen.result(result.to_dict(), _draw)
         texts = {"--data": data} | columns(text_column, pair_column)
-        screen.next_step("nothing was changed" if dry_run else str(bundle), "profile", argument(bundle), *options(texts))
+        screen.next_step(
+            "nothing was changed" if dry_run else str(bundle), "profile", argument(bundle), *options(texts)
+        )
 
 
 def _draw(console: Console, values: dict[str, Any]) -> None:
     table = make_table("setting", "value", "p50 ms", "against before", "session ms", "memory MB", "", numbers_from=2)
     rows = [*values["trials"], values["before"], values["after"]]
     for row in rows:
-        figures = (f"{row['p50_ms']:.3f}", f"{row['ratio']:.3f}", f"{row['session_ms']:.1f}", f"{row['peak_memory_mb']:.1f}")
+        figures = (
+            f"{row['p50_ms']:.3f}",
+            f"{row['ratio']:.3f}",
+            f"{row['session_ms']:.1f}",
+            f"{row['peak_memory_mb']:.1f}",
+        )
         table.add_row(row["knob"], row["value"], *figures, "kept" if row["kept"] and row in values["trials"] else "")
     console.print(table)
     if values["skipped"]:

@@ -16,7 +16,9 @@ from edgelm.errors import EXIT_INPUT
 
 def verify(
     bundle: Annotated[Path, typer.Argument(help="A bundle, folder or file.")],
-    replay: Annotated[bool, typer.Option("--replay/--no-replay", help="Run the golden samples on this machine.")] = True,
+    replay: Annotated[
+        bool, typer.Option("--replay/--no-replay", help="Run the golden samples on this machine.")
+    ] = True,
     provider: Provider = None,
     as_json: Json = False,
     quiet: Quiet = False,

@@ -25,7 +25,9 @@ class EncodedDataset(TorchDataset[dict[str, Any]]):
         numbered: a row says which one it is, as `row`.
     """
 
-    def __init__(self, dataset: Dataset, tokenizer: Any, task: Task, *, max_length: int, numbered: bool = False) -> None:
+    def __init__(
+        self, dataset: Dataset, tokenizer: Any, task: Task, *, max_length: int, numbered: bool = False
+    ) -> None:
         self.numbered = numbered
         longest = min(max_length, tokenizer.model_max_length)
         encoded = tokenizer(task.prompted(dataset.inputs()), truncation=True, max_length=longest)
@@ -74,7 +76,9 @@ class LengthGroupedSampler(Sampler[int]):
             window = shuffled[start : start + mega]
             window = window[np.argsort(-lengths[window], kind="stable")]
             batches.extend(window[i : i + self.batch_size] for i in range(0, len(window), self.batch_size))
-        last = batches.pop() if len(batches) > 1 and len(batches[-1]) < self.batch_size else None  # a short batch must stay last
+        last = (
+            batches.pop() if len(batches) > 1 and len(batches[-1]) < self.batch_size else None
+        )  # a short batch must stay last
         order = [batches[index] for index in rng.permutation(len(batches))] + ([] if last is None else [last])
         return iter(np.concatenate(order).tolist())
 
@@ -83,7 +87,8 @@ class LengthGroupedSampler(Sampler[int]):
 class Share:
     """What one process's part of a batch counts for, against an equal part: 1 each where all parts are equal.
 
-    Processes average their gradients. A mean over a part, times its share, averaged over the processes is the mean over the batch.
+    Processes average their gradients. A mean over a part, times its share, averaged over the processes is the mean over
+    the batch.
     """
 
     rows: float = 1.0
@@ -108,14 +113,17 @@ class Collator:
         part = rows[self.process :: self.processes]  # rows come sorted by length: every part gets long and short ones
         tokens, all_tokens = (sum(len(row["input_ids"]) for row in some) for some in (part, rows))
         share = Share(rows=self.processes * len(part) / len(rows), tokens=self.processes * tokens / all_tokens)
-        # Where a short batch has no row for a process, it takes one that counts for nothing: the others wait for its gradients.
+        # Where a short batch has no row for a process, it takes one that counts for nothing: the others wait for its
+        # gradients.
         return {**self._join(part or rows[:1]), "share": share}
 
     def _join(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         labels = [row["labels"] for row in rows if "labels" in row]
         names = [name for name in rows[0] if name not in EXTRA_COLUMNS]
         batch: dict[str, torch.Tensor] = dict(
-            self.tokenizer.pad({name: [row[name] for row in rows] for name in names}, padding_side="right", return_tensors="pt")
+            self.tokenizer.pad(
+                {name: [row[name] for row in rows] for name in names}, padding_side="right", return_tensors="pt"
+            )
         )
         if labels:
             batch["labels"] = torch.as_tensor(np.asarray(labels))

@@ -43,7 +43,10 @@ class Chance:
     def finding(self) -> str:
         """What is said where it is not better, with both numbers."""
         hardly = self.score > self.level
-        words = f"{self.metric} {self.score:.4f} on the {self.rows} evaluation rows is no{' clearly' if hardly else ''} better than chance"
+        words = (
+            f"{self.metric} {self.score:.4f} on the {self.rows} evaluation rows is no{' clearly' if hardly else ''} "
+            "better than chance"
+        )
         told = f"{words}: {self.answer} gives {self.level:.4f}"
         return f"{told}, and luck up to {min(self.needed, 1.0):.4f}." if hardly else f"{told}."
 
@@ -53,7 +56,8 @@ class Chance:
 
 
 def judge_chance(task: Task, metrics: dict[str, float], labels: Sequence[Any] | None) -> Chance | None:
-    """A model's metrics against chance on the same rows; None where there are no labels, or none that the metric is about.
+    """A model's metrics against chance on the same rows; None where there are no labels, or none that the metric is
+    about.
 
     Args:
         labels: per row a class index, a tuple of 0/1, or a float.
@@ -64,14 +68,19 @@ def judge_chance(task: Task, metrics: dict[str, float], labels: Sequence[Any] | 
     if task.metric != "spearman":
         level, names = best_constant(task, labels)
         answer = f"always answering {' and '.join(map(repr, names))}"
-    error = 1 / math.sqrt(max(len(labels) - 1, 1)) if task.metric == "spearman" else math.sqrt(level * (1 - level) / len(labels))
+    error = (
+        1 / math.sqrt(max(len(labels) - 1, 1))
+        if task.metric == "spearman"
+        else math.sqrt(level * (1 - level) / len(labels))
+    )
     return Chance(task.metric, metrics[task.metric], level, answer, len(labels), level + _SURE * error)
 
 
 def best_constant(task: Task, labels: Sequence[Any]) -> tuple[float, tuple[str, ...]]:
     """What the best answer that never changes scores, by accuracy or micro-F1, and the labels of that answer.
 
-    Of several labels at once the most frequent ones are best: with k of them micro-F1 is 2·hits / (k·rows + all labels given).
+    Of several labels at once the most frequent ones are best: with k of them micro-F1 is 2·hits / (k·rows + all labels
+    given).
     """
     truth = np.asarray(labels)
     if task.problem != "multi-label":

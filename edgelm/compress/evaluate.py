@@ -29,7 +29,8 @@ def predict(
     description: str = "evaluate",
     progress: Progress = silent,
 ) -> np.ndarray:
-    """Outputs of a model for every row, in the order of the data set. Several processes share the work, and all get the outputs.
+    """Outputs of a model for every row, in the order of the data set. Several processes share the work, and all get the
+    outputs.
 
     Returns:
         (rows, labels) logits or (rows, hidden) sentence vectors, float32.
@@ -77,7 +78,9 @@ def evaluate(
     """
     if task.kind == "sentence-embedding" and dataset.pairs is not None:
         sides = [replace(dataset, texts=texts, pairs=None) for texts in (dataset.texts, dataset.pairs)]
-        first, second = (predict(model, tokenizer, task, side, max_length=max_length, progress=progress) for side in sides)
+        first, second = (
+            predict(model, tokenizer, task, side, max_length=max_length, progress=progress) for side in sides
+        )
         outputs, judged = np.concatenate([first, second]), pair_similarity(first, second)
     else:
         outputs = judged = predict(model, tokenizer, task, dataset, max_length=max_length, progress=progress)

@@ -28,7 +28,8 @@ from edgelm.tasks.task import Task
 
 @dataclass(frozen=True)
 class FinetuneResult:
-    """What `finetune` made: the checkpoint's folder, its history, and its metrics on the evaluation set, also against chance."""
+    """What `finetune` made: the checkpoint's folder, its history, and its metrics on the evaluation set, also against
+    chance."""
 
     path: Path
     record: Record
@@ -74,8 +75,8 @@ def finetune(
     Args:
         backbone: folder or hub id of an encoder, with or without a head.
         dataset: labelled rows; their label names become the model's.
-        allow_new_head: make the head anew also where the backbone claims one that is not there, or that has other labels; a pretrained
-            encoder gets its head without.
+        allow_new_head: make the head anew also where the backbone claims one that is not there, or that has other
+            labels; a pretrained encoder gets its head without.
 
     Raises:
         ModelError, DataError: the input cannot be used.
@@ -84,21 +85,33 @@ def finetune(
     """
     if kind != "text-classification":
         raise UsageError(
-            f"finetune trains text-classification, not {kind}.", hint="A sentence encoder needs no head: give it to `edgelm compress` as it is."
+            f"finetune trains text-classification, not {kind}.",
+            hint="A sentence encoder needs no head: give it to `edgelm compress` as it is.",
         )
     output = Path(output)
     check_output(output, overwrite=overwrite, kind=CHECKPOINT)
     checkpoint = find_checkpoint(backbone, allow_pickle=allow_pickle, any_head=True)
     asked = settings.max_length if "max_length" in settings.model_fields_set else None
     check_length(asked, usable_positions(family_of(checkpoint.family), checkpoint.config))
-    task = Task(kind="text-classification", problem=dataset.problem or "single-label", labels=dataset.label_names, pair=dataset.pairs is not None)
+    task = Task(
+        kind="text-classification",
+        problem=dataset.problem or "single-label",
+        labels=dataset.label_names,
+        pair=dataset.pairs is not None,
+    )
     evaluation = evaluation.for_task(task)
     set_seed(seed)  # a new head starts from random numbers
     model = load_backbone(checkpoint, task, allow_new_head=allow_new_head)
     tokenizer = load_tokenizer(checkpoint)
     start = time.monotonic()
     work = output.with_name(output.name + ".work")
-    key = digest(model_fingerprint(checkpoint), dataset.fingerprint(), evaluation.fingerprint(), settings.model_dump_json(), str(seed))
+    key = digest(
+        model_fingerprint(checkpoint),
+        dataset.fingerprint(),
+        evaluation.fingerprint(),
+        settings.model_dump_json(),
+        str(seed),
+    )
     processes.meet(output.parent, lambda: key)
     with disk_errors(output):
         model = train(
@@ -116,7 +129,9 @@ def finetune(
         )
         metrics, _ = evaluate(model, tokenizer, task, evaluation, max_length=settings.max_length, progress=progress)
         seconds = round(time.monotonic() - start, 1)
-        stage = StageRecord("finetune", settings.model_dump(mode="json"), seed, {}, metrics, parameter_count(model), seconds)
+        stage = StageRecord(
+            "finetune", settings.model_dump(mode="json"), seed, {}, metrics, parameter_count(model), seconds
+        )
         record = Record(
             task=task,
             source=str(backbone),
@@ -134,4 +149,6 @@ def finetune(
 
         processes.on_main(keep)
     chance = judge_chance(task, metrics, evaluation.labels)
-    return FinetuneResult(output, record, metrics, parameter_count(model), open_checkpoint(output).size_mb, seconds, chance)
+    return FinetuneResult(
+        output, record, metrics, parameter_count(model), open_checkpoint(output).size_mb, seconds, chance
+    )

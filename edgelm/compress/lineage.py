@@ -25,7 +25,11 @@ def model_fingerprint(checkpoint: Checkpoint) -> str:
     total = hashlib.sha256(json.dumps(checkpoint.config, sort_keys=True).encode())
     if checkpoint.base is not None:
         total.update(model_fingerprint(checkpoint.base).encode())
-    head = [] if checkpoint.sentence is None else [layer.folder for layer in checkpoint.sentence.layers if layer.folder is not None]
+    head = (
+        []
+        if checkpoint.sentence is None
+        else [layer.folder for layer in checkpoint.sentence.layers if layer.folder is not None]
+    )
     total.update(json.dumps(checkpoint.task.to_dict(), sort_keys=True).encode())
     for file in [file for folder in (checkpoint.path, *head) for file in sorted(folder.iterdir())]:
         if file.suffix in (".safetensors", ".bin") or file.name in ("tokenizer.json", ADAPTER_CONFIG_FILE):

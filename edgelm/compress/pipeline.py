@@ -12,7 +12,15 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
-from edgelm.anatomy import family_of, find_checkpoint, layer_shapes, load_checkpoint, load_tokenizer, parameter_count, save_checkpoint
+from edgelm.anatomy import (
+    family_of,
+    find_checkpoint,
+    layer_shapes,
+    load_checkpoint,
+    load_tokenizer,
+    parameter_count,
+    save_checkpoint,
+)
 from edgelm.anatomy.sizes import check_length, usable_positions
 from edgelm.checkpoint import Record, StageRecord, open_checkpoint
 from edgelm.compress.augmentation.augment import augment
@@ -85,7 +93,8 @@ def compress(
         evaluation: rows to judge by; never trained on.
         goal: what the recipe's `fit` stages aim at; None: the operations that they name themselves.
         unlabelled: further texts for the stages that learn from the original model, which labels them.
-        time_limit: in seconds, from the call on: trainings take fewer steps, in proportion to their epochs, and still anneal.
+        time_limit: in seconds, from the call on: trainings take fewer steps, in proportion to their epochs, and still
+            anneal.
 
     Raises:
         ModelError, DataError, RecipeError: the input cannot be used.
@@ -107,7 +116,9 @@ def compress(
     tokenizer = load_tokenizer(checkpoint)
     given = [rows for rows in (dataset, evaluation, unlabelled) if rows is not None]
     asked = [recipe.model_dump_json(), goal.fingerprint(), str(max_length), *files]
-    processes.meet(output.parent, lambda: digest(model_fingerprint(checkpoint), *(rows.fingerprint() for rows in given), *asked))
+    processes.meet(
+        output.parent, lambda: digest(model_fingerprint(checkpoint), *(rows.fingerprint() for rows in given), *asked)
+    )
     further = _further_texts(dataset, unlabelled, recipe, teacher, tokenizer, progress)
     metrics, reference = evaluate(teacher, tokenizer, task, evaluation, max_length=max_length, progress=progress)
     metrics["agreement"] = 1.0
@@ -134,10 +145,23 @@ def compress(
             folder = work / f"{index + 1}-{settings.stage}-{key[:16]}"
             if not processes.on_main(folder.is_dir):
                 training = folder.with_suffix(".training")
-                seconds = None if time_limit is None else training_seconds(time_limit - (time.monotonic() - start), recipe.stages[index:])
-                context = StageContext(teacher, tokenizer, record, dataset, texts, training, recipe.seed, progress, goal, seconds)
+                seconds = (
+                    None
+                    if time_limit is None
+                    else training_seconds(time_limit - (time.monotonic() - start), recipe.stages[index:])
+                )
+                context = StageContext(
+                    teacher, tokenizer, record, dataset, texts, training, recipe.seed, progress, goal, seconds
+                )
                 _run_stage(
-                    current, settings, context, folder=folder, evaluation=evaluation, reference=reference, before=metrics, max_length=max_length
+                    current,
+                    settings,
+                    context,
+                    folder=folder,
+                    evaluation=evaluation,
+                    reference=reference,
+                    before=metrics,
+                    max_length=max_length,
                 )
             done = open_checkpoint(folder)
             current, record, metrics = load_checkpoint(done), done.record, done.record.stages[-1].after
@@ -166,7 +190,10 @@ def _check_lengths(recipe: Recipe, max_length: int, limit: int) -> None:
     """
     found = {"max_length": max_length}
     for index, stage in enumerate(recipe.stages):
-        for part, place in ((stage, f"stages[{index}].max_length"), (getattr(stage, "train", None), f"stages[{index}].train.max_length")):
+        for part, place in (
+            (stage, f"stages[{index}].max_length"),
+            (getattr(stage, "train", None), f"stages[{index}].train.max_length"),
+        ):
             found[place] = getattr(part, "max_length", DEFAULT_LENGTH)
     for place, length in found.items():
         if length != DEFAULT_LENGTH:
@@ -174,24 +201,35 @@ def _check_lengths(recipe: Recipe, max_length: int, limit: int) -> None:
 
 
 def _further_texts(
-    dataset: Dataset, unlabelled: Dataset | None, recipe: Recipe, teacher: PreTrainedModel, tokenizer: Any, progress: Progress
+    dataset: Dataset,
+    unlabelled: Dataset | None,
+    recipe: Recipe,
+    teacher: PreTrainedModel,
+    tokenizer: Any,
+    progress: Progress,
 ) -> dict[str, Dataset]:
-    """What the teacher labels besides the training rows, by role: texts of the user's, and changed copies of the training rows.
+    """What the teacher labels besides the training rows, by role: texts of the user's, and changed copies of the
+    training rows.
 
     Raises:
         RecipeError: there are such texts, but no stage of the recipe learns from the teacher.
         DataError: pairs of texts where the training rows are single ones, or the other way round.
     """
-    if (unlabelled is not None or recipe.augment is not None) and not any(hasattr(stage, "loss") for stage in recipe.stages):
+    if (unlabelled is not None or recipe.augment is not None) and not any(
+        hasattr(stage, "loss") for stage in recipe.stages
+    ):
         raise RecipeError(
-            f"recipe {recipe.name} trains nothing, so unlabelled texts are of no use to it.", hint="Leave out --unlabelled and augment."
+            f"recipe {recipe.name} trains nothing, so unlabelled texts are of no use to it.",
+            hint="Leave out --unlabelled and augment.",
         )
     further: dict[str, Dataset] = {}
     if unlabelled is not None:
         further["unlabelled"] = unlabelled.without_labels()
         dataset.join(further["unlabelled"])  # refuses what does not fit
     if recipe.augment is not None:
-        changed = augment(dataset, recipe.augment, teacher=teacher, tokenizer=tokenizer, seed=recipe.seed, progress=progress)
+        changed = augment(
+            dataset, recipe.augment, teacher=teacher, tokenizer=tokenizer, seed=recipe.seed, progress=progress
+        )
         further["augmented"] = processes.same(changed)
     return further
 
@@ -212,8 +250,18 @@ def _run_stage(
     result, record, *changed = STAGES[type(settings)](model, settings, context)
     tokenizer = changed[0] if changed else context.tokenizer
     if changed:
-        record = replace(record, tokens=kept_tokens(record, (model, result), (context.tokenizer, tokenizer), evaluation))
-    after, _ = evaluate(result, tokenizer, record.task, evaluation, reference=reference, max_length=max_length, progress=context.progress)
+        record = replace(
+            record, tokens=kept_tokens(record, (model, result), (context.tokenizer, tokenizer), evaluation)
+        )
+    after, _ = evaluate(
+        result,
+        tokenizer,
+        record.task,
+        evaluation,
+        reference=reference,
+        max_length=max_length,
+        progress=context.progress,
+    )
     values = settings.model_dump(mode="json")
     stage = StageRecord(
         stage=values.pop("stage"),

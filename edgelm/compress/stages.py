@@ -1,4 +1,5 @@
-"""The stages of a recipe: a model and settings in, a new model out. One table says which function runs which settings."""
+"""The stages of a recipe: a model and settings in, a new model out. One table says which function runs which
+settings."""
 
 from __future__ import annotations
 
@@ -12,7 +13,15 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import blocks, cut_tokens, find_checkpoint, fixed_tokens, layer_shapes, load_backbone, load_tokenizer
+from edgelm.anatomy import (
+    blocks,
+    cut_tokens,
+    find_checkpoint,
+    fixed_tokens,
+    layer_shapes,
+    load_backbone,
+    load_tokenizer,
+)
 from edgelm.anatomy.sentence_head import share_head
 from edgelm.checkpoint import LayerShape, Record
 from edgelm.compress.distillation.distill import distillation_loss, student_from_layers, taught_layers
@@ -53,7 +62,8 @@ class StageContext:
     """What every stage is given besides model and settings.
 
     Attributes:
-        teacher: the model that compression began with; it is never changed, but knows only the tokens that `tokenizer` knows.
+        teacher: the model that compression began with; it is never changed, but knows only the tokens that `tokenizer`
+            knows.
         record: of the checkpoint that goes into the stage.
         dataset: training rows.
         unlabelled: further texts that the teacher labels, or None.
@@ -75,7 +85,8 @@ class StageContext:
 
 
 def distill(model: PreTrainedModel, settings: DistillSettings, context: StageContext) -> tuple[PreTrainedModel, Record]:
-    """Make a student of the model's layers or in a shape of its own, or take the one given, and let the teacher teach it."""
+    """Make a student of the model's layers or in a shape of its own, or take the one given, and let the teacher teach
+    it."""
     record = context.record
     if settings.student is not None:
         student, record = _given_student(settings.student, context)
@@ -116,9 +127,18 @@ def fit(model: PreTrainedModel, settings: FitSettings, context: StageContext) ->
     if not goal.bounds:
         goal = operations_goal(context.teacher, context.tokenizer, context.dataset, settings)
     material = Material(
-        context.teacher, context.tokenizer, context.record.task, context.dataset, context.seed, context.work, context.seconds, context.progress
+        context.teacher,
+        context.tokenizer,
+        context.record.task,
+        context.dataset,
+        context.seed,
+        context.work,
+        context.seconds,
+        context.progress,
     )
-    cut = cut_to_goal(model, settings, goal.partway(settings.share, layer_shapes(model), model.config.vocab_size), material)
+    cut = cut_to_goal(
+        model, settings, goal.partway(settings.share, layer_shapes(model), model.config.vocab_size), material
+    )
     record = _with_layers(context.record, model, cut.layers)
     channels = [range(shape.ffn) for shape in layer_shapes(cut.model)]
     return cut.model, replace(record, layers=_kept(record, cut.heads, channels))
@@ -129,8 +149,11 @@ def recover(model: PreTrainedModel, settings: RecoverSettings, context: StageCon
     return _teach(copy.deepcopy(model), settings.loss, settings.train, context, "recover"), context.record
 
 
-def quantize(model: PreTrainedModel, settings: QuantizeSettings, context: StageContext) -> tuple[PreTrainedModel, Record]:
-    """Let the teacher teach the model while it computes as INT8 will; its weights stay floats, for export to quantize."""
+def quantize(
+    model: PreTrainedModel, settings: QuantizeSettings, context: StageContext
+) -> tuple[PreTrainedModel, Record]:
+    """Let the teacher teach the model while it computes as INT8 will; its weights stay floats, for export to
+    quantize."""
     student = copy.deepcopy(model)
     rows = context.dataset.sample(settings.samples, seed=context.seed)
     intervals = calibrate(
@@ -148,7 +171,9 @@ def quantize(model: PreTrainedModel, settings: QuantizeSettings, context: StageC
         return _teach(student, settings.loss, settings.train, context, "quantize"), context.record
 
 
-def vocabulary(model: PreTrainedModel, settings: VocabularySettings, context: StageContext) -> tuple[PreTrainedModel, Record, Any]:
+def vocabulary(
+    model: PreTrainedModel, settings: VocabularySettings, context: StageContext
+) -> tuple[PreTrainedModel, Record, Any]:
     """Drop the tokens that the texts never use; the third value is the tokenizer of those that are left."""
     known = read_vocabulary(context.tokenizer)
     rows = (*context.dataset.texts, *(context.dataset.pairs or ()))
@@ -166,7 +191,9 @@ def vocabulary(model: PreTrainedModel, settings: VocabularySettings, context: St
     return cut_tokens(model, kept), context.record, keep_tokens(context.tokenizer, kept)
 
 
-def embeddings(model: PreTrainedModel, settings: EmbeddingsSettings, context: StageContext) -> tuple[PreTrainedModel, Record]:
+def embeddings(
+    model: PreTrainedModel, settings: EmbeddingsSettings, context: StageContext
+) -> tuple[PreTrainedModel, Record]:
     """Note in how many bits export keeps the embedding tables; the weights stay as they are."""
     return model, replace(context.record, embedding_bits=settings.bits)
 
@@ -185,7 +212,9 @@ STAGES: dict[type, Callable[[PreTrainedModel, Any, StageContext], Made]] = {
 }
 
 
-def _teach(student: PreTrainedModel, loss: DistillLoss, settings: TrainSettings, context: StageContext, description: str) -> PreTrainedModel:
+def _teach(
+    student: PreTrainedModel, loss: DistillLoss, settings: TrainSettings, context: StageContext, description: str
+) -> PreTrainedModel:
     task = context.record.task
     projection = _projection(student, loss, settings, context)
     teacher_cache = TeacherCache(context.teacher, task, taught_layers(context.teacher, student, loss))
@@ -207,8 +236,11 @@ def _teach(student: PreTrainedModel, loss: DistillLoss, settings: TrainSettings,
         )
 
 
-def _projection(student: PreTrainedModel, loss: DistillLoss, settings: TrainSettings, context: StageContext) -> nn.Linear | None:
-    """What takes the student's hidden states to the teacher's: needed where widths differ, and a part of dynamic matching."""
+def _projection(
+    student: PreTrainedModel, loss: DistillLoss, settings: TrainSettings, context: StageContext
+) -> nn.Linear | None:
+    """What takes the student's hidden states to the teacher's: needed where widths differ, and a part of dynamic
+    matching."""
     teacher = context.teacher
     if loss.hidden == 0:
         return None
@@ -218,7 +250,9 @@ def _projection(student: PreTrainedModel, loss: DistillLoss, settings: TrainSett
     return identity_projection(teacher.config.hidden_size) if loss.matching == "dynamic" else None
 
 
-def _carved_student(model: PreTrainedModel, settings: DistillSettings, context: StageContext) -> tuple[PreTrainedModel, Record]:
+def _carved_student(
+    model: PreTrainedModel, settings: DistillSettings, context: StageContext
+) -> tuple[PreTrainedModel, Record]:
     """A student of the shape that was asked for, cut out of the model."""
     assert settings.shape is not None
     sizes = settings.shape.model_dump(exclude={"samples"})
@@ -234,7 +268,9 @@ def _carved_student(model: PreTrainedModel, settings: DistillSettings, context: 
     student, cuts = cut_to_sizes(model, shape, activity)
     share_head(student, model)
     record = _with_layers(context.record, model, shape.layers)
-    return student, replace(record, layers=_kept(record, [cut.heads.tolist() for cut in cuts], [cut.channels.tolist() for cut in cuts]))
+    return student, replace(
+        record, layers=_kept(record, [cut.heads.tolist() for cut in cuts], [cut.channels.tolist() for cut in cuts])
+    )
 
 
 def _given_student(name: str, context: StageContext) -> tuple[PreTrainedModel, Record]:
@@ -244,15 +280,20 @@ def _given_student(name: str, context: StageContext) -> tuple[PreTrainedModel, R
     if load_tokenizer(checkpoint).get_vocab() != context.tokenizer.get_vocab():
         raise RecipeError(
             f"distill.student {name} has another vocabulary than the teacher.",
-            hint="Choose a student with the teacher's tokenizer (cut the vocabulary after this stage), or leave student out and give layers.",
+            hint="Choose a student with the teacher's tokenizer (cut the vocabulary after this stage), or leave "
+            "student out and give layers.",
         )
-    return student, replace(context.record, layers=checkpoint.record.layers, original_layers=checkpoint.record.original_layers)
+    return student, replace(
+        context.record, layers=checkpoint.record.layers, original_layers=checkpoint.record.original_layers
+    )
 
 
 def _with_layers(record: Record, model: PreTrainedModel, layers: Sequence[int]) -> Record:
     """The record of the model with only these of its layers, numbered as in the model that it all began with."""
     before = record.layers or layer_shapes(model)
-    numbered = [replace(shape, origin=index if shape.origin is None else shape.origin) for index, shape in enumerate(before)]
+    numbered = [
+        replace(shape, origin=index if shape.origin is None else shape.origin) for index, shape in enumerate(before)
+    ]
     return replace(record, layers=tuple(numbered[index] for index in layers))
 
 

@@ -30,7 +30,9 @@ NORMS: dict[str, float] = {
     "ReduceL2": 2,
 }
 _LOOKUPS = ("Gather", "GatherBlockQuantized", "GatherElements", "GatherND")
-MOVES = frozenset((*_LOOKUPS, "Split", "Concat", "Transpose", "Slice", "Expand", "Tile", "Pad", "ConstantOfShape", "Range"))
+MOVES = frozenset(
+    (*_LOOKUPS, "Split", "Concat", "Transpose", "Slice", "Expand", "Tile", "Pad", "ConstantOfShape", "Range")
+)
 VIEWS = frozenset(("Reshape", "Unsqueeze", "Squeeze", "Flatten", "Identity", "Shape", "Size"))
 SOFTMAX = NORMS["Softmax"]
 
@@ -51,7 +53,8 @@ ATTENTIONS: dict[str, str | None] = {"Attention": None, "QAttention": "int8", "M
 
 
 def kind_of(operator: str) -> Kind:
-    """What bounds it: products, attention's own products, sums over rows, elements one by one, or nothing but memory."""
+    """What bounds it: products, attention's own products, sums over rows, elements one by one, or nothing but
+    memory."""
     if operator in PRODUCTS:
         return "product"
     if operator in ATTENTIONS:

@@ -1,5 +1,5 @@
-"""Time from work and a device's figures: for each operator the longer of its operations and its bytes (the roofline of Williams et al.,
-2009), at shares of the device's peaks that were fitted to measured pairs, and a launch."""
+"""Time from work and a device's figures: for each operator the longer of its operations and its bytes (the roofline of
+Williams et al., 2009), at shares of the device's peaks that were fitted to measured pairs, and a launch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class Constants:
         launch_us: of one kernel.
         call_us: of one call of the runtime.
         memory: share of the bandwidth; above 1 where caches hold what is read.
-        shares: of the peak rate, by precision for products, and by kind (attention, norm, pointwise, SkipLayerNormalization) of the FP32 rate.
+        shares: of the peak rate, by precision for products, and by kind (attention, norm, pointwise,
+            SkipLayerNormalization) of the FP32 rate.
         band: 10th and 90th percentile of measured over estimated, on pairs that were not fitted to.
         provenance: what was fitted to and held out, in words.
     """
@@ -79,7 +80,8 @@ def load_constants(kind: str) -> Constants:
 
 
 def is_compiled(device: Device) -> bool:
-    """Whether its runtime fuses operators into kernels of its own: TensorRT does, onnxruntime on a CPU runs the graph as it is."""
+    """Whether its runtime fuses operators into kernels of its own: TensorRT does, onnxruntime on a CPU runs the graph
+    as it is."""
     return device.kind != "cpu"
 
 
@@ -102,7 +104,9 @@ def _price(work: Work, device: Device, constants: Constants) -> Cost:
     if not device.bandwidth_gb_s:
         raise _lacking(device, "memory bandwidth")
     rate = peak_rate(device, work.precision if work.kind in ("product", "attention") else "fp32")
-    name = work.precision if work.kind == "product" else work.operator if work.operator in constants.shares else work.kind
+    name = (
+        work.precision if work.kind == "product" else work.operator if work.operator in constants.shares else work.kind
+    )
     compute = work.operations / (rate * 1e9 * constants.shares.get(name, 1.0))
     memory = (work.weights + work.activations) / (device.bandwidth_gb_s * 1e6 * constants.memory)
     return Cost(work, compute, memory, work.launches * constants.launch_us / 1e3)
@@ -124,5 +128,6 @@ def peak_rate(device: Device, precision: str) -> float:
 def _lacking(device: Device, what: str) -> UsageError:
     return UsageError(
         f"device {device.name} has no {what} to estimate a latency from: it has no published figures.",
-        hint="Measure there: `edgelm devices detect FILE`, or `edgelm profile MODEL --table FILE` and give that with --table.",
+        hint="Measure there: `edgelm devices detect FILE`, or `edgelm profile MODEL --table FILE` and give that with "
+        "--table.",
     )

@@ -1,4 +1,5 @@
-"""The shapes of every value of a graph for one batch size and sequence length, by onnxruntime's own inference: it knows its own operators."""
+"""The shapes of every value of a graph for one batch size and sequence length, by onnxruntime's own inference: it knows
+its own operators."""
 
 from __future__ import annotations
 
@@ -58,9 +59,13 @@ def infer_values(graph: onnx.ModelProto, batch: int, sequence: int) -> dict[str,
     try:
         session = _make_session(result)
     except Exception as error:
-        raise InputError(f"the graph cannot be read: {str(error).splitlines()[0]}", hint="Export it again with `edgelm export`.") from error
+        raise InputError(
+            f"the graph cannot be read: {str(error).splitlines()[0]}", hint="Export it again with `edgelm export`."
+        ) from error
     halves = _bfloat_values(graph)
-    values = {tensor.name: Value(tuple(tensor.dims), _dtype(tensor.data_type), True) for tensor in graph.graph.initializer}
+    values = {
+        tensor.name: Value(tuple(tensor.dims), _dtype(tensor.data_type), True) for tensor in graph.graph.initializer
+    }
     for entry in (*session.get_inputs(), *session.get_outputs()):
         if entry.name in values:
             continue

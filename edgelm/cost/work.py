@@ -1,4 +1,5 @@
-"""The work of a graph: operations by precision, bytes that are read and written, and kernels that are started, operator by operator."""
+"""The work of a graph: operations by precision, bytes that are read and written, and kernels that are started, operator
+by operator."""
 
 from __future__ import annotations
 
@@ -43,9 +44,9 @@ def graph_work(graph: onnx.ModelProto, *, batch: int, sequence: int, fused: bool
 
     Args:
         batch, sequence: texts and tokens of each.
-        fused: the runtime compiles the graph, as TensorRT does: elementwise operators, Q/DQ and the softmax of attention are done inside the kernel
-            that made what they read, and the value between is written for other readers alone; sizes are known before. False: every node is a
-            kernel.
+        fused: the runtime compiles the graph, as TensorRT does: elementwise operators, Q/DQ and the softmax of
+            attention are done inside the kernel that made what they read, and the value between is written for other
+            readers alone; sizes are known before. False: every node is a kernel.
 
     Raises:
         InputError: as `infer_values`.
@@ -93,19 +94,43 @@ class _Counter:
         if kind == "view":
             return [Work(node.op_type, kind, "fp32", 0.0, 0.0, 0.0, 0 if self._fused else 1)]
         known = self._fused and out[0].dtype in _BOOKKEEPING
-        return [Work(node.op_type, kind, self._float(node), operations * elements, weights, read + written, 0 if known else 1)]
+        return [
+            Work(
+                node.op_type, kind, self._float(node), operations * elements, weights, read + written, 0 if known else 1
+            )
+        ]
 
     def _product(self, node: onnx.NodeProto, kind: Kind) -> list[Work]:
         out = self._values[node.output[0]]
         weights, read = self._read(node)
-        return [Work(node.op_type, kind, self._precision(node), 2.0 * out.elements * self._inner(node), weights, read + out.bytes, 1)]
+        return [
+            Work(
+                node.op_type,
+                kind,
+                self._precision(node),
+                2.0 * out.elements * self._inner(node),
+                weights,
+                read + out.bytes,
+                1,
+            )
+        ]
 
     def _attention(self, node: onnx.NodeProto, kind: Kind) -> list[Work]:
         """Scores, softmax and mixing; before them the projection, where the operator has it."""
         out = self._values[node.output[0]]
         weights, read = self._read(node)
         if node.op_type not in ATTENTIONS:
-            return [Work(node.op_type, kind, self._float(node), 2.0 * out.elements * self._inner(node), 0.0, read + out.bytes, 1)]
+            return [
+                Work(
+                    node.op_type,
+                    kind,
+                    self._float(node),
+                    2.0 * out.elements * self._inner(node),
+                    0.0,
+                    read + out.bytes,
+                    1,
+                )
+            ]
         heads = helper.get_node_attr_value(node, "num_heads")
         batch, length, width = out.shape
         scores = 4.0 * batch * length * length * width + SOFTMAX * batch * heads * length * length
@@ -115,29 +140,38 @@ class _Counter:
         size, columns = self._values[node.input[1]].shape
         packed = out.bytes / width * columns
         precision = ATTENTIONS[node.op_type] or self._float(node)
-        return [Work(node.op_type, "product", precision, 2.0 * batch * length * size * columns, weights, read + packed, 1), inner]
+        return [
+            Work(node.op_type, "product", precision, 2.0 * batch * length * size * columns, weights, read + packed, 1),
+            inner,
+        ]
 
     def _joined(self, node: onnx.NodeProto, kind: Kind) -> int | None:
-        """The work in whose kernel a compiler does this node: the last that made one of its inputs, for nobody else unless the node quantizes it."""
+        """The work in whose kernel a compiler does this node: the last that made one of its inputs, for nobody else
+        unless the node quantizes it."""
         softmax = node.op_type == "Softmax" or (kind == "attention" and node.op_type in PRODUCTS)
         if kind not in ("pointwise", "view") and node.op_type != "Transpose" and not softmax:
             return None
         # A kernel also writes the integers of a value that others read as it is.
         shared = node.op_type == "QuantizeLinear"
-        found = [self._kernels[name] for name in node.input if name in self._kernels and (shared or self._readers[name] == 1)]
+        found = [
+            self._kernels[name] for name in node.input if name in self._kernels and (shared or self._readers[name] == 1)
+        ]
         if softmax:
             found = [index for index in found if self.works[index].kind == "attention"]
         return max(found, default=None)
 
     def _join(self, node: onnx.NodeProto, work: Work, into: int) -> None:
-        """Its operations stay; what it makes and reads besides is moved, the value between the two is not read, nor written but for others."""
+        """Its operations stay; what it makes and reads besides is moved, the value between the two is not read, nor
+        written but for others."""
         host = self.works[into]
         between = [name for name in node.input if self._kernels.get(name) == into]
         read = sum(self._stored(name).bytes for name in between)
         unwritten = sum(self._stored(name).bytes for name in between if self._readers[name] == 1)
         moved = 0.0 if work.kind == "view" or node.op_type == "DequantizeLinear" else max(0.0, work.activations - read)
         self.works[into] = replace(
-            host, weights=host.weights + work.weights, activations=max(0.0, host.activations - unwritten * bool(moved)) + moved
+            host,
+            weights=host.weights + work.weights,
+            activations=max(0.0, host.activations - unwritten * bool(moved)) + moved,
         )
         self.works.append(replace(work, weights=0.0, activations=0.0, launches=0))
         for name in node.output:
@@ -157,7 +191,11 @@ class _Counter:
     def _stored(self, name: str) -> Value:
         """A value as it lies in memory: what DequantizeLinear makes lies there as integers."""
         maker = self._makers.get(name)
-        return self._values[maker.input[0]] if maker is not None and maker.op_type == "DequantizeLinear" else self._values[name]
+        return (
+            self._values[maker.input[0]]
+            if maker is not None and maker.op_type == "DequantizeLinear"
+            else self._values[name]
+        )
 
     def _inner(self, node: onnx.NodeProto) -> int:
         """The size that a product sums over."""
@@ -171,7 +209,10 @@ class _Counter:
         if node.op_type == "MatMulNBits":
             return "int4" if helper.get_node_attr_value(node, "bits") == 4 else "int8-weights"
         if said is not None:
-            dynamic = node.op_type == "MatMulInteger" and getattr(self._makers.get(node.input[0]), "op_type", "") == "DynamicQuantizeLinear"
+            dynamic = (
+                node.op_type == "MatMulInteger"
+                and getattr(self._makers.get(node.input[0]), "op_type", "") == "DynamicQuantizeLinear"
+            )
             return "int8-dynamic" if dynamic else said
         integers = [self._stored(name) is not self._values[name] for name in node.input[:2]]
         return "int8" if all(integers) else "int8-weights" if integers[1] else self._float(node)

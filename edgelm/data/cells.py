@@ -36,7 +36,8 @@ def number_of(cell: Any) -> float | None:
 
 
 def simple_key(cell: Any, *, whole: bool) -> str | None:
-    """A cell as the name of a label: true and false in small letters, `1.0` as `1` if `whole`; None if it can be no name."""
+    """A cell as the name of a label: true and false in small letters, `1.0` as `1` if `whole`; None if it can be no
+    name."""
     if isinstance(cell, bool):
         return str(cell).lower()
     if isinstance(cell, float):
@@ -52,12 +53,19 @@ def simple_key(cell: Any, *, whole: bool) -> str | None:
 
 
 def unpack_lists(cells: list[Any]) -> list[Any]:
-    """The cells with lists that were written as text (`[0, 1]`, `('a', 'b')`, numpy's `[0 1]`) as lists, if every cell that holds one is a list."""
+    """The cells with lists that were written as text (`[0, 1]`, `('a', 'b')`, numpy's `[0 1]`) as lists, if every cell
+    that holds one is a list."""
     texts = [cell for cell in cells if not is_empty(cell)]
-    if not texts or not all(isinstance(cell, str) and cell.strip()[0] + cell.strip()[-1] in ("[]", "()", "{}") for cell in texts):
+    if not texts or not all(
+        isinstance(cell, str) and cell.strip()[0] + cell.strip()[-1] in ("[]", "()", "{}") for cell in texts
+    ):
         return cells
     lists = [cell if is_empty(cell) else _parse(cell.strip()) for cell in cells]
-    return lists if all(isinstance(found, list) or is_empty(cell) for cell, found in zip(cells, lists, strict=True)) else cells
+    return (
+        lists
+        if all(isinstance(found, list) or is_empty(cell) for cell, found in zip(cells, lists, strict=True))
+        else cells
+    )
 
 
 def _parse(text: str) -> list[Any] | None:
@@ -71,4 +79,10 @@ def _parse(text: str) -> list[Any] | None:
             values = ast.literal_eval(text)
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             return None
-    return sorted(values, key=str) if isinstance(values, set) else list(values) if isinstance(values, (list, tuple)) else None
+    return (
+        sorted(values, key=str)
+        if isinstance(values, set)
+        else list(values)
+        if isinstance(values, (list, tuple))
+        else None
+    )

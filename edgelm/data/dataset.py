@@ -30,7 +30,8 @@ class Columns:
         text: the column of texts; None: guessed by the usual names, as the next two are.
         text_pair: the column of second texts.
         label: the column of labels.
-        label_format: what lists of labels hold: names, indices (counted from 0), or vectors of a 0 or 1 for each label; None: told from them.
+        label_format: what lists of labels hold: names, indices (counted from 0), or vectors of a 0 or 1 for each label;
+            None: told from them.
         first_label: the number of a model's first label, where labels are numbers: -1, 0 or 1; None: told from them.
         missing_label: the label of rows that have none, which are left out; None: told from the labels, if it is a -1.
     """
@@ -72,8 +73,8 @@ class Dataset:
         source: the path or hub id, as the user gave it.
         texts: one text a row.
         pairs: the second text of each row, or None.
-        labels: per row an index into `label_names` (single-label), a tuple of 0/1 (multi-label), a float (regression), or, in rows
-            that `join` added without one, None; None for the whole if no row has a label.
+        labels: per row an index into `label_names` (single-label), a tuple of 0/1 (multi-label), a float (regression),
+            or, in rows that `join` added without one, None; None for the whole if no row has a label.
         label_names: the names, in the order of the logits.
         problem: how labels exclude each other; None without labels.
         origin: how they were read; None for rows that were not. Equal rows are equal whatever it is.
@@ -122,7 +123,10 @@ class Dataset:
         """
         if (self.pairs is None) != (other.pairs is None):
             kinds = [("single texts" if rows.pairs is None else "pairs of texts") for rows in (other, self)]
-            raise DataError(f"{other.source}: {kinds[0]}, but {self.source} has {kinds[1]}.", hint="Both need the same columns of text.")
+            raise DataError(
+                f"{other.source}: {kinds[0]}, but {self.source} has {kinds[1]}.",
+                hint="Both need the same columns of text.",
+            )
         return replace(
             self,
             texts=self.texts + other.texts,
@@ -135,10 +139,12 @@ class Dataset:
 
         Args:
             task: of the model.
-            first_label: the number of its first label, where labels are numbers; None: as it was said when they were read, or told from them.
+            first_label: the number of its first label, where labels are numbers; None: as it was said when they were
+                read, or told from them.
 
         Raises:
-            DataError: a label that the task does not know, labels of another kind, or numbers that can be counted from 0 and from 1.
+            DataError: a label that the task does not know, labels of another kind, or numbers that can be counted from
+                0 and from 1.
         """
         if self.labels is None:
             return self
@@ -148,7 +154,8 @@ class Dataset:
             return self._with_numbers(task)
         if self.problem != task.problem:
             raise DataError(
-                f"{self.source}: the labels are {self.problem}, the model's are {task.problem}.", hint="Check the column with --label-column."
+                f"{self.source}: the labels are {self.problem}, the model's are {task.problem}.",
+                hint="Check the column with --label-column.",
             )
         if self.label_names == task.labels:
             return self
@@ -157,7 +164,10 @@ class Dataset:
         place = []
         for name in self.label_names:
             if name not in places:
-                raise DataError(f"{self.source}: label {name!r} is none of the model's.", hint=f"Known labels: {shorten(task.labels)}.")
+                raise DataError(
+                    f"{self.source}: label {name!r} is none of the model's.",
+                    hint=f"Known labels: {shorten(task.labels)}.",
+                )
             place.append(places[name])
         if task.problem == "single-label":
             return replace(self, labels=tuple(place[label] for label in self.labels), label_names=task.labels)
@@ -168,7 +178,8 @@ class Dataset:
     def _with_numbers(self, task: Task) -> Dataset:
         if task.kind == "text-classification" and len(task.labels) > 1:
             raise DataError(
-                f"{self.source}: the labels are one number a row, the model gives {len(task.labels)} ({shorten(task.labels)}).",
+                f"{self.source}: the labels are one number a row, the model gives {len(task.labels)} "
+                f"({shorten(task.labels)}).",
                 hint="Give texts alone; edgelm judges regressions of one value.",
             )
         if self.problem == "regression":
@@ -178,7 +189,8 @@ class Dataset:
             labels = tuple(values[label] for label in self.labels or ())
         except (TypeError, ValueError) as error:
             raise DataError(
-                f"{self.source}: the labels are not numbers, as the model needs them.", hint="Check the column with --label-column."
+                f"{self.source}: the labels are not numbers, as the model needs them.",
+                hint="Check the column with --label-column.",
             ) from error
         return replace(self, labels=labels, label_names=("score",), problem="regression")
 
@@ -201,13 +213,15 @@ def load_dataset(
     """Read rows of text.
 
     Args:
-        source: a file, a folder that `datasets` saved, or a hub id; the last two with `@split` after them, a hub id with `:config` before that.
+        source: a file, a folder that `datasets` saved, or a hub id; the last two with `@split` after them, a hub id
+            with `:config` before that.
         columns: which columns to read; None in it means: guess.
         labels: the known label names, such as a model's; None: they are taken from the rows.
         problem: how labels exclude each other; None: guessed from their type.
         need_labels: refuse rows without labels.
         read: "texts" leaves a column of labels unread, whatever is in it.
-        split: which split, where the source has several and names none: "train" or "validation" by any of their usual names, or exactly another.
+        split: which split, where the source has several and names none: "train" or "validation" by any of their usual
+            names, or exactly another.
 
     Raises:
         DataError: missing or empty source, missing columns, rows of a wrong type, labels outside `labels`.
@@ -217,10 +231,16 @@ def load_dataset(
     texts = _texts(table, text, "--text-column")
     pairs = None if pair is None else _texts(table, pair, "--pair-column")
     if not any(value.strip() for value in texts):
-        raise DataError(f"{source}: every text in column {text!r} is empty.", hint="Give the column that holds the text with --text-column.")
+        raise DataError(
+            f"{source}: every text in column {text!r} is empty.",
+            hint="Give the column that holds the text with --text-column.",
+        )
     if label is None or read == "texts":
         if need_labels and read == "all":
-            raise DataError(f"{source}: no column with labels; there are: {', '.join(table.names)}.", hint="Name it with --label-column.")
+            raise DataError(
+                f"{source}: no column with labels; there are: {', '.join(table.names)}.",
+                hint="Name it with --label-column.",
+            )
         return Dataset(str(source), texts, pairs, origin=Origin(text, pair))
     options = LabelOptions(columns.label_format, columns.first_label, columns.missing_label)
     found = read_labels(table, label, labels=labels, problem=problem, options=options)
@@ -233,10 +253,14 @@ def load_dataset(
 
 def _check_classes(source: str, found: Labels, label: str, *, need_two: bool) -> None:
     if not found.rows or not found.names:
-        raise DataError(f"{source}: no row has a label in column {label!r}.", hint="Give rows with labels, or another column with --label-column.")
+        raise DataError(
+            f"{source}: no row has a label in column {label!r}.",
+            hint="Give rows with labels, or another column with --label-column.",
+        )
     if need_two and found.problem == "single-label" and len(set(found.values)) < 2:
         raise DataError(
-            f"{source}: all rows have the label {found.names[found.values[0]]!r}; a classifier needs at least two classes.",
+            f"{source}: all rows have the label {found.names[found.values[0]]!r}; a classifier needs at least two "
+            "classes.",
             hint="Check the column with --label-column.",
         )
 
@@ -246,10 +270,14 @@ def _texts(table: Table, name: str, option: str) -> tuple[str, ...]:
     for row, value in enumerate(table.column(name)):
         if not isinstance(value, str):
             raise DataError(
-                f"{table.place(row)}: column {name!r} is {value!r:.60}; expected text.", hint=f"Mend the row, or choose another column with {option}."
+                f"{table.place(row)}: column {name!r} is {value!r:.60}; expected text.",
+                hint=f"Mend the row, or choose another column with {option}.",
             )
         if any("\ud800" <= char <= "\udfff" for char in value):
             what = f"{value.encode('unicode_escape', 'surrogatepass').decode('ascii')!r:.60}"
-            raise DataError(f"{table.place(row)}: column {name!r} holds half of a UTF-16 character: {what}.", hint="Mend or remove the row.")
+            raise DataError(
+                f"{table.place(row)}: column {name!r} holds half of a UTF-16 character: {what}.",
+                hint="Mend or remove the row.",
+            )
         texts.append(value)
     return tuple(texts)

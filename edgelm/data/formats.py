@@ -22,7 +22,10 @@ def read_file(path: Path) -> Table:
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        raise DataError(f"{path}: unknown kind of file {path.suffix!r}.", hint=f"Use one of {', '.join(sorted(_READERS))}, a folder or a hub id.")
+        raise DataError(
+            f"{path}: unknown kind of file {path.suffix!r}.",
+            hint=f"Use one of {', '.join(sorted(_READERS))}, a folder or a hub id.",
+        )
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty.", hint="Give a file with rows.")
     return reader(path)
@@ -56,7 +59,10 @@ def _as_table(path: Path, found: Found, delimiter: str) -> Table:
             )
         rows.append({name: cell for name, cell in zip(header, cells, strict=True) if name})
     if found.error is not None:
-        raise DataError(f"{path}:{found.error_line}: not {path.suffix[1:].upper()}: {found.error}.", hint="Check the quotes on that line.")
+        raise DataError(
+            f"{path}:{found.error_line}: not {path.suffix[1:].upper()}: {found.error}.",
+            hint="Check the quotes on that line.",
+        )
     return Table(str(path), tuple(name for name in header if name), tuple(rows), tuple(found.lines[1:]))
 
 
@@ -67,8 +73,13 @@ def _check_header(path: Path, names: list[str], delimiter: str) -> None:
     others = [mark for mark in (";", "\t", ",", "|") if mark != delimiter and mark in names[0]]
     if len(names) == 1 and others:
         shown = "tabs" if others[0] == "\t" else repr(others[0])
-        hint = "Save it with commas as .csv, or with tabs as .tsv; in Python: pandas.read_csv(FILE, sep=...).to_csv(NEW, index=False)."
-        raise DataError(f"{path}:1: one column, named {names[0]!r:.60}: its cells seem to be separated by {shown}.", hint=hint)
+        hint = (
+            "Save it with commas as .csv, or with tabs as .tsv; in Python: pandas.read_csv(FILE, sep=...).to_csv(NEW, "
+            "index=False)."
+        )
+        raise DataError(
+            f"{path}:1: one column, named {names[0]!r:.60}: its cells seem to be separated by {shown}.", hint=hint
+        )
 
 
 def _read_text(path: Path) -> Table:
@@ -77,7 +88,9 @@ def _read_text(path: Path) -> Table:
     kept = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     if kept and len(kept) < len(lines):
         blank = len(lines) - len(kept)
-        warnings.warn(DataWarning(f"{path}: {blank} blank line{'s' * (blank > 1)} of {len(lines)} left out."), stacklevel=2)
+        warnings.warn(
+            DataWarning(f"{path}: {blank} blank line{'s' * (blank > 1)} of {len(lines)} left out."), stacklevel=2
+        )
     return Table(str(path), ("text",), tuple({"text": line} for _, line in kept), tuple(number for number, _ in kept))
 
 
@@ -89,7 +102,9 @@ def _read_json_lines(path: Path) -> Table:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}:{number}: not JSON: {error}.", hint="Every line must be one JSON object.") from error
+            raise DataError(
+                f"{path}:{number}: not JSON: {error}.", hint="Every line must be one JSON object."
+            ) from error
         if not isinstance(row, dict):
             raise DataError(
                 f"{path}:{number}: expected a JSON object, got {line.strip()[:40]!r}.",
@@ -107,7 +122,9 @@ def _read_json(path: Path) -> Table:
     try:
         rows = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON: {error}.", hint="Give a list of objects, or JSON lines in a .jsonl file.") from error
+        raise DataError(
+            f"{path}: not JSON: {error}.", hint="Give a list of objects, or JSON lines in a .jsonl file."
+        ) from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: expected a list of JSON objects.", hint="Use JSON lines in a .jsonl file.")
     return Table(str(path), _names(rows), tuple(rows))
@@ -118,7 +135,9 @@ def _read_parquet(path: Path) -> Table:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise MissingExtraError(f"{path}: reading Parquet needs pyarrow.", hint="pip install 'edgelm[compress]'") from error
+        raise MissingExtraError(
+            f"{path}: reading Parquet needs pyarrow.", hint="pip install 'edgelm[compress]'"
+        ) from error
     try:
         rows = parquet.read_table(path).to_pylist()
     except (pyarrow.ArrowException, OSError) as error:

@@ -28,7 +28,9 @@ def splits_at_bars(table: Table, name: str, words: Sequence[str], known: Sequenc
     for word in {word.strip() for word in words}:
         for part in _parts(word):
             where.setdefault(part, set()).add(word)
-    if any(len(where[part]) > 1 for word in barred for part in _parts(word)) or any(not _parts(word) for word in barred):
+    if any(len(where[part]) > 1 for word in barred for part in _parts(word)) or any(
+        not _parts(word) for word in barred
+    ):
         return True
     raise DataError(
         f"{table.source}: {barred[0]!r:.60} in column {name!r} can be one label or {len(_parts(barred[0]))}.",
@@ -61,11 +63,17 @@ def read_lists(
     for row, parts in lists.items():
         if len(parts) != width or not all(_is_bit(part) for part in parts):
             raise DataError(
-                f"{table.place(row)}: the label in column {name!r} is {list(parts)!r:.60}; expected {width} values of 0 or 1.",
-                hint="Give one for each label, in the order of the model's; or say what the lists hold with --label-format.",
+                f"{table.place(row)}: the label in column {name!r} is {list(parts)!r:.60}; expected {width} values of "
+                "0 or 1.",
+                hint="Give one for each label, in the order of the model's; or say what the lists hold with "
+                "--label-format.",
             )
     names = tuple(known) if known is not None else tuple(f"label_{place}" for place in range(width))
-    return {row: [names[place] for place, part in enumerate(parts) if float(part)] for row, parts in lists.items()}, found, names
+    return (
+        {row: [names[place] for place, part in enumerate(parts) if float(part)] for row, parts in lists.items()},
+        found,
+        names,
+    )
 
 
 def _format(table: Table, name: str, lists: dict[int, list[Any]], known: Sequence[str] | None) -> LabelFormat:
@@ -79,14 +87,17 @@ def _format(table: Table, name: str, lists: dict[int, list[Any]], known: Sequenc
         return "names"
     alike = bits and len(lengths) == 1
     vectors = alike and width in (None, *lengths)
-    indices = all(type(part) in (int, str) for part in parts) and all(len(set(map(str, values))) == len(values) for values in lists.values())
+    indices = all(type(part) in (int, str) for part in parts) and all(
+        len(set(map(str, values))) == len(values) for values in lists.values()
+    )
     if alike and indices:
         row, values = next(iter(lists.items()))
         if len(values) == 1 and width != 1:
             return "indices"
         labels = "each label" if vectors else f"each of {len(values)} labels, though the model has {width}"
         raise DataError(
-            f"{table.place(row)}: {list(values)!r:.60} in column {name!r} can be a 0 or 1 for {labels}, or the numbers of labels.",
+            f"{table.place(row)}: {list(values)!r:.60} in column {name!r} can be a 0 or 1 for {labels}, or the "
+            "numbers of labels.",
             hint="Say which with --label-format vectors or --label-format indices.",
         )
     if vectors:
@@ -95,8 +106,8 @@ def _format(table: Table, name: str, lists: dict[int, list[Any]], known: Sequenc
         return "indices"
     row = next(row for row, values in lists.items() if values)
     raise DataError(
-        f"{table.place(row)}: lists in column {name!r} such as {list(lists[row])!r:.60} are neither names, nor the numbers of labels, nor a 0 or 1 "
-        + ("for each label." if width is None else f"for each of {width} labels."),
+        f"{table.place(row)}: lists in column {name!r} such as {list(lists[row])!r:.60} are neither names, nor the "
+        "numbers of labels, nor a 0 or 1 " + ("for each label." if width is None else f"for each of {width} labels."),
         hint="Write the names of the labels, or say what the lists hold with --label-format.",
     )
 
@@ -113,7 +124,8 @@ def _bars(table: Table, row: int, name: str, cell: Any, known: Sequence[str] | N
     """The labels of a cell such as `a|b`."""
     if not isinstance(cell, str):
         raise DataError(
-            f"{table.place(row)}: the label in column {name!r} is {cell!r:.60}; expected a list.", hint='Write multi-label rows as ["a", "b"] or a|b.'
+            f"{table.place(row)}: the label in column {name!r} is {cell!r:.60}; expected a list.",
+            hint='Write multi-label rows as ["a", "b"] or a|b.',
         )
     whole = cell.strip()
     return [whole] if known is not None and whole in known else _parts(whole)
@@ -123,7 +135,8 @@ def _part(table: Table, row: int, name: str, part: Any) -> str:
     key = simple_key(part, whole=False)
     if key is None or (isinstance(part, float) and not part.is_integer()):
         raise DataError(
-            f"{table.place(row)}: the label in column {name!r} holds {type(part).__name__} {str(part)[:40]!r}; expected names or numbers.",
+            f"{table.place(row)}: the label in column {name!r} holds {type(part).__name__} {str(part)[:40]!r}; "
+            "expected names or numbers.",
             hint="Mend the row, or choose another column with --label-column.",
         )
     return key

@@ -24,8 +24,8 @@ def shorten(names: Sequence[str]) -> str:
 def match_labels(used: Iterable[str], known: Sequence[str], *, first: int | None, source: str) -> dict[str, int]:
     """The place among `known` of each label that is used and can be found there.
 
-    A label is found by its name, then by its name in other capitals where only one is so called, then, if no label is found by its
-    name, by its number: the number that stands in a name (`4 stars`), else counted from `first`.
+    A label is found by its name, then by its name in other capitals where only one is so called, then, if no label is
+    found by its name, by its number: the number that stands in a name (`4 stars`), else counted from `first`.
 
     Args:
         used: the labels of a data set.
@@ -73,7 +73,8 @@ def _by_number(numbers: dict[str, int], known: Sequence[str], *, first: int | No
 
 
 def _own_numbers(known: Sequence[str]) -> dict[int, int]:
-    """The place of each label by the one number in its name; empty unless every name has one of its own, and a name not made up."""
+    """The place of each label by the one number in its name; empty unless every name has one of its own, and a name not
+    made up."""
     if any(_GENERATED.fullmatch(name) for name in known):
         return {}
     numbers = [re.findall(r"[0-9]+", name) for name in known]

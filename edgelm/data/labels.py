@@ -53,11 +53,19 @@ class Labels:
     matched: dict[str, str] = field(default_factory=dict)
 
 
-def read_labels(table: Table, name: str, *, labels: Sequence[str] | None, problem: Problem | None, options: LabelOptions = LabelOptions()) -> Labels:
+def read_labels(
+    table: Table,
+    name: str,
+    *,
+    labels: Sequence[str] | None,
+    problem: Problem | None,
+    options: LabelOptions = LabelOptions(),
+) -> Labels:
     """The labels of a column.
 
     Raises:
-        DataError: an empty label, one of a wrong type, one that is not among `labels`, with its line; or one that can be read in two ways.
+        DataError: an empty label, one of a wrong type, one that is not among `labels`, with its line; or one that can
+            be read in two ways.
     """
     given = table.class_names.get(name) or table.label_names
     cells = table.column(name)
@@ -75,11 +83,15 @@ def read_labels(table: Table, name: str, *, labels: Sequence[str] | None, proble
     whole = all(number_of(cells[row]) is not None and number_of(cells[row]).is_integer() for row in rows)  # type: ignore[union-attr]
     fmt = None
     if problem == "multi-label":
-        wanted = options.format or ("indices" if name in table.class_names else None)  # a feature of classes holds their numbers
+        wanted = options.format or (
+            "indices" if name in table.class_names else None
+        )  # a feature of classes holds their numbers
         keys, fmt, made = read_lists(table, name, cells, rows, known=known, given=given, wanted=wanted)
         known = known or made
     else:
-        keys = {row: [_key(table, row, name, cells[row], whole=whole or known is not None, known=known)] for row in rows}
+        keys = {
+            row: [_key(table, row, name, cells[row], whole=whole or known is not None, known=known)] for row in rows
+        }
         rows = _without_minus_one(table, name, rows, keys, known, options)
     _tell_dropped(table, name, len(cells) - len(rows))
     renamed = {key: key for row in rows for key in keys[row]}
@@ -89,7 +101,10 @@ def read_labels(table: Table, name: str, *, labels: Sequence[str] | None, proble
     first = 0 if options.first is None and options.format == "indices" else options.first
     places = match_labels(renamed.values(), names, first=first, source=table.source)
     found = [_places(table, row, [renamed[key] for key in keys[row]], places, names) for row in rows]
-    values = tuple(row[0] if problem == "single-label" else tuple(int(place in row) for place in range(len(names))) for row in found)
+    values = tuple(
+        row[0] if problem == "single-label" else tuple(int(place in row) for place in range(len(names)))
+        for row in found
+    )
     matched = {key: names[places[name]] for key, name in renamed.items() if key != names[places[name]]}
     return Labels(tuple(rows), values, names, problem, fmt, matched)
 
@@ -97,7 +112,10 @@ def read_labels(table: Table, name: str, *, labels: Sequence[str] | None, proble
 def _places(table: Table, row: int, keys: list[str], places: dict[str, int], names: Sequence[str]) -> list[int]:
     for key in keys:
         if key not in places:
-            raise DataError(f"{table.place(row)}: label {key!r:.60} was never seen in training.", hint=f"Known labels: {shorten(names)}.")
+            raise DataError(
+                f"{table.place(row)}: label {key!r:.60} was never seen in training.",
+                hint=f"Known labels: {shorten(names)}.",
+            )
     return [places[key] for key in keys]
 
 
@@ -108,7 +126,11 @@ def _guess(table: Table, name: str, cells: list[Any], known: Sequence[str] | Non
     if any("|" in cell for cell in words):
         return "multi-label" if splits_at_bars(table, name, words, known) else "single-label"
     numbers = [number_of(cell) for cell in cells]
-    if numbers and all(number is not None for number in numbers) and any(not number.is_integer() for number in numbers if number is not None):
+    if (
+        numbers
+        and all(number is not None for number in numbers)
+        and any(not number.is_integer() for number in numbers if number is not None)
+    ):
         return "regression"
     return "single-label"
 
@@ -117,7 +139,8 @@ def _number(table: Table, row: int, name: str, cell: Any) -> float:
     value = number_of(cell)
     if value is None or not math.isfinite(value):
         raise DataError(
-            f"{table.place(row)}: the label in column {name!r} is {_shown(cell)}; expected a number.", hint="Regression needs a number in every row."
+            f"{table.place(row)}: the label in column {name!r} is {_shown(cell)}; expected a number.",
+            hint="Regression needs a number in every row.",
         )
     return value
 
@@ -142,7 +165,8 @@ def _key(table: Table, row: int, name: str, cell: Any, *, whole: bool, known: Se
 
 
 def _named(table: Table, row: int, key: str, given: Sequence[str]) -> str:
-    """The name that labels.json, or the features of a data set, give a label: a whole number's, or one in other capitals."""
+    """The name that labels.json, or the features of a data set, give a label: a whole number's, or one in other
+    capitals."""
     if key in given:
         return key
     if not is_whole(key):
@@ -155,21 +179,30 @@ def _named(table: Table, row: int, key: str, given: Sequence[str]) -> str:
 
 
 def _without_minus_one(
-    table: Table, name: str, rows: list[int], keys: dict[int, list[str]], known: Sequence[str] | None, options: LabelOptions
+    table: Table,
+    name: str,
+    rows: list[int],
+    keys: dict[int, list[str]],
+    known: Sequence[str] | None,
+    options: LabelOptions,
 ) -> list[int]:
     """The rows but those whose -1 says that they have no label, as in the test rows of GLUE."""
     used = {keys[row][0] for row in rows}
     if "-1" not in used or options.missing is not None or options.first == -1 or not all(is_whole(key) for key in used):
         return rows
     if used == {"-1"}:
-        raise DataError(f"{table.source}: every label in column {name!r} is -1, which marks rows without one.", hint="Give rows with labels.")
+        raise DataError(
+            f"{table.source}: every label in column {name!r} is -1, which marks rows without one.",
+            hint="Give rows with labels.",
+        )
     count = sum(keys[row][0] == "-1" for row in rows)
     if known is not None:
         if "-1" in known:
             return rows
         if options.first is None and max(map(int, used)) - -1 < len(known):
             raise DataError(
-                f"{table.source}: {count} labels in column {name!r} are -1: {known[0]!r} (counted from -1), or the mark of rows without a label.",
+                f"{table.source}: {count} labels in column {name!r} are -1: {known[0]!r} (counted from -1), or the "
+                "mark of rows without a label.",
                 hint="Say --first-label -1 if they are a class, or --missing-label -1 to leave these rows out.",
             )
         return [row for row in rows if keys[row][0] != "-1"]
@@ -183,7 +216,10 @@ def _without_minus_one(
 
 def _tell_dropped(table: Table, name: str, count: int) -> None:
     if count:
-        warnings.warn(DataWarning(f"{table.source}: {count} row{'s' * (count > 1)} without a label in column {name!r} left out."), stacklevel=3)
+        warnings.warn(
+            DataWarning(f"{table.source}: {count} row{'s' * (count > 1)} without a label in column {name!r} left out."),
+            stacklevel=3,
+        )
 
 
 def _all_names(table: Table, used: Sequence[str], known: Sequence[str] | None) -> tuple[str, ...]:

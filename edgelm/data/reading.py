@@ -48,7 +48,11 @@ def describe(rows: Dataset) -> Reading:
     """What was read."""
     origin = rows.origin
     found = {} if origin is None else {"text": origin.text, "second text": origin.text_pair, "label": origin.label}
-    counts = Counter(name for label in rows.labels or () for name in _names(rows, label)) if rows.problem != "regression" else Counter()
+    counts = (
+        Counter(name for label in rows.labels or () for name in _names(rows, label))
+        if rows.problem != "regression"
+        else Counter()
+    )
     return Reading(
         source=rows.source,
         rows=len(rows),
@@ -75,11 +79,19 @@ def warn_of_shared(trained: Dataset, judged: Dataset, *, option: str = "--data")
         judged: rows that figures are taken of.
         option: what the user named the first ones by.
     """
-    if trained.source == judged.source or (_is_path(trained.source) and _is_path(judged.source) and Path(trained.source).samefile(judged.source)):
-        text = f"{option} and --eval are the same rows ({judged.source}): every figure on them is of rows that were trained on."
+    if trained.source == judged.source or (
+        _is_path(trained.source) and _is_path(judged.source) and Path(trained.source).samefile(judged.source)
+    ):
+        text = (
+            f"{option} and --eval are the same rows ({judged.source}): every figure on them is of rows that were "
+            "trained on."
+        )
         warnings.warn(DataWarning(text), stacklevel=2)
     elif shared := count_shared(judged, trained):
-        text = f"{shared} of {len(judged)} rows ({shared / len(judged):.1%}) of {judged.source} are in {trained.source} too."
+        text = (
+            f"{shared} of {len(judged)} rows ({shared / len(judged):.1%}) of {judged.source} are in {trained.source} "
+            "too."
+        )
         warnings.warn(DataWarning(f"{text} Figures on them are of rows that were trained on."), stacklevel=2)
 
 

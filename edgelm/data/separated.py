@@ -1,9 +1,10 @@
 """Cells between separators, with quoting and without it, and which of the two a TSV file means.
 
-A TSV file is read without quoting where a quote is only a character (as GLUE's are), and with it where a program has quoted cells:
-where one of the readings does not fit the header in every row, by the other; where both fit but give different rows, with quoting if
-the header or (where rows are lines either way) a whole column is quoted, or every quoted cell needs it (it holds a tab, a line break or
-a quote), and without it if no cell needs it. What remains is refused.
+A TSV file is read without quoting where a quote is only a character (as GLUE's are), and with it where a program has
+quoted cells: where one of the readings does not fit the header in every row, by the other; where both fit but give
+different rows, with quoting if the header or (where rows are lines either way) a whole column is quoted, or every
+quoted cell needs it (it holds a tab, a line break or a quote), and without it if no cell needs it. What remains is
+refused.
 """
 
 from __future__ import annotations
@@ -75,7 +76,11 @@ def choose_reading(text: str, source: str) -> tuple[Found, str]:
     wrapped = [cell for row in plain.rows for cell in row if len(cell) > 1 and cell[0] == cell[-1] == '"']
     if _quotes_everything(text, quoted, columns=len(quoted.rows) == len(plain.rows)):
         return quoted, ""
-    line = next(number for cells, number in zip(plain.rows, plain.lines, strict=True) if any(cell.startswith('"') for cell in cells))
+    line = next(
+        number
+        for cells, number in zip(plain.rows, plain.lines, strict=True)
+        if any(cell.startswith('"') for cell in cells)
+    )
     if len(quoted.rows) == len(plain.rows):
         needed = ['"' in cell[1:-1] for cell in wrapped]
         if not any(needed):
@@ -87,14 +92,17 @@ def choose_reading(text: str, source: str) -> tuple[Found, str]:
         return plain, f"line {line} begins a cell with a quote; quotes were read as part of the texts: {rows}."
     counts = f"{len(plain.rows) - 1} rows with the quotes in them, or {len(quoted.rows) - 1} without"
     raise DataError(
-        f"{source}:{line}: the quotes can belong to the texts or enclose cells: {counts}.", hint="Save it as .csv or .jsonl, which leave no doubt."
+        f"{source}:{line}: the quotes can belong to the texts or enclose cells: {counts}.",
+        hint="Save it as .csv or .jsonl, which leave no doubt.",
     )
 
 
 def _quotes_everything(text: str, quoted: Found, *, columns: bool) -> bool:
-    """Whether a program has quoted the header or, if `columns` is asked about too, every cell of each column in which it has quoted one.
+    """Whether a program has quoted the header or, if `columns` is asked about too, every cell of each column in which
+    it has quoted one.
 
-    A column tells nothing where its quotes would make one row of several: texts that begin and end with a quote in turn look the same.
+    A column tells nothing where its quotes would make one row of several: texts that begin and end with a quote in turn
+    look the same.
     """
     written = _marks(text)
     rows = len(quoted.rows)

@@ -51,7 +51,9 @@ def read_table(source: str | Path, *, split: str = "train") -> Table:
     path = Path(found.name)
     if path.is_file():
         if found.split is not None:
-            raise DataError(f"{path}: a file has no splits, and {found.split!r} is asked for.", hint=f"Give {path} alone.")
+            raise DataError(
+                f"{path}: a file has no splits, and {found.split!r} is asked for.", hint=f"Give {path} alone."
+            )
         table = read_file(path)
     elif path.is_dir() or _is_hub_id(found.name):
         table = _read_with_datasets(found, split, folder=path.is_dir())
@@ -70,22 +72,32 @@ def _exists(text: str) -> bool:
 
 
 def _is_hub_id(name: str) -> bool:
-    return not (Path(name).suffix or name.startswith((".", "/", "~")) or name.count("/") > 1 or len(name) == 1 or "\\" in name)
+    return not (
+        Path(name).suffix or name.startswith((".", "/", "~")) or name.count("/") > 1 or len(name) == 1 or "\\" in name
+    )
 
 
 def _read_with_datasets(source: Source, split: str, *, folder: bool) -> Table:
     try:
         import datasets
     except ImportError as error:
-        raise MissingExtraError(f"{source.name}: reading it needs the package datasets.", hint="pip install 'edgelm[compress]'") from error
+        raise MissingExtraError(
+            f"{source.name}: reading it needs the package datasets.", hint="pip install 'edgelm[compress]'"
+        ) from error
     path = Path(source.name)
     try:
         saved = folder and ((path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file())
         data = datasets.load_from_disk(source.name) if saved else datasets.load_dataset(source.name, source.config)
     except Exception as error:  # the library raises errors of many others
         what = "a data set that can be read" if folder else "a file, nor a data set that the hub gave"
-        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]:.150}" if str(error).strip() else type(error).__name__
-        raise DataError(f"{source.name}: not {what} ({reason}).", hint="Check the name and the network, or give a file.") from error
+        reason = (
+            f"{type(error).__name__}: {str(error).strip().splitlines()[0]:.150}"
+            if str(error).strip()
+            else type(error).__name__
+        )
+        raise DataError(
+            f"{source.name}: not {what} ({reason}).", hint="Check the name and the network, or give a file."
+        ) from error
     data = _choose_split(source, data, split)
     names = {name: found for name, feature in data.features.items() if (found := _class_names(feature))}
     return Table(source.name, tuple(data.column_names), tuple(data.to_list()), class_names=names)
@@ -95,7 +107,10 @@ def _choose_split(source: Source, data: Any, split: str) -> Any:
     """The split that was named, else the standard one."""
     if not isinstance(data, dict):
         if source.split is not None:
-            raise DataError(f"{source.name}: it has no splits, and {source.split!r} is asked for.", hint=f"Give {source.name} alone.")
+            raise DataError(
+                f"{source.name}: it has no splits, and {source.split!r} is asked for.",
+                hint=f"Give {source.name} alone.",
+            )
         return data
     wanted = (source.split,) if source.split is not None else _STANDARD_SPLITS.get(split, (split,))
     for name in wanted:
@@ -103,7 +118,8 @@ def _choose_split(source: Source, data: Any, split: str) -> Any:
             return data[name]
     whole = source.name + (f":{source.config}" if source.config else "")
     raise DataError(
-        f"{source.name}: no split {' or '.join(wanted)}; there are: {', '.join(data)}.", hint=f"Name one of them, such as {whole}@{next(iter(data))}."
+        f"{source.name}: no split {' or '.join(wanted)}; there are: {', '.join(data)}.",
+        hint=f"Name one of them, such as {whole}@{next(iter(data))}.",
     )
 
 

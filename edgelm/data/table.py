@@ -8,7 +8,20 @@ from typing import Any
 
 from edgelm.errors import DataError
 
-_TEXT_NAMES = ("text", "sentence", "content", "review", "utterance", "query", "question", "source", "body", "message", "comment", "title")
+_TEXT_NAMES = (
+    "text",
+    "sentence",
+    "content",
+    "review",
+    "utterance",
+    "query",
+    "question",
+    "source",
+    "body",
+    "message",
+    "comment",
+    "title",
+)
 _PAIR_NAMES = (
     ("text", "text_pair"),
     ("text_a", "text_b"),
@@ -55,7 +68,9 @@ class Table:
         return f"{self.source}:{self.lines[row]}" if self.lines else f"{self.source}, row {row + 1}"
 
 
-def find_columns(table: Table, text: str | None, pair: str | None, label: str | None) -> tuple[str, str | None, str | None]:
+def find_columns(
+    table: Table, text: str | None, pair: str | None, label: str | None
+) -> tuple[str, str | None, str | None]:
     """The names of the text, pair and label columns; those that are not given are guessed by their usual names.
 
     Raises:
@@ -64,7 +79,10 @@ def find_columns(table: Table, text: str | None, pair: str | None, label: str | 
     by_lower = {name.strip().lower(): name for name in table.names}
     for name, option in ((text, "--text-column"), (pair, "--pair-column"), (label, "--label-column")):
         if name is not None and name not in table.names:
-            raise DataError(f"{table.source}: no column {name!r}; there are: {', '.join(table.names)}.", hint=f"Choose one of them with {option}.")
+            raise DataError(
+                f"{table.source}: no column {name!r}; there are: {', '.join(table.names)}.",
+                hint=f"Choose one of them with {option}.",
+            )
     if text is None and pair is None:
         for first, second in _PAIR_NAMES:
             if first in by_lower and second in by_lower:

@@ -16,7 +16,13 @@ from edgelm.runtime.tensorrt import Backend, make_logger, start
 
 
 def build_engine(
-    graph: Path, plan: EnginePlan, backend: Backend, *, capability: str, timings: Path | None = None, progress: Progress = silent
+    graph: Path,
+    plan: EnginePlan,
+    backend: Backend,
+    *,
+    capability: str,
+    timings: Path | None = None,
+    progress: Progress = silent,
 ) -> bytes:
     """The serialized engine of an ONNX graph.
 
@@ -24,8 +30,10 @@ def build_engine(
 
     Args:
         graph: file, with its weights beside it.
-        capability: compute capability of the GPU that it is for. The full TensorRT builds for the GPU that is here alone.
-        timings: file with the timing cache of the full TensorRT, read and written; a second build for the same GPU need not time again.
+        capability: compute capability of the GPU that it is for. The full TensorRT builds for the GPU that is here
+            alone.
+        timings: file with the timing cache of the full TensorRT, read and written; a second build for the same GPU need
+            not time again.
 
     Raises:
         EngineError: a node that TensorRT does not take, a capability that it does not build for, or a build that fails.
@@ -34,7 +42,9 @@ def build_engine(
     module = backend.module
     log = make_logger(module)
     builder = start(module.Builder, log, backend)
-    flags = getattr(module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)  # newer releases know no other networks
+    flags = getattr(
+        module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None
+    )  # newer releases know no other networks
     network = builder.create_network(0 if flags is None else 1 << int(flags))
     parser = module.OnnxParser(network, log)
     if not parser.parse_from_file(str(graph)):
@@ -48,7 +58,10 @@ def build_engine(
         for index in range(network.num_inputs):
             profile.set_shape(network.get_input(index).name, shape.least, shape.usual, shape.most)
         if config.add_optimization_profile(profile) < 0:
-            raise EngineError(f"{graph.name}: {backend.name} refuses the profile {shape}.", hint="Export with another --max-length or --batch.")
+            raise EngineError(
+                f"{graph.name}: {backend.name} refuses the profile {shape}.",
+                hint="Export with another --max-length or --batch.",
+            )
     config.progress_monitor = monitor = _monitor(module, progress)
     with _timing_cache(config, backend, timings):
         made = builder.build_serialized_network(network, config)
@@ -86,7 +99,8 @@ def _set_target(config: Any, backend: Backend, capability: str) -> None:
     if capability not in known:
         raise EngineError(
             f"{backend.name} {backend.version} builds no engine for compute capability {capability}.",
-            hint=f"It builds for {', '.join(known)}; on the device itself `edgelm build` can take the package tensorrt.",
+            hint=f"It builds for {', '.join(known)}; on the device itself `edgelm build` can take the package "
+            "tensorrt.",
         )
     config.num_compute_capabilities = 1
     config.set_compute_capability(getattr(backend.module.ComputeCapability, f"SM{capability.replace('.', '')}"), 0)

@@ -17,7 +17,15 @@ from edgelm.runtime import Bundle, load, open_bundle
 from edgelm.runtime.cache import cache_folder
 from edgelm.runtime.cuda import Gpu, find_gpu
 from edgelm.runtime.golden import Golden
-from edgelm.runtime.manifest import ENGINES_FOLDER, GOLDEN_FILE, EnginePlan, EngineRecord, Manifest, graph_hash, one_profile
+from edgelm.runtime.manifest import (
+    ENGINES_FOLDER,
+    GOLDEN_FILE,
+    EnginePlan,
+    EngineRecord,
+    Manifest,
+    graph_hash,
+    one_profile,
+)
 from edgelm.runtime.provider import wanted_providers
 from edgelm.runtime.tensorrt import MODULES, Backend, installed_backends, load_backend
 from edgelm.runtime.verify import largest_difference
@@ -46,7 +54,13 @@ class BuildResult:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: what `edgelm build --json` prints."""
-        return {"path": str(self.path), "engine": asdict(self.engine), "size_mb": self.size_mb, "built": self.built, "replayed": self.replayed}
+        return {
+            "path": str(self.path),
+            "engine": asdict(self.engine),
+            "size_mb": self.size_mb,
+            "built": self.built,
+            "replayed": self.replayed,
+        }
 
 
 def build(
@@ -60,8 +74,8 @@ def build(
 ) -> BuildResult:
     """Build the engine of a bundle and put it in.
 
-    With its GPU here, only an engine that gives the golden answers is kept. `tensorrt-rtx` also builds for a GPU that is not here; the
-    device then proves it.
+    With its GPU here, only an engine that gives the golden answers is kept. `tensorrt-rtx` also builds for a GPU that
+    is not here; the device then proves it.
 
     Args:
         package: tensorrt or tensorrt-rtx; None: the first that the bundle's device prefers and is installed.
@@ -70,7 +84,8 @@ def build(
         rebuild: also where an engine that fits is there.
 
     Raises:
-        UsageError: the bundle is for a device without TensorRT, no GPU is known to build for, or the package makes no portable engines.
+        UsageError: the bundle is for a device without TensorRT, no GPU is known to build for, or the package makes no
+            portable engines.
         MissingExtraError: no TensorRT package is installed.
         ResourceError: the package cannot be loaded, or does not start here.
         EngineError: TensorRT refuses the graph, or the engine's answers are wrong. The bundle is left as it was.
@@ -79,7 +94,8 @@ def build(
     plan = plan or opened.manifest.plan
     if plan is None:
         raise UsageError(
-            f"{opened.path}: no engine plan: it was made for {opened.manifest.device}.", hint="Export it with --device of a GPU or a Jetson."
+            f"{opened.path}: no engine plan: it was made for {opened.manifest.device}.",
+            hint="Export it with --device of a GPU or a Jetson.",
         )
     backend = load_backend(package or _first_installed(opened))
     if plan.portable and backend.rtx:
@@ -89,7 +105,14 @@ def build(
         )
     capability, gpu = _find_target(plan, backend, capability)
     record = _record(opened, one_profile(plan) if backend.rtx else plan, backend, capability, gpu)
-    there = next((entry for entry in opened.manifest.engines if replace(record, seconds=entry.seconds, difference=entry.difference) == entry), None)
+    there = next(
+        (
+            entry
+            for entry in opened.manifest.engines
+            if replace(record, seconds=entry.seconds, difference=entry.difference) == entry
+        ),
+        None,
+    )
     if there is not None and not rebuild:
         return BuildResult(opened.path, there, _size(opened, there), built=False)
     start = time.monotonic()
@@ -137,7 +160,14 @@ def _serialize(bundle: Bundle, record: EngineRecord, backend: Backend, gpu: Gpu 
     capability = record.compute_capabilities[0]
     timings = None if gpu is None else cache_folder("tensorrt") / f"{_label(backend, capability)}.timings"
     with tempfile.TemporaryDirectory() as folder:
-        return build_engine(bundle.extract_graph(Path(folder)), record.plan, backend, capability=capability, timings=timings, progress=progress)
+        return build_engine(
+            bundle.extract_graph(Path(folder)),
+            record.plan,
+            backend,
+            capability=capability,
+            timings=timings,
+            progress=progress,
+        )
 
 
 def _first_installed(bundle: Bundle) -> str:
@@ -174,9 +204,13 @@ def _replay(draft: Path, record: EngineRecord) -> float:
     try:
         model = load(bundle, provider=record.package)
     except (BundleError, UsageError) as error:
-        raise EngineError(f"the engine was built but does not load: {error.message}", hint="The bundle is left as it was.") from error
+        raise EngineError(
+            f"the engine was built but does not load: {error.message}", hint="The bundle is left as it was."
+        ) from error
     if model.opened.engine is None:
-        raise EngineError(f"the engine was built but is not used: {model.opened.why}.", hint="The bundle is left as it was.")
+        raise EngineError(
+            f"the engine was built but is not used: {model.opened.why}.", hint="The bundle is left as it was."
+        )
     worst = largest_difference(model, golden)
     if worst > golden.tolerance:
         raise EngineError(

@@ -1,4 +1,5 @@
-"""The plan of an engine: its optimization profiles, by the lengths of the user's texts, and the memory of its device."""
+"""The plan of an engine: its optimization profiles, by the lengths of the user's texts, and the memory of its
+device."""
 
 from __future__ import annotations
 
@@ -13,11 +14,19 @@ _SHARE = 0.25  # of the device's memory that one operator may take
 _LARGEST, _USUAL = 4096, 1024  # 10^6 bytes
 
 
-def make_plan(device: Device, lengths: Sequence[int], *, max_length: int, batch: int = 1, portable: bool = False, strip: bool = False) -> EnginePlan:
+def make_plan(
+    device: Device,
+    lengths: Sequence[int],
+    *,
+    max_length: int,
+    batch: int = 1,
+    portable: bool = False,
+    strip: bool = False,
+) -> EnginePlan:
     """A plan for a device.
 
-    TensorRT chooses kernels that are fast at one shape of a profile and work at all others. So texts of usual length have a profile of
-    their own, tuned for the median, and longer ones another.
+    TensorRT chooses kernels that are fast at one shape of a profile and work at all others. So texts of usual length
+    have a profile of their own, tuned for the median, and longer ones another.
 
     Args:
         lengths: of the user's texts in tokens.

@@ -1,4 +1,5 @@
-"""What transformers itself answers: AutoTokenizer, the model as plain transformers loads it, and its text classification pipeline."""
+"""What transformers itself answers: AutoTokenizer, the model as plain transformers loads it, and its text
+classification pipeline."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ class Expected:
     scores: list[dict[str, float]]
 
 
-def expected_answers(model: PreTrainedModel, tokenizer: Any, task: Task, texts: Sequence[Any], *, max_length: int) -> Expected:
+def expected_answers(
+    model: PreTrainedModel, tokenizer: Any, task: Task, texts: Sequence[Any], *, max_length: int
+) -> Expected:
     """Ask transformers; texts that become no token are left out, since a model cannot read nothing."""
     feeds = [encode(tokenizer, task, [text], max_length=max_length) for text in texts]
     kept = [index for index, feed in enumerate(feeds) if feed["input_ids"].shape[1]]

@@ -14,8 +14,8 @@ from edgelm.runtime.golden import Golden
 def make_golden(session: Any, source: Source, texts: list[Any], precision: str) -> Golden:
     """Samples for the device to replay.
 
-    Other CPUs sum floats in another order (FP32, FP16, BF16), and an activation that falls on a rounding edge may take the
-    neighbouring integer: the tolerances leave room for that, relative to the size of the outputs.
+    Other CPUs sum floats in another order (FP32, FP16, BF16), and an activation that falls on a rounding edge may take
+    the neighbouring integer: the tolerances leave room for that, relative to the size of the outputs.
     """
     names = [value.name for value in session.get_inputs()]
     encoded = [encode(source.tokenizer, source.task, [text], max_length=source.max_length) for text in texts]

@@ -1,4 +1,5 @@
-"""Whether a model reads two texts at once: said by an option, remembered, shown by data, or hinted at by its labels' names."""
+"""Whether a model reads two texts at once: said by an option, remembered, shown by data, or hinted at by its labels'
+names."""
 
 from __future__ import annotations
 
@@ -7,14 +8,24 @@ from edgelm.errors import DataError, UsageError
 from edgelm.tasks.task import Task
 
 # Of entailment and paraphrase: what holds between two texts, not of one.
-_BETWEEN_TWO = {"entailment", "not_entailment", "contradiction", "equivalent", "not_equivalent", "paraphrase", "not_paraphrase", "duplicate"}
+_BETWEEN_TWO = {
+    "entailment",
+    "not_entailment",
+    "contradiction",
+    "equivalent",
+    "not_equivalent",
+    "paraphrase",
+    "not_paraphrase",
+    "duplicate",
+}
 
 
 def reads_pairs(task: Task, pairs: bool | None, *datasets: Dataset | None) -> bool:
     """Whether the bundle reads pairs of texts.
 
     Args:
-        pairs: what the user says; None: what the checkpoint remembers, else what the data show, else what its labels' names tell.
+        pairs: what the user says; None: what the checkpoint remembers, else what the data show, else what its labels'
+            names tell.
         datasets: calibration and evaluation texts, where there are any.
 
     Raises:
@@ -23,7 +34,10 @@ def reads_pairs(task: Task, pairs: bool | None, *datasets: Dataset | None) -> bo
     """
     if task.kind != "text-classification":
         if pairs:
-            raise UsageError("--pairs: a sentence encoder reads single texts.", hint="Leave --pairs away; give the two texts one by one.")
+            raise UsageError(
+                "--pairs: a sentence encoder reads single texts.",
+                hint="Leave --pairs away; give the two texts one by one.",
+            )
         return False
     given = [rows for rows in datasets if rows is not None]
     shown = any(rows.pairs is not None for rows in given)
@@ -31,8 +45,18 @@ def reads_pairs(task: Task, pairs: bool | None, *datasets: Dataset | None) -> bo
     for rows in given:
         if (rows.pairs is not None) != result:
             kinds = ("pairs of texts", "single texts")
-            who = f"--{'' if result else 'no-'}pairs" if pairs is not None else "the checkpoint" if task.pair else "other data"
-            mend = "Name the second text's column with --pair-column, or add --no-pairs." if result else "Give single texts, or --pairs."
+            who = (
+                f"--{'' if result else 'no-'}pairs"
+                if pairs is not None
+                else "the checkpoint"
+                if task.pair
+                else "other data"
+            )
+            mend = (
+                "Name the second text's column with --pair-column, or add --no-pairs."
+                if result
+                else "Give single texts, or --pairs."
+            )
             raise DataError(
                 f"{rows.source} has {kinds[result]}, but {who} says that the model reads {kinds[not result]}.",
                 hint=mend,
@@ -42,4 +66,6 @@ def reads_pairs(task: Task, pairs: bool | None, *datasets: Dataset | None) -> bo
 
 def tells_pairs(task: Task) -> bool:
     """Whether the names of a classifier's labels say what holds between two texts."""
-    return task.kind == "text-classification" and bool({label.lower().replace(" ", "_") for label in task.labels} & _BETWEEN_TWO)
+    return task.kind == "text-classification" and bool(
+        {label.lower().replace(" ", "_") for label in task.labels} & _BETWEEN_TWO
+    )

@@ -12,7 +12,14 @@ from typing import Any
 
 import onnx
 
-from edgelm.anatomy import check_token_types, family_of, find_checkpoint, load_checkpoint, load_reference, load_tokenizer
+from edgelm.anatomy import (
+    check_token_types,
+    family_of,
+    find_checkpoint,
+    load_checkpoint,
+    load_reference,
+    load_tokenizer,
+)
 from edgelm.anatomy.sizes import check_length, usable_positions
 from edgelm.bundles.write import bundle_kind, write_bundle
 from edgelm.data.dataset import Dataset, load_dataset
@@ -56,8 +63,10 @@ class ExportResult:
     Attributes:
         size_mb: of the bundle, 10^6 bytes.
         operators: of its graph.
-        guessed: what the labels' names decided alone, and the option that decides otherwise; empty where nothing was guessed.
-        no_engine: why the bundle holds the plan of an engine alone; empty where it holds an engine, or its device has no TensorRT.
+        guessed: what the labels' names decided alone, and the option that decides otherwise; empty where nothing was
+            guessed.
+        no_engine: why the bundle holds the plan of an engine alone; empty where it holds an engine, or its device has
+            no TensorRT.
     """
 
     path: Path
@@ -71,7 +80,12 @@ class ExportResult:
         """JSON-ready: what `edgelm export --json` prints."""
         import json
 
-        said = {"path": str(self.path), "size_mb": self.size_mb, "operators": self.operators, "no_engine": self.no_engine}
+        said = {
+            "path": str(self.path),
+            "size_mb": self.size_mb,
+            "operators": self.operators,
+            "no_engine": self.no_engine,
+        }
         said["guessed"] = self.guessed
         return said | {"manifest": json.loads(self.manifest.to_json())}
 
@@ -99,23 +113,25 @@ def export(
     """Export a checkpoint as a bundle for a device.
 
     Args:
-        precision: one of `PRECISIONS`: fp32, fp16, bf16, int8 (static ranges from calibration), int8-dynamic (ranges taken at run time),
-            int8-weights and int4 (weights alone, in blocks).
+        precision: one of `PRECISIONS`: fp32, fp16, bf16, int8 (static ranges from calibration), int8-dynamic (ranges
+            taken at run time), int8-weights and int4 (weights alone, in blocks).
         calibration: texts like those that the model will see; None: general English text that edgelm ships.
         quantization: how integers are chosen.
-        evaluation: labelled rows; the task's metrics of checkpoint and bundle go into the manifest. With a largest drop, one half
-            of them chooses and the other is reported.
-        pairs: whether the model reads two texts at once; None: what the checkpoint remembers, else what the data show, else what the
-            names of its labels tell (entailment, paraphrase).
+        evaluation: labelled rows; the task's metrics of checkpoint and bundle go into the manifest. With a largest
+            drop, one half of them chooses and the other is reported.
+        pairs: whether the model reads two texts at once; None: what the checkpoint remembers, else what the data show,
+            else what the names of its labels tell (entailment, paraphrase).
         max_length: longest text in tokens; None: what the model can take, at most 512.
         opset: of the standard operators; None: what the exporter prefers.
         batch: texts that are answered at once, at most: what an engine is built for.
-        engine: where the device runs TensorRT and an installed package can build for it here, put an engine into the bundle; else it
-            holds the plan alone, and `edgelm build` builds on the device.
-        single: the graph reads one text at a time, unpadded: it asks for no mask, nor for token types where texts come alone.
+        engine: where the device runs TensorRT and an installed package can build for it here, put an engine into the
+            bundle; else it holds the plan alone, and `edgelm build` builds on the device.
+        single: the graph reads one text at a time, unpadded: it asks for no mask, nor for token types where texts come
+            alone.
 
     Raises:
-        UsageError: the device does not run the precision; an opset that is too old or too new; settings that do not go together.
+        UsageError: the device does not run the precision; an opset that is too old or too new; settings that do not go
+            together.
         DataError: single texts where the model reads pairs, or the other way round.
         ModelError, CalibrationError, ParityError: see there. Nothing is written then.
         OutputExistsError: `output` is there and `overwrite` is not set.
@@ -128,19 +144,25 @@ def export(
     opened = find_checkpoint(checkpoint, allow_pickle=allow_pickle)
     quantization = _with_embedding_bits(quantization, opened.record.embedding_bits, precision, device)
     evaluation = None if evaluation is None else evaluation.for_task(opened.task)
-    rows = calibration or load_dataset(shipped_folder("calibration_data") / "english.jsonl", need_labels=False, read="texts")
+    rows = calibration or load_dataset(
+        shipped_folder("calibration_data") / "english.jsonl", need_labels=False, read="texts"
+    )
     task = replace(opened.task, pair=reads_pairs(opened.task, pairs, calibration, evaluation))
     source = Source(load_checkpoint(opened, allow_pickle=allow_pickle), load_tokenizer(opened), task, 0)
     check_token_types(source.tokenizer, source.model.config, pair=task.pair)
     limit = usable_positions(family_of(opened.family), source.model.config)
     check_length(max_length, limit)
-    source = replace(source, max_length=max_length or int(min(limit, source.tokenizer.model_max_length, _DEFAULT_LENGTH)))
+    source = replace(
+        source, max_length=max_length or int(min(limit, source.tokenizer.model_max_length, _DEFAULT_LENGTH))
+    )
     labelled = None
     if quantization.max_drop is not None and evaluation is not None:
         labelled, evaluation = _halves(evaluation, seed)
     material = Material(rows, labelled, source.tokenizer, task, source.max_length, seed)
     longest = max(source.max_length, min(limit, _DEFAULT_LENGTH))
-    graph = export_graph(source.model, source.tokenizer, task, max_length=longest, fused=device.kind == "cpu", opset=opset)
+    graph = export_graph(
+        source.model, source.tokenizer, task, max_length=longest, fused=device.kind == "cpu", opset=opset
+    )
     progress("export", 1, 3)
     made = to_precision(graph, precision, material, device, quantization, progress)
     if single:
@@ -157,19 +179,40 @@ def export(
         expected_answers(reference, source.tokenizer, task, texts, max_length=source.max_length)
         for texts in (sample, hard_texts(sample, pair=task.pair))
     )
-    parity = check_parity(session, expected.outputs, source.tokenizer, task, expected.texts, precision=precision, max_length=source.max_length)
+    parity = check_parity(
+        session,
+        expected.outputs,
+        source.tokenizer,
+        task,
+        expected.texts,
+        precision=precision,
+        max_length=source.max_length,
+    )
     parity = replace(parity, hard_texts=len(hard.texts))
-    manifest = _manifest(made.graph, source, device=device, precision=precision, family=opened.family, name=output.stem, parity=parity)
+    manifest = _manifest(
+        made.graph, source, device=device, precision=precision, family=opened.family, name=output.stem, parity=parity
+    )
     quality = {} if evaluation is None or evaluation.labels is None else measure_quality(session, source, evaluation)
     if device.kind == "cpu":
         manifest = replace(manifest, session={"disabled_optimizers": list(DISABLED_OPTIMIZERS)})
     manifest = replace(
-        manifest, pair_sum=largest_pair_sum(made.graph), calibration=made.calibration, quality=quality, lineage=opened.record.to_dict()
+        manifest,
+        pair_sum=largest_pair_sum(made.graph),
+        calibration=made.calibration,
+        quality=quality,
+        lineage=opened.record.to_dict(),
     )
     if set(device.runtimes) & MODULES.keys():
         texts = material.inputs((calibration or evaluation or rows).sample(_LENGTHS, seed=seed))
-        lengths = [len(ids) for ids in source.tokenizer(*_columns(task.prompted(texts)), truncation=True, max_length=source.max_length)["input_ids"]]
-        manifest = replace(manifest, plan=make_plan(device, lengths, max_length=source.max_length, batch=1 if single else batch))
+        lengths = [
+            len(ids)
+            for ids in source.tokenizer(*_columns(task.prompted(texts)), truncation=True, max_length=source.max_length)[
+                "input_ids"
+            ]
+        ]
+        manifest = replace(
+            manifest, plan=make_plan(device, lengths, max_length=source.max_length, batch=1 if single else batch)
+        )
     golden = make_golden(session, source, expected.texts[:_GOLDEN_TEXTS], precision)
     here = device.kind == "cpu" and made.runnable is made.graph
     check = partial(check_door, expected=expected, hard=hard, precision=precision, session=None if here else session)
@@ -179,9 +222,18 @@ def export(
     if manifest.plan is not None:
         no_engine = _add_engine(output, manifest, progress) if engine else "none was asked for"
         manifest = open_bundle(output).manifest
-    size = output.stat().st_size if output.is_file() else sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
-    guessed = pairs is None and not opened.task.pair and task.pair and calibration is evaluation is None and tells_pairs(task)
-    said = f"The labels ({', '.join(task.labels)}) tell of two texts: the bundle reads pairs. --no-pairs makes one for single texts."
+    size = (
+        output.stat().st_size
+        if output.is_file()
+        else sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
+    )
+    guessed = (
+        pairs is None and not opened.task.pair and task.pair and calibration is evaluation is None and tells_pairs(task)
+    )
+    said = (
+        f"The labels ({', '.join(task.labels)}) tell of two texts: the bundle reads pairs. --no-pairs makes one for "
+        "single texts."
+    )
     return ExportResult(output, manifest, size / 1e6, operator_counts(made.graph), no_engine, said if guessed else "")
 
 
@@ -194,7 +246,9 @@ def _with_embedding_bits(quantization: Quantization, meant: int, precision: str,
     if device.kind == "cpu" and precision.startswith("int"):
         return replace(quantization, embedding_bits=quantization.embedding_bits or meant)
     if quantization.embedding_bits is not None:
-        raise UsageError(f"--embedding-bits is for integers on a CPU, not {precision} on {device.name}.", hint="Leave it away.")
+        raise UsageError(
+            f"--embedding-bits is for integers on a CPU, not {precision} on {device.name}.", hint="Leave it away."
+        )
     return quantization
 
 
@@ -226,8 +280,12 @@ def _halves(rows: Dataset, seed: int) -> tuple[Dataset, Dataset]:
     return rows.take(sorted(order[::2])), rows.take(sorted(order[1::2]))
 
 
-def _manifest(graph: onnx.ModelProto, source: Source, *, device: Device, precision: str, family: str, name: str, parity: Parity) -> Manifest:
-    tools = {"edgelm": __version__} | {package: version(package) for package in ("torch", "transformers", "onnx", "onnxruntime")}
+def _manifest(
+    graph: onnx.ModelProto, source: Source, *, device: Device, precision: str, family: str, name: str, parity: Parity
+) -> Manifest:
+    tools = {"edgelm": __version__} | {
+        package: version(package) for package in ("torch", "transformers", "onnx", "onnxruntime")
+    }
     opset = next(entry.version for entry in graph.opset_import if entry.domain == "")
     return Manifest(
         name=name,
@@ -237,7 +295,10 @@ def _manifest(graph: onnx.ModelProto, source: Source, *, device: Device, precisi
         precision=precision,
         opset=opset,
         inputs=tuple(TensorSpec(value.name, "int64", ("batch", "sequence")) for value in graph.graph.input),
-        outputs=tuple(TensorSpec(value.name, "float32", ("batch", value.type.tensor_type.shape.dim[-1].dim_value)) for value in graph.graph.output),
+        outputs=tuple(
+            TensorSpec(value.name, "float32", ("batch", value.type.tensor_type.shape.dim[-1].dim_value))
+            for value in graph.graph.output
+        ),
         tokenization=tokenization_of(source.tokenizer, source.max_length),
         device=device.name,
         runtimes=device.runtimes,

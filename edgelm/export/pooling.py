@@ -1,4 +1,5 @@
-"""Token vectors to sentence vectors in a graph: what `edgelm.anatomy.task_model.sentence_vectors` computes, as ONNX operators."""
+"""Token vectors to sentence vectors in a graph: what `edgelm.anatomy.task_model.sentence_vectors` computes, as ONNX
+operators."""
 
 from __future__ import annotations
 
@@ -109,7 +110,9 @@ def _layer(tail: _Tail, layer: Any, vectors: str) -> str:
         found = _activation(tail, layer.layer.activation, _linear(tail, layer.linear, vectors))
         if not layer.layer.residual:
             return found
-        return tail.node("Add", found, _linear(tail, layer.residual, vectors) if hasattr(layer, "residual") else vectors)
+        return tail.node(
+            "Add", found, _linear(tail, layer.residual, vectors) if hasattr(layer, "residual") else vectors
+        )
     if isinstance(layer, LayerNorm):
         norm = layer.norm
         scale, shift = tail.constant(_array(norm.weight)), tail.constant(_array(norm.bias))

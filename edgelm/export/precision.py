@@ -67,8 +67,11 @@ class Material:
         return rows.inputs() if rows.pairs else list(zip(rows.texts, (*rows.texts[1:], rows.texts[0]), strict=True))
 
     def judge(self, graph: onnx.ModelProto, rows: Dataset) -> Evaluator:
-        """Rows with the float graph's outputs, and the task's metric where they are labelled (for embeddings: the mean cosine)."""
-        rows = rows.take(sorted(range(len(rows)), key=lambda index: len(rows.texts[index])))  # alike lengths: little padding
+        """Rows with the float graph's outputs, and the task's metric where they are labelled (for embeddings: the mean
+        cosine)."""
+        rows = rows.take(
+            sorted(range(len(rows)), key=lambda index: len(rows.texts[index]))
+        )  # alike lengths: little padding
         texts = self.inputs(rows)
         batches = [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
         feeds = [encode(self.tokenizer, self.task, batch, max_length=self.max_length) for batch in batches]
@@ -77,7 +80,11 @@ class Material:
         if self.task.kind == "sentence-embedding":
             return Evaluator(feeds, wanted, lambda outputs: agreement(self.task, outputs, wanted))
         labels = _labels(rows, self.task)
-        return Evaluator(feeds, wanted, None if labels is None else lambda outputs: score(self.task, outputs, labels)[self.task.metric])
+        return Evaluator(
+            feeds,
+            wanted,
+            None if labels is None else lambda outputs: score(self.task, outputs, labels)[self.task.metric],
+        )
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,8 @@ class Converted:
 
     Attributes:
         graph: what is shipped.
-        runnable: what computes the same on this machine: the graph itself or, for BF16, FP32 rounded to BF16 after every step.
+        runnable: what computes the same on this machine: the graph itself or, for BF16, FP32 rounded to BF16 after
+            every step.
         calibration: what the manifest says of it.
     """
 
@@ -95,7 +103,14 @@ class Converted:
     calibration: dict[str, Any]
 
 
-def to_precision(graph: onnx.ModelProto, precision: str, material: Material, device: Device, settings: Quantization, progress: Progress) -> Converted:
+def to_precision(
+    graph: onnx.ModelProto,
+    precision: str,
+    material: Material,
+    device: Device,
+    settings: Quantization,
+    progress: Progress,
+) -> Converted:
     """Convert an FP32 graph.
 
     Raises:
@@ -113,15 +128,22 @@ def to_precision(graph: onnx.ModelProto, precision: str, material: Material, dev
 def largest_pair(device: Device) -> int | None:
     """What two neighbouring INT8 weights may sum to on the device; None: anything, its sums have room.
 
-    A CPU that may be an x86 without VNNI (AVX-512's or AVX's own) sums pairs of UINT8 times INT8 in 16 bits. Within `EXACT_PAIR` no
-    input overflows them: between seven and eight bits are left to a weight.
+    A CPU that may be an x86 without VNNI (AVX-512's or AVX's own) sums pairs of UINT8 times INT8 in 16 bits. Within
+    `EXACT_PAIR` no input overflows them: between seven and eight bits are left to a weight.
     """
-    may_saturate = device.kind == "cpu" and device.arch != "aarch64" and not {"avx512_vnni", "avx_vnni"} & set(device.instructions)
+    may_saturate = (
+        device.kind == "cpu" and device.arch != "aarch64" and not {"avx512_vnni", "avx_vnni"} & set(device.instructions)
+    )
     return EXACT_PAIR if may_saturate else None
 
 
 def _convert(
-    graph: onnx.ModelProto, precision: str, material: Material, device: Device, settings: Quantization, progress: Progress
+    graph: onnx.ModelProto,
+    precision: str,
+    material: Material,
+    device: Device,
+    settings: Quantization,
+    progress: Progress,
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     if precision == "fp32":
         fuse_attention(graph)
@@ -129,7 +151,9 @@ def _convert(
     split_norms(graph)
     pair, bits = largest_pair(device), settings.embedding_bits or 8
     if precision == "int8-dynamic":
-        return quantize_embeddings(quantize_dynamic(graph, QuantizationPlan(pair=pair, per_channel=settings.per_channel)), bits=bits), {}
+        return quantize_embeddings(
+            quantize_dynamic(graph, QuantizationPlan(pair=pair, per_channel=settings.per_channel)), bits=bits
+        ), {}
     if precision in ("int8-weights", "int4"):
         return _weight_only(graph, 4 if precision == "int4" else 8, material, settings, progress)
     target = ONNXRUNTIME_CPU if device.kind == "cpu" else TENSORRT
@@ -150,18 +174,24 @@ def _half(graph: onnx.ModelProto, precision: str, material: Material) -> Convert
     full = keep_precise(graph, full, judge.feeds, judge.wanted, precision)
     report = {"source": material.rows.source, "samples": len(judge.wanted), "full_precision": _count_kinds(graph, full)}
     result = to_half(graph, precision, full=full)
-    return Converted(result, to_half(graph, precision, full=full, emulate=True) if precision == "bf16" else result, report)
+    return Converted(
+        result, to_half(graph, precision, full=full, emulate=True) if precision == "bf16" else result, report
+    )
 
 
 def _halve_the_rest(
     graph: onnx.ModelProto, integer: onnx.ModelProto, material: Material, report: dict[str, Any]
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    """FP16 for all of the `integer` graph that is not in integers, embeddings above all: a GPU would else read twice the bytes.
+    """FP16 for all of the `integer` graph that is not in integers, embeddings above all: a GPU would else read twice
+    the bytes.
 
-    What must stay in FP32 the float `graph` says: in the other, rounding also turns integers into their neighbours, and hides it.
+    What must stay in FP32 the float `graph` says: in the other, rounding also turns integers into their neighbours, and
+    hides it.
     """
     judge = material.judge(graph, material.rows.sample(_JUDGED, seed=material.seed))
-    full = keep_precise(graph, find_full(graph, judge.feeds), judge.feeds, judge.wanted, "fp16") | find_full(integer, judge.feeds)
+    full = keep_precise(graph, find_full(graph, judge.feeds), judge.feeds, judge.wanted, "fp16") | find_full(
+        integer, judge.feeds
+    )
     return to_half(integer, "fp16", full=full), report | {"full_precision": _count_kinds(integer, full)}
 
 
@@ -171,7 +201,13 @@ def _count_kinds(graph: onnx.ModelProto, full: frozenset[str]) -> dict[str, int]
 
 
 def _static(
-    graph: onnx.ModelProto, base: onnx.ModelProto, material: Material, target: Target, settings: Quantization, pair: int | None, progress: Progress
+    graph: onnx.ModelProto,
+    base: onnx.ModelProto,
+    material: Material,
+    target: Target,
+    settings: Quantization,
+    pair: int | None,
+    progress: Progress,
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Quantize `base`; choices are judged by the outputs of the float `graph`."""
     model = fingerprint(graph) if settings.table else ""
@@ -205,7 +241,8 @@ def _from_table(
         )
     if table.target != target.name:
         raise CalibrationError(
-            f"{settings.table}: made for {table.target}; this device reads {target.name}.", hint="Give another --calibration-table for it."
+            f"{settings.table}: made for {table.target}; this device reads {target.name}.",
+            hint="Give another --calibration-table for it.",
         )
     chosen = table.chosen
     if settings.method != AUTO:
@@ -224,12 +261,17 @@ def _weight_only(
     embedding_bits = settings.embedding_bits or 8
     rounding = settings.rounding or ("gptq" if bits == 4 else "nearest")
     if rounding == "adaptive":
-        raise UsageError("adaptive rounding is for int8; weights in blocks are rounded to the nearest or with GPTQ.", hint="Give --rounding gptq.")
+        raise UsageError(
+            "adaptive rounding is for int8; weights in blocks are rounded to the nearest or with GPTQ.",
+            hint="Give --rounding gptq.",
+        )
     if rounding == "nearest":
         return quantize_embeddings(quantize_weights(graph, bits=bits), bits=embedding_bits), {"rounding": rounding}
     learn = choose_samples(material.rows, settings.samples, settings.choice, seed=material.seed)
     tensors = list(dict.fromkeys(product.source for product in find_matmuls(graph)))
-    statistics = collect(graph, tensors, material.feeds(material.inputs(learn)), count=len(learn), gram=True, progress=progress)
+    statistics = collect(
+        graph, tensors, material.feeds(material.inputs(learn)), count=len(learn), gram=True, progress=progress
+    )
     result = quantize_embeddings(quantize_weights(graph, bits=bits, statistics=statistics), bits=embedding_bits)
     return result, {"rounding": rounding} | _source(material.rows, learn, settings)
 

@@ -24,6 +24,8 @@ def measure_quality(session: Any, source: Source, evaluation: Dataset) -> dict[s
     return {
         "samples": len(evaluation),
         "source": evaluation.source,
-        "checkpoint": judge(lambda texts: torch_outputs(source.model, source.tokenizer, source.task, texts, max_length=length)),
+        "checkpoint": judge(
+            lambda texts: torch_outputs(source.model, source.tokenizer, source.task, texts, max_length=length)
+        ),
         "bundle": judge(lambda texts: graph_outputs(session, source.tokenizer, source.task, texts, max_length=length)),
     }

@@ -32,13 +32,15 @@ from edgelm.tasks.task import Task
 BATCH, SEQUENCE = "batch", "sequence"
 
 
-def export_graph(model: PreTrainedModel, tokenizer: Any, task: Task, *, max_length: int, fused: bool, opset: int | None = None) -> onnx.ModelProto:
+def export_graph(
+    model: PreTrainedModel, tokenizer: Any, task: Task, *, max_length: int, fused: bool, opset: int | None = None
+) -> onnx.ModelProto:
     """Export a model in FP32; the counts of operators before fusion are kept in the graph's metadata (`TRACED`).
 
     Args:
         max_length: longest sequence in tokens that the graph must take.
-        fused: use onnxruntime's own operators (MultiHeadAttention, BiasGelu, SkipLayerNormalization); False: standard ONNX
-            operators alone, for other runtimes.
+        fused: use onnxruntime's own operators (MultiHeadAttention, BiasGelu, SkipLayerNormalization); False: standard
+            ONNX operators alone, for other runtimes.
         opset: of the standard operators; None: the exporter's own choice.
 
     Returns:
@@ -50,7 +52,10 @@ def export_graph(model: PreTrainedModel, tokenizer: Any, task: Task, *, max_leng
         UsageError: the opset is too old for an operator of the model, or newer than the installed onnx.
     """
     if opset is not None and opset > onnx.defs.onnx_opset_version():
-        raise UsageError(f"onnx {onnx.__version__} knows no opset {opset}.", hint=f"Give --opset {onnx.defs.onnx_opset_version()} or less.")
+        raise UsageError(
+            f"onnx {onnx.__version__} knows no opset {opset}.",
+            hint=f"Give --opset {onnx.defs.onnx_opset_version()} or less.",
+        )
     sample = _sample_inputs(tokenizer, max_length)
     sequence = torch.export.Dim(SEQUENCE, min=2, max=max_length)
     shapes = {name: {0: torch.export.Dim(BATCH), 1: sequence} for name in sample}
@@ -59,7 +64,9 @@ def export_graph(model: PreTrainedModel, tokenizer: Any, task: Task, *, max_leng
     model.set_attn_implementation("eager")
     try:
         with _quiet():
-            config = OnnxConfig(dynamic=True, dynamic_shapes=shapes, **({} if opset is None else {"opset_version": opset}))
+            config = OnnxConfig(
+                dynamic=True, dynamic_shapes=shapes, **({} if opset is None else {"opset_version": opset})
+            )
             program = OnnxExporter().export(model, sample, config=config).program
             traced = Counter(node.op_type for node in program.graph)
             if fused:
@@ -67,7 +74,8 @@ def export_graph(model: PreTrainedModel, tokenizer: Any, task: Task, *, max_leng
     except Exception as error:  # torch.export raises errors of many classes
         reason = str(error).strip().splitlines()[0][:200]
         raise ModelError(
-            f"the model cannot be exported to ONNX: {type(error).__name__}: {reason}", hint="Run again with --verbose for the exporter's own report."
+            f"the model cannot be exported to ONNX: {type(error).__name__}: {reason}",
+            hint="Run again with --verbose for the exporter's own report.",
         ) from error
     finally:
         model.set_attn_implementation(before)
@@ -106,7 +114,9 @@ def _keep_one_output(graph: onnx.ModelProto, task: Task) -> None:
 def _name_axes(graph: onnx.ModelProto, inputs: tuple[str, ...], task: Task) -> None:
     """Inputs in the tokenizer's order, with axes that everyone can read; stale shape notes are dropped."""
     del graph.graph.input[:]
-    graph.graph.input.extend(helper.make_tensor_value_info(name, onnx.TensorProto.INT64, [BATCH, SEQUENCE]) for name in inputs)
+    graph.graph.input.extend(
+        helper.make_tensor_value_info(name, onnx.TensorProto.INT64, [BATCH, SEQUENCE]) for name in inputs
+    )
     width = graph.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
     del graph.graph.output[:]
     graph.graph.output.append(helper.make_tensor_value_info(task.output_name, onnx.TensorProto.FLOAT, [BATCH, width]))
@@ -125,7 +135,11 @@ def _quiet() -> Iterator[None]:
     transformers.logging.set_verbosity(logging.ERROR)
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), Path(os.devnull).open("w", encoding="utf-8") as sink, contextlib.redirect_stdout(sink):
+        with (
+            warnings.catch_warnings(),
+            Path(os.devnull).open("w", encoding="utf-8") as sink,
+            contextlib.redirect_stdout(sink),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -1,7 +1,8 @@
 """Moves what was made aside into its place, so that the old or the new is there whenever the process is cut off.
 
-A workspace is a hidden folder beside the place: `new/NAME` is being made, `old/NAME` was there before. Whoever makes it holds a lock on
-it, which the system releases when the process dies; the next run finds it unlocked, puts the old back where nothing is, and removes it.
+A workspace is a hidden folder beside the place: `new/NAME` is being made, `old/NAME` was there before. Whoever makes it
+holds a lock on it, which the system releases when the process dies; the next run finds it unlocked, puts the old back
+where nothing is, and removes it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def open_workspace(path: Path) -> Iterator[Path]:
 def move_in_place(made: Path, path: Path) -> None:
     """Give `path` what was made in a workspace of it; what was there before goes with the workspace.
 
-    At no time is nothing there, but for a moment on a file system that cannot exchange two names: `restore` mends a cut in it.
+    At no time is nothing there, but for a moment on a file system that cannot exchange two names: `restore` mends a cut
+    in it.
     """
     if not os.path.lexists(path) or not (path.is_dir() or made.is_dir()):
         made.replace(path)
@@ -77,7 +79,8 @@ def _begin(path: Path) -> tuple[Path, int | None]:
 
 
 def _lock(folder: Path, *, wait: bool = False) -> int | None:
-    """A descriptor that holds the lock of a workspace; None: another process holds it, or system or file system have no such locks."""
+    """A descriptor that holds the lock of a workspace; None: another process holds it, or system or file system have no
+    such locks."""
     try:
         import fcntl
 

@@ -36,11 +36,14 @@ def check_output(path: Path, *, overwrite: bool, kind: OutputKind = FILE) -> Non
     if path.is_dir() and not kind.folder:
         raise OutputExistsError(f"{path} is a folder.", hint=f"Name a file in it, such as {path / 'mine'}.")
     if not overwrite:
-        raise OutputExistsError(f"{path} exists already.", hint="Choose another path for it, or add --overwrite to replace it.")
+        raise OutputExistsError(
+            f"{path} exists already.", hint="Choose another path for it, or add --overwrite to replace it."
+        )
     objection = _objection(path, kind)
     if objection:
         raise OutputExistsError(
-            f"{path} {objection}; --overwrite replaces {kind.noun} alone.", hint="Choose another path for it, or move it away yourself."
+            f"{path} {objection}; --overwrite replaces {kind.noun} alone.",
+            hint="Choose another path for it, or move it away yourself.",
         )
 
 
@@ -51,10 +54,17 @@ def check_name(path: Path) -> None:
         UsageError: so.
     """
     if path.name in ("", ".."):
-        raise UsageError(f"{str(path)!r} names no new file or folder.", hint="Give it a name of its own, such as build/my-output.")
-    long = max(len(os.fsencode(part)) for part in path.parts) > _LONGEST_NAME or len(os.fsencode(path.absolute())) > _LONGEST_PATH
+        raise UsageError(
+            f"{str(path)!r} names no new file or folder.", hint="Give it a name of its own, such as build/my-output."
+        )
+    long = (
+        max(len(os.fsencode(part)) for part in path.parts) > _LONGEST_NAME
+        or len(os.fsencode(path.absolute())) > _LONGEST_PATH
+    )
     if long or "\0" in str(path):
-        raise UsageError(f"{str(path)[:60]!r}... is no name for an output.", hint=f"Give it a name of at most {_LONGEST_NAME} bytes.")
+        raise UsageError(
+            f"{str(path)[:60]!r}... is no name for an output.", hint=f"Give it a name of at most {_LONGEST_NAME} bytes."
+        )
     above = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
     if not above.is_dir():
         raise UsageError(f"{path}: {above} is no folder.", hint="Choose another path.")
@@ -71,7 +81,8 @@ def _objection(path: Path, kind: OutputKind) -> str:
 
 @contextmanager
 def staged_output(path: str | Path, *, overwrite: bool = False, kind: OutputKind = FILE) -> Iterator[Path]:
-    """Yield a path (not there yet, in a folder beside `path`) to make a file or folder at; on success it becomes `path`.
+    """Yield a path (not there yet, in a folder beside `path`) to make a file or folder at; on success it becomes
+    `path`.
 
     Raises:
         OutputExistsError, UsageError: as `check_output`, before and after.
@@ -116,7 +127,8 @@ def disk_errors(path: Path) -> Iterator[None]:
     except Exception as error:  # libraries wrap the system's errors in classes of their own
         if _says_full(error) or (not isinstance(error, OSError) and _is_full(path)):
             raise ResourceError(
-                f"no space left on the disk of {path}.", hint="Free some space or choose another path; nothing was left half written."
+                f"no space left on the disk of {path}.",
+                hint="Free some space or choose another path; nothing was left half written.",
             ) from error
         if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS):
             raise ResourceError(f"{path} may not be written.", hint="Choose another path.") from error

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Beside what a manifest lists: the manifest, a file that an interrupted `tune` leaves, and what systems drop into folders.
+# Beside what a manifest lists: the manifest, a file that an interrupted `tune` leaves, and what systems drop into
+# folders.
 _OF_NO_MATTER = {"manifest.json", "optimized.onnx", ".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
@@ -35,7 +36,9 @@ def _no_bundle(path: Path) -> str:
     listed = {str(entry.get("path")) for entry in files if isinstance(entry, dict)} | _OF_NO_MATTER
     there = (file.relative_to(path) for file in path.rglob("*") if not file.is_dir() or file.is_symlink())
     others = [
-        file.as_posix() for file in there if file.as_posix() not in listed and file.name not in _OF_NO_MATTER and "__pycache__" not in file.parts
+        file.as_posix()
+        for file in there
+        if file.as_posix() not in listed and file.name not in _OF_NO_MATTER and "__pycache__" not in file.parts
     ]
     return f"holds a file that is no part of the bundle: {min(others)}" if others else ""
 

@@ -11,7 +11,8 @@ from edgelm.errors import RecipeError
 
 
 def set_values(values: dict[str, Any], overrides: Sequence[str]) -> None:
-    """Change values in place; what they may be is not looked at. The texts are as `edgelm.recipe.load_recipe` takes them.
+    """Change values in place; what they may be is not looked at. The texts are as `edgelm.recipe.load_recipe` takes
+    them.
 
     Raises:
         RecipeError: no such stage or key, or no text of that form.
@@ -19,10 +20,15 @@ def set_values(values: dict[str, Any], overrides: Sequence[str]) -> None:
     for text in overrides:
         path, equals, raw = text.partition("=")
         if not equals or not path.strip():
-            raise RecipeError(f"--set {text!r} is not of the form stage.key=value.", hint="For instance: --set prune.keep_ffn=0.5")
+            raise RecipeError(
+                f"--set {text!r} is not of the form stage.key=value.", hint="For instance: --set prune.keep_ffn=0.5"
+            )
         for target, key in _targets(values, path.strip(), text):
             if key not in target:
-                raise RecipeError(f"--set {text!r}: no setting {key!r} there.", hint=f"There are: {', '.join(k for k in target if k != 'stage')}.")
+                raise RecipeError(
+                    f"--set {text!r}: no setting {key!r} there.",
+                    hint=f"There are: {', '.join(k for k in target if k != 'stage')}.",
+                )
             target[key] = yaml.safe_load(raw)
 
 
@@ -32,7 +38,9 @@ def _targets(values: dict[str, Any], path: str, text: str) -> list[tuple[dict[st
     if not rest:
         return [(values, first)]
     if first in values and values[first] is None:
-        raise RecipeError(f"--set {text!r}: {first} is null here.", hint=f"Give the whole group: --set '{first}={{{rest[0]}: ...}}'.")
+        raise RecipeError(
+            f"--set {text!r}: {first} is null here.", hint=f"Give the whole group: --set '{first}={{{rest[0]}: ...}}'."
+        )
     found = [values[first]] if isinstance(values.get(first), dict) else _stages_named(values["stages"], first)
     if not found:
         stages = ", ".join(stage["stage"] for stage in values["stages"]) or "no stages"
@@ -42,7 +50,10 @@ def _targets(values: dict[str, Any], path: str, text: str) -> list[tuple[dict[st
         for part in rest[:-1]:
             target = target.get(part)
             if not isinstance(target, dict):
-                raise RecipeError(f"--set {text!r}: no group of settings {part!r} there.", hint="`edgelm recipes show balanced` has every setting.")
+                raise RecipeError(
+                    f"--set {text!r}: no group of settings {part!r} there.",
+                    hint="`edgelm recipes show balanced` has every setting.",
+                )
         targets.append((target, rest[-1]))
     return targets
 

@@ -24,7 +24,9 @@ def load_yaml_model(path: Path, model: type[M], error: type[InputError]) -> M:
         root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as problem:
         line = problem.problem_mark.line + 1 if problem.problem_mark else 1
-        raise error(f"{path}:{line}: not YAML: {problem.problem}.", hint="Check indentation, colons and quotes on that line.") from problem
+        raise error(
+            f"{path}:{line}: not YAML: {problem.problem}.", hint="Check indentation, colons and quotes on that line."
+        ) from problem
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
         raise error(f"{path}: cannot be read: {problem}.", hint="The file must be UTF-8 text in YAML.") from problem
     if not isinstance(root, yaml.MappingNode):
@@ -51,10 +53,16 @@ def line_of(path: Path, location: Sequence[int | str]) -> int:
 def _say(problem: Any, location: Sequence[int | str]) -> str:
     where = _dotted(location)
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {str(location[-1])!r}" + (f" in {_dotted(location[:-1])}" if len(location) > 1 else "") + "."
+        return (
+            f"unknown key {str(location[-1])!r}" + (f" in {_dotted(location[:-1])}" if len(location) > 1 else "") + "."
+        )
     if problem["type"] == "missing":
         return f"{where} is missing."
-    return f"{where} is {say_value(problem)}." if not isinstance(problem["input"], dict) else f"{where}: {say_value(problem)}."
+    return (
+        f"{where} is {say_value(problem)}."
+        if not isinstance(problem["input"], dict)
+        else f"{where}: {say_value(problem)}."
+    )
 
 
 def say_value(problem: Any) -> str:

@@ -1,7 +1,7 @@
 """The blocks of an encoder in onnxruntime's own operators, in the form that is fastest on its CPU kernels.
 
-The exporter gives fused blocks; they are opened (`simplify_attention`, `split_norms`) so that every matrix product stands alone and
-can be quantized, and closed again (`fuse_attention`) around whatever precision each product got.
+The exporter gives fused blocks; they are opened (`simplify_attention`, `split_norms`) so that every matrix product
+stands alone and can be quantized, and closed again (`fuse_attention`) around whatever precision each product got.
 """
 
 from __future__ import annotations
@@ -39,16 +39,23 @@ def simplify_attention(graph: onnx.ModelProto) -> None:
             helper.make_node("MatMul", [source, weight], [f"{packed}_product"], name=f"{packed}_matmul"),
             helper.make_node("Add", [f"{packed}_product", bias], [packed]),
             helper.make_node("Split", [packed, split], parts, axis=-1),
-            helper.make_node("MultiHeadAttention", [*parts, "", "key_padding_mask"], [node.output[0]], domain=MICROSOFT, num_heads=heads),
+            helper.make_node(
+                "MultiHeadAttention",
+                [*parts, "", "key_padding_mask"],
+                [node.output[0]],
+                domain=MICROSOFT,
+                num_heads=heads,
+            ),
         ]
     replace_nodes(graph, nodes)
 
 
 def fuse_attention(graph: onnx.ModelProto) -> None:
-    """Join each projection, Split and MultiHeadAttention into Attention or, where the projection is in integers, QAttention.
+    """Join each projection, Split and MultiHeadAttention into Attention or, where the projection is in integers,
+    QAttention.
 
-    One node instead of three: the heads read the projection where it lies. Layers whose query, key and value differ in width
-    stay as they are. QAttention takes the mask as it comes, (batch, sequence) of 0 and 1.
+    One node instead of three: the heads read the projection where it lies. Layers whose query, key and value differ in
+    width stay as they are. QAttention takes the mask as it comes, (batch, sequence) of 0 and 1.
     """
     weights = weights_of(graph)
     makers = {name: node for node in graph.graph.node for name in node.output}
@@ -71,7 +78,9 @@ def fuse_attention(graph: onnx.ModelProto) -> None:
         else:
             continue
         heads = helper.get_node_attr_value(node, "num_heads")
-        joined[node.output[0]] = helper.make_node(operator, inputs, [node.output[0]], domain=MICROSOFT, num_heads=heads, name=node.name)
+        joined[node.output[0]] = helper.make_node(
+            operator, inputs, [node.output[0]], domain=MICROSOFT, num_heads=heads, name=node.name
+        )
     replace_nodes(graph, [joined.get(node.output[0], node) for node in graph.graph.node])
     remove_unused(graph)
 
@@ -79,8 +88,8 @@ def fuse_attention(graph: onnx.ModelProto) -> None:
 def split_norms(graph: onnx.ModelProto) -> None:
     """Turn each SkipLayerNormalization into its additions and a LayerNormalization.
 
-    onnxruntime's CPU kernel of the fused operator is the slower one: five times, on 25 tokens (benchmarks/norms.py). The bias
-    stands first, where a quantized product takes it in.
+    onnxruntime's CPU kernel of the fused operator is the slower one: five times, on 25 tokens (benchmarks/norms.py).
+    The bias stands first, where a quantized product takes it in.
     """
     nodes: list[onnx.NodeProto] = []
     for node in graph.graph.node:
@@ -94,5 +103,7 @@ def split_norms(graph: onnx.ModelProto) -> None:
             source = f"{name}_biased"
         nodes.append(helper.make_node("Add", [source, skip], [f"{name}_sum"]))
         epsilon = helper.get_node_attr_value(node, "epsilon")
-        nodes.append(helper.make_node("LayerNormalization", [f"{name}_sum", scale, shift], [name], axis=-1, epsilon=epsilon))
+        nodes.append(
+            helper.make_node("LayerNormalization", [f"{name}_sum", scale, shift], [name], axis=-1, epsilon=epsilon)
+        )
     replace_nodes(graph, nodes)

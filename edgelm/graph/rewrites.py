@@ -122,4 +122,6 @@ def check_opset(graph: onnx.ModelProto, opset: int) -> None:
             born[schema.name] = min(born.get(schema.name, schema.since_version), schema.since_version)
     name = max((node.op_type for node in graph.graph.node if node.domain == ""), key=lambda name: born[name])
     if born[name] > opset:
-        raise UsageError(f"opset {opset} is too old: {name} came with {born[name]}.", hint=f"Give --opset {born[name]} or more.")
+        raise UsageError(
+            f"opset {opset} is too old: {name} came with {born[name]}.", hint=f"Give --opset {born[name]} or more."
+        )

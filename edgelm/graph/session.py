@@ -19,7 +19,12 @@ DISABLED_OPTIMIZERS = ("SkipLayerNormFusion",)
 
 
 def make_plain_session(
-    graph: onnx.ModelProto, *, threads: int | None = None, exact: bool = False, optimize: bool = True, optimized: Path | None = None
+    graph: onnx.ModelProto,
+    *,
+    threads: int | None = None,
+    exact: bool = False,
+    optimize: bool = True,
+    optimized: Path | None = None,
 ) -> Any:
     """An onnxruntime session on the CPU.
 
@@ -42,7 +47,9 @@ def make_plain_session(
         options.intra_op_num_threads = threads
 
     def start(source: str | bytes) -> Any:
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(DISABLED_OPTIMIZERS))
+        return onnxruntime.InferenceSession(
+            source, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(DISABLED_OPTIMIZERS)
+        )
 
     if stored_bytes(graph) < files.LARGEST_MESSAGE:
         return start(graph.SerializeToString())

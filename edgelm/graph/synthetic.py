@@ -1,4 +1,5 @@
-"""An encoder as a graph, made from sizes alone: it computes nothing of use, but takes the time that a real one of its shape takes."""
+"""An encoder as a graph, made from sizes alone: it computes nothing of use, but takes the time that a real one of its
+shape takes."""
 
 from __future__ import annotations
 
@@ -16,15 +17,19 @@ from edgelm.latency_table import EncoderSizes
 _OPSET = 20
 
 
-def encoder_graph(sizes: EncoderSizes, shapes: Sequence[LayerShape], *, seed: int = 0, blank: bool = False) -> onnx.ModelProto:
-    """A post-norm encoder with a classifier, in the operators that an export has before it is fused or quantized (`edgelm.graph.fusion`).
+def encoder_graph(
+    sizes: EncoderSizes, shapes: Sequence[LayerShape], *, seed: int = 0, blank: bool = False
+) -> onnx.ModelProto:
+    """A post-norm encoder with a classifier, in the operators that an export has before it is fused or quantized
+    (`edgelm.graph.fusion`).
 
     Args:
         shapes: heads and channels of each layer; 0 of either leaves its bias and norm.
         blank: matrices have sizes but no content: to count what the graph does, not to run it.
 
     Returns:
-        inputs int64 (batch, sequence); output `logits`, float32 (batch, outputs), or (batch, hidden) where `sizes.outputs` is 0.
+        inputs int64 (batch, sequence); output `logits`, float32 (batch, outputs), or (batch, hidden) where
+        `sizes.outputs` is 0.
     """
     return _Writer(sizes, seed, blank).write(shapes)
 
@@ -41,15 +46,21 @@ class _Writer:
         width = sizes.outputs or sizes.hidden
         output = helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["batch", width])
         opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(MICROSOFT, 1)]
-        self.graph = helper.make_model(helper.make_graph([], "encoder", inputs, [output]), opset_imports=opsets, ir_version=10)
+        self.graph = helper.make_model(
+            helper.make_graph([], "encoder", inputs, [output]), opset_imports=opsets, ir_version=10
+        )
 
     def write(self, shapes: Sequence[LayerShape]) -> onnx.ModelProto:
         """All of it."""
         self._node("Cast", [MASK], "key_padding_mask", to=onnx.TensorProto.INT32)
         hidden = self._embed()
         for index, shape in enumerate(shapes):
-            hidden = self._feed_forward(f"layer.{index}.ffn", self._attend(f"layer.{index}.attention", hidden, shape.heads), shape.ffn)
-        self.graph.graph.initializer.append(numpy_helper.from_array(np.array(0), "first"))  # a scalar, so that the axis goes
+            hidden = self._feed_forward(
+                f"layer.{index}.ffn", self._attend(f"layer.{index}.attention", hidden, shape.heads), shape.ffn
+            )
+        self.graph.graph.initializer.append(
+            numpy_helper.from_array(np.array(0), "first")
+        )  # a scalar, so that the axis goes
         first = self._node("Gather", [hidden, "first"], "first_token", axis=1)
         if self.sizes.outputs:
             pooled = self._node("Tanh", [self._gemm("pooler", first, self.sizes.hidden)], "pooled")
@@ -63,8 +74,14 @@ class _Writer:
         words = self._node("Gather", [self._random("words", sizes.vocabulary, sizes.hidden), TOKENS], "word_embedding")
         length = self._node("Shape", [TOKENS], "length", start=1, end=2)
         start, axis = self._constant("start", np.array([0])), self._constant("axis", np.array([0]))
-        ids = self._node("Slice", [self._constant("position_ids", np.arange(sizes.positions)), start, length, axis], "text_position_ids")
-        places = self._node("Gather", [self._random("positions", sizes.positions, sizes.hidden), ids], "position_embedding")
+        ids = self._node(
+            "Slice",
+            [self._constant("position_ids", np.arange(sizes.positions)), start, length, axis],
+            "text_position_ids",
+        )
+        places = self._node(
+            "Gather", [self._random("positions", sizes.positions, sizes.hidden), ids], "position_embedding"
+        )
         total = self._node("Add", [words, places], "embedding_sum")
         if sizes.types:
             types = self._node("Gather", [self._random("types", sizes.types, sizes.hidden), TYPES], "type_embedding")
@@ -79,14 +96,18 @@ class _Writer:
         split = self._constant(f"{name}.sizes", np.array([width] * 3))
         parts = [f"{name}.{part}" for part in ("query", "key", "value")]
         self.graph.graph.node.append(helper.make_node("Split", [packed, split], parts, axis=-1))
-        mixed = self._node("MultiHeadAttention", [*parts, "", "key_padding_mask"], f"{name}.mixed", domain=MICROSOFT, num_heads=heads)
+        mixed = self._node(
+            "MultiHeadAttention", [*parts, "", "key_padding_mask"], f"{name}.mixed", domain=MICROSOFT, num_heads=heads
+        )
         return self._add_norm(name, self._matmul(f"{name}.output", mixed, width, self.sizes.hidden), hidden)
 
     def _feed_forward(self, name: str, hidden: str, channels: int) -> str:
         if not channels:
             return self._constant_sublayer(name, hidden)
         inner = self._matmul(f"{name}.in", hidden, self.sizes.hidden, channels)
-        active = self._node("BiasGelu", [inner, self._random(f"{name}.in.bias", channels)], f"{name}.active", domain=MICROSOFT)
+        active = self._node(
+            "BiasGelu", [inner, self._random(f"{name}.in.bias", channels)], f"{name}.active", domain=MICROSOFT
+        )
         return self._add_norm(name, self._matmul(f"{name}.out", active, channels, self.sizes.hidden), hidden)
 
     def _constant_sublayer(self, name: str, hidden: str) -> str:
@@ -98,13 +119,19 @@ class _Writer:
         return self._node("SkipLayerNormalization", inputs, f"{name}.normed", domain=MICROSOFT, epsilon=1e-12)
 
     def _product(self, name: str, source: str, width: int, height: int) -> str:
-        return self._node("Add", [self._matmul(name, source, width, height), self._random(f"{name}.bias", height)], f"{name}.biased")
+        return self._node(
+            "Add", [self._matmul(name, source, width, height), self._random(f"{name}.bias", height)], f"{name}.biased"
+        )
 
     def _matmul(self, name: str, source: str, width: int, height: int) -> str:
         return self._node("MatMul", [source, self._random(f"{name}.weight", width, height)], f"{name}.product")
 
     def _gemm(self, name: str, source: str, height: int, output: str = "") -> str:
-        inputs = [source, self._random(f"{name}.weight", height, self.sizes.hidden), self._random(f"{name}.bias", height)]
+        inputs = [
+            source,
+            self._random(f"{name}.weight", height, self.sizes.hidden),
+            self._random(f"{name}.bias", height),
+        ]
         return self._node("Gemm", inputs, output or f"{name}.product", transB=1)
 
     def _norm(self, name: str) -> list[str]:

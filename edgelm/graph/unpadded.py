@@ -13,10 +13,11 @@ _MASK_PLACES = {"Attention": 3, "MultiHeadAttention": 4, "QAttention": 5}  # amo
 
 
 def for_one_text(graph: onnx.ModelProto, *, pair: bool) -> None:
-    """Take the mask out of a graph and, unless texts come in pairs, the token types: it then reads texts of equal lengths alone.
+    """Take the mask out of a graph and, unless texts come in pairs, the token types: it then reads texts of equal
+    lengths alone.
 
-    Attention goes without a mask; token types become the row that they all chose; what else read one of them reads ones or zeros
-    of the tokens' shape. The outputs for unpadded texts stay what they were.
+    Attention goes without a mask; token types become the row that they all chose; what else read one of them reads ones
+    or zeros of the tokens' shape. The outputs for unpadded texts stay what they were.
     """
     gone = {value.name for value in graph.graph.input} & ({MASK} if pair else {MASK, TYPES})
     weights = weights_of(graph)

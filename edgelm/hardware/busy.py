@@ -33,14 +33,25 @@ def read_counters(root: Path = Path("/")) -> dict[str, Any]:
     """What the system has counted so far.
 
     Returns:
-        JSON-ready: `at` (s, of a clock that only rises), `cores` (that this process may use), `load` (None where there is no such average),
-        `busy_s` and `stolen_s` (CPU seconds on these cores; None where nothing counts them), `slowed` (times that cores were slowed for heat).
+        JSON-ready: `at` (s, of a clock that only rises), `cores` (that this process may use), `load` (None where there
+            is no such average),
+        `busy_s` and `stolen_s` (CPU seconds on these cores; None where nothing counts them), `slowed` (times that cores
+        were slowed for heat).
     """
     mine = _cores()
     busy, stolen = _cpu_seconds(root, mine)
-    slowed = sum(_integer(root / f"sys/devices/system/cpu/cpu{core}/thermal_throttle/core_throttle_count") or 0 for core in mine)
+    slowed = sum(
+        _integer(root / f"sys/devices/system/cpu/cpu{core}/thermal_throttle/core_throttle_count") or 0 for core in mine
+    )
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return {"at": time.monotonic(), "cores": len(mine), "load": load, "busy_s": busy, "stolen_s": stolen, "slowed": slowed}
+    return {
+        "at": time.monotonic(),
+        "cores": len(mine),
+        "load": load,
+        "busy_s": busy,
+        "stolen_s": stolen,
+        "slowed": slowed,
+    }
 
 
 def own_seconds() -> float:
@@ -50,7 +61,9 @@ def own_seconds() -> float:
 
 def read_mhz(root: Path = Path("/")) -> float | None:
     """The frequency of the fastest core now: a core that computes is among the fastest. None where it is not shown."""
-    found = [_integer(root / f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq") for core in _cores()[:_MOST_CORES]]
+    found = [
+        _integer(root / f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq") for core in _cores()[:_MOST_CORES]
+    ]
     return max((value / 1000 for value in found if value), default=None)
 
 
@@ -86,18 +99,26 @@ class Busy:
 
     @property
     def others(self) -> str:
-        """What others took, in words that follow `measured`: `while others used 1.2 of 2 cores`; empty if that is little."""
+        """What others took, in words that follow `measured`: `while others used 1.2 of 2 cores`; empty if that is
+        little."""
         if self.before is None and self.during is None:
-            return f"under a load of {self.load:.1f} on {self.cores} cores" if self.share > _LOADED and self.load else ""
+            return (
+                f"under a load of {self.load:.1f} on {self.cores} cores" if self.share > _LOADED and self.load else ""
+            )
         return f"while others used {self.share * self.cores:.1f} of {self.cores} cores" if self.share > QUIET else ""
 
     def warnings(self) -> tuple[str, ...]:
         """A sentence for each thing that makes the figures doubtful."""
         found = []
         if self.others:
-            found.append(f"Measured {self.others}: on an idle machine the figures may differ. Measure again when it is quiet.")
+            found.append(
+                f"Measured {self.others}: on an idle machine the figures may differ. Measure again when it is quiet."
+            )
         if self.stolen is not None and self.stolen / self.cores > _STOLEN:
-            found.append(f"The host of this virtual machine gave {self.stolen:.1f} of its {self.cores} cores to others: figures change with that.")
+            found.append(
+                f"The host of this virtual machine gave {self.stolen:.1f} of its {self.cores} cores to others: "
+                "figures change with that."
+            )
         if self.slowed:
             found.append("Cores were slowed for heat: let the machine cool down, and measure again.")
         if self.mhz is not None and self.mhz[0] < _SLOWER * self.mhz[1]:
@@ -128,7 +149,9 @@ def judge(counters: Sequence[dict[str, Any]], own_s: Sequence[float], mhz: Seque
     busy = Busy(int(first["cores"]), first["load"], _used(first, second, own_s[0], "busy_s"))
     if len(counters) < 3:
         return busy
-    start, own = (second, own_s[1]) if last["at"] - second["at"] >= LOOK_S else (first, sum(own_s))  # the system counts in 1/100 s
+    start, own = (
+        (second, own_s[1]) if last["at"] - second["at"] >= LOOK_S else (first, sum(own_s))
+    )  # the system counts in 1/100 s
     return Busy(
         busy.cores,
         busy.load,

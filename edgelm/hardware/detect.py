@@ -1,4 +1,5 @@
-"""Describes the machine that this runs on as a device: what it is, and what was measured on it, each figure saying which."""
+"""Describes the machine that this runs on as a device: what it is, and what was measured on it, each figure saying
+which."""
 
 from __future__ import annotations
 
@@ -38,7 +39,12 @@ class Detected:
 
 
 def detect_device(
-    output: str | Path, *, gpu: int | None = None, threads: int | None = None, overwrite: bool = False, progress: Progress = silent
+    output: str | Path,
+    *,
+    gpu: int | None = None,
+    threads: int | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
 ) -> Detected:
     """Write a device file for this machine.
 
@@ -66,16 +72,22 @@ def detect_device(
         device = _describe_cpu(output, machine, gpus, threads or machine.cores, busy, progress)
         if busy:
             notes.append(f"Measured {busy}: on an idle machine the figures may be higher.")
-        notes += [f"GPU {index}: `edgelm devices detect FILE --gpu {index}` describes it." for index in range(len(gpus))]
+        notes += [
+            f"GPU {index}: `edgelm devices detect FILE --gpu {index}` describes it." for index in range(len(gpus))
+        ]
     else:
         device = _describe_gpu(output.stem, machine, gpus, gpu)
-        notes.append("The GPU's bandwidth and rates are not measured; the shipped devices have those that NVIDIA publishes.")
+        notes.append(
+            "The GPU's bandwidth and rates are not measured; the shipped devices have those that NVIDIA publishes."
+        )
     with staged_output(output, overwrite=overwrite) as aside:
         aside.write_text(_to_yaml(device), encoding="utf-8")
     return Detected(output, device, tuple(notes))
 
 
-def _describe_cpu(output: Path, machine: Machine, gpus: tuple[Gpu, ...], threads: int, busy: str, progress: Progress) -> Device:
+def _describe_cpu(
+    output: Path, machine: Machine, gpus: tuple[Gpu, ...], threads: int, busy: str, progress: Progress
+) -> Device:
     import onnxruntime
 
     megabytes = copy_mb(machine.memory_gb)
@@ -115,7 +127,8 @@ def _describe_cpu(output: Path, machine: Machine, gpus: tuple[Gpu, ...], threads
 def _describe_gpu(name: str, machine: Machine, gpus: tuple[Gpu, ...], index: int) -> Device:
     if not 0 <= index < len(gpus):
         raise UsageError(
-            f"there is no GPU {index}.", hint=f"There are: {'; '.join(f'{number}: {gpu}' for number, gpu in enumerate(gpus)) or 'none'}."
+            f"there is no GPU {index}.",
+            hint=f"There are: {'; '.join(f'{number}: {gpu}' for number, gpu in enumerate(gpus)) or 'none'}.",
         )
     gpu = gpus[index]
     values = {
@@ -126,9 +139,16 @@ def _describe_gpu(name: str, machine: Machine, gpus: tuple[Gpu, ...], index: int
         "cores": machine.cores,
         "memory_gb": gpu.memory_gb or machine.memory_gb,
         "precisions": ("fp32", "fp16", "bf16", "int8") if _has_bf16(gpu) else ("fp32", "fp16", "int8"),
-        "runtimes": (*(["tensorrt-rtx"] if "RTX" in gpu.name else []), "tensorrt", "onnxruntime-cuda", "onnxruntime-cpu"),
+        "runtimes": (
+            *(["tensorrt-rtx"] if "RTX" in gpu.name else []),
+            "tensorrt",
+            "onnxruntime-cuda",
+            "onnxruntime-cpu",
+        ),
         "compute_capability": gpu.compute_capability,
-        "software": {key: value for key, value in (("driver", gpu.driver), ("cuda", gpu.cuda and f"up to {gpu.cuda}")) if value},
+        "software": {
+            key: value for key, value in (("driver", gpu.driver), ("cuda", gpu.cuda and f"up to {gpu.cuda}")) if value
+        },
     }
     found = f"found by {_COMMAND} through NVML on {machine.cpu}, {date.today().isoformat()}"
     return _make(values, dict.fromkeys(("cores", "memory_gb", "compute_capability", "software"), found))
@@ -136,7 +156,9 @@ def _describe_gpu(name: str, machine: Machine, gpus: tuple[Gpu, ...], index: int
 
 def _make(values: dict[str, Any], sources: dict[str, str]) -> Device:
     known = {name: value for name, value in values.items() if value}
-    return Device.model_validate(known | {"sources": {name: source for name, source in sources.items() if name in known}})
+    return Device.model_validate(
+        known | {"sources": {name: source for name, source in sources.items() if name in known}}
+    )
 
 
 def _arch(machine: Machine) -> Literal["x86_64", "aarch64", "any"]:

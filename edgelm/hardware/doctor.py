@@ -12,7 +12,20 @@ from edgelm.hardware.machine import describe_machine, installed_version
 EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "compress": (
         "finetune, compress and export models",
-        ("torch", "transformers", "accelerate", "optimum", "datasets", "safetensors", "onnx", "onnxscript", "sklearn", "scipy", "pyarrow", "psutil"),
+        (
+            "torch",
+            "transformers",
+            "accelerate",
+            "optimum",
+            "datasets",
+            "safetensors",
+            "onnx",
+            "onnxscript",
+            "sklearn",
+            "scipy",
+            "pyarrow",
+            "psutil",
+        ),
     ),
     "peft": ("merge adapters (LoRA) into their base models", ("peft",)),
     "search": ("search recipes and their settings", ("optuna",)),
@@ -29,20 +42,35 @@ _PLUGINS = ("onnxruntime-ep-nv-tensorrt-rtx-cu13", "onnxruntime-ep-nv-tensorrt-r
 
 
 def examine() -> dict[str, Any]:
-    """The machine, what its CPU means for INT8 and BF16, the runtimes that are there, and every extra with what it still needs."""
+    """The machine, what its CPU means for INT8 and BF16, the runtimes that are there, and every extra with what it
+    still needs."""
     machine = describe_machine()
     extras = []
     for name, (use, modules) in EXTRAS.items():
         missing = [module for module in modules if not _is_there(module)]
         extras.append(
-            {"extra": name, "use": use, "ready": not missing, "missing": missing, "install": f"pip install 'edgelm[{name}]'" if missing else ""}
+            {
+                "extra": name,
+                "use": use,
+                "ready": not missing,
+                "missing": missing,
+                "install": f"pip install 'edgelm[{name}]'" if missing else "",
+            }
         )
-    return {"machine": machine.to_dict(), "cpu": _cpu_notes(machine.arch, set(machine.instructions)), "runtimes": _runtimes(), "extras": extras}
+    return {
+        "machine": machine.to_dict(),
+        "cpu": _cpu_notes(machine.arch, set(machine.instructions)),
+        "runtimes": _runtimes(),
+        "extras": extras,
+    }
 
 
 def _is_there(module: str) -> bool:
-    """Whether it, or what does the same, can be found: a Jetson has the full TensorRT of JetPack, and no tensorrt-rtx is made for it."""
-    return any(find_spec(name) is not None for name in ((module, "tensorrt") if module == "tensorrt_rtx" else (module,)))
+    """Whether it, or what does the same, can be found: a Jetson has the full TensorRT of JetPack, and no tensorrt-rtx
+    is made for it."""
+    return any(
+        find_spec(name) is not None for name in ((module, "tensorrt") if module == "tensorrt_rtx" else (module,))
+    )
 
 
 def explain_missing(error: ModuleNotFoundError) -> MissingExtraError | None:
@@ -50,7 +78,9 @@ def explain_missing(error: ModuleNotFoundError) -> MissingExtraError | None:
     module = (error.name or "").partition(".")[0]
     for extra, (use, modules) in EXTRAS.items():
         if module in modules:
-            return MissingExtraError(f"the package {module} is missing; it is needed to {use}.", hint=f"pip install 'edgelm[{extra}]'")
+            return MissingExtraError(
+                f"the package {module} is missing; it is needed to {use}.", hint=f"pip install 'edgelm[{extra}]'"
+            )
     return None
 
 
@@ -61,7 +91,9 @@ def _cpu_notes(arch: str, instructions: set[str]) -> list[str]:
     elif "asimddp" in instructions:
         notes.append("INT8: fast (dot-product instructions). Use --device arm64 --precision int8.")
     elif arch in ("x86_64", "AMD64"):
-        notes.append("INT8: moderate (no VNNI). Use --device x86-avx2 or cpu, whose weights keep 16-bit sums from saturating.")
+        notes.append(
+            "INT8: moderate (no VNNI). Use --device x86-avx2 or cpu, whose weights keep 16-bit sums from saturating."
+        )
     if instructions & {"avx512_bf16", "amx_bf16", "bf16"}:
         notes.append("BF16: in hardware. Training with precision bf16 is faster here.")
     return notes

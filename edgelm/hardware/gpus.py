@@ -11,7 +11,8 @@ from edgelm.errors import MissingExtraError, ResourceError
 
 @dataclass(frozen=True)
 class Gpu:
-    """Attributes: memory in 10^9 bytes, None where the GPU has none of its own (Jetson); `cuda`: the newest that the driver runs."""
+    """Attributes: memory in 10^9 bytes, None where the GPU has none of its own (Jetson); `cuda`: the newest that the
+    driver runs."""
 
     name: str
     memory_gb: float | None
@@ -21,8 +22,14 @@ class Gpu:
 
     def __str__(self) -> str:
         """In one line, what is not known left out."""
-        figures = (("", self.memory_gb, " GB"), ("compute capability ", self.compute_capability, ""), ("driver ", self.driver, ""))
-        return ", ".join([self.name, *(f"{before}{value}{after}" for before, value, after in figures if value is not None)])
+        figures = (
+            ("", self.memory_gb, " GB"),
+            ("compute capability ", self.compute_capability, ""),
+            ("driver ", self.driver, ""),
+        )
+        return ", ".join(
+            [self.name, *(f"{before}{value}{after}" for before, value, after in figures if value is not None)]
+        )
 
 
 def find_gpus() -> tuple[Gpu, ...]:
@@ -41,12 +48,16 @@ def find_gpus() -> tuple[Gpu, ...]:
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        raise ResourceError(f"no NVIDIA driver answers: {error}.", hint="Install the driver, or look whether `nvidia-smi` works.") from error
+        raise ResourceError(
+            f"no NVIDIA driver answers: {error}.", hint="Install the driver, or look whether `nvidia-smi` works."
+        ) from error
     try:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
         return tuple(_describe(pynvml, handle) for handle in handles)
     except pynvml.NVMLError as error:
-        raise ResourceError(f"the NVIDIA driver does not show its GPUs: {error}.", hint="Look whether `nvidia-smi` works.") from error
+        raise ResourceError(
+            f"the NVIDIA driver does not show its GPUs: {error}.", hint="Look whether `nvidia-smi` works."
+        ) from error
     finally:
         pynvml.nvmlShutdown()
 

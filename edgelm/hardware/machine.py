@@ -12,7 +12,19 @@ from pathlib import Path
 from typing import Any
 
 # Instruction sets that change how fast INT8 and half precision run, by the names that Linux gives them.
-INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm", "bf16", "sve")
+INSTRUCTIONS = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "amx_bf16",
+    "asimddp",
+    "i8mm",
+    "bf16",
+    "sve",
+)
 QUIET = 0.15  # share of its cores that others may use, and a machine is still said to be idle
 PACKAGES = ("edgelm", "numpy", "onnxruntime", "tokenizers", "torch", "transformers", "onnx")
 
@@ -94,7 +106,11 @@ def _gpus() -> tuple[str, ...]:
     if shutil.which("nvidia-smi"):
         try:
             answer = subprocess.run(
-                ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, timeout=5, check=False
+                ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+                capture_output=True,
+                text=True,
+                timeout=5,
+                check=False,
             )
             found += [line.strip() for line in answer.stdout.splitlines() if line.strip() and answer.returncode == 0]
         except (OSError, subprocess.SubprocessError):

@@ -14,13 +14,20 @@ def product_graph(weight: Any, rows: int) -> bytes:
     """The product of an input `a` and a constant, as `c`.
 
     Args:
-        weight: (inner, columns). float32: `a` and `c` are float32 (MatMul); int8: `a` is uint8, `c` is int32 (MatMulInteger).
+        weight: (inner, columns). float32: `a` and `c` are float32 (MatMul); int8: `a` is uint8, `c` is int32
+            (MatMulInteger).
         rows: of `a`.
     """
     inner, columns = weight.shape
     integer = weight.dtype == np.int8
     node = _text(1, "a") + _text(1, "b") + _text(2, "c") + _text(4, "MatMulInteger" if integer else "MatMul")
-    constant = _number(1, inner) + _number(1, columns) + _number(2, _INT8 if integer else _FLOAT) + _text(8, "b") + _bytes(9, weight.tobytes())
+    constant = (
+        _number(1, inner)
+        + _number(1, columns)
+        + _number(2, _INT8 if integer else _FLOAT)
+        + _text(8, "b")
+        + _bytes(9, weight.tobytes())
+    )
     given = _value("a", _UINT8 if integer else _FLOAT, rows, inner)
     made = _value("c", _INT32 if integer else _FLOAT, rows, columns)
     graph = _bytes(1, node) + _text(2, "product") + _bytes(5, constant) + _bytes(11, given) + _bytes(12, made)

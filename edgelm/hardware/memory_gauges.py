@@ -1,8 +1,9 @@
 """How much of a machine's memory is in use, by what its system shows. Runs on the device: the standard library alone.
 
-/proc/meminfo  of the system, on Linux: MemTotal - MemAvailable, which is what its programs and the kernel hold and could not be given to another
-               without swapping. Files that are kept in memory because they were read, mapped weights too, are not in it. A Jetson's GPU
-               has no memory but this.
+/proc/meminfo  of the system, on Linux: MemTotal - MemAvailable, which is what its programs and the kernel hold and
+could not be given to another
+               without swapping. Files that are kept in memory because they were read, mapped weights too, are not in
+               it. A Jetson's GPU has no memory but this.
 NVML           of each GPU on a card, for all that use it, if pynvml can be imported
 """
 
@@ -41,7 +42,11 @@ def _meminfo(root: Path) -> Iterator[Gauge]:
     file = root / "proc/meminfo"
     try:
         total, _ = _kilobytes(file)
-    except (OSError, ValueError, KeyError):  # another system, or a Linux before 3.14, which says nothing of what is available
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+    ):  # another system, or a Linux before 3.14, which says nothing of what is available
         return
 
     def used() -> float:

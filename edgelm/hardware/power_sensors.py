@@ -1,10 +1,10 @@
-"""Power sensors of a machine, by what its system shows: Jetson's rails, RAPL, NVIDIA GPUs. Runs on the device: the standard library alone.
+"""Power sensors of a machine, by what its system shows: Jetson's rails, RAPL, NVIDIA GPUs. Runs on the device: the
+standard library alone.
 
 INA3221     /sys/class/hwmon/hwmon*/in*_label, in*_input (mV), curr*_input (mA): Jetson since JetPack 5
             /sys/bus/i2c/drivers/ina3221x/*/iio:device*/rail_name_*, in_power*_input (mW): Jetson before
-tegrastats  where those may not be read
-RAPL        /sys/class/powercap/intel-rapl:*/energy_uj: Intel and AMD; since Linux 5.10 for root alone, unless its rights are changed
-NVML        GPUs on cards, if pynvml can be imported
+tegrastats  where those may not be read RAPL        /sys/class/powercap/intel-rapl:*/energy_uj: Intel and AMD; since
+Linux 5.10 for root alone, unless its rights are changed NVML        GPUs on cards, if pynvml can be imported
 """
 
 from __future__ import annotations
@@ -68,7 +68,11 @@ def _hwmon(root: Path) -> Iterator[Rail]:
         for label in sorted(chip.glob("in[123]_label")):
             volts, amperes = chip / f"in{label.name[2]}_input", chip / f"curr{label.name[2]}_input"
             if _readable(volts) and _readable(amperes):
-                yield Rail("INA3221", label.read_text().strip(), lambda v=volts, a=amperes: _number(v) * _number(a) / 1e6)  # type: ignore[misc]
+                yield Rail(
+                    "INA3221",
+                    label.read_text().strip(),
+                    lambda v=volts, a=amperes: _number(v) * _number(a) / 1e6,  # type: ignore[misc]
+                )
 
 
 def _iio(root: Path) -> Iterator[Rail]:
@@ -92,7 +96,9 @@ class _Tegrastats:
         self.watts: dict[str, float] = {}
         self._first = threading.Event()
         try:
-            self._process = subprocess.Popen(["tegrastats", "--interval", "50"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            self._process = subprocess.Popen(
+                ["tegrastats", "--interval", "50"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            )
         except OSError:
             return
         threading.Thread(target=self._follow, daemon=True).start()
@@ -108,8 +114,12 @@ class _Tegrastats:
 
 
 def read_tegrastats(line: str) -> dict[str, float]:
-    """Watts by rail in a line of tegrastats: `VDD_IN 4512mW/4498mW`, now and on average; before JetPack 5 without the unit."""
-    return {name: float(now) / 1e3 for name, now in re.findall(r"\b((?:VDD|VIN|POM|CPU|GPU|SOC|CV|SYS)\w*) (\d+)(?:mW)?/\d+(?:mW)?(?!\d*MB)", line)}
+    """Watts by rail in a line of tegrastats: `VDD_IN 4512mW/4498mW`, now and on average; before JetPack 5 without the
+    unit."""
+    return {
+        name: float(now) / 1e3
+        for name, now in re.findall(r"\b((?:VDD|VIN|POM|CPU|GPU|SOC|CV|SYS)\w*) (\d+)(?:mW)?/\d+(?:mW)?(?!\d*MB)", line)
+    }
 
 
 def _rapl(root: Path) -> Iterator[Rail]:
@@ -121,13 +131,22 @@ def _rapl(root: Path) -> Iterator[Rail]:
         full = domain / "max_energy_range_uj"
         wraps_at = _number(full) / 1e6 if _readable(full) else 0.0
         title = name if top else f"{name}-{domain.name.split(':')[1]}"
-        # Packages and memory beside them add up; cores and graphics are parts of a package, and psys is the board with all of it.
+        # Packages and memory beside them add up; cores and graphics are parts of a package, and psys is the board with
+        # all of it.
         whole = (top and name.startswith("package")) or name == "dram"
-        yield Rail("RAPL", title, lambda file=counter: _number(file) / 1e6, counts=True, wraps_at=wraps_at, part=not whole)  # type: ignore[misc]
+        yield Rail(
+            "RAPL",
+            title,
+            lambda file=counter: _number(file) / 1e6,  # type: ignore[misc]
+            counts=True,
+            wraps_at=wraps_at,
+            part=not whole,
+        )
 
 
 def open_nvml() -> tuple[Any, list[Any]]:
-    """The module pynvml and a handle of each GPU; none where it is not installed, no driver answers, or another package has its name."""
+    """The module pynvml and a handle of each GPU; none where it is not installed, no driver answers, or another package
+    has its name."""
     try:
         import pynvml
 
@@ -140,7 +159,10 @@ def open_nvml() -> tuple[Any, list[Any]]:
 def _nvml() -> Iterator[Rail]:
     pynvml, handles = open_nvml()
     for index, handle in enumerate(handles):
-        for question, divisor, counts in ((pynvml.nvmlDeviceGetTotalEnergyConsumption, 1e3, True), (pynvml.nvmlDeviceGetPowerUsage, 1e3, False)):
+        for question, divisor, counts in (
+            (pynvml.nvmlDeviceGetTotalEnergyConsumption, 1e3, True),
+            (pynvml.nvmlDeviceGetPowerUsage, 1e3, False),
+        ):
             try:
                 question(handle)
             except pynvml.NVMLError:  # an older GPU counts no energy; a Jetson's driver knows neither

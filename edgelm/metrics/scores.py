@@ -15,7 +15,8 @@ def score(task: Task, outputs: np.ndarray, labels: Sequence[Any]) -> dict[str, f
     """Metrics of a task, by name; `task.metric` is always among them.
 
     Args:
-        outputs: (rows, labels) logits; (rows,) or (rows, 1) values for regression; (rows,) cosine similarities for sentence embeddings.
+        outputs: (rows, labels) logits; (rows,) or (rows, 1) values for regression; (rows,) cosine similarities for
+            sentence embeddings.
         labels: per row a class index, a tuple of 0/1, or a float.
 
     Returns:
@@ -34,7 +35,10 @@ def score(task: Task, outputs: np.ndarray, labels: Sequence[Any]) -> dict[str, f
             "exact_match": float(accuracy_score(truth, predicted)),
         }
     predicted = outputs.argmax(axis=1)
-    result = {"accuracy": float(accuracy_score(truth, predicted)), "macro_f1": float(f1_score(truth, predicted, average="macro", zero_division=0))}
+    result = {
+        "accuracy": float(accuracy_score(truth, predicted)),
+        "macro_f1": float(f1_score(truth, predicted, average="macro", zero_division=0)),
+    }
     if outputs.shape[1] == 2:
         result["f1"] = float(f1_score(truth, predicted, zero_division=0))
     return result
@@ -46,15 +50,18 @@ def correlations(values: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = {"spearman": float(spearmanr(values, truth).statistic), "pearson": float(pearsonr(values, truth).statistic)}
+        found = {
+            "spearman": float(spearmanr(values, truth).statistic),
+            "pearson": float(pearsonr(values, truth).statistic),
+        }
     return {name: 0.0 if np.isnan(value) else value for name, value in found.items()}
 
 
 def agreement(task: Task, outputs: np.ndarray, reference: np.ndarray) -> float:
     """How often (or how closely) outputs agree with those of another model, 1 for always.
 
-    The share of equal answers for classes; the mean cosine for embeddings, or linear CKA where they differ in width; the Spearman
-    correlation for regression.
+    The share of equal answers for classes; the mean cosine for embeddings, or linear CKA where they differ in width;
+    the Spearman correlation for regression.
     """
     if task.kind == "sentence-embedding" and outputs.shape[1] != reference.shape[1]:
         return alignment(outputs, reference)

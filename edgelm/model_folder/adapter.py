@@ -24,7 +24,9 @@ _CLASSIFIER_ROWS = re.compile(rf"^{re.escape(ADAPTED_PREFIX)}classifier\.(?:out_
 def is_adapter(path: Path) -> bool:
     """Whether a folder holds a peft adapter: settings beside their weights, or without any model's configuration."""
     settings, weights = path / ADAPTER_CONFIG_FILE, (ADAPTER_WEIGHTS_FILE, ADAPTER_PICKLE_FILE)
-    return settings.is_file() and (any((path / name).is_file() for name in weights) or not (path / "config.json").is_file())
+    return settings.is_file() and (
+        any((path / name).is_file() for name in weights) or not (path / "config.json").is_file()
+    )
 
 
 def read_adapter(path: Path) -> dict[str, Any]:
@@ -40,7 +42,8 @@ def read_adapter(path: Path) -> dict[str, Any]:
             f"{path}: the adapter's weights are a pickle ({ADAPTER_PICKLE_FILE}), which can run code when it is loaded."
             if pickled
             else f"{path}: no weights of an adapter; expected {ADAPTER_WEIGHTS_FILE}.",
-            hint="Save it where you trust it: PeftModel.from_pretrained(model, folder).save_pretrained(folder) writes safetensors.",
+            hint="Save it where you trust it: PeftModel.from_pretrained(model, folder).save_pretrained(folder) writes "
+            "safetensors.",
         )
     check_safetensors(path / ADAPTER_WEIGHTS_FILE)
     task = settings.get("task_type")
@@ -56,8 +59,8 @@ def base_folder(path: Path, settings: dict[str, Any], fetch: Callable[[str], Pat
     """The folder of an adapter's base model: as the settings name it, here or beside the adapter, else from `fetch`.
 
     Raises:
-        ModelError: the settings name no base model, it is not there, or it is an adapter itself; a model lies beside the
-            adapter that is not its base model.
+        ModelError: the settings name no base model, it is not there, or it is an adapter itself; a model lies beside
+            the adapter that is not its base model.
     """
     name = settings.get("base_model_name_or_path")
     if not isinstance(name, str) or not name:
@@ -67,8 +70,10 @@ def base_folder(path: Path, settings: dict[str, Any], fetch: Callable[[str], Pat
     own = folder is not None and folder.samefile(path)
     if weight_files(path) and not own:
         raise ModelError(
-            f"{path}: a whole model and an adapter of another, {name}: the adapter may be merged into the model already, or not.",
-            hint=f"Give each a folder of its own, or delete the adapter's files; base_model_name_or_path may also be {path}.",
+            f"{path}: a whole model and an adapter of another, {name}: the adapter may be merged into the model "
+            "already, or not.",
+            hint="Give each a folder of its own, or delete the adapter's files; base_model_name_or_path may also be "
+            f"{path}.",
         )
     if folder is None and fetch is not None:
         folder = fetch(name)

@@ -1,4 +1,5 @@
-"""What config.json says, with the weights' names beside it: the task of a model, and settings that edgelm cannot compute."""
+"""What config.json says, with the weights' names beside it: the task of a model, and settings that edgelm cannot
+compute."""
 
 from __future__ import annotations
 
@@ -12,13 +13,30 @@ from edgelm.tasks.task import Activation, Problem, Task
 Shapes = Mapping[str, Sequence[int]]
 
 # Class names of transformers, without the head, by model_type.
-CLASSES = {"bert": "Bert", "electra": "Electra", "roberta": "Roberta", "xlm-roberta": "XLMRoberta", "distilbert": "DistilBert"}
+CLASSES = {
+    "bert": "Bert",
+    "electra": "Electra",
+    "roberta": "Roberta",
+    "xlm-roberta": "XLMRoberta",
+    "distilbert": "DistilBert",
+}
 _CLASSIFIER, _ENCODERS = "ForSequenceClassification", ("Model", "ForMaskedLM", "ForPreTraining")
-_TAKEN = "edgelm takes sequence classifiers (*ForSequenceClassification) and encoders (*Model, *ForMaskedLM, *ForPreTraining)."
+_TAKEN = (
+    "edgelm takes sequence classifiers (*ForSequenceClassification) and encoders (*Model, *ForMaskedLM, "
+    "*ForPreTraining)."
+)
 
 # The first part of a weight's name, behind the base model's own.
 _ENCODER_PARTS = {"embeddings", "embeddings_project", "encoder", "transformer", "pooler"}
-_LANGUAGE_PARTS = {"cls", "lm_head", "vocab_transform", "vocab_layer_norm", "vocab_projector", "generator_predictions", "generator_lm_head"}
+_LANGUAGE_PARTS = {
+    "cls",
+    "lm_head",
+    "vocab_transform",
+    "vocab_layer_norm",
+    "vocab_projector",
+    "generator_predictions",
+    "generator_lm_head",
+}
 _LANGUAGE_PARTS |= {"discriminator_predictions"}
 _WRAPPERS = re.compile(r"^((_orig_mod|module)\.)+")  # of torch.compile and of DataParallel
 
@@ -36,12 +54,12 @@ def read_task(config: Mapping[str, Any], weights: Shapes | None = None) -> Task:
 
     Args:
         config: the content of config.json.
-        weights: the shape of every weight, by name; None: not known. They decide where `architectures` is missing, and the rows of a
-            classifier's last matrix must be as many as the labels.
+        weights: the shape of every weight, by name; None: not known. They decide where `architectures` is missing, and
+            the rows of a classifier's last matrix must be as many as the labels.
 
     Raises:
-        ModelError: a head that edgelm does not know, several that disagree, none that can be told from the weights, or labels, a problem
-            type or an activation that contradict each other or cannot be read.
+        ModelError: a head that edgelm does not know, several that disagree, none that can be told from the weights, or
+            labels, a problem type or an activation that contradict each other or cannot be read.
     """
     kind = _named_kind(config)
     if kind is None:
@@ -50,7 +68,9 @@ def read_task(config: Mapping[str, Any], weights: Shapes | None = None) -> Task:
         return Task(kind="sentence-embedding")
     labels = _labels(config, weights)
     problem = _problem(config, len(labels))
-    return Task(kind="text-classification", problem=problem, labels=labels, activation=_activation(config, problem, len(labels)))
+    return Task(
+        kind="text-classification", problem=problem, labels=labels, activation=_activation(config, problem, len(labels))
+    )
 
 
 def check_config(config: Mapping[str, Any]) -> None:
@@ -61,7 +81,10 @@ def check_config(config: Mapping[str, Any]) -> None:
     """
     for key in ("is_decoder", "add_cross_attention", "is_encoder_decoder"):
         if config.get(key):
-            raise ModelError(f"config.json: {key} is {config[key]!r}: this is a decoder.", hint="edgelm takes encoders, which read a text at once.")
+            raise ModelError(
+                f"config.json: {key} is {config[key]!r}: this is a decoder.",
+                hint="edgelm takes encoders, which read a text at once.",
+            )
     positions = config.get("position_embedding_type")
     if positions not in (None, "absolute"):
         raise ModelError(
@@ -70,7 +93,10 @@ def check_config(config: Mapping[str, Any]) -> None:
         )
     for key in ("pruned_heads", "per_layer_config"):
         if config.get(key):
-            raise ModelError(f"config.json: {key} is set: layers of unlike shapes.", hint="Save the model whole, and prune it with edgelm compress.")
+            raise ModelError(
+                f"config.json: {key} is set: layers of unlike shapes.",
+                hint="Save the model whole, and prune it with edgelm compress.",
+            )
     code = config.get("auto_map") or {}
     if not isinstance(code, dict) or any(name == "AutoConfig" or name.startswith("AutoModel") for name in code):
         raise ModelError(
@@ -85,7 +111,9 @@ def check_config(config: Mapping[str, Any]) -> None:
             )
     for key in ("dtype", "torch_dtype"):
         if config.get(key) not in (None, *_FLOATS):
-            raise ModelError(f"config.json: {key} is {config[key]!r}.", hint=f"Kinds of weights that are read: {', '.join(_FLOATS)}.")
+            raise ModelError(
+                f"config.json: {key} is {config[key]!r}.", hint=f"Kinds of weights that are read: {', '.join(_FLOATS)}."
+            )
     _check_padding(config)
 
 
@@ -93,7 +121,12 @@ def _check_padding(config: Mapping[str, Any]) -> None:
     padding, rows = config.get("pad_token_id", 0), config.get("vocab_size")
     if padding is None and "roberta" not in str(config.get("model_type")):
         return
-    if isinstance(padding, bool) or not isinstance(padding, int) or padding < 0 or (isinstance(rows, int) and padding >= rows):
+    if (
+        isinstance(padding, bool)
+        or not isinstance(padding, int)
+        or padding < 0
+        or (isinstance(rows, int) and padding >= rows)
+    ):
         raise ModelError(
             f"config.json: pad_token_id is {padding!r}, which is no row of the embeddings.",
             hint="Set it to the id of the tokenizer's padding token.",
@@ -106,10 +139,16 @@ def _named_kind(config: Mapping[str, Any]) -> str | None:
     if names is None or names == []:
         return None
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise ModelError(f"config.json: architectures is {names!r}.", hint='Expected a list of one class name, such as ["BertModel"].')
+        raise ModelError(
+            f"config.json: architectures is {names!r}.",
+            hint='Expected a list of one class name, such as ["BertModel"].',
+        )
     kinds = {name: _kind_of_class(name, str(config.get("model_type") or "")) for name in names}
     if len(set(kinds.values())) > 1:
-        raise ModelError(f"config.json: architectures disagree: {', '.join(names)}.", hint="Leave the one that the weights belong to.")
+        raise ModelError(
+            f"config.json: architectures disagree: {', '.join(names)}.",
+            hint="Leave the one that the weights belong to.",
+        )
     kind = kinds[names[0]]
     if kind is None:
         raise ModelError(f"config.json: the model is a {names[0]}, a head that edgelm does not take.", hint=_TAKEN)
@@ -146,7 +185,9 @@ def _kind_of_weights(config: Mapping[str, Any], weights: Shapes | None) -> str:
         raise ModelError("the weights hold a question answerer (qa_outputs).", hint=_TAKEN)
     strange = sorted(parts - {"classifier", "pre_classifier"})
     if strange or "classifier" not in parts:
-        raise ModelError(f"the weights hold a head that edgelm does not know: {', '.join(strange or sorted(parts))}.", hint=_TAKEN)
+        raise ModelError(
+            f"the weights hold a head that edgelm does not know: {', '.join(strange or sorted(parts))}.", hint=_TAKEN
+        )
     whole = {
         "bert": any(name.startswith("pooler.") for name in names),
         "distilbert": "pre_classifier" in parts,
@@ -154,7 +195,9 @@ def _kind_of_weights(config: Mapping[str, Any], weights: Shapes | None) -> str:
     rows = _head_rows(weights, model_type)
     labels = config.get("id2label")
     spans = isinstance(labels, dict) and any(re.match(r"(O$|[BI]-)", str(label)) for label in labels.values())
-    known = rows is not None and (rows > 1 or config.get("problem_type") == "regression" or (isinstance(labels, dict) and len(labels) == 1))
+    known = rows is not None and (
+        rows > 1 or config.get("problem_type") == "regression" or (isinstance(labels, dict) and len(labels) == 1)
+    )
     if not whole or spans or not known:
         raise _say_which(model_type, "the weights hold a classifier that may be one of texts, of tokens or of choices")
     return "classifier"
@@ -164,7 +207,8 @@ def _say_which(model_type: str, why: str) -> ModelError:
     name = CLASSES[model_type]
     return ModelError(
         f"config.json names no architecture, and {why}.",
-        hint=f'Add it to config.json: "architectures": ["{name}{_CLASSIFIER}"] for a classifier of texts, ["{name}Model"] for the encoder alone.',
+        hint=f'Add it to config.json: "architectures": ["{name}{_CLASSIFIER}"] for a classifier of texts, '
+        f'["{name}Model"] for the encoder alone.',
     )
 
 
@@ -184,14 +228,17 @@ def _head_rows(weights: Shapes, model_type: str) -> int | None:
 def _labels(config: Mapping[str, Any], weights: Shapes | None) -> tuple[str, ...]:
     named, count = config.get("id2label"), config.get("num_labels")
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-        raise ModelError(f"config.json: num_labels is {count!r}.", hint="Expected the number of the classifier's outputs.")
+        raise ModelError(
+            f"config.json: num_labels is {count!r}.", hint="Expected the number of the classifier's outputs."
+        )
     if named is None:
         labels = tuple(f"LABEL_{i}" for i in range(count or 2))  # transformers leaves two nameless labels out
     else:
         labels = _label_names(named)
         if count is not None and count != len(labels):
             raise ModelError(
-                f"config.json: num_labels is {count}, but id2label names {len(labels)}.", hint="Make them agree; id2label alone is enough."
+                f"config.json: num_labels is {count}, but id2label names {len(labels)}.",
+                hint="Make them agree; id2label alone is enough.",
             )
     rows = None if weights is None else _head_rows(weights, str(config.get("model_type") or ""))
     if rows is not None and rows != len(labels):
@@ -211,12 +258,17 @@ def _label_names(named: Any) -> tuple[str, ...]:
         numbered = {int(key): name for key, name in named.items()}
     except (TypeError, ValueError) as error:
         raise ModelError(wrong, hint=hint) from error
-    if sorted(numbered) != list(range(len(named))) or any(isinstance(name, (dict, list)) or name is None for name in numbered.values()):
+    if sorted(numbered) != list(range(len(named))) or any(
+        isinstance(name, (dict, list)) or name is None for name in numbered.values()
+    ):
         raise ModelError(wrong, hint=hint)
     labels = tuple(str(numbered[index]) for index in range(len(named)))
     twice = sorted({name for name in labels if labels.count(name) > 1})
     if twice:
-        raise ModelError(f"config.json: id2label has the name {twice[0]!r} more than once.", hint="Give every output a name of its own.")
+        raise ModelError(
+            f"config.json: id2label has the name {twice[0]!r} more than once.",
+            hint="Give every output a name of its own.",
+        )
     return labels
 
 
@@ -228,17 +280,23 @@ def _problem(config: Mapping[str, Any], count: int) -> Problem:
         raise ModelError(f"config.json: problem_type is {named!r}.", hint=f"Known: {', '.join(_PROBLEM_TYPES)}.")
     problem = _PROBLEM_TYPES[named]
     if problem == "single-label" and count == 1:
-        raise ModelError("config.json: problem_type is single_label_classification, with one label.", hint="One score alone is a regression.")
+        raise ModelError(
+            "config.json: problem_type is single_label_classification, with one label.",
+            hint="One score alone is a regression.",
+        )
     return problem
 
 
 def _activation(config: Mapping[str, Any], problem: Problem, count: int) -> Activation:
-    """What values go through: as sentence-transformers keeps it in config.json, or else as transformers' pipeline has it."""
+    """What values go through: as sentence-transformers keeps it in config.json, or else as transformers' pipeline has
+    it."""
     block, older = config.get("sentence_transformers"), config.get("sbert_ce_default_activation_function")
     if block is None and older is None:
         return "sigmoid" if problem == "regression" and config.get("problem_type") != "regression" else ""
     if block is not None and not isinstance(block, dict):
-        raise ModelError(f"config.json: sentence_transformers is {block!r}.", hint="Expected an object, with activation_fn in it.")
+        raise ModelError(
+            f"config.json: sentence_transformers is {block!r}.", hint="Expected an object, with activation_fn in it."
+        )
     return cross_encoder_activation((block or {}).get("activation_fn", older), problem, count)
 
 
@@ -256,6 +314,11 @@ def cross_encoder_activation(name: Any, problem: Problem, count: int) -> Activat
     short = str(name).rpartition(".")[2] if known else ""
     if problem == "regression" and short in _ACTIVATIONS:
         return _ACTIVATIONS[short]
-    if (problem == "single-label" and short in ("Identity", "Softmax")) or (problem == "multi-label" and short in ("Identity", "Sigmoid")):
+    if (problem == "single-label" and short in ("Identity", "Softmax")) or (
+        problem == "multi-label" and short in ("Identity", "Sigmoid")
+    ):
         return ""
-    raise ModelError(f"the cross-encoder's scores go through {name}, which edgelm does not compute for {problem}.", hint="Known: Sigmoid, Identity.")
+    raise ModelError(
+        f"the cross-encoder's scores go through {name}, which edgelm does not compute for {problem}.",
+        hint="Known: Sigmoid, Identity.",
+    )

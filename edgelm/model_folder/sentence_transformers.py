@@ -1,4 +1,5 @@
-"""A sentence-transformers folder, read whole: what its modules and settings make of token vectors, or of a cross-encoder's score."""
+"""A sentence-transformers folder, read whole: what its modules and settings make of token vectors, or of a
+cross-encoder's score."""
 
 from __future__ import annotations
 
@@ -15,8 +16,19 @@ from edgelm.tasks.task import Task
 MODULES_FILE = "modules.json"
 SETTINGS_FILE = "config_sentence_transformers.json"
 POOLING_FOLDER = "1_Pooling"
-TRANSFORMER_FILES = tuple(f"sentence_{name}_config.json" for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"))
-_HARMLESS = {"torch_dtype", "dtype", "attn_implementation", "add_pooling_layer", "use_safetensors", "low_cpu_mem_usage", "trust_remote_code"}
+TRANSFORMER_FILES = tuple(
+    f"sentence_{name}_config.json"
+    for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+_HARMLESS = {
+    "torch_dtype",
+    "dtype",
+    "attn_implementation",
+    "add_pooling_layer",
+    "use_safetensors",
+    "low_cpu_mem_usage",
+    "trust_remote_code",
+}
 
 
 @dataclass(frozen=True)
@@ -48,21 +60,37 @@ class SentenceFolder:
         if task.kind == "text-classification":
             return self._cross_encoder(task)
         if not self.pooling:
-            raise ModelError(f"{self.transformer}: {MODULES_FILE} has no Pooling, so there is no sentence vector.", hint=COMPUTED)
+            raise ModelError(
+                f"{self.transformer}: {MODULES_FILE} has no Pooling, so there is no sentence vector.", hint=COMPUTED
+            )
         head = tuple(str(layer) for layer in self.layers)
-        return replace(task, pooling=self.pooling, normalize=self.normalize, head=head, dimensions=self.dimensions, prompt=self.prompt)
+        return replace(
+            task,
+            pooling=self.pooling,
+            normalize=self.normalize,
+            head=head,
+            dimensions=self.dimensions,
+            prompt=self.prompt,
+        )
 
     def _cross_encoder(self, task: Task) -> Task:
         if self.pooling:
             raise ModelError(
                 f"{self.transformer}: config.json says a classifier, {MODULES_FILE} a sentence encoder.",
-                hint=f'Delete {MODULES_FILE} and 1_Pooling for the classifier, or set "architectures" to the bare model for the encoder.',
+                hint=f'Delete {MODULES_FILE} and 1_Pooling for the classifier, or set "architectures" to the bare '
+                "model for the encoder.",
             )
         if self.prompt:
-            raise ModelError(f"{self.transformer}: {SETTINGS_FILE} gives a cross-encoder a default prompt.", hint="Set default_prompt_name to null.")
+            raise ModelError(
+                f"{self.transformer}: {SETTINGS_FILE} gives a cross-encoder a default prompt.",
+                hint="Set default_prompt_name to null.",
+            )
         if self.settings is None or self.settings.get("model_type") != "CrossEncoder":
             return task
-        return replace(task, activation=cross_encoder_activation(self.settings.get("activation_fn"), task.problem, len(task.labels)))
+        return replace(
+            task,
+            activation=cross_encoder_activation(self.settings.get("activation_fn"), task.problem, len(task.labels)),
+        )
 
 
 def read_sentence_folder(folder: Path, *, allow_pickle: bool = False) -> SentenceFolder | None:
@@ -88,8 +116,15 @@ def read_sentence_folder(folder: Path, *, allow_pickle: bool = False) -> Sentenc
     if len(kinds) == 1:
         return SentenceFolder(places[0], "", prompt=prompt, settings=settings)
     if kinds[1] != "Pooling" or set(kinds[2:]) & {"Transformer", "Pooling"}:
-        raise ModelError(f"{folder}: modules in the order {', '.join(kinds)}.", hint="Expected one Transformer, one Pooling, then the others.")
-    layers = [layer for kind, place in zip(kinds[2:], places[2:], strict=True) for layer in read_layers(kind, place, allow_pickle)]
+        raise ModelError(
+            f"{folder}: modules in the order {', '.join(kinds)}.",
+            hint="Expected one Transformer, one Pooling, then the others.",
+        )
+    layers = [
+        layer
+        for kind, place in zip(kinds[2:], places[2:], strict=True)
+        for layer in read_layers(kind, place, allow_pickle)
+    ]
     normalize = bool(layers) and layers[-1].kind == "normalize"
     return SentenceFolder(
         places[0],
@@ -114,19 +149,35 @@ def transformer_settings(folder: Path) -> dict[str, Any]:
 
 def _kind(folder: Path, module: Any) -> str:
     if not isinstance(module, dict) or not isinstance(module.get("type"), str):
-        raise ModelError(f"{folder / MODULES_FILE}: a module without a type.", hint="Save the model again with model.save_pretrained(...).")
+        raise ModelError(
+            f"{folder / MODULES_FILE}: a module without a type.",
+            hint="Save the model again with model.save_pretrained(...).",
+        )
     package, _, kind = module["type"].rpartition(".")
-    if package.split(".")[0] != "sentence_transformers" or kind not in ("Transformer", "Pooling", "Dense", "LayerNorm", "Normalize", "Dropout"):
+    if package.split(".")[0] != "sentence_transformers" or kind not in (
+        "Transformer",
+        "Pooling",
+        "Dense",
+        "LayerNorm",
+        "Normalize",
+        "Dropout",
+    ):
         raise ModelError(f"{folder / MODULES_FILE}: the module {module['type']} is not known.", hint=COMPUTED)
     if module.get("kwargs"):
-        raise ModelError(f"{folder / MODULES_FILE}: {kind} takes arguments ({module['kwargs']}).", hint="edgelm computes modules without them.")
+        raise ModelError(
+            f"{folder / MODULES_FILE}: {kind} takes arguments ({module['kwargs']}).",
+            hint="edgelm computes modules without them.",
+        )
     return kind
 
 
 def _place(folder: Path, module: dict[str, Any]) -> Path:
     path = module.get("path", "")
     if not isinstance(path, str) or Path(path).is_absolute() or ".." in Path(path).parts:
-        raise ModelError(f"{folder / MODULES_FILE}: path {path!r} leads out of the folder.", hint="Give paths inside the model's folder.")
+        raise ModelError(
+            f"{folder / MODULES_FILE}: path {path!r} leads out of the folder.",
+            hint="Give paths inside the model's folder.",
+        )
     return folder / path
 
 
@@ -136,7 +187,10 @@ def _settings(folder: Path) -> dict[str, Any] | None:
         return None
     settings: dict[str, Any] = read_json(file, dict)
     if settings.get("model_type") not in (None, "SentenceTransformer", "CrossEncoder"):
-        raise ModelError(f"{file}: the model is a {settings['model_type']}.", hint="edgelm takes SentenceTransformer and CrossEncoder.")
+        raise ModelError(
+            f"{file}: the model is a {settings['model_type']}.",
+            hint="edgelm takes SentenceTransformer and CrossEncoder.",
+        )
     return settings
 
 
@@ -145,15 +199,26 @@ def _prompt(folder: Path, settings: dict[str, Any] | None) -> str:
     name, prompts = values.get("default_prompt_name"), values.get("prompts") or {}
     if name is None:
         return ""
-    if not isinstance(prompts, dict) or not isinstance(name, str) or not isinstance(prompts.get(name), (str, type(None))) or name not in prompts:
-        raise ModelError(f"{folder / SETTINGS_FILE}: prompts has no text named {name!r}, the default.", hint="Correct default_prompt_name.")
+    if (
+        not isinstance(prompts, dict)
+        or not isinstance(name, str)
+        or not isinstance(prompts.get(name), (str, type(None)))
+        or name not in prompts
+    ):
+        raise ModelError(
+            f"{folder / SETTINGS_FILE}: prompts has no text named {name!r}, the default.",
+            hint="Correct default_prompt_name.",
+        )
     return prompts[name] or ""
 
 
 def _dimensions(folder: Path, settings: dict[str, Any] | None) -> int | None:
     value = (settings or {}).get("truncate_dim")
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ModelError(f"{folder / SETTINGS_FILE}: truncate_dim is {value!r}.", hint="Expected the number of values of a vector to keep.")
+        raise ModelError(
+            f"{folder / SETTINGS_FILE}: truncate_dim is {value!r}.",
+            hint="Expected the number of values of a vector to keep.",
+        )
     return value
 
 
@@ -167,20 +232,48 @@ def _check_transformer(folder: Path) -> None:
     where = f"{folder}: the Transformer's settings (sentence_bert_config.json):"
     task = values.get("transformer_task", "feature-extraction")
     if task not in ("feature-extraction", "sequence-classification"):
-        raise ModelError(f"{where} transformer_task is {task!r}.", hint="edgelm takes feature-extraction and sequence-classification.")
-    for key in ("model_args", "model_kwargs", "tokenizer_args", "processor_kwargs", "config_args", "config_kwargs", "processing_kwargs"):
+        raise ModelError(
+            f"{where} transformer_task is {task!r}.",
+            hint="edgelm takes feature-extraction and sequence-classification.",
+        )
+    for key in (
+        "model_args",
+        "model_kwargs",
+        "tokenizer_args",
+        "processor_kwargs",
+        "config_args",
+        "config_kwargs",
+        "processing_kwargs",
+    ):
         given = values.get(key) or {}
-        if not isinstance(given, dict) or set(given) - (_HARMLESS if key.startswith("model") else {"trust_remote_code"}):
-            raise ModelError(f"{where} {key} is {given!r}.", hint="Write it into config.json or the tokenizer's files, or take it out.")
+        if not isinstance(given, dict) or set(given) - (
+            _HARMLESS if key.startswith("model") else {"trust_remote_code"}
+        ):
+            raise ModelError(
+                f"{where} {key} is {given!r}.",
+                hint="Write it into config.json or the tokenizer's files, or take it out.",
+            )
     for key in ("query_length", "document_length", "query_expansion", "tokenizer_name_or_path"):
         if values.get(key) is not None:
-            raise ModelError(f"{where} {key} is {values[key]!r}.", hint="edgelm reads every text alike, by the tokenizer beside the model.")
+            raise ModelError(
+                f"{where} {key} is {values[key]!r}.",
+                hint="edgelm reads every text alike, by the tokenizer beside the model.",
+            )
     if values.get("module_output_name") not in (None, "token_embeddings", "scores"):
-        raise ModelError(f"{where} module_output_name is {values['module_output_name']!r}.", hint="edgelm takes token_embeddings and scores.")
+        raise ModelError(
+            f"{where} module_output_name is {values['module_output_name']!r}.",
+            hint="edgelm takes token_embeddings and scores.",
+        )
     ways = values.get("modality_config") or {}
     text = ways.get("text") if isinstance(ways, dict) else ways
-    if text not in (None, *({"method": "forward", "method_output_name": name} for name in ("last_hidden_state", "logits"))):
-        raise ModelError(f"{where} modality_config reads texts by {text!r}.", hint="edgelm takes the model's forward, and its last_hidden_state.")
+    if text not in (
+        None,
+        *({"method": "forward", "method_output_name": name} for name in ("last_hidden_state", "logits")),
+    ):
+        raise ModelError(
+            f"{where} modality_config reads texts by {text!r}.",
+            hint="edgelm takes the model's forward, and its last_hidden_state.",
+        )
     length = values.get("max_seq_length")
     if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
         raise ModelError(f"{where} max_seq_length is {length!r}.", hint="Expected a number of tokens.")

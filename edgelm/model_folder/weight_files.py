@@ -25,7 +25,10 @@ def weight_files(path: Path) -> list[Path]:
     if (path / WEIGHTS_INDEX_FILE).is_file():
         shards = read_json(path / WEIGHTS_INDEX_FILE).get("weight_map")
         if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
-            raise ModelError(f"{path / WEIGHTS_INDEX_FILE}: no weight_map of names to files.", hint="Copy or download the model again.")
+            raise ModelError(
+                f"{path / WEIGHTS_INDEX_FILE}: no weight_map of names to files.",
+                hint="Copy or download the model again.",
+            )
         return [path / name for name in sorted(set(shards.values()))]
     return []
 
@@ -37,9 +40,13 @@ def check_safetensors(file: Path) -> dict[str, Any]:
         ModelError: missing, truncated or not a safetensors file.
     """
     if not file.is_file():
-        raise ModelError(f"{file}: missing, though the model's index names it.", hint="Copy or download the model again.")
+        raise ModelError(
+            f"{file}: missing, though the model's index names it.", hint="Copy or download the model again."
+        )
     size = file.stat().st_size
-    broken = ModelError(f"{file}: truncated or not a safetensors file ({size:,} bytes).", hint="Copy or download the model again.")
+    broken = ModelError(
+        f"{file}: truncated or not a safetensors file ({size:,} bytes).", hint="Copy or download the model again."
+    )
     with file.open("rb") as stream:
         head = stream.read(8)
         if len(head) < 8:
@@ -69,7 +76,9 @@ def read_json(file: Path, *, missing_hint: str = "") -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ModelError(f"{file}: missing.", hint=missing_hint) from error
     except (ValueError, OSError) as error:
-        raise ModelError(f"{file}: cannot be read as JSON ({error}).", hint="Copy or download the model again.") from error
+        raise ModelError(
+            f"{file}: cannot be read as JSON ({error}).", hint="Copy or download the model again."
+        ) from error
     if not isinstance(values, dict):
         raise ModelError(f"{file}: expected a JSON object.", hint="Copy or download the model again.")
     return values

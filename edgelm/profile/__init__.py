@@ -1,4 +1,5 @@
-"""Bundle x machine -> Profile: latency, load time, memory, operators. Called, it is `edgelm.profile.pipeline.profile`."""
+"""Bundle x machine -> Profile: latency, load time, memory, operators. Called, it is
+`edgelm.profile.pipeline.profile`."""
 
 from edgelm.callable_package import make_callable
 

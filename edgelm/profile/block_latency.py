@@ -1,4 +1,5 @@
-"""Measures a LatencyTable: graphs of one shape a layer, in the export precision, each in a process of its own, all taking turns."""
+"""Measures a LatencyTable: graphs of one shape a layer, in the export precision, each in a process of its own, all
+taking turns."""
 
 from __future__ import annotations
 
@@ -53,24 +54,39 @@ def encoder_sizes(checkpoint: Checkpoint) -> EncoderSizes:
     )
 
 
-def find_table(checkpoint: Checkpoint, *, precision: str, sequence: int, threads: int | None = None, progress: Progress = silent) -> LatencyTable:
-    """The table of this machine: measured once for a model's sizes, precision, length, threads and onnxruntime, then kept in the user's
-    cache (`$XDG_CACHE_HOME/edgelm`), unless the machine was busy. A kept one that the uncut model now outruns is made anew: the cores of a
-    virtual machine may have been far from each other then, which small operators pay for more than large ones.
+def find_table(
+    checkpoint: Checkpoint, *, precision: str, sequence: int, threads: int | None = None, progress: Progress = silent
+) -> LatencyTable:
+    """The table of this machine: measured once for a model's sizes, precision, length, threads and onnxruntime, then
+    kept in the user's cache (`$XDG_CACHE_HOME/edgelm`), unless the machine was busy. A kept one that the uncut model
+    now outruns is made anew: the cores of a virtual machine may have been far from each other then, which small
+    operators pay for more than large ones.
 
     Raises:
         UsageError: a precision that the CPU does not run.
     """
     sizes, threads = encoder_sizes(checkpoint), threads or available_cores()
     machine = describe_machine()
-    what = [TABLE_SCHEMA, asdict(sizes), precision, sequence, threads, machine.cpu, machine.cores, machine.versions.get("onnxruntime"), __version__]
+    what = [
+        TABLE_SCHEMA,
+        asdict(sizes),
+        precision,
+        sequence,
+        threads,
+        machine.cpu,
+        machine.cores,
+        machine.versions.get("onnxruntime"),
+        __version__,
+    ]
     file = cache_folder("latency") / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:24]}.json"
     if file.is_file():
         table = read_latency_table(file)
         whole = measure_shapes(sizes, [sizes.full()], precision=precision, sequence=sequence, threads=threads)[0]
         if table.whole is None or whole > (1 - _ALIKE) * table.whole:
             return table
-    table = measure_table(sizes, precision=precision, sequence=sequence, threads=threads, checkpoint=checkpoint, progress=progress)
+    table = measure_table(
+        sizes, precision=precision, sequence=sequence, threads=threads, checkpoint=checkpoint, progress=progress
+    )
     if table.quiet:
         table.save(file, overwrite=True)
     return table
@@ -92,28 +108,43 @@ def write_table(
         sequence: one length in tokens; None: 32, or what the model takes if that is less.
 
     Raises:
-        UsageError: more than one length, a length that the model does not take, or a precision that the CPU does not run.
+        UsageError: more than one length, a length that the model does not take, or a precision that the CPU does not
+            run.
         ModelError: no checkpoint there.
     """
     checkpoint = open_checkpoint(model)
     sizes = encoder_sizes(checkpoint)
     lengths = list(sequence or (min(_TOKENS, sizes.positions),))
     if len(lengths) > 1 or not 2 <= lengths[0] <= sizes.positions:
-        raise UsageError(f"a latency table is for one length of 2 to {sizes.positions} tokens, not {lengths}.", hint="Give --sequence once.")
+        raise UsageError(
+            f"a latency table is for one length of 2 to {sizes.positions} tokens, not {lengths}.",
+            hint="Give --sequence once.",
+        )
     table = measure_table(
-        sizes, precision=precision, sequence=lengths[0], threads=threads or available_cores(), checkpoint=checkpoint, progress=progress
+        sizes,
+        precision=precision,
+        sequence=lengths[0],
+        threads=threads or available_cores(),
+        checkpoint=checkpoint,
+        progress=progress,
     )
     table.save(output, overwrite=overwrite)
     return table
 
 
 def measure_table(
-    sizes: EncoderSizes, *, precision: str, sequence: int, threads: int, checkpoint: Checkpoint | None = None, progress: Progress = silent
+    sizes: EncoderSizes,
+    *,
+    precision: str,
+    sequence: int,
+    threads: int,
+    checkpoint: Checkpoint | None = None,
+    progress: Progress = silent,
 ) -> LatencyTable:
     """Measure the blocks of an encoder on this machine.
 
-    All layers of a graph have the same shape, and what a module adds is its difference to the graph without heads and channels: so the cost
-    of a call, and what the layers before leave in the caches, are as in a real model.
+    All layers of a graph have the same shape, and what a module adds is its difference to the graph without heads and
+    channels: so the cost of a call, and what the layers before leave in the caches, are as in a real model.
 
     Args:
         sequence: tokens of the one text.
@@ -123,14 +154,18 @@ def measure_table(
         UsageError: a precision that the CPU does not run.
     """
     if precision not in PRECISIONS:
-        raise UsageError(f"no latency can be measured here in {precision}.", hint=f"Choose one of: {', '.join(PRECISIONS)}.")
+        raise UsageError(
+            f"no latency can be measured here in {precision}.", hint=f"Choose one of: {', '.join(PRECISIONS)}."
+        )
     heads, channels = _points(sizes.heads, _HEAD_POINTS, 1), _points(sizes.ffn, _FFN_POINTS, 32)
     grid = [(0, 0), *((count, 0) for count in heads), *((0, count) for count in channels)]
     grid += [(sizes.heads, sizes.ffn), (max(1, sizes.heads // 2), max(1, sizes.ffn // 4))]
     load = round(look().share, 2)
     models: list[Shapes] = [(LayerShape(*point),) * sizes.layers for point in grid]
     models += [sizes.full()[: max(1, sizes.layers // 3)], ()]
-    times = measure_shapes(sizes, models, precision=precision, sequence=sequence, threads=threads, checkpoint=checkpoint, progress=progress)
+    times = measure_shapes(
+        sizes, models, precision=precision, sequence=sequence, threads=threads, checkpoint=checkpoint, progress=progress
+    )
     cost = dict(zip(grid, times, strict=False))
     norms, rest = cost[0, 0], times[len(models) - 1]
     attention = _rising({count: (cost[count, 0] - norms) / sizes.layers for count in heads})
@@ -148,17 +183,27 @@ def measure_table(
         ffn=ffn,
         pytorch=times[-1] if checkpoint is not None else None,
         whole=cost[sizes.heads, sizes.ffn],
-        machine={"cpu": machine.cpu, "threads": threads, "onnxruntime": machine.versions.get("onnxruntime"), "load": load},
+        machine={
+            "cpu": machine.cpu,
+            "threads": threads,
+            "onnxruntime": machine.versions.get("onnxruntime"),
+            "load": load,
+        },
     )
-    errors = [abs(table.predict(shapes) / found - 1) for shapes, found in zip(models[-4:-1], times[len(models) - 4 :], strict=False)]
+    errors = [
+        abs(table.predict(shapes) / found - 1)
+        for shapes, found in zip(models[-4:-1], times[len(models) - 4 :], strict=False)
+    ]
     return replace(table, error=max(errors))
 
 
 class Meter:
-    """Measures whole models of any shapes in a table's terms: beside the uncut one, so that a slow minute of the machine cancels out.
+    """Measures whole models of any shapes in a table's terms: beside the uncut one, so that a slow minute of the
+    machine cancels out.
 
-    What makes the uncut model slow may make a small one slower still, so a meter first waits, for two minutes in all, until the machine
-    is as it was when the table was made; what it then found while the uncut model was nearest to the table's is the answer.
+    What makes the uncut model slow may make a small one slower still, so a meter first waits, for two minutes in all,
+    until the machine is as it was when the table was made; what it then found while the uncut model was nearest to the
+    table's is the answer.
     """
 
     def __init__(self, table: LatencyTable, *, threads: int | None = None) -> None:
@@ -179,10 +224,13 @@ class Meter:
             self._patience -= time.monotonic() - start
 
     def _measure(self, shapes: Shapes) -> tuple[float, float]:
-        """How far the uncut model is from its time in the table, relative, and what the other costs in the table's terms."""
+        """How far the uncut model is from its time in the table, relative, and what the other costs in the table's
+        terms."""
         table = self.table
         models = [table.sizes.full(), tuple(shapes)]
-        whole, found = measure_shapes(table.sizes, models, precision=table.precision, sequence=table.sequence, threads=self._threads)
+        whole, found = measure_shapes(
+            table.sizes, models, precision=table.precision, sequence=table.sequence, threads=self._threads
+        )
         usual = table.whole or whole
         return abs(whole / usual - 1), found * usual / whole
 
@@ -197,7 +245,8 @@ def measure_shapes(
     checkpoint: Checkpoint | None = None,
     progress: Progress = silent,
 ) -> list[float]:
-    """Median latency, ms, of graphs with these shapes, in turns; last that of the checkpoint in PyTorch, where given."""
+    """Median latency, ms, of graphs with these shapes, in turns; last that of the checkpoint in PyTorch, where
+    given."""
     from edgelm.graph.external_data import save_graph
     from edgelm.graph.session import DISABLED_OPTIMIZERS
     from edgelm.graph.synthetic import encoder_graph

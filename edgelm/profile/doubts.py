@@ -1,4 +1,5 @@
-"""What stands against the figures of a profile: other work on the machine, rounds that differ, ratios that are not sure."""
+"""What stands against the figures of a profile: other work on the machine, rounds that differ, ratios that are not
+sure."""
 
 from __future__ import annotations
 
@@ -23,17 +24,23 @@ def find_warnings(busy: Busy, cases: Sequence[Case]) -> tuple[str, ...]:
 def unsteady(case: Case) -> str:
     """Says so, if some stretches of calls took far longer than others; empty if not, or if there were too few to tell.
 
-    A stretch is one round or, where more inputs take turns, as many as see every input once: long texts take longer than short ones.
+    A stretch is one round or, where more inputs take turns, as many as see every input once: long texts take longer
+    than short ones.
     """
     size = case.block * -(-max(case.inputs, 1) // case.block)
-    stretches = [np.median(case.samples_ms[start : start + size]) for start in range(0, len(case.samples_ms) - size + 1, size)]
+    stretches = [
+        np.median(case.samples_ms[start : start + size]) for start in range(0, len(case.samples_ms) - size + 1, size)
+    ]
     if len(stretches) < _FEWEST:
         return ""
     fast, slow = (float(value) for value in np.percentile(stretches, (10, 90)))
     if slow < _SPREAD * fast:
         return ""
     about = f"batch {case.batch}" + ("" if case.sequence is None else f", {case.sequence} tokens")
-    return f"Its calls ({about}) took {fast:.3g} ms in fast rounds and {slow:.3g} ms in slow ones: the machine changed meanwhile."
+    return (
+        f"Its calls ({about}) took {fast:.3g} ms in fast rounds and {slow:.3g} ms in slow ones: the machine changed "
+        "meanwhile."
+    )
 
 
 def with_ratios(profiles: Sequence[Profile]) -> list[Profile]:
@@ -48,7 +55,10 @@ def with_ratios(profiles: Sequence[Profile]) -> list[Profile]:
         paired = (entry.host, entry.created) == (last.host, last.created)
         pairs = zip(entry.cases, last.cases, strict=True)
         cases = (
-            replace(case, ratio=measure_ratio(case.samples_ms, other.samples_ms, case.block, against=against, paired=paired)) for case, other in pairs
+            replace(
+                case, ratio=measure_ratio(case.samples_ms, other.samples_ms, case.block, against=against, paired=paired)
+            )
+            for case, other in pairs
         )
         found.append(replace(entry, cases=tuple(cases)))
     return [*found, replace(last, cases=tuple(replace(case, ratio=None) for case in last.cases))]

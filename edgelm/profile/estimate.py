@@ -33,7 +33,8 @@ class OperatorShare:
         launches: kernels: fewer where the runtime does a node inside another's.
         ms: of one call.
         share: of the whole call.
-        compute_ms, memory_ms, launch_ms: what operations, bytes and launches alone take; `ms` has the longer of the first two, node by node.
+        compute_ms, memory_ms, launch_ms: what operations, bytes and launches alone take; `ms` has the longer of the
+            first two, node by node.
         bound: compute, memory or launch: which took most of `ms`.
     """
 
@@ -54,7 +55,8 @@ class EstimatedCase:
 
     Attributes:
         p50_ms: of one call.
-        low_ms, high_ms: eight of ten measurements are expected between them, as on the pairs that the model was checked on.
+        low_ms, high_ms: eight of ten measurements are expected between them, as on the pairs that the model was checked
+            on.
         operations: 10^9, a multiplication and an addition being two.
         bytes_mb: read and written, 10^6 bytes.
         bounds: ms by what bounds them: compute, memory, launch, and the call itself.
@@ -112,7 +114,8 @@ def estimate_all(
     """Estimate a subject, and others beside it, on each device: first by device, then by subject.
 
     Args:
-        sequence_lengths: tokens of each text; empty: one length for all, the median of the first subject's texts, see `estimate`.
+        sequence_lengths: tokens of each text; empty: one length for all, the median of the first subject's texts, see
+            `estimate`.
 
     Raises:
         EdgelmError: as `estimate`, or texts that the first subject does not read.
@@ -120,10 +123,16 @@ def estimate_all(
     subjects = [find_subject(path) for path in (subject, *compare)]
     lengths = sequence_lengths or (_usual_length(subjects[0], data),)
     graphs = [_read_graph(found) for found in subjects]
-    return [_estimate(found, graph, device, batch_sizes, lengths) for device in devices for found, graph in zip(subjects, graphs, strict=True)]
+    return [
+        _estimate(found, graph, device, batch_sizes, lengths)
+        for device in devices
+        for found, graph in zip(subjects, graphs, strict=True)
+    ]
 
 
-def estimate(subject: str | Path, device: Device, *, batch_sizes: Sequence[int] = (1,), sequence_lengths: Sequence[int] = ()) -> Estimate:
+def estimate(
+    subject: str | Path, device: Device, *, batch_sizes: Sequence[int] = (1,), sequence_lengths: Sequence[int] = ()
+) -> Estimate:
     """Estimate a bundle or an ONNX file on a device, from the graph and the device's figures.
 
     Args:
@@ -139,7 +148,9 @@ def estimate(subject: str | Path, device: Device, *, batch_sizes: Sequence[int] 
     return _estimate(found, _read_graph(found), device, batch_sizes, sequence_lengths or (_usual_length(found),))
 
 
-def _estimate(found: Subject, graph: Any, device: Device, batch_sizes: Sequence[int], sequence_lengths: Sequence[int]) -> Estimate:
+def _estimate(
+    found: Subject, graph: Any, device: Device, batch_sizes: Sequence[int], sequence_lengths: Sequence[int]
+) -> Estimate:
     from edgelm.cost.roofline import is_compiled, load_constants, price
     from edgelm.cost.work import graph_work
     from edgelm.graph.rewrites import operator_counts
@@ -148,7 +159,9 @@ def _estimate(found: Subject, graph: Any, device: Device, batch_sizes: Sequence[
     cases = []
     for sequence in sequence_lengths:
         for batch in batch_sizes:
-            costs = price(graph_work(graph, batch=batch, sequence=sequence, fused=is_compiled(device)), device, constants)
+            costs = price(
+                graph_work(graph, batch=batch, sequence=sequence, fused=is_compiled(device)), device, constants
+            )
             cases.append(_case(costs, constants, batch, sequence, nodes))
     what = (found.name, str(found.path), found.precision, found.size_mb)
     return Estimate(*what, device.name, device.title, tuple(cases), constants.provenance)
@@ -161,7 +174,10 @@ def _read_graph(subject: Subject) -> Any:
         return onnx.ModelProto.FromString(open_bundle(subject.path).read(GRAPH_FILE))
     if subject.kind == "onnx":
         return onnx.load(subject.path, load_external_data=False)
-    raise UsageError(f"{subject.path} is a checkpoint; an estimate is made from a graph.", hint="Export it first with `edgelm export`.")
+    raise UsageError(
+        f"{subject.path} is a checkpoint; an estimate is made from a graph.",
+        hint="Export it first with `edgelm export`.",
+    )
 
 
 def _usual_length(subject: Subject, data: Dataset | None = None) -> int:
@@ -175,18 +191,32 @@ def _usual_length(subject: Subject, data: Dataset | None = None) -> int:
     return round(statistics.median(len(next(iter(call.values()))[0]) for call in calls)) if calls else _TOKENS
 
 
-def _case(costs: Sequence[Cost], constants: Constants, batch: int, sequence: int, nodes: dict[str, int]) -> EstimatedCase:
+def _case(
+    costs: Sequence[Cost], constants: Constants, batch: int, sequence: int, nodes: dict[str, int]
+) -> EstimatedCase:
     from edgelm.cost.roofline import total_ms
 
     call, total = constants.call_us / 1e3, total_ms(costs, constants)
     groups: dict[str, list[Cost]] = {}
     for cost in costs:
         groups.setdefault(cost.work.operator, []).append(cost)
-    rows = sorted((_operator(name, nodes[name], group, total) for name, group in groups.items()), key=lambda row: -row.ms)
+    rows = sorted(
+        (_operator(name, nodes[name], group, total) for name, group in groups.items()), key=lambda row: -row.ms
+    )
     low, high = constants.band
     operations = sum(cost.work.operations for cost in costs) / 1e9
     moved = sum(cost.work.weights + cost.work.activations for cost in costs) / 1e6
-    return EstimatedCase(batch, sequence, total, low * total, high * total, operations, moved, _bounds(costs) | {"call": call}, tuple(rows))
+    return EstimatedCase(
+        batch,
+        sequence,
+        total,
+        low * total,
+        high * total,
+        operations,
+        moved,
+        _bounds(costs) | {"call": call},
+        tuple(rows),
+    )
 
 
 def _operator(name: str, nodes: int, costs: Sequence[Cost], total: float) -> OperatorShare:

@@ -81,9 +81,16 @@ class _Process:
     """A `Channel` to a process of this machine."""
 
     def __init__(self, module: str, threads: int | None) -> None:
-        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+        environment = (
+            os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+        )
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
         )
 
     def exchange(self, line: str) -> str:

@@ -35,8 +35,11 @@ def find_texts(first: Subject, data: Dataset | None) -> list[Any]:
     return [tuple(text) if isinstance(text, list) else text for text in golden]
 
 
-def make_feeds(subjects: Sequence[Subject], texts: list[Any], grid: Sequence[tuple[int, int | None]]) -> list[list[list[Feeds]]]:
-    """Per subject and case the inputs of the calls: through its own tokenizer, or through that of the first where it brings none.
+def make_feeds(
+    subjects: Sequence[Subject], texts: list[Any], grid: Sequence[tuple[int, int | None]]
+) -> list[list[list[Feeds]]]:
+    """Per subject and case the inputs of the calls: through its own tokenizer, or through that of the first where it
+    brings none.
 
     Raises:
         DataError: single texts for a bundle that reads pairs, or the other way round.
@@ -57,12 +60,15 @@ def _check_kind(entry: Subject, *, pair: bool, texts: list[Any]) -> None:
         kinds = ("pairs of texts", "single texts") if pair else ("single texts", "pairs of texts")
         raise DataError(
             f"{entry.path} reads {kinds[0]}; those to measure on are {kinds[1]}.",
-            hint="Name the second column with --pair-column, or give pairs with --data." if pair else "Give single texts with --data.",
+            hint="Name the second column with --pair-column, or give pairs with --data."
+            if pair
+            else "Give single texts with --data.",
         )
 
 
 def _encoder(entry: Subject, first: Subject) -> TextProcessor | None:
-    """What turns texts into a subject's inputs. A checkpoint's tokens may be others than the first's: one of the two may have lost some."""
+    """What turns texts into a subject's inputs. A checkpoint's tokens may be others than the first's: one of the two
+    may have lost some."""
     if entry.kind == "bundle":
         return load_text_processor(open_bundle(entry.path))
     file = entry.path / TOKENIZER_FILE
@@ -80,8 +86,13 @@ def _encoder(entry: Subject, first: Subject) -> TextProcessor | None:
 
 
 def _case_feeds(encode: TextProcessor, texts: list[Any], batch: int, sequence: int | None) -> list[Feeds]:
-    groups = [[texts[(start + offset) % len(texts)] for offset in range(batch)] for start in range(0, len(texts), batch)]
-    found = [encode(group) if sequence is None else _stretch([encode([text]) for text in group], sequence) for group in groups]
+    groups = [
+        [texts[(start + offset) % len(texts)] for offset in range(batch)] for start in range(0, len(texts), batch)
+    ]
+    found = [
+        encode(group) if sequence is None else _stretch([encode([text]) for text in group], sequence)
+        for group in groups
+    ]
     return [{name: values.tolist() for name, values in feeds.items()} for feeds in found]
 
 

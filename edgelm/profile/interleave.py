@@ -65,13 +65,20 @@ class WorkerClient:
 
 
 def take_turns(
-    workers: Sequence[WorkerClient], warmup: int, runs: int, label: str, progress: Progress, *, mhz: list[float] | None = None
+    workers: Sequence[WorkerClient],
+    warmup: int,
+    runs: int,
+    label: str,
+    progress: Progress,
+    *,
+    mhz: list[float] | None = None,
 ) -> list[list[float]]:
     """Samples in ms of `runs` calls of each worker, in blocks.
 
-    In every round each worker makes one block of calls, in an order that is shuffled anew; the first calls of a block wake its
-    threads and fill the caches and are not counted. Between two blocks nobody runs: the threads of the worker before would still
-    spin, and hold a core that the next one needs. A worker that is alone has nothing to share the machine with: one block.
+    In every round each worker makes one block of calls, in an order that is shuffled anew; the first calls of a block
+    wake its threads and fill the caches and are not counted. Between two blocks nobody runs: the threads of the worker
+    before would still spin, and hold a core that the next one needs. A worker that is alone has nothing to share the
+    machine with: one block.
 
     Args:
         mhz: takes up the CPU's frequency after each block, where the machine shows it.

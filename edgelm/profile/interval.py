@@ -1,7 +1,7 @@
 """How sure the median of measured calls is, and the ratio of two medians: bootstrap intervals over rounds of calls.
 
-Calls that follow each other are alike, since a machine is slow or fast for a while; so whole rounds are drawn again, some neighbours at a
-time, and of subjects that took turns the same rounds of both, in which the machine was the same.
+Calls that follow each other are alike, since a machine is slow or fast for a while; so whole rounds are drawn again,
+some neighbours at a time, and of subjects that took turns the same rounds of both, in which the machine was the same.
 Source: Politis and Romano 1992, circular block bootstrap; percentile intervals, Efron 1981.
 """
 
@@ -29,7 +29,8 @@ class Ratio:
         against: name of the other.
         p50: its p50 over this one's.
         low, high: 95 % interval.
-        reason: why the ratio is not established: its interval includes 1 or is wide, or there were too few calls; empty if it is.
+        reason: why the ratio is not established: its interval includes 1 or is wide, or there were too few calls; empty
+            if it is.
     """
 
     against: str
@@ -55,11 +56,14 @@ def median_interval(samples: Sequence[float], block: int) -> tuple[float, float]
     return _interval(drawn.medians(np.asarray(samples)), drawn.parts)
 
 
-def measure_ratio(samples: Sequence[float], others: Sequence[float], block: int, *, against: str, paired: bool = True) -> Ratio:
+def measure_ratio(
+    samples: Sequence[float], others: Sequence[float], block: int, *, against: str, paired: bool = True
+) -> Ratio:
     """The median of `others` over that of `samples`, with its interval.
 
     Args:
-        paired: they took turns, and calls of the same place were made at the same time; else their rounds are drawn apart.
+        paired: they took turns, and calls of the same place were made at the same time; else their rounds are drawn
+            apart.
     """
     mine, theirs = np.asarray(samples), np.asarray(others)
     ours = _draw(len(mine), block, seed=0)
@@ -96,7 +100,9 @@ class _Draw:
         order = np.argsort(samples)
         ordered, unit_of = samples[order], order // self.unit
         step = max(1, _AT_ONCE // len(samples))
-        return np.concatenate([_middle(ordered, self.counts[start : start + step, unit_of]) for start in range(0, _RESAMPLES, step)])
+        return np.concatenate(
+            [_middle(ordered, self.counts[start : start + step, unit_of]) for start in range(0, _RESAMPLES, step)]
+        )
 
 
 def _middle(ordered: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -113,7 +119,9 @@ def _draw(calls: int, block: int, *, seed: int) -> _Draw:
     joined = int(units ** (1 / 3)) if rounds >= FEWEST_ROUNDS else 1
     parts = -(-units // joined)
     starts = np.random.default_rng(seed).integers(units, size=(_RESAMPLES, parts))
-    places = ((starts[:, :, None] + np.arange(joined)) % units).reshape(_RESAMPLES, -1) + np.arange(_RESAMPLES)[:, None] * units
+    places = ((starts[:, :, None] + np.arange(joined)) % units).reshape(_RESAMPLES, -1) + np.arange(_RESAMPLES)[
+        :, None
+    ] * units
     counts = np.bincount(places.ravel(), minlength=_RESAMPLES * units).reshape(_RESAMPLES, units)
     return _Draw(counts.astype(np.int32), unit, parts)
 

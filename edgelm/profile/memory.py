@@ -11,9 +11,10 @@ from typing import Any
 class Memory:
     """Use of one memory of the machine, all of it and not this subject's process alone; in 10^6 bytes.
 
-    What else runs on the machine is in every figure, and what it takes or gives back meanwhile in the rise. The system's memory is what could not be
-    given to another program: weights that are mapped from a file are not in it, though they are in the process's own peak; buffers that
-    a driver keeps for the GPU of a Jetson are in it, though the process does not show them. See `edgelm.hardware.memory_gauges`.
+    What else runs on the machine is in every figure, and what it takes or gives back meanwhile in the rise. The
+    system's memory is what could not be given to another program: weights that are mapped from a file are not in it,
+    though they are in the process's own peak; buffers that a driver keeps for the GPU of a Jetson are in it, though the
+    process does not show them. See `edgelm.hardware.memory_gauges`.
 
     Attributes:
         source: of the figures: /proc/meminfo or NVML.
@@ -38,7 +39,9 @@ class Memory:
         return asdict(self)
 
 
-def memory_use(gauges: Sequence[dict[str, Any]], idle: dict[str, Any], loading: dict[str, Any], busy: dict[str, Any]) -> tuple[Memory, ...]:
+def memory_use(
+    gauges: Sequence[dict[str, Any]], idle: dict[str, Any], loading: dict[str, Any], busy: dict[str, Any]
+) -> tuple[Memory, ...]:
     """One for each gauge that was read all along.
 
     Args:
@@ -52,5 +55,7 @@ def memory_use(gauges: Sequence[dict[str, Any]], idle: dict[str, Any], loading: 
             before, meanwhile, after = times
             middles = (before["median_mb"], after["median_mb"])
             peak = max(meanwhile["peak_mb"], after["peak_mb"])
-            found.append(Memory(gauge["source"], gauge["name"], gauge["total_mb"], *middles, peak, middles[1] - middles[0]))
+            found.append(
+                Memory(gauge["source"], gauge["name"], gauge["total_mb"], *middles, peak, middles[1] - middles[0])
+            )
     return tuple(found)

@@ -1,6 +1,8 @@
-"""Watches the machine while a subject runs beside it: `python -m edgelm.profile.monitor`, told what to do by JSON lines on stdin.
+"""Watches the machine while a subject runs beside it: `python -m edgelm.profile.monitor`, told what to do by JSON lines
+on stdin.
 
-A process of its own, and asleep nine tenths of the time: what it does must not be part of what it measures. The standard library alone.
+A process of its own, and asleep nine tenths of the time: what it does must not be part of what it measures. The
+standard library alone.
 """
 
 from __future__ import annotations
@@ -32,19 +34,24 @@ def main() -> None:
 class Watcher:
     """What is watched, and the watch that is on."""
 
-    def __init__(self, rails: Callable[[], list[Rail]] = find_rails, gauges: Callable[[], list[Gauge]] = find_gauges) -> None:
+    def __init__(
+        self, rails: Callable[[], list[Rail]] = find_rails, gauges: Callable[[], list[Gauge]] = find_gauges
+    ) -> None:
         self._find_rails, self._find_gauges = rails, gauges
         self._rails: list[Rail] = []
         self._gauges: list[Gauge] = []
         self._watch: Recording | None = None
 
     def answer(self, what: str) -> dict[str, Any]:
-        """`machine`: what it is. `sensors`: the `source` of power, empty if none can be read, and each `memory`. `start`, and `stop`: see `Recording`."""
+        """`machine`: what it is. `sensors`: the `source` of power, empty if none can be read, and each `memory`.
+        `start`, and `stop`: see `Recording`."""
         if what == "machine":
             return describe_machine().to_dict()
         if what == "sensors":
             self._rails, self._gauges = self._find_rails(), self._find_gauges()
-            memory = [{"source": gauge.source, "name": gauge.name, "total_mb": gauge.total_mb} for gauge in self._gauges]
+            memory = [
+                {"source": gauge.source, "name": gauge.name, "total_mb": gauge.total_mb} for gauge in self._gauges
+            ]
             return {"source": " + ".join(dict.fromkeys(rail.source for rail in self._rails)), "memory": memory}
         watch, self._watch = self._watch, Recording(self._rails, self._gauges) if what == "start" else None
         return {} if watch is None else watch.stop()
@@ -63,7 +70,8 @@ class Recording:
         self._thread.start()
 
     def stop(self) -> dict[str, Any]:
-        """Seconds, samples, the mean power in W, of all and by rail, and by memory the median and the largest use in 10^6 bytes.
+        """Seconds, samples, the mean power in W, of all and by rail, and by memory the median and the largest use in
+        10^6 bytes.
 
         What could not be read all along is left out.
         """

@@ -30,12 +30,17 @@ def read_inputs(path: Path) -> tuple[TensorSpec, ...]:
         constants = {bytes(_last(tensor, _TENSOR_NAME)).decode() for tensor in _all(graph, _INITIALIZER)}
         specs = tuple(map(_spec, _all(graph, _INPUT)))
     except (ValueError, IndexError) as error:
-        raise InputError(f"{path}: not an ONNX file, or a truncated one.", hint="Give an ONNX file, a bundle or a checkpoint folder.") from error
-    return tuple(spec for spec in specs if spec.name not in constants)  # older files list their constants among the inputs
+        raise InputError(
+            f"{path}: not an ONNX file, or a truncated one.", hint="Give an ONNX file, a bundle or a checkpoint folder."
+        ) from error
+    return tuple(
+        spec for spec in specs if spec.name not in constants
+    )  # older files list their constants among the inputs
 
 
 def _spec(value: memoryview) -> TensorSpec:
-    """ValueInfoProto: name 1, type 2; TypeProto: tensor_type 1; Tensor: elem_type 1, shape 2; dim 1: dim_value 1, dim_param 2."""
+    """ValueInfoProto: name 1, type 2; TypeProto: tensor_type 1; Tensor: elem_type 1, shape 2; dim 1: dim_value 1,
+    dim_param 2."""
     tensor = _last(_last(value, 2), 1)
     kind = _last(tensor, 1, 0)
     shape = tuple(_last(axis, 1, None) or bytes(_last(axis, 2)).decode() for axis in _all(_last(tensor, 2), 1))

@@ -44,15 +44,17 @@ def profile(
 ) -> list[Profile]:
     """Measure a bundle, and others beside it: the same texts, the same threads, interleaved in one run.
 
-    Each subject lives in a process of its own and they take turns in small blocks with a rest between (see `take_turns`), so that no
-    thread pool that is still spinning takes a core from the next subject, and a busy minute of the machine falls on all alike.
+    Each subject lives in a process of its own and they take turns in small blocks with a rest between (see
+    `take_turns`), so that no thread pool that is still spinning takes a core from the next subject, and a busy minute
+    of the machine falls on all alike.
 
     Args:
         subject: a bundle; its tokenizer makes the inputs of ONNX files, and of checkpoints that have no tokenizer.json.
-        compare: bundles (with their own tokenizers), plain .onnx files, checkpoint folders (PyTorch eager on the CPU); a `Subject` says how one
-            is to be run, such as compiled or on a GPU.
+        compare: bundles (with their own tokenizers), plain .onnx files, checkpoint folders (PyTorch eager on the CPU);
+            a `Subject` says how one is to be run, such as compiled or on a GPU.
         batch_sizes: texts in one call.
-        sequence_lengths: tokens of each text, real tokens repeated or cut; empty: texts of their own lengths, unpadded at batch 1.
+        sequence_lengths: tokens of each text, real tokens repeated or cut; empty: texts of their own lengths, unpadded
+            at batch 1.
         data: where the texts are from; None: the bundle's golden samples.
         threads: of every subject; None: as the bundle says, else one a core.
         warmup: calls of each subject, in each case, that are not counted.
@@ -67,7 +69,8 @@ def profile(
 
     Raises:
         InputError: a subject that is missing, broken or takes other inputs, or texts of another kind than it reads.
-        UsageError: settings that make no sense, or lengths beyond what a subject takes. Both before anything is measured.
+        UsageError: settings that make no sense, or lengths beyond what a subject takes. Both before anything is
+            measured.
     """
     plan = plan_profile(
         subject,
@@ -118,7 +121,11 @@ def measure(plan: ProfilePlan, place: Host = HERE, progress: Progress = silent) 
         tokenization = [_tokenization(worker, texts) for worker in workers]
         chosen = [worker.chosen for worker in workers]
         operators = [tuple(worker.ask("operators", runs=_OPERATOR_RUNS)["operators"]) for worker in workers]
-    busy = judge([counters for counters, _ in clocks], [after[1] - before[1] for before, after in itertools.pairwise(clocks)], mhz)
+    busy = judge(
+        [counters for counters, _ in clocks],
+        [after[1] - before[1] for before, after in itertools.pairwise(clocks)],
+        mhz,
+    )
     common["machine"] = place.describe() | {"busy": busy.to_dict()}
     call_ms = [found[0].percentile_ms(50) for found in cases]
     use = measure_use(place, subjects, threads, [made[0] for made in feeds], call_ms, progress)
@@ -135,7 +142,11 @@ def measure(plan: ProfilePlan, place: Host = HERE, progress: Progress = silent) 
         }
         cost = {"load_ms": load_ms, "peak_memory_mb": peak_mb}
         measured: dict[str, Any] = cost | {"tokenization_ms": tokenization[index], "operators": operators[index]}
-        measured |= chosen[index] | {"power": use[index].power, "memory": use[index].memory, "warnings": find_warnings(busy, cases[index])}
+        measured |= chosen[index] | {
+            "power": use[index].power,
+            "memory": use[index].memory,
+            "warnings": find_warnings(busy, cases[index]),
+        }
         profiles.append(Profile(**what, cases=tuple(cases[index]), **measured, **common))
         progress("loading and memory", index + 1, len(subjects))
     return with_ratios(profiles)

@@ -1,4 +1,5 @@
-"""What is to be measured: read and checked in full before anything is started or sent anywhere, and the same for every place."""
+"""What is to be measured: read and checked in full before anything is started or sent anywhere, and the same for every
+place."""
 
 from __future__ import annotations
 
@@ -56,14 +57,16 @@ def plan_profile(
     device: str | None = None,
     provider: str | None = None,
 ) -> ProfilePlan:
-    """Check all that can be known before a place is: arguments and errors are those of `edgelm.profile.pipeline.profile`."""
+    """Check all that can be known before a place is: arguments and errors are those of
+    `edgelm.profile.pipeline.profile`."""
     check_provider(provider)
     _check_counts(batch_sizes, {"threads": threads or 1, "runs": runs, "loads": loads}, warmup)
     subjects = tuple(_find(entry, provider) for entry in (subject, *compare))
     first = subjects[0]
     if first.kind != "bundle":
         raise UsageError(
-            f"{first.path} is no bundle; its texts and tokenizer are needed.", hint="Give a bundle first, and the others with --compare."
+            f"{first.path} is no bundle; its texts and tokenizer are needed.",
+            hint="Give a bundle first, and the others with --compare.",
         )
     for entry in subjects:
         if entry.kind == "bundle":
@@ -78,7 +81,18 @@ def plan_profile(
         if entry.kind == "onnx":
             _check_graph(entry, cases)
     threads = threads or open_bundle(first.path).manifest.session.get("intra_op_num_threads")
-    return ProfilePlan(subjects, tuple(texts), data.source if data else "golden samples", grid, feeds, threads, warmup, runs, loads, device)
+    return ProfilePlan(
+        subjects,
+        tuple(texts),
+        data.source if data else "golden samples",
+        grid,
+        feeds,
+        threads,
+        warmup,
+        runs,
+        loads,
+        device,
+    )
 
 
 def _find(entry: str | Path | Subject, provider: str | None) -> Subject:
@@ -90,7 +104,9 @@ def _find(entry: str | Path | Subject, provider: str | None) -> Subject:
 
 def _check_counts(batches: Sequence[int], counts: dict[str, int], warmup: int) -> None:
     if not batches or min(batches) < 1:
-        raise UsageError(f"batch sizes are {list(batches)}; expected at least one, each 1 or more.", hint="Give --batch 1.")
+        raise UsageError(
+            f"batch sizes are {list(batches)}; expected at least one, each 1 or more.", hint="Give --batch 1."
+        )
     for name, value in counts.items():
         if value < 1:
             raise UsageError(f"{name} is {value}; expected 1 or more.", hint=f"Give --{name} 1 or more.")
@@ -103,7 +119,8 @@ def _check_lengths(entry: Subject, lengths: Sequence[int]) -> None:
     if any(length < 2 or (longest is not None and length > longest) for length in lengths):
         reads = "2 tokens or more" if longest is None else f"2 to {longest} tokens"
         raise UsageError(
-            f"sequence lengths are {list(lengths)}; {entry.name} reads {reads}.", hint=f"Give --sequence {longest} or less." if longest else ""
+            f"sequence lengths are {list(lengths)}; {entry.name} reads {reads}.",
+            hint=f"Give --sequence {longest} or less." if longest else "",
         )
 
 
@@ -114,13 +131,19 @@ def _check_graph(entry: Subject, cases: Sequence[Sequence[Feeds]]) -> None:
     unknown = [spec.name for spec in specs if spec.name not in given]
     if unknown or not specs:
         raise InputError(
-            f"{entry.path}: the graph needs inputs that the bundle's texts do not give: {', '.join(unknown) or 'none named'}.",
+            f"{entry.path}: the graph needs inputs that the bundle's texts do not give: "
+            f"{', '.join(unknown) or 'none named'}.",
             hint=f"Inputs must be among: {', '.join(given)}.",
         )
     for spec in specs:
         if spec.dtype != "int64":
-            raise InputError(f"{entry.path}: its input {spec.name} is {spec.dtype}; texts give int64.", hint="Export it with inputs of int64.")
-        shapes = {(len(feeds[spec.name]), len(feeds[spec.name][0])) for feeds in (feeds for case in cases for feeds in case)}
+            raise InputError(
+                f"{entry.path}: its input {spec.name} is {spec.dtype}; texts give int64.",
+                hint="Export it with inputs of int64.",
+            )
+        shapes = {
+            (len(feeds[spec.name]), len(feeds[spec.name][0])) for feeds in (feeds for case in cases for feeds in case)
+        }
         misfits = [shape for shape in sorted(shapes) if not _fits(spec.shape, shape)]
         if misfits:
             raise UsageError(
@@ -131,4 +154,7 @@ def _check_graph(entry: Subject, cases: Sequence[Sequence[Feeds]]) -> None:
 
 def _fits(wanted: tuple[int | str, ...], shape: tuple[int, int]) -> bool:
     """Whether (texts, tokens) may be given where these axes are asked for; no axes: nothing is said of them."""
-    return not wanted or (len(wanted) == len(shape) and all(isinstance(axis, str) or axis == size for axis, size in zip(wanted, shape, strict=True)))
+    return not wanted or (
+        len(wanted) == len(shape)
+        and all(isinstance(axis, str) or axis == size for axis, size in zip(wanted, shape, strict=True))
+    )

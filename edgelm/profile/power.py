@@ -1,4 +1,5 @@
-"""What a machine draws while one subject answers alone, beside what it draws when idle; only where a sensor can be read."""
+"""What a machine draws while one subject answers alone, beside what it draws when idle; only where a sensor can be
+read."""
 
 from __future__ import annotations
 
@@ -34,8 +35,18 @@ class Power:
 
 
 def power_use(source: str, idle: dict[str, Any], busy: dict[str, Any], calls: int) -> Power | None:
-    """From a watch of the idle machine and one of so many calls; None without a sensor that was read all along in both."""
+    """From a watch of the idle machine and one of so many calls; None without a sensor that was read all along in
+    both."""
     if not busy.get("rails") or busy["rails"].keys() != idle["rails"].keys():
         return None  # a sensor came or went: nothing to compare
     energy = busy["mean_w"] * busy["seconds"]
-    return Power(source, idle["mean_w"], busy["mean_w"], 1000 * energy / calls, calls, busy["seconds"], busy["samples"], busy["rails"])
+    return Power(
+        source,
+        idle["mean_w"],
+        busy["mean_w"],
+        1000 * energy / calls,
+        calls,
+        busy["seconds"],
+        busy["samples"],
+        busy["rails"],
+    )

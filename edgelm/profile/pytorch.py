@@ -34,11 +34,18 @@ class PyTorchModel:
         UsageError: a precision or provider that PyTorch does not have here.
     """
 
-    def __init__(self, path: str | Path, *, threads: int | None, provider: str, precision: str, compiled: str | None) -> None:
+    def __init__(
+        self, path: str | Path, *, threads: int | None, provider: str, precision: str, compiled: str | None
+    ) -> None:
         if precision not in _PRECISIONS:
-            raise UsageError(f"PyTorch runs no checkpoint in {precision}.", hint=f"Choose one of: {', '.join(_PRECISIONS)}.")
+            raise UsageError(
+                f"PyTorch runs no checkpoint in {precision}.", hint=f"Choose one of: {', '.join(_PRECISIONS)}."
+            )
         if provider not in ("cpu", "cuda") or (provider == "cuda" and not torch.cuda.is_available()):
-            raise UsageError(f"PyTorch {torch.__version__} finds no {provider} here.", hint="Look whether `nvidia-smi` works, or run it on the CPU.")
+            raise UsageError(
+                f"PyTorch {torch.__version__} finds no {provider} here.",
+                hint="Look whether `nvidia-smi` works, or run it on the CPU.",
+            )
         if threads:
             torch.set_num_threads(threads)
         self._device = torch.device(provider)

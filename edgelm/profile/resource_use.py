@@ -1,4 +1,5 @@
-"""One subject alone on the machine, loaded and answering without a pause: what that draws and what it takes, where that can be read."""
+"""One subject alone on the machine, loaded and answering without a pause: what that draws and what it takes, where that
+can be read."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from edgelm.profile.power import Power, power_use
 from edgelm.profile.subject import Subject
 from edgelm.progress import Progress
 
-# Seconds of the idle machine and of each subject, and calls at least: fifty readings of power, fifteen of memory, which moves less.
+# Seconds of the idle machine and of each subject, and calls at least: fifty readings of power, fifteen of memory, which
+# moves less.
 _POWER, _MEMORY = (1.0, 20), (0.3, 3)
 _MOST_CALLS = 20_000
 
@@ -31,7 +33,12 @@ class Use:
 
 
 def measure_use(
-    place: Host, subjects: Sequence[Subject], threads: int, feeds: Sequence[list[Feeds]], call_ms: Sequence[float], progress: Progress
+    place: Host,
+    subjects: Sequence[Subject],
+    threads: int,
+    feeds: Sequence[list[Feeds]],
+    call_ms: Sequence[float],
+    progress: Progress,
 ) -> list[Use]:
     """One for each subject, in turn, in a fresh process of its own; nothing else of this profile is loaded meanwhile.
 
@@ -53,7 +60,15 @@ def measure_use(
         line.close()
 
 
-def _measure(place: Host, line: Channel, sensors: dict[str, Any], subject: Subject, threads: int, inputs: list[Feeds], call_ms: float) -> Use:
+def _measure(
+    place: Host,
+    line: Channel,
+    sensors: dict[str, Any],
+    subject: Subject,
+    threads: int,
+    inputs: list[Feeds],
+    call_ms: float,
+) -> Use:
     seconds, fewest = _POWER if sensors["source"] else _MEMORY
     calls = min(max(math.ceil(seconds * 1000 / call_ms), fewest), _MOST_CALLS)
     time.sleep(REST_S)

@@ -14,7 +14,9 @@ from edgelm.profile.interval import Ratio, median_interval
 from edgelm.profile.memory import Memory
 from edgelm.profile.power import Power
 
-PROFILE_SCHEMA = 3  # 3: intervals, ratios and warnings; 2: the memory of the machine, and what was passed over for what ran it
+PROFILE_SCHEMA = (
+    3  # 3: intervals, ratios and warnings; 2: the memory of the machine, and what was passed over for what ran it
+)
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,13 @@ class Case:
         return float(np.mean(self.samples_ms))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, with mean, percentiles and the 95 % interval of the p50 (ms), and throughput (texts per second, from the mean)."""
+        """JSON-ready, with mean, percentiles and the 95 % interval of the p50 (ms), and throughput (texts per second,
+        from the mean)."""
         percentiles = {f"p{share}_ms": self.percentile_ms(share) for share in (50, 90, 95, 99)}
-        sure = {"p50_interval_ms": list(self.p50_interval_ms), "ratio": None if self.ratio is None else self.ratio.to_dict()}
+        sure = {
+            "p50_interval_ms": list(self.p50_interval_ms),
+            "ratio": None if self.ratio is None else self.ratio.to_dict(),
+        }
         samples = {"throughput_per_s": 1000 * self.batch / self.mean_ms, "samples_ms": list(self.samples_ms)}
         what = {"batch": self.batch, "sequence": self.sequence, "block": self.block, "inputs": self.inputs}
         return what | {"mean_ms": self.mean_ms} | percentiles | sure | samples
@@ -92,9 +98,10 @@ class Profile:
         source: "measured".
         host: where it ran, as the user named it; None: the machine that profiled.
         power: of the first case; None where no sensor could be read.
-        memory: of the machine, in the first case: the system's, and that of each NVIDIA GPU on a card; those that could be read.
-        warnings: sentences that say what makes the figures doubtful: other work on the machine (`machine["busy"]` has the figures; see
-            `edgelm.hardware.busy.Busy`), or calls that took now this and now that.
+        memory: of the machine, in the first case: the system's, and that of each NVIDIA GPU on a card; those that could
+            be read.
+        warnings: sentences that say what makes the figures doubtful: other work on the machine (`machine["busy"]` has
+            the figures; see `edgelm.hardware.busy.Busy`), or calls that took now this and now that.
     """
 
     name: str
@@ -140,7 +147,10 @@ class Profile:
         """
         schema = values.get("schema")
         if not isinstance(schema, int) or schema > PROFILE_SCHEMA:
-            raise InputError(f"profile of schema {schema!r}; this edgelm reads up to {PROFILE_SCHEMA}.", hint="Install a newer edgelm.")
+            raise InputError(
+                f"profile of schema {schema!r}; this edgelm reads up to {PROFILE_SCHEMA}.",
+                hint="Install a newer edgelm.",
+            )
         try:
             cases = tuple(map(Case.from_dict, values["cases"]))
             power = Power(**values["power"]) if values.get("power") else None
@@ -149,4 +159,6 @@ class Profile:
             lists["memory"] = tuple(Memory(**entry) for entry in values.get("memory", ()))
             return cls(**(values | lists | {"power": power}))
         except (KeyError, TypeError) as error:
-            raise InputError(f"not a profile ({error}).", hint="Make it again with `edgelm profile BUNDLE --output F.json`.") from error
+            raise InputError(
+                f"not a profile ({error}).", hint="Make it again with `edgelm profile BUNDLE --output F.json`."
+            ) from error

@@ -23,7 +23,8 @@ class Subject:
         kind: bundle, onnx or pytorch.
         precision: of what is in the file; PyTorch computes a checkpoint in it: fp32, fp16 or bf16.
         session: session settings, in place of a bundle's own or of onnxruntime's; None: those.
-        provider: that must run it (PyTorch: `cpu` or `cuda`); None: a bundle what its device prefers and is there, others the CPU.
+        provider: that must run it (PyTorch: `cpu` or `cuda`); None: a bundle what its device prefers and is there,
+            others the CPU.
         compiled: mode of `torch.compile` for PyTorch, such as `default` or `reduce-overhead`; None: eager.
         longest: tokens of a text that it reads at most; None: not known.
     """
@@ -60,7 +61,9 @@ def find_subject(path: str | Path) -> Subject:
         longest = manifest.tokenization.max_length
         what = (manifest.name, path, "bundle", manifest.precision, bundle.size_bytes / 1e6, manifest.device)
         return Subject(*what, json.loads(manifest.to_json()), longest=longest)
-    raise InputError(f"{path}: nothing that can be measured.", hint="Give a bundle, an ONNX file, or a checkpoint folder.")
+    raise InputError(
+        f"{path}: nothing that can be measured.", hint="Give a bundle, an ONNX file, or a checkpoint folder."
+    )
 
 
 def _positions(checkpoint: Checkpoint) -> int:

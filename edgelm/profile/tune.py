@@ -40,7 +40,8 @@ class Trial:
     """Settings, and what they gave.
 
     Attributes:
-        p50_ms, session_ms, peak_memory_mb: median latency, median time to make a session, peak memory of the process (10^6 bytes).
+        p50_ms, session_ms, peak_memory_mb: median latency, median time to make a session, peak memory of the process
+            (10^6 bytes).
         ratio: latency against the settings that were in use, the median over pairs of neighbouring blocks of calls.
         sure: share of those pairs in which it was faster.
     """
@@ -76,12 +77,20 @@ class Tuning:
         return asdict(self)
 
 
-def tune(bundle: str | Path, *, data: Dataset | None = None, time_limit: float = 60.0, dry_run: bool = False, progress: Progress = silent) -> Tuning:
+def tune(
+    bundle: str | Path,
+    *,
+    data: Dataset | None = None,
+    time_limit: float = 60.0,
+    dry_run: bool = False,
+    progress: Progress = silent,
+) -> Tuning:
     """Find the session settings that suit this machine, and write them into the bundle's manifest.
 
-    One knob after the other (threads, spinning, execution mode, arena, prepacking, mapped weights, an optimized graph kept in the
-    bundle): its values run interleaved with the best so far, on the same texts, each in a process of its own. A value is kept if it is
-    3 % faster (and so in three of four blocks of calls), or as fast and 7 % lighter in load time or peak memory.
+    One knob after the other (threads, spinning, execution mode, arena, prepacking, mapped weights, an optimized graph
+    kept in the bundle): its values run interleaved with the best so far, on the same texts, each in a process of its
+    own. A value is kept if it is 3 % faster (and so in three of four blocks of calls), or as fast and 7 % lighter in
+    load time or peak memory.
 
     Args:
         data: texts to run; None: the bundle's golden samples.
@@ -94,10 +103,14 @@ def tune(bundle: str | Path, *, data: Dataset | None = None, time_limit: float =
     """
     start = time.monotonic()
     if time_limit < 5:
-        raise UsageError(f"a time limit of {time_limit:g} s is too short to measure anything.", hint="Give --time-limit 5 or more.")
+        raise UsageError(
+            f"a time limit of {time_limit:g} s is too short to measure anything.", hint="Give --time-limit 5 or more."
+        )
     subject = find_subject(bundle)
     if subject.kind != "bundle":
-        raise UsageError(f"{bundle} is no bundle; there are no session settings to keep.", hint="`edgelm export` makes a bundle.")
+        raise UsageError(
+            f"{bundle} is no bundle; there are no session settings to keep.", hint="`edgelm export` makes a bundle."
+        )
     opened = open_bundle(subject.path)
     remove_leftover(opened)
     check_answers(opened.path)
@@ -122,7 +135,9 @@ def tune(bundle: str | Path, *, data: Dataset | None = None, time_limit: float =
         before, after = bench.compare([("before", original), ("after", best)], "check", progress)
         if not dry_run:
             save_settings(opened, draft, best | {"tuned": _tuned(before, after)})
-    return Tuning(str(bundle), before, replace(after, kept=True), tuple(trials), tuple(skipped), time.monotonic() - start)
+    return Tuning(
+        str(bundle), before, replace(after, kept=True), tuple(trials), tuple(skipped), time.monotonic() - start
+    )
 
 
 def choose(trials: Sequence[Trial]) -> int:
@@ -145,7 +160,9 @@ class _Bench:
 
     def __init__(self, subject: Subject, feeds: list[Feeds], time_limit: float) -> None:
         self.subject, self._feeds = subject, feeds
-        self._share_ms = time_limit * 1000 / 20  # for each comparison's calls: half of the time goes to starting processes
+        self._share_ms = (
+            time_limit * 1000 / 20
+        )  # for each comparison's calls: half of the time goes to starting processes
 
     def compare(self, settings: Sequence[tuple[str, Settings]], knob: str, progress: Progress) -> list[Trial]:
         """One trial for each, in order."""
@@ -164,7 +181,9 @@ class _Bench:
         for (value, entry), times, load, peak in zip(settings, samples, loads, peaks, strict=True):
             pairs = [ours / before for before, ours in zip(_blocks(samples[0]), _blocks(times), strict=True)]
             sure = sum(pair < 1 for pair in pairs) / len(pairs)
-            found.append(Trial(knob, value, entry, statistics.median(times), load, peak, statistics.median(pairs), sure))
+            found.append(
+                Trial(knob, value, entry, statistics.median(times), load, peak, statistics.median(pairs), sure)
+            )
         return found
 
 

@@ -1,7 +1,7 @@
 """One subject in a process of its own: `python -m edgelm.profile.worker`, told what to do by JSON lines on stdin.
 
-A process of its own imports nothing but what the subject needs (a bundle: the runtime), so that load time and peak memory
-are those of a device; and no thread pool of one subject stands in the way of another's.
+A process of its own imports nothing but what the subject needs (a bundle: the runtime), so that load time and peak
+memory are those of a device; and no thread pool of one subject stands in the way of another's.
 """
 
 from __future__ import annotations
@@ -65,21 +65,28 @@ class _Worker:
         self.chosen: dict[str, Any] = {}
         start = time.perf_counter()
         self.model: Any = None
-        self.call: Callable[[Feeds], Any] = {"bundle": self._load_bundle, "onnx": self._load_onnx, "pytorch": self._load_pytorch}[kind]()
+        self.call: Callable[[Feeds], Any] = {
+            "bundle": self._load_bundle,
+            "onnx": self._load_onnx,
+            "pytorch": self._load_pytorch,
+        }[kind]()
         self.load_ms = (time.perf_counter() - start) * 1000
         self.feeds: list[Feeds] = []
         self.next = 0
 
     def prepare(self, *, feeds: list[dict[str, Any]]) -> dict[str, Any]:
         """Take the inputs of a case and run each once."""
-        self.feeds = [self._fit({name: np.asarray(values, dtype=np.int64) for name, values in feed.items()}) for feed in feeds]
+        self.feeds = [
+            self._fit({name: np.asarray(values, dtype=np.int64) for name, values in feed.items()}) for feed in feeds
+        ]
         for feed in self.feeds:
             self.call(feed)
         self.next = 0
         return {}
 
     def block(self, *, count: int, skip: int) -> dict[str, Any]:
-        """Time `count` calls, after `skip` that are not counted; inputs in turn. Samples in ms, and the CPU's frequency where it is shown."""
+        """Time `count` calls, after `skip` that are not counted; inputs in turn. Samples in ms, and the CPU's frequency
+        where it is shown."""
         samples = []
         clock = time.perf_counter
         for index in range(-skip, count):
@@ -140,7 +147,10 @@ class _Worker:
                 nodes.setdefault(operator, set()).add(event["name"])
                 spent[operator] = spent.get(operator, 0.0) + event["dur"] / 1000
         total = sum(spent.values()) or 1.0
-        rows = [{"name": name, "nodes": len(nodes[name]), "ms_per_call": ms / runs, "share": ms / total} for name, ms in spent.items()]
+        rows = [
+            {"name": name, "nodes": len(nodes[name]), "ms_per_call": ms / runs, "share": ms / total}
+            for name, ms in spent.items()
+        ]
         return {"operators": sorted(rows, key=lambda row: -float(str(row["ms_per_call"])))}
 
     def _profiled(self, prefix: str) -> Any:
@@ -149,7 +159,13 @@ class _Worker:
 
         if self.kind == "bundle":
             provider, devices = find_provider(self.model.opened.provider)
-            return make_session(replace(self._bundle(), check_hashes=False), threads=self.threads, provider=provider, devices=devices, profile=prefix)
+            return make_session(
+                replace(self._bundle(), check_hashes=False),
+                threads=self.threads,
+                provider=provider,
+                devices=devices,
+                profile=prefix,
+            )
         options = make_options({}, threads=self.threads)
         options.enable_profiling = True
         options.profile_file_prefix = prefix
@@ -179,7 +195,11 @@ class _Worker:
     def _load_bundle(self) -> Callable[[Feeds], Any]:
         self.model = load(self._bundle(), threads=self.threads, provider=self.provider)
         opened = self.model.opened
-        self.chosen = {"runs_on": opened.why, "provider": opened.provider, "engine": None if opened.engine is None else opened.engine.path}
+        self.chosen = {
+            "runs_on": opened.why,
+            "provider": opened.provider,
+            "engine": None if opened.engine is None else opened.engine.path,
+        }
         self.chosen["passed"] = [{"name": entry.name, "reason": entry.reason} for entry in opened.passed]
         infer: Callable[[Feeds], Any] = self.model.infer
         return infer
@@ -187,7 +207,9 @@ class _Worker:
     def _bundle(self) -> Bundle:
         """The bundle, with the session settings that are tried."""
         bundle = open_bundle(self.path)
-        return bundle if self.session is None else replace(bundle, manifest=replace(bundle.manifest, session=self.session))
+        return (
+            bundle if self.session is None else replace(bundle, manifest=replace(bundle.manifest, session=self.session))
+        )
 
     def _load_onnx(self) -> Callable[[Feeds], Any]:
         import onnxruntime
@@ -198,14 +220,18 @@ class _Worker:
         if self.provider == "cuda":
             preload_cuda()
         try:
-            session = onnxruntime.InferenceSession(self.path, options, providers=providers, disabled_optimizers=disabled)
+            session = onnxruntime.InferenceSession(
+                self.path, options, providers=providers, disabled_optimizers=disabled
+            )
         except Exception as error:  # onnxruntime's exceptions have no common base but Exception
             raise InputError(
                 f"{self.path}: onnxruntime cannot load it: {str(error).splitlines()[0][:160]}",
                 hint="Give an ONNX file, a bundle or a checkpoint folder.",
             ) from error
         if providers[0] not in session.get_providers():  # onnxruntime fell back, without a word
-            raise UsageError(f"{self.path}: {providers[0]} does not start here.", hint="Look whether its libraries are installed.")
+            raise UsageError(
+                f"{self.path}: {providers[0]} does not start here.", hint="Look whether its libraries are installed."
+            )
         self.model = session
         self.chosen = {"runs_on": f"{self.provider or 'cpu'}, by onnxruntime", "provider": self.provider or "cpu"}
         return lambda feeds: session.run(None, feeds)
@@ -228,7 +254,11 @@ class _Worker:
         from edgelm.profile.pytorch import PyTorchModel
 
         self.model = model = PyTorchModel(
-            self.path, threads=self.threads, provider=self.provider or "cpu", precision=self.precision, compiled=self.compiled
+            self.path,
+            threads=self.threads,
+            provider=self.provider or "cpu",
+            precision=self.precision,
+            compiled=self.compiled,
         )
         self.chosen = {"runs_on": model.runs_on, "provider": self.provider or "cpu"}
         return model

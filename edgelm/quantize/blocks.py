@@ -14,7 +14,8 @@ _SHRINK = np.arange(1.15, 0.65, -0.05)
 
 @dataclass(frozen=True)
 class BlockWeight:
-    """A matrix in unsigned integers around 2**(bits - 1), with a scale for each block of 32 input channels of an output.
+    """A matrix in unsigned integers around 2**(bits - 1), with a scale for each block of 32 input channels of an
+    output.
 
     Attributes:
         values: (in, out) uint8, below 2**bits.
@@ -35,8 +36,8 @@ class BlockWeight:
 def block_scale(weight: np.ndarray, bits: int) -> np.ndarray:
     """The scales, (out,) float16, of one block of weights (rows, out), that leave the smallest squared error.
 
-    The candidates put the extreme weight, or somewhat more or less, on the lowest integer: there is one more below zero than above (as
-    ggml's Q4_0 has it). No zero point is needed, and zero is exact.
+    The candidates put the extreme weight, or somewhat more or less, on the lowest integer: there is one more below zero
+    than above (as ggml's Q4_0 has it). No zero point is needed, and zero is exact.
     """
     extreme = np.take_along_axis(weight, np.abs(weight).argmax(axis=0, keepdims=True), axis=0)[0]
     best = np.ones(weight.shape[1], dtype=np.float16)
@@ -66,12 +67,17 @@ def round_blocks(weight: np.ndarray, bits: int, matrix: np.ndarray | None = None
             scale[row // BLOCK] = block_scale(work[row : row + BLOCK], bits)
         return _round(work[row], scale[row // BLOCK], bits)
 
-    values = np.stack([round_row(weight, row)[0] for row in range(len(weight))]) if matrix is None else gptq(weight, matrix, round_row)
+    values = (
+        np.stack([round_row(weight, row)[0] for row in range(len(weight))])
+        if matrix is None
+        else gptq(weight, matrix, round_row)
+    )
     return BlockWeight(values.astype(np.uint8), scale, bits)
 
 
 def pack(weight: BlockWeight) -> np.ndarray:
-    """(out, blocks, bytes of a block) uint8: two 4-bit values a byte, the first in the low half; the last block filled up with zeros."""
+    """(out, blocks, bytes of a block) uint8: two 4-bit values a byte, the first in the low half; the last block filled
+    up with zeros."""
     count, columns = weight.scale.shape
     filled = np.zeros((count * BLOCK, columns), dtype=np.uint8)
     filled[: len(weight.values)] = weight.values

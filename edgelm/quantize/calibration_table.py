@@ -73,10 +73,13 @@ def read_table(path: Path, *, model: str | None = None) -> CalibrationTable:
         statistics = {name: _from_dict(entry) for name, entry in values["statistics"].items()}
         table = CalibrationTable(values["model"], values["source"], values["target"], statistics, values["chosen"])
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise CalibrationError(f"{path}: not a calibration table ({error}).", hint="Delete it; the next export writes it again.") from error
+        raise CalibrationError(
+            f"{path}: not a calibration table ({error}).", hint="Delete it; the next export writes it again."
+        ) from error
     if model is not None and table.model != model:
         raise CalibrationError(
-            f"{path}: made with other weights than this model's.", hint="Give another --calibration-table, or delete it to calibrate again."
+            f"{path}: made with other weights than this model's.",
+            hint="Give another --calibration-table, or delete it to calibrate again.",
         )
     return table
 

@@ -18,7 +18,8 @@ def quantize_embeddings(graph: onnx.ModelProto, *, bits: int = 8) -> onnx.ModelP
     """Keep embedding tables in integers.
 
     Args:
-        bits: 8: INT8 with one scale a row, in standard operators; 4: blocks of 32 with a scale each, for onnxruntime's CPU kernel.
+        bits: 8: INT8 with one scale a row, in standard operators; 4: blocks of 32 with a scale each, for onnxruntime's
+            CPU kernel.
     """
     result = copy_graph(graph)
     weights = weights_of(result)
@@ -26,7 +27,12 @@ def quantize_embeddings(graph: onnx.ModelProto, *, bits: int = 8) -> onnx.ModelP
     nodes: list[onnx.NodeProto] = []
     for node in result.graph.node:
         table = weights.get(node.input[0]) if node.op_type == "Gather" else None
-        if table is None or len(table.dims) != 2 or np.prod(table.dims) < SMALLEST_TABLE or table.data_type != onnx.TensorProto.FLOAT:
+        if (
+            table is None
+            or len(table.dims) != 2
+            or np.prod(table.dims) < SMALLEST_TABLE
+            or table.data_type != onnx.TensorProto.FLOAT
+        ):
             nodes.append(node)
         else:
             nodes += lookup(result, node, table)
@@ -54,8 +60,12 @@ def _lookup_blocks(graph: onnx.ModelProto, node: onnx.NodeProto, table: onnx.Ten
     blocks = round_blocks(numpy_helper.to_array(table).T, 4)
     name, output = table.name, node.output[0]
     packed = add_weight(graph, f"{name}_u4", pack(blocks).reshape(rows, -1)[:, : -(-width // 2)])
-    stored = add_weight(graph, f"{name}_scale_f16", blocks.scale.T)  # half the size in the file; folded when the graph is loaded
+    stored = add_weight(
+        graph, f"{name}_scale_f16", blocks.scale.T
+    )  # half the size in the file; folded when the graph is loaded
     cast = helper.make_node("Cast", [stored], [f"{name}_scale"], to=onnx.TensorProto.FLOAT)
     settings = {"bits": 4, "block_size": BLOCK, "gather_axis": 0, "quantize_axis": 1}
-    gather = helper.make_node("GatherBlockQuantized", [packed, node.input[1], cast.output[0]], [output], domain=MICROSOFT, **settings)
+    gather = helper.make_node(
+        "GatherBlockQuantized", [packed, node.input[1], cast.output[0]], [output], domain=MICROSOFT, **settings
+    )
     return [cast, gather]

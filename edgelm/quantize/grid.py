@@ -20,9 +20,11 @@ class IntegerWeight:
 
 
 def pair_sums(weight: np.ndarray) -> np.ndarray:
-    """(pairs, out): the largest magnitude that rows 2i and 2i + 1 of (in, out) can sum to where inputs are zero or positive.
+    """(pairs, out): the largest magnitude that rows 2i and 2i + 1 of (in, out) can sum to where inputs are zero or
+    positive.
 
-    These pairs are what onnxruntime's kernels for x86 without VNNI multiply with UINT8 and sum in 16 bits, whatever does not fit cut off.
+    These pairs are what onnxruntime's kernels for x86 without VNNI multiply with UINT8 and sum in 16 bits, whatever
+    does not fit cut off.
     """
     filled = np.concatenate([weight, np.zeros((len(weight) % 2, *weight.shape[1:]), dtype=weight.dtype)])
     positive, negative = np.maximum(filled, 0), np.maximum(-filled, 0)
@@ -31,16 +33,18 @@ def pair_sums(weight: np.ndarray) -> np.ndarray:
 
 
 def limits(partner: np.ndarray, *, largest: int = 127, pair: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the largest integers that a row may hold beside its `partner`, the other row of its pair, such that no sum of both
-    that have one sign exceeds `pair`; None: whatever the partner is."""
+    """The least and the largest integers that a row may hold beside its `partner`, the other row of its pair, such that
+    no sum of both that have one sign exceeds `pair`; None: whatever the partner is."""
     if pair is None:
         return np.full_like(partner, -largest), np.full_like(partner, largest)
     return np.maximum(-largest, -pair - np.minimum(partner, 0)), np.minimum(largest, pair - np.maximum(partner, 0))
 
 
-def column_scales(weight: np.ndarray, *, largest: int = 127, pair: int | None = None, per_channel: bool = True) -> np.ndarray:
-    """(out,) float32: the scale that brings each column's (or the whole matrix's) largest magnitude to `largest` or, where that is
-    coarser, its largest pair sum to `pair`."""
+def column_scales(
+    weight: np.ndarray, *, largest: int = 127, pair: int | None = None, per_channel: bool = True
+) -> np.ndarray:
+    """(out,) float32: the scale that brings each column's (or the whole matrix's) largest magnitude to `largest` or,
+    where that is coarser, its largest pair sum to `pair`."""
     scale = np.abs(weight).max(axis=0) / largest
     if pair is not None:
         scale = np.maximum(scale, pair_sums(weight).max(axis=0) / pair)
@@ -50,17 +54,21 @@ def column_scales(weight: np.ndarray, *, largest: int = 127, pair: int | None = 
     return result
 
 
-def quantize_columns(weight: np.ndarray, *, largest: int = 127, pair: int | None = None, per_channel: bool = True) -> IntegerWeight:
+def quantize_columns(
+    weight: np.ndarray, *, largest: int = 127, pair: int | None = None, per_channel: bool = True
+) -> IntegerWeight:
     """Symmetric INT8, each weight to its nearest integer.
 
     Args:
         weight: (in, out), float32.
         largest: magnitude of an integer.
-        pair: the largest sum of rows 2i and 2i + 1 that have one sign, such as `edgelm.runtime.saturation.EXACT_PAIR`; None: any.
+        pair: the largest sum of rows 2i and 2i + 1 that have one sign, such as `edgelm.runtime.saturation.EXACT_PAIR`;
+            None: any.
         per_channel: a scale for each column; False: one for all.
 
     Returns:
-        integers with |weight - values * scale| <= scale / 2, but for one step where both of a pair are rounded up beyond `pair`.
+        integers with |weight - values * scale| <= scale / 2, but for one step where both of a pair are rounded up
+        beyond `pair`.
     """
     scale = column_scales(weight, largest=largest, pair=pair, per_channel=per_channel)
     values = np.clip(np.rint(weight / scale), -largest, largest)

@@ -22,15 +22,17 @@ _MARGIN = 4.0  # other texts may reach further than those that were seen
 _MASKED = -1e4  # in place of the most negative float: its exponential is zero in every precision, and it fits FP16
 
 
-def to_half(graph: onnx.ModelProto, precision: str, *, full: Collection[str] = (), emulate: bool = False) -> onnx.ModelProto:
+def to_half(
+    graph: onnx.ModelProto, precision: str, *, full: Collection[str] = (), emulate: bool = False
+) -> onnx.ModelProto:
     """Convert a graph to `fp16` or `bf16`, with FP32 inputs and outputs.
 
     Casts stand where the two precisions meet, one for each value and precision.
 
     Args:
         full: first outputs of the nodes that stay in FP32.
-        emulate: keep FP32 and round every value through the smaller precision: what the graph computes, for a machine whose kernels
-            do not know the precision.
+        emulate: keep FP32 and round every value through the smaller precision: what the graph computes, for a machine
+            whose kernels do not know the precision.
     """
     result = _with_soft_masks(graph)
     writer = _Writer(result, HALVES[precision], frozenset(full), emulate)
@@ -45,7 +47,8 @@ def to_half(graph: onnx.ModelProto, precision: str, *, full: Collection[str] = (
 
 
 def find_full(graph: onnx.ModelProto, feeds: Iterable[Feeds]) -> frozenset[str]:
-    """First outputs of the nodes that FP16 cannot hold: on these inputs something that they read, write or sum comes near its end."""
+    """First outputs of the nodes that FP16 cannot hold: on these inputs something that they read, write or sum comes
+    near its end."""
     graph = _with_soft_masks(graph)
     floats = _float_values(graph)
     names = sorted(floats)
@@ -57,7 +60,11 @@ def find_full(graph: onnx.ModelProto, feeds: Iterable[Feeds]) -> frozenset[str]:
             largest[name] = max(largest[name], _magnitude(values))
             if values.ndim:
                 squares[name] = max(squares[name], _magnitude((values.astype(np.float64) ** 2).sum(axis=-1)))
-    constants = {name: _magnitude(numpy_helper.to_array(tensor)) for name, tensor in weights_of(graph).items() if tensor.data_type == _FLOAT}
+    constants = {
+        name: _magnitude(numpy_helper.to_array(tensor))
+        for name, tensor in weights_of(graph).items()
+        if tensor.data_type == _FLOAT
+    }
     limit = _LARGEST / _MARGIN
     found = set()
     for node in graph.graph.node:
@@ -69,8 +76,11 @@ def find_full(graph: onnx.ModelProto, feeds: Iterable[Feeds]) -> frozenset[str]:
     return frozenset(found)
 
 
-def keep_precise(graph: onnx.ModelProto, full: frozenset[str], feeds: Sequence[Feeds], wanted: np.ndarray, precision: str) -> frozenset[str]:
-    """Add kinds of operators to those that stay in FP32 until every output is within `TOLERANCES`, the most helpful first.
+def keep_precise(
+    graph: onnx.ModelProto, full: frozenset[str], feeds: Sequence[Feeds], wanted: np.ndarray, precision: str
+) -> frozenset[str]:
+    """Add kinds of operators to those that stay in FP32 until every output is within `TOLERANCES`, the most helpful
+    first.
 
     Args:
         wanted: (texts, width), the outputs of the float graph.
@@ -112,7 +122,11 @@ class _Writer:
         self._nodes = graph.graph.node
         self._graph = graph
         self._half, self._full, self._emulate = half, full, emulate
-        self._weights = {name: numpy_helper.to_array(tensor) for name, tensor in weights_of(graph).items() if tensor.data_type == _FLOAT}
+        self._weights = {
+            name: numpy_helper.to_array(tensor)
+            for name, tensor in weights_of(graph).items()
+            if tensor.data_type == _FLOAT
+        }
         self._kinds = _float_values(graph)
         self._precision = dict.fromkeys(self._kinds, _FLOAT)
         self._made: dict[tuple[str, int], str] = {}

@@ -1,8 +1,8 @@
 """INT8 graphs: the large matrix products in integers, everything else in float.
 
-One plan, three dialects. For onnxruntime's CPU kernels activations are UINT8, with a static range (`quantize_static`) or one taken
-at run time (`quantize_dynamic`); for runtimes such as TensorRT the same is said with standard Q/DQ nodes, signed and symmetric
-(`quantize_qdq`).
+One plan, three dialects. For onnxruntime's CPU kernels activations are UINT8, with a static range (`quantize_static`)
+or one taken at run time (`quantize_dynamic`); for runtimes such as TensorRT the same is said with standard Q/DQ nodes,
+signed and symmetric (`quantize_qdq`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class QuantizationPlan:
 
     Attributes:
         ranges: by activation, the interval that its integers cover.
-        residuals: by activation, the interval of those whose residual additions read integers too (Q/DQ alone has them).
+        residuals: by activation, the interval of those whose residual additions read integers too (Q/DQ alone has
+            them).
         weights: by product, its integers; a product without an entry is rounded to the nearest.
         keep: products that stay in float.
         pair: the largest sum of two neighbouring integer weights, see `edgelm.quantize.grid.pair_sums`; None: any.
@@ -47,8 +48,8 @@ class QuantizationPlan:
 
 
 def quantize_static(graph: onnx.ModelProto, plan: QuantizationPlan) -> onnx.ModelProto:
-    """INT8 for onnxruntime's CPU kernels: one QuantizeLinear for each activation, shared by its readers, and products that
-    take bytes and give floats, scale and bias included (MatMulIntegerToFloat)."""
+    """INT8 for onnxruntime's CPU kernels: one QuantizeLinear for each activation, shared by its readers, and products
+    that take bytes and give floats, scale and bias included (MatMulIntegerToFloat)."""
     result, products = _open(graph, plan)
     new: list[onnx.NodeProto] = []
     quantized: dict[str, tuple[str, str, str]] = {}
@@ -56,7 +57,11 @@ def quantize_static(graph: onnx.ModelProto, plan: QuantizationPlan) -> onnx.Mode
         source = product.source
         if source not in quantized:
             scale, zero = unsigned_grid(*plan.ranges[source])
-            names = (f"{source}_u8", add_weight(result, f"{source}_scale", scale), add_weight(result, f"{source}_zero", zero))
+            names = (
+                f"{source}_u8",
+                add_weight(result, f"{source}_scale", scale),
+                add_weight(result, f"{source}_zero", zero),
+            )
             new.append(helper.make_node("QuantizeLinear", [source, *names[1:]], [names[0]]))
             quantized[source] = names
         bytes_name, scale_name, zero_name = quantized[source]
@@ -78,8 +83,8 @@ def quantize_dynamic(graph: onnx.ModelProto, plan: QuantizationPlan) -> onnx.Mod
 
 
 def quantize_qdq(graph: onnx.ModelProto, plan: QuantizationPlan) -> onnx.ModelProto:
-    """INT8 in standard operators, as TensorRT reads it: signed and symmetric, Q/DQ before both inputs of each product and, where
-    the plan says so, before residual additions."""
+    """INT8 in standard operators, as TensorRT reads it: signed and symmetric, Q/DQ before both inputs of each product
+    and, where the plan says so, before residual additions."""
     result, products = _open(graph, plan)
     new: list[onnx.NodeProto] = []
     ranges = {product.source: plan.ranges[product.source] for product in products}
@@ -118,7 +123,9 @@ def _open(graph: onnx.ModelProto, plan: QuantizationPlan) -> tuple[onnx.ModelPro
 
 def _nodes(product: MatMul, operator: str, inputs: list[str]) -> list[onnx.NodeProto]:
     made = [helper.make_node(operator, inputs, [product.output], domain=MICROSOFT, name=product.name)]
-    return [*made, helper.make_node("Gelu", [product.output], [product.then], domain=MICROSOFT)] if product.then else made
+    return (
+        [*made, helper.make_node("Gelu", [product.output], [product.then], domain=MICROSOFT)] if product.then else made
+    )
 
 
 def _add_integers(graph: onnx.ModelProto, product: MatMul, plan: QuantizationPlan) -> tuple[str, str, str]:

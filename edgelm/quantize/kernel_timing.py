@@ -33,7 +33,9 @@ def product_microseconds(tokens: int, width: int, height: int, *, integer: bool)
         scales = add_weight(graph, f"ws{index}", np.full(height, 0.02, dtype=np.float32))
         return [
             helper.make_node("QuantizeLinear", ["x", scale, zero], [f"q{index}"]),
-            helper.make_node("MatMulIntegerToFloat", [f"q{index}", matrix, scale, scales, zero], [f"y{index}"], domain=MICROSOFT),
+            helper.make_node(
+                "MatMulIntegerToFloat", [f"q{index}", matrix, scale, scales, zero], [f"y{index}"], domain=MICROSOFT
+            ),
         ]
 
     return _time(build, tokens, width)

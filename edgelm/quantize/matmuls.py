@@ -12,7 +12,15 @@ from edgelm.errors import ModelError
 from edgelm.graph.rewrites import weights_of
 
 SMALLEST = 16_384  # weights: a smaller matrix, such as a classifier's, gains nothing and is kept exact
-_ALREADY = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearMatMul", "QAttention", "MatMulNBits")
+_ALREADY = (
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "MatMulInteger",
+    "QLinearMatMul",
+    "QAttention",
+    "MatMulNBits",
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,10 @@ def find_matmuls(graph: onnx.ModelProto) -> list[MatMul]:
     """
     integers = sorted({node.op_type for node in graph.graph.node if node.op_type in _ALREADY})
     if integers:
-        raise ModelError(f"the graph is quantized already: it has {', '.join(integers)}.", hint="Quantize the float model it was made from.")
+        raise ModelError(
+            f"the graph is quantized already: it has {', '.join(integers)}.",
+            hint="Quantize the float model it was made from.",
+        )
     weights = weights_of(graph)
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.graph.node:
@@ -81,5 +92,7 @@ def find_matmuls(graph: onnx.ModelProto) -> list[MatMul]:
                     output, then = f"{output}_biased", reader[0].output[0]
         # The exporter keeps equal constants once: a bias that others read too names nobody.
         name = bias.removesuffix(".bias") if bias.endswith(".bias") and len(readers[bias]) == 1 else node.name
-        found.append(MatMul(name, node.input[0], node.input[1], weight, transposed, bias, output, then, tuple(replaces)))
+        found.append(
+            MatMul(name, node.input[0], node.input[1], weight, transposed, bias, output, then, tuple(replaces))
+        )
     return found

@@ -1,4 +1,5 @@
-"""Post-training quantization to INT8: the choice for every activation, then rounding and bias correction where they help."""
+"""Post-training quantization to INT8: the choice for every activation, then rounding and bias correction where they
+help."""
 
 from __future__ import annotations
 
@@ -24,10 +25,24 @@ from edgelm.quantize.smooth import find_folds, smoothed_name, smoothing_scales
 from edgelm.quantize.statistics import Statistics
 from edgelm.quantize.target import Target
 
-_METHODS = ("minmax", "moving-average", "percentile", "mse")  # that `auto` tries; entropy lost on every set (benchmarks/calibration.py)
+_METHODS = (
+    "minmax",
+    "moving-average",
+    "percentile",
+    "mse",
+)  # that `auto` tries; entropy lost on every set (benchmarks/calibration.py)
 _EXTRA = 0.03  # of the products' time that `auto` may spend on smoothing
 _RESIDUALS = 0.1  # more error that additions in integers may bring
-_BUDGETS = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 0.0)  # output errors that a bound on the metric's loss is tried with
+_BUDGETS = (
+    1e-2,
+    3e-3,
+    1e-3,
+    3e-4,
+    1e-4,
+    3e-5,
+    1e-5,
+    0.0,
+)  # output errors that a bound on the metric's loss is tried with
 
 Options = Mapping[str, Sequence[Option]]
 
@@ -80,7 +95,8 @@ def quantize_post_training(
     """Quantize a float graph.
 
     Args:
-        statistics: of every activation that a product reads, by `collect`, with `gram` where weights are not just rounded.
+        statistics: of every activation that a product reads, by `collect`, with `gram` where weights are not just
+            rounded.
         judge: texts that calibration did not see; every choice is made on them.
         trial: labelled texts on which `settings.max_drop` must hold; needed with it.
         pair: the largest sum of two neighbouring integer weights; see `QuantizationPlan`.
@@ -92,11 +108,22 @@ def quantize_post_training(
     plan = QuantizationPlan(pair=pair, per_channel=settings.per_channel)
     if settings.method != AUTO and settings.max_drop is None:
         options: Options = {}
-        intervals = {site.name: range_of(statistics[site.source], settings.method, symmetric=target.symmetric) for site in sites}
+        intervals = {
+            site.name: range_of(statistics[site.source], settings.method, symmetric=target.symmetric) for site in sites
+        }
         chosen = {name: Option(settings.method, 0.0, None, 0.0, interval) for name, interval in intervals.items()}
     else:
         methods = _METHODS if settings.method == AUTO else (settings.method,)
-        options = measure(graph, statistics, judge, plan, target, methods=methods, smoothing=settings.method == AUTO, progress=progress)
+        options = measure(
+            graph,
+            statistics,
+            judge,
+            plan,
+            target,
+            methods=methods,
+            smoothing=settings.method == AUTO,
+            progress=progress,
+        )
         chosen = _cheapest_errors(options)
         if settings.max_drop is not None:
             chosen = _within_drop(graph, sites, options, plan, target, trial, settings.max_drop)
@@ -122,7 +149,9 @@ def replay(
             continue
         scale = None
         if kind == SMOOTH:
-            scale = smoothing_scales(entry.channel_max, [product.weight for product in site.products], float(alpha or 0.0))
+            scale = smoothing_scales(
+                entry.channel_max, [product.weight for product in site.products], float(alpha or 0.0)
+            )
             entry = entry.scaled(scale)
         interval = range_of(entry, "minmax" if kind == SMOOTH else kind, symmetric=target.symmetric)
         picks.append((site, Option(kind, 0.0, None, 0.0, interval, alpha, scale)))
@@ -150,12 +179,15 @@ def _within_drop(
 ) -> dict[str, Option]:
     """The least time such that the metric, really measured, falls by no more than `max_drop` points.
 
-    The sum of the sites' errors only guides: larger budgets for it are tried first, and the first whose graph holds is taken. The
-    smallest leaves everything in float.
+    The sum of the sites' errors only guides: larger budgets for it are tried first, and the first whose graph holds is
+    taken. The smallest leaves everything in float.
     """
     wanted = None if trial is None else trial.score(trial.wanted)
     if trial is None or wanted is None:
-        raise UsageError("--max-drop needs labelled rows to measure the drop on.", hint="Give them with --eval, or labels with --calibration.")
+        raise UsageError(
+            "--max-drop needs labelled rows to measure the drop on.",
+            hint="Give them with --eval, or labels with --calibration.",
+        )
     for budget in _BUDGETS:
         pairs = [[(option.error, option.cost) for option in item] for item in options.values()]
         picks = least_cost(pairs, budget)
@@ -178,10 +210,13 @@ def _finish(
     target: Target,
     settings: Quantization,
 ) -> Quantized:
-    """Round the weights, adaptively if that brings the outputs closer (or as the settings say), and correct the biases where that does."""
+    """Round the weights, adaptively if that brings the outputs closer (or as the settings say), and correct the biases
+    where that does."""
     changed, plan = apply(graph, [(site, chosen[site.name]) for site in sites], plan)
     folds = find_folds(graph)
-    after = {_name(site, chosen[site.name], folds): _after(statistics[site.source], chosen[site.name]) for site in sites}
+    after = {
+        _name(site, chosen[site.name], folds): _after(statistics[site.source], chosen[site.name]) for site in sites
+    }
     tried = []
     known = all(entry.gram.size for entry in after.values())  # what anything but the nearest integer needs
     for way in roundings(settings) if known or settings.rounding else ("nearest",):
@@ -196,7 +231,9 @@ def _finish(
     corrected = target.quantize(correct_biases(changed, plan, after), plan)
     other = judge.error(judge.outputs(corrected))
     better = other < error
-    return Quantized(corrected if better else made, min(error, other), rounding, better, tuple(plan.residuals), chosen, options)
+    return Quantized(
+        corrected if better else made, min(error, other), rounding, better, tuple(plan.residuals), chosen, options
+    )
 
 
 def roundings(settings: Quantization) -> tuple[str, ...]:
@@ -207,9 +244,15 @@ def roundings(settings: Quantization) -> tuple[str, ...]:
 
 
 def _with_residuals(
-    graph: onnx.ModelProto, plan: QuantizationPlan, statistics: Mapping[str, Statistics], judge: Evaluator, target: Target, error: float
+    graph: onnx.ModelProto,
+    plan: QuantizationPlan,
+    statistics: Mapping[str, Statistics],
+    judge: Evaluator,
+    target: Target,
+    error: float,
 ) -> QuantizationPlan:
-    """The plan with those residual additions in integers that, together, add no more than `_RESIDUALS` of the error to it."""
+    """The plan with those residual additions in integers that, together, add no more than `_RESIDUALS` of the error to
+    it."""
     added = {name for node in graph.graph.node for name in residual_inputs(graph, node)}
     intervals = {
         name: plan.ranges[name] if name in plan.ranges else range_of(entry, "minmax", symmetric=target.symmetric)
@@ -218,7 +261,9 @@ def _with_residuals(
     }
 
     def error_of(names: Sequence[str]) -> float:
-        return judge.error(judge.outputs(target.quantize(graph, replace(plan, residuals={name: intervals[name] for name in names}))))
+        return judge.error(
+            judge.outputs(target.quantize(graph, replace(plan, residuals={name: intervals[name] for name in names})))
+        )
 
     kept: list[str] = []
     for name in sorted(intervals, key=lambda name: error_of([name])):
@@ -236,7 +281,9 @@ def _after(entry: Statistics, option: Option) -> Statistics:
     return entry if option.scale is None else entry.scaled(option.scale)
 
 
-def _round(graph: onnx.ModelProto, statistics: Mapping[str, Statistics], plan: QuantizationPlan, rounding: str) -> dict[str, IntegerWeight]:
+def _round(
+    graph: onnx.ModelProto, statistics: Mapping[str, Statistics], plan: QuantizationPlan, rounding: str
+) -> dict[str, IntegerWeight]:
     made = {}
     matrices: dict[str, np.ndarray] = {}
     for product in find_matmuls(graph):

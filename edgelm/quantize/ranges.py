@@ -17,9 +17,10 @@ def range_of(statistics: Statistics, method: str, *, symmetric: bool = False) ->
     """The interval (low, high) that the integers must cover; it always holds zero.
 
     Args:
-        method: minmax: every value seen; moving-average: the ends of a text, averaged over texts with a memory of 0.9 (Jacob et
-            al., 2018); percentile: 99.99 % of |x|; mse: the interval with the least squared error of rounding and clipping;
-            entropy: the threshold whose quantized distribution is closest to the real one (`entropy_threshold`).
+        method: minmax: every value seen; moving-average: the ends of a text, averaged over texts with a memory of 0.9
+            (Jacob et al., 2018); percentile: 99.99 % of |x|; mse: the interval with the least squared error of rounding
+            and clipping; entropy: the threshold whose quantized distribution is closest to the real one
+            (`entropy_threshold`).
         symmetric: the same length on both sides of zero, as signed integers without a zero point need it.
     """
     histogram = statistics.histogram
@@ -42,7 +43,8 @@ def range_of(statistics: Statistics, method: str, *, symmetric: bool = False) ->
 
 
 def percentile_threshold(counts: np.ndarray, limit: float, percent: float) -> float:
-    """The value below which `percent` % of the magnitudes lie: the upper edge of the bin in which that share is reached."""
+    """The value below which `percent` % of the magnitudes lie: the upper edge of the bin in which that share is
+    reached."""
     share = np.cumsum(counts) / counts.sum()
     return float((np.searchsorted(share, percent / 100) + 1) * limit / len(counts))
 
@@ -50,7 +52,8 @@ def percentile_threshold(counts: np.ndarray, limit: float, percent: float) -> fl
 def least_squares_interval(histogram: Histogram, *, symmetric: bool = False) -> tuple[float, float]:
     """The interval whose 256 levels give the least squared error, by a search of each end in turn over 100 candidates.
 
-    Source: the mean-squared-error range of Nagel et al., "A White Paper on Neural Network Quantization" (2021), section 3.1.
+    Source: the mean-squared-error range of Nagel et al., "A White Paper on Neural Network Quantization" (2021), section
+    3.1.
     """
     values, counts = histogram.centers(), histogram.counts
     shares = np.linspace(0.02, 1.0, _CANDIDATES)

@@ -16,8 +16,9 @@ def choose_samples(rows: Dataset, count: int, how: str, *, seed: int = 0) -> Dat
     """`count` rows, in random order (all of them, if there are fewer).
 
     Args:
-        how: random; length: evenly spread over the lengths of the texts; label: as many of each label; diverse: each text as far
-            as possible from those before, in the words it uses (greedy k-center, Sener & Savarese 2018, on TF-IDF vectors).
+        how: random; length: evenly spread over the lengths of the texts; label: as many of each label; diverse: each
+            text as far as possible from those before, in the words it uses (greedy k-center, Sener & Savarese 2018, on
+            TF-IDF vectors).
 
     Raises:
         CalibrationError: `label` without class labels.
@@ -40,7 +41,8 @@ def choose_samples(rows: Dataset, count: int, how: str, *, seed: int = 0) -> Dat
 def _by_label(rows: Dataset, count: int, seed: int) -> list[int]:
     if rows.labels is None or rows.problem != "single-label":
         raise CalibrationError(
-            f"{rows.source}: no class labels to choose calibration texts by.", hint="Use --calibration-choice random, length or diverse."
+            f"{rows.source}: no class labels to choose calibration texts by.",
+            hint="Use --calibration-choice random, length or diverse.",
         )
     order = random.Random(seed).sample(range(len(rows)), len(rows))
     turns: dict[object, int] = {}

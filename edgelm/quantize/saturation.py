@@ -18,5 +18,9 @@ def largest_pair_sum(graph: onnx.ModelProto) -> int:
     weights = weights_of(graph)
     names = {node.input[_WEIGHTS[node.op_type]] for node in graph.graph.node if node.op_type in _WEIGHTS}
     matrices = [numpy_helper.to_array(weights[name]) for name in names if name in weights]
-    sums = [int(pair_sums(matrix.astype(np.int16)).max()) for matrix in matrices if matrix.ndim == 2 and matrix.dtype == np.int8]
+    sums = [
+        int(pair_sums(matrix.astype(np.int16)).max())
+        for matrix in matrices
+        if matrix.ndim == 2 and matrix.dtype == np.int8
+    ]
     return max(sums, default=0)

@@ -106,8 +106,8 @@ def measure(
 ) -> dict[str, list[Option]]:
     """The options of every site, by its name.
 
-    Each site is quantized alone, with the first method; where that costs a noticeable share of the whole error, the other methods
-    and smoothing are tried too. `float` is always an option, with no error.
+    Each site is quantized alone, with the first method; where that costs a noticeable share of the whole error, the
+    other methods and smoothing are tried too. `float` is always an option, with no error.
     """
     sites, folds = find_activations(graph), find_folds(graph)
     everything = frozenset(product.name for site in sites for product in site.products)
@@ -118,13 +118,17 @@ def measure(
 
     def attempt(site: Activation, option: Option) -> Option:
         changed, alone = apply(graph, [(site, option)], plan)
-        outputs = judge.outputs(target.quantize(changed, replace(alone, keep=everything - {product.name for product in site.products})))
+        outputs = judge.outputs(
+            target.quantize(changed, replace(alone, keep=everything - {product.name for product in site.products}))
+        )
         return replace(option, error=judge.error(outputs), score=judge.score(outputs))
 
     found: dict[str, list[Option]] = {}
     for index, site in enumerate(sites):
         shapes = [product.weight.shape for product in site.products]
-        integer, full = (sum(target.product_cost(tokens, shape, integer) for shape in shapes) for integer in (True, False))
+        integer, full = (
+            sum(target.product_cost(tokens, shape, integer) for shape in shapes) for integer in (True, False)
+        )
         first = Option(methods[0], 0.0, None, integer, interval(site, methods[0]))
         found[site.name] = [attempt(site, first), Option(FLOAT, 0.0, judge.score(judge.wanted), full)]
         progress("sensitivity", index + 1, 2 * len(sites))
@@ -142,7 +146,9 @@ def measure(
     return found
 
 
-def apply(graph: onnx.ModelProto, chosen: Sequence[tuple[Activation, Option]], plan: QuantizationPlan) -> tuple[onnx.ModelProto, QuantizationPlan]:
+def apply(
+    graph: onnx.ModelProto, chosen: Sequence[tuple[Activation, Option]], plan: QuantizationPlan
+) -> tuple[onnx.ModelProto, QuantizationPlan]:
     """The graph with its smoothing, and the plan with ranges and float products, as chosen."""
     scales = {site.source: option.scale for site, option in chosen if option.scale is not None}
     folds = find_folds(graph) if scales else {}

@@ -18,14 +18,16 @@ class Quantization:
     """Settings of the integer precisions.
 
     Attributes:
-        method: how ranges are found: one of `METHODS` for all activations, or `auto`: per activation, by what it costs the outputs.
+        method: how ranges are found: one of `METHODS` for all activations, or `auto`: per activation, by what it costs
+            the outputs.
         symmetric: activation ranges as long below zero as above (always so where the runtime needs it).
         per_channel: a scale for each column of a weight; False: one for the matrix.
-        rounding: of weights: to the nearest integer, adaptive, or GPTQ; None: GPTQ for int4, for int8 the nearest or, with `auto`,
-            adaptive where it brings the outputs closer.
+        rounding: of weights: to the nearest integer, adaptive, or GPTQ; None: GPTQ for int4, for int8 the nearest or,
+            with `auto`, adaptive where it brings the outputs closer.
         samples: how many texts to calibrate on.
         choice: which: random, spread over lengths, as many of each label, or the most diverse.
-        embedding_bits: of embedding tables in bundles for CPUs, 8 or 4; None: what the checkpoint was compressed for, or 8.
+        embedding_bits: of embedding tables in bundles for CPUs, 8 or 4; None: what the checkpoint was compressed for,
+            or 8.
         max_drop: how many points of the task's metric may be lost; what costs more stays in float. None: no such bound.
         table: a calibration table, read if it is there and written if not.
 
@@ -52,6 +54,11 @@ class Quantization:
             if value not in known:
                 raise UsageError(f"unknown {what} {value!r}.", hint=f"There are: {', '.join(filter(None, known))}.")
         if self.embedding_bits not in (None, 4, 8):
-            raise UsageError(f"embeddings cannot be kept in {self.embedding_bits} bits.", hint="Give --embedding-bits 8 or 4.")
+            raise UsageError(
+                f"embeddings cannot be kept in {self.embedding_bits} bits.", hint="Give --embedding-bits 8 or 4."
+            )
         if self.max_drop is not None and self.max_drop < 0:
-            raise UsageError(f"a largest drop of {self.max_drop} points cannot be.", hint="Give --max-drop as points of the metric, such as 0.5.")
+            raise UsageError(
+                f"a largest drop of {self.max_drop} points cannot be.",
+                hint="Give --max-drop as points of the metric, such as 0.5.",
+            )

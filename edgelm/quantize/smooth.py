@@ -1,4 +1,5 @@
-"""Outlier channels, moved from activations into weights: y = (x / s) (s W) is the same function, and x / s the easier to round."""
+"""Outlier channels, moved from activations into weights: y = (x / s) (s W) is the same function, and x / s the easier
+to round."""
 
 from __future__ import annotations
 
@@ -17,12 +18,15 @@ ALPHAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def smoothing_scales(channel_max: np.ndarray, weights: Sequence[np.ndarray], alpha: float) -> np.ndarray:
-    """(channels,) s_j = max|X_j|^alpha / max|W_j|^(1 - alpha), over all weights (channels, out) that read the activation.
+    """(channels,) s_j = max|X_j|^alpha / max|W_j|^(1 - alpha), over all weights (channels, out) that read the
+    activation.
 
     Source: Xiao et al., "SmoothQuant" (2022), equation 4. A channel that is always zero keeps 1.
     """
     activation = np.maximum(channel_max.astype(np.float64), _SMALLEST)
-    weight = np.maximum(np.max([np.abs(matrix).max(axis=1) for matrix in weights], axis=0).astype(np.float64), _SMALLEST)
+    weight = np.maximum(
+        np.max([np.abs(matrix).max(axis=1) for matrix in weights], axis=0).astype(np.float64), _SMALLEST
+    )
     scale = np.maximum(activation**alpha / weight ** (1 - alpha), _SMALLEST)
     return np.where(channel_max > 0, scale / np.exp(np.log(scale).mean()), 1.0).astype(np.float32)
 
@@ -30,7 +34,8 @@ def smoothing_scales(channel_max: np.ndarray, weights: Sequence[np.ndarray], alp
 def smooth(graph: onnx.ModelProto, scales: Mapping[str, np.ndarray]) -> onnx.ModelProto:
     """Divide these activations, by name, by their scales (channels,) before the products that read them.
 
-    Where `find_folds` has the activation, it is itself divided, at no cost; elsewhere a Mul makes another, named by `smoothed_name`.
+    Where `find_folds` has the activation, it is itself divided, at no cost; elsewhere a Mul makes another, named by
+    `smoothed_name`.
     """
     result = copy_graph(graph)
     products = find_matmuls(result)
@@ -52,12 +57,19 @@ def smooth(graph: onnx.ModelProto, scales: Mapping[str, np.ndarray]) -> onnx.Mod
         node = nodes[product.replaces[0]]
         if product.name in weights:
             weight = weights[product.name]
-            node.input[1] = add_weight(result, f"{product.name}.weight_smooth", weight.T if product.transposed else weight)
+            node.input[1] = add_weight(
+                result, f"{product.name}.weight_smooth", weight.T if product.transposed else weight
+            )
         if product.source in scales:
             node.input[0] = smoothed_name(product.source, folds)
     divided = [source for source in scales if source not in folds]
-    inverses = [add_weight(result, f"{source}_smoothing", (1 / scales[source]).astype(np.float32)) for source in divided]
-    made = [helper.make_node("Mul", [source, inverse], [f"{source}_smooth"]) for source, inverse in zip(divided, inverses, strict=True)]
+    inverses = [
+        add_weight(result, f"{source}_smoothing", (1 / scales[source]).astype(np.float32)) for source in divided
+    ]
+    made = [
+        helper.make_node("Mul", [source, inverse], [f"{source}_smooth"])
+        for source, inverse in zip(divided, inverses, strict=True)
+    ]
     replace_nodes(result, [*result.graph.node, *made])
     remove_unused(result)
     return result
@@ -69,10 +81,12 @@ def smoothed_name(source: str, folds: Collection[str]) -> str:
 
 
 def find_folds(graph: onnx.ModelProto) -> dict[str, tuple[MatMul, int]]:
-    """The activations whose division can be folded into an earlier product, each with that product and its first column.
+    """The activations whose division can be folded into an earlier product, each with that product and its first
+    column.
 
-    That is cross-layer equalization (Nagel et al., "Data-Free Quantization", 2019): in a post-norm encoder the values of an attention
-    and its output projection are the only pair with nothing but linear maps between, as the softmax mixes tokens, never channels.
+    That is cross-layer equalization (Nagel et al., "Data-Free Quantization", 2019): in a post-norm encoder the values
+    of an attention and its output projection are the only pair with nothing but linear maps between, as the softmax
+    mixes tokens, never channels.
     """
     products = find_matmuls(graph)
     by_output = {product.output: product for product in products}
@@ -86,8 +100,11 @@ def find_folds(graph: onnx.ModelProto) -> dict[str, tuple[MatMul, int]]:
     return found
 
 
-def _value_projection(name: str, makers: dict[str, onnx.NodeProto], products: dict[str, MatMul]) -> tuple[MatMul, int] | None:
-    """The product that computes the values that an attention mixes into `name`, and the first of its columns that holds them."""
+def _value_projection(
+    name: str, makers: dict[str, onnx.NodeProto], products: dict[str, MatMul]
+) -> tuple[MatMul, int] | None:
+    """The product that computes the values that an attention mixes into `name`, and the first of its columns that holds
+    them."""
     first = 0
     while name not in products:
         node = makers.get(name)

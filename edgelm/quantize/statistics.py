@@ -74,7 +74,8 @@ class Statistics:
         return Statistics(histogram, (histogram.low, histogram.high), low, high, self.tokens, rows, gram)
 
     def keep_rows(self, values: np.ndarray, draw: np.random.Generator) -> None:
-        """Keep some tokens of a text, so that each of all tokens is kept with the same probability (reservoir sampling)."""
+        """Keep some tokens of a text, so that each of all tokens is kept with the same probability (reservoir
+        sampling)."""
         new = values.reshape(-1, values.shape[-1])
         room = max(0, _ROWS - self.tokens)
         self.rows = new[:room].copy() if self.tokens == 0 else np.concatenate([self.rows, new[:room]])
@@ -99,7 +100,13 @@ class Statistics:
 
 
 def collect(
-    graph: onnx.ModelProto, tensors: Sequence[str], feeds: Iterable[Feeds], *, count: int, gram: bool = False, progress: Progress = silent
+    graph: onnx.ModelProto,
+    tensors: Sequence[str],
+    feeds: Iterable[Feeds],
+    *,
+    count: int,
+    gram: bool = False,
+    progress: Progress = silent,
 ) -> dict[str, Statistics]:
     """Run the float graph on calibration inputs, (1, tokens) each, and keep the statistics of these activations.
 
@@ -125,8 +132,10 @@ def collect(
                 statistics[name].add(values)
             except ValueError:
                 raise CalibrationError(
-                    f"calibration text {texts}: the model gives values that are not finite (NaN or infinity), first at {name}.",
-                    hint="The checkpoint itself overflows there. Look at the text and the weights; no precision can mend it.",
+                    f"calibration text {texts}: the model gives values that are not finite (NaN or infinity), first "
+                    f"at {name}.",
+                    hint="The checkpoint itself overflows there. Look at the text and the weights; no precision can "
+                    "mend it.",
                 ) from None
             statistics[name].keep_rows(values, draws[name])
             if gram:

@@ -35,7 +35,9 @@ class Target:
 
 
 def _operations(tokens: int, shape: tuple[int, ...], integer: bool) -> float:
-    return tokens * float(np.prod(shape)) / 1e6 / (2 if integer else 1)  # every device that runs INT8 does so at twice FP16's rate
+    return (
+        tokens * float(np.prod(shape)) / 1e6 / (2 if integer else 1)
+    )  # every device that runs INT8 does so at twice FP16's rate
 
 
 ONNXRUNTIME_CPU = Target(
@@ -47,4 +49,12 @@ ONNXRUNTIME_CPU = Target(
     multiply_microseconds,
     "microseconds, measured",
 )
-TENSORRT = Target("tensorrt", quantize_qdq, True, True, _operations, lambda tokens, width: tokens * width / 1e6, "10^6 operations, estimated")
+TENSORRT = Target(
+    "tensorrt",
+    quantize_qdq,
+    True,
+    True,
+    _operations,
+    lambda tokens, width: tokens * width / 1e6,
+    "10^6 operations, estimated",
+)

@@ -1,4 +1,5 @@
-"""Weights in 4 or 8 bits by blocks, activations in float: less memory and bandwidth, no calibration of ranges (MatMulNBits)."""
+"""Weights in 4 or 8 bits by blocks, activations in float: less memory and bandwidth, no calibration of ranges
+(MatMulNBits)."""
 
 from __future__ import annotations
 
@@ -15,8 +16,11 @@ from edgelm.quantize.rounding import hessian
 from edgelm.quantize.statistics import Statistics
 
 
-def quantize_weights(graph: onnx.ModelProto, *, bits: int, statistics: Mapping[str, Statistics] | None = None) -> onnx.ModelProto:
-    """The products' weights in blocks of 32, 4 or 8 bits; with statistics (and their gram) by GPTQ, else rounded to the nearest."""
+def quantize_weights(
+    graph: onnx.ModelProto, *, bits: int, statistics: Mapping[str, Statistics] | None = None
+) -> onnx.ModelProto:
+    """The products' weights in blocks of 32, 4 or 8 bits; with statistics (and their gram) by GPTQ, else rounded to the
+    nearest."""
     result = copy_graph(graph)
     import_microsoft(result)
     products = find_matmuls(result)
@@ -43,5 +47,12 @@ def _nodes(graph: onnx.ModelProto, product: MatMul, weight: BlockWeight) -> list
         inputs += ["", "", product.bias]
     # accuracy_level 4: the kernel may take the activations of a block as INT8; three times faster on CPUs with VNNI
     sizes = {"K": width, "N": height, "bits": weight.bits, "block_size": BLOCK, "accuracy_level": 4}
-    nodes = [cast, helper.make_node("MatMulNBits", inputs, [product.output], domain=MICROSOFT, name=product.name, **sizes)]
-    return [*nodes, helper.make_node("Gelu", [product.output], [product.then], domain=MICROSOFT)] if product.then else nodes
+    nodes = [
+        cast,
+        helper.make_node("MatMulNBits", inputs, [product.output], domain=MICROSOFT, name=product.name, **sizes),
+    ]
+    return (
+        [*nodes, helper.make_node("Gelu", [product.output], [product.then], domain=MICROSOFT)]
+        if product.then
+        else nodes
+    )

@@ -1,4 +1,5 @@
-"""A graph in any precision without a look at data: what it computes is worth nothing, what it costs is what a real export costs."""
+"""A graph in any precision without a look at data: what it computes is worth nothing, what it costs is what a real
+export costs."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ _RANGE = (-4.0, 4.0)
 
 
 def quantize_blindly(graph: onnx.ModelProto, precision: str) -> onnx.ModelProto:
-    """Convert a float graph for onnxruntime's CPU kernels, with the same range for every activation; the steps are those of an export."""
+    """Convert a float graph for onnxruntime's CPU kernels, with the same range for every activation; the steps are
+    those of an export."""
     if precision == "fp32":
         fuse_attention(graph)
         return graph

@@ -6,4 +6,12 @@ from edgelm.report.page import check_page
 from edgelm.report.tables import doubt_notes
 from edgelm.report.write import render_html, render_markdown, write_reports
 
-__all__ = ["check_page", "doubt_notes", "render_front", "render_html", "render_markdown", "write_estimates", "write_reports"]
+__all__ = [
+    "check_page",
+    "doubt_notes",
+    "render_front",
+    "render_html",
+    "render_markdown",
+    "write_estimates",
+    "write_reports",
+]

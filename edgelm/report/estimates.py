@@ -12,7 +12,12 @@ from edgelm.report.write import markdown_table, write_texts
 
 
 def write_estimates(
-    estimates: Estimates, *, html: Path | None = None, markdown: Path | None = None, json_file: Path | None = None, overwrite: bool = False
+    estimates: Estimates,
+    *,
+    html: Path | None = None,
+    markdown: Path | None = None,
+    json_file: Path | None = None,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Write the reports that were asked for and return their paths.
 
@@ -32,11 +37,15 @@ def sections(estimates: Estimates) -> list[tuple[str, Table]]:
     shown = [("Latency, estimated", latency_table(estimates))]
     several = _several(estimates)
     about = [f"{entry['name']} on {entry['device']}" if several else entry["device"] for entry in estimates]
-    return shown + [(f"Time by operator, estimated for {name}", operator_table(entry)) for name, entry in zip(about, estimates, strict=True)]
+    return shown + [
+        (f"Time by operator, estimated for {name}", operator_table(entry))
+        for name, entry in zip(about, estimates, strict=True)
+    ]
 
 
 def latency_table(estimates: Estimates) -> Table:
-    """One row a device, case and subject, where there are several; of the p50, what operations, memory and launches bound."""
+    """One row a device, case and subject, where there are several; of the p50, what operations, memory and launches
+    bound."""
     several = _several(estimates)
     header = [
         *(["subject"] if several else []),

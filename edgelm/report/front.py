@@ -18,7 +18,11 @@ def front_table(values: dict[str, Any]) -> Table:
 
 def other_table(values: dict[str, Any]) -> Table:
     """One row for each finished trial that another beats."""
-    rows = [_row(trial) for trial in values["trials"] if trial["state"] == "finished" and trial["number"] not in values["front"]]
+    rows = [
+        _row(trial)
+        for trial in values["trials"]
+        if trial["state"] == "finished" and trial["number"] not in values["front"]
+    ]
     return _header(values), rows
 
 
@@ -36,7 +40,8 @@ def render_front(values: dict[str, Any]) -> str:
     question = values["question"]
     failed = sum(trial["state"] == "failed" for trial in values["trials"])
     where = (
-        f"{len(values['trials'])} trials, {failed} failed; {question['precision']} for {question['device']['name']}; p50 of one text at a time, "
+        f"{len(values['trials'])} trials, {failed} failed; {question['precision']} for {question['device']['name']}; "
+        "p50 of one text at a time, "
         f"measured on {question['machine']} with {question['threads']} threads"
         + (f"; trained with {question['train_share']:.0%} of the steps" if question["train_share"] < 1 else "")
         + "."
@@ -49,7 +54,12 @@ def _header(values: dict[str, Any]) -> list[str]:
 
 
 def _row(trial: dict[str, Any]) -> list[str]:
-    figures = [f"{trial['quality']:.4f}", f"{trial['latency_ms']:.3f}", f"{trial['size_mb']:.1f}", f"{trial['parameters'] / 1e6:.2f}M"]
+    figures = [
+        f"{trial['quality']:.4f}",
+        f"{trial['latency_ms']:.3f}",
+        f"{trial['size_mb']:.1f}",
+        f"{trial['parameters'] / 1e6:.2f}M",
+    ]
     return [str(trial["number"]), *figures, trial["recipe"], " ".join(trial["overrides"])]
 
 
@@ -64,17 +74,33 @@ def _chart(values: dict[str, Any]) -> dict[str, Any]:
             "y": up["place"](trial["quality"]),
             "number": trial["number"],
             "front": trial["number"] in values["front"],
-            "label": f"trial {trial['number']}: {trial['quality']:.4f}, {trial['latency_ms']:.3f} ms, {trial['size_mb']:.1f} MB",
+            "label": f"trial {trial['number']}: {trial['quality']:.4f}, {trial['latency_ms']:.3f} ms, "
+            f"{trial['size_mb']:.1f} MB",
         }
         for trial in finished
     ]
-    line = " ".join(f"{point['x']},{point['y']}" for point in sorted(points, key=lambda point: point["x"]) if point["front"])
-    axes = {"left": f"{across['low']:.3f}", "right": f"{across['high']:.3f}", "bottom": f"{up['low']:.3f}", "top": f"{up['high']:.3f}"}
-    return {"points": sorted(points, key=lambda point: point["front"]), "line": line, "width": _WIDTH, "height": _HEIGHT, "margin": _MARGIN, **axes}
+    line = " ".join(
+        f"{point['x']},{point['y']}" for point in sorted(points, key=lambda point: point["x"]) if point["front"]
+    )
+    axes = {
+        "left": f"{across['low']:.3f}",
+        "right": f"{across['high']:.3f}",
+        "bottom": f"{up['low']:.3f}",
+        "top": f"{up['high']:.3f}",
+    }
+    return {
+        "points": sorted(points, key=lambda point: point["front"]),
+        "line": line,
+        "width": _WIDTH,
+        "height": _HEIGHT,
+        "margin": _MARGIN,
+        **axes,
+    }
 
 
 def _scale(values: list[float], start: float, end: float) -> dict[str, Any]:
-    """Where a value lies between two places of the drawing; the smallest at `start`, the largest at `end`, alone in the middle."""
+    """Where a value lies between two places of the drawing; the smallest at `start`, the largest at `end`, alone in the
+    middle."""
     low, high = min(values, default=0.0), max(values, default=1.0)
 
     def place(value: float) -> float:

@@ -17,21 +17,29 @@ def subject_name(profile: dict[str, Any]) -> str:
 
 
 def provider_notes(profiles: list[dict[str, Any]]) -> list[str]:
-    """What ran a subject and why, one line each: of those that an engine ran, or for which something better was not there."""
-    noted = [profile for profile in profiles if profile.get("passed") or profile.get("provider", "cpu") not in ("", "cpu")]
+    """What ran a subject and why, one line each: of those that an engine ran, or for which something better was not
+    there."""
+    noted = [
+        profile for profile in profiles if profile.get("passed") or profile.get("provider", "cpu") not in ("", "cpu")
+    ]
     return [f"{subject_name(profile)} ran on {profile['runs_on']}." for profile in noted]
 
 
 def doubt_notes(profiles: list[dict[str, Any]]) -> list[str]:
-    """What makes figures doubtful, one line each: of a machine, of a subject on it, and each ratio that is not established."""
+    """What makes figures doubtful, one line each: of a machine, of a subject on it, and each ratio that is not
+    established."""
     notes = []
     for profile in profiles:
         host = f"{profile['host']}: " if profile.get("host") else ""
         machine = profile["machine"].get("busy", {}).get("warnings", ())
-        notes += [f"{host if words in machine else f'{subject_name(profile)}: '}{words}" for words in profile.get("warnings", ())]
+        notes += [
+            f"{host if words in machine else f'{subject_name(profile)}: '}{words}"
+            for words in profile.get("warnings", ())
+        ]
         ratios = [case["ratio"] for case in profile["cases"] if case.get("ratio")]
         notes += [
-            f"{subject_name(profile)} against {ratio['against']}: {_ratio_words(ratio)} is not established: {ratio['reason']}."
+            f"{subject_name(profile)} against {ratio['against']}: {_ratio_words(ratio)} is not established: "
+            f"{ratio['reason']}."
             for ratio in ratios
             if not ratio["established"]
         ]
@@ -39,21 +47,28 @@ def doubt_notes(profiles: list[dict[str, Any]]) -> list[str]:
 
 
 def subject_table(profiles: list[dict[str, Any]]) -> Table:
-    """One row a subject: what it weighs, and what the machine's memory takes and its sensors say, where that could be read."""
+    """One row a subject: what it weighs, and what the machine's memory takes and its sensors say, where that could be
+    read."""
     header = ["subject", "kind", "precision", "size MB", "load ms", "peak memory MB", "tokenize ms"]
     memories = [title for title in _MEMORIES if any(_memory_cell(profile, title) for profile in profiles)]
     powered = any(profile.get("power") for profile in profiles)
     rows = []
     for profile in profiles:
         tokenize = "" if profile["tokenization_ms"] is None else f"{profile['tokenization_ms']:.3f}"
-        figures = [f"{profile['size_mb']:.1f}", f"{profile['load_ms']:.0f}", f"{profile['peak_memory_mb']:.0f}", tokenize]
+        figures = [
+            f"{profile['size_mb']:.1f}",
+            f"{profile['load_ms']:.0f}",
+            f"{profile['peak_memory_mb']:.0f}",
+            tokenize,
+        ]
         rows.append([subject_name(profile), profile["kind"], profile["precision"], *figures])
         rows[-1] += [_memory_cell(profile, title) for title in memories] + (_power_cells(profile) if powered else [])
     return header + memories + (["power W", "idle W", "mJ per call", "read from"] if powered else []), rows
 
 
 def _memory_cell(profile: dict[str, Any], title: str) -> str:
-    """In use while it answers, and how much more that is than before; of several GPUs, the one on which that is most."""
+    """In use while it answers, and how much more that is than before; of several GPUs, the one on which that is
+    most."""
     found = [entry for entry in profile.get("memory", ()) if entry["source"] == _MEMORIES[title]]
     if not found:
         return ""
@@ -73,16 +88,19 @@ def estimates_note(estimates: Estimates) -> str:
     names = ", ".join(dict.fromkeys(entry["title"] for entry in estimates))
     based = "; ".join(dict.fromkeys(entry["provenance"] for entry in estimates))
     return (
-        f"Estimated for {names}, not measured: from the graph's operations, bytes and launches and each device's figures. Eight of ten measurements "
+        f"Estimated for {names}, not measured: from the graph's operations, bytes and launches and each device's "
+        "figures. Eight of ten measurements "
         f"are expected from low to high. Constants fitted to {based}."
     )
 
 
 def latency_table(profiles: list[dict[str, Any]], estimates: Estimates | None = None) -> Table:
-    """One row a subject and case: how fast it is, and how many times faster than the last subject given, with 95 % intervals.
+    """One row a subject and case: how fast it is, and how many times faster than the last subject given, with 95 %
+    intervals.
 
     Args:
-        estimates: of the same cases, for devices that are not there: rows with the p50 alone, from low to high, and a column that tells them apart.
+        estimates: of the same cases, for devices that are not there: rows with the p50 alone, from low to high, and a
+            column that tells them apart.
     """
     header = ["subject", "batch", "tokens", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "mean ms", "texts/s"]
     if len(profiles) > 1:
@@ -133,14 +151,20 @@ def _estimated_row(estimate: dict[str, Any], case: dict[str, Any], width: int) -
 def operator_table(profile: dict[str, Any]) -> Table:
     """One row an operator, the slowest first."""
     header = ["operator", "nodes", "ms per call", "share"]
-    return header, [[row["name"], str(row["nodes"]), f"{row['ms_per_call']:.4f}", f"{row['share']:.1%}"] for row in profile["operators"]]
+    return header, [
+        [row["name"], str(row["nodes"]), f"{row['ms_per_call']:.4f}", f"{row['share']:.1%}"]
+        for row in profile["operators"]
+    ]
 
 
 def quality_table(profile: dict[str, Any]) -> Table:
     """Metrics of the checkpoint and the bundle, and parity with PyTorch, from the manifest."""
     manifest = profile["manifest"]
     quality, parity = manifest.get("quality") or {}, manifest.get("parity")
-    rows = [[name, f"{value:.4f}", f"{quality['bundle'][name]:.4f}"] for name, value in quality.get("checkpoint", {}).items()]
+    rows = [
+        [name, f"{value:.4f}", f"{quality['bundle'][name]:.4f}"]
+        for name, value in quality.get("checkpoint", {}).items()
+    ]
     if parity:
         rows.append([f"changed answers on {parity['samples']} texts", "", f"{parity['changed']:.2%}"])
         rows.append(["largest error of an output", "", f"{parity['max_error']:.3g}"])
@@ -165,12 +189,15 @@ def stage_table(profile: dict[str, Any]) -> Table:
 def layer_table(profile: dict[str, Any]) -> Table:
     """What is left of every layer, of how much, and what it costs where a budget was asked for; from the lineage.
 
-    Layers that are gone stand there too. Where the lineage does not say what there was (bundles of earlier versions), bars are beside the widest.
+    Layers that are gone stand there too. Where the lineage does not say what there was (bundles of earlier versions),
+    bars are beside the widest.
     """
     lineage = profile["manifest"].get("lineage") or {}
     layers, costs = lineage.get("layers", []), lineage.get("costs") or {}
     unit = f", {costs['unit']}" if costs else ""
-    priced = {name: title for name, title in (("attention", "attention"), ("ffn", "FFN"), ("norms", "norms")) if name in costs}
+    priced = {
+        name: title for name, title in (("attention", "attention"), ("ffn", "FFN"), ("norms", "norms")) if name in costs
+    }
     header = ["layer", "heads", "", "FFN channels", "", *(f"{title}{unit}" for title in priced.values())]
     widest = {name: max([layer[name] for layer in layers] + [1]) for name in ("heads", "ffn")}
     before = dict(enumerate(lineage.get("original_layers", []) if layers else []))

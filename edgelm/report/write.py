@@ -47,7 +47,9 @@ def write_reports(
         MissingExtraError: HTML without jinja2.
     """
     wanted = [(html, render_html), (markdown, render_markdown), (json_file, render_json)]
-    return write_texts([(path, render(profiles, estimates)) for path, render in wanted if path is not None], overwrite=overwrite)
+    return write_texts(
+        [(path, render(profiles, estimates)) for path, render in wanted if path is not None], overwrite=overwrite
+    )
 
 
 def write_texts(texts: list[tuple[Path, str]], *, overwrite: bool) -> list[Path]:
@@ -71,12 +73,21 @@ def markdown_table(title: str, table: Table) -> list[str]:
 
 def render_json(profiles: Profiles, estimates: Estimates | None = None) -> str:
     """All figures and samples, as `edgelm profile --json` prints them."""
-    return json.dumps({"schema": 1, "profiles": profiles} | ({"estimates": estimates} if estimates else {}), indent=1) + "\n"
+    return (
+        json.dumps({"schema": 1, "profiles": profiles} | ({"estimates": estimates} if estimates else {}), indent=1)
+        + "\n"
+    )
 
 
 def render_markdown(profiles: Profiles, estimates: Estimates | None = None) -> str:
     """The tables in Markdown."""
-    parts = [f"# {profiles[0]['name']}", "", _where(profiles), "", *(f"{note}\n" for note in _notes(profiles, estimates))]
+    parts = [
+        f"# {profiles[0]['name']}",
+        "",
+        _where(profiles),
+        "",
+        *(f"{note}\n" for note in _notes(profiles, estimates)),
+    ]
     for title, table in _sections(profiles, estimates):
         if table[1]:
             parts += markdown_table(title, table)
@@ -89,7 +100,11 @@ def render_html(profiles: Profiles, estimates: Estimates | None = None) -> str:
     Raises:
         MissingExtraError: jinja2 is not installed.
     """
-    sections = [{"title": title, "header": header, "rows": rows} for title, (header, rows) in _sections(profiles, estimates) if rows]
+    sections = [
+        {"title": title, "header": header, "rows": rows}
+        for title, (header, rows) in _sections(profiles, estimates)
+        if rows
+    ]
     return render_page(
         "profile.html",
         title=profiles[0]["name"],
@@ -131,7 +146,8 @@ def _place(profile: dict[str, Any]) -> str:
     instructions = ", ".join(machine["instructions"]) or "none of note"
     host = f"{profile['host']}, " if profile.get("host") else ""
     return (
-        f"{profile['source'].capitalize()} on {host}{machine['cpu']} ({machine['cores']} cores, {instructions}), {settings['threads']} threads, "
+        f"{profile['source'].capitalize()} on {host}{machine['cpu']} ({machine['cores']} cores, {instructions}), "
+        f"{settings['threads']} threads, "
         f"{settings['runs']} runs each, interleaved; texts: {Path(settings['texts']).name}; {profile['created']}."
     )
 
@@ -143,9 +159,19 @@ def _charts(profiles: Profiles) -> list[dict[str, Any]]:
     for profile in profiles:
         counts, _ = np.histogram(profile["cases"][0]["samples_ms"], bins=80, range=(0, end))
         tallest = max(1, int(counts.max()))
-        bars = [{"x": index * 8, "height": round(60 * int(count) / tallest, 1)} for index, count in enumerate(counts) if count]
+        bars = [
+            {"x": index * 8, "height": round(60 * int(count) / tallest, 1)}
+            for index, count in enumerate(counts)
+            if count
+        ]
         median = profile["cases"][0]["p50_ms"]
         charts.append(
-            {"name": subject_name(profile), "bars": bars, "median": f"{median:.3f}", "median_x": round(640 * median / end, 1), "end": f"{end:.2f}"}
+            {
+                "name": subject_name(profile),
+                "bars": bars,
+                "median": f"{median:.3f}",
+                "median_x": round(640 * median / end, 1),
+                "end": f"{end:.2f}",
+            }
         )
     return charts

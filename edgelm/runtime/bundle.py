@@ -21,9 +21,11 @@ _LARGEST_MANIFEST = 64 << 20  # bytes
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle whose manifest was read. Every file is compared with the manifest when it is read: its size, and its hash.
+    """A bundle whose manifest was read. Every file is compared with the manifest when it is read: its size, and its
+    hash.
 
-    A file that is mapped into memory is hashed while it is mapped: who can write to the bundle at that very moment can still change it.
+    A file that is mapped into memory is hashed while it is mapped: who can write to the bundle at that very moment can
+    still change it.
 
     Attributes:
         check_hashes: False: sizes alone are compared.
@@ -55,7 +57,8 @@ class Bundle:
         return [name for name, kind in self.contents() if kind == FILE]
 
     def contents(self) -> list[tuple[str, str]]:
-        """Everything that is really there, by its path inside the bundle, sorted; and what it is, see `edgelm.runtime.contents`."""
+        """Everything that is really there, by its path inside the bundle, sorted; and what it is, see
+        `edgelm.runtime.contents`."""
         if self.is_file:
             with _open_archive(self.path) as archive:
                 return sorted(archive_contents(archive))
@@ -89,7 +92,8 @@ class Bundle:
         return file
 
     def hash_early(self) -> None:
-        """Begin to hash the weights of a folder in a thread, if a session will map them: `check` then waits for the result.
+        """Begin to hash the weights of a folder in a thread, if a session will map them: `check` then waits for the
+        result.
 
         Raises:
             BundleError: as `locate`.
@@ -137,7 +141,8 @@ class Bundle:
         return data
 
     def extract_graph(self, folder: Path, name: str = GRAPH_FILE) -> Path:
-        """Write the graph into a folder, with its weights beside it, for those who read files alone; where it then lies.
+        """Write the graph into a folder, with its weights beside it, for those who read files alone; where it then
+        lies.
 
         Raises:
             BundleError: as `read_graph`.
@@ -155,16 +160,22 @@ class Bundle:
         for entry in self.manifest.files:
             if entry.path == name:
                 return entry
-        raise BundleError(f"{self.path}: the manifest does not list {name}.", hint="Copy the bundle again; `edgelm export` makes one.")
+        raise BundleError(
+            f"{self.path}: the manifest does not list {name}.", hint="Copy the bundle again; `edgelm export` makes one."
+        )
 
     def _compare_sizes(self, entry: FileEntry, found: int) -> None:
         if found != entry.size:
-            raise BundleError(f"{self.path}: {entry.path} has {found:,} bytes; the manifest says {entry.size:,}.", hint="Copy the bundle again.")
+            raise BundleError(
+                f"{self.path}: {entry.path} has {found:,} bytes; the manifest says {entry.size:,}.",
+                hint="Copy the bundle again.",
+            )
 
     def _compare_hashes(self, entry: FileEntry, found: str) -> None:
         if found != entry.sha256:
             raise BundleError(
-                f"{self.path}: {entry.path}: its content was changed: SHA-256 {found[:12]}..., the manifest says {entry.sha256[:12]}....",
+                f"{self.path}: {entry.path}: its content was changed: SHA-256 {found[:12]}..., the manifest says "
+                f"{entry.sha256[:12]}....",
                 hint="Copy the bundle again, or get it from its maker; `edgelm verify` checks every file.",
             )
 
@@ -200,7 +211,10 @@ def check_inside(name: str) -> None:
     parts = PurePosixPath(name).parts
     plain = "/".join(parts) == name and name.isprintable() and not name.startswith("/") and not {".", ".."} & set(parts)
     if not parts or not plain or "\\" in name or ":" in name:
-        raise BundleError(f"the manifest names a file outside the bundle: {name!r}.", hint="Do not use this bundle; get it from its maker again.")
+        raise BundleError(
+            f"the manifest names a file outside the bundle: {name!r}.",
+            hint="Do not use this bundle; get it from its maker again.",
+        )
 
 
 def _read(path: Path, name: str, *, most: int) -> bytes:
@@ -214,12 +228,18 @@ def _read(path: Path, name: str, *, most: int) -> bytes:
         try:
             info = archive.getinfo(name)
         except KeyError as error:
-            raise BundleError(f"{path}: {name} is missing.", hint="Copy the bundle again; `edgelm export` makes one.") from error
+            raise BundleError(
+                f"{path}: {name} is missing.", hint="Copy the bundle again; `edgelm export` makes one."
+            ) from error
         _refuse_longer(path, name, info.file_size, most)
         try:
             return archive.read(info)
-        except Exception as error:  # zipfile and its decompressors raise classes of their own, ValueError, RuntimeError, ...
-            raise BundleError(f"{path}: {name} is damaged ({error or type(error).__name__}).", hint="Copy the bundle again.") from error
+        except (
+            Exception
+        ) as error:  # zipfile and its decompressors raise classes of their own, ValueError, RuntimeError, ...
+            raise BundleError(
+                f"{path}: {name} is damaged ({error or type(error).__name__}).", hint="Copy the bundle again."
+            ) from error
 
 
 @contextlib.contextmanager
@@ -227,16 +247,22 @@ def _readable(path: Path, name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise BundleError(f"{path}: {name} cannot be read ({error.strerror or error}).", hint="Look at its rights and at the disk.") from error
+        raise BundleError(
+            f"{path}: {name} cannot be read ({error.strerror or error}).", hint="Look at its rights and at the disk."
+        ) from error
 
 
 def _refuse_longer(path: Path, name: str, size: int, most: int) -> None:
     if size > most:
-        raise BundleError(f"{path}: {name} has {size:,} bytes; the manifest says {most:,}.", hint="Copy the bundle again.")
+        raise BundleError(
+            f"{path}: {name} has {size:,} bytes; the manifest says {most:,}.", hint="Copy the bundle again."
+        )
 
 
 def _open_archive(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except Exception as error:  # as in `_read`
-        raise BundleError(f"{path}: not a bundle, or damaged ({error or type(error).__name__}).", hint="Copy the bundle again.") from error
+        raise BundleError(
+            f"{path}: not a bundle, or damaged ({error or type(error).__name__}).", hint="Copy the bundle again."
+        ) from error

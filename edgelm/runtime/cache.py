@@ -1,4 +1,5 @@
-"""The user's cache: what can be made again, kept from process to process; where it cannot be written, nothing is lost."""
+"""The user's cache: what can be made again, kept from process to process; where it cannot be written, nothing is
+lost."""
 
 from __future__ import annotations
 

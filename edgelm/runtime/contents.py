@@ -11,7 +11,13 @@ from pathlib import Path
 from edgelm.errors import BundleError
 
 FILE = "file"
-_KINDS = {stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFBLK: "a device", stat.S_IFCHR: "a device"}
+_KINDS = {
+    stat.S_IFLNK: "a link",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a device",
+    stat.S_IFCHR: "a device",
+}
 
 
 def folder_contents(folder: Path, inside: str = "") -> Iterator[tuple[str, str]]:
@@ -23,7 +29,9 @@ def folder_contents(folder: Path, inside: str = "") -> Iterator[tuple[str, str]]
     try:
         entries = sorted(os.scandir(folder / inside), key=lambda entry: entry.name)
     except OSError as error:
-        raise BundleError(f"{folder}: {inside or '.'} cannot be looked into ({error.strerror}).", hint="Copy the bundle again.") from error
+        raise BundleError(
+            f"{folder}: {inside or '.'} cannot be looked into ({error.strerror}).", hint="Copy the bundle again."
+        ) from error
     if inside and not entries:
         yield inside, "an empty folder"
     for entry in entries:
@@ -54,7 +62,9 @@ def find_plain_file(folder: Path, name: str) -> Path:
     try:
         return _find_plain_file(folder, name)
     except OSError as error:
-        raise BundleError(f"{folder}: {name[:80]} cannot be looked up ({error.strerror}).", hint="Copy the bundle again.") from error
+        raise BundleError(
+            f"{folder}: {name[:80]} cannot be looked up ({error.strerror}).", hint="Copy the bundle again."
+        ) from error
 
 
 def _find_plain_file(folder: Path, name: str) -> Path:
@@ -63,7 +73,10 @@ def _find_plain_file(folder: Path, name: str) -> Path:
         file = file / part
         if file.is_symlink():
             where = "is a link" if _leads_inside(file, folder) else "leads out of the bundle"
-            raise BundleError(f"{folder}: {name} {where}; a bundle holds plain files.", hint="Copy it again, with `cp -rL` if it came as links.")
+            raise BundleError(
+                f"{folder}: {name} {where}; a bundle holds plain files.",
+                hint="Copy it again, with `cp -rL` if it came as links.",
+            )
     if not file.is_file():
         found = "is no regular file" if file.exists() else "is missing"
         raise BundleError(f"{folder}: {name} {found}.", hint="Copy the bundle again; `edgelm export` makes one.")

@@ -1,4 +1,5 @@
-"""The GPU of this machine and its memory, through NVIDIA's own bindings (package cuda-python); imported only to run engines."""
+"""The GPU of this machine and its memory, through NVIDIA's own bindings (package cuda-python); imported only to run
+engines."""
 
 from __future__ import annotations
 
@@ -10,7 +11,11 @@ import numpy as np
 
 from edgelm.errors import MissingExtraError, ResourceError
 
-JETSONS = ("7.2", "8.7", "11.0")  # compute capabilities of Xavier, Orin and Thor, which no other GPU has (developer.nvidia.com/cuda-gpus)
+JETSONS = (
+    "7.2",
+    "8.7",
+    "11.0",
+)  # compute capabilities of Xavier, Orin and Thor, which no other GPU has (developer.nvidia.com/cuda-gpus)
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,9 @@ def _bindings() -> Any:
     try:
         from cuda.bindings import runtime
     except ImportError as error:
-        raise MissingExtraError("the package cuda-python is missing; it moves data to the GPU.", hint="pip install 'edgelm[tensorrt]'") from error
+        raise MissingExtraError(
+            "the package cuda-python is missing; it moves data to the GPU.", hint="pip install 'edgelm[tensorrt]'"
+        ) from error
     return runtime
 
 
@@ -88,5 +95,8 @@ def _call(function: Callable[..., Any], *values: Any) -> Any:
     except RuntimeError as error:  # the bindings do not find CUDA's own library
         raise ResourceError(f"CUDA cannot be used: {error}.", hint="Look whether `nvidia-smi` works.") from error
     if int(status) != 0:
-        raise ResourceError(f"CUDA says {getattr(status, 'name', status)} in {function.__name__}.", hint="Look whether `nvidia-smi` works.")
+        raise ResourceError(
+            f"CUDA says {getattr(status, 'name', status)} in {function.__name__}.",
+            hint="Look whether `nvidia-smi` works.",
+        )
     return results[0] if results else None

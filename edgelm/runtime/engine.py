@@ -35,8 +35,13 @@ def misfit(manifest: Manifest, record: EngineRecord, backend: Backend, gpu: Gpu)
         return f"it was built by {record.package}"
     if record.version != backend.version and not _newer_may(record, backend):
         return f"it was built by {record.package} {record.version}, and {backend.version} is installed"
-    if gpu.compute_capability not in record.compute_capabilities and not (record.plan.portable and not backend.rtx and _newer_gpu(record, gpu)):
-        return f"it was built for compute capability {' and '.join(record.compute_capabilities)}, and this GPU has {gpu.compute_capability}"
+    if gpu.compute_capability not in record.compute_capabilities and not (
+        record.plan.portable and not backend.rtx and _newer_gpu(record, gpu)
+    ):
+        return (
+            f"it was built for compute capability {' and '.join(record.compute_capabilities)}, and this GPU has "
+            f"{gpu.compute_capability}"
+        )
     if record.driver is not None and _numbers(gpu.driver) < _numbers(record.driver):
         return f"it was built with a driver for CUDA {record.driver}, and this one runs {gpu.driver}"
     return ""
@@ -66,7 +71,8 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 class EngineSession:
-    """An engine, loaded on the GPU; `cache`: file in which TensorRT-RTX keeps the kernels that it compiles for this GPU.
+    """An engine, loaded on the GPU; `cache`: file in which TensorRT-RTX keeps the kernels that it compiles for this
+    GPU.
 
     Raises (when made):
         BundleError: TensorRT does not load it.
@@ -79,10 +85,15 @@ class EngineSession:
         self._log = make_logger(module)
         self._runtime = start(module.Runtime, self._log, backend)
         if record.plan.portable and not backend.rtx:
-            self._runtime.engine_host_code_allowed = True  # a version-compatible engine brings a runtime of its own; the bundle is hashed
+            self._runtime.engine_host_code_allowed = (
+                True  # a version-compatible engine brings a runtime of its own; the bundle is hashed
+            )
         self._engine = self._runtime.deserialize_cuda_engine(bundle.read(record.path))
         if self._engine is None:
-            raise BundleError(f"{bundle.path}: {backend.name} cannot load {record.path}: {self._reason()}", hint="`edgelm build` makes it anew.")
+            raise BundleError(
+                f"{bundle.path}: {backend.name} cannot load {record.path}: {self._reason()}",
+                hint="`edgelm build` makes it anew.",
+            )
         if record.plan.strip:
             self._put_weights_in(bundle, module)
         self._cache = cache
@@ -90,7 +101,8 @@ class EngineSession:
         self._contexts = [self._make_context() for _ in record.plan.profiles]
         if None in self._contexts:
             raise ResourceError(
-                f"{backend.name} cannot run {record.path}: {self._reason()}.", hint="Free memory of the GPU, or run with --provider cuda."
+                f"{backend.name} cannot run {record.path}: {self._reason()}.",
+                hint="Free memory of the GPU, or run with --provider cuda.",
             )
         self._stream = Stream()
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
@@ -120,8 +132,13 @@ class EngineSession:
         wanted = names or self._outputs
         count, tokens = feeds[self._inputs[0]].shape
         profiles = self.record.plan.profiles
-        most = max((profile.most[0] for profile in profiles if profile.least[1] <= tokens <= profile.most[1]), default=count)
-        parts = [self._call(wanted, {name: feeds[name][start : start + most] for name in self._inputs}) for start in range(0, count, most)]
+        most = max(
+            (profile.most[0] for profile in profiles if profile.least[1] <= tokens <= profile.most[1]), default=count
+        )
+        parts = [
+            self._call(wanted, {name: feeds[name][start : start + most] for name in self._inputs})
+            for start in range(0, count, most)
+        ]
         return [np.concatenate(found) if len(parts) > 1 else found[0] for found in zip(*parts, strict=True)]
 
     def _call(self, wanted: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -139,7 +156,9 @@ class EngineSession:
             results[name] = np.empty(tuple(context.get_tensor_shape(name)), dtype=self._types[name])
             context.set_tensor_address(name, stream.buffer(name, results[name].nbytes))
         if not context.execute_async_v3(int(stream.handle)):
-            raise BundleError(f"the engine {self.record.path} failed: {self._reason()}", hint="`edgelm build` makes it anew.")
+            raise BundleError(
+                f"the engine {self.record.path} failed: {self._reason()}", hint="`edgelm build` makes it anew."
+            )
         for name in wanted:
             stream.download(name, results[name])
         stream.wait()
@@ -173,7 +192,10 @@ class EngineSession:
         with tempfile.TemporaryDirectory() as folder:
             done = parser.refit_from_file(str(bundle.extract_graph(Path(folder)))) and refitter.refit_cuda_engine()
         if not done:
-            raise BundleError(f"{bundle.path}: the weights do not fit {self.record.path}: {self._reason()}", hint="`edgelm build` makes it anew.")
+            raise BundleError(
+                f"{bundle.path}: the weights do not fit {self.record.path}: {self._reason()}",
+                hint="`edgelm build` makes it anew.",
+            )
 
     def _reason(self) -> str:
         return last_error(self._log)
@@ -188,4 +210,7 @@ def choose_profile(profiles: tuple[ShapeRange, ...], shape: tuple[int, int]) -> 
     for index, profile in enumerate(profiles):
         if profile.holds(shape):
             return index
-    raise BundleError(f"no engine profile holds {shape[0]} texts of {shape[1]} tokens.", hint="Export the bundle again with a longer --max-length.")
+    raise BundleError(
+        f"no engine profile holds {shape[0]} texts of {shape[1]} tokens.",
+        hint="Export the bundle again with a longer --max-length.",
+    )

@@ -1,8 +1,9 @@
-"""Finds the files that an ONNX graph takes weights from, without the package `onnx`: a bundle's graph may name its own weights alone.
+"""Finds the files that an ONNX graph takes weights from, without the package `onnx`: a bundle's graph may name its own
+weights alone.
 
-onnxruntime reads whatever file a graph names beside itself or, for a graph in memory, beside the process. So the names are looked up in
-the protobuf message before a session is made of it. The walk visits the messages that lead to a tensor, as onnx.proto numbers their
-fields, and steps over everything else.
+onnxruntime reads whatever file a graph names beside itself or, for a graph in memory, beside the process. So the names
+are looked up in the protobuf message before a session is made of it. The walk visits the messages that lead to a
+tensor, as onnx.proto numbers their fields, and steps over everything else.
 """
 
 from __future__ import annotations
@@ -38,14 +39,19 @@ def check_graph(data: bytes, weights: str | None, about: str) -> None:
     try:
         locations, operators = _look_through(data)
     except (IndexError, ValueError) as error:
-        raise BundleError(f"{about} cannot be read: it is no ONNX model.", hint="Copy or export the bundle again.") from error
+        raise BundleError(
+            f"{about} cannot be read: it is no ONNX model.", hint="Copy or export the bundle again."
+        ) from error
     if strange := sorted(locations - ({weights.encode()} if weights else set())):
         name = strange[0].decode(errors="replace")[:80]
         raise BundleError(
-            f"{about} takes weights from {name!r}, which is not in the bundle.", hint="Do not use this bundle; get it from its maker again."
+            f"{about} takes weights from {name!r}, which is not in the bundle.",
+            hint="Do not use this bundle; get it from its maker again.",
         )
     if b"EPContext" in operators:  # its attributes name a file that an execution provider loads
-        raise BundleError(f"{about} holds a compiled graph (EPContext).", hint="Do not use this bundle; get it from its maker again.")
+        raise BundleError(
+            f"{about} holds a compiled graph (EPContext).", hint="Do not use this bundle; get it from its maker again."
+        )
 
 
 def _look_through(data: bytes) -> tuple[set[bytes], set[bytes]]:

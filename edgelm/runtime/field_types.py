@@ -1,4 +1,5 @@
-"""Looks whether JSON has the types that a dataclass declares, before a value is made of it: a wrong one is refused by its place."""
+"""Looks whether JSON has the types that a dataclass declares, before a value is made of it: a wrong one is refused by
+its place."""
 
 from __future__ import annotations
 
@@ -9,22 +10,34 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from edgelm.errors import BundleError
 
-_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", dict: "an object", tuple: "a list", list: "a list"}
+_NAMES = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "an object",
+    tuple: "a list",
+    list: "a list",
+}
 
 
 def check_types(kind: Any, value: Any, place: str) -> None:
     """Refuse a value of another type than `kind`, at any depth.
 
     Args:
-        kind: a dataclass, or a type that its fields declare: plain types, unions, literals, tuples, lists and dictionaries.
-        value: what JSON gave; objects stand for dataclasses, lists for tuples. Fields that are missing are not looked at.
+        kind: a dataclass, or a type that its fields declare: plain types, unions, literals, tuples, lists and
+            dictionaries.
+        value: what JSON gave; objects stand for dataclasses, lists for tuples. Fields that are missing are not looked
+            at.
         place: of the value, for the message.
 
     Raises:
         BundleError: so.
     """
     if not _fits(kind, value):
-        raise BundleError(f"{place}: {repr(value)[:80]} is not {_describe(kind)}.", hint="Copy or export the bundle again.")
+        raise BundleError(
+            f"{place}: {repr(value)[:80]} is not {_describe(kind)}.", hint="Copy or export the bundle again."
+        )
     if get_origin(kind) in (Union, types.UnionType):
         kind = next(option for option in get_args(kind) if _fits(option, value))
     arguments = get_args(kind)

@@ -46,7 +46,9 @@ class Golden:
             check_types(cls, values, GOLDEN_FILE)
             golden = cls(**values)
         except (ValueError, TypeError, RecursionError) as error:
-            raise BundleError(f"{GOLDEN_FILE}: not golden samples ({error}).", hint="Export the bundle again.") from error
+            raise BundleError(
+                f"{GOLDEN_FILE}: not golden samples ({error}).", hint="Export the bundle again."
+            ) from error
         if trouble := golden._trouble():
             raise BundleError(f"{GOLDEN_FILE}: {trouble}.", hint="Export the bundle again.")
         return golden
@@ -61,9 +63,14 @@ class Golden:
             return "there are no samples"
         for index in range(len(self.texts)):
             text = self.texts[index]
-            if not isinstance(text, str) and not (isinstance(text, list) and len(text) == 2 and all(isinstance(part, str) for part in text)):
+            if not isinstance(text, str) and not (
+                isinstance(text, list) and len(text) == 2 and all(isinstance(part, str) for part in text)
+            ):
                 return f"text {index} is neither a text nor a pair"
-            if not all(_is_matrix(values, whole=True) for values in self.inputs[index].values()) or not self.inputs[index]:
+            if (
+                not all(_is_matrix(values, whole=True) for values in self.inputs[index].values())
+                or not self.inputs[index]
+            ):
                 return f"inputs {index} are not token ids"
             if not _is_matrix(self.outputs[index], whole=False):
                 return f"output {index} is not a row of numbers"

@@ -56,7 +56,8 @@ class Tokenization:
 
     Attributes:
         max_length: longest sequence in tokens.
-        pad_id, pad_token, pad_type_id: what fills a batch up, behind each text: a text then has the places that it has alone.
+        pad_id, pad_token, pad_type_id: what fills a batch up, behind each text: a text then has the places that it has
+            alone.
         truncation_side: where a text that is too long loses tokens, right or left.
         split_special: the names of special tokens, where a text holds them, are text like any other.
     """
@@ -84,7 +85,8 @@ class Parity:
         mean_error: mean absolute difference.
         changed: share of samples with another answer (class, or nearest neighbour for embeddings).
         tolerance: the largest `max_error` (float graphs) or `changed` (integer graphs) that export accepts.
-        hard_texts: how many texts of unusual kinds (empty, other scripts, very long) the bundle answered as well; 0 before schema 3.
+        hard_texts: how many texts of unusual kinds (empty, other scripts, very long) the bundle answered as well; 0
+            before schema 3.
     """
 
     samples: int
@@ -97,7 +99,8 @@ class Parity:
 
 @dataclass(frozen=True)
 class ShapeRange:
-    """One optimization profile of an engine: (texts, tokens) that it takes at least and at most, and what it is made fastest for."""
+    """One optimization profile of an engine: (texts, tokens) that it takes at least and at most, and what it is made
+    fastest for."""
 
     least: tuple[int, int]
     usual: tuple[int, int]
@@ -110,13 +113,15 @@ class ShapeRange:
 
 @dataclass(frozen=True)
 class EnginePlan:
-    """How TensorRT is to make an engine of the bundle's graph, here or on the device. Precisions are what the graph says.
+    """How TensorRT is to make an engine of the bundle's graph, here or on the device. Precisions are what the graph
+    says.
 
     Attributes:
         profiles: each input's (texts, tokens); the first that holds a call is taken.
         workspace_mb: memory of the GPU that an operator may use beside weights and activations, 10^6 bytes.
         compute_capability: of the device's GPU, such as 8.9; None: of whichever it is built on.
-        portable: for newer versions of TensorRT too and, where TensorRT offers it, for other GPUs from Ampere on, at some speed.
+        portable: for newer versions of TensorRT too and, where TensorRT offers it, for other GPUs from Ampere on, at
+            some speed.
         refit: a program can exchange the weights without building again.
         strip: the engine is kept without the weights that the graph has; they are put in when it is loaded.
     """
@@ -171,13 +176,18 @@ class Manifest:
         inputs, outputs: of the graph.
         tokenization: how text becomes input.
         device: name of the device that it was made for.
-        runtimes: what the device prefers to run it with, such as tensorrt or onnxruntime-cpu, first choice first; see `edgelm.runtime.provider`.
-        session: session settings, chosen at export and by `edgelm tune`; see `edgelm.runtime.session`. Empty: the defaults.
+        runtimes: what the device prefers to run it with, such as tensorrt or onnxruntime-cpu, first choice first; see
+            `edgelm.runtime.provider`.
+        session: session settings, chosen at export and by `edgelm tune`; see `edgelm.runtime.session`. Empty: the
+            defaults.
         parity: against PyTorch.
-        quality: metrics on the evaluation set: {"samples": n, "source": ..., "checkpoint": {...}, "bundle": {...}}; empty without one.
-        calibration: method, number, source and choice of the samples, and what was chosen for each site; empty without calibration.
+        quality: metrics on the evaluation set: {"samples": n, "source": ..., "checkpoint": {...}, "bundle": {...}};
+            empty without one.
+        calibration: method, number, source and choice of the samples, and what was chosen for each site; empty without
+            calibration.
         lineage: the checkpoint's record, as in edgelm.json.
-        pair_sum: what two neighbouring INT8 weights of the graph sum to at most; see `edgelm.runtime.saturation`. None: not known.
+        pair_sum: what two neighbouring INT8 weights of the graph sum to at most; see `edgelm.runtime.saturation`. None:
+            not known.
         tools: versions that made the bundle.
         plan: how engines of the graph are built; None where the device has no TensorRT.
         engines: that were built, by that plan.
@@ -221,12 +231,15 @@ class Manifest:
         try:
             values = json.loads(text)
             schema = values["schema"]
-            json.dumps(values, ensure_ascii=False).encode()  # half of a surrogate pair is no text, and cannot be printed
+            json.dumps(
+                values, ensure_ascii=False
+            ).encode()  # half of a surrogate pair is no text, and cannot be printed
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BundleError(f"{MANIFEST_FILE}: not a manifest ({error}).", hint="Export the bundle again.") from error
         if not isinstance(schema, int) or schema > SCHEMA_VERSION:
             raise BundleError(
-                f"{MANIFEST_FILE}: schema {schema}; this edgelm reads up to {SCHEMA_VERSION}.", hint="Install a newer edgelm on this device."
+                f"{MANIFEST_FILE}: schema {schema}; this edgelm reads up to {SCHEMA_VERSION}.",
+                hint="Install a newer edgelm on this device.",
             )
         check_manifest(cls, values)
         try:
@@ -245,11 +258,14 @@ class Manifest:
                 }
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(f"{MANIFEST_FILE}: not a manifest of schema {schema} ({error}).", hint="Export the bundle again.") from error
+            raise BundleError(
+                f"{MANIFEST_FILE}: not a manifest of schema {schema} ({error}).", hint="Export the bundle again."
+            ) from error
 
 
 def one_profile(plan: EnginePlan) -> EnginePlan:
-    """All shapes in one profile: TensorRT-RTX makes kernels for the shapes that it meets when it runs, and each profile takes megabytes."""
+    """All shapes in one profile: TensorRT-RTX makes kernels for the shapes that it meets when it runs, and each profile
+    takes megabytes."""
     usual, most = plan.profiles[0].usual, plan.profiles[-1].most
     return replace(plan, profiles=(ShapeRange(plan.profiles[0].least, usual, most),))
 
@@ -261,12 +277,16 @@ def graph_hash(manifest: Manifest) -> str:
 
 
 def _plan(values: dict[str, Any]) -> EnginePlan:
-    profiles = (ShapeRange(*(tuple(entry[name]) for name in ("least", "usual", "most"))) for entry in values["profiles"])
+    profiles = (
+        ShapeRange(*(tuple(entry[name]) for name in ("least", "usual", "most"))) for entry in values["profiles"]
+    )
     return EnginePlan(**values | {"profiles": tuple(profiles)})
 
 
 def _engine(values: dict[str, Any]) -> EngineRecord:
-    return EngineRecord(**values | {"plan": _plan(values["plan"]), "compute_capabilities": tuple(values["compute_capabilities"])})
+    return EngineRecord(
+        **values | {"plan": _plan(values["plan"]), "compute_capabilities": tuple(values["compute_capabilities"])}
+    )
 
 
 def _tensors(entries: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:

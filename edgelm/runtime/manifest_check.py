@@ -1,4 +1,5 @@
-"""What a manifest must be like beyond its JSON: types, ranges, one entry a file, and session settings that edgelm knows."""
+"""What a manifest must be like beyond its JSON: types, ranges, one entry a file, and session settings that edgelm
+knows."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ def check_manifest(kind: type, values: dict[str, Any]) -> None:
         kind: the dataclass that is made of the values.
 
     Raises:
-        BundleError: a value of a wrong type or out of its range, by its place; a file that is listed twice; an unknown session setting.
+        BundleError: a value of a wrong type or out of its range, by its place; a file that is listed twice; an unknown
+            session setting.
     """
     check_types(kind, values, "manifest.json")
     for path, fits, words in _RANGES:

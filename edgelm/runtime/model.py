@@ -43,7 +43,9 @@ class Model:
         rows: list[Text] = [texts] if single else list(texts)  # type: ignore[list-item]
         if not rows:
             return []
-        calls = [rows] if self._encoder.padded else [[row] for row in rows]  # a graph without a mask reads one text at a time
+        calls = (
+            [rows] if self._encoder.padded else [[row] for row in rows]
+        )  # a graph without a mask reads one text at a time
         answers = [answer for call in calls for answer in self.read(self.infer(self.tokenize(call)))]
         return answers[0] if single else answers
 
@@ -51,7 +53,8 @@ class Model:
         """The graph's inputs, each (texts, tokens), int64: as `edgelm.runtime.inputs.text.TextProcessor` makes them.
 
         Raises:
-            UsageError: texts of a kind that the model does not take, or of unlike lengths, for a graph that reads no mask.
+            UsageError: texts of a kind that the model does not take, or of unlike lengths, for a graph that reads no
+                mask.
         """
         return self._encoder(texts)
 
@@ -59,7 +62,8 @@ class Model:
         """Run the graph: (texts, labels) logits or (texts, hidden) sentence vectors, float32.
 
         Raises:
-            BundleError: the graph fails, for instance at a token that its embeddings do not have, or gives what is no output of the task.
+            BundleError: the graph fails, for instance at a token that its embeddings do not have, or gives what is no
+                output of the task.
             DataError: it fails at a text without tokens.
         """
         try:
@@ -68,10 +72,13 @@ class Model:
             raise
         except Exception as error:  # onnxruntime's exceptions have no common base but Exception
             if any(values.size == 0 for values in feeds.values()):
-                raise DataError("a text becomes no token, and the model cannot read nothing.", hint="Leave such texts out.") from error
+                raise DataError(
+                    "a text becomes no token, and the model cannot read nothing.", hint="Leave such texts out."
+                ) from error
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise BundleError(
-                f"the graph cannot take inputs of shape {' '.join(str(values.shape) for values in feeds.values())}: {reason[:200]}",
+                f"the graph cannot take inputs of shape {' '.join(str(values.shape) for values in feeds.values())}: "
+                f"{reason[:200]}",
                 hint="`edgelm verify` checks the bundle; export it again if it passes.",
             ) from error
         check_outputs(self.manifest.task, result, rows=len(next(iter(feeds.values()))))
@@ -82,18 +89,22 @@ class Model:
         return read_answers(self.manifest.task, outputs)
 
 
-def load(path: str | Path | Bundle, *, threads: int | None = None, provider: str | None = None, check_hashes: bool = True) -> Model:
+def load(
+    path: str | Path | Bundle, *, threads: int | None = None, provider: str | None = None, check_hashes: bool = True
+) -> Model:
     """Load a bundle.
 
-    The SHA-256 of every file that answers depend on (graph, weights, tokenizer, engine) is compared with the manifest's before the file
-    is used; a folder's weights, which are mapped, before the model is given out. Who can write to the bundle then or later can still change
-    them.
+    The SHA-256 of every file that answers depend on (graph, weights, tokenizer, engine) is compared with the manifest's
+    before the file is used; a folder's weights, which are mapped, before the model is given out. Who can write to the
+    bundle then or later can still change them.
 
     Args:
         path: a bundle folder, its single-file form, or a bundle that is open already.
         threads: for one operator; None: as the bundle says, else one a core.
-        provider: what must run it, such as `cpu`; None: what the bundle's device prefers and is there, see `edgelm.runtime.provider`.
-        check_hashes: False: sizes alone are compared, for a device where hashing takes too long. A bundle that is open already keeps its own.
+        provider: what must run it, such as `cpu`; None: what the bundle's device prefers and is there, see
+            `edgelm.runtime.provider`.
+        check_hashes: False: sizes alone are compared, for a device where hashing takes too long. A bundle that is open
+            already keeps its own.
 
     Raises:
         BundleError: broken, changed, or made by a newer edgelm.

@@ -1,4 +1,5 @@
-"""Execution providers in packages of their own: onnxruntime loads their library when it is asked to, and shows devices that they run on."""
+"""Execution providers in packages of their own: onnxruntime loads their library when it is asked to, and shows devices
+that they run on."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ PLUGINS = {"tensorrt-rtx": "onnxruntime_ep_nv_tensorrt_rtx", "openvino": "onnxru
 
 
 def find_devices(name: str) -> list[Any]:
-    """The first device that a provider's plugin runs on here, as onnxruntime describes it; none where no plugin of it is installed.
+    """The first device that a provider's plugin runs on here, as onnxruntime describes it; none where no plugin of it
+    is installed.
 
     Raises:
         ResourceError: the plugin is installed, but does not load, or finds no device.
@@ -27,10 +29,13 @@ def find_devices(name: str) -> list[Any]:
     try:
         provider = _register(package)
         devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == provider]
-    except Exception as error:  # onnxruntime's exceptions have no common base but Exception, and each package has its own
+    except (
+        Exception
+    ) as error:  # onnxruntime's exceptions have no common base but Exception, and each package has its own
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ResourceError(
-            f"{package} cannot be loaded: {reason[:200]}.", hint="Install what it asks for, or run with another --provider."
+            f"{package} cannot be loaded: {reason[:200]}.",
+            hint="Install what it asks for, or run with another --provider.",
         ) from error
     if not devices:
         raise ResourceError(f"{package} finds no device that it runs on.", hint="Run with another --provider.")

@@ -1,7 +1,8 @@
 """What runs a bundle here: an engine or one of onnxruntime's execution providers, in the order that its device prefers.
 
-    tensorrt, tensorrt-rtx    an engine in the bundle that was built for this GPU, or else onnxruntime's provider of that name
-    cuda, openvino, coreml, qnn, xnnpack, cpu    onnxruntime's providers, where the installed onnxruntime has them
+    tensorrt, tensorrt-rtx    an engine in the bundle that was built for this GPU, or else onnxruntime's provider of
+    that name cuda, openvino, coreml, qnn, xnnpack, cpu    onnxruntime's providers, where the installed onnxruntime has
+    them
 
 Those of tensorrt-rtx and openvino may also be plugins of onnxruntime; see `edgelm.runtime.plugin`.
 
@@ -100,7 +101,10 @@ def open_session(bundle: Bundle, *, threads: int | None = None, provider: str | 
                 warn_if_slower(bundle.path, bundle.manifest)
             return Opened(session, name, engine, tuple(passed))
     reasons = "; ".join(entry.reason for entry in passed)
-    raise UsageError(f"{bundle.path} cannot run with {provider} here: {reasons}.", hint="Leave --provider out: it then runs with what is there.")
+    raise UsageError(
+        f"{bundle.path} cannot run with {provider} here: {reasons}.",
+        hint="Leave --provider out: it then runs with what is there.",
+    )
 
 
 def check_provider(provider: str | None) -> None:
@@ -110,7 +114,9 @@ def check_provider(provider: str | None) -> None:
         UsageError: so.
     """
     if provider is not None and provider not in EXECUTION_PROVIDERS:
-        raise UsageError(f"there is no execution provider {provider!r}.", hint=f"Providers: {', '.join(EXECUTION_PROVIDERS)}.")
+        raise UsageError(
+            f"there is no execution provider {provider!r}.", hint=f"Providers: {', '.join(EXECUTION_PROVIDERS)}."
+        )
 
 
 def wanted_providers(bundle: Bundle) -> list[str]:
@@ -122,7 +128,10 @@ def wanted_providers(bundle: Bundle) -> list[str]:
     names = [name.removeprefix(_PREFIX) for name in bundle.manifest.runtimes]
     for name in names:
         if name not in EXECUTION_PROVIDERS:
-            raise BundleError(f"{bundle.path}: manifest.json: runtimes: there is no {name!r}.", hint=f"Runtimes: {', '.join(EXECUTION_PROVIDERS)}.")
+            raise BundleError(
+                f"{bundle.path}: manifest.json: runtimes: there is no {name!r}.",
+                hint=f"Runtimes: {', '.join(EXECUTION_PROVIDERS)}.",
+            )
     return [*dict.fromkeys(name for name in names if name != "cpu"), "cpu"]
 
 
@@ -202,7 +211,12 @@ def _provider_options(name: str, bundle: Bundle) -> dict[str, str]:
     options[f"{prefix}_max_workspace_size"] = str(plan.workspace_mb * 10**6)
     if name == "tensorrt":
         folder = str(cache_folder(_CACHE))
-        options |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": folder, "trt_timing_cache_enable": "1", "trt_timing_cache_path": folder}
+        options |= {
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": folder,
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": folder,
+        }
     else:
         options["nv_runtime_cache_path"] = str(cache_folder(_CACHE))
     return options
@@ -215,7 +229,9 @@ def _shapes(bundle: Bundle, plan: EnginePlan, which: str) -> str:
 
 
 def _kernel_cache(record: EngineRecord, gpu: Gpu) -> Path:
-    what = hashlib.sha256(f"{record.graph} {record.plan} {record.package} {record.version} {gpu}".encode()).hexdigest()[:24]
+    what = hashlib.sha256(f"{record.graph} {record.plan} {record.package} {record.version} {gpu}".encode()).hexdigest()[
+        :24
+    ]
     return cache_folder(_CACHE) / f"{what}.kernels"
 
 
@@ -224,4 +240,8 @@ def _warn(bundle: Bundle, engine: EngineRecord | None, passed: list[Passed]) -> 
     unused = [entry for entry in passed if entry.name in {record.package for record in bundle.manifest.engines}]
     if engine is None and unused:
         reasons = "; ".join(f"{entry.name}: {entry.reason}" for entry in unused)
-        warnings.warn(f"{bundle.path}: its engine is not used ({reasons}). `edgelm build` makes one for this device.", FallbackWarning, stacklevel=4)
+        warnings.warn(
+            f"{bundle.path}: its engine is not used ({reasons}). `edgelm build` makes one for this device.",
+            FallbackWarning,
+            stacklevel=4,
+        )

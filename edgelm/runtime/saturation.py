@@ -1,7 +1,9 @@
-"""INT8 sums on this CPU: whether onnxruntime's kernels cut them off, and what is done about a bundle that could suffer from it.
+"""INT8 sums on this CPU: whether onnxruntime's kernels cut them off, and what is done about a bundle that could suffer
+from it.
 
-On x86 without VNNI, products of UINT8 and INT8 are summed by pairs in 16 bits, and what does not fit is cut off, without a word. The weights
-of a bundle for such CPUs leave no pair that could; those of others are computed exactly there too, in a slower way.
+On x86 without VNNI, products of UINT8 and INT8 are summed by pairs in 16 bits, and what does not fit is cut off,
+without a word. The weights of a bundle for such CPUs leave no pair that could; those of others are computed exactly
+there too, in a slower way.
 """
 
 from __future__ import annotations
@@ -13,12 +15,18 @@ import numpy as np
 
 from edgelm.runtime.manifest import Manifest
 
-EXACT_PAIR = 128  # 255 * 128 < 2**15: weights whose pairs sum to no more cannot overflow 16 bits, whatever they are multiplied with
-INTEGERS = ("int8", "int8-dynamic")  # precisions that multiply UINT8 with INT8; weights of 4 or 8 bits in blocks meet no such kernel
-# onnxruntime's own way out, named in its onnxruntime_session_options_config_keys.h: weights become UINT8, which AVX2 sums in 32 bits.
+# 255 * 128 < 2**15: weights whose pairs sum to no more cannot overflow 16 bits, whatever they are multiplied with
+EXACT_PAIR = 128
+INTEGERS = (
+    "int8",
+    "int8-dynamic",
+)  # precisions that multiply UINT8 with INT8; weights of 4 or 8 bits in blocks meet no such kernel
+# onnxruntime's own way out, named in its onnxruntime_session_options_config_keys.h: weights become UINT8, which AVX2
+# sums in 32 bits.
 EXACT_ENTRY = "session.x64quantprecision"
 
-# An ONNX model, MatMulInteger of a (1, 4) UINT8 with four weights of 127: fields in hexadecimal, as protobuf writes them.
+# An ONNX model, MatMulInteger of a (1, 4) UINT8 with four weights of 127: fields in hexadecimal, as protobuf writes
+# them.
 _PROBE = bytes.fromhex(
     "0805 3a58 0a18 0a0161 0a0162 120179 220d4d61744d756c496e7465676572 120167 2a0f 0804 0801 1003 420162 4a047f7f7f7f"
     "5a13 0a0161 120e 0a0c 0802 1208 0a020801 0a020804 6213 0a0179 120e 0a0c 0806 1208 0a020801 0a020801 4204 0a00100a"
@@ -31,7 +39,8 @@ class SaturationWarning(UserWarning):
 
 
 def sums_exactly() -> bool:
-    """Whether onnxruntime's INT8 kernels sum exactly here: four products of the largest bytes, by the kernel that this CPU gets."""
+    """Whether onnxruntime's INT8 kernels sum exactly here: four products of the largest bytes, by the kernel that this
+    CPU gets."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -42,12 +51,14 @@ def sums_exactly() -> bool:
 
 
 def is_proven(manifest: Manifest) -> bool:
-    """Whether the bundle's products are exact on every CPU: it has none in integers, or its weights leave no pair that could overflow."""
+    """Whether the bundle's products are exact on every CPU: it has none in integers, or its weights leave no pair that
+    could overflow."""
     return manifest.precision not in INTEGERS or (manifest.pair_sum is not None and manifest.pair_sum <= EXACT_PAIR)
 
 
 def needs_exact_kernels(manifest: Manifest) -> bool:
-    """Whether this CPU would answer otherwise than that which the bundle was made for, if onnxruntime did as it does by itself."""
+    """Whether this CPU would answer otherwise than that which the bundle was made for, if onnxruntime did as it does by
+    itself."""
     return not is_proven(manifest) and not sums_exactly()
 
 
@@ -55,7 +66,8 @@ def warn_if_slower(path: Any, manifest: Manifest) -> None:
     """Say so where the bundle runs by the exact kernels, which are slower."""
     if needs_exact_kernels(manifest):
         warnings.warn(
-            f"{path}: its INT8 weights are for CPUs with VNNI or the like, which this one has not. Its sums are kept exact, which takes longer; "
+            f"{path}: its INT8 weights are for CPUs with VNNI or the like, which this one has not. Its sums are kept "
+            "exact, which takes longer; "
             "`edgelm export --device cpu` makes weights that need no such care.",
             SaturationWarning,
             stacklevel=4,
@@ -69,7 +81,11 @@ def describe_sums(manifest: Manifest) -> str:
     room = f"16-bit sums hold {EXACT_PAIR}"
     if is_proven(manifest):
         return f"exact on every CPU: neighbouring weights sum to {manifest.pair_sum} at most, {room}"
-    here = "exact here: this CPU sums in 32 bits" if sums_exactly() else "exact here, but slower: this CPU sums in 16 bits, other kernels are used"
+    here = (
+        "exact here: this CPU sums in 32 bits"
+        if sums_exactly()
+        else "exact here, but slower: this CPU sums in 16 bits, other kernels are used"
+    )
     known = "what neighbouring weights sum to is not known"
     if manifest.pair_sum is not None:
         known = f"neighbouring weights sum to {manifest.pair_sum}"

@@ -11,7 +11,8 @@ SCRIPT = '''"""Answers with this bundle. Needs numpy, tokenizers and onnxruntime
     python run.py "This is a great movie!"
     python run.py --file texts.txt        one text a line, a tab between the texts of a pair; - reads stdin
     python run.py --verify                hashes and golden samples
-    python run.py --provider cpu "..."    by this one of tensorrt, tensorrt-rtx, cuda, openvino, coreml, qnn, xnnpack, cpu, or not at all
+    python run.py --provider cpu "..."    by this one of tensorrt, tensorrt-rtx, cuda, openvino, coreml,
+                                          qnn, xnnpack, cpu, or not at all
 """
 
 import sys
@@ -35,7 +36,10 @@ sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry or os.curdi
 
 
 class Runtime:
-    """Imports edgelm from the files in runtime/ that the manifest lists, as they were when their hashes were compared: no others, no bytecode."""
+    """Imports edgelm from the files in runtime/ that the manifest lists, as they were when their hashes were compared.
+
+    No other files, no bytecode.
+    """
 
     def __init__(self):
         self.sources = {}
@@ -64,13 +68,15 @@ class Runtime:
 
     def exec_module(self, module):
         file = Path(module.__file__)
-        exec(compile(self.sources[file.relative_to(HERE).as_posix()], str(file), "exec", dont_inherit=True), module.__dict__)
+        source = self.sources[file.relative_to(HERE).as_posix()]
+        exec(compile(source, str(file), "exec", dont_inherit=True), module.__dict__)
 
 
 try:
     sys.meta_path.insert(0, Runtime())
 except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-    print(f"Error: not a bundle, or changed ({error}).\\\\nCopy the bundle again, or get it from its maker.", file=sys.stderr)
+    hint = "Copy the bundle again, or get it from its maker."
+    print(f"Error: not a bundle, or changed ({error}).\\\\n{hint}", file=sys.stderr)
     sys.exit(4)
 
 NEEDED = "Install numpy, tokenizers and onnxruntime; if they are there, copy the bundle again."
@@ -84,7 +90,7 @@ except ImportError as error:
 
 def main():
     parser = argparse.ArgumentParser(description="Answer texts with this bundle, as JSON lines.")
-    parser.add_argument("texts", nargs="*", help="texts; a tab separates the two of a pair, where the model reads pairs")
+    parser.add_argument("texts", nargs="*", help="texts; for a model of pairs a tab separates the two")
     parser.add_argument("--file", help="file with one text a line; - for stdin")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--provider", help="what must run it; default: the first that its device prefers and is here")

@@ -57,7 +57,9 @@ def make_session(
         options.optimized_model_filepath = str(optimized)
         options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED  # beyond it are layouts for one kind of CPU
     try:
-        cached = optimized is None and provider == CPU and _has_cache(bundle) and not exact  # onnxruntime chooses exact kernels when it optimizes
+        cached = (
+            optimized is None and provider == CPU and _has_cache(bundle) and not exact
+        )  # onnxruntime chooses exact kernels when it optimizes
         if cached:
             options.graph_optimization_level = levels.ORT_DISABLE_ALL  # it is done
         disabled = settings.get("disabled_optimizers")
@@ -66,30 +68,38 @@ def make_session(
                 options.add_provider_for_devices(list(devices), provider_options or {})
                 return onnxruntime.InferenceSession(graph, options, disabled_optimizers=disabled)
             providers = [(provider, provider_options or {}), *([CPU] if provider != CPU else [])]
-            again = int(provider != CPU)  # what fails by the CPU fails by it again, and onnxruntime prints about it in between
-            return onnxruntime.InferenceSession(graph, options, providers=providers, disabled_optimizers=disabled, enable_fallback=again)
+            again = int(
+                provider != CPU
+            )  # what fails by the CPU fails by it again, and onnxruntime prints about it in between
+            return onnxruntime.InferenceSession(
+                graph, options, providers=providers, disabled_optimizers=disabled, enable_fallback=again
+            )
     except BundleError:
         raise
     except Exception as error:  # onnxruntime's exceptions have no common base but Exception
         reason = str(error).strip().splitlines()[0][:200]
         raise BundleError(
-            f"{bundle.path}: onnxruntime {onnxruntime.__version__} cannot load {GRAPH_FILE}: {reason}", hint="Export it again, or update onnxruntime."
+            f"{bundle.path}: onnxruntime {onnxruntime.__version__} cannot load {GRAPH_FILE}: {reason}",
+            hint="Export it again, or update onnxruntime.",
         ) from error
 
 
 def make_options(settings: dict[str, Any], *, threads: int | None = None) -> Any:
     """Session options from a manifest's settings.
 
-    `intra_op_num_threads`; `arena`: whether buffers are kept between calls; `parallel`: whether operators that do not wait for each
-    other run at once; `entries`: onnxruntime's own configuration keys. What else a manifest may say is no option: `disabled_optimizers`,
-    an argument of the session; `mapped`: whether a folder's weights are mapped into memory rather than read; `optimized_by`: whose
-    optimized graph lies in the bundle (see `optimizer`). What a manifest may say at all: `edgelm.runtime.session_settings`.
+    `intra_op_num_threads`; `arena`: whether buffers are kept between calls; `parallel`: whether operators that do not
+    wait for each other run at once; `entries`: onnxruntime's own configuration keys. What else a manifest may say is no
+    option: `disabled_optimizers`, an argument of the session; `mapped`: whether a folder's weights are mapped into
+    memory rather than read; `optimized_by`: whose optimized graph lies in the bundle (see `optimizer`). What a manifest
+    may say at all: `edgelm.runtime.session_settings`.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.add_session_config_entry("session.load_model_format", "ONNX")  # its other format is not looked through for files
+    options.add_session_config_entry(
+        "session.load_model_format", "ONNX"
+    )  # its other format is not looked through for files
     cores = available_cores()
     options.intra_op_num_threads = threads or min(settings.get("intra_op_num_threads") or cores, cores)
     options.inter_op_num_threads = 1
@@ -103,7 +113,8 @@ def make_options(settings: dict[str, Any], *, threads: int | None = None) -> Any
 
 
 def optimizer() -> str:
-    """Who optimizes graphs here: onnxruntime's version and the architecture, which both decide what comes out (x86 casts FP16 to FP32)."""
+    """Who optimizes graphs here: onnxruntime's version and the architecture, which both decide what comes out (x86
+    casts FP16 to FP32)."""
     import onnxruntime
 
     return f"{onnxruntime.__version__} {platform.machine()}"
@@ -125,8 +136,9 @@ def preload_cuda() -> None:
 
 @contextlib.contextmanager
 def _source(bundle: Bundle, options: Any, name: str) -> Iterator[str | bytes]:
-    """What a session is made of: a path, beside which it finds the weights to map into memory, or bytes, with the weights in the
-    options. They must be there until the session is made. Of mapped weights the hash is compared afterwards, before anyone gets the session."""
+    """What a session is made of: a path, beside which it finds the weights to map into memory, or bytes, with the
+    weights in the options. They must be there until the session is made. Of mapped weights the hash is compared
+    afterwards, before anyone gets the session."""
     graph, weights = bundle.read_graph(name), bundle.has(WEIGHTS_FILE)
     if not bundle.is_file and bundle.manifest.session.get("mapped", True):
         if weights:

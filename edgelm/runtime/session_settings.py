@@ -1,4 +1,5 @@
-"""The session settings that a manifest may hold: exactly those that `edgelm export` and `edgelm tune` write, and their values."""
+"""The session settings that a manifest may hold: exactly those that `edgelm export` and `edgelm tune` write, and their
+values."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ def _is_switch(value: Any) -> bool:
 
 
 def _is_thread_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_THREADS  # 0: as many as there are cores
+    return (
+        isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_THREADS
+    )  # 0: as many as there are cores
 
 
 def _is_list_of_optimizers(value: Any) -> bool:
@@ -29,7 +32,8 @@ def _is_optimizer(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[\w.+-]{1,40} [\w.-]{1,40}", value, flags=re.ASCII) is not None
 
 
-# What each key may be. onnxruntime has keys that make it read any file of the system, or load a library: none of them is here.
+# What each key may be. onnxruntime has keys that make it read any file of the system, or load a library: none of them
+# is here.
 _SETTINGS: dict[str, _Rule] = {
     "intra_op_num_threads": _is_thread_count,
     "arena": _is_switch,
@@ -64,5 +68,6 @@ def _refuse(key: str, value: Any, *, known: bool) -> None:
     what = f"session setting {key!r} has the value {repr(value)[:80]}" if known else f"unknown session setting {key!r}"
     raise BundleError(
         f"manifest.json: {what}; edgelm writes no such thing.",
-        hint="Do not use this bundle if you did not change it yourself; get it from its maker again. `edgelm tune` finds settings.",
+        hint="Do not use this bundle if you did not change it yourself; get it from its maker again. `edgelm tune` "
+        "finds settings.",
     )

@@ -1,4 +1,5 @@
-"""TensorRT as a package: `tensorrt` (Jetson, desktop, data centre) and `tensorrt-rtx` (desktop RTX GPUs) share nearly one API."""
+"""TensorRT as a package: `tensorrt` (Jetson, desktop, data centre) and `tensorrt-rtx` (desktop RTX GPUs) share nearly
+one API."""
 
 from __future__ import annotations
 
@@ -54,14 +55,19 @@ def load_backend(name: str) -> Backend:
     try:
         module = importlib.import_module(MODULES[name])
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"the package {name} is missing; it builds and runs engines.", hint=_INSTALL[name]) from error
+        raise MissingExtraError(
+            f"the package {name} is missing; it builds and runs engines.", hint=_INSTALL[name]
+        ) from error
     except (ImportError, OSError, RuntimeError) as error:  # its libraries do not fit this system
-        raise ResourceError(f"{name} cannot be loaded: {str(error).splitlines()[0][:160]}", hint="Install the version for this system.") from error
+        raise ResourceError(
+            f"{name} cannot be loaded: {str(error).splitlines()[0][:160]}", hint="Install the version for this system."
+        ) from error
     backend = Backend(name, module)
     if tuple(int(part) for part in backend.version.split(".")[:2]) < _OLDEST[name]:
         wanted = ".".join(map(str, _OLDEST[name]))
         raise ResourceError(
-            f"{name} {backend.version} is too old: engines need {wanted}.", hint="Update it (JetPack 6 brings 10.3), or run with --provider cuda."
+            f"{name} {backend.version} is too old: engines need {wanted}.",
+            hint="Update it (JetPack 6 brings 10.3), or run with --provider cuda.",
         )
     return backend
 

@@ -41,11 +41,16 @@ class Verification:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: what `edgelm verify --json` prints."""
-        return {"path": self.path, "ok": self.ok, "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in self.checks]}
+        return {
+            "path": self.path,
+            "ok": self.ok,
+            "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in self.checks],
+        }
 
 
 def verify(path: str | Path, *, replay: bool = True, provider: str | None = None) -> Verification:
-    """Check a bundle; with `replay`, also run its golden samples on this machine, by what `load` chooses or by `provider`.
+    """Check a bundle; with `replay`, also run its golden samples on this machine, by what `load` chooses or by
+    `provider`.
 
     Raises:
         BundleError: it has no manifest that can be read (all else is a failed check).
@@ -63,7 +68,9 @@ def _file_checks(bundle: Bundle) -> Iterator[Check]:
         try:
             bundle.read(entry.path)
         except BundleError as error:
-            yield Check(entry.path, ok=False, detail=error.message.removeprefix(f"{bundle.path}: {entry.path}").lstrip(": "))
+            yield Check(
+                entry.path, ok=False, detail=error.message.removeprefix(f"{bundle.path}: {entry.path}").lstrip(": ")
+            )
         else:
             yield Check(entry.path, ok=True)
     known = {entry.path for entry in bundle.manifest.files} | {MANIFEST_FILE}
@@ -81,7 +88,10 @@ def _why_unlisted(name: str) -> str:
     if "__pycache__/" in name:
         return "not in the manifest; Python wrote it: delete the folder"
     if name == OPTIMIZED_FILE:
-        return "not in the manifest, so nothing reads it; an `edgelm tune` that was cut off left it: delete it, or tune again"
+        return (
+            "not in the manifest, so nothing reads it; an `edgelm tune` that was cut off left it: delete it, or tune "
+            "again"
+        )
     return "not in the manifest"
 
 
@@ -107,24 +117,35 @@ def _replay_checks(bundle: Bundle, provider: str | None) -> Iterator[Check]:
         yield Check("golden samples", ok=False, detail=error.message)
         return
     ok = worst <= golden.tolerance
-    yield Check("golden samples", ok=ok, detail=f"{len(golden.texts)} replayed, largest difference {worst:.2g}, accepted {golden.tolerance:.2g}")
+    yield Check(
+        "golden samples",
+        ok=ok,
+        detail=f"{len(golden.texts)} replayed, largest difference {worst:.2g}, accepted {golden.tolerance:.2g}",
+    )
 
 
 def largest_difference(model: Model, golden: Golden) -> float:
     """Of a loaded model's outputs from the golden ones; infinity, where one is not finite.
 
     Raises:
-        BundleError: a text is tokenized differently here, or the graph does not answer it in the shape of the golden answer.
+        BundleError: a text is tokenized differently here, or the graph does not answer it in the shape of the golden
+            answer.
     """
     worst = 0.0
     for index, text in enumerate(golden.texts):
         feeds = model.tokenize([tuple(text) if isinstance(text, list) else text])
         wanted = golden.feeds(index)
         if set(feeds) != set(wanted) or any(not np.array_equal(feeds[name], wanted[name]) for name in wanted):
-            raise BundleError(f"golden sample {index} is tokenized differently here.", hint="Install the tokenizers version of the manifest.")
+            raise BundleError(
+                f"golden sample {index} is tokenized differently here.",
+                hint="Install the tokenizers version of the manifest.",
+            )
         found, expected = model.infer(wanted), np.asarray(golden.outputs[index], dtype=np.float32)
         if found.shape != expected.shape:
-            raise BundleError(f"golden sample {index}: the graph gives {found.shape}, expected {expected.shape}.", hint="Export the bundle again.")
+            raise BundleError(
+                f"golden sample {index}: the graph gives {found.shape}, expected {expected.shape}.",
+                hint="Export the bundle again.",
+            )
         difference = np.abs(found - expected).max()
         worst = max(worst, float(difference) if np.isfinite(difference) else float("inf"))
     return worst
@@ -133,5 +154,12 @@ def largest_difference(model: Model, golden: Golden) -> float:
 def _names_check(bundle: Bundle, model: Model) -> Check:
     """The graph's inputs and outputs are those of the manifest."""
     wanted = ([spec.name for spec in bundle.manifest.inputs], [spec.name for spec in bundle.manifest.outputs])
-    found = ([value.name for value in model.session.get_inputs()], [value.name for value in model.session.get_outputs()])
-    return Check("graph", ok=found == wanted, detail="" if found == wanted else f"inputs and outputs {found}; the manifest says {wanted}")
+    found = (
+        [value.name for value in model.session.get_inputs()],
+        [value.name for value in model.session.get_outputs()],
+    )
+    return Check(
+        "graph",
+        ok=found == wanted,
+        detail="" if found == wanted else f"inputs and outputs {found}; the manifest says {wanted}",
+    )

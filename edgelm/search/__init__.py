@@ -1,4 +1,5 @@
-"""Recipes x settings -> the Pareto front of quality, latency and size. Called, it is `edgelm.search.pipeline.search`."""
+"""Recipes x settings -> the Pareto front of quality, latency and size. Called, it is
+`edgelm.search.pipeline.search`."""
 
 from edgelm.callable_package import make_callable
 

@@ -56,10 +56,11 @@ class ChosenTrial:
         max_length: int = 128,
         **options: Any,
     ) -> CompressResult:
-        """As `edgelm.compress`, but where the trial ran exactly this, its checkpoint is the result: nothing is trained twice.
+        """As `edgelm.compress`, but where the trial ran exactly this, its checkpoint is the result: nothing is trained
+        twice.
 
-        A trial that had a share of the training is run again from the original model: its schedule of learning rates ended early, and
-        weights that annealed once are another starting point than the recipe means.
+        A trial that had a share of the training is run again from the original model: its schedule of learning rates
+        ended early, and weights that annealed once are another starting point than the recipe means.
         """
         task = find_checkpoint(model, allow_pickle=allow_pickle).task
         asked = {
@@ -69,8 +70,12 @@ class ChosenTrial:
             "device": device.model_dump(mode="json"),
             "max_length": max_length,
         }
-        same = all(self.question[name] == value for name, value in asked.items()) and recipe == load_recipe(self.folder / "recipe.yaml")
-        more = any(value is not None for name, value in options.items() if name != "progress")  # such as texts that the trial did not see
+        same = all(self.question[name] == value for name, value in asked.items()) and recipe == load_recipe(
+            self.folder / "recipe.yaml"
+        )
+        more = any(
+            value is not None for name, value in options.items() if name != "progress"
+        )  # such as texts that the trial did not see
         if same and not more and (self.folder / COMPRESSED_FILE).is_file():
             return self._copy(Path(output), overwrite=overwrite)
         return run_recipe(

@@ -29,7 +29,9 @@ _HOPELESS = 5  # trials that fail before any has ended well
 class Draws(Protocol):
     """The part of `Journal` that the loop uses."""
 
-    def draw_new(self, known: set[str], key: Callable[[str, tuple[str, ...]], str]) -> tuple[int, str, tuple[str, ...]] | None: ...
+    def draw_new(
+        self, known: set[str], key: Callable[[str, tuple[str, ...]], str]
+    ) -> tuple[int, str, tuple[str, ...]] | None: ...
     def running(self) -> list[int]: ...
     def finish(self, number: int, values: tuple[float, float, float]) -> None: ...
     def fail(self, number: int) -> None: ...
@@ -97,7 +99,8 @@ class Explorer:
             self._report()
 
     def _left_over(self) -> list[Trial]:
-        """Trials that an earlier call began and did not end, in the order of their beginning; the journal is brought up to date.
+        """Trials that an earlier call began and did not end, in the order of their beginning; the journal is brought up
+        to date.
 
         A trial's own file is written before the journal is told: what is finished there is finished.
         """
@@ -188,7 +191,11 @@ class Explorer:
 
     def _report(self) -> None:
         if self.clock.limit_s is not None:
-            self.plan.progress("search (seconds)", min(round(self.clock.spent_s), round(self.clock.limit_s) - 1), round(self.clock.limit_s))
+            self.plan.progress(
+                "search (seconds)",
+                min(round(self.clock.spent_s), round(self.clock.limit_s) - 1),
+                round(self.clock.limit_s),
+            )
         elif self.plan.trials is not None:
             self.plan.progress("search (trials)", len(self.ended), self.plan.trials)
 

@@ -1,9 +1,8 @@
 """The folder of a search: what was asked, one folder a trial, and who works in it.
 
-search.json          what was asked; another question is refused
-journal.log          Optuna's storage, append only
-rows/                training and evaluation rows, as the trials read them
-trials/N/            trial.json (settings, result), recipe.yaml (as it ran), full-recipe.yaml (without a share of the training),
+search.json          what was asked; another question is refused journal.log          Optuna's storage, append only
+rows/                training and evaluation rows, as the trials read them trials/N/            trial.json (settings,
+result), recipe.yaml (as it ran), full-recipe.yaml (without a share of the training),
                      checkpoint/, compress.json, manifest.json, profile.json; error.txt of a trial that failed
 front.json .csv .html
 """
@@ -57,9 +56,13 @@ class Folder:
         try:
             values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise InputError(f"{self.path}: no search lies there.", hint="Give the --output of an `edgelm search`.") from error
+            raise InputError(
+                f"{self.path}: no search lies there.", hint="Give the --output of an `edgelm search`."
+            ) from error
         if values.get("schema") != SCHEMA:
-            raise InputError(f"{file}: schema {values.get('schema')!r}; this edgelm reads {SCHEMA}.", hint="Install a newer edgelm.")
+            raise InputError(
+                f"{file}: schema {values.get('schema')!r}; this edgelm reads {SCHEMA}.", hint="Install a newer edgelm."
+            )
         return values
 
     def claim(self, question: dict[str, Any], sources: dict[str, str]) -> None:
@@ -84,10 +87,13 @@ class Folder:
         if changed:
             raise UsageError(
                 f"{self.path} holds a search that differs in: {', '.join(changed)}.",
-                hint="Its trials could not be compared with new ones. Give the same options, or choose another --output.",
+                hint="Its trials could not be compared with new ones. Give the same options, or choose another "
+                "--output.",
             )
         if not self.journal.is_file() and self.read_trials():  # a new journal would give their numbers away again
-            raise InputError(f"{self.journal} is missing, though there are trials.", hint="Put it back, or choose another --output.")
+            raise InputError(
+                f"{self.journal} is missing, though there are trials.", hint="Put it back, or choose another --output."
+            )
 
     def write_trial(self, trial: Trial) -> None:
         """Keep what is known of a trial."""
@@ -118,7 +124,9 @@ class Folder:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise UsageError(f"another search runs in {self.path}.", hint="Wait for it, or choose another --output.") from error
+                raise UsageError(
+                    f"another search runs in {self.path}.", hint="Wait for it, or choose another --output."
+                ) from error
             yield
 
 

@@ -22,7 +22,11 @@ Sampler = Literal["tpe", "nsga2"]
 SAMPLERS: tuple[Sampler, ...] = ("tpe", "nsga2")
 
 _NAME = "edgelm"
-_DIRECTIONS: tuple[Literal["minimize", "maximize"], ...] = ("maximize", "minimize", "minimize")  # quality, latency, size
+_DIRECTIONS: tuple[Literal["minimize", "maximize"], ...] = (
+    "maximize",
+    "minimize",
+    "minimize",
+)  # quality, latency, size
 _STARTUP = 10  # trials at random before TPE has anything to learn from
 _PATIENCE = 10  # draws that were made before, in a row, until others are drawn at random
 _LOOKED_AT = 10_000  # points of a space, at most
@@ -31,12 +35,16 @@ _LOOKED_AT = 10_000  # points of a space, at most
 class Journal:
     """Draws trials and is told how they ended. One process at a time writes it: see `Folder.lock`."""
 
-    def __init__(self, path: Path, space: SearchSpace, recipes: Mapping[str, Recipe], *, sampler: Sampler = "tpe", seed: int = 0) -> None:
+    def __init__(
+        self, path: Path, space: SearchSpace, recipes: Mapping[str, Recipe], *, sampler: Sampler = "tpe", seed: int = 0
+    ) -> None:
         self.space, self.recipes = space, recipes
         mend(path)
         with _quiet():
             storage = JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
-            self.study = optuna.create_study(study_name=_NAME, storage=storage, directions=_DIRECTIONS, load_if_exists=True)
+            self.study = optuna.create_study(
+                study_name=_NAME, storage=storage, directions=_DIRECTIONS, load_if_exists=True
+            )
             # A resumed search goes on drawing; with the first seed it would draw again what it drew before.
             seed += len(self.study.trials)
             self.random = optuna.samplers.RandomSampler(seed=seed)
@@ -104,7 +112,8 @@ def mend(path: Path) -> None:
 
 
 def _make_sampler(name: Sampler, seed: int) -> Any:
-    """TPE for several objectives (Ozaki et al. 2022, doi:10.1613/jair.1.13188) or NSGA-II (Deb et al. 2002, doi:10.1109/4235.996017)."""
+    """TPE for several objectives (Ozaki et al. 2022, doi:10.1613/jair.1.13188) or NSGA-II (Deb et al. 2002,
+    doi:10.1109/4235.996017)."""
     if name == "nsga2":
         return optuna.samplers.NSGAIISampler(seed=seed, population_size=2 * _STARTUP)
     # Constant liar: trials that still run count as bad, so that parallel ones are not all drawn from one place.

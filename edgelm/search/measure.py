@@ -13,10 +13,11 @@ _WARMUP = 20
 
 
 def measure(bundle: Path, texts: Dataset, *, locks: Path, threads: int, runs: int, device: str) -> float:
-    """p50 of one text at a time (ms), by the real runtime in a process of its own; the whole profile is kept as BUNDLE/../profile.json.
+    """p50 of one text at a time (ms), by the real runtime in a process of its own; the whole profile is kept as
+    BUNDLE/../profile.json.
 
-    Trials that run in parallel disturb each other's timing, so only one is measured at a time, and the others wait (see `quiet`):
-    a front drawn from latencies that a neighbour stretched would be a front of luck.
+    Trials that run in parallel disturb each other's timing, so only one is measured at a time, and the others wait (see
+    `quiet`): a front drawn from latencies that a neighbour stretched would be a front of luck.
     """
     from edgelm.profile.pipeline import profile
 

@@ -55,18 +55,18 @@ def search(
 ) -> SearchResult:
     """Explore recipes and their settings: compress, export, measure; keep every trial and write the Pareto front.
 
-    The same call goes on where an earlier one ended or was cut off: finished trials stay, unfinished ones go on from their last
-    finished stage or state of training.
+    The same call goes on where an earlier one ended or was cut off: finished trials stay, unfinished ones go on from
+    their last finished stage or state of training.
 
     Args:
         space: what varies; None: the space that edgelm ships.
-        time_limit: seconds of this call. No trial is begun that by the median length of those before would not end in time; what still
-            trains when the time is up stays unfinished, what is trained is still measured.
+        time_limit: seconds of this call. No trial is begun that by the median length of those before would not end in
+            time; what still trains when the time is up stays unfinished, what is trained is still measured.
         trials: in all, those of earlier calls included.
         jobs: trials at once; None: one (on Ray: one a node).
         ray: address of a Ray cluster to run trials on.
-        train_share: of the training steps of every stage, to try more settings in the time; `edgelm compress --from-trial` trains in full.
-            Races keep their steps: they choose the shape, which is to be the same then.
+        train_share: of the training steps of every stage, to try more settings in the time; `edgelm compress
+            --from-trial` trains in full. Races keep their steps: they choose the shape, which is to be the same then.
         sampler: tpe or nsga2.
         runs: calls from which a latency is taken.
         threads: of a measured bundle; None: one a core.
@@ -79,7 +79,15 @@ def search(
         MissingExtraError: Optuna (or Ray, where it is asked for) is not installed.
         EdgelmError: no trial ended well, and some failed.
     """
-    _check_options(time_limit=time_limit, trials=trials, jobs=jobs, train_share=train_share, sampler=sampler, runs=runs, device=device)
+    _check_options(
+        time_limit=time_limit,
+        trials=trials,
+        jobs=jobs,
+        train_share=train_share,
+        sampler=sampler,
+        runs=runs,
+        device=device,
+    )
     _require("optuna", "jinja2")
     space = space or load_space()
     recipes = load_recipes(space, unused=True)
@@ -101,7 +109,9 @@ def search(
 
         def report(stopped: Stopped = "time") -> SearchResult:
             found = tuple(folder.read_trials())
-            result = SearchResult(str(folder.path), question, common.metric, found, front_of(found), stopped, round(clock.spent_s, 1))
+            result = SearchResult(
+                str(folder.path), question, common.metric, found, front_of(found), stopped, round(clock.spent_s, 1)
+            )
             _write_front(folder, result)
             return result
 
@@ -114,7 +124,9 @@ def search(
             recipes=recipes,
             share=train_share,
             job=lambda place, recipe: common.job(folder, place, recipe),
-            measure=lambda bundle: measure(bundle, common.texts, locks=folder.path, threads=threads, runs=runs, device=device.name),
+            measure=lambda bundle: measure(
+                bundle, common.texts, locks=folder.path, threads=threads, runs=runs, device=device.name
+            ),
             trials=trials,
             keep_bundles=keep_bundles,
             watch=ended,
@@ -128,7 +140,14 @@ class _Common:
     """Model and data, checked once for all trials."""
 
     def __init__(
-        self, model: str | Path, dataset: Dataset, evaluation: Dataset, device: Device, precision: str, max_length: int, allow_pickle: bool
+        self,
+        model: str | Path,
+        dataset: Dataset,
+        evaluation: Dataset,
+        device: Device,
+        precision: str,
+        max_length: int,
+        allow_pickle: bool,
     ) -> None:
         from edgelm.anatomy import family_of, find_checkpoint
         from edgelm.compress.lineage import model_fingerprint
@@ -175,11 +194,15 @@ class _Common:
         return replace(self._job, recipe=recipe.model_dump(mode="json"), **values)
 
 
-def _explore(folder: Folder, space: SearchSpace, plan: SearchPlan, clock: Clock, *, workers: Workers, sampler: str, seed: int) -> Stopped:
+def _explore(
+    folder: Folder, space: SearchSpace, plan: SearchPlan, clock: Clock, *, workers: Workers, sampler: str, seed: int
+) -> Stopped:
     from edgelm.search.journal import Journal
 
     try:
-        journal = Journal(folder.journal, space, plan.recipes, sampler="nsga2" if sampler == "nsga2" else "tpe", seed=seed)
+        journal = Journal(
+            folder.journal, space, plan.recipes, sampler="nsga2" if sampler == "nsga2" else "tpe", seed=seed
+        )
         return Explorer(folder, journal, workers, plan, clock).run()
     finally:
         workers.close()
@@ -210,7 +233,14 @@ def _write_front(folder: Folder, result: SearchResult) -> None:
 
 
 def _check_options(
-    *, time_limit: float | None, trials: int | None, jobs: int | None, train_share: float, sampler: str, runs: int, device: Device
+    *,
+    time_limit: float | None,
+    trials: int | None,
+    jobs: int | None,
+    train_share: float,
+    sampler: str,
+    runs: int,
+    device: Device,
 ) -> None:
     if time_limit is None and trials is None:
         raise UsageError("a search needs an end.", hint="Give --time-limit 30m, --trials 20, or both.")
@@ -218,19 +248,25 @@ def _check_options(
         if value is not None and value <= 0:
             raise UsageError(f"{name} is {value}; expected more than 0.", hint=f"Give {name} 1 or more.")
     if not 0 < train_share <= 1:
-        raise UsageError(f"--train-share is {train_share}; expected a share in (0, 1].", hint="Give 0.25 to train a quarter of the steps.")
+        raise UsageError(
+            f"--train-share is {train_share}; expected a share in (0, 1].",
+            hint="Give 0.25 to train a quarter of the steps.",
+        )
     if sampler not in ("tpe", "nsga2"):
         raise UsageError(f"unknown sampler {sampler!r}.", hint="Samplers: tpe, nsga2.")
     if device.kind != "cpu":
         raise UsageError(
-            f"{device.name} is a {device.kind}; a search measures latency on the CPU of this machine.", hint="Search for a CPU: --device cpu."
+            f"{device.name} is a {device.kind}; a search measures latency on the CPU of this machine.",
+            hint="Search for a CPU: --device cpu.",
         )
 
 
 def _require(*packages: str) -> None:
     for package in packages:
         if find_spec(package) is None:
-            raise MissingExtraError(f"a search needs {package}, and it is not installed.", hint="pip install 'edgelm[search]'")
+            raise MissingExtraError(
+                f"a search needs {package}, and it is not installed.", hint="pip install 'edgelm[search]'"
+            )
 
 
 def _machine() -> str:

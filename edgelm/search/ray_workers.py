@@ -12,8 +12,8 @@ from edgelm.search.trial import Job, as_values, run_job
 class RayWorkers:
     """Trials as tasks of a Ray cluster.
 
-    Every node sees the model and the folder of the search under the same path (a shared disk), and has edgelm installed. Latency is
-    not measured by the nodes but where the search was started, for all trials alike.
+    Every node sees the model and the folder of the search under the same path (a shared disk), and has edgelm
+    installed. Latency is not measured by the nodes but where the search was started, for all trials alike.
 
     Args:
         address: of the cluster, such as `auto` or `ray://head:10001`.
@@ -28,17 +28,22 @@ class RayWorkers:
         try:
             import ray
         except ImportError as error:
-            raise MissingExtraError("--ray needs Ray, and it is not installed.", hint="pip install 'edgelm[ray]'") from error
+            raise MissingExtraError(
+                "--ray needs Ray, and it is not installed.", hint="pip install 'edgelm[ray]'"
+            ) from error
         try:
             ray.init(address=address, log_to_driver=False, configure_logging=False)
             nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
         except Exception as error:  # ConnectionError, ValueError, RuntimeError, or gRPC's, by the form of the address
             raise InputError(
-                f"no Ray cluster answers at {address!r}: {str(error).splitlines()[0][:160]}", hint="`ray status --address ADDRESS` says more."
+                f"no Ray cluster answers at {address!r}: {str(error).splitlines()[0][:160]}",
+                hint="`ray status --address ADDRESS` says more.",
             ) from error
         nodes = [cores for cores in nodes if cores >= 1]
         if not nodes:
-            raise InputError(f"the Ray cluster at {address!r} has no node with a CPU.", hint="Start one: ray start --address ADDRESS")
+            raise InputError(
+                f"the Ray cluster at {address!r} has no node with a CPU.", hint="Start one: ray start --address ADDRESS"
+            )
         self.count = count or len(nodes)
         cores = max(1, int(min(nodes)) // -(-self.count // len(nodes)))  # a node's cores, among its trials
         self._ray = ray

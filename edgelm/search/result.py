@@ -80,10 +80,15 @@ class SearchResult:
 
     @property
     def choice(self) -> int | None:
-        """The trial to look at first: the fastest of the front that loses no more than a hundredth to the best; None without a front."""
+        """The trial to look at first: the fastest of the front that loses no more than a hundredth to the best; None
+        without a front."""
         known = {trial.number: values for trial in self.trials if (values := trial.values) is not None}
         best = max((known[number][0] for number in self.front), default=0.0)
-        return min((number for number in self.front if known[number][0] >= best - _CLOSE), key=lambda number: known[number][1], default=None)
+        return min(
+            (number for number in self.front if known[number][0] >= best - _CLOSE),
+            key=lambda number: known[number][1],
+            default=None,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: what `edgelm search --json` prints and front.json holds."""
@@ -94,13 +99,15 @@ class SearchResult:
 def pareto_front(points: Sequence[tuple[float, float, float]]) -> list[int]:
     """Indices of the points that no other point dominates, in their order.
 
-    A point (quality, latency, size) dominates another if it is at least as good in all three and better in one; of equal points,
-    all stay.
+    A point (quality, latency, size) dominates another if it is at least as good in all three and better in one; of
+    equal points, all stay.
     """
     return [
         index
         for index, (quality, latency, size) in enumerate(points)
-        if not any(q >= quality and t <= latency and s <= size and (q, t, s) != (quality, latency, size) for q, t, s in points)
+        if not any(
+            q >= quality and t <= latency and s <= size and (q, t, s) != (quality, latency, size) for q, t, s in points
+        )
     ]
 
 
@@ -108,7 +115,9 @@ def front_of(trials: Sequence[Trial]) -> tuple[int, ...]:
     """Numbers of the trials on the Pareto front, the best quality first, then the fastest."""
     known = [(trial.number, values) for trial in trials if (values := trial.values) is not None]
     chosen = [known[index] for index in pareto_front([values for _, values in known])]
-    return tuple(number for number, _ in sorted(chosen, key=lambda item: (-item[1][0], item[1][1], item[1][2], item[0])))
+    return tuple(
+        number for number, _ in sorted(chosen, key=lambda item: (-item[1][0], item[1][1], item[1][2], item[0]))
+    )
 
 
 def front_csv(result: SearchResult) -> str:
@@ -119,5 +128,15 @@ def front_csv(result: SearchResult) -> str:
     writer.writerow(["trial", "recipe", "settings", result.metric, "latency_ms", "size_mb", "parameters"])
     for number in result.front:
         trial = trials[number]
-        writer.writerow([number, trial.recipe, " ".join(trial.overrides), trial.quality, trial.latency_ms, trial.size_mb, trial.parameters])
+        writer.writerow(
+            [
+                number,
+                trial.recipe,
+                " ".join(trial.overrides),
+                trial.quality,
+                trial.latency_ms,
+                trial.size_mb,
+                trial.parameters,
+            ]
+        )
     return stream.getvalue()

@@ -46,8 +46,11 @@ def starting_points(space: SearchSpace, recipes: Mapping[str, Recipe]) -> list[d
     return points
 
 
-def every_point(space: SearchSpace, recipes: Mapping[str, Recipe]) -> Iterator[tuple[dict[str, Any], str, tuple[str, ...]]]:
-    """Every point of a space, with the recipe and the overrides that it stands for; of recipes with settings that have no end of values, none."""
+def every_point(
+    space: SearchSpace, recipes: Mapping[str, Recipe]
+) -> Iterator[tuple[dict[str, Any], str, tuple[str, ...]]]:
+    """Every point of a space, with the recipe and the overrides that it stands for; of recipes with settings that have
+    no end of values, none."""
     for name in space.recipes:
         axes = space.axes_of(recipes[name])
         grids = [grid for axis in axes.values() if (grid := axis.grid()) is not None]
@@ -55,7 +58,9 @@ def every_point(space: SearchSpace, recipes: Mapping[str, Recipe]) -> Iterator[t
             continue
         for values in itertools.product(*grids):
             point = {path: _rounded(value, axis) for (path, axis), value in zip(axes.items(), values, strict=True)}
-            parameters = {path: value if axes[path].choices is None else json.dumps(value) for path, value in point.items()}
+            parameters = {
+                path: value if axes[path].choices is None else json.dumps(value) for path, value in point.items()
+            }
             yield {RECIPE: name} | parameters, name, tuple(as_override(path, value) for path, value in point.items())
 
 

@@ -21,8 +21,8 @@ Location = Sequence[int | str]
 class Axis(Settings):
     """How one setting varies: between `low` and `high`, both possible, or over `choices` (in YAML simply a list).
 
-    Two whole numbers give whole numbers; a decimal point in one of them gives decimal numbers. `step` leaves only every step from `low`
-    on; `log` draws by orders of magnitude.
+    Two whole numbers give whole numbers; a decimal point in one of them gives decimal numbers. `step` leaves only every
+    step from `low` on; `log` draws by orders of magnitude.
     """
 
     low: Number | None = None
@@ -86,7 +86,8 @@ class Axis(Settings):
 
 
 class SearchSpace(Settings):
-    """Recipes (by shipped name or path), and the settings that vary, by the paths of `--set`; each applies to every recipe with its stage."""
+    """Recipes (by shipped name or path), and the settings that vary, by the paths of `--set`; each applies to every
+    recipe with its stage."""
 
     name: Annotated[str, Field(min_length=1)]
     title: str = ""
@@ -114,7 +115,9 @@ def load_space(name_or_path: str | Path = "default", *, recipes: Sequence[str] =
     return space if not recipes else SearchSpace.model_validate(space.model_dump() | {"recipes": tuple(recipes)})
 
 
-def load_recipes(space: SearchSpace, *, place: Callable[[Location], str] | None = None, unused: bool = False) -> dict[str, Recipe]:
+def load_recipes(
+    space: SearchSpace, *, place: Callable[[Location], str] | None = None, unused: bool = False
+) -> dict[str, Recipe]:
     """The recipes of a space, by the names that it calls them, after checking that every setting can take every value.
 
     Args:
@@ -136,7 +139,8 @@ def load_recipes(space: SearchSpace, *, place: Callable[[Location], str] | None 
         if not users and not unused:
             stages = sorted({stage.stage for recipe in recipes.values() for stage in recipe.stages})
             raise SpaceError(
-                f"{where(('settings', path))}: no recipe of the space has the setting {path!r}.", hint=f"Their stages: {', '.join(stages) or 'none'}."
+                f"{where(('settings', path))}: no recipe of the space has the setting {path!r}.",
+                hint=f"Their stages: {', '.join(stages) or 'none'}.",
             )
         for recipe in users:
             _check(recipe, path, axis, where(("settings", path)))

@@ -1,8 +1,9 @@
 """Keeps a machine still while a latency is measured: trials that train beside it stop between two of their steps.
 
-Two locks, both in files, which the system releases when a process dies. Whoever works holds the room, shared; whoever measures takes
-it alone. Workers let go of the room and take it again at every step of their work, but pass a gate in between, which the measuring
-process holds from the moment it waits: without a gate, two workers that step in turn would never leave the room empty.
+Two locks, both in files, which the system releases when a process dies. Whoever works holds the room, shared; whoever
+measures takes it alone. Workers let go of the room and take it again at every step of their work, but pass a gate in
+between, which the measuring process holds from the moment it waits: without a gate, two workers that step in turn would
+never leave the room empty.
 """
 
 from __future__ import annotations

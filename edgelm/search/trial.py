@@ -57,7 +57,9 @@ def shorten(recipe: Recipe, share: float) -> Recipe:
         train: TrainSettings | None = getattr(stage, "train", None)
         if train is not None:
             steps = None if train.max_steps is None else max(1, round(train.max_steps * share))
-            stage = stage.model_copy(update={"train": train.model_copy(update={"epochs": train.epochs * share, "max_steps": steps})})
+            stage = stage.model_copy(
+                update={"train": train.model_copy(update={"epochs": train.epochs * share, "max_steps": steps})}
+            )
         stages.append(stage)
     return recipe.model_copy(update={"stages": tuple(stages)})
 
@@ -126,8 +128,17 @@ def _make(job: Job, progress: Progress) -> dict[str, Any]:
     )
     write_json(folder / "manifest.json", json.loads(bundle.manifest.to_json()))
     task = find_checkpoint(job.model, allow_pickle=job.allow_pickle).task
-    metrics = bundle.manifest.quality["bundle"] if bundle.manifest.quality else {"agreement": _agreement(job, evaluation, progress)}
-    return {"quality": metrics[quality_name(task, evaluation)], "metrics": metrics, "parameters": parameters, "size_mb": bundle.size_mb}
+    metrics = (
+        bundle.manifest.quality["bundle"]
+        if bundle.manifest.quality
+        else {"agreement": _agreement(job, evaluation, progress)}
+    )
+    return {
+        "quality": metrics[quality_name(task, evaluation)],
+        "metrics": metrics,
+        "parameters": parameters,
+        "size_mb": bundle.size_mb,
+    }
 
 
 def quality_name(task: Task, evaluation: Dataset) -> str:
@@ -136,7 +147,8 @@ def quality_name(task: Task, evaluation: Dataset) -> str:
 
 
 def single_texts(task: Task, rows: Dataset) -> Dataset:
-    """The rows as a bundle reads them: an encoder reads the first text of a pair, which is there for the metric alone."""
+    """The rows as a bundle reads them: an encoder reads the first text of a pair, which is there for the metric
+    alone."""
     return replace(rows, pairs=None, labels=None) if task.kind == "sentence-embedding" else rows
 
 

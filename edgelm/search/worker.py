@@ -30,7 +30,8 @@ def main() -> None:
 
 
 def _listen(lines: queue.Queue[str]) -> None:
-    """Pass lines on; when the leading process has gone, even by SIGKILL, go at once: the trial's next worker may start any moment."""
+    """Pass lines on; when the leading process has gone, even by SIGKILL, go at once: the trial's next worker may start
+    any moment."""
     for line in sys.stdin:
         lines.put(line)
     os._exit(0)

@@ -17,7 +17,8 @@ Activation = Literal["", "identity", "sigmoid"]
 
 KINDS: tuple[TaskKind, ...] = ("text-classification", "sentence-embedding")
 
-# How token vectors become one: the first, the last, the largest, the mean, the sum over the root of the length, the mean weighted by place.
+# How token vectors become one: the first, the last, the largest, the mean, the sum over the root of the length, the
+# mean weighted by place.
 POOLINGS = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 
 
@@ -30,13 +31,15 @@ class Task:
         problem: how labels exclude each other; only for text classification.
         labels: label names in the order of the logits; for regression mostly one name.
         pair: whether the model reads two texts at once (paraphrase, entailment, reranking).
-        pooling: how token vectors become one sentence vector: one of `POOLINGS`, or several joined by `+`, whose vectors stand side by side;
-            only for embeddings, like all that follow but the last.
+        pooling: how token vectors become one sentence vector: one of `POOLINGS`, or several joined by `+`, whose
+            vectors stand side by side; only for embeddings, like all that follow but the last.
         normalize: whether sentence vectors are scaled to length one.
-        head: the layers between pooling and that, in words, such as `Dense 64 to 16, Tanh`; their weights are the model's.
+        head: the layers between pooling and that, in words, such as `Dense 64 to 16, Tanh`; their weights are the
+            model's.
         dimensions: how many of a vector's values are kept, from the first on (Matryoshka); None: all.
         prompt: what stands before every text.
-        activation: what a regression's values go through at the end: "sigmoid", or nothing ("identity" where the model says so, else "").
+        activation: what a regression's values go through at the end: "sigmoid", or nothing ("identity" where the model
+            says so, else "").
     """
 
     kind: TaskKind

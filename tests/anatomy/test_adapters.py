@@ -1,4 +1,5 @@
-"""An adapter folder of peft is the model that peft runs: its base model from disk, the adapter merged into it, its own head."""
+"""An adapter folder of peft is the model that peft runs: its base model from disk, the adapter merged into it, its own
+head."""
 
 import builtins
 import json
@@ -93,13 +94,21 @@ def test_an_adapter_may_bring_the_whole_head_of_a_pretrained_encoder(tmp_path, f
 def test_a_part_of_the_head_that_neither_folder_holds_is_refused(tmp_path):
     base = make_checkpoint(tmp_path / "base", kind="sentence-embedding")
     weights = load_file(base / "model.safetensors")
-    save_file({name: tensor for name, tensor in weights.items() if "pooler" not in name}, base / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        {name: tensor for name, tensor in weights.items() if "pooler" not in name},
+        base / "model.safetensors",
+        metadata={"format": "pt"},
+    )
     adapt(base, tmp_path / "adapter")
     with pytest.raises(ModelError, match=r"missing: bert.pooler.dense.bias, bert.pooler.dense.weight\."):
         load_checkpoint(tmp_path / "adapter")
 
 
-@pytest.mark.parametrize("options", [{"use_rslora": True}, {"use_dora": True}, {"bias": "lora_only"}], ids=lambda options: next(iter(options)))
+@pytest.mark.parametrize(
+    "options",
+    [{"use_rslora": True}, {"use_dora": True}, {"bias": "lora_only"}],
+    ids=lambda options: next(iter(options)),
+)
 def test_variants_of_lora_answer_as_in_peft(made, tmp_path, options):
     adapted = adapt(made[0] / "base", tmp_path / "adapter", **options)
     assert_merged(tmp_path / "adapter", outputs(adapted, find_checkpoint(tmp_path / "adapter")))
@@ -142,7 +151,8 @@ def sentence_transformers_files(folder, *, pooling):
     kinds = ("Transformer", "Pooling", "Normalize")
     parts = [(kind, f"{index}_{kind}" if index else "") for index, kind in enumerate(kinds)]
     modules = [
-        {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"} for index, (kind, path) in enumerate(parts)
+        {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for index, (kind, path) in enumerate(parts)
     ]
     (folder / "modules.json").write_text(json.dumps(modules))
     (folder / "1_Pooling").mkdir()
@@ -163,7 +173,11 @@ def test_a_base_of_a_wrapped_model_is_adapted(made, adapter):
     base = adapter.parent / "wrapped"
     shutil.copytree(made[0] / "base", base)
     weights = load_file(base / "model.safetensors")
-    save_file({f"_orig_mod.{name}": tensor for name, tensor in weights.items()}, base / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        {f"_orig_mod.{name}": tensor for name, tensor in weights.items()},
+        base / "model.safetensors",
+        metadata={"format": "pt"},
+    )
     settings_of(adapter, base_model_name_or_path=str(base))
     with pytest.warns(WeightsWarning, match=r"_orig_mod. was taken off"):
         assert_merged(adapter, made[1])
@@ -266,7 +280,9 @@ def test_a_pickled_adapter_is_never_loaded(adapter):
 
 def test_learned_prompts_are_refused(made, tmp_path):
     model = AutoModelForSequenceClassification.from_pretrained(made[0] / "base")
-    get_peft_model(model, PrefixTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=4)).save_pretrained(tmp_path / "prefix")
+    get_peft_model(model, PrefixTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=4)).save_pretrained(
+        tmp_path / "prefix"
+    )
     refused(tmp_path / "prefix", "PREFIX_TUNING cannot be merged")
 
 

@@ -1,4 +1,5 @@
-"""Every family loads, is cut, saved and loaded again as the same function; everything else is refused with a way out."""
+"""Every family loads, is cut, saved and loaded again as the same function; everything else is refused with a way
+out."""
 
 import copy
 import json
@@ -7,7 +8,14 @@ import pytest
 import torch
 from models import TEXTS, make_checkpoint
 
-from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, model_outputs, save_checkpoint, supported_model_types
+from edgelm.anatomy import (
+    blocks,
+    load_checkpoint,
+    load_tokenizer,
+    model_outputs,
+    save_checkpoint,
+    supported_model_types,
+)
 from edgelm.checkpoint import open_checkpoint
 from edgelm.errors import ModelError, UnsupportedFamily
 from edgelm.tasks.task import Task
@@ -32,7 +40,9 @@ def test_layers_of_different_shapes_survive_saving(tmp_path, family, kind):
     assert [(block.heads, block.ffn) for block in blocks(again)] == [(2, 32), (1, 16)]
     inputs = dict(tokenizer(list(TEXTS), padding=True, return_tensors="pt"))
     with torch.inference_mode():
-        assert torch.equal(model_outputs(model, checkpoint.task, inputs)[0], model_outputs(again, checkpoint.task, inputs)[0])
+        assert torch.equal(
+            model_outputs(model, checkpoint.task, inputs)[0], model_outputs(again, checkpoint.task, inputs)[0]
+        )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -80,7 +90,10 @@ def test_an_unknown_family_is_refused_with_the_supported_ones_and_a_way_to_add_o
         assert name in str(caught.value)
 
 
-@pytest.mark.parametrize("what", ["no config", "truncated", "pickle only", "no weights", "no folder", "not json", "wrong type", "other weights"])
+@pytest.mark.parametrize(
+    "what",
+    ["no config", "truncated", "pickle only", "no weights", "no folder", "not json", "wrong type", "other weights"],
+)
 def test_broken_model_folders_are_refused(tmp_path, what):
     folder = make_checkpoint(tmp_path / "m")
     weights = folder / "model.safetensors"

@@ -1,4 +1,5 @@
-"""Weights come from the folder by name and shape, whatever wrapped the model when it was saved, or the folder is refused by name."""
+"""Weights come from the folder by name and shape, whatever wrapped the model when it was saved, or the folder is
+refused by name."""
 
 import json
 import shutil
@@ -10,7 +11,15 @@ from models import TEXTS, make_checkpoint
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, BertForMaskedLM
 
-from edgelm.anatomy import blocks, load_backbone, load_checkpoint, load_masked_lm, load_reference, load_tokenizer, save_checkpoint
+from edgelm.anatomy import (
+    blocks,
+    load_backbone,
+    load_checkpoint,
+    load_masked_lm,
+    load_reference,
+    load_tokenizer,
+    save_checkpoint,
+)
 from edgelm.anatomy.weights import WeightsWarning
 from edgelm.checkpoint import open_checkpoint
 from edgelm.errors import ModelError
@@ -110,7 +119,9 @@ def set_values(name, value):
 
 
 def extra_layer(state):
-    return state | {name.replace(".layer.1.", ".layer.2."): tensor.clone() for name, tensor in state.items() if ".layer.1." in name}
+    return state | {
+        name.replace(".layer.1.", ".layer.2."): tensor.clone() for name, tensor in state.items() if ".layer.1." in name
+    }
 
 
 def with_lora(state):
@@ -130,25 +141,49 @@ MISFITS = {
     "no pooler before a head": ("classifier", without("pooler."), "missing: bert.pooler.dense.bias"),
     "no layer": ("classifier", without("layer.1."), "missing: bert.encoder.layer.1.attention.*and 12 more"),
     "one more layer": ("classifier", extra_layer, "unexpected: bert.encoder.layer.2.attention.*and 12 more"),
-    "another shape": ("classifier", with_more(bert__pooler__dense__bias=torch.zeros(9)), r"pooler.dense.bias is \(9,\) where"),
+    "another shape": (
+        "classifier",
+        with_more(bert__pooler__dense__bias=torch.zeros(9)),
+        r"pooler.dense.bias is \(9,\) where",
+    ),
     "another vocabulary": (
         "classifier",
         with_more(bert__embeddings__word_embeddings__weight=torch.zeros(9, 32)),
         r"word_embeddings.weight is \(9, 32\)",
     ),
-    "another name": ("classifier", renamed(lambda name: name.replace("bert.", "encoder_q.")), "unexpected: encoder_q.embeddings"),
+    "another name": (
+        "classifier",
+        renamed(lambda name: name.replace("bert.", "encoder_q.")),
+        "unexpected: encoder_q.embeddings",
+    ),
     "a foreign weight": ("classifier", with_more(criterion__weight=torch.ones(2)), "unexpected: criterion.weight"),
     "adapter layers": ("classifier", with_lora, "not merged.*query.base_layer.bias.*and 4 more"),
-    "not a number": ("classifier", set_values("bert.pooler.dense.weight", float("nan")), "NaN or infinity in bert.pooler.dense.weight"),
+    "not a number": (
+        "classifier",
+        set_values("bert.pooler.dense.weight", float("nan")),
+        "NaN or infinity in bert.pooler.dense.weight",
+    ),
     "infinity": ("classifier", set_values("classifier.bias", float("inf")), "NaN or infinity in classifier.bias"),
-    "integers": ("classifier", with_more(classifier__weight=torch.ones(2, 32, dtype=torch.int8)), "classifier.weight holds int8; expected floats"),
+    "integers": (
+        "classifier",
+        with_more(classifier__weight=torch.ones(2, 32, dtype=torch.int8)),
+        "classifier.weight holds int8; expected floats",
+    ),
     "the same weight twice": (
         "classifier",
         with_more(pooler__dense__bias=torch.zeros(32)),
         "bert.pooler.dense.bias and pooler.dense.bias are",
     ),
-    "the same weight, wrapped": ("classifier", with_more(module__classifier__bias=torch.zeros(2)), "classifier.bias and module.classifier.bias"),
-    "a head on an encoder": ("encoder", with_more(classifier__weight=torch.zeros(2, 32)), "unexpected: classifier.weight"),
+    "the same weight, wrapped": (
+        "classifier",
+        with_more(module__classifier__bias=torch.zeros(2)),
+        "classifier.bias and module.classifier.bias",
+    ),
+    "a head on an encoder": (
+        "encoder",
+        with_more(classifier__weight=torch.zeros(2, 32)),
+        "unexpected: classifier.weight",
+    ),
     "half a pooler": ("encoder", without("pooler.dense.bias"), "missing: pooler.dense.bias"),
     "an encoder without a layer": ("encoder", without("layer.0."), "missing: encoder.layer.0."),
 }
@@ -164,9 +199,15 @@ def test_weights_that_do_not_fit_are_refused_by_name(change, model, weights, rea
 
 
 KNOWN = {
-    "names of older versions": ("classifier", renamed(lambda name: name.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"))),
+    "names of older versions": (
+        "classifier",
+        renamed(lambda name: name.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta")),
+    ),
     "a buffer of positions": ("classifier", with_more(bert__embeddings__position_ids=torch.arange(130)[None])),
-    "heads of pretraining left over": ("classifier", with_more(cls__predictions__bias=torch.ones(9), cls__seq_relationship__bias=torch.ones(2))),
+    "heads of pretraining left over": (
+        "classifier",
+        with_more(cls__predictions__bias=torch.ones(9), cls__seq_relationship__bias=torch.ones(2)),
+    ),
     "16-bit floats": ("classifier", lambda state: {name: tensor.to(torch.bfloat16) for name, tensor in state.items()}),
     "an encoder with its prefix": ("encoder", renamed(lambda name: f"bert.{name}")),
     "a masked language model as encoder": ("masked", same),
@@ -177,8 +218,12 @@ KNOWN = {
 def test_what_transformers_rightly_loads_is_loaded(change, model, weights, recwarn):
     folder = change(model, weights)
     auto = AutoModelForSequenceClassification if model == "classifier" else AutoModel
-    assert torch.equal(outputs(load_checkpoint(folder), folder), outputs(auto.from_pretrained(folder, dtype=torch.float32), folder))
-    assert torch.equal(outputs(load_reference(open_checkpoint(folder)), folder), outputs(load_checkpoint(folder), folder))
+    assert torch.equal(
+        outputs(load_checkpoint(folder), folder), outputs(auto.from_pretrained(folder, dtype=torch.float32), folder)
+    )
+    assert torch.equal(
+        outputs(load_reference(open_checkpoint(folder)), folder), outputs(load_checkpoint(folder), folder)
+    )
     assert not [warning for warning in recwarn if warning.category is WeightsWarning]
 
 
@@ -186,7 +231,11 @@ def test_a_roberta_classifier_may_keep_the_pooler_that_it_does_not_read(tmp_path
     folder = make_checkpoint(tmp_path / "m", "roberta")
     state = load_file(folder / "model.safetensors")
     want = outputs(load_checkpoint(folder), folder)
-    save_file(state | {"roberta.pooler.dense.weight": torch.ones(32, 32)}, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        state | {"roberta.pooler.dense.weight": torch.ones(32, 32)},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
     assert torch.equal(outputs(load_checkpoint(folder), folder), want)
 
 
@@ -215,7 +264,9 @@ def test_shards_are_loaded_also_from_a_wrapped_model(folders, change):
 def test_a_weight_that_two_shards_hold_is_refused(change):
     folder = change("classifier", same)
     state = shard(folder)
-    again = load_file(folder / "b.safetensors") | {"bert.embeddings.LayerNorm.bias": state["bert.embeddings.LayerNorm.bias"]}
+    again = load_file(folder / "b.safetensors") | {
+        "bert.embeddings.LayerNorm.bias": state["bert.embeddings.LayerNorm.bias"]
+    }
     save_file(again, folder / "b.safetensors")
     with pytest.raises(ModelError, match=r"bert.embeddings.LayerNorm.bias, which another shard holds too"):
         load_checkpoint(folder)
@@ -304,7 +355,9 @@ def test_labels_are_those_of_config_json_whatever_edgelm_json_remembers(folders,
     record = replace(checkpoint.record, task=replace(checkpoint.task, pair=True))
     save_checkpoint(folder, load_checkpoint(checkpoint), load_tokenizer(checkpoint), record)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"id2label": {"0": "schlecht", "1": "gut"}, "label2id": {"schlecht": 0, "gut": 1}}))
+    (folder / "config.json").write_text(
+        json.dumps(config | {"id2label": {"0": "schlecht", "1": "gut"}, "label2id": {"schlecht": 0, "gut": 1}})
+    )
     assert open_checkpoint(folder).task == Task("text-classification", labels=("schlecht", "gut"), pair=True)
 
 
@@ -316,7 +369,10 @@ def test_a_cut_of_a_model_with_older_names_can_be_loaded_again(change, tmp_path)
 
 def test_a_masked_language_model_is_held_to_the_same_rule(folders, change):
     model = load_masked_lm(open_checkpoint(folders / "masked"))
-    assert torch.equal(outputs(model, folders / "masked"), outputs(AutoModelForMaskedLM.from_pretrained(folders / "masked"), folders / "masked"))
+    assert torch.equal(
+        outputs(model, folders / "masked"),
+        outputs(AutoModelForMaskedLM.from_pretrained(folders / "masked"), folders / "masked"),
+    )
     with pytest.raises(ModelError, match=r"unexpected: bert.encoder.layer.2."):
         load_masked_lm(open_checkpoint(change("masked", extra_layer)))
 
@@ -334,15 +390,21 @@ def test_a_backbone_and_a_masked_language_model_may_be_wrapped_too(folders, chan
     folder = change("masked", renamed(lambda name: f"module._orig_mod.{name}"))
     with pytest.warns(WeightsWarning, match=r"module._orig_mod. was taken off"):
         model = load_backbone(open_checkpoint(folder), SENTIMENT)
-    assert torch.equal(outputs(model.base_model, folder), outputs(AutoModel.from_pretrained(folders / "masked"), folder))
+    assert torch.equal(
+        outputs(model.base_model, folder), outputs(AutoModel.from_pretrained(folders / "masked"), folder)
+    )
     with pytest.warns(WeightsWarning, match=r"module._orig_mod. was taken off"):
         model = load_masked_lm(open_checkpoint(folder))
-    assert torch.equal(outputs(model, folder), outputs(AutoModelForMaskedLM.from_pretrained(folders / "masked"), folder))
+    assert torch.equal(
+        outputs(model, folder), outputs(AutoModelForMaskedLM.from_pretrained(folders / "masked"), folder)
+    )
 
 
 def test_a_head_for_the_same_labels_goes_on(folders, recwarn):
     model = load_backbone(open_checkpoint(folders / "classifier"), SENTIMENT)
-    assert torch.equal(outputs(model, folders / "classifier"), outputs(load_checkpoint(folders / "classifier"), folders / "classifier"))
+    assert torch.equal(
+        outputs(model, folders / "classifier"), outputs(load_checkpoint(folders / "classifier"), folders / "classifier")
+    )
     assert not [warning for warning in recwarn if warning.category is WeightsWarning]
 
 
@@ -361,8 +423,18 @@ OTHER_HEADS = {
         r"\(negative, positive\), .*\(no, yes\)",
     ),
     "labels in another order": ("classifier", same, task("positive", "negative"), "the data 2 labels"),
-    "a head for another task": ("encoder", with_more(qa_outputs__weight=torch.ones(2, 32)), SENTIMENT, r"another head \(qa_outputs.weight\)"),
-    "half of it is there": ("encoder", with_more(classifier__weight=torch.ones(2, 32)), SENTIMENT, "missing: classifier.bias"),
+    "a head for another task": (
+        "encoder",
+        with_more(qa_outputs__weight=torch.ones(2, 32)),
+        SENTIMENT,
+        r"another head \(qa_outputs.weight\)",
+    ),
+    "half of it is there": (
+        "encoder",
+        with_more(classifier__weight=torch.ones(2, 32)),
+        SENTIMENT,
+        "missing: classifier.bias",
+    ),
 }
 
 
@@ -376,7 +448,9 @@ def test_a_head_that_is_not_the_tasks_is_replaced_only_when_that_is_allowed(chan
         made = load_backbone(open_checkpoint(folder), wanted, allow_new_head=True)
     saved = load_file(folder / "model.safetensors").get("classifier.weight")
     assert made.classifier.weight.shape == (len(wanted.labels), 32)
-    assert saved is None or saved.shape != made.classifier.weight.shape or not torch.equal(saved, made.classifier.weight)
+    assert (
+        saved is None or saved.shape != made.classifier.weight.shape or not torch.equal(saved, made.classifier.weight)
+    )
 
 
 def test_an_encoder_that_lacks_a_layer_is_refused_whatever_head_is_allowed(change):

@@ -71,9 +71,11 @@ REFUSED: dict[str, tuple[str, Any]] = {
     "sentence_transformers.activation_fn": ("bert", "torch.nn.modules.activation.Tanh"),
     "sbert_ce_default_activation_function": ("bert", "torch.nn.modules.activation.Tanh"),
 }
-SENTENCES = {f"Pooling/config.json:pooling_mode_{old}": {"pooling_mode_mean_tokens": False, f"pooling_mode_{old}": True} for old in (
-    "cls_token", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken"
-)} | {
+MODES = ("cls_token", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")
+SENTENCES = {
+    f"Pooling/config.json:pooling_mode_{mode}": {"pooling_mode_mean_tokens": False, f"pooling_mode_{mode}": True}
+    for mode in MODES
+} | {
     "Pooling/config.json:pooling_mode_mean_tokens": {"pooling_mode_mean_tokens": True},
     "Pooling/config.json:pooling_mode": {"pooling_mode": ["max", "cls"], "pooling_mode_mean_tokens": False},
     "Pooling/config.json:include_prompt": {"include_prompt": False},
@@ -104,7 +106,9 @@ SENTENCES_REFUSED = {
     "sentence_bert_config.json:tokenizer_args": {"tokenizer_args": {"padding_side": "left"}},
     "sentence_bert_config.json:config_args": {"config_args": {"hidden_act": "relu"}},
     "sentence_bert_config.json:processing_kwargs": {"processing_kwargs": {"text": {"max_length": 4}}},
-    "sentence_bert_config.json:modality_config": {"modality_config": {"text": {"method": "forward", "method_output_name": "pooler_output"}}},
+    "sentence_bert_config.json:modality_config": {
+        "modality_config": {"text": {"method": "forward", "method_output_name": "pooler_output"}}
+    },
     "sentence_bert_config.json:module_output_name": {"module_output_name": "sentence_embedding"},
     "sentence_bert_config.json:query_length": {"query_length": 8},
     "sentence_bert_config.json:document_length": {"document_length": 8},
@@ -115,7 +119,8 @@ SENTENCES_REFUSED = {
 ELSEWHERE = {
     "modules.json:type": "test_sentence_folder: test_a_module_that_edgelm_does_not_compute_is_refused_by_name",
     "modules.json:path": "test_sentence_folder: test_a_transformer_in_a_folder_of_its_own_is_found",
-    "config_sentence_transformers.json:activation_fn": "test_sentence_folder: test_a_cross_encoder_scores_as_the_library_does",
+    "config_sentence_transformers.json:activation_fn": "test_sentence_folder: "
+    "test_a_cross_encoder_scores_as_the_library_does",
 }
 
 
@@ -251,7 +256,12 @@ def _change(folder: Path, name: str, values: dict[str, Any]) -> None:
 
 
 def test_every_row_has_a_test() -> None:
-    tested = {f"config.json:{key}" for key in (*CLASSIFIERS, *REFUSED)} | set(SENTENCES) | set(SENTENCES_REFUSED) | set(ELSEWHERE)
+    tested = (
+        {f"config.json:{key}" for key in (*CLASSIFIERS, *REFUSED)}
+        | set(SENTENCES)
+        | set(SENTENCES_REFUSED)
+        | set(ELSEWHERE)
+    )
     tested |= {"generation_config.json:*", "modules.json:kwargs"}
     assert sorted(ROWS) == sorted(tested) and len(set(ROWS)) == len(ROWS)
 
@@ -262,7 +272,9 @@ def test_every_key_of_the_families_has_a_row() -> None:
     known = {setting.key for setting in MODEL_SETTINGS if setting.file == "config.json"} | set(WITHOUT_EFFECT)
     for name in FAMILY_CLASSES:
         keys = {field.name for field in dataclasses.fields(getattr(transformers, name))}
-        assert keys <= known, f"{name}: {sorted(keys - known)} can change an output: add a row to edgelm.anatomy.model_settings"
+        assert keys <= known, (
+            f"{name}: {sorted(keys - known)} can change an output: add a row to edgelm.anatomy.model_settings"
+        )
 
 
 @pytest.mark.parametrize(
@@ -306,22 +318,34 @@ def test_odd_values_are_refused_with_a_hint(folders, key, value) -> None:
 
 
 @pytest.mark.parametrize("family", ["bert", "electra", "roberta", "xlm-roberta", "distilbert"])
-@pytest.mark.parametrize("head", ["SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice", "MaskedLM", ""])
+@pytest.mark.parametrize(
+    "head", ["SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice", "MaskedLM", ""]
+)
 def test_a_folder_without_architectures_is_read_by_its_weights(tmp_path, family, head) -> None:
     import transformers
 
     from edgelm.checkpoint import open_checkpoint
 
-    prefix = {"bert": "Bert", "electra": "Electra", "roberta": "Roberta", "xlm-roberta": "XLMRoberta", "distilbert": "DistilBert"}[family]
+    prefix = {
+        "bert": "Bert",
+        "electra": "Electra",
+        "roberta": "Roberta",
+        "xlm-roberta": "XLMRoberta",
+        "distilbert": "DistilBert",
+    }[family]
     small = {"dim": 8, "n_layers": 1, "n_heads": 2, "hidden_dim": 8} if family == "distilbert" else {
         "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8
     }  # fmt: skip
     model = getattr(transformers, f"{prefix}For{head}" if head else f"{prefix}Model")
-    model(getattr(transformers, f"{prefix}Config")(vocab_size=20, max_position_embeddings=20, **small)).save_pretrained(tmp_path)
+    model(getattr(transformers, f"{prefix}Config")(vocab_size=20, max_position_embeddings=20, **small)).save_pretrained(
+        tmp_path
+    )
     for nothing in (None, []):
         edit(tmp_path / "config.json", architectures=nothing)
         if head in ("SequenceClassification", "MaskedLM", ""):
-            assert open_checkpoint(tmp_path).task.kind == ("text-classification" if head.startswith("Seq") else "sentence-embedding")
+            assert open_checkpoint(tmp_path).task.kind == (
+                "text-classification" if head.startswith("Seq") else "sentence-embedding"
+            )
         else:
             with pytest.raises(ModelError):
                 open_checkpoint(tmp_path)

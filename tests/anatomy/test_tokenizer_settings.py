@@ -35,7 +35,14 @@ def edit(folder, file, key, value):
 
 TOKEN = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": False}
 TRUNCATION = {"direction": "left", "max_length": 20, "strategy": "OnlyFirst", "stride": 4}
-PADDING = {"strategy": {"Fixed": 40}, "direction": "Left", "pad_to_multiple_of": 8, "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"}
+PADDING = {
+    "strategy": {"Fixed": 40},
+    "direction": "Left",
+    "pad_to_multiple_of": 8,
+    "pad_id": 0,
+    "pad_type_id": 0,
+    "pad_token": "[PAD]",
+}
 CLASSES = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 VALUES = {
     "tokenizer_class": "BertTokenizer",
@@ -58,8 +65,17 @@ VALUES = {
     "truncation.stride": TRUNCATION | {"direction": "Right"},
     "truncation.strategy": TRUNCATION | {"direction": "Right"},
     "padding": PADDING,
-    "added_tokens": [TOKEN | {"id": 3, "content": "[SEP]", "special": True}, TOKEN | {"id": 7, "content": "a", "lstrip": True}],
-    "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": False, "strip_accents": False, "lowercase": False},
+    "added_tokens": [
+        TOKEN | {"id": 3, "content": "[SEP]", "special": True},
+        TOKEN | {"id": 7, "content": "a", "lstrip": True},
+    ],
+    "normalizer": {
+        "type": "BertNormalizer",
+        "clean_text": True,
+        "handle_chinese_chars": False,
+        "strip_accents": False,
+        "lowercase": False,
+    },
     "pre_tokenizer": {"type": "WhitespaceSplit"},
     "post_processor": None,
     "model": None,
@@ -156,7 +172,15 @@ def test_pairs_need_the_second_token_type(made, tmp_path):
     tokenizer = shutil.copytree(made("bert"), tmp_path / "b") / "tokenizer.json"
     (folder / "tokenizer.json").write_bytes(tokenizer.read_bytes())
     edit(folder, "tokenizer_config.json", "model_input_names", ["input_ids", "token_type_ids", "attention_mask"])
-    for name, token in {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]", "bos": "[CLS]", "eos": "[SEP]"}.items():
+    for name, token in {
+        "pad": "[PAD]",
+        "unk": "[UNK]",
+        "cls": "[CLS]",
+        "sep": "[SEP]",
+        "mask": "[MASK]",
+        "bos": "[CLS]",
+        "eos": "[SEP]",
+    }.items():
         edit(folder, "tokenizer_config.json", f"{name}_token", token)
     encoder_of(folder)
     with pytest.raises(ModelError, match="pairs token types up to 1, the model has 1"):

@@ -26,7 +26,12 @@ def record_of(recipe, **changes):
     ("changes", "precision", "named", "unnamed"),
     [
         ({}, "int8", ["stage vocabulary", "embeddings in 4 bits", "--for int4", "shape.hidden"], ["--for int8"]),
-        ({"tokens": TOKENS, "embedding_bits": 4}, "int8", ["vocabulary.frequent", "--for int4"], ["stage vocabulary", "stage embeddings"]),
+        (
+            {"tokens": TOKENS, "embedding_bits": 4},
+            "int8",
+            ["vocabulary.frequent", "--for int4"],
+            ["stage vocabulary", "stage embeddings"],
+        ),
         ({"tokens": TOKENS, "embedding_bits": 4}, "int4", ["vocabulary.max_tokens"], ["--for", "in 4 bits"]),
         ({}, "fp32", ["stage vocabulary", "--for int8"], ["in 4 bits"]),
     ],
@@ -57,14 +62,18 @@ def test_a_model_of_more_than_one_layer_is_too_slow_by_a_measurement_only():
 
 
 def test_a_longer_training_is_had_by_the_setting_that_counts():
-    assert "recover.train.max_steps" in advise("drop", 0.0, record_of("budget"), "int8", CPU, layers=2)  # its epochs count for nothing
+    assert "recover.train.max_steps" in advise(
+        "drop", 0.0, record_of("budget"), "int8", CPU, layers=2
+    )  # its epochs count for nothing
     assert "recover.train.epochs" in advise("drop", 0.0, record_of("balanced"), "int8", CPU, layers=2)
     assert "--recipe budget" in advise("drop", 0.0, record_of("one-shot"), "int8", CPU, layers=2)
 
 
 def test_texts_that_were_given_are_not_asked_for():
     assert "--unlabelled" in advise("drop", 0.0, record_of("budget"), "int8", CPU, layers=2)
-    assert "--unlabelled" not in advise("drop", 0.0, record_of("budget", data={"unlabelled": {}}), "int8", CPU, layers=2)
+    assert "--unlabelled" not in advise(
+        "drop", 0.0, record_of("budget", data={"unlabelled": {}}), "int8", CPU, layers=2
+    )
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8", "int4"])

@@ -54,7 +54,18 @@ def test_bounds_that_nothing_meets_are_refused():
 
 def test_a_table_survives_its_file_and_interpolates(tmp_path):
     table = LatencyTable(
-        "measured", "ms", SIZES, "int8", 16, 1.0, 0.5, {0: 0.0, 2: 4.0, 4: 6.0}, {0: 0.0, 64: 8.0}, pytorch=30.0, whole=29.0, error=0.01
+        "measured",
+        "ms",
+        SIZES,
+        "int8",
+        16,
+        1.0,
+        0.5,
+        {0: 0.0, 2: 4.0, 4: 6.0},
+        {0: 0.0, 64: 8.0},
+        pytorch=30.0,
+        whole=29.0,
+        error=0.01,
     )
     table.save(tmp_path / "t.json")
     again = read_latency_table(tmp_path / "t.json")
@@ -106,9 +117,13 @@ def test_a_bundle_weighs_what_it_was_said_to(tmp_path, device, precision, bits, 
     folder = make_checkpoint(tmp_path / "m", hidden=256, heads=4, ffn=ffn, layers=2 if ffn > 48 else 6, spread=0.02)
     quantization = Quantization(embedding_bits=bits)
     target = load_device(device)
-    made = export(folder, output=tmp_path / "b.edge", device=target, precision=precision, quantization=quantization, engine=False)
+    made = export(
+        folder, output=tmp_path / "b.edge", device=target, precision=precision, quantization=quantization, engine=False
+    )
     tokenizer_mb = (made.path / "tokenizer.json").stat().st_size / 1e6
-    said = size_table(encoder_sizes(open_checkpoint(folder)), precision, target, tokenizer_mb=tokenizer_mb, embedding_bits=bits or 8)
+    said = size_table(
+        encoder_sizes(open_checkpoint(folder)), precision, target, tokenizer_mb=tokenizer_mb, embedding_bits=bits or 8
+    )
     assert said.predict(said.sizes.full()) == pytest.approx(
         made.size_mb, rel=0.01, abs=0.08
     )  # names and the graph's structure, of fewer nodes than usual
@@ -116,7 +131,9 @@ def test_a_bundle_weighs_what_it_was_said_to(tmp_path, device, precision, bits, 
 
 @pytest.fixture
 def files(tmp_path):
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": text, "label": index % 2}) + "\n" for index, text in enumerate(TEXTS)))
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(json.dumps({"text": text, "label": index % 2}) + "\n" for index, text in enumerate(TEXTS))
+    )
     (tmp_path / "labels.json").write_text('["negative", "positive"]')
     recipe = "name: cut\nstages:\n  - {stage: fit, tries: 2, samples: 8, judged: 8, multiple: 16}\n"
     (tmp_path / "cut.yaml").write_text(recipe)
@@ -130,14 +147,22 @@ def run(files, model, *options):
 
 
 def table_of(model, files, **changes):
-    table = replace(count_operations(encoder_sizes(open_checkpoint(model)), 10), source="measured", unit="ms", precision="int8", pytorch=100.0)
+    table = replace(
+        count_operations(encoder_sizes(open_checkpoint(model)), 10),
+        source="measured",
+        unit="ms",
+        precision="int8",
+        pytorch=100.0,
+    )
     replace(table, **changes).save(files / "table.json")
     return str(files / "table.json")
 
 
 def test_a_budget_that_is_met_ends_well_and_says_so(files):
     model = make_checkpoint(files / "m")
-    found = run(files, model, "--recipe", str(files / "cut.yaml"), "--max-latency", "0.3", "--table", table_of(model, files))
+    found = run(
+        files, model, "--recipe", str(files / "cut.yaml"), "--max-latency", "0.3", "--table", table_of(model, files)
+    )
     assert found.exit_code == EXIT_DONE, found.output
     values = json.loads(found.stdout)
     (verdict,) = values["budget"]
@@ -148,7 +173,18 @@ def test_a_budget_that_is_met_ends_well_and_says_so(files):
 
 def test_a_device_that_is_not_there_is_estimated_with_a_band(files):
     model = make_checkpoint(files / "m")
-    found = run(files, model, "--recipe", str(files / "cut.yaml"), "--max-latency", "10", "--device", "jetson-orin-nano", "--for", "fp16")
+    found = run(
+        files,
+        model,
+        "--recipe",
+        str(files / "cut.yaml"),
+        "--max-latency",
+        "10",
+        "--device",
+        "jetson-orin-nano",
+        "--for",
+        "fp16",
+    )
     assert found.exit_code == EXIT_DONE, found.output
     (verdict,) = json.loads(found.stdout)["budget"]
     assert verdict["source"] == "estimated"
@@ -160,7 +196,9 @@ def test_a_drop_is_judged_on_the_evaluation_rows(files):
     """Labels are the original's own answers: whatever a cut changes is lost."""
     model = make_checkpoint(files / "m")
     answers = json.loads(run(files, model, "--recipe", "no-training").stdout)["original"]["metrics"]["accuracy"]
-    found = run(files, model, "--recipe", str(files / "cut.yaml"), "--set", "fit.speedup=1000", "--max-drop", "0", "--overwrite")
+    found = run(
+        files, model, "--recipe", str(files / "cut.yaml"), "--set", "fit.speedup=1000", "--max-drop", "0", "--overwrite"
+    )
     values = json.loads(found.stdout)
     (verdict,) = values["budget"]
     lost = 100 * (answers - values["record"]["stages"][-1]["after"]["accuracy"])
@@ -171,7 +209,16 @@ def test_a_drop_is_judged_on_the_evaluation_rows(files):
 
 def test_a_speedup_with_nothing_to_compare_to_is_refused(files):
     model = make_checkpoint(files / "m")
-    found = run(files, model, "--recipe", str(files / "cut.yaml"), "--speedup", "3x", "--table", table_of(model, files, pytorch=None))
+    found = run(
+        files,
+        model,
+        "--recipe",
+        str(files / "cut.yaml"),
+        "--speedup",
+        "3x",
+        "--table",
+        table_of(model, files, pytorch=None),
+    )
     assert found.exit_code == EXIT_USAGE
     assert "--max-latency" in found.stderr
 
@@ -193,7 +240,16 @@ def test_a_table_of_another_model_is_refused(files):
 
 def test_a_table_for_texts_of_another_length_says_so(files):
     model = make_checkpoint(files / "m")
-    found = run(files, model, "--recipe", str(files / "cut.yaml"), "--max-latency", "0.3", "--table", table_of(model, files, sequence=20))
+    found = run(
+        files,
+        model,
+        "--recipe",
+        str(files / "cut.yaml"),
+        "--max-latency",
+        "0.3",
+        "--table",
+        table_of(model, files, sequence=20),
+    )
     assert found.exit_code == EXIT_DONE, found.output
     (verdict,) = json.loads(found.stdout)["budget"]
     assert verdict["source"] == "measured at 20 tokens; your texts have 10"

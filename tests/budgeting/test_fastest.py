@@ -21,8 +21,12 @@ def aim_at(folder):
     """`resolve_budget` at budgets of a small model, whose costs are operations."""
     checkpoint = open_checkpoint(make_checkpoint(folder / "m"))
     table = replace(count_operations(encoder_sizes(checkpoint), 9), source="measured", precision="int8")
-    rows = Dataset("memory", texts=("a", "b"), labels=(0, 1), label_names=("negative", "positive"), problem="single-label")
-    return partial(resolve_budget, checkpoint=checkpoint, rows=rows, precision="int8", device=load_device("cpu"), table=table)
+    rows = Dataset(
+        "memory", texts=("a", "b"), labels=(0, 1), label_names=("negative", "positive"), problem="single-label"
+    )
+    return partial(
+        resolve_budget, checkpoint=checkpoint, rows=rows, precision="int8", device=load_device("cpu"), table=table
+    )
 
 
 def losing(speedups_that_hold):
@@ -42,10 +46,14 @@ def losing(speedups_that_hold):
     return make, calls
 
 
-@pytest.mark.parametrize(("hold", "tried"), [(5.0, [2, 4, 8, 5.66]), (100.0, [2, 4, 8, 16]), (1.0, [2, 1.41, 1.19, 1.09])])
+@pytest.mark.parametrize(
+    ("hold", "tried"), [(5.0, [2, 4, 8, 5.66]), (100.0, [2, 4, 8, 16]), (1.0, [2, 1.41, 1.19, 1.09])]
+)
 def test_a_drop_alone_finds_the_fastest_that_holds(tmp_path, hold, tried):
     make, calls = losing(hold)
-    found = find_fastest(Budget(max_drop=1.0), aim_at(tmp_path), make, asked="a", output=tmp_path / "out", time_limit=40.0)
+    found = find_fastest(
+        Budget(max_drop=1.0), aim_at(tmp_path), make, asked="a", output=tmp_path / "out", time_limit=40.0
+    )
     assert calls == [(factor, 10.0) for factor in tried]
     assert found.met == (hold > 1)
     assert [verdict.name for verdict in found.verdicts] == ["drop"]

@@ -87,7 +87,9 @@ def test_an_unknown_name_is_answered_with_the_known_ones(kind, name, verb, tmp_p
     assert not (tmp_path / "mine.yaml").exists()
 
 
-def test_detect_writes_a_valid_device_and_says_what_it_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_detect_writes_a_valid_device_and_says_what_it_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("edgelm.hardware.peak_rates.SECONDS", 0.0)
     monkeypatch.setattr("edgelm.hardware.peak_rates.SIZE", 64)
     monkeypatch.setattr("edgelm.hardware.detect.copy_mb", lambda memory_gb: 4)

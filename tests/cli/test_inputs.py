@@ -9,7 +9,17 @@ from edgelm.errors import UsageError
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("45m", 2700), ("1h30m", 5400), ("1.5h", 5400), ("2d", 172800), (" 1H ", 3600), ("0.5", 0.5)]
+    ("text", "seconds"),
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("45m", 2700),
+        ("1h30m", 5400),
+        ("1.5h", 5400),
+        ("2d", 172800),
+        (" 1H ", 3600),
+        ("0.5", 0.5),
+    ],
 )
 def test_a_length_of_time_is_read(text, seconds):
     assert read_duration(text) == seconds

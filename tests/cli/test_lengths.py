@@ -1,4 +1,5 @@
-"""The longest text: models of few positions work everywhere, and what a model does not take is refused with the number that it takes."""
+"""The longest text: models of few positions work everywhere, and what a model does not take is refused with the number
+that it takes."""
 
 import json
 
@@ -16,7 +17,8 @@ def run(*arguments):
 
 @pytest.fixture(scope="module")
 def short(tmp_path_factory):
-    """A classifier of 24 tokens, whose tokenizer spells the words that it does not know; and labelled rows, some of them longer."""
+    """A classifier of 24 tokens, whose tokenizer spells the words that it does not know; and labelled rows, some of
+    them longer."""
     from safetensors.torch import load_file, save_file
 
     folder = tmp_path_factory.mktemp("short")
@@ -25,7 +27,10 @@ def short(tmp_path_factory):
     name = "bert.embeddings.position_embeddings.weight"
     save_file(weights | {name: weights[name][:24].clone()}, model / "model.safetensors", metadata={"format": "pt"})
     edit(model / "config.json", max_position_embeddings=24)
-    rows = [{"text": text * (1 + index % 3), "label": ("negative", "positive")[index % 2]} for index, text in enumerate(TEXTS * 2)]
+    rows = [
+        {"text": text * (1 + index % 3), "label": ("negative", "positive")[index % 2]}
+        for index, text in enumerate(TEXTS * 2)
+    ]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
@@ -53,7 +58,15 @@ def test_longer_texts_than_the_model_takes_are_refused(short, command):
         "finetune": ("finetune", short / "model", *rows, "--max-length", 128),
         "compress": ("compress", short / "model", *rows, "--recipe", "no-training", "--max-length", 128),
         "search": ("search", short / "model", *rows, "--max-length", 128),
-        "recipe": ("compress", short / "model", *rows, "--recipe", "quantization-aware", "--set", "quantize.train.max_length=25"),
+        "recipe": (
+            "compress",
+            short / "model",
+            *rows,
+            "--recipe",
+            "quantization-aware",
+            "--set",
+            "quantize.train.max_length=25",
+        ),
     }[command]
     refused = run(*words, "--output", short / "never")
     assert refused.exit_code == 2, refused.output

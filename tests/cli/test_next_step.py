@@ -1,4 +1,5 @@
-"""The line that says what to type next: whatever is in paths and columns, however narrow the terminal, it can be pasted."""
+"""The line that says what to type next: whatever is in paths and columns, however narrow the terminal, it can be
+pasted."""
 
 import json
 import os
@@ -38,7 +39,18 @@ def run(*words):
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
-WORDS = ["", "plain", "two words", ODD, "*?[a]~{1,2}!;&|<>()`", "a\nb\tc\x1b[31m", "Ünïcödé 日本", "\u202eevil", ":smile:", "\\"]
+WORDS = [
+    "",
+    "plain",
+    "two words",
+    ODD,
+    "*?[a]~{1,2}!;&|<>()`",
+    "a\nb\tc\x1b[31m",
+    "Ünïcödé 日本",
+    "\u202eevil",
+    ":smile:",
+    "\\",
+]
 
 
 @needs_bash
@@ -49,7 +61,9 @@ def test_bash_reads_each_word_as_it_is(word):
     assert quote(word).isprintable()
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["C", "Z"]) | st.just(" "), max_size=8), min_size=1, max_size=4))
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["C", "Z"]) | st.just(" "), max_size=8), min_size=1, max_size=4)
+)
 def test_a_shell_takes_the_line_apart_into_the_same_words(words):
     assert shlex.split(join(words)) == words
 
@@ -97,18 +111,40 @@ def test_short_commands_name_what_there_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert next_line(run("recipes", "list").output) == "edgelm recipes show accurate"
     assert next_line(run("doctor").output) == "edgelm demo"
-    assert next_line(run("devices", "copy", "cpu", "cpu").output) == "edgelm devices validate ./cpu"  # not the shipped one
-    assert next_line(run("recipes", "copy", "balanced", f"{ODD}.yaml").output) == f"edgelm recipes validate {shlex.quote(ODD + '.yaml')}"
+    assert (
+        next_line(run("devices", "copy", "cpu", "cpu").output) == "edgelm devices validate ./cpu"
+    )  # not the shipped one
+    assert (
+        next_line(run("recipes", "copy", "balanced", f"{ODD}.yaml").output)
+        == f"edgelm recipes validate {shlex.quote(ODD + '.yaml')}"
+    )
     pairs = make_bundle(tmp_path / "p", Task("text-classification", labels=("no", "yes"), pair=True))
     checked = run("verify", pairs, "--no-replay", "--provider", "cpu")
-    assert shlex.split(next_line(checked.output))[2:] == [str(pairs), "first text", "--pair", "second text", "--provider", "cpu"]
+    assert shlex.split(next_line(checked.output))[2:] == [
+        str(pairs),
+        "first text",
+        "--pair",
+        "second text",
+        "--provider",
+        "cpu",
+    ]
 
 
 def test_a_line_that_begins_nothing_new_carries_what_was_given(tmp_path):
     bundle = make_bundle(tmp_path / ODD)
-    tuned = run("tune", bundle, "--dry-run", "--time-limit", "5", "--data", write_rows(tmp_path), "--text-column", "the text")
+    tuned = run(
+        "tune", bundle, "--dry-run", "--time-limit", "5", "--data", write_rows(tmp_path), "--text-column", "the text"
+    )
     words = shlex.split(next_line(tuned.output))
-    assert words == ["edgelm", "profile", str(bundle), "--data", str(tmp_path / f"rows {ODD}.jsonl"), "--text-column", "the text"]
+    assert words == [
+        "edgelm",
+        "profile",
+        str(bundle),
+        "--data",
+        str(tmp_path / f"rows {ODD}.jsonl"),
+        "--text-column",
+        "the text",
+    ]
 
 
 def write_rows(folder: Path) -> Path:
@@ -149,8 +185,24 @@ def test_from_a_backbone_to_an_answer_by_pasting_what_is_printed(tmp_path):
     """finetune is called in a terminal of 40 columns; each further command is the line that the one before printed."""
     make_checkpoint(tmp_path / f"base {ODD}")
     rows = write_rows(tmp_path)
-    typed = [sys.executable, "-m", "edgelm", "finetune", f"base {ODD}", "--data", rows.name, "--eval", rows.name, "--output", f"-teacher {ODD}"]
-    code, shown = in_terminal([*typed, "--text-column", "the text", "--label-column", ODD, "--max-steps", "2", "--max-length", "64"], 40, tmp_path)
+    typed = [
+        sys.executable,
+        "-m",
+        "edgelm",
+        "finetune",
+        f"base {ODD}",
+        "--data",
+        rows.name,
+        "--eval",
+        rows.name,
+        "--output",
+        f"-teacher {ODD}",
+    ]
+    code, shown = in_terminal(
+        [*typed, "--text-column", "the text", "--label-column", ODD, "--max-steps", "2", "--max-length", "64"],
+        40,
+        tmp_path,
+    )
     assert code == 0, shown
     line, done = next_line(shown), []
     assert shlex.split(line)[1:3] == ["-m", "edgelm"]

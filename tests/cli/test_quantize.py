@@ -28,27 +28,44 @@ def files(tmp_path_factory):
     make_checkpoint(folder / "model", hidden=128, ffn=256, spread=0.1)
     texts = [f"{text} {word}" for word in WORDS for text in TEXTS]
     write(folder / "texts.jsonl", [{"text": text} for text in texts])
-    answers = run("export", folder / "model", "--precision", "fp32", "--calibration", folder / "texts.jsonl", "--output", folder / "float")
+    answers = run(
+        "export",
+        folder / "model",
+        "--precision",
+        "fp32",
+        "--calibration",
+        folder / "texts.jsonl",
+        "--output",
+        folder / "float",
+    )
     assert answers.exit_code == 0, answers.output
     from edgelm.runtime import load
 
     model = load(folder / "float")
-    write(folder / "labelled.jsonl", [{"text": text, "label": model(text)["label"]} for text in texts])  # what the model itself answers
+    write(
+        folder / "labelled.jsonl", [{"text": text, "label": model(text)["label"]} for text in texts]
+    )  # what the model itself answers
     return folder
 
 
 @pytest.fixture(scope="module")
 def quantized(files):
     table = ("--calibration-table", files / "table.json")
-    result = run("export", files / "model", "--calibration", files / "texts.jsonl", *table, "--output", files / "int8", "--json")
+    result = run(
+        "export", files / "model", "--calibration", files / "texts.jsonl", *table, "--output", files / "int8", "--json"
+    )
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)["manifest"]
 
 
 def test_a_calibration_table_gives_the_same_graph_again_without_texts(files, quantized):
-    again = run("export", files / "model", "--calibration-table", files / "table.json", "--output", files / "again", "--json")
+    again = run(
+        "export", files / "model", "--calibration-table", files / "table.json", "--output", files / "again", "--json"
+    )
     assert again.exit_code == 0, again.output
-    first, second = (json.loads((files / name / "manifest.json").read_text())["calibration"]["sites"] for name in ("int8", "again"))
+    first, second = (
+        json.loads((files / name / "manifest.json").read_text())["calibration"]["sites"] for name in ("int8", "again")
+    )
     assert {site["site"]: site["option"] for site in first} == {site["site"]: site["option"] for site in second}
 
 
@@ -109,7 +126,9 @@ def test_a_bound_on_the_drop_holds_on_rows_that_did_not_choose(files):
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else None,
 )
 def test_impossible_wishes_are_refused_by_name(files, options, words):
-    result = run("export", files / "model", "--calibration", files / "texts.jsonl", *options, "--output", files / "none")
+    result = run(
+        "export", files / "model", "--calibration", files / "texts.jsonl", *options, "--output", files / "none"
+    )
     assert result.exit_code == 2, result.output
     assert all(word in result.stderr for word in words)
     assert not (files / "none").exists()
@@ -117,7 +136,17 @@ def test_impossible_wishes_are_refused_by_name(files, options, words):
 
 def test_an_older_opset_is_kept_to(files):
     made = run(
-        "export", files / "model", "--precision", "int8", "--opset", 17, "--calibration", files / "texts.jsonl", "--output", files / "o17", "--json"
+        "export",
+        files / "model",
+        "--precision",
+        "int8",
+        "--opset",
+        17,
+        "--calibration",
+        files / "texts.jsonl",
+        "--output",
+        files / "o17",
+        "--json",
     )
     assert made.exit_code == 0, made.output
     assert json.loads(made.stdout)["manifest"]["opset"] == 17
@@ -129,7 +158,9 @@ def test_texts_that_say_nothing_are_refused(files, tmp_path):
         ([{"text": "too few"}] * 3, "at least 8"),
         ([{"text": "the same"}] * 40, "1 different"),
     ):
-        result = run("export", files / "model", "--calibration", write(tmp_path / "c.jsonl", rows), "--output", tmp_path / "b")
+        result = run(
+            "export", files / "model", "--calibration", write(tmp_path / "c.jsonl", rows), "--output", tmp_path / "b"
+        )
         assert result.exit_code == 4, result.output
         assert words in result.stderr
         assert not (tmp_path / "b").exists()
@@ -152,7 +183,10 @@ def test_a_checkpoint_that_another_tool_quantized_is_refused(files, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_8bit": True}
     (folder / "config.json").write_text(json.dumps(config))
-    for command in (["export", folder], ["compress", folder, "--data", files / "labelled.jsonl", "--eval", files / "labelled.jsonl"]):
+    for command in (
+        ["export", folder],
+        ["compress", folder, "--data", files / "labelled.jsonl", "--eval", files / "labelled.jsonl"],
+    ):
         result = run(*command, "--output", tmp_path / "b")
         assert result.exit_code == 4, result.output
         assert "bitsandbytes" in result.stderr

@@ -25,24 +25,44 @@ def files(tmp_path_factory):
     make_checkpoint(folder / "model")
     rows = [("a good\x1b[31m film", 1.0), ("a dull film", 0.0)] * 4
     (folder / "rows.jsonl").write_text(
-        "".join(json.dumps({"text": f"{text} {place}", "label": label}) + "\n" for place, (text, label) in enumerate(rows))
+        "".join(
+            json.dumps({"text": f"{text} {place}", "label": label}) + "\n" for place, (text, label) in enumerate(rows)
+        )
     )
-    (folder / "log.csv").write_text("\ufefftext,label\r\n" + "".join(f'"turn on\n{place}",{"odd" * (place % 7 == 0)}\r\n' for place in range(16)))
+    (folder / "log.csv").write_text(
+        "\ufefftext,label\r\n" + "".join(f'"turn on\n{place}",{"odd" * (place % 7 == 0)}\r\n' for place in range(16))
+    )
     return folder
 
 
 @pytest.fixture(scope="module")
 def made(files):
-    words = ("--precision", "fp32", "--eval", files / "rows.jsonl", "--calibration", files / "log.csv", "--output", files / "made.edge")
+    words = (
+        "--precision",
+        "fp32",
+        "--eval",
+        files / "rows.jsonl",
+        "--calibration",
+        files / "log.csv",
+        "--output",
+        files / "made.edge",
+    )
     return invoke("export", files / "model", *words, "--json")
 
 
 def test_what_was_read_is_shown_before_work_begins(files, made):
     assert made.exit_code == 0, made.output
     lines = made.stderr.splitlines()
-    assert lines[0] == f"Read {files / 'rows.jsonl'}: 8 rows, text in 'text', label in 'label', single-label: negative 4, positive 4."
+    assert (
+        lines[0] == f"Read {files / 'rows.jsonl'}: 8 rows, text in 'text', label in 'label', single-label: negative 4, "
+        "positive 4."
+    )
     assert lines[1] == "  Labels of the model: 1 is positive, 0 is negative."
-    assert lines[2:5] == ['  "a good\\x1b[31m film 0" -> positive', '  "a dull film 1" -> negative', '  "a good\\x1b[31m film 2" -> positive']
+    assert lines[2:5] == [
+        '  "a good\\x1b[31m film 0" -> positive',
+        '  "a dull film 1" -> negative',
+        '  "a good\\x1b[31m film 2" -> positive',
+    ]
     assert json.loads(made.stdout)["manifest"]["quality"]["checkpoint"]
 
 
@@ -68,7 +88,9 @@ def test_run_and_the_script_of_a_bundle_cut_a_file_alike(files, made):
     script = [sys.executable, files / "made.edge" / "run.py", "--file", files / "lines.txt"]
     other = subprocess.run(script, capture_output=True, check=True, timeout=60).stdout.decode()
     texts = [[json.loads(line)["text"] for line in output.split("\n") if line] for output in (found.stdout, other)]
-    assert texts[0] == texts[1] == ["the film was good\u2028and nice", "the plot\twas slow", "", "the music\x0cwas warm"]
+    assert (
+        texts[0] == texts[1] == ["the film was good\u2028and nice", "the plot\twas slow", "", "the music\x0cwas warm"]
+    )
 
 
 def test_unknown_words_of_the_options_are_refused(files):

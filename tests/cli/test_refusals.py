@@ -26,7 +26,16 @@ def files(tmp_path):
 
 
 def test_a_device_without_the_precision_is_refused_with_those_that_it_has(files):
-    result = run("export", files / "model", "--device", "jetson-xavier-nx", "--precision", "int8-dynamic", "--output", files / "b")
+    result = run(
+        "export",
+        files / "model",
+        "--device",
+        "jetson-xavier-nx",
+        "--precision",
+        "int8-dynamic",
+        "--output",
+        files / "b",
+    )
     assert result.exit_code == 2
     assert "int8-dynamic" in result.stderr
     assert "fp16" in result.stderr
@@ -61,7 +70,16 @@ def test_an_unsupported_family_is_refused_with_the_supported_ones(files, command
 
 
 def test_one_class_only_cannot_be_learnt(files):
-    result = run("finetune", files / "model", "--data", files / "one.jsonl", "--eval", files / "rows.jsonl", "--output", files / "out")
+    result = run(
+        "finetune",
+        files / "model",
+        "--data",
+        files / "one.jsonl",
+        "--eval",
+        files / "rows.jsonl",
+        "--output",
+        files / "out",
+    )
     assert result.exit_code == 4
     assert "two classes" in result.stderr
 
@@ -75,7 +93,10 @@ def test_texts_of_no_and_of_a_hundred_thousand_characters_are_answered(tmp_path,
 
 @pytest.mark.parametrize("text", ["", "a very good film " * 6000])
 def test_such_texts_among_the_training_rows_are_learnt_from(files, text):
-    rows = [{"text": words, "label": ["negative", "positive"][index % 2]} for index, words in enumerate((*TEXTS, text, "good"))]
+    rows = [
+        {"text": words, "label": ["negative", "positive"][index % 2]}
+        for index, words in enumerate((*TEXTS, text, "good"))
+    ]
     (files / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     arguments = ["--data", files / "rows.jsonl", "--eval", files / "rows.jsonl", "--max-steps", 3, "--batch-size", 4]
     result = run("finetune", files / "model", *arguments, "--output", files / "out")

@@ -26,7 +26,9 @@ def run(*arguments):
 def rewrite(folder, change):
     """Change the weights of a model folder."""
     file = folder / "model.safetensors"
-    save_file({name: tensor.contiguous() for name, tensor in change(load_file(file)).items()}, file, metadata={"format": "pt"})
+    save_file(
+        {name: tensor.contiguous() for name, tensor in change(load_file(file)).items()}, file, metadata={"format": "pt"}
+    )
     return folder
 
 
@@ -53,7 +55,9 @@ def files(tmp_path):
 
 
 def on_rows(files, command, model, *more):
-    return run(command, model, "--data", files / "rows.jsonl", "--eval", files / "rows.jsonl", "--output", files / "out", *more)
+    return run(
+        command, model, "--data", files / "rows.jsonl", "--eval", files / "rows.jsonl", "--output", files / "out", *more
+    )
 
 
 @pytest.mark.parametrize("command", ["export", "compress", "finetune"])
@@ -70,7 +74,10 @@ def test_finetune_makes_a_new_head_where_that_is_allowed_and_says_so(files):
     folder = rewrite(files / "model", headless)
     result = on_rows(files, "finetune", folder, "--allow-new-head", "--max-steps", 1)
     assert result.exit_code == 0, result.output
-    assert f"Warning: {folder}: a head is made anew, from random numbers: classifier.bias, classifier.weight." in result.stderr
+    assert (
+        f"Warning: {folder}: a head is made anew, from random numbers: classifier.bias, classifier.weight."
+        in result.stderr
+    )
 
 
 def test_finetune_on_a_pretrained_encoder_says_what_it_made_anew(files):
@@ -91,7 +98,11 @@ def test_a_student_is_held_to_the_same_rule(files):
     distill = "name: taught\nstages: [{{stage: distill, layers: null, student: {}, train: {{max_steps: 1}}}}]\n"
     encoder = make_checkpoint(files / "encoder", kind="sentence-embedding", layers=1)
     for student, code, words in (
-        (rewrite(make_checkpoint(files / "broken", layers=1), headless), 4, "missing: classifier.bias, classifier.weight"),
+        (
+            rewrite(make_checkpoint(files / "broken", layers=1), headless),
+            4,
+            "missing: classifier.bias, classifier.weight",
+        ),
         (encoder, 0, f"{encoder}: a head is made anew, from random numbers"),
     ):
         (files / "recipe.yaml").write_text(distill.format(student))
@@ -103,7 +114,9 @@ def test_a_student_is_held_to_the_same_rule(files):
 
 def test_the_bundle_of_a_wrapped_model_answers_as_the_trained_model(files):
     want = logits(AutoModelForSequenceClassification.from_pretrained(files / "model"), files / "model")
-    folder = rewrite(files / "model", lambda state: {f"module._orig_mod.{name}": tensor for name, tensor in state.items()})
+    folder = rewrite(
+        files / "model", lambda state: {f"module._orig_mod.{name}": tensor for name, tensor in state.items()}
+    )
     result = run("export", folder, "--precision", "fp32", "--output", files / "out")
     assert result.exit_code == 0, result.output
     assert f"Warning: {folder}: module._orig_mod. was taken off 41 names of weights" in result.stderr
@@ -113,7 +126,9 @@ def test_the_bundle_of_a_wrapped_model_answers_as_the_trained_model(files):
 def test_the_bundle_of_an_adapter_answers_as_the_adapted_model(files):
     torch.manual_seed(3)
     base = AutoModelForSequenceClassification.from_pretrained(files / "model")
-    adapted = get_peft_model(base, LoraConfig(task_type="SEQ_CLS", r=4, lora_alpha=16, target_modules=["query", "value"]))
+    adapted = get_peft_model(
+        base, LoraConfig(task_type="SEQ_CLS", r=4, lora_alpha=16, target_modules=["query", "value"])
+    )
     for tensor in adapted.parameters():
         if tensor.requires_grad:
             torch.nn.init.normal_(tensor, 0.0, 0.3)

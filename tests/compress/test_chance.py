@@ -1,4 +1,5 @@
-"""Whether a model does better than an answer that never changes: by hand-made counts, and said by the commands that train."""
+"""Whether a model does better than an answer that never changes: by hand-made counts, and said by the commands that
+train."""
 
 import itertools
 import json
@@ -45,7 +46,10 @@ def test_what_luck_gives_is_no_knowledge():
     task, labels = Task("text-classification", labels=("no", "yes")), [0, 1] * 50
     verdicts = {score: judge_chance(task, {"accuracy": score}, labels) for score in (0.4, 0.5, 0.57, 0.6)}
     assert [verdict.better for verdict in verdicts.values()] == [False, False, False, True]
-    assert "accuracy 0.5000 on the 100 evaluation rows is no better than chance: always answering 'no' gives 0.5000." in verdicts[0.5].finding
+    assert (
+        "accuracy 0.5000 on the 100 evaluation rows is no better than chance: always answering 'no' gives 0.5000."
+        in verdicts[0.5].finding
+    )
     assert "no clearly better" in verdicts[0.57].finding
     assert "up to 0.582" in verdicts[0.57].finding
 
@@ -74,7 +78,9 @@ def files(tmp_path_factory):
     make_checkpoint(folder / "m")
     rows = {
         "noise": [{"text": text, "label": label} for text in TEXTS for label in "xy" for _ in range(3)],
-        "told": [{"text": text, "label": label} for text, label in (("turn on", "x"), ("play music", "y")) for _ in range(24)],
+        "told": [
+            {"text": text, "label": label} for text, label in (("turn on", "x"), ("play music", "y")) for _ in range(24)
+        ],
     }
     for name, entries in rows.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in entries))
@@ -91,7 +97,10 @@ def test_finetune_says_that_it_learnt_nothing_and_ends_well(files):
     """Each text has both labels equally often: nothing is right more often than half of the time."""
     shown = train("finetune", "m", files, "noise", "--allow-new-head", "--max-steps", 4, "--output", files / "blind")
     assert shown.exit_code == 0, shown.output
-    assert "Warning: accuracy 0.5000 on the 48 evaluation rows is no better than chance: always answering 'x' gives 0.5000." in shown.output
+    assert (
+        "Warning: accuracy 0.5000 on the 48 evaluation rows is no better than chance: always answering 'x' gives "
+        "0.5000." in shown.output
+    )
     assert all(word in shown.output for word in ("--text-column", "--label-column", "--learning-rate"))
 
 

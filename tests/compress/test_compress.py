@@ -51,7 +51,15 @@ def files(tmp_path):
 
 
 def compress_arguments(files, output="out", *more):
-    paths = [str(files / "teacher"), "--data", str(files / "train.jsonl"), "--eval", str(files / "dev.jsonl"), "--recipe", str(files / "recipe.yaml")]
+    paths = [
+        str(files / "teacher"),
+        "--data",
+        str(files / "train.jsonl"),
+        "--eval",
+        str(files / "dev.jsonl"),
+        "--recipe",
+        str(files / "recipe.yaml"),
+    ]
     return ["compress", *paths, "--output", str(files / output), *more]
 
 
@@ -103,11 +111,18 @@ def test_what_was_kept_of_every_layer_of_the_original_is_shown_in_terminal_and_r
 
 
 def test_layers_that_went_earlier_keep_their_numbers(files):
-    (files / "half.yaml").write_text("name: half\nstages: [{stage: distill, layers: [0, 2], train: {max_steps: 1, batch_size: 4}}]\n")
+    (files / "half.yaml").write_text(
+        "name: half\nstages: [{stage: distill, layers: [0, 2], train: {max_steps: 1, batch_size: 4}}]\n"
+    )
     (files / "cut.yaml").write_text("name: cut\nstages: [{stage: prune, keep_heads: 0.5, ffn_multiple: 8}]\n")
     rows = ["--data", files / "train.jsonl", "--eval", files / "dev.jsonl"]
-    assert run("compress", files / "teacher", *rows, "--recipe", files / "half.yaml", "--output", files / "half").exit_code == 0
-    assert run("compress", files / "half", *rows, "--recipe", files / "cut.yaml", "--output", files / "cut").exit_code == 0
+    assert (
+        run("compress", files / "teacher", *rows, "--recipe", files / "half.yaml", "--output", files / "half").exit_code
+        == 0
+    )
+    assert (
+        run("compress", files / "half", *rows, "--recipe", files / "cut.yaml", "--output", files / "cut").exit_code == 0
+    )
     record = open_checkpoint(files / "cut").record
     assert [layer.origin for layer in record.layers] == [0, 2]
     _, shown = layer_table({"manifest": {"lineage": record.to_dict()}})
@@ -116,7 +131,18 @@ def test_layers_that_went_earlier_keep_their_numbers(files):
 
 
 def test_set_changes_the_recipe(files):
-    result = run(*compress_arguments(files, "out", "--set", "prune.keep_ffn=0.25", "--set", "distill.layers=1", "--set", "recover.train.max_steps=2"))
+    result = run(
+        *compress_arguments(
+            files,
+            "out",
+            "--set",
+            "prune.keep_ffn=0.25",
+            "--set",
+            "distill.layers=1",
+            "--set",
+            "recover.train.max_steps=2",
+        )
+    )
     assert result.exit_code == 0, result.output
     model = load_checkpoint(files / "out")
     assert [(block.heads, block.ffn) for block in blocks(model)] == [(2, 16)]
@@ -157,7 +183,9 @@ def test_an_output_that_exists_is_refused_and_kept(files):
 
 
 def test_labels_that_the_model_does_not_know_are_refused(files):
-    (files / "dev.jsonl").write_text('{"text": "a", "label": "positive"}\n{"text": "b", "label": "lukewarm"}\n', encoding="utf-8")
+    (files / "dev.jsonl").write_text(
+        '{"text": "a", "label": "positive"}\n{"text": "b", "label": "lukewarm"}\n', encoding="utf-8"
+    )
     result = run(*compress_arguments(files))
     assert result.exit_code == 4
     assert "lukewarm" in result.stderr
@@ -166,10 +194,20 @@ def test_labels_that_the_model_does_not_know_are_refused(files):
 
 def test_a_sentence_encoder_is_compressed_on_text_alone(files):
     make_checkpoint(files / "encoder", kind="sentence-embedding", layers=3)
-    (files / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS * 4), encoding="utf-8")
+    (files / "text.jsonl").write_text(
+        "".join(json.dumps({"text": text}) + "\n" for text in TEXTS * 4), encoding="utf-8"
+    )
     pairs = [{"text_a": a, "text_b": b, "label": index + 0.5} for index, (a, b) in enumerate(itertools.pairwise(TEXTS))]
     (files / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs), encoding="utf-8")
-    arguments = ["compress", files / "encoder", "--data", files / "text.jsonl", "--recipe", files / "recipe.yaml", "--json"]
+    arguments = [
+        "compress",
+        files / "encoder",
+        "--data",
+        files / "text.jsonl",
+        "--recipe",
+        files / "recipe.yaml",
+        "--json",
+    ]
     judged_by_text = run(*arguments, "--eval", files / "text.jsonl", "--output", files / "a")
     assert judged_by_text.exit_code == 0, judged_by_text.output
     assert set(json.loads(judged_by_text.stdout)["original"]["metrics"]) == {"agreement"}
@@ -180,7 +218,10 @@ def test_a_sentence_encoder_is_compressed_on_text_alone(files):
 
 def test_a_given_student_learns_from_the_teacher(files):
     make_checkpoint(files / "student", layers=1, hidden=16, heads=2, ffn=32, seed=1)
-    recipe = f"name: given\nstages:\n  - stage: distill\n    student: {files / 'student'}\n    train: {{max_steps: 3, batch_size: 4}}\n"
+    recipe = (
+        f"name: given\nstages:\n  - stage: distill\n    student: {files / 'student'}\n    train: {{max_steps: 3, "
+        "batch_size: 4}\n"
+    )
     (files / "recipe.yaml").write_text(recipe, encoding="utf-8")
     result = run(*compress_arguments(files))
     assert result.exit_code == 0, result.output
@@ -190,7 +231,8 @@ def test_a_given_student_learns_from_the_teacher(files):
 TRAIN = "train: {max_steps: 2, batch_size: 4}"
 STAGES = {
     "prune": f"[{{stage: prune, keep_heads: 0.5, keep_ffn: 0.5, ffn_multiple: 8}}, {{stage: recover, {TRAIN}}}]",
-    "shape": f"[{{stage: distill, shape: {{hidden: 16, ffn: 32}}, loss: {{relations: 1.0, matching: dynamic}}, {TRAIN}}}]",
+    "shape": "[{stage: distill, shape: {hidden: 16, ffn: 32}, loss: {relations: 1.0, matching: dynamic}, "
+    f"{TRAIN}}}]",
     "fit": "[{stage: fit, method: both, speedup: 2, tries: 2, multiple: 8, reconstruct: true}]",
     "quantize": f"[{{stage: quantize, samples: 8, {TRAIN}}}]",
 }
@@ -203,13 +245,26 @@ def test_a_model_that_has_lost_whole_parts_is_compressed_further(files, stages):
     model = load_checkpoint(checkpoint)
     blocks(model)[0].cut(heads=[])
     blocks(model)[1].cut(ffn=[])
-    save_checkpoint(files / "lost", model, load_tokenizer(checkpoint), replace(checkpoint.record, layers=layer_shapes(model)))
+    save_checkpoint(
+        files / "lost", model, load_tokenizer(checkpoint), replace(checkpoint.record, layers=layer_shapes(model))
+    )
     (files / "recipe.yaml").write_text(f"name: further\nstages: {stages}\n", encoding="utf-8")
-    paths = ["--data", files / "train.jsonl", "--eval", files / "dev.jsonl", "--recipe", files / "recipe.yaml", "--output", files / "out"]
+    paths = [
+        "--data",
+        files / "train.jsonl",
+        "--eval",
+        files / "dev.jsonl",
+        "--recipe",
+        files / "recipe.yaml",
+        "--output",
+        files / "out",
+    ]
     result = run("compress", files / "lost", *paths)
     assert result.exit_code == 0, result.output
     layers = layer_shapes(load_checkpoint(files / "out"))
-    assert [(shape.heads, shape.ffn) for shape in layers] == [(shape.heads, shape.ffn) for shape in open_checkpoint(files / "out").record.layers]
+    assert [(shape.heads, shape.ffn) for shape in layers] == [
+        (shape.heads, shape.ffn) for shape in open_checkpoint(files / "out").record.layers
+    ]
 
 
 @pytest.mark.parametrize("kind", ["sentence-embedding", "text-classification"])
@@ -219,7 +274,9 @@ def test_a_cut_encoder_keeps_its_weights_and_shape_under_another_head(tmp_path, 
     model = load_checkpoint(checkpoint)
     blocks(model)[0].cut(heads=[1, 3], ffn=range(16))
     blocks(model)[1].cut(heads=[])
-    save_checkpoint(tmp_path / "cut", model, load_tokenizer(checkpoint), replace(checkpoint.record, layers=layer_shapes(model)))
+    save_checkpoint(
+        tmp_path / "cut", model, load_tokenizer(checkpoint), replace(checkpoint.record, layers=layer_shapes(model))
+    )
     task = Task("text-classification", labels=("a", "b", "c"))
     again = load_backbone(open_checkpoint(tmp_path / "cut"), task, allow_new_head=True)
     assert layer_shapes(again) == layer_shapes(model)
@@ -231,8 +288,19 @@ def test_a_cut_encoder_keeps_its_weights_and_shape_under_another_head(tmp_path, 
 
 def test_a_cut_encoder_is_fine_tuned_in_its_shape(files):
     make_checkpoint(files / "whole", kind="sentence-embedding", layers=3)
-    (files / "recipe.yaml").write_text("name: cut\nstages: [{stage: prune, keep_heads: 0.5, keep_ffn: 0.5, ffn_multiple: 8}]\n")
-    paths = ["--data", files / "train.jsonl", "--eval", files / "dev.jsonl", "--recipe", files / "recipe.yaml", "--output", files / "encoder"]
+    (files / "recipe.yaml").write_text(
+        "name: cut\nstages: [{stage: prune, keep_heads: 0.5, keep_ffn: 0.5, ffn_multiple: 8}]\n"
+    )
+    paths = [
+        "--data",
+        files / "train.jsonl",
+        "--eval",
+        files / "dev.jsonl",
+        "--recipe",
+        files / "recipe.yaml",
+        "--output",
+        files / "encoder",
+    ]
     assert run("compress", files / "whole", *paths).exit_code == 0
     result = run(*finetune_arguments(files, "tuned", "--max-steps", 1))
     assert result.exit_code == 0, result.output
@@ -261,11 +329,17 @@ def finetune_arguments(files, output, *more):
     ]
 
 
-@pytest.mark.parametrize(("optimizer", "rate"), [("adamw", 0.005), ("adam", 0.005), ("sgd", 0.1), ("adagrad", 0.02), ("rmsprop", 0.001)])
+@pytest.mark.parametrize(
+    ("optimizer", "rate"), [("adamw", 0.005), ("adam", 0.005), ("sgd", 0.1), ("adagrad", 0.02), ("rmsprop", 0.001)]
+)
 def test_finetune_learns_with_every_optimizer(files, optimizer, rate):
     make_checkpoint(files / "encoder", kind="sentence-embedding", spread=0.1)
     for name, repeat in (("train", 16), ("dev", 8)):  # one word tells the label
-        rows = [{"text": f"a {word} movie {number}", "label": label} for number in range(repeat) for word, label in (("dull", "no"), ("good", "yes"))]
+        rows = [
+            {"text": f"a {word} movie {number}", "label": label}
+            for number in range(repeat)
+            for word, label in (("dull", "no"), ("good", "yes"))
+        ]
         (files / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     options = ("--optimizer", optimizer, "--schedule", "cosine", "--lr", rate, "--max-steps", 40, "--batch-size", 8)
     result = run(*finetune_arguments(files, "tuned", *options, "--json"))
@@ -276,13 +350,27 @@ def test_finetune_learns_with_every_optimizer(files, optimizer, rate):
 
 def test_finetune_writes_tensorboard_logs_stops_early_and_accumulates(files):
     make_checkpoint(files / "encoder", kind="sentence-embedding")
-    more = ("--tensorboard", files / "logs", "--early-stopping", 1, "--gradient-accumulation", 2, "--precision", "bf16", "--schedule", "constant")
+    more = (
+        "--tensorboard",
+        files / "logs",
+        "--early-stopping",
+        1,
+        "--gradient-accumulation",
+        2,
+        "--precision",
+        "bf16",
+        "--schedule",
+        "constant",
+    )
     result = run(*finetune_arguments(files, "tuned", *more))
     assert result.exit_code == 0, result.output
     assert list((files / "logs").glob("events.*"))
 
 
-@pytest.mark.parametrize(("option", "value"), [("--optimizer", "adamx"), ("--batch-size", 0), ("--schedule", "zigzag"), ("--precision", "fp7")])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--optimizer", "adamx"), ("--batch-size", 0), ("--schedule", "zigzag"), ("--precision", "fp7")],
+)
 def test_impossible_options_are_wrong_usage(files, option, value):
     make_checkpoint(files / "encoder", kind="sentence-embedding")
     result = run(*finetune_arguments(files, "tuned", option, value))
@@ -305,13 +393,21 @@ def test_interrupted_work_goes_on_and_ends_with_the_same_result(files, stage, ho
     make_checkpoint(files / "encoder", kind="sentence-embedding", layers=3)
     more = [] if stage == "finetune" else ["--set", f"{stage}.train.max_steps={FINETUNE_STEPS}"]
     arguments = {
-        name: finetune_arguments(files, name) if stage == "finetune" else compress_arguments(files, name, *more) for name in ("whole", "broken")
+        name: finetune_arguments(files, name) if stage == "finetune" else compress_arguments(files, name, *more)
+        for name in ("whole", "broken")
     }
     assert run(*arguments["whole"]).exit_code == 0
     process = subprocess.Popen(
-        [sys.executable, "-m", "edgelm", *map(str, arguments["broken"])], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ)
+        [sys.executable, "-m", "edgelm", *map(str, arguments["broken"])],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=dict(os.environ),
     )
-    pattern = "broken.work/*/checkpoint-*/whole" if stage == "finetune" else f"broken.work/*-{stage}-*.training/checkpoint-*/whole"
+    pattern = (
+        "broken.work/*/checkpoint-*/whole"
+        if stage == "finetune"
+        else f"broken.work/*-{stage}-*.training/checkpoint-*/whole"
+    )
     deadline = time.monotonic() + 120
     while not list(files.glob(pattern)) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)

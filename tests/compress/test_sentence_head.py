@@ -28,8 +28,12 @@ def test_a_compressed_encoder_keeps_its_layers_its_prompt_and_its_cut(tmp_path):
     from edgelm.compress.evaluate import predict
 
     folder = make_sentence_folder(tmp_path / "m", pooling("mean", "cls"), dense(64, 16), ("Normalize", {}))
-    edit(folder / "config_sentence_transformers.json", prompts={"q": "is it "}, default_prompt_name="q", truncate_dim=12)
-    result = compress(folder, dataset=ROWS, evaluation=ROWS, recipe=recipe(DISTILL, {"stage": "vocabulary"}), output=tmp_path / "c")
+    edit(
+        folder / "config_sentence_transformers.json", prompts={"q": "is it "}, default_prompt_name="q", truncate_dim=12
+    )
+    result = compress(
+        folder, dataset=ROWS, evaluation=ROWS, recipe=recipe(DISTILL, {"stage": "vocabulary"}), output=tmp_path / "c"
+    )
     checkpoint = find_checkpoint(result.path)
     assert checkpoint.task == find_checkpoint(folder).task
     found = predict(load_checkpoint(checkpoint), load_tokenizer(checkpoint), checkpoint.task, ROWS, max_length=128)
@@ -49,7 +53,9 @@ def test_a_narrower_student_is_refused_where_the_teachers_layers_do_not_take_it(
 
 def test_a_given_student_takes_the_teachers_layers_in_place_of_its_own(tmp_path):
     teacher = make_sentence_folder(tmp_path / "teacher", pooling("mean"), dense(32, 8))
-    student = add_modules(make_checkpoint(tmp_path / "student", kind="sentence-embedding", layers=1), pooling("cls"), dense(32, 4))
+    student = add_modules(
+        make_checkpoint(tmp_path / "student", kind="sentence-embedding", layers=1), pooling("cls"), dense(32, 4)
+    )
     stage = {key: value for key, value in DISTILL.items() if key != "layers"} | {"student": str(student)}
     result = compress(teacher, dataset=ROWS, evaluation=ROWS, recipe=recipe(stage), output=tmp_path / "c")
     assert result.record.task.pooling == "mean"

@@ -35,7 +35,14 @@ def test_unlabelled_texts_teach_and_are_in_the_record(tmp_path, problem):
     make_checkpoint(tmp_path / "teacher", labels=labels, problem=problem)
     rows, more = rows_of(problem), Dataset("more", texts=tuple(f"{text} again" for text in TEXTS))
     for name, unlabelled in (("without", None), ("with", more)):
-        compress(tmp_path / "teacher", dataset=rows, evaluation=rows, unlabelled=unlabelled, recipe=RECIPE, output=tmp_path / name)
+        compress(
+            tmp_path / "teacher",
+            dataset=rows,
+            evaluation=rows,
+            unlabelled=unlabelled,
+            recipe=RECIPE,
+            output=tmp_path / name,
+        )
     without, with_ = weights(tmp_path / "without"), weights(tmp_path / "with")
     assert all(torch.isfinite(tensor).all() for tensor in with_.values())
     assert not all(torch.equal(without[name], with_[name]) for name in without)
@@ -48,7 +55,14 @@ def test_pairs_and_single_texts_do_not_mix(tmp_path):
     make_checkpoint(tmp_path / "teacher")
     rows, pairs = rows_of("single-label"), Dataset("pairs.csv", texts=TEXTS, pairs=TEXTS)
     with pytest.raises(DataError, match=r"pairs\.csv: pairs of texts, but memory has single texts"):
-        compress(tmp_path / "teacher", dataset=rows, evaluation=rows, unlabelled=pairs, recipe=RECIPE, output=tmp_path / "out")
+        compress(
+            tmp_path / "teacher",
+            dataset=rows,
+            evaluation=rows,
+            unlabelled=pairs,
+            recipe=RECIPE,
+            output=tmp_path / "out",
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -61,8 +75,19 @@ def test_the_command_leaves_a_column_of_labels_unread(tmp_path):
             more.write(f'"{text} please",{"" if index % 2 else "lukewarm"}\n')
     recipe = tmp_path / "r.yaml"
     recipe.write_text("name: r\nstages:\n  - {stage: recover, train: {max_steps: 2, batch_size: 4}}\n")
-    arguments = [tmp_path / "teacher", "--data", tmp_path / "train.jsonl", "--eval", tmp_path / "train.jsonl", "--recipe", recipe]
-    run = CliRunner().invoke(app, ["compress", *map(str, arguments), "--unlabelled", str(tmp_path / "more.csv"), "--output", str(tmp_path / "o")])
+    arguments = [
+        tmp_path / "teacher",
+        "--data",
+        tmp_path / "train.jsonl",
+        "--eval",
+        tmp_path / "train.jsonl",
+        "--recipe",
+        recipe,
+    ]
+    run = CliRunner().invoke(
+        app,
+        ["compress", *map(str, arguments), "--unlabelled", str(tmp_path / "more.csv"), "--output", str(tmp_path / "o")],
+    )
     assert run.exit_code == 0, run.output
     assert open_checkpoint(tmp_path / "o").record.data["unlabelled"]["rows"] == len(TEXTS)
 
@@ -81,7 +106,13 @@ def test_other_texts_begin_the_stages_anew(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         compress(tmp_path / "teacher", unlabelled=one, output=tmp_path / "out", progress=stop, **options)
     seen = []
-    compress(tmp_path / "teacher", unlabelled=other, output=tmp_path / "out", progress=lambda what, *_: seen.append(what), **options)
+    compress(
+        tmp_path / "teacher",
+        unlabelled=other,
+        output=tmp_path / "out",
+        progress=lambda what, *_: seen.append(what),
+        **options,
+    )
     assert seen.count("recover") == 8  # both stages, four steps each
     compress(tmp_path / "teacher", unlabelled=other, output=tmp_path / "whole", **options)
     first, second = weights(tmp_path / "out"), weights(tmp_path / "whole")
@@ -90,7 +121,12 @@ def test_other_texts_begin_the_stages_anew(tmp_path):
 
 @pytest.mark.parametrize(
     ("family", "kind"),
-    [("bert", "text-classification"), ("bert", "sentence-embedding"), ("distilbert", "text-classification"), ("electra", "sentence-embedding")],
+    [
+        ("bert", "text-classification"),
+        ("bert", "sentence-embedding"),
+        ("distilbert", "text-classification"),
+        ("electra", "sentence-embedding"),
+    ],
 )
 def test_a_student_of_a_shape_learns_is_cut_and_loads_back(tmp_path, family, kind):
     make_checkpoint(tmp_path / "teacher", family, kind=kind, layers=3, hidden=48, heads=6, ffn=96)

@@ -18,12 +18,31 @@ from edgelm.files.shipped import shipped_names
 from edgelm.latency_table import EncoderSizes, read_latency_table
 
 SIZES = EncoderSizes(layers=2, hidden=64, heads=4, ffn=256, vocabulary=50, positions=64)
-CONSTANTS = Constants(launch_us=5.0, call_us=100.0, memory=0.5, shares={"int8": 0.25, "attention": 0.1}, band=(0.5, 2.0), provenance="made up")
-ESTIMABLE = [name for name in shipped_names("devices") if load_device(name).compute.get("int8") and load_device(name).bandwidth_gb_s]
+CONSTANTS = Constants(
+    launch_us=5.0,
+    call_us=100.0,
+    memory=0.5,
+    shares={"int8": 0.25, "attention": 0.1},
+    band=(0.5, 2.0),
+    provenance="made up",
+)
+ESTIMABLE = [
+    name
+    for name in shipped_names("devices")
+    if load_device(name).compute.get("int8") and load_device(name).bandwidth_gb_s
+]
 
 
 def device(**changes):
-    values = {"name": "d", "title": "D", "kind": "gpu", "arch": "any", "precisions": ["int8"], "runtimes": ["tensorrt"], "bandwidth_gb_s": 100}
+    values = {
+        "name": "d",
+        "title": "D",
+        "kind": "gpu",
+        "arch": "any",
+        "precisions": ["int8"],
+        "runtimes": ["tensorrt"],
+        "bandwidth_gb_s": 100,
+    }
     figures = {"compute": {"int8": 8.0, "fp32": 1.0}, "sources": {"bandwidth_gb_s": "made up", "compute": "made up"}}
     return Device.model_validate(values | figures | changes)
 
@@ -88,7 +107,9 @@ def test_more_never_takes_less_time(tokens, heads, ffn, name, precision):
     constants = load_constants(where.kind)
 
     def ms(tokens, heads, ffn):
-        works = encoder_work(SIZES, [LayerShape(heads, 32 * ffn)] * 2, precision, batch=1, sequence=tokens, compiled=True)
+        works = encoder_work(
+            SIZES, [LayerShape(heads, 32 * ffn)] * 2, precision, batch=1, sequence=tokens, compiled=True
+        )
         return total_ms(price(works, where, constants), constants)
 
     least = ms(tokens, heads, ffn)

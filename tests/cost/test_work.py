@@ -51,7 +51,8 @@ def test_operations_of_a_bert_layer(precision):
 
 
 def test_bytes_of_a_bert_layer():
-    """Of one matrix: what comes in, the weights with their bias, and what goes out; an embedding: the rows that are looked up."""
+    """Of one matrix: what comes in, the weights with their bias, and what goes out; an embedding: the rows that are
+    looked up."""
     works = works_of("fp32")
     (projection,) = [work for work in works if work.operator == "Attention" and work.kind == "product"]
     mask = 4 * BATCH * TOKENS
@@ -74,7 +75,8 @@ def test_integers_are_read_as_bytes():
 
 
 def test_every_node_of_a_cpu_graph_is_launched():
-    """Attention counts twice: its projection, and the rest. What is computed of constants alone is computed once, when the model is loaded."""
+    """Attention counts twice: its projection, and the rest. What is computed of constants alone is computed once, when
+    the model is loaded."""
     graph = quantize_blindly(encoder_graph(SIZES, SIZES.full()), "int4")
     casts = sum(node.op_type == "Cast" for node in graph.graph.node) - 1  # of scales; the mask's stays
     assert sum(work.launches for work in works_of("int4")) == len(graph.graph.node) - casts
@@ -91,7 +93,13 @@ def exported(tmp_path_factory):
     @functools.cache
     def make(precision):
         plain = Quantization(method="minmax") if precision == "int8" else Quantization()
-        made = export(checkpoint, output=folder / precision, device=load_device("jetson-orin-nano"), precision=precision, quantization=plain)
+        made = export(
+            checkpoint,
+            output=folder / precision,
+            device=load_device("jetson-orin-nano"),
+            precision=precision,
+            quantization=plain,
+        )
         return checkpoint, made.path
 
     return make
@@ -99,10 +107,13 @@ def exported(tmp_path_factory):
 
 @pytest.mark.parametrize("precision", ["int8", "bf16"])
 def test_a_compiled_layer_is_its_products_its_attention_and_its_norms(exported, precision):
-    """Six products, one attention and two norms a layer; Q/DQ, biases, GELU, softmax and residuals are done inside them."""
+    """Six products, one attention and two norms a layer; Q/DQ, biases, GELU, softmax and residuals are done inside
+    them."""
     graph = onnx.load(exported(precision)[1] / "model.onnx", load_external_data=False)
     launched = [work for work in graph_work(graph, batch=1, sequence=32, fused=True) if work.launches]
-    counts = {kind: sum(work.kind == kind for work in launched) for kind in ("product", "attention", "norm", "pointwise")}
+    counts = {
+        kind: sum(work.kind == kind for work in launched) for kind in ("product", "attention", "norm", "pointwise")
+    }
     assert counts == {"product": 6 * LAYERS + 2, "attention": LAYERS, "norm": 2 * LAYERS + 1, "pointwise": 0}
     products = [work for work in launched if work.kind == "product" and work.operations > 1e6]
     assert {work.precision for work in products} == {precision}
@@ -110,14 +121,18 @@ def test_a_compiled_layer_is_its_products_its_attention_and_its_norms(exported, 
     assert products[0].weights == pytest.approx(size * 256 * 256, rel=0.02)
     attention = next(work for work in launched if work.kind == "attention")
     values = 32 * 256
-    # Query, key and value in FP16 or BF16, and what is mixed as the next product reads it; scores are never written. The rest is the mask.
+    # Query, key and value in FP16 or BF16, and what is mixed as the next product reads it; scores are never written.
+    # The rest is the mask.
     assert attention.activations == pytest.approx(3 * 2 * values + size * values, rel=0.05)
 
 
 def test_a_norm_also_writes_the_integers_of_what_it_makes(exported):
-    """What a norm makes is read as FP16 by the residual and as integers by the products: one kernel reads two values and writes both forms."""
+    """What a norm makes is read as FP16 by the residual and as integers by the products: one kernel reads two values
+    and writes both forms."""
     graph = onnx.load(exported("int8")[1] / "model.onnx", load_external_data=False)
-    norms = [work for work in graph_work(graph, batch=1, sequence=32, fused=True) if work.operator == "LayerNormalization"]
+    norms = [
+        work for work in graph_work(graph, batch=1, sequence=32, fused=True) if work.operator == "LayerNormalization"
+    ]
     inner = [work.activations for work in norms[1:-1]]
     halves, integers = 32 * 256 * 2, 32 * 256
     assert inner == pytest.approx([2 * halves + integers] * len(inner), rel=0.01)
@@ -127,8 +142,9 @@ def test_a_norm_also_writes_the_integers_of_what_it_makes(exported):
 @pytest.mark.parametrize("device", ["jetson-orin-nano", "rtx-4090"])
 @pytest.mark.parametrize("tokens", [16, 128])
 def test_the_shape_of_a_model_says_what_its_bundle_says(exported, precision, device, tokens):
-    """A budget counts shapes, `edgelm profile --estimate` the real graph. Apart by up to a tenth: shapes have one product for query, key and value
-    and a split, the graph has three products, and embeddings and masks as they were traced."""
+    """A budget counts shapes, `edgelm profile --estimate` the real graph. Apart by up to a tenth: shapes have one
+    product for query, key and value and a split, the graph has three products, and embeddings and masks as they were
+    traced."""
     checkpoint, bundle = exported(precision)
     sizes = encoder_sizes(open_checkpoint(checkpoint))
     by_shape = estimate_table(load_device(device), sizes, precision, tokens).predict(sizes.full())
@@ -147,7 +163,9 @@ def test_what_lies_beside_integers_is_fp16():
 
 def test_weights_without_content_count_the_same():
     sizes = EncoderSizes(layers=2, hidden=WIDTH, heads=HEADS, ffn=FFN, vocabulary=50, positions=32)
-    found = [graph_work(encoder_graph(sizes, sizes.full(), blank=blank), batch=1, sequence=8) for blank in (False, True)]
+    found = [
+        graph_work(encoder_graph(sizes, sizes.full(), blank=blank), batch=1, sequence=8) for blank in (False, True)
+    ]
     assert found[0] == found[1]
 
 
@@ -155,7 +173,9 @@ def test_a_graph_of_other_inputs_is_refused():
     source = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["a", "b", "c"])
     node = helper.make_node("Relu", ["x"], ["y"])
     output = helper.make_empty_tensor_value_info("y")
-    graph = helper.make_model(helper.make_graph([node], "g", [source], [output]), opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    graph = helper.make_model(
+        helper.make_graph([node], "g", [source], [output]), opset_imports=[helper.make_opsetid("", 18)], ir_version=9
+    )
     with pytest.raises(InputError, match="does not follow"):
         graph_work(graph, batch=1, sequence=4)
 
@@ -165,16 +185,25 @@ def test_a_graph_that_is_none_is_refused():
     source = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "sequence"])
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid(MICROSOFT, 1)]
     graph = helper.make_model(
-        helper.make_graph([node], "g", [source], [helper.make_empty_tensor_value_info("y")]), opset_imports=opsets, ir_version=9
+        helper.make_graph([node], "g", [source], [helper.make_empty_tensor_value_info("y")]),
+        opset_imports=opsets,
+        ir_version=9,
     )
     with pytest.raises(InputError, match="cannot be read"):
         graph_work(graph, batch=1, sequence=4)
 
 
-@pytest.mark.parametrize(("quantizer", "wanted"), [("DynamicQuantizeLinear", "int8-dynamic"), ("QuantizeLinear", "int8")])
+@pytest.mark.parametrize(
+    ("quantizer", "wanted"), [("DynamicQuantizeLinear", "int8-dynamic"), ("QuantizeLinear", "int8")]
+)
 def test_integer_products_of_the_standard(quantizer, wanted):
     """MatMulInteger as onnxruntime's own dynamic quantization writes it, and of a static input."""
-    weights = {"table": np.zeros((9, 8), np.float32), "w": np.zeros((8, 6), np.int8), "s": np.float32(1), "z": np.uint8(0)}
+    weights = {
+        "table": np.zeros((9, 8), np.float32),
+        "w": np.zeros((8, 6), np.int8),
+        "s": np.float32(1),
+        "z": np.uint8(0),
+    }
     inputs = ["x"] if quantizer.startswith("Dynamic") else ["x", "s", "z"]
     outputs = ["q", "scale", "zero"] if quantizer.startswith("Dynamic") else ["q"]
     nodes = [
@@ -185,7 +214,9 @@ def test_integer_products_of_the_standard(quantizer, wanted):
     source = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "sequence"])
     constants = [numpy_helper.from_array(np.asarray(values), name) for name, values in weights.items()]
     graph = helper.make_graph(nodes, "g", [source], [helper.make_empty_tensor_value_info("y")], constants)
-    works = graph_work(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), batch=1, sequence=4)
+    works = graph_work(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), batch=1, sequence=4
+    )
     assert (works[-1].precision, works[-1].operations, works[-1].weights) == (wanted, 2 * 4 * 8 * 6, 48)
 
 
@@ -203,7 +234,9 @@ def test_more_is_never_less_work(batch, tokens, heads, ffn, grown):
     def count(**shape):
         layer = LayerShape(shape["heads"], 32 * shape["ffn"])
         works = encoder_work(sizes, [layer], "int8", batch=shape["batch"], sequence=shape["tokens"], compiled=True)
-        return [sum(getattr(work, name) for work in works) for name in ("operations", "weights", "activations", "launches")]
+        return [
+            sum(getattr(work, name) for work in works) for name in ("operations", "weights", "activations", "launches")
+        ]
 
     shape = {"batch": batch, "tokens": tokens, "heads": heads, "ffn": ffn}
     more = count(**shape | {grown: shape[grown] + 1})

@@ -12,7 +12,10 @@ from edgelm.errors import DataError
 from edgelm.tasks.task import Task
 
 rows = st.lists(
-    st.tuples(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40), st.sampled_from(["a", "b", "c"])),
+    st.tuples(
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40),
+        st.sampled_from(["a", "b", "c"]),
+    ),
     min_size=2,
     max_size=12,
 ).filter(lambda found: len({label for _, label in found}) > 1 and any(text.strip() for text, _ in found))
@@ -25,7 +28,9 @@ def test_rows_come_back_as_they_were_written(tmp_path, found, kind):
     values = [{"text": text, "label": label} for text, label in found]
     if kind in ("csv", "tsv"):
         with path.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, ["text", "label"], delimiter="," if kind == "csv" else "\t", quoting=csv.QUOTE_ALL)
+            writer = csv.DictWriter(
+                stream, ["text", "label"], delimiter="," if kind == "csv" else "\t", quoting=csv.QUOTE_ALL
+            )
             writer.writeheader()
             writer.writerows(values)
     elif kind == "jsonl":
@@ -103,18 +108,29 @@ def test_labels_are_put_in_the_order_of_the_models_by_name(tmp_path):
     assert aligned.for_task(task) is aligned
     (tmp_path / "numbers.csv").write_text("text,label\na,2\nb,0\n")
     assert load_dataset(tmp_path / "numbers.csv").for_task(task).labels == (2, 0)
-    several = Dataset("memory", ("a", "b"), labels=((1, 1), (0, 1)), label_names=("horse", "zebra"), problem="multi-label")
-    assert several.for_task(Task(kind="text-classification", problem="multi-label", labels=task.labels)).labels == ((1, 0, 1), (1, 0, 0))
-    assert load_dataset(tmp_path / "numbers.csv").for_task(Task(kind="text-classification", problem="regression", labels=("s",))).labels == (2.0, 0.0)
+    several = Dataset(
+        "memory", ("a", "b"), labels=((1, 1), (0, 1)), label_names=("horse", "zebra"), problem="multi-label"
+    )
+    assert several.for_task(Task(kind="text-classification", problem="multi-label", labels=task.labels)).labels == (
+        (1, 0, 1),
+        (1, 0, 0),
+    )
+    assert load_dataset(tmp_path / "numbers.csv").for_task(
+        Task(kind="text-classification", problem="regression", labels=("s",))
+    ).labels == (2.0, 0.0)
     with pytest.raises(DataError, match=r"one number a row, the model gives 2 \(joy, fear\)"):
-        load_dataset(tmp_path / "numbers.csv").for_task(Task(kind="text-classification", problem="regression", labels=("joy", "fear")))
+        load_dataset(tmp_path / "numbers.csv").for_task(
+            Task(kind="text-classification", problem="regression", labels=("joy", "fear"))
+        )
     with pytest.raises(DataError, match="horse"):
         load_dataset(tmp_path / "dev.csv").for_task(Task(kind="text-classification", labels=("zebra", "cow")))
 
 
 def test_kinds_of_labels_are_told_apart(tmp_path):
     assert load_dataset(write(tmp_path, "a.csv", "text,score\none,0.5\ntwo,2\n")).problem == "regression"
-    several = load_dataset(write(tmp_path, "b.jsonl", '{"text": "a", "labels": ["x", "y"]}\n{"text": "b", "labels": []}\n'))
+    several = load_dataset(
+        write(tmp_path, "b.jsonl", '{"text": "a", "labels": ["x", "y"]}\n{"text": "b", "labels": []}\n')
+    )
     assert (several.problem, several.labels, several.label_names) == ("multi-label", ((1, 1), (0, 0)), ("x", "y"))
     numbers = load_dataset(write(tmp_path, "c.csv", "text,label\none,10\ntwo,9\n"))
     assert numbers.label_names == ("9", "10")
@@ -145,7 +161,9 @@ def test_a_saved_folder_of_datasets_is_read(tmp_path):
     import datasets
 
     features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])})
-    datasets.Dataset.from_dict({"text": ["a", "b"], "label": [1, 0]}, features=features).save_to_disk(tmp_path / "saved")
+    datasets.Dataset.from_dict({"text": ["a", "b"], "label": [1, 0]}, features=features).save_to_disk(
+        tmp_path / "saved"
+    )
     dataset = load_dataset(tmp_path / "saved")
     assert (dataset.texts, dataset.labels, dataset.label_names) == (("a", "b"), (1, 0), ("no", "yes"))
 

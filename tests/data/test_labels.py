@@ -16,9 +16,15 @@ def write(tmp_path, labels, kind):
     path = tmp_path / f"a.{kind}"
     texts = [f"text {place}" for place in range(len(labels))]
     if kind == "csv":
-        path.write_text("text,label\n" + "".join(f'{text},"{label}"\n' for text, label in zip(texts, labels, strict=True)))
+        path.write_text(
+            "text,label\n" + "".join(f'{text},"{label}"\n' for text, label in zip(texts, labels, strict=True))
+        )
     else:
-        path.write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in zip(texts, labels, strict=True)))
+        path.write_text(
+            "".join(
+                json.dumps({"text": text, "label": label}) + "\n" for text, label in zip(texts, labels, strict=True)
+            )
+        )
     return path
 
 
@@ -109,7 +115,9 @@ def test_minus_one_is_no_class_of_a_model(tmp_path):
 
 
 def test_vectors_follow_the_order_of_the_model_and_must_be_of_its_length(tmp_path):
-    assert load_dataset(write(tmp_path, [[0, 1, 1]], "jsonl"), labels=THREE, problem="multi-label").labels == ((0, 1, 1),)
+    assert load_dataset(write(tmp_path, [[0, 1, 1]], "jsonl"), labels=THREE, problem="multi-label").labels == (
+        (0, 1, 1),
+    )
     with pytest.raises(DataError, match="each of 3 labels"):
         load_dataset(write(tmp_path, [[0, 1, 1, 0]], "jsonl"), labels=THREE, problem="multi-label")
 
@@ -118,7 +126,11 @@ def test_numbers_of_a_spreadsheet_find_their_names_in_labels_json(tmp_path):
     (tmp_path / "labels.json").write_text('["bad", "good"]')
     path = write(tmp_path, ["1.0", "0.0"], "csv")
     rows = load_dataset(path)
-    assert (rows.label_names, rows.labels, dict(rows.origin.matched)) == (("bad", "good"), (1, 0), {"1": "good", "0": "bad"})
+    assert (rows.label_names, rows.labels, dict(rows.origin.matched)) == (
+        ("bad", "good"),
+        (1, 0),
+        {"1": "good", "0": "bad"},
+    )
     (tmp_path / "labels.json").write_text('["bad", "bad"]')
     with pytest.raises(DataError, match="'bad' twice"):
         load_dataset(path)
@@ -130,7 +142,9 @@ def test_capitals_alone_are_told(tmp_path):
 
 
 def test_minus_one_can_be_the_first_label(tmp_path):
-    rows = load_dataset(write(tmp_path, ["-1", "0", "1"], "csv"), labels=("bad", "fair", "good"), columns=Columns(first_label=-1))
+    rows = load_dataset(
+        write(tmp_path, ["-1", "0", "1"], "csv"), labels=("bad", "fair", "good"), columns=Columns(first_label=-1)
+    )
     assert rows.labels == (0, 1, 2)
 
 

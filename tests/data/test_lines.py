@@ -26,7 +26,9 @@ def test_lines_come_back_as_they_were_written(lines, end):
 @given(st.text(st.sampled_from("ab\t\r\n\u2028\x0c"), max_size=20))
 def test_a_file_is_cut_as_python_reads_text_files(tmp_path, text):
     (tmp_path / "a.txt").write_bytes(text.encode())
-    assert list(read_lines(tmp_path / "a.txt")) == [line.rstrip("\n") for line in io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8")]
+    assert list(read_lines(tmp_path / "a.txt")) == [
+        line.rstrip("\n") for line in io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8")
+    ]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
@@ -48,9 +50,15 @@ def test_utf_16_without_a_mark_is_refused_in_words(tmp_path):
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_every_format_keeps_what_unicode_calls_line_breaks(tmp_path, end):
     rows = [(INSIDE, "x"), ("the plot", "y")]
-    (tmp_path / "a.tsv").write_bytes("".join(f"{text}\t{label}{end}" for text, label in [("text", "label"), *rows]).encode())
-    (tmp_path / "a.csv").write_bytes("".join(f"{text},{label}{end}" for text, label in [("text", "label"), *rows]).encode())
-    (tmp_path / "a.jsonl").write_bytes("".join(json.dumps({"text": text, "label": label}, ensure_ascii=False) + end for text, label in rows).encode())
+    (tmp_path / "a.tsv").write_bytes(
+        "".join(f"{text}\t{label}{end}" for text, label in [("text", "label"), *rows]).encode()
+    )
+    (tmp_path / "a.csv").write_bytes(
+        "".join(f"{text},{label}{end}" for text, label in [("text", "label"), *rows]).encode()
+    )
+    (tmp_path / "a.jsonl").write_bytes(
+        "".join(json.dumps({"text": text, "label": label}, ensure_ascii=False) + end for text, label in rows).encode()
+    )
     for kind in ("tsv", "csv", "jsonl"):
         assert load_dataset(tmp_path / f"a.{kind}").texts == (INSIDE, "the plot")
     (tmp_path / "a.txt").write_bytes(f"{INSIDE}{end}{end}the plot{end}".encode())

@@ -19,11 +19,17 @@ def write(tmp_path, content, name="a.tsv"):
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(cells.map(lambda text: text.replace("\t", " ").replace("\n", " ")).filter(str.strip), min_size=2, max_size=6))
+@given(
+    st.lists(
+        cells.map(lambda text: text.replace("\t", " ").replace("\n", " ")).filter(str.strip), min_size=2, max_size=6
+    )
+)
 @pytest.mark.filterwarnings("ignore::edgelm.errors.DataWarning")
 def test_rows_without_quoting_come_back_as_they_were_written(tmp_path, texts):
     assume(not any(text[0] == text[-1] == '"' for text in texts))  # a cell between quotes can be meant either way
-    path = write(tmp_path, "text\tlabel\n" + "".join(f"{text}\t{'xy'[place % 2]}\n" for place, text in enumerate(texts)))
+    path = write(
+        tmp_path, "text\tlabel\n" + "".join(f"{text}\t{'xy'[place % 2]}\n" for place, text in enumerate(texts))
+    )
     assert list(load_dataset(path).texts) == texts
 
 
@@ -31,7 +37,9 @@ def test_rows_without_quoting_come_back_as_they_were_written(tmp_path, texts):
 @given(st.lists(cells, min_size=2, max_size=6), st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]))
 def test_rows_that_a_program_has_quoted_come_back_as_they_were_written(tmp_path, texts, quoting):
     stream = io.StringIO(newline="")
-    csv.writer(stream, delimiter="\t", quoting=quoting).writerows([["text", "label"], *([text, "xy"[place % 2]] for place, text in enumerate(texts))])
+    csv.writer(stream, delimiter="\t", quoting=quoting).writerows(
+        [["text", "label"], *([text, "xy"[place % 2]] for place, text in enumerate(texts))]
+    )
     assert list(load_dataset(write(tmp_path, stream.getvalue())).texts) == texts
 
 
@@ -42,12 +50,16 @@ def test_a_quote_that_closes_lines_later_is_a_character(tmp_path):
 
 
 def test_cells_with_tabs_line_breaks_and_doubled_quotes_as_pandas_writes_them(tmp_path):
-    rows = load_dataset(write(tmp_path, 'text\tlabel\n"one\ttwo"\tx\n"three\nfour"\ty\n"she said ""no"""\tx\nplain\ty\n'))
+    rows = load_dataset(
+        write(tmp_path, 'text\tlabel\n"one\ttwo"\tx\n"three\nfour"\ty\n"she said ""no"""\tx\nplain\ty\n')
+    )
     assert rows.texts == ("one\ttwo", "three\nfour", 'she said "no"', "plain")
 
 
 def test_what_can_be_meant_either_way_is_refused_with_its_line(tmp_path):
-    with pytest.raises(DataError, match=r"a\.tsv:2: the quotes can belong to the texts or enclose cells: 2 rows") as caught:
+    with pytest.raises(
+        DataError, match=r"a\.tsv:2: the quotes can belong to the texts or enclose cells: 2 rows"
+    ) as caught:
         load_dataset(write(tmp_path, 'text\n"one\ntwo"\n'), need_labels=False)
     assert ".jsonl" in caught.value.hint
 

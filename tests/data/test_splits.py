@@ -21,7 +21,9 @@ def test_training_rows_are_never_taken_for_another_split(tmp_path):
     source = save(tmp_path / "saved", train=["a", "b"], test=["c", "d"])
     assert load_dataset(source).texts == ("a", "b")
     assert load_dataset(f"{source}@test", split="validation").texts == ("c", "d")
-    with pytest.raises(DataError, match=r"no split validation or dev or valid or val; there are: train, test") as caught:
+    with pytest.raises(
+        DataError, match=r"no split validation or dev or valid or val; there are: train, test"
+    ) as caught:
         load_dataset(source, split="validation")
     assert "@train" in caught.value.hint
     with pytest.raises(DataError, match="no split tests"):
@@ -30,7 +32,10 @@ def test_training_rows_are_never_taken_for_another_split(tmp_path):
 
 @pytest.mark.parametrize("name", ["validation", "dev", "valid", "val"])
 def test_the_usual_names_of_a_validation_split_are_known(tmp_path, name):
-    assert load_dataset(save(tmp_path / "saved", train=["a", "b"], **{name: ["c", "d"]}), split="validation").texts == ("c", "d")
+    assert load_dataset(save(tmp_path / "saved", train=["a", "b"], **{name: ["c", "d"]}), split="validation").texts == (
+        "c",
+        "d",
+    )
 
 
 def test_what_a_source_names(tmp_path):
@@ -68,7 +73,11 @@ def test_a_missing_file_with_an_at_sign_is_no_data_set():
 def test_lists_of_a_feature_of_classes_are_their_numbers(tmp_path):
     import datasets
 
-    features = datasets.Features({"text": datasets.Value("string"), "labels": datasets.Sequence(datasets.ClassLabel(names=["x", "y", "z"]))})
-    datasets.Dataset.from_dict({"text": ["a", "b"], "labels": [[0, 1], [1, 0]]}, features=features).save_to_disk(tmp_path / "saved")
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "labels": datasets.Sequence(datasets.ClassLabel(names=["x", "y", "z"]))}
+    )
+    datasets.Dataset.from_dict({"text": ["a", "b"], "labels": [[0, 1], [1, 0]]}, features=features).save_to_disk(
+        tmp_path / "saved"
+    )
     rows = load_dataset(tmp_path / "saved")
     assert (rows.label_names, rows.labels) == (("x", "y", "z"), ((1, 1, 0), (1, 1, 0)))

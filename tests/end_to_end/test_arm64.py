@@ -24,16 +24,23 @@ from edgelm.runtime.session import optimizer
 
 pytestmark = pytest.mark.arm64
 
-# Largest difference of an output, relative to the largest output. Integer sums are exact everywhere; floats are summed in another order.
+# Largest difference of an output, relative to the largest output. Integer sums are exact everywhere; floats are summed
+# in another order.
 TOLERANCES = {
     "fp32": 1e-5,  # that order alone: some ten roundings of 2^-24 in each of a few layers
-    "fp16": 1e-2,  # CPUs with FP16 arithmetic round every step to 2^-11, others compute in FP32; as golden samples allow
-    "int8": 2e-2,  # where that order moves an activation over a rounding edge, it becomes the next integer: a step of 1/255 of its range,
+    # CPUs with FP16 arithmetic round every step to 2^-11, others compute in FP32; as golden samples allow
+    "fp16": 1e-2,
+    # where that order moves an activation over a rounding edge, it becomes the next integer: a step of 1/255 of its
+    # range,
+    "int8": 2e-2,
     "int8-dynamic": 2e-2,  # and the layers after it round from there
-    "int8-weights": 5e-2,  # kernels differ in whether they round activations to INT8 too: every activation moves by up to half a step,
+    # kernels differ in whether they round activations to INT8 too: every activation moves by up to half a step,
+    "int8-weights": 5e-2,
     "int4": 5e-2,  # and in the range, of a block or of a row, that the steps divide
 }
-LEAST_COSINE = 0.995  # of a sentence's INT8 vectors here and there; INT8 itself may take the mean to 0.97 (test_real_models.py)
+LEAST_COSINE = (
+    0.995  # of a sentence's INT8 vectors here and there; INT8 itself may take the mean to 0.97 (test_real_models.py)
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +70,12 @@ def checkpoint(cpus, tmp_path_factory):
 
 @pytest.fixture(
     scope="module",
-    params=[*(("arm64", precision) for precision in TOLERANCES), ("raspberry-pi-5", "int8"), ("cpu", "int8"), ("x86-avx2", "int8")],
+    params=[
+        *(("arm64", precision) for precision in TOLERANCES),
+        ("raspberry-pi-5", "int8"),
+        ("cpu", "int8"),
+        ("x86-avx2", "int8"),
+    ],
     ids="-".join,
 )
 def bundle(checkpoint, tmp_path_factory, request):
@@ -79,7 +91,10 @@ def test_a_bundle_verifies_and_gives_the_outputs_of_this_machine(cpu, bundle):
     assert cpu.verify(bundle)["ok"]
     wanted = outputs_here(bundle, TEXTS)
     difference, largest = np.abs(cpu.outputs(bundle, TEXTS) - wanted).max(), np.abs(wanted).max()
-    print(f"{cpu.name}: {manifest.precision} for {manifest.device}: largest difference {difference:.2g}, largest output {largest:.3g}")
+    print(
+        f"{cpu.name}: {manifest.precision} for {manifest.device}: largest difference {difference:.2g}, largest output "
+        f"{largest:.3g}"
+    )
     assert difference <= TOLERANCES[manifest.precision] * largest
 
 
@@ -98,7 +113,13 @@ def test_a_bundle_answers_as_on_this_machine(cpu, bundle):
 def optimized(checkpoint, tmp_path_factory):
     """A bundle, and the same with its graph as it was optimized here."""
     folder = tmp_path_factory.mktemp("optimized")
-    export(checkpoint, device=load_device("arm64"), precision="fp16", calibration=Dataset("texts", TEXTS * 4), output=folder / "plain")
+    export(
+        checkpoint,
+        device=load_device("arm64"),
+        precision="fp16",
+        calibration=Dataset("texts", TEXTS * 4),
+        output=folder / "plain",
+    )
     shutil.copytree(folder / "plain", folder / "optimized")
     opened = open_bundle(folder / "optimized")
     with rewrite.open_draft(opened) as draft:
@@ -128,5 +149,8 @@ def test_the_real_int8_encoder_verifies_and_keeps_its_directions(cpu, encoder):
     bundle, texts = encoder
     assert cpu.verify(bundle)["ok"]
     cosines = (cpu.outputs(bundle, texts) * outputs_here(bundle, texts)).sum(axis=1)
-    print(f"{cpu.name}: cosines of {len(texts)} sentences with those of this machine: least {cosines.min():.5f}, mean {cosines.mean():.5f}")
+    print(
+        f"{cpu.name}: cosines of {len(texts)} sentences with those of this machine: least {cosines.min():.5f}, mean "
+        f"{cosines.mean():.5f}"
+    )
     assert cosines.min() > LEAST_COSINE

@@ -30,7 +30,8 @@ for path in sys.argv[2:]:
         warnings.simplefilter("always")
         model = edgelm.runtime.load(path)
     outputs = [model.infer(model.tokenize([text])).tolist()[0] for text in json.loads(sys.argv[1])]
-    found[path] = {"outputs": outputs, "warnings": [entry.category.__name__ for entry in caught], "verified": verify(path).ok}
+    warned = [entry.category.__name__ for entry in caught]
+    found[path] = {"outputs": outputs, "warnings": warned, "verified": verify(path).ok}
 print(json.dumps(found))
 """
 
@@ -38,9 +39,17 @@ print(json.dumps(found))
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundles")
-    checkpoint = make_checkpoint(folder / "checkpoint", labels=("a", "b", "c"), hidden=128, heads=4, ffn=256, layers=4, spread=0.1)
+    checkpoint = make_checkpoint(
+        folder / "checkpoint", labels=("a", "b", "c"), hidden=128, heads=4, ffn=256, layers=4, spread=0.1
+    )
     for device in ("cpu", "x86-vnni"):
-        export(checkpoint, device=load_device(device), precision="int8-dynamic", calibration=Dataset("texts", TEXTS * 4), output=folder / device)
+        export(
+            checkpoint,
+            device=load_device(device),
+            precision="int8-dynamic",
+            calibration=Dataset("texts", TEXTS * 4),
+            output=folder / device,
+        )
     return {device: folder / device for device in ("cpu", "x86-vnni")}
 
 
@@ -51,7 +60,16 @@ def haswell(bundles):
     if emulator is None:
         pytest.skip("apt-get install qemu-user-static")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
-    command = [emulator, "-cpu", "Haswell", str(Path(sys.executable).resolve()), "-c", _ANSWER, json.dumps(TEXTS), *map(str, bundles.values())]
+    command = [
+        emulator,
+        "-cpu",
+        "Haswell",
+        str(Path(sys.executable).resolve()),
+        "-c",
+        _ANSWER,
+        json.dumps(TEXTS),
+        *map(str, bundles.values()),
+    ]
     result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
     assert result.returncode == 0, result.stderr[-2000:]
     return json.loads(result.stdout)

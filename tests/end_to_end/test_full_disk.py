@@ -24,7 +24,10 @@ def small_disk(tmp_path):
     """A disk of 32 kB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if not shutil.which("mount") or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", folder], capture_output=True).returncode:
+    if (
+        not shutil.which("mount")
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", folder], capture_output=True).returncode
+    ):
         pytest.skip("mounting a small disk needs the rights of root")
     yield folder
     subprocess.run(["umount", folder], check=True)

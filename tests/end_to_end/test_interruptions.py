@@ -1,4 +1,5 @@
-"""Cut off in the middle of a step that writes no state of its own: nothing is half written, and the second run ends well."""
+"""Cut off in the middle of a step that writes no state of its own: nothing is half written, and the second run ends
+well."""
 
 import json
 import os
@@ -61,7 +62,10 @@ def test_the_same_command_ends_with_the_same_result(files, tmp_path, module, fun
         command = ["export", files / "model", "--precision", "fp32", "--eval", rows, "--calibration", rows]
     broken, whole = ([*map(str, command), "--output", str(tmp_path / name)] for name in ("broken", "whole"))
     process = subprocess.run(
-        [sys.executable, "-c", CUT_OFF, module, function, str(int(how)), *broken], capture_output=True, text=True, env=os.environ
+        [sys.executable, "-c", CUT_OFF, module, function, str(int(how)), *broken],
+        capture_output=True,
+        text=True,
+        env=os.environ,
     )
     assert process.returncode == (130 if how == signal.SIGINT else -9), process.stderr
     assert not (tmp_path / "broken").exists()

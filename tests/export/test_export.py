@@ -1,4 +1,5 @@
-"""Bundles of every family and precision answer as PyTorch does; what cannot be exported is refused and leaves nothing."""
+"""Bundles of every family and precision answer as PyTorch does; what cannot be exported is refused and leaves
+nothing."""
 
 import json
 from types import SimpleNamespace
@@ -45,7 +46,12 @@ def torch_outputs(folder, texts):
     checkpoint = open_checkpoint(folder)
     model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
     with torch.inference_mode():
-        return np.concatenate([model_outputs(model, checkpoint.task, dict(tokenizer(text, return_tensors="pt")))[0].numpy() for text in texts])
+        return np.concatenate(
+            [
+                model_outputs(model, checkpoint.task, dict(tokenizer(text, return_tensors="pt")))[0].numpy()
+                for text in texts
+            ]
+        )
 
 
 @pytest.mark.parametrize("kind", ["text-classification", "sentence-embedding"])
@@ -65,29 +71,41 @@ def test_fp32_bundles_of_pruned_models_compute_what_pytorch_computes(tmp_path, f
 @pytest.mark.parametrize("precision", ["int8", "int8-dynamic", "int8-weights", "int4", "fp16"])
 @pytest.mark.parametrize("family", ["bert", "roberta"])
 def test_smaller_precisions_stay_close_and_get_smaller(tmp_path, family, precision):
-    folder = wide_pruned(tmp_path, family, labels=("score",), problem="regression")  # a value: random classes are near ties
-    result = export(folder, output=tmp_path / "b", device=load_device("cpu"), precision=precision, calibration=CALIBRATION)
+    folder = wide_pruned(
+        tmp_path, family, labels=("score",), problem="regression"
+    )  # a value: random classes are near ties
+    result = export(
+        folder, output=tmp_path / "b", device=load_device("cpu"), precision=precision, calibration=CALIBRATION
+    )
     wanted = torch_outputs(folder, TEXTS)
     model = edgelm.runtime.load(tmp_path / "b")
     found = model.infer(model.tokenize(list(TEXTS)))
-    bound = {"fp16": 0.02, "int4": 0.5}.get(precision, 0.15)  # share of the outputs' spread: ten, four and eight bits in two layers
+    bound = {"fp16": 0.02, "int4": 0.5}.get(
+        precision, 0.15
+    )  # share of the outputs' spread: ten, four and eight bits in two layers
     assert np.abs(found - wanted).max() < bound * np.ptp(wanted)
     products = {"int8": ("MatMulIntegerToFloat", "QAttention"), "int8-dynamic": ("DynamicQuantizeMatMul",)}
     products |= {"int8-weights": ("MatMulNBits",), "int4": ("MatMulNBits",)}
     if precision in products:
-        # Of at least 16,384 weights: the first layer's query, key and value in one, both layers' FFNs, the pooler or the head's dense.
+        # Of at least 16,384 weights: the first layer's query, key and value in one, both layers' FFNs, the pooler or
+        # the head's dense.
         assert sum(result.operators[name] for name in products[precision]) == 6
     assert verify(tmp_path / "b").ok
 
 
 def test_graphs_for_other_runtimes_use_standard_signed_operators_only(tmp_path):
     folder = wide_pruned(tmp_path, "bert")
-    export(folder, output=tmp_path / "b", device=load_device("jetson-orin-nano"), precision="int8", calibration=CALIBRATION)
+    export(
+        folder, output=tmp_path / "b", device=load_device("jetson-orin-nano"), precision="int8", calibration=CALIBRATION
+    )
     graph = onnx.load(tmp_path / "b" / "model.onnx").graph
     assert {node.domain for node in graph.node} == {""}
     zero_points = [tensor for tensor in graph.initializer if tensor.name.endswith("_zero")]
     assert zero_points
-    assert all(tensor.data_type == onnx.TensorProto.INT8 and not onnx.numpy_helper.to_array(tensor).any() for tensor in zero_points)
+    assert all(
+        tensor.data_type == onnx.TensorProto.INT8 and not onnx.numpy_helper.to_array(tensor).any()
+        for tensor in zero_points
+    )
 
 
 @pytest.mark.parametrize(
@@ -109,7 +127,10 @@ def test_weights_leave_room_only_where_sums_would_overflow(name, instructions, p
 
 def test_the_manifest_has_parity_quality_calibration_and_lineage(tmp_path):
     folder = make_checkpoint(tmp_path / "m", **WIDE)
-    rows = "".join(json.dumps({"text": text, "label": ["negative", "positive"][index % 2]}) + "\n" for index, text in enumerate(TEXTS * 2))
+    rows = "".join(
+        json.dumps({"text": text, "label": ["negative", "positive"][index % 2]}) + "\n"
+        for index, text in enumerate(TEXTS * 2)
+    )
     (tmp_path / "dev.jsonl").write_text(rows)
     command = [
         "export",
@@ -192,18 +213,36 @@ def test_a_graph_that_computes_something_else_is_not_bundled(tmp_path, precision
     task = Task(kind="text-classification", labels=("negative", "positive"))
     session = Liar(torch_outputs(folder, TEXTS[:1]))
     with pytest.raises(ParityError):
-        check_parity(session, torch_outputs(folder, TEXTS), load_tokenizer(folder), task, TEXTS, precision=precision, max_length=64)
+        check_parity(
+            session,
+            torch_outputs(folder, TEXTS),
+            load_tokenizer(folder),
+            task,
+            TEXTS,
+            precision=precision,
+            max_length=64,
+        )
 
 
-@pytest.mark.parametrize(("family", "kind", "precision"), [("bert", "text-classification", "int8"), ("roberta", "sentence-embedding", "fp16")])
+@pytest.mark.parametrize(
+    ("family", "kind", "precision"),
+    [("bert", "text-classification", "int8"), ("roberta", "sentence-embedding", "fp16")],
+)
 def test_a_bundle_for_one_text_at_a_time_asks_for_tokens_alone(tmp_path, family, kind, precision):
     """No mask, no token types, fewer nodes; the same answers, and lists of texts are taken one by one."""
     folder = make_checkpoint(tmp_path / "m", family, kind=kind, hidden=128, ffn=256, spread=0.1)
-    options = {"device": load_device("cpu"), "precision": precision, "calibration": CALIBRATION, "quantization": Quantization(method="minmax")}
+    options = {
+        "device": load_device("cpu"),
+        "precision": precision,
+        "calibration": CALIBRATION,
+        "quantization": Quantization(method="minmax"),
+    }
     whole = export(folder, output=tmp_path / "whole", **options)
     lean = export(folder, output=tmp_path / "lean", single=True, **options)
     assert [spec.name for spec in lean.manifest.inputs] == ["input_ids"]
-    assert sum(lean.operators.values()) < sum(whole.operators.values()) + (4 if kind == "sentence-embedding" else 0)  # pooling counts tokens
+    assert sum(lean.operators.values()) < sum(whole.operators.values()) + (
+        4 if kind == "sentence-embedding" else 0
+    )  # pooling counts tokens
     models = [edgelm.runtime.load(tmp_path / name) for name in ("whole", "lean")]
     outputs = [np.concatenate([model.infer(model.tokenize([text])) for text in TEXTS]) for model in models]
     np.testing.assert_allclose(outputs[1], outputs[0], atol=1e-5)

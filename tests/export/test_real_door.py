@@ -1,4 +1,5 @@
-"""The runtime answers as transformers' own pipeline does: every family and task, any Unicode text, alone and in batches."""
+"""The runtime answers as transformers' own pipeline does: every family and task, any Unicode text, alone and in
+batches."""
 
 import functools
 import json
@@ -28,7 +29,9 @@ from edgelm.runtime.answers.classes import read_answers
 from edgelm.runtime.manifest import Tokenization
 from edgelm.tasks.task import Task
 
-ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.lists(st.sampled_from(TEXTS), max_size=8).map(" ".join)
+ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.lists(st.sampled_from(TEXTS), max_size=8).map(
+    " ".join
+)
 LENGTH = 32
 CASES = {
     "bert-single": ("bert", {}, {}),
@@ -47,12 +50,15 @@ CASES = {
 
 
 def use_unigram(folder):
-    """Put a Unigram tokenizer, as SentencePiece makes them, in the place of the folder's own; its ids stay within the model's."""
+    """Put a Unigram tokenizer, as SentencePiece makes them, in the place of the folder's own; its ids stay within the
+    model's."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     words = sorted({"\u2581" + word for text in TEXTS for word in text.split()})
     pieces = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("<mask>", 0.0)]
-    pieces += [(word, -3.0 - index / 50) for index, word in enumerate(words)] + [(letter, -8.0) for letter in "\u2581abcdefghijklmnopqrstuvwxyz"]
+    pieces += [(word, -3.0 - index / 50) for index, word in enumerate(words)] + [
+        (letter, -8.0) for letter in "\u2581abcdefghijklmnopqrstuvwxyz"
+    ]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=3))
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -75,11 +81,14 @@ def made(tmp_path_factory):
         if changes.pop("cls", False):
             (folder / "1_Pooling").mkdir()
             (folder / "1_Pooling" / "config.json").write_text(
-                json.dumps({"word_embedding_dimension": 32, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False})
+                json.dumps(
+                    {"word_embedding_dimension": 32, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
+                )
             )
             modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
             parts = [
-                {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"} for i, (path, name) in enumerate(modules)
+                {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"}
+                for i, (path, name) in enumerate(modules)
             ]
             (folder / "modules.json").write_text(json.dumps(parts))
         for name, values in (("config.json", changes.pop("config", {})), ("tokenizer_config.json", changes)):
@@ -102,7 +111,9 @@ def transformers_door(folder, case):
         def scores(text):
             given = {"text": text[0], "text_pair": text[1]} if isinstance(text, tuple) else text
             found = classify(given, **cut)
-            return {str(entry["label"]): entry["score"] for entry in (found[0] if isinstance(found[0], list) else found)}
+            return {
+                str(entry["label"]): entry["score"] for entry in (found[0] if isinstance(found[0], list) else found)
+            }
 
         return scores
     model = AutoModel.from_pretrained(folder).eval()
@@ -138,7 +149,9 @@ def test_the_runtime_answers_as_the_pipeline_alone_and_in_batches(made, case):
             for answer, scores in zip(found, wanted, strict=True):
                 numbers = said(answer, model.manifest.task.labels)
                 assert numbers.keys() == scores.keys()
-                np.testing.assert_allclose([numbers[name] for name in scores], list(scores.values()), atol=1e-4, rtol=1e-3)  # FP32, other kernels
+                np.testing.assert_allclose(
+                    [numbers[name] for name in scores], list(scores.values()), atol=1e-4, rtol=1e-3
+                )  # FP32, other kernels
 
     check()
 
@@ -146,7 +159,9 @@ def test_the_runtime_answers_as_the_pipeline_alone_and_in_batches(made, case):
 def test_a_model_that_gives_its_outputs_without_names_is_exported(tmp_path):
     folder = make_checkpoint(tmp_path / "m")
     text, wanted = TEXTS[0], pipeline("text-classification", model=str(folder), device="cpu")(TEXTS[0])[0]["score"]
-    (folder / "config.json").write_text(json.dumps(json.loads((folder / "config.json").read_text()) | {"return_dict": False}))
+    (folder / "config.json").write_text(
+        json.dumps(json.loads((folder / "config.json").read_text()) | {"return_dict": False})
+    )
     export(folder, output=tmp_path / "b", device=load_device("cpu"), precision="fp32", max_length=LENGTH)
     assert edgelm.runtime.load(tmp_path / "b")(text)["score"] == pytest.approx(wanted, abs=1e-5)  # FP32, other kernels
 
@@ -160,7 +175,9 @@ def test_all_values_of_a_regression_are_shown(made):
 def test_a_bundle_that_answers_otherwise_is_refused_and_leaves_nothing(made, tmp_path, monkeypatch):
     """A runtime that cuts or pads otherwise than transformers, as one without the sides did."""
     folder, _ = made("bert-left")
-    monkeypatch.setattr("edgelm.export.pipeline.tokenization_of", lambda *given: replace(tokenization(*given), truncation_side="right"))
+    monkeypatch.setattr(
+        "edgelm.export.pipeline.tokenization_of", lambda *given: replace(tokenization(*given), truncation_side="right")
+    )
     with pytest.raises(ParityError, match=r"input_ids of .* are not those of the Hugging Face tokenizer"):
         export(folder, output=tmp_path / "b", device=load_device("cpu"), precision="fp32", max_length=LENGTH)
     assert not list(tmp_path.iterdir())
@@ -172,10 +189,14 @@ def tokenization(tokenizer, max_length):
 
 def expected_of(folder, texts):
     checkpoint = open_checkpoint(folder)
-    return expected_answers(load_checkpoint(checkpoint), load_tokenizer(checkpoint), checkpoint.task, texts, max_length=LENGTH)
+    return expected_answers(
+        load_checkpoint(checkpoint), load_tokenizer(checkpoint), checkpoint.task, texts, max_length=LENGTH
+    )
 
 
-@pytest.mark.parametrize(("wrong", "words"), [("outputs", "is off by"), ("scores", "labels and scores"), ("nan", "off by nan")])
+@pytest.mark.parametrize(
+    ("wrong", "words"), [("outputs", "is off by"), ("scores", "labels and scores"), ("nan", "off by nan")]
+)
 def test_what_differs_is_named(made, wrong, words):
     folder, _ = made("bert-single")
     right = expected_of(folder, TEXTS)
@@ -212,7 +233,9 @@ def test_half_a_surrogate_pair_is_refused_in_words(made):
             made("bert-single")[1](texts)
 
 
-@pytest.mark.parametrize(("case", "text", "option"), [("bert-single", ("a", "b"), "--pairs"), ("bert-pairs", "a", "--no-pairs")])
+@pytest.mark.parametrize(
+    ("case", "text", "option"), [("bert-single", ("a", "b"), "--pairs"), ("bert-pairs", "a", "--no-pairs")]
+)
 def test_a_text_of_the_other_kind_is_told_the_option_of_export(made, case, text, option):
     with pytest.raises(UsageError) as error:
         made(case)[1](text)
@@ -245,16 +268,25 @@ def test_a_guess_from_labels_is_said_with_the_option_that_decides_otherwise(tmp_
         (("a", "b"), True, False, [SINGLE], False),
     ],
 )
-def test_the_option_the_checkpoint_the_data_and_the_labels_say_whether_texts_come_in_pairs(labels, remembered, option, data, pair):
+def test_the_option_the_checkpoint_the_data_and_the_labels_say_whether_texts_come_in_pairs(
+    labels, remembered, option, data, pair
+):
     assert reads_pairs(Task("text-classification", labels=labels, pair=remembered), option, *data) is pair
 
 
 @pytest.mark.parametrize(
-    ("pairs", "rows", "words"), [(True, SINGLE, r"single.csv has single texts.*--pairs"), (False, PAIRS, r"pairs.csv has pairs.*--no-pairs")]
+    ("pairs", "rows", "words"),
+    [(True, SINGLE, r"single.csv has single texts.*--pairs"), (False, PAIRS, r"pairs.csv has pairs.*--no-pairs")],
 )
 def test_data_that_contradict_the_option_are_refused(tmp_path, pairs, rows, words):
     with pytest.raises(DataError, match=words):
-        export(make_checkpoint(tmp_path / "m"), output=tmp_path / "b", device=load_device("cpu"), pairs=pairs, calibration=rows)
+        export(
+            make_checkpoint(tmp_path / "m"),
+            output=tmp_path / "b",
+            device=load_device("cpu"),
+            pairs=pairs,
+            calibration=rows,
+        )
 
 
 def test_a_sentence_encoder_reads_no_pairs(tmp_path):

@@ -1,4 +1,5 @@
-"""INT8 bundles answer alike on CPUs whose kernels sum in 16 bits: by their weights, or by other kernels and with a warning."""
+"""INT8 bundles answer alike on CPUs whose kernels sum in 16 bits: by their weights, or by other kernels and with a
+warning."""
 
 import json
 import shutil
@@ -53,8 +54,13 @@ def integer_weights(bundle):
 
 
 def worst_sum(weights):
-    """The largest magnitude that 16 bits are asked to hold: 255 times those of rows 2i and 2i + 1 that have one sign."""
-    sums = [np.abs(np.where(sign * matrix > 0, matrix, 0).reshape(-1, 2, matrix.shape[1]).sum(axis=1)) for matrix in weights for sign in (1, -1)]
+    """The largest magnitude that 16 bits are asked to hold: 255 times those of rows 2i and 2i + 1 that have one
+    sign."""
+    sums = [
+        np.abs(np.where(sign * matrix > 0, matrix, 0).reshape(-1, 2, matrix.shape[1]).sum(axis=1))
+        for matrix in weights
+        for sign in (1, -1)
+    ]
     return 255 * max(int(one.max()) for one in sums)
 
 
@@ -76,7 +82,14 @@ def check_named(path, name):
 )
 def test_bundles_for_cpus_that_may_lack_vnni_cannot_overflow(checkpoint, tmp_path, device, precision, settings):
     output = tmp_path / "bundle"
-    export(checkpoint, output=output, device=load_device(device), precision=precision, calibration=CALIBRATION, quantization=settings)
+    export(
+        checkpoint,
+        output=output,
+        device=load_device(device),
+        precision=precision,
+        calibration=CALIBRATION,
+        quantization=settings,
+    )
     weights = integer_weights(output)
     assert len(weights) > 0
     assert worst_sum(weights) <= 2**15 - 1
@@ -88,7 +101,14 @@ def test_bundles_for_cpus_that_may_lack_vnni_cannot_overflow(checkpoint, tmp_pat
 def test_a_calibration_table_is_replayed_within_the_bound(checkpoint, tmp_path):
     settings = Quantization(method="minmax", table=tmp_path / "table.json")
     for name in ("first", "again"):
-        export(checkpoint, output=tmp_path / name, device=load_device("cpu"), precision="int8", calibration=CALIBRATION, quantization=settings)
+        export(
+            checkpoint,
+            output=tmp_path / name,
+            device=load_device("cpu"),
+            precision="int8",
+            calibration=CALIBRATION,
+            quantization=settings,
+        )
     assert worst_sum(integer_weights(tmp_path / "again")) <= 2**15 - 1
 
 
@@ -136,7 +156,9 @@ def test_a_manifest_from_before_is_read_and_trusted_with_nothing(wide):
 def test_a_graph_that_was_optimized_for_wide_sums_is_not_used_where_they_are_narrow(wide, narrow_cpu, tmp_path):
     copy = shutil.copytree(wide, tmp_path / "copy")
     manifest = open_bundle(copy).manifest
-    (copy / "manifest.json").write_text(replace(manifest, session=manifest.session | {"optimized_by": optimizer()}).to_json())
+    (copy / "manifest.json").write_text(
+        replace(manifest, session=manifest.session | {"optimized_by": optimizer()}).to_json()
+    )
     (copy / "optimized.onnx").write_bytes(b"")  # whoever reads it fails
     with pytest.warns(saturation.SaturationWarning):
         edgelm.runtime.load(copy)
@@ -144,7 +166,10 @@ def test_a_graph_that_was_optimized_for_wide_sums_is_not_used_where_they_are_nar
 
 def test_the_probe_is_the_product_that_it_says():
     node = helper.make_node("MatMulInteger", ["a", "b"], ["y"])
-    values = helper.make_tensor_value_info("a", TensorProto.UINT8, [1, 4]), helper.make_tensor_value_info("y", TensorProto.INT32, [1, 1])
+    values = (
+        helper.make_tensor_value_info("a", TensorProto.UINT8, [1, 4]),
+        helper.make_tensor_value_info("y", TensorProto.INT32, [1, 1]),
+    )
     weights = helper.make_tensor("b", TensorProto.INT8, [4, 1], bytes([127] * 4), raw=True)
     graph = helper.make_graph([node], "g", [values[0]], [values[1]], [weights])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 10)], ir_version=5)
@@ -154,7 +179,9 @@ def test_the_probe_is_the_product_that_it_says():
 
 def test_a_model_too_small_for_integers_is_exact_everywhere(tmp_path):
     folder = make_checkpoint(tmp_path / "m")
-    export(folder, output=tmp_path / "b", device=load_device("x86-vnni"), precision="int8-dynamic", calibration=CALIBRATION)
+    export(
+        folder, output=tmp_path / "b", device=load_device("x86-vnni"), precision="int8-dynamic", calibration=CALIBRATION
+    )
     manifest = open_bundle(tmp_path / "b").manifest
     assert manifest.pair_sum == 0
     assert saturation.is_proven(manifest)

@@ -27,6 +27,10 @@ def test_bundles_of_carved_students_compute_what_pytorch_computes(tmp_path, fami
     save_checkpoint(tmp_path / "student", student, tokenizer, checkpoint.record)
     export(tmp_path / "student", output=tmp_path / "b", device=load_device("cpu"), precision="fp32", calibration=ROWS)
     with torch.inference_mode():
-        wanted = np.concatenate([model_outputs(student, task, dict(tokenizer(text, return_tensors="pt")))[0].numpy() for text in TEXTS])
+        wanted = np.concatenate(
+            [model_outputs(student, task, dict(tokenizer(text, return_tensors="pt")))[0].numpy() for text in TEXTS]
+        )
     bundle = edgelm.runtime.load(tmp_path / "b")
-    np.testing.assert_allclose(bundle.infer(bundle.tokenize(list(TEXTS))), wanted, atol=1e-4, rtol=1e-4)  # float32, other kernels
+    np.testing.assert_allclose(
+        bundle.infer(bundle.tokenize(list(TEXTS))), wanted, atol=1e-4, rtol=1e-4
+    )  # float32, other kernels

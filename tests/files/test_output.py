@@ -1,4 +1,5 @@
-"""Outputs: what may be replaced, what no name can be, and that nothing is lost when the process is killed in between."""
+"""Outputs: what may be replaced, what no name can be, and that nothing is lost when the process is killed in
+between."""
 
 import json
 import os
@@ -28,7 +29,11 @@ COMMANDS = {
 
 def output_of(command, path):
     """The command line with its output at this path."""
-    return [*COMMANDS[command], *([] if command in ("devices", "recipes") else ["--html" if command == "report" else "--output"]), str(path)]
+    return [
+        *COMMANDS[command],
+        *([] if command in ("devices", "recipes") else ["--html" if command == "report" else "--output"]),
+        str(path),
+    ]
 
 
 def run(*words):
@@ -151,7 +156,8 @@ def guard(function):
             os.kill(os.getpid(), signal.SIGKILL)
         return result
     return guarded
-for place, name in ((Path, "mkdir"), (Path, "rename"), (Path, "replace"), (shutil, "rmtree"), (os, "unlink"), (os, "rmdir")):
+steps = ((Path, "mkdir"), (Path, "rename"), (Path, "replace"), (shutil, "rmtree"), (os, "unlink"), (os, "rmdir"))
+for place, name in steps:
     setattr(place, name, guard(getattr(place, name)))
 moving._exchange = guard(moving._exchange) if exchange else (lambda first, second: False)
 with staged_output(path, overwrite=True, kind=CHECKPOINT) as aside:
@@ -169,7 +175,8 @@ def replace_killed(path, step, how):
 
 @pytest.mark.parametrize("how", ["exchange", "two renames"])
 def test_a_kill_at_any_step_of_replacing_loses_neither_the_old_nor_the_new(tmp_path, how):
-    """Whatever was there before is there afterwards, or what replaced it; whole, and with nothing beside it after the next run."""
+    """Whatever was there before is there afterwards, or what replaced it; whole, and with nothing beside it after the
+    next run."""
     path = tmp_path / "checkpoint"
     step, seen = 0, set()
     while True:

@@ -1,4 +1,5 @@
-"""What else a machine does: counted by its system without ours, and said in the same words by profiles, latency tables and devices."""
+"""What else a machine does: counted by its system without ours, and said in the same words by profiles, latency tables
+and devices."""
 
 import json
 import os
@@ -32,7 +33,10 @@ def write(file: Path, text: str) -> None:
 def machine(root: Path, *, busy: int, stolen: int = 0, throttled: int = 0, mhz: int = 3000) -> Path:
     """A /proc and /sys whose cores 0 and 2 were in use for so many seconds together; core 1 is none of ours."""
     row = f"{busy * TICK // 2} 0 0 900 50 0 0 {stolen * TICK // 2} 0 0"
-    write(root / "proc/stat", f"cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 {row}\ncpu1 {7 * TICK} 0 0 0 0 0 0 0 0 0\ncpu2 {row}\nctxt 5\n")
+    write(
+        root / "proc/stat",
+        f"cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 {row}\ncpu1 {7 * TICK} 0 0 0 0 0 0 0 0 0\ncpu2 {row}\nctxt 5\n",
+    )
     write(root / "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", f"{throttled}\n")
     write(root / "sys/devices/system/cpu/cpu2/cpufreq/scaling_cur_freq", f"{mhz * 1000}\n")
     return root
@@ -79,7 +83,9 @@ def test_a_measurement_too_short_to_count_is_judged_with_the_look_before_it():
 
 def test_stolen_time_heat_and_falling_frequencies_are_said():
     last = reading(10.5, 60.0, stolen_s=2.0, slowed=4)
-    stolen, heat, slower = judge([reading(0, 50), reading(0.5, 50), last], [0.0, 10.0], [3600.0, 1800.0, 3500.0]).warnings()
+    stolen, heat, slower = judge(
+        [reading(0, 50), reading(0.5, 50), last], [0.0, 10.0], [3600.0, 1800.0, 3500.0]
+    ).warnings()
     assert "gave 0.2 of its 2 cores" in stolen
     assert "heat" in heat
     assert "3600 to 1800 MHz" in slower

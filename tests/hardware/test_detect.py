@@ -30,7 +30,11 @@ def test_the_file_is_the_machine_and_is_read_again(tmp_path) -> None:
     device = load_device(tmp_path / "mine.yaml")
     assert device == made.device
     assert (device.name, device.title, device.kind) == ("mine", machine.cpu, "cpu")
-    assert (device.cores, device.instructions, device.memory_gb) == (machine.cores, machine.instructions, machine.memory_gb)
+    assert (device.cores, device.instructions, device.memory_gb) == (
+        machine.cores,
+        machine.instructions,
+        machine.memory_gb,
+    )
     assert device.bandwidth_gb_s and device.bandwidth_gb_s > 0
     assert set(device.compute) == {"fp32", "int8"}
     assert device.storage.endswith(" GB")
@@ -43,9 +47,15 @@ def test_the_file_is_the_machine_and_is_read_again(tmp_path) -> None:
 
 def test_measured_figures_say_so_and_the_others_do_not(tmp_path) -> None:
     sources = detect_device(tmp_path / "mine.yaml", threads=1).device.sources
-    measured = {name for name, source in sources.items() if source.startswith("measured by `edgelm devices detect` on ")}
+    measured = {
+        name for name, source in sources.items() if source.startswith("measured by `edgelm devices detect` on ")
+    }
     assert measured == {"bandwidth_gb_s", "compute"}
-    assert all(source.startswith("found by `edgelm devices detect` on ") for name, source in sources.items() if name not in measured)
+    assert all(
+        source.startswith("found by `edgelm devices detect` on ")
+        for name, source in sources.items()
+        if name not in measured
+    )
     assert all("1 threads" in sources[name] for name in measured)
 
 
@@ -56,7 +66,9 @@ def test_a_busy_machine_is_said_in_the_file_and_to_the_user(tmp_path, monkeypatc
     assert "idle" in " ".join(made.notes)
 
 
-def test_gpus_stand_beside_the_cpu_with_the_command_that_describes_them(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_stand_beside_the_cpu_with_the_command_that_describes_them(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", make_pynvml(RTX, T4))
     made = detect_device(tmp_path / "mine.yaml")
     assert made.device.kind == "cpu"
@@ -73,7 +85,9 @@ def test_gpus_stand_beside_the_cpu_with_the_command_that_describes_them(tmp_path
     ],
     ids=["rtx", "t4", "orin"],
 )
-def test_a_gpu_is_a_device_by_what_its_driver_says(tmp_path, monkeypatch: pytest.MonkeyPatch, gpu, kind, memory, precisions, first) -> None:
+def test_a_gpu_is_a_device_by_what_its_driver_says(
+    tmp_path, monkeypatch: pytest.MonkeyPatch, gpu, kind, memory, precisions, first
+) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", make_pynvml(gpu))
     made = detect_device(tmp_path / "card.yaml", gpu=0)
     device = load_device(made.path)
@@ -103,7 +117,9 @@ def test_without_the_package_the_cpu_is_described_and_a_gpu_refused(tmp_path, mo
         detect_device(tmp_path / "card.yaml", gpu=0)
 
 
-def test_a_file_is_replaced_only_when_asked_and_before_anything_is_measured(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_replaced_only_when_asked_and_before_anything_is_measured(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "mine.yaml").write_text("my work")
     monkeypatch.setattr(detect, "measure_bandwidth", lambda **options: pytest.fail("measured"))
     with pytest.raises(OutputExistsError):

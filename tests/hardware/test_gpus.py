@@ -25,7 +25,11 @@ def test_gpus_are_described_in_the_drivers_order(monkeypatch: pytest.MonkeyPatch
         "580.95.05",
         "13.0",
     )
-    assert (second.name, second.memory_gb, second.compute_capability) == ("Tesla T4", 16.1, "7.5")  # older packages answer in bytes
+    assert (second.name, second.memory_gb, second.compute_capability) == (
+        "Tesla T4",
+        16.1,
+        "7.5",
+    )  # older packages answer in bytes
     assert str(first) == "NVIDIA GeForce RTX 3060, 12.9 GB, compute capability 8.6, driver 580.95.05"
     assert module.opened == 0
 

@@ -54,7 +54,9 @@ def test_a_package_that_is_not_installed_has_no_version() -> None:
         ("aarch64", {"asimddp"}, "--device arm64"),
     ],
 )
-def test_doctor_says_what_the_cpu_means_for_int8(monkeypatch: pytest.MonkeyPatch, arch: str, instructions: set, expected: str) -> None:
+def test_doctor_says_what_the_cpu_means_for_int8(
+    monkeypatch: pytest.MonkeyPatch, arch: str, instructions: set, expected: str
+) -> None:
     monkeypatch.setattr(machine.platform, "machine", lambda: arch)
     monkeypatch.setattr(machine, "_cpu_flags", lambda: instructions)
     notes = " ".join(doctor.examine()["cpu"])
@@ -86,7 +88,9 @@ def test_doctor_names_the_extra_that_brings_what_is_missing(monkeypatch: pytest.
 )
 def test_doctor_takes_either_tensorrt(monkeypatch: pytest.MonkeyPatch, there: set[str], missing: list[str]) -> None:
     real, about = doctor.find_spec, {"tensorrt", "tensorrt_rtx", "cuda"}
-    monkeypatch.setattr(doctor, "find_spec", lambda name: (real("json") if name in there else None) if name in about else real(name))
+    monkeypatch.setattr(
+        doctor, "find_spec", lambda name: (real("json") if name in there else None) if name in about else real(name)
+    )
     (row,) = (row for row in doctor.examine()["extras"] if row["extra"] == "tensorrt")
     assert row["missing"] == missing
 
@@ -97,7 +101,10 @@ def test_a_missing_package_is_explained_by_its_extra() -> None:
     assert explained.exit_code == 1
     assert "torch is missing" in explained.message
     assert explained.hint == "pip install 'edgelm[compress]'"
-    assert doctor.explain_missing(ModuleNotFoundError("No module named 'of_another_world'", name="of_another_world")) is None
+    assert (
+        doctor.explain_missing(ModuleNotFoundError("No module named 'of_another_world'", name="of_another_world"))
+        is None
+    )
 
 
 def test_doctor_shows_the_runtimes_with_their_providers() -> None:

@@ -21,7 +21,9 @@ def test_the_handwritten_graph_is_onnx_and_multiplies(kind) -> None:
     onnx.checker.check_model(onnx.load_from_string(graph), full_check=True)
     (result,) = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"]).run(None, {"a": values})
     assert result.shape == (150, 200)
-    np.testing.assert_array_equal(result, values.astype(np.int64) @ weight.astype(np.int64))  # below 2^24: exact in FP32 too
+    np.testing.assert_array_equal(
+        result, values.astype(np.int64) @ weight.astype(np.int64)
+    )  # below 2^24: exact in FP32 too
 
 
 def test_operations_are_counted_with_their_additions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,8 +48,15 @@ def test_the_best_of_several_runs_counts_and_the_first_does_not(monkeypatch: pyt
     assert rates._best(work) == pytest.approx(2.0)
 
 
-def test_copies_are_larger_than_the_caches_and_smaller_than_the_memory(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    for cpu, (index, level, shared, size) in [(0, (0, 1, "0", "48K")), (0, (3, 3, "0-1", "96M")), (1, (3, 3, "0-1", "96M")), (1, (0, 1, "1", "48K"))]:
+def test_copies_are_larger_than_the_caches_and_smaller_than_the_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    for cpu, (index, level, shared, size) in [
+        (0, (0, 1, "0", "48K")),
+        (0, (3, 3, "0-1", "96M")),
+        (1, (3, 3, "0-1", "96M")),
+        (1, (0, 1, "1", "48K")),
+    ]:
         folder = tmp_path / f"cpu{cpu}" / "cache" / f"index{index}"
         folder.mkdir(parents=True)
         for name, value in (("level", level), ("type", "Data"), ("shared_cpu_list", shared), ("size", size)):
@@ -61,6 +70,9 @@ def test_copies_are_larger_than_the_caches_and_smaller_than_the_memory(monkeypat
 
 
 def test_a_device_needs_neither_torch_nor_onnx_to_be_measured() -> None:
-    code = "import sys, edgelm.hardware.detect, edgelm.hardware.peak_rates; print([name for name in ('torch', 'onnx', 'transformers') if name in sys.modules])"
+    code = (
+        "import sys, edgelm.hardware.detect, edgelm.hardware.peak_rates; print([name for name in ('torch', 'onnx', "
+        "'transformers') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,4 +1,5 @@
-"""sentence-transformers folders give the library's own vectors, in PyTorch, in a bundle and after a save; what edgelm cannot compute is refused."""
+"""sentence-transformers folders give the library's own vectors, in PyTorch, in a bundle and after a save; what edgelm
+cannot compute is refused."""
 
 from __future__ import annotations
 
@@ -31,7 +32,12 @@ def everything(tmp_path_factory) -> Path:
     """Every module and every setting that edgelm applies, in one folder."""
     folder = make_sentence_folder(tmp_path_factory.mktemp("everything") / "model", *EVERYTHING)
     edit(folder / "sentence_bert_config.json", max_seq_length=14, do_lower_case=True)
-    edit(folder / "config_sentence_transformers.json", prompts={"query": "please: "}, default_prompt_name="query", truncate_dim=20)
+    edit(
+        folder / "config_sentence_transformers.json",
+        prompts={"query": "please: "},
+        default_prompt_name="query",
+        truncate_dim=20,
+    )
     return folder
 
 
@@ -107,11 +113,18 @@ def test_the_graph_behind_the_tokens_computes_what_torch_does(name, masked) -> N
     torch.manual_seed(3)
     task = Task("sentence-embedding", pooling="+".join(POOLINGS), normalize=False, head=("Dense",))
     layer = Dense(SentenceLayer("dense", None, 24, 5, True, name))
-    integers = [helper.make_tensor_value_info(key, 7, ["batch", "sequence"]) for key in ("input_ids", "attention_mask")[: 1 + masked]]
+    integers = [
+        helper.make_tensor_value_info(key, 7, ["batch", "sequence"])
+        for key in ("input_ids", "attention_mask")[: 1 + masked]
+    ]
     tokens = helper.make_tensor_value_info("last_hidden_state", 1, ["batch", "sequence", 4])
     nodes = [helper.make_node("Identity", ["tokens"], ["last_hidden_state"])]
     given = helper.make_tensor_value_info("tokens", 1, ["batch", "sequence", 4])
-    graph = helper.make_model(helper.make_graph(nodes, "g", [*integers, given], [tokens]), opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    graph = helper.make_model(
+        helper.make_graph(nodes, "g", [*integers, given], [tokens]),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=9,
+    )
     append_pooling(graph, task, [layer])
     onnx.checker.check_model(graph)
     vectors, mask = torch.randn(3, 6, 4) * 2, torch.ones(3, 6, dtype=torch.long)
@@ -137,7 +150,12 @@ def test_pooling_alone_is_read(tmp_path, modules) -> None:
     from edgelm.checkpoint import open_checkpoint
 
     folder = make_checkpoint(tmp_path / "m", kind="sentence-embedding")
-    edit(folder / "1_Pooling" / "config.json", word_embedding_dimension=32, pooling_mode_cls_token=True, pooling_mode_mean_tokens=False)
+    edit(
+        folder / "1_Pooling" / "config.json",
+        word_embedding_dimension=32,
+        pooling_mode_cls_token=True,
+        pooling_mode_mean_tokens=False,
+    )
     if modules:
         (folder / "modules.json").write_text(modules)
     task = open_checkpoint(folder).task
@@ -149,7 +167,12 @@ def test_a_module_that_edgelm_does_not_compute_is_refused_by_name(tmp_path) -> N
 
     folder = make_sentence_folder(tmp_path / "m", pooling("mean"), ("Normalize", {}))
     good = json.loads((folder / "modules.json").read_text())
-    for kind in ("sentence_transformers.models.CNN", "sentence_transformers.models.Router", "custom_st.Pooling", "sentence_transformers.models.BoW"):
+    for kind in (
+        "sentence_transformers.models.CNN",
+        "sentence_transformers.models.Router",
+        "custom_st.Pooling",
+        "sentence_transformers.models.BoW",
+    ):
         (folder / "modules.json").write_text(json.dumps([*good, {"idx": 3, "name": "3", "path": "3", "type": kind}]))
         with pytest.raises(ModelError, match=kind):
             open_checkpoint(folder)
@@ -218,7 +241,9 @@ def test_a_cross_encoder_scores_as_the_library_does(tmp_path, where, name) -> No
         open_checkpoint(folder)
 
 
-@pytest.mark.parametrize("problem, said, wanted", [(None, None, "sigmoid"), ("regression", None, ""), (None, "linear.Identity", "identity")])
+@pytest.mark.parametrize(
+    "problem, said, wanted", [(None, None, "sigmoid"), ("regression", None, ""), (None, "linear.Identity", "identity")]
+)
 def test_what_a_score_goes_through_stays_in_the_folder_that_is_written(tmp_path, problem, said, wanted) -> None:
     """The new folder reads alike without edgelm.json, and to transformers and sentence-transformers."""
     from sentence_transformers import CrossEncoder
@@ -229,7 +254,11 @@ def test_what_a_score_goes_through_stays_in_the_folder_that_is_written(tmp_path,
     folder = make_checkpoint(tmp_path / "m", labels=("score",), problem="regression")
     edit(folder / "config.json", problem_type=problem)
     if said:
-        edit(add_modules(folder) / "config_sentence_transformers.json", model_type="CrossEncoder", activation_fn=f"torch.nn.modules.{said}")
+        edit(
+            add_modules(folder) / "config_sentence_transformers.json",
+            model_type="CrossEncoder",
+            activation_fn=f"torch.nn.modules.{said}",
+        )
     checkpoint = open_checkpoint(folder)
     assert checkpoint.task.activation == wanted
     save_checkpoint(tmp_path / "saved", load_checkpoint(checkpoint), load_tokenizer(checkpoint), checkpoint.record)

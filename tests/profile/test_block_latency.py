@@ -40,7 +40,9 @@ def test_the_graphs_have_the_operators_of_a_real_export(tmp_path, precision):
         block.cut(heads=range(shape.heads), ffn=range(shape.ffn))
     save_checkpoint(tmp_path / "cut", model, load_tokenizer(checkpoint), checkpoint.record)
     plain = Quantization(method="minmax")
-    made = export(tmp_path / "cut", output=tmp_path / "b.edge", device=load_device("cpu"), precision=precision, quantization=plain)
+    made = export(
+        tmp_path / "cut", output=tmp_path / "b.edge", device=load_device("cpu"), precision=precision, quantization=plain
+    )
     graph = quantize_blindly(encoder_graph(encoder_sizes(checkpoint), shapes), precision)
     assert operator_counts(graph) == made.operators
 
@@ -52,12 +54,15 @@ def test_every_precision_can_be_timed(few_runs, precision):
 
 
 def test_a_table_is_made_of_differences_and_never_falls(monkeypatch, tmp_path):
-    """The times are given: a call of 1 ms, 0.2 a layer, 0.1 a head and 0.01 a channel, but for a measurement that came out too low."""
+    """The times are given: a call of 1 ms, 0.2 a layer, 0.1 a head and 0.01 a channel, but for a measurement that came
+    out too low."""
     checkpoint = open_checkpoint(make_checkpoint(tmp_path / "m", hidden=128, heads=4, ffn=256))
 
     def times(sizes, models, **_):
         found = [1.0 + sum(0.2 + 0.1 * shape.heads + 0.01 * shape.ffn for shape in shapes) for shapes in models]
-        return [time - 0.5 * (tuple(shapes[:1]) == (LayerShape(3, 0),)) for time, shapes in zip(found, models, strict=True)] + [50.0]
+        return [
+            time - 0.5 * (tuple(shapes[:1]) == (LayerShape(3, 0),)) for time, shapes in zip(found, models, strict=True)
+        ] + [50.0]
 
     monkeypatch.setattr(tables, "measure_shapes", times)
     table = measure_table(encoder_sizes(checkpoint), precision="int8", sequence=16, threads=1, checkpoint=checkpoint)
@@ -66,13 +71,18 @@ def test_a_table_is_made_of_differences_and_never_falls(monkeypatch, tmp_path):
     assert table.ffn[256] == pytest.approx(2.56)
     assert (table.pytorch, table.whole) == (50.0, pytest.approx(1.0 + 2 * 3.16))
     assert table.error == pytest.approx(0.0, abs=1e-9)
-    monkeypatch.setattr(tables, "measure_shapes", lambda _, models, **__: [2 * time for time in times(None, models)][:2])
+    monkeypatch.setattr(
+        tables, "measure_shapes", lambda _, models, **__: [2 * time for time in times(None, models)][:2]
+    )
     monkeypatch.setattr(tables, "_PATIENCE", 0.0)
-    assert Meter(table)((LayerShape(2, 0),) * 2) == pytest.approx(1.8)  # a machine that is half as fast now says the same
+    assert Meter(table)((LayerShape(2, 0),) * 2) == pytest.approx(
+        1.8
+    )  # a machine that is half as fast now says the same
 
 
 def test_a_meter_waits_until_the_machine_is_as_it_was(monkeypatch):
-    """Its cores are far from each other at first: the uncut model takes twice its time, a small one three times. Patience is for all calls."""
+    """Its cores are far from each other at first: the uncut model takes twice its time, a small one three times.
+    Patience is for all calls."""
     table = LatencyTable("measured", "ms", SIZES, "int8", 16, 1.0, 0.0, {0: 0.0}, {0: 0.0}, whole=10.0)
     far, near = [20.0, 6.0], [10.5, 2.1]
     found, waits = iter([far, near, far, far, near]), []
@@ -102,7 +112,20 @@ def test_a_table_is_measured_once_and_kept(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     calls = []
     monkeypatch.setattr(tables, "measure_shapes", lambda *_, **__: [26.0])
-    table = LatencyTable("measured", "ms", SIZES, "int8", 16, 1.0, 0.0, {0: 0.0, 4: 4.0}, {0: 0.0, 256: 8.0}, pytorch=30.0, whole=25.0, error=0.0)
+    table = LatencyTable(
+        "measured",
+        "ms",
+        SIZES,
+        "int8",
+        16,
+        1.0,
+        0.0,
+        {0: 0.0, 4: 4.0},
+        {0: 0.0, 256: 8.0},
+        pytorch=30.0,
+        whole=25.0,
+        error=0.0,
+    )
     monkeypatch.setattr(tables, "measure_table", lambda *_, **__: calls.append(1) or table)
     checkpoint = open_checkpoint(make_checkpoint(tmp_path / "m"))
     assert [find_table(checkpoint, precision="int8", sequence=16) for _ in range(2)] == [table, table]
@@ -117,9 +140,15 @@ def test_a_table_of_a_busy_machine_is_not_kept(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     loads = iter([1.8, 0.04, 1.8])
     monkeypatch.setattr(tables, "look", lambda: Busy(cores=2, load=None, before=next(loads)))
-    monkeypatch.setattr(tables, "measure_shapes", lambda sizes, models, **_: [1.0 + len(shapes) for shapes in models] + [9.0])
+    monkeypatch.setattr(
+        tables, "measure_shapes", lambda sizes, models, **_: [1.0 + len(shapes) for shapes in models] + [9.0]
+    )
     checkpoint = open_checkpoint(make_checkpoint(tmp_path / "m"))
-    assert [find_table(checkpoint, precision="int8", sequence=16).machine["load"] for _ in range(3)] == [0.9, 0.02, 0.02]
+    assert [find_table(checkpoint, precision="int8", sequence=16).machine["load"] for _ in range(3)] == [
+        0.9,
+        0.02,
+        0.02,
+    ]
     assert not LatencyTable("measured", "ms", SIZES, "int8", 16, 1.0, 0.0, {}, {}, machine={"load": 0.9}).quiet
     assert LatencyTable("estimated", "ms", SIZES, "int8", 16, 1.0, 0.0, {}, {}).quiet
 
@@ -139,9 +168,22 @@ def test_the_command_writes_a_table_that_compress_reads(few_runs, tmp_path):
 
 def test_a_table_is_for_the_median_length_of_the_users_texts(monkeypatch, tmp_path):
     model = make_checkpoint(tmp_path / "m")
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in ("on", "lights on", "turn the lights on")))
-    monkeypatch.setattr(tables, "measure_shapes", lambda sizes, models, **_: [1.0 + len(shapes) for shapes in models] + [9.0])
-    words = ["profile", str(model), "--data", str(tmp_path / "rows.jsonl"), "--for", "fp32", "--table", str(tmp_path / "t.json")]
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(json.dumps({"text": text}) + "\n" for text in ("on", "lights on", "turn the lights on"))
+    )
+    monkeypatch.setattr(
+        tables, "measure_shapes", lambda sizes, models, **_: [1.0 + len(shapes) for shapes in models] + [9.0]
+    )
+    words = [
+        "profile",
+        str(model),
+        "--data",
+        str(tmp_path / "rows.jsonl"),
+        "--for",
+        "fp32",
+        "--table",
+        str(tmp_path / "t.json"),
+    ]
     made = CliRunner().invoke(app, words)
     assert made.exit_code == EXIT_DONE, made.output
     assert read_latency_table(tmp_path / "t.json").sequence == 4  # two words between [CLS] and [SEP]

@@ -19,8 +19,16 @@ def make_profile(name, values, **changes):
     machine = {"cpu": "some CPU", "cores": 2, "instructions": [], "system": "Linux", "python": "3.11", "versions": {}}
     settings = {"warmup": 0, "runs": 300, "threads": 1, "loads": 1, "texts": "golden samples"}
     what = {"path": name, "kind": "bundle", "precision": "fp32", "size_mb": 1.0, "load_ms": 1.0, "peak_memory_mb": 1.0}
-    rest = {"tokenization_ms": None, "operators": (), "created": "2026-01-01T00:00:00+00:00", "device": None, "manifest": {}}
-    return Profile(name=name, cases=(Case(1, None, tuple(values)),), machine=machine, settings=settings, **(what | rest | changes))
+    rest = {
+        "tokenization_ms": None,
+        "operators": (),
+        "created": "2026-01-01T00:00:00+00:00",
+        "device": None,
+        "manifest": {},
+    }
+    return Profile(
+        name=name, cases=(Case(1, None, tuple(values)),), machine=machine, settings=settings, **(what | rest | changes)
+    )
 
 
 def test_two_speeds_of_a_machine_are_said_with_both():
@@ -44,7 +52,9 @@ def test_ratios_are_to_the_last_with_their_intervals_in_every_view():
     assert ratio.low < 2 < ratio.high
     assert slow.cases[0].ratio is None
     values = [fast.to_dict(), slow.to_dict()]
-    assert values[0]["cases"][0]["ratio"]["p50"] == pytest.approx(values[1]["cases"][0]["p50_ms"] / values[0]["cases"][0]["p50_ms"])
+    assert values[0]["cases"][0]["ratio"]["p50"] == pytest.approx(
+        values[1]["cases"][0]["p50_ms"] / values[0]["cases"][0]["p50_ms"]
+    )
     shown = f"{ratio.p50:.2f}x ({ratio.low:.2f}-{ratio.high:.2f})"
     assert latency_table(values)[1][0][-1] == shown
     assert shown in render_html(values)
@@ -55,7 +65,9 @@ def test_ratios_are_to_the_last_with_their_intervals_in_every_view():
 
 
 def test_a_ratio_that_may_be_chance_is_marked_and_noted():
-    values = [entry.to_dict() for entry in with_ratios([make_profile("one", samples(0)), make_profile("two", samples(1))])]
+    values = [
+        entry.to_dict() for entry in with_ratios([make_profile("one", samples(0)), make_profile("two", samples(1))])
+    ]
     assert latency_table(values)[1][0][-1].endswith("not established")
     (note,) = doubt_notes(values)
     assert note.startswith("one against two: ")

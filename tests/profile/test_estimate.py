@@ -1,4 +1,5 @@
-"""What a user of `edgelm profile --estimate` sees: figures that are marked, with a band, for devices that are not there."""
+"""What a user of `edgelm profile --estimate` sees: figures that are marked, with a band, for devices that are not
+there."""
 
 import json
 
@@ -20,7 +21,13 @@ def bundle(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("estimate")
     checkpoint = make_checkpoint(folder / "checkpoint", hidden=64, ffn=128)
-    export(checkpoint, device=load_device("jetson-orin-nano"), precision="fp16", calibration=Dataset("texts", TEXTS * 10), output=folder / "bundle")
+    export(
+        checkpoint,
+        device=load_device("jetson-orin-nano"),
+        precision="fp16",
+        calibration=Dataset("texts", TEXTS * 10),
+        output=folder / "bundle",
+    )
     return folder / "bundle"
 
 
@@ -62,8 +69,12 @@ def test_subjects_side_by_side_on_the_users_texts(bundle, tmp_path):
     shown = run(bundle, *options, "--json")
     assert shown.exit_code == EXIT_DONE, shown.output
     found = json.loads(shown.stdout)["estimates"]
-    assert [(entry["device"], entry["name"]) for entry in found] == [(device, name) for device in ("t4", "a100") for name in ("bundle", "model")]
-    assert {case["sequence"] for entry in found for case in entry["cases"]} == {3}  # the word between two special tokens
+    assert [(entry["device"], entry["name"]) for entry in found] == [
+        (device, name) for device in ("t4", "a100") for name in ("bundle", "model")
+    ]
+    assert {case["sequence"] for entry in found for case in entry["cases"]} == {
+        3
+    }  # the word between two special tokens
     assert "estimated for model on a100" in " ".join(run(bundle, *options).output.split())
 
 
@@ -77,7 +88,10 @@ def test_people_see_what_bounds_it_and_that_it_was_not_measured(bundle, tmp_path
         assert "memory-bound" in text
         assert "estimated for a100" in text
     assert "Measured on" not in shown.output
-    assert [entry["device"] for entry in json.loads(files["json"].read_text())["estimates"]] == ["jetson-orin-nano", "a100"]
+    assert [entry["device"] for entry in json.loads(files["json"].read_text())["estimates"]] == [
+        "jetson-orin-nano",
+        "a100",
+    ]
     assert run(bundle, "--estimate", "a100", "--html", files["html"]).exit_code == EXIT_USAGE  # it is there already
 
 
@@ -89,7 +103,9 @@ def test_an_onnx_file_and_a_cpu_with_figures(tmp_path):
     assert {row["name"]: row["launches"] for row in case["operators"]}["Gemm"] == 1
 
 
-@pytest.mark.parametrize(("device", "code", "words"), [("cpu", EXIT_USAGE, "devices detect"), ("no-such", EXIT_USAGE, "no device")])
+@pytest.mark.parametrize(
+    ("device", "code", "words"), [("cpu", EXIT_USAGE, "devices detect"), ("no-such", EXIT_USAGE, "no device")]
+)
 def test_a_device_without_figures_is_refused(bundle, device, code, words):
     shown = run(bundle, "--estimate", device)
     assert shown.exit_code == code

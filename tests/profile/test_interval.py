@@ -1,4 +1,5 @@
-"""How sure a median and a ratio are: like an independent bootstrap, right as often as they say, and aware of what the machine did."""
+"""How sure a median and a ratio are: like an independent bootstrap, right as often as they say, and aware of what the
+machine did."""
 
 import time
 
@@ -33,7 +34,8 @@ def test_where_calls_are_independent_the_interval_is_scipys(calls):
 
 
 def test_nineteen_in_twenty_intervals_hold_the_true_median():
-    """Of 200: 180 and more, three standard errors below 190; for independent calls, and where whole rounds are slow or fast."""
+    """Of 200: 180 and more, three standard errors below 190; for independent calls, and where whole rounds are slow or
+    fast."""
     true = np.median(gamma(9, 1_000_000))
     for machine in (lambda seed: 1.0, lambda seed: bursts(seed + 1000, 30)):
         intervals = [median_interval(gamma(seed) * machine(seed), 10) for seed in range(200)]

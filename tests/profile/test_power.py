@@ -41,7 +41,14 @@ def test_an_orins_rails_are_parts_of_its_input(tmp_path):
     rails = {"in1_label": "VDD_IN", "in2_label": "VDD_CPU_GPU_CV", "in3_label": "VDD_SOC"}
     volts = {"in1_input": 4960, "in2_input": 4960, "in3_input": 4952}
     amperes = {"curr1_input": 1000, "curr2_input": 250, "curr3_input": 300}
-    write(tmp_path / "sys/class/hwmon/hwmon1", name="ina3221", in7_label="sum of shunt voltages", **rails, **volts, **amperes)
+    write(
+        tmp_path / "sys/class/hwmon/hwmon1",
+        name="ina3221",
+        in7_label="sum of shunt voltages",
+        **rails,
+        **volts,
+        **amperes,
+    )
     found = find_rails(tmp_path)
     assert watts(found) == pytest.approx({"VDD_IN": 4.96, "VDD_CPU_GPU_CV": 1.24, "VDD_SOC": 1.4856})
     assert [rail.name for rail in found if not rail.part] == ["VDD_IN"]
@@ -49,7 +56,9 @@ def test_an_orins_rails_are_parts_of_its_input(tmp_path):
 
 
 def test_a_board_without_a_rail_for_its_input_is_the_sum_of_its_rails(tmp_path):
-    write(tmp_path / "sys/class/hwmon/hwmon3", name="ina3221", in1_label="VDD_GPU_SOC", in1_input=12000, curr1_input=500)
+    write(
+        tmp_path / "sys/class/hwmon/hwmon3", name="ina3221", in1_label="VDD_GPU_SOC", in1_input=12000, curr1_input=500
+    )
     write(tmp_path / "sys/class/hwmon/hwmon4", name="ina3221", in1_label="VDD_CPU_CV", in1_input=12000, curr1_input=250)
     assert [rail.part for rail in find_rails(tmp_path)] == [False, False]
     assert Recording(find_rails(tmp_path)).stop()["mean_w"] == pytest.approx(9.0)
@@ -62,7 +71,10 @@ def test_rails_of_older_jetpacks(tmp_path):
 
 def test_tegrastats_serves_where_sysfs_may_not_be_read(tmp_path, monkeypatch):
     script = tmp_path / "tegrastats"
-    script.write_text("#!/bin/sh\nwhile echo 'RAM 4722/7337MB CPU [1%@729] VDD_IN 4512mW/4498mW VDD_SOC 1440mW/1433mW'; do sleep 0.05; done\n")
+    script.write_text(
+        "#!/bin/sh\nwhile echo 'RAM 4722/7337MB CPU [1%@729] VDD_IN 4512mW/4498mW VDD_SOC 1440mW/1433mW'; do sleep "
+        "0.05; done\n"
+    )
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     found = find_rails(tmp_path)
@@ -130,14 +142,20 @@ class Powered(LocalHost):
     def start(self, module, *, threads=None):
         if module != "edgelm.profile.monitor":
             return super().start(module, threads=threads)
-        return WatcherLine(Watcher(lambda: [Rail("RAPL", "package-0", lambda: 5 * time.perf_counter(), counts=True)], list))
+        return WatcherLine(
+            Watcher(lambda: [Rail("RAPL", "package-0", lambda: 5 * time.perf_counter(), counts=True)], list)
+        )
 
 
 class Dark(Powered):
     """This machine, without a sensor."""
 
     def start(self, module, *, threads=None):
-        return WatcherLine(Watcher(list, list)) if module == "edgelm.profile.monitor" else super().start(module, threads=threads)
+        return (
+            WatcherLine(Watcher(list, list))
+            if module == "edgelm.profile.monitor"
+            else super().start(module, threads=threads)
+        )
 
 
 @pytest.fixture(scope="module")

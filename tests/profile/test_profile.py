@@ -100,7 +100,9 @@ def test_memory_load_and_operators_are_measured(pair):
 
 
 def test_batches_lengths_and_pytorch(bundle, checkpoint):
-    eager = profile(bundle, compare=[checkpoint], batch_sizes=(1, 3), sequence_lengths=(8, 16), threads=1, runs=20, loads=1)[1]
+    eager = profile(
+        bundle, compare=[checkpoint], batch_sizes=(1, 3), sequence_lengths=(8, 16), threads=1, runs=20, loads=1
+    )[1]
     assert [(case.batch, case.sequence) for case in eager.cases] == [(1, 8), (3, 8), (1, 16), (3, 16)]
     assert eager.kind == "pytorch"
     assert eager.operators == ()
@@ -114,7 +116,9 @@ def test_a_checkpoint_that_lost_tokens_is_given_its_own(bundle, checkpoint, tmp_
 
     kept = sorted(read_vocabulary(load_tokenizer(checkpoint)).fixed)
     smaller = keep_tokens(load_tokenizer(checkpoint), kept)
-    save_checkpoint(tmp_path / "small", cut_tokens(load_checkpoint(checkpoint), kept), smaller, open_checkpoint(checkpoint).record)
+    save_checkpoint(
+        tmp_path / "small", cut_tokens(load_checkpoint(checkpoint), kept), smaller, open_checkpoint(checkpoint).record
+    )
     subjects = [find_subject(bundle), find_subject(tmp_path / "small")]
     (own,) = make_feeds(subjects, list(TEXTS[:2]), [(2, None)])[1]
     assert own[0]["input_ids"] == smaller(list(TEXTS[:2]), padding=True)["input_ids"]
@@ -188,7 +192,21 @@ def test_the_page_is_whole_needs_no_network_and_escapes_names(pair):
 
 def test_the_command_writes_what_it_prints(bundle, tmp_path):
     output, html, markdown = (tmp_path / name for name in ("p.json", "p.html", "p.md"))
-    options = ("--runs", 20, "--loads", 1, "--threads", 1, "--output", output, "--html", html, "--markdown", markdown, "--json")
+    options = (
+        "--runs",
+        20,
+        "--loads",
+        1,
+        "--threads",
+        1,
+        "--output",
+        output,
+        "--html",
+        html,
+        "--markdown",
+        markdown,
+        "--json",
+    )
     result = run(bundle, *options)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == json.loads(output.read_text())
@@ -228,14 +246,21 @@ def test_sequence_beyond_the_model_is_refused(bundle):
 
 def test_settings_that_cannot_be_are_refused_before_anything_is_started(bundle, monkeypatch):
     monkeypatch.setattr("edgelm.profile.pipeline.measure", None)
-    for settings in ({"provider": "gpu"}, {"warmup": -1}, {"runs": 0}, {"batch_sizes": (0,)}, {"sequence_lengths": (1,)}):
+    for settings in (
+        {"provider": "gpu"},
+        {"warmup": -1},
+        {"runs": 0},
+        {"batch_sizes": (0,)},
+        {"sequence_lengths": (1,)},
+    ):
         with pytest.raises(UsageError):
             profile(bundle, **settings)
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta"])
 def test_a_checkpoint_says_how_many_tokens_it_reads(tmp_path, family):
-    """By its position embeddings, of which some families keep the first rows for padding: one token more is one too many."""
+    """By its position embeddings, of which some families keep the first rows for padding: one token more is one too
+    many."""
     import torch
 
     from edgelm.anatomy import load_checkpoint
@@ -255,7 +280,9 @@ def test_onnx_file_with_unknown_inputs_names_them(bundle, tmp_path):
     value = helper.make_tensor_value_info("pixels", TensorProto.INT64, ["b", "s"])
     out = helper.make_tensor_value_info("out", TensorProto.INT64, ["b", "s"])
     graph = helper.make_graph([helper.make_node("Identity", ["pixels"], ["out"])], "g", [value], [out])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "other.onnx")
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "other.onnx"
+    )
     with pytest.raises(InputError, match="pixels"):
         profile(bundle, compare=[tmp_path / "other.onnx"], threads=1, runs=1, loads=1)
 

@@ -1,4 +1,5 @@
-"""What a user of `edgelm tune` gets: settings that were measured, the same answers, and a bundle that is never left half changed."""
+"""What a user of `edgelm tune` gets: settings that were measured, the same answers, and a bundle that is never left
+half changed."""
 
 from __future__ import annotations
 
@@ -30,7 +31,13 @@ from edgelm.runtime.verify import verify
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tune")
     checkpoint = make_checkpoint(folder / "checkpoint", hidden=128, ffn=256, spread=0.1)
-    export(checkpoint, device=load_device("cpu"), precision="fp32", calibration=Dataset("texts", TEXTS * 4), output=folder / "bundle")
+    export(
+        checkpoint,
+        device=load_device("cpu"),
+        precision="fp32",
+        calibration=Dataset("texts", TEXTS * 4),
+        output=folder / "bundle",
+    )
     return folder / "bundle"
 
 
@@ -45,7 +52,11 @@ def answers(bundle):
 
 
 def content(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file() and "__pycache__" not in str(path)}
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in str(path)
+    }
 
 
 def trial(p50, session=10.0, memory=100.0, *, ratio=None, sure=1.0):
@@ -79,7 +90,10 @@ def test_a_tuned_bundle_gives_the_same_answers_and_proves_itself(bundle, single)
     assert done.exit_code == 0, done.output
     values = json.loads(done.stdout)
     assert values["trials"][0]["knob"] in ("threads", "spinning")
-    assert all(row["p50_ms"] > 0 and row["session_ms"] > 0 and row["peak_memory_mb"] > 10 for row in (*values["trials"], values["after"]))
+    assert all(
+        row["p50_ms"] > 0 and row["session_ms"] > 0 and row["peak_memory_mb"] > 10
+        for row in (*values["trials"], values["after"])
+    )
     session = open_bundle(bundle).manifest.session
     assert session["disabled_optimizers"] == ["SkipLayerNormFusion"]
     assert session["tuned"]["p50_ms"]["after"] == values["after"]["p50_ms"]
@@ -138,7 +152,8 @@ def test_an_optimized_graph_is_kept_small_and_used_by_the_onnxruntime_and_archit
 @pytest.mark.parametrize("name", ["unlink", "replace"])
 @pytest.mark.parametrize("step", range(1, 4))
 def test_a_cut_while_a_bundle_is_taken_over_leaves_one_that_loads(bundle, monkeypatch, name, step):
-    """Cut off before the given change of the bundle: its optimized graph is another then, and the manifest must not say the old hash."""
+    """Cut off before the given change of the bundle: its optimized graph is another then, and the manifest must not say
+    the old hash."""
     wanted, opened = answers(bundle), open_bundle(bundle)
     with rewrite.open_draft(opened) as draft:
         rewrite.add_optimized_graph(draft, {})
@@ -155,7 +170,9 @@ def test_a_cut_while_a_bundle_is_taken_over_leaves_one_that_loads(bundle, monkey
     with contextlib.suppress(KeyboardInterrupt), rewrite.open_draft(opened) as draft:
         rewrite.add_optimized_graph(draft, {"disabled_optimizers": ["SkipLayerNormFusion"]})
         monkeypatch.setattr(Path, name, cut_off)
-        rewrite.save_settings(opened, draft, {"optimized_by": optimizer(), "disabled_optimizers": ["SkipLayerNormFusion"]})
+        rewrite.save_settings(
+            opened, draft, {"optimized_by": optimizer(), "disabled_optimizers": ["SkipLayerNormFusion"]}
+        )
     monkeypatch.undo()
     np.testing.assert_allclose(answers(bundle), wanted, atol=1e-5)
     rewrite.remove_leftover(open_bundle(bundle))

@@ -66,7 +66,8 @@ def test_entropy_clips_outliers_that_minmax_keeps():
 
 
 def test_least_squares_clips_where_brute_force_does():
-    """Normal values with a few outliers at 12: the best of 100 x 100 intervals, tried one by one on the values themselves."""
+    """Normal values with a few outliers at 12: the best of 100 x 100 intervals, tried one by one on the values
+    themselves."""
     values = np.concatenate([np.random.default_rng(0).normal(size=4_000), np.full(3, 12.0)]).astype(np.float32)
     histogram = Histogram()
     histogram.add(values)

@@ -17,13 +17,25 @@ from edgelm.quantize.weight_only import quantize_weights
 
 FAMILIES = ["bert", "distilbert", "roberta", "xlm-roberta", "electra"]
 RANGES = {"x": (-4.5, 4.5), "h": (-1.0, 7.0)}
-TEXTS = Dataset("memory", texts=tuple(f"turn the {word} on in room {index}" for index, word in enumerate(["lights", "film", "heat", "music"] * 8)))
+TEXTS = Dataset(
+    "memory",
+    texts=tuple(
+        f"turn the {word} on in room {index}" for index, word in enumerate(["lights", "film", "heat", "music"] * 8)
+    ),
+)
 
 
 def exported(folder, family, cut):
     """The graph of an INT8 bundle for a CPU, as a file."""
     output, model = folder / "bundle", make_wide(folder, family, cut=cut)
-    export(model, output=output, device=load_device("cpu"), precision="int8", calibration=TEXTS, quantization=Quantization(method="minmax"))
+    export(
+        model,
+        output=output,
+        device=load_device("cpu"),
+        precision="int8",
+        calibration=TEXTS,
+        quantization=Quantization(method="minmax"),
+    )
     return output / "model.onnx"
 
 
@@ -47,7 +59,11 @@ def test_onnxruntime_keeps_every_integer_product(quantize, operator):
 def test_both_dialects_compute_the_same_within_their_grids():
     graph, feeds = make_graph(), make_feeds(8)
     outputs = []
-    for made in (graph, quantize_static(graph, QuantizationPlan(ranges=RANGES)), quantize_qdq(graph, QuantizationPlan(ranges=RANGES))):
+    for made in (
+        graph,
+        quantize_static(graph, QuantizationPlan(ranges=RANGES)),
+        quantize_qdq(graph, QuantizationPlan(ranges=RANGES)),
+    ):
         session = make_plain_session(made)
         outputs.append(np.concatenate([session.run(None, feed)[0] for feed in feeds]))
     for found in outputs[1:]:

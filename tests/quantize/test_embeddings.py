@@ -1,4 +1,5 @@
-"""Embedding tables in 8 and 4 bits: what onnxruntime looks up is what they stand for, and training and export mean the same by it."""
+"""Embedding tables in 8 and 4 bits: what onnxruntime looks up is what they stand for, and training and export mean the
+same by it."""
 
 import json
 
@@ -30,7 +31,9 @@ def look_up(table, bits):
     ids = helper.make_tensor_value_info("ids", onnx.TensorProto.INT64, ["tokens"])
     rows = helper.make_tensor_value_info("rows", onnx.TensorProto.FLOAT, ["tokens", table.shape[1]])
     made = helper.make_graph([node], "g", [ids], [rows], [numpy_helper.from_array(table, "table")])
-    graph = quantize_embeddings(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), bits=bits)
+    graph = quantize_embeddings(
+        helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), bits=bits
+    )
     found = make_plain_session(graph).run(None, {"ids": np.arange(len(table))})[0]
     return found, sum(len(tensor.raw_data) for tensor in graph.graph.initializer)
 
@@ -42,7 +45,9 @@ def look_up(table, bits):
     seed=st.integers(0, 99),
 )
 def test_no_number_moves_by_more_than_a_step_of_its_block(width, spread, seed):
-    table = (np.random.default_rng(seed).standard_normal((SMALLEST_TABLE // width + 1, width)) * spread).astype(np.float32)
+    table = (np.random.default_rng(seed).standard_normal((SMALLEST_TABLE // width + 1, width)) * spread).astype(
+        np.float32
+    )
     table[3] = 0
     found, _ = look_up(table, 4)
     assert not found[3].any()
@@ -51,7 +56,8 @@ def test_no_number_moves_by_more_than_a_step_of_its_block(width, spread, seed):
         # Sixteen levels from the extreme to seven eighths beyond zero; the search may clip up to 0.3 of the extreme.
         assert (np.abs(rounded - block) <= 0.31 * np.abs(block).max(axis=1, keepdims=True) + 1e-6).all()
         nearest = np.abs(block).max(axis=1, keepdims=True) / 8
-        # The plain grid: half a step each, but for what lies opposite the extreme, a whole one. The search brings a table closer.
+        # The plain grid: half a step each, but for what lies opposite the extreme, a whole one. The search brings a
+        # table closer.
         plain = fake_blocks(torch.from_numpy(block)).numpy()
         assert ((rounded - block) ** 2).sum() <= ((plain - block) ** 2).sum()
         assert (np.abs(plain - block) <= nearest * 1.01).all()
@@ -103,9 +109,16 @@ def compressed(tmp_path_factory):
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     (folder / "labels.json").write_text('["negative", "positive"]')
     (folder / "four.yaml").write_text(RECIPE, encoding="utf-8")
-    found = invoke("compress", folder / "teacher", "--data", folder / "rows.jsonl", "--eval", folder / "rows.jsonl", "--output", folder / "out")(
-        "--recipe", folder / "four.yaml"
-    )
+    found = invoke(
+        "compress",
+        folder / "teacher",
+        "--data",
+        folder / "rows.jsonl",
+        "--eval",
+        folder / "rows.jsonl",
+        "--output",
+        folder / "out",
+    )("--recipe", folder / "four.yaml")
     assert found.exit_code == EXIT_DONE, found.output
     return folder
 
@@ -116,7 +129,9 @@ def invoke(*words):
 
 def test_export_keeps_the_bits_that_compress_chose(compressed):
     assert open_checkpoint(compressed / "out").record.embedding_bits == 4
-    export = invoke("export", compressed / "out", "--device", "cpu", "--calibration", compressed / "rows.jsonl", "--output")
+    export = invoke(
+        "export", compressed / "out", "--device", "cpu", "--calibration", compressed / "rows.jsonl", "--output"
+    )
     sizes = {}
     for name, options in {"4": [], "8": ["--embedding-bits", 8], "int4": ["--precision", "int4"]}.items():
         path = compressed / f"{name}.edge"
@@ -127,11 +142,15 @@ def test_export_keeps_the_bits_that_compress_chose(compressed):
         assert operator_counts(graph).get("GatherBlockQuantized", 0) == (0 if name == "8" else 2)  # words and positions
         sizes[name] = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     tokens, positions = open_checkpoint(compressed / "out").config["vocab_size"], 130
-    assert sizes["8"] - sizes["4"] == pytest.approx((tokens + positions) * (256 + 4 - 128 - 16), abs=2000)  # names of nodes
+    assert sizes["8"] - sizes["4"] == pytest.approx(
+        (tokens + positions) * (256 + 4 - 128 - 16), abs=2000
+    )  # names of nodes
     assert open_bundle(compressed / "4.edge").manifest.lineage["embedding_bits"] == 4
 
 
-@pytest.mark.parametrize("options", [["--precision", "fp32"], ["--precision", "fp16", "--device", "rtx-4090"], ["--embedding-bits", "3"]])
+@pytest.mark.parametrize(
+    "options", [["--precision", "fp32"], ["--precision", "fp16", "--device", "rtx-4090"], ["--embedding-bits", "3"]]
+)
 def test_bits_that_cannot_be_are_refused(compressed, options):
     words = ["--device", "cpu", "--embedding-bits", "4", *options]
     found = invoke("export", compressed / "out")(*words, "--output", compressed / "no.edge")

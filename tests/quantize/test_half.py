@@ -20,7 +20,11 @@ def loud(factor):
     graph = make_graph()
     for tensor in graph.graph.initializer:
         share = {"first.weight": factor, "first.bias": factor, "second.weight": 1 / factor}.get(tensor.name, 1.0)
-        tensor.CopyFrom(numpy_helper.from_array((numpy_helper.to_array(tensor) * share).astype(numpy_helper.to_array(tensor).dtype), tensor.name))
+        tensor.CopyFrom(
+            numpy_helper.from_array(
+                (numpy_helper.to_array(tensor) * share).astype(numpy_helper.to_array(tensor).dtype), tensor.name
+            )
+        )
     return graph
 
 
@@ -41,7 +45,10 @@ def test_what_overflows_is_found_by_running_it():
     full = find_full(graph, feeds)
     assert {"product", "inner", "h"} <= full
     assert "logits" not in full
-    assert relative_error(run(to_half(graph, "fp16", full=full, emulate=True), feeds), run(graph, feeds)) < TOLERANCES["fp16"]
+    assert (
+        relative_error(run(to_half(graph, "fp16", full=full, emulate=True), feeds), run(graph, feeds))
+        < TOLERANCES["fp16"]
+    )
 
 
 def test_bf16_reaches_as_far_as_fp32():

@@ -1,4 +1,5 @@
-"""Smoothing, equalization, rounding, the knapsack and the tables: exact where they must be, better where they say so."""
+"""Smoothing, equalization, rounding, the knapsack and the tables: exact where they must be, better where they say
+so."""
 
 import itertools
 import json
@@ -55,9 +56,13 @@ def test_smoothing_leaves_the_float_function_as_it_is():
     graph = make_graph(outlier=50)
     scales = {}
     for site in find_activations(graph):
-        scales[site.source] = smoothing_scales(learn(graph)[site.source].channel_max, [product.weight for product in site.products], 0.5)
+        scales[site.source] = smoothing_scales(
+            learn(graph)[site.source].channel_max, [product.weight for product in site.products], 0.5
+        )
     feeds = make_feeds(4)
-    np.testing.assert_allclose(run(smooth(graph, scales), feeds), run(graph, feeds), rtol=1e-4, atol=1e-4)  # float32, other products
+    np.testing.assert_allclose(
+        run(smooth(graph, scales), feeds), run(graph, feeds), rtol=1e-4, atol=1e-4
+    )  # float32, other products
 
 
 @given(st.integers(0, 10_000))
@@ -107,7 +112,9 @@ def test_an_outlier_channel_is_found_and_smoothed():
     plain = quantize_post_training(graph, statistics, judge, ONNXRUNTIME_CPU, Quantization(method="minmax"))
     # Costs of a large model, where a Mul is little beside a product.
     target = replace(
-        ONNXRUNTIME_CPU, product_cost=lambda tokens, shape, integer: 100.0 if integer else 300.0, multiply_cost=lambda tokens, width: 1.0
+        ONNXRUNTIME_CPU,
+        product_cost=lambda tokens, shape, integer: 100.0 if integer else 300.0,
+        multiply_cost=lambda tokens, width: 1.0,
     )
     careful = quantize_post_training(graph, statistics, judge, target, Quantization())
     assert careful.chosen["first"].kind == "smooth"
@@ -185,7 +192,9 @@ def test_adaptive_rounding_finds_what_brute_force_finds_in_two_channels():
     """All nine integers around the start, for a matrix that couples both channels."""
     matrix = np.array([[2.0, 1.6], [1.6, 2.0]])
     weight = np.array([[0.44], [0.46]], dtype=np.float32)
-    start = replace(quantize_columns(weight), values=np.array([[4], [5]], dtype=np.int8), scale=np.array([0.1], dtype=np.float32))
+    start = replace(
+        quantize_columns(weight), values=np.array([[4], [5]], dtype=np.int8), scale=np.array([0.1], dtype=np.float32)
+    )
     found = adapt(weight, matrix, start)
     grid = [np.array([[4 + a], [5 + b]]) * 0.1 for a, b in itertools.product((-1, 0, 1), repeat=2)]
     best = min(float(output_error(weight, values, matrix)[0]) for values in grid)
@@ -193,7 +202,8 @@ def test_adaptive_rounding_finds_what_brute_force_finds_in_two_channels():
 
 
 def test_gptq_is_the_published_recursion():
-    """Against the plain form of algorithm 1: quantize a row, then solve exactly for the rest (optimal brain surgeon)."""
+    """Against the plain form of algorithm 1: quantize a row, then solve exactly for the rest (optimal brain
+    surgeon)."""
     rng = np.random.default_rng(0)
     rows = correlated(rng, 100, 12)
     weight = rng.normal(size=(12, 3))
@@ -209,7 +219,11 @@ def test_gptq_is_the_published_recursion():
 
 
 @given(
-    st.lists(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0]), st.integers(0, 9)), min_size=1, max_size=4), min_size=1, max_size=5),
+    st.lists(
+        st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0]), st.integers(0, 9)), min_size=1, max_size=4),
+        min_size=1,
+        max_size=5,
+    ),
     st.sampled_from([0.0, 1.0, 2.0, 4.0, 8.0]),
 )
 @settings(deadline=None)
@@ -240,7 +254,9 @@ def test_a_bound_on_the_drop_keeps_in_float_what_breaks_it():
     everywhere = quantize_post_training(graph, statistics, judge, HALF_AS_DEAR, Quantization(method="minmax"))
     lost = -100 * trial.score(trial.outputs(everywhere.graph))
     bound = lost / 20
-    held = quantize_post_training(graph, statistics, judge, HALF_AS_DEAR, Quantization(method="minmax", max_drop=bound), trial=trial)
+    held = quantize_post_training(
+        graph, statistics, judge, HALF_AS_DEAR, Quantization(method="minmax", max_drop=bound), trial=trial
+    )
     assert held.chosen["first"].kind == FLOAT
     assert held.chosen["second"].kind == "minmax"
     assert -100 * trial.score(trial.outputs(held.graph)) <= bound
@@ -258,7 +274,9 @@ def test_weights_in_blocks_compute_what_their_integers_stand_for(bits, gram):
     by_hand = onnx.ModelProto()
     by_hand.CopyFrom(graph)
     for product in find_matmuls(graph):
-        known = None if statistics is None else hessian(statistics[product.source].gram, statistics[product.source].tokens)
+        known = (
+            None if statistics is None else hessian(statistics[product.source].gram, statistics[product.source].tokens)
+        )
         values = round_blocks(product.weight, bits, known).floats()
         (tensor,) = [tensor for tensor in by_hand.graph.initializer if tensor.name == product.matrix]
         tensor.CopyFrom(numpy_helper.from_array(values, product.matrix))
@@ -282,7 +300,12 @@ def test_a_width_that_is_no_multiple_of_the_block_is_padded():
 
 def rows_of(count):
     texts = tuple(f"word{index % 7} " * (1 + index % 20) + str(index) for index in range(count))
-    return Dataset("memory", texts=texts, labels=tuple(["rare" if index % 10 == 0 else "often" for index in range(count)]), problem="single-label")
+    return Dataset(
+        "memory",
+        texts=texts,
+        labels=tuple(["rare" if index % 10 == 0 else "often" for index in range(count)]),
+        problem="single-label",
+    )
 
 
 @pytest.mark.parametrize("choice", ["random", "length", "label", "diverse"])

@@ -11,7 +11,8 @@ from edgelm.runtime.saturation import EXACT_PAIR
 
 
 def saturates(values):
-    """Whether vpmaddubsw cuts any sum off: each pair of rows with each of the four extreme pairs of UINT8, in 16 bits and in more."""
+    """Whether vpmaddubsw cuts any sum off: each pair of rows with each of the four extreme pairs of UINT8, in 16 bits
+    and in more."""
     rows = np.concatenate([values, np.zeros((len(values) % 2, values.shape[1]), dtype=np.int8)]).astype(np.int64)
     sums = [first * rows[0::2] + second * rows[1::2] for first in (0, 255) for second in (0, 255)]
     return any((sum_ != np.clip(sum_, -(2**15), 2**15 - 1)).any() for sum_ in sums)
@@ -47,11 +48,16 @@ def test_one_more_would_overflow_and_full_weights_do():
 
 
 def test_room_costs_less_than_a_bit():
-    """Seven bits quadruple the squared error of eight; room in the sums of neighbours less than doubles it, for weights like a model's."""
+    """Seven bits quadruple the squared error of eight; room in the sums of neighbours less than doubles it, for weights
+    like a model's."""
     weight = np.random.default_rng(0).normal(size=(384, 384)).astype(np.float32)
     eight, seven, room = (
         float(np.square(made.floats() - weight).mean())
-        for made in (quantize_columns(weight), quantize_columns(weight, largest=63), quantize_columns(weight, pair=EXACT_PAIR))
+        for made in (
+            quantize_columns(weight),
+            quantize_columns(weight, largest=63),
+            quantize_columns(weight, pair=EXACT_PAIR),
+        )
     )
     assert seven == pytest.approx(4 * eight, rel=0.1)
     assert room < 2 * eight

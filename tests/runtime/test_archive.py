@@ -26,8 +26,13 @@ def test_a_flipped_bit_of_a_one_file_bundle_is_refused_or_harmless(folder, tmp_p
     """One bit in each of some hundred places, all over the archive: its headers, its content, its directory."""
     pack(folder, tmp_path / "b.edgelm")
     whole, broken = (tmp_path / "b.edgelm").read_bytes(), tmp_path / "flipped.edgelm"
-    content = {name: edgelm.runtime.open_bundle(folder).read(name) for name in ("model.onnx", "golden.json", "tokenizer.json", "run.py")}
-    places = [int(place) for place in np.linspace(0, len(whole) - 1, 350)] + list(range(len(whole) - 22 - 60, len(whole)))
+    content = {
+        name: edgelm.runtime.open_bundle(folder).read(name)
+        for name in ("model.onnx", "golden.json", "tokenizer.json", "run.py")
+    }
+    places = [int(place) for place in np.linspace(0, len(whole) - 1, 350)] + list(
+        range(len(whole) - 22 - 60, len(whole))
+    )
     refused = 0
     for number, place in enumerate(places):
         data = bytearray(whole)
@@ -50,7 +55,13 @@ def test_an_archive_cut_anywhere_encrypted_or_of_another_method_is_refused(folde
         broken.write_bytes(whole[:length])
         with pytest.raises(BundleError):
             edgelm.runtime.load(broken)
-    for name, offset, value in (("flags", 8, 1), ("version", 6, 99), ("method", 10, 14), ("method", 10, 12), ("method", 10, 97)):
+    for name, offset, value in (
+        ("flags", 8, 1),
+        ("version", 6, 99),
+        ("method", 10, 14),
+        ("method", 10, 12),
+        ("method", 10, 97),
+    ):
         data = bytearray(whole)
         data[whole.index(b"PK\x01\x02") + offset] = value
         data[offset - 2] = value if name != "version" else data[offset - 2]

@@ -51,7 +51,9 @@ def test_a_changed_byte_is_refused_when_the_bundle_is_loaded(with_weights, tmp_p
 
 
 @pytest.mark.parametrize("check_hashes", [True, False])
-@pytest.mark.parametrize("become", [os.mkfifo, lambda path: path.symlink_to("../weights.bin"), lambda path: path.write_bytes(b"short")])
+@pytest.mark.parametrize(
+    "become", [os.mkfifo, lambda path: path.symlink_to("../weights.bin"), lambda path: path.write_bytes(b"short")]
+)
 def test_weights_that_are_no_file_of_the_bundle_are_refused_before_they_are_mapped(with_weights, become, check_hashes):
     (with_weights / "weights.bin").rename(with_weights.parent / "weights.bin")
     become(with_weights / "weights.bin")
@@ -75,7 +77,11 @@ def listen(path):
 
 
 STRANGE = {
-    "bytecode": ("runtime/edgelm/__pycache__/errors.cpython-311.pyc", lambda path: path.write_bytes(b"x"), "not in the manifest"),
+    "bytecode": (
+        "runtime/edgelm/__pycache__/errors.cpython-311.pyc",
+        lambda path: path.write_bytes(b"x"),
+        "not in the manifest",
+    ),
     "file beside the script": ("numpy.py", lambda path: path.write_text("raise SystemExit(1)"), "not in the manifest"),
     "hidden file": (".hidden", lambda path: path.write_text("x"), "not in the manifest"),
     "folder with pycache in its name": ("my__pycache__/x.py", lambda path: path.write_text("x"), "not in the manifest"),
@@ -102,7 +108,9 @@ def test_verify_reports_whatever_is_not_listed_and_opens_none_of_it(folder, case
 
 
 @pytest.mark.parametrize(
-    "make", [os.mkfifo, lambda path: path.symlink_to("tokenizer.json"), lambda path: path.mkdir()], ids=["pipe", "link", "folder"]
+    "make",
+    [os.mkfifo, lambda path: path.symlink_to("tokenizer.json"), lambda path: path.mkdir()],
+    ids=["pipe", "link", "folder"],
 )
 @pytest.mark.parametrize("name", ["golden.json", "manifest.json"])
 def test_a_listed_file_that_is_no_plain_file_is_refused_and_not_waited_for(folder, name, make):

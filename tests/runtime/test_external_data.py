@@ -53,8 +53,12 @@ def in_constant(graph, location):
 
 
 def in_branch(graph, location):
-    inner = helper.make_graph([], "inner", [], [helper.make_tensor_value_info("w", TensorProto.FLOAT, [8, 4])], [outside(location, "w")])
-    branch = helper.make_graph([helper.make_node("If", ["x"], ["w"], then_branch=inner, else_branch=inner)], "outer", [], [])
+    inner = helper.make_graph(
+        [], "inner", [], [helper.make_tensor_value_info("w", TensorProto.FLOAT, [8, 4])], [outside(location, "w")]
+    )
+    branch = helper.make_graph(
+        [helper.make_node("If", ["x"], ["w"], then_branch=inner, else_branch=inner)], "outer", [], []
+    )
     graph.graph.node.append(helper.make_node("If", ["x"], ["z"], then_branch=branch, else_branch=branch))
 
 
@@ -81,12 +85,23 @@ def in_training(graph, location):
     graph.training_info.add().initialization.initializer.append(outside(location))
 
 
-PLACES = [in_initializer, in_constant, in_branch, in_sparse, in_sparse_constant, in_list_of_tensors, in_function, in_training]
+PLACES = [
+    in_initializer,
+    in_constant,
+    in_branch,
+    in_sparse,
+    in_sparse_constant,
+    in_list_of_tensors,
+    in_function,
+    in_training,
+]
 
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("single", [False, True], ids=["folder", "file"])
-def test_a_graph_that_takes_weights_from_elsewhere_is_refused_wherever_it_says_so(folder, tmp_path, monkeypatch, place, single):
+def test_a_graph_that_takes_weights_from_elsewhere_is_refused_wherever_it_says_so(
+    folder, tmp_path, monkeypatch, place, single
+):
     monkeypatch.chdir(tmp_path)
     for there in (tmp_path, folder):
         (there / "secret.bin").write_bytes(np.ones((8, 4), np.float32).tobytes())
@@ -103,7 +118,10 @@ def test_a_graph_that_takes_weights_from_elsewhere_is_refused_wherever_it_says_s
     assert not verify(path).ok
 
 
-@pytest.mark.parametrize("location", ["/etc/passwd", "../b/weights.bin", "./weights.bin", "sub/weights.bin", "weights.bin", "*/_ORT_MEM_ADDR_/*", ""])
+@pytest.mark.parametrize(
+    "location",
+    ["/etc/passwd", "../b/weights.bin", "./weights.bin", "sub/weights.bin", "weights.bin", "*/_ORT_MEM_ADDR_/*", ""],
+)
 def test_every_name_but_that_of_listed_weights_is_refused(folder, location):
     graph = onnx.load(folder / "model.onnx")
     in_initializer(graph, location)
@@ -125,7 +143,9 @@ def test_an_optimized_graph_is_looked_through_too(folder, tmp_path, monkeypatch)
 
 def test_a_compiled_graph_or_another_format_is_refused(folder):
     graph = onnx.load(folder / "model.onnx")
-    graph.graph.node.append(helper.make_node("EPContext", [], ["c"], domain="com.microsoft", ep_cache_context="../x", embed_mode=0))
+    graph.graph.node.append(
+        helper.make_node("EPContext", [], ["c"], domain="com.microsoft", ep_cache_context="../x", embed_mode=0)
+    )
     (folder / "model.onnx").write_bytes(graph.SerializeToString())
     with pytest.raises(BundleError, match="EPContext"):
         edgelm.runtime.load(reseal(folder))

@@ -63,8 +63,20 @@ def test_session_settings_that_edgelm_never_writes_are_refused_by_name(folder, s
 
 def test_session_settings_that_edgelm_writes_are_taken(folder):
     entries = {"session.intra_op.allow_spinning": "0", "session.disable_prepacking": "1"}
-    settings = {"intra_op_num_threads": 1, "arena": False, "parallel": True, "mapped": False, "entries": entries, "tuned": {"cores": 2}}
-    reseal(folder, set_field(("session",), settings | {"disabled_optimizers": ["SkipLayerNormFusion"], "optimized_by": "1.0 other"}))
+    settings = {
+        "intra_op_num_threads": 1,
+        "arena": False,
+        "parallel": True,
+        "mapped": False,
+        "entries": entries,
+        "tuned": {"cores": 2},
+    }
+    reseal(
+        folder,
+        set_field(
+            ("session",), settings | {"disabled_optimizers": ["SkipLayerNormFusion"], "optimized_by": "1.0 other"}
+        ),
+    )
     assert edgelm.runtime.load(folder)("a good film")["label"]
 
 
@@ -88,7 +100,11 @@ def test_session_settings_that_edgelm_writes_are_taken(folder):
         (("tokenization", "max_length"), "32", "max_length: '32' is not a whole number"),
         (("tokenization", "pad_type_id"), -1, "pad_type_id: -1 is not a token type"),
         (("tokenization", "pad_type_id"), 2**31, "is not a token type"),
-        (("task",), {"kind": "text-classification", "labels": ["a", "b"], "pair": True, "prompt": "x"}, "not before pairs"),
+        (
+            ("task",),
+            {"kind": "text-classification", "labels": ["a", "b"], "pair": True, "prompt": "x"},
+            "not before pairs",
+        ),
         (("opset",), None, "opset"),
         (("schema",), 0, "schema"),
         (("plan",), {"profiles": [{"least": [1]}]}, "least: .1. is not a list of 2"),

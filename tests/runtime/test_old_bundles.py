@@ -1,6 +1,7 @@
 """Bundles that older versions of edgelm made are read as before, and stay bundles that their own, older runtime reads.
 
-`old_bundles/` holds one of each older schema, made by the `make_bundle` of that day's tests: embeddings, their sum, a matrix.
+`old_bundles/` holds one of each older schema, made by the `make_bundle` of that day's tests: embeddings, their sum, a
+matrix.
 """
 
 import json
@@ -42,7 +43,9 @@ def positive(text):
 
 
 def run_py(folder, *words):
-    done = subprocess.run([sys.executable, folder / "run.py", *words], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, folder / "run.py", *words], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -54,7 +57,9 @@ def test_there_is_one_bundle_of_each_older_schema():
 def test_an_old_bundle_answers_as_ever(folder):
     for path in (folder, pack_as(folder, folder.with_name("b.edgelm"))):
         answers = edgelm.runtime.load(path)(["a good film", "bad"])
-        assert [answer["scores"]["positive"] for answer in answers] == pytest.approx([positive("a good film"), positive("bad")], abs=1e-6)
+        assert [answer["scores"]["positive"] for answer in answers] == pytest.approx(
+            [positive("a good film"), positive("bad")], abs=1e-6
+        )
         assert verify(path).ok
         for command in (["run", path, "a good film"], ["inspect", path], ["verify", path]):
             result = CliRunner().invoke(app, [str(word) for word in command])
@@ -70,7 +75,10 @@ def pack_as(folder, file):
 
 def test_new_settings_in_an_old_bundle_leave_it_one_that_its_own_runtime_reads(folder):
     before = json.loads((folder / "manifest.json").read_text())
-    bundle, settings = open_bundle(folder), {"intra_op_num_threads": 1, "optimized_by": edgelm.runtime.session.optimizer()}
+    bundle, settings = (
+        open_bundle(folder),
+        {"intra_op_num_threads": 1, "optimized_by": edgelm.runtime.session.optimizer()},
+    )
     with rewrite.open_draft(bundle) as draft:
         rewrite.add_optimized_graph(draft, {"mapped": True})
         rewrite.save_settings(bundle, draft, settings)
@@ -80,7 +88,9 @@ def test_new_settings_in_an_old_bundle_leave_it_one_that_its_own_runtime_reads(f
     assert after.keys() == before.keys()
     assert run_py(folder, "a good film")["scores"]["positive"] == pytest.approx(positive("a good film"), abs=1e-6)
     assert run_py(folder, "--verify")["ok"]
-    assert edgelm.runtime.load(folder)("a good film")["scores"]["positive"] == pytest.approx(positive("a good film"), abs=1e-6)
+    assert edgelm.runtime.load(folder)("a good film")["scores"]["positive"] == pytest.approx(
+        positive("a good film"), abs=1e-6
+    )
 
 
 def test_files_added_to_an_old_bundle_leave_the_rest_of_its_manifest(folder):

@@ -1,4 +1,5 @@
-"""Execution providers that are plugins: taken where they load and find a device, passed over with the reason elsewhere."""
+"""Execution providers that are plugins: taken where they load and find a device, passed over with the reason
+elsewhere."""
 
 import sys
 from importlib.machinery import ModuleSpec
@@ -16,7 +17,8 @@ from edgelm.runtime.manifest import EnginePlan, ShapeRange
 
 @pytest.fixture
 def install(monkeypatch):
-    """Put a plugin for OpenVINO into this machine; what it registers is onnxruntime's CPU provider, whose devices and sessions are real."""
+    """Put a plugin for OpenVINO into this machine; what it registers is onnxruntime's CPU provider, whose devices and
+    sessions are real."""
 
     def put(name="CPUExecutionProvider", error=None):
         module = ModuleType("onnxruntime_ep_openvino")
@@ -54,7 +56,10 @@ def test_a_plugin_answers_and_is_registered_once(install, bundle):
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
-        ({"error": RuntimeError("libcuda.so.1: cannot open shared object file")}, "cannot be loaded: libcuda.so.1: cannot open shared object file"),
+        (
+            {"error": RuntimeError("libcuda.so.1: cannot open shared object file")},
+            "cannot be loaded: libcuda.so.1: cannot open shared object file",
+        ),
         ({"name": "OpenVINOExecutionProvider"}, "finds no device that it runs on"),
     ],
     ids=["library", "device"],

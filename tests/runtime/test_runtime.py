@@ -143,7 +143,10 @@ def test_a_truncated_or_lying_archive_is_refused(bundle, tmp_path):
     (tmp_path / "cut.edgelm").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(BundleError, match="damaged"):
         edgelm.runtime.load(tmp_path / "cut.edgelm")
-    with zipfile.ZipFile(tmp_path / "b.edgelm") as old, zipfile.ZipFile(tmp_path / "bomb.edgelm", "w", zipfile.ZIP_DEFLATED) as new:
+    with (
+        zipfile.ZipFile(tmp_path / "b.edgelm") as old,
+        zipfile.ZipFile(tmp_path / "bomb.edgelm", "w", zipfile.ZIP_DEFLATED) as new,
+    ):
         for name in old.namelist():
             new.writestr(name, b"\0" * 50_000_000 if name == "model.onnx" else old.read(name))
     with pytest.raises(BundleError, match="the manifest says"):
@@ -180,23 +183,32 @@ def test_run_prints_labels_json_lines_and_reads_files(bundle, tmp_path):
 
 
 def test_the_bundles_own_script_runs_where_edgelm_is_not_installed(bundle, tmp_path):
-    """Isolated mode, with every place from which edgelm could be imported taken away: only the copy in the bundle is left."""
+    """Isolated mode, with every place from which edgelm could be imported taken away: only the copy in the bundle is
+    left."""
     hide = (
         "import importlib.util, os, runpy, sys\n"
         "sys.path = [entry for entry in sys.path if not os.path.isfile(os.path.join(entry, 'edgelm', '__init__.py'))]\n"
         "sys.meta_path = [finder for finder in sys.meta_path if 'editable' not in str(finder).lower()]\n"
         "spec = importlib.util.find_spec('edgelm'); assert spec is None or spec.origin is None\n"
-        f"sys.argv = ['run.py', 'a good film', 'the bad film']; runpy.run_path({str(bundle / 'run.py')!r}, run_name='__main__')\n"
+        f"sys.argv = ['run.py', 'a good film', 'the bad film']; runpy.run_path({str(bundle / 'run.py')!r}, "
+        "run_name='__main__')\n"
     )
-    result = subprocess.run([sys.executable, "-I", "-c", hide], capture_output=True, text=True, cwd=tmp_path, check=False)
+    result = subprocess.run(
+        [sys.executable, "-I", "-c", hide], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
     assert result.returncode == 0, result.stderr
     model = edgelm.runtime.load(bundle)
     answers = [json.loads(line) for line in result.stdout.splitlines()]
     assert [answer["label"] for answer in answers] == [model("a good film")["label"], model("the bad film")["label"]]
-    proof = subprocess.run([sys.executable, bundle / "run.py", "--verify"], capture_output=True, text=True, cwd=tmp_path, check=False)
+    proof = subprocess.run(
+        [sys.executable, bundle / "run.py", "--verify"], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
     assert proof.returncode == 0, proof.stderr
     assert json.loads(proof.stdout)["ok"]
-    forced = [subprocess.run([sys.executable, bundle / "run.py", "--provider", name, "a"], capture_output=True, text=True) for name in ("cpu", "qnn")]
+    forced = [
+        subprocess.run([sys.executable, bundle / "run.py", "--provider", name, "a"], capture_output=True, text=True)
+        for name in ("cpu", "qnn")
+    ]
     assert [done.returncode for done in forced] == [0, 2]
     assert "has no QNNExecutionProvider" in forced[1].stderr
 
@@ -212,7 +224,9 @@ def test_cuda_is_looked_for_where_pip_puts_it(tmp_path, monkeypatch):
         print("Failed to load libcublas")
         raise RuntimeError("no folder")
 
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
     monkeypatch.setattr(onnxruntime, "preload_dlls", preload)
     folder = make_bundle(tmp_path / "b", runtimes=("onnxruntime-cuda", "onnxruntime-cpu"))
     result = run("run", folder, "a good film", "--json")
@@ -234,8 +248,14 @@ def test_inspect_describes_bundles_and_graphs(bundle, tmp_path):
 def test_sizes_are_looked_up_in_a_bundle_of_one_file(bundle, tmp_path):
     pack(bundle, tmp_path / "whole.edgelm")
     edgelm.runtime.open_bundle(tmp_path / "whole.edgelm").check_sizes()
-    for name, content, words in (("model.onnx", b"half", "model.onnx has 4 bytes"), ("golden.json", None, "golden.json is missing")):
-        with zipfile.ZipFile(tmp_path / "whole.edgelm") as whole, zipfile.ZipFile(tmp_path / f"{name}.edgelm", "w") as cut:
+    for name, content, words in (
+        ("model.onnx", b"half", "model.onnx has 4 bytes"),
+        ("golden.json", None, "golden.json is missing"),
+    ):
+        with (
+            zipfile.ZipFile(tmp_path / "whole.edgelm") as whole,
+            zipfile.ZipFile(tmp_path / f"{name}.edgelm", "w") as cut,
+        ):
             for entry in whole.namelist():
                 if entry != name or content is not None:
                     cut.writestr(entry, content if entry == name else whole.read(entry))

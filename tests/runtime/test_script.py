@@ -16,14 +16,28 @@ def folder(tmp_path):
 
 
 def start(folder, *words, **options):
-    return subprocess.run([sys.executable, folder / "run.py", *words], capture_output=True, text=True, timeout=120, check=False, **options)
+    return subprocess.run(
+        [sys.executable, folder / "run.py", *words], capture_output=True, text=True, timeout=120, check=False, **options
+    )
 
 
 def test_the_bundles_script_runs_nothing_but_what_is_listed_and_hashed(folder, tmp_path):
-    """Modules that would be found first, and bytecode that would be taken for the source: each leaves a mark if it runs."""
+    """Modules that would be found first, and bytecode that would be taken for the source: each leaves a mark if it
+    runs."""
     mark = tmp_path / "ran"
     evil = f"import pathlib; pathlib.Path({str(mark)!r}).write_text(__name__)\n"
-    for name in ("numpy", "json", "argparse", "hashlib", "os", "onnxruntime", "pathlib", "encodings", "sitecustomize", "edgelm"):
+    for name in (
+        "numpy",
+        "json",
+        "argparse",
+        "hashlib",
+        "os",
+        "onnxruntime",
+        "pathlib",
+        "encodings",
+        "sitecustomize",
+        "edgelm",
+    ):
         (folder / f"{name}.py").write_text(evil)
         (folder / "runtime" / f"{name}.py").write_text(evil)
     (folder / "runtime" / "edgelm" / "tokenizers.py").write_text(evil)
@@ -41,13 +55,19 @@ def test_the_bundles_script_runs_nothing_but_what_is_listed_and_hashed(folder, t
 
 
 def forge_bytecode(module, source):
-    """Bytecode of another source, which Python takes for that of the module: size and time of the module stand in it."""
+    """Bytecode of another source, which Python takes for that of the module: size and time of the module stand in
+    it."""
     import importlib.util
     import marshal
 
     cached = Path(importlib.util.cache_from_source(str(module)))
     stat = module.stat()
-    head = importlib.util.MAGIC_NUMBER + b"\0\0\0\0" + int(stat.st_mtime).to_bytes(4, "little") + stat.st_size.to_bytes(4, "little")
+    head = (
+        importlib.util.MAGIC_NUMBER
+        + b"\0\0\0\0"
+        + int(stat.st_mtime).to_bytes(4, "little")
+        + stat.st_size.to_bytes(4, "little")
+    )
     cached.parent.mkdir(exist_ok=True)
     cached.write_bytes(head + marshal.dumps(compile(source, str(module), "exec")))
 

@@ -10,7 +10,10 @@ import pytest
 from bundles import make_bundle
 
 SILENT = ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK")
-ANSWER = "import sys; from edgelm.runtime import load; load(sys.argv[1])('a good film'); print('done', flush=True); sys.stdin.read()"
+ANSWER = (
+    "import sys; from edgelm.runtime import load; load(sys.argv[1])('a good film'); print('done', flush=True); "
+    "sys.stdin.read()"
+)
 SCRIPT = (
     "import runpy, sys; path = sys.argv[1] + '/run.py'; sys.argv = [path, 'a good film']\n"
     "try: runpy.run_path(path, run_name='__main__')\n"
@@ -27,7 +30,11 @@ BARE = "import onnxruntime; print('done', flush=True); import sys; sys.stdin.rea
 def watch(code, bundle, home, seconds):
     """What a process has written under its home, and the sockets that it has open, after some seconds."""
     home.mkdir()
-    environment = {name: value for name, value in os.environ.items() if name not in (*SILENT, "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in (*SILENT, "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")
+    }
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(bundle)],
         stdin=subprocess.PIPE,
@@ -40,7 +47,11 @@ def watch(code, bundle, home, seconds):
             if line == "done\n":
                 break
         time.sleep(seconds)
-        open_files = [str(entry.readlink()) for entry in Path(f"/proc/{process.pid}/fd").iterdir()] if Path("/proc").is_dir() else []
+        open_files = (
+            [str(entry.readlink()) for entry in Path(f"/proc/{process.pid}/fd").iterdir()]
+            if Path("/proc").is_dir()
+            else []
+        )
     finally:
         process.communicate()
     assert process.returncode == 0

@@ -18,7 +18,9 @@ from edgelm.search.journal import Journal
 from edgelm.search.space import SearchSpace, load_recipes
 from edgelm.search.trial import COMPRESSED_FILE, Job, shorten
 
-SPACE = SearchSpace.model_validate({"name": "s", "recipes": ["balanced"], "settings": {"prune.keep_ffn": [0.25, 0.5, 0.75, 1.0], "seed": [0, 1]}})
+SPACE = SearchSpace.model_validate(
+    {"name": "s", "recipes": ["balanced"], "settings": {"prune.keep_ffn": [0.25, 0.5, 0.75, 1.0], "seed": [0, 1]}}
+)
 JOB = Job("", "", "", "", {}, {}, "fp32", 128, False)
 
 
@@ -46,7 +48,12 @@ class Pretended:
 
 
 def good(number, job):
-    return {"quality": 0.9 - number / 100, "metrics": {"accuracy": 0.9 - number / 100}, "parameters": 10, "size_mb": 1.0 + number}
+    return {
+        "quality": 0.9 - number / 100,
+        "metrics": {"accuracy": 0.9 - number / 100},
+        "parameters": 10,
+        "size_mb": 1.0 + number,
+    }
 
 
 def explore(path, workers, *, trials=None, limit=None, space=SPACE, measure=lambda bundle: 1.0, seed=0):
@@ -77,7 +84,10 @@ def test_the_recipe_as_it_is_comes_first_and_nothing_comes_twice(tmp_path):
     assert stopped == "exhausted"
     assert len(trials) == 8  # four shares, two seeds
     assert len({trial.overrides for trial in trials}) == 8
-    assert trials[0].overrides == ("prune.keep_ffn=0.5", "seed=0")  # 0.4 is none of the choices, so the first is drawn there
+    assert trials[0].overrides == (
+        "prune.keep_ffn=0.5",
+        "seed=0",
+    )  # 0.4 is none of the choices, so the first is drawn there
 
 
 def test_a_failed_trial_keeps_its_error_and_ends_nothing(tmp_path):
@@ -101,7 +111,9 @@ def test_a_measurement_that_fails_is_a_trial_that_failed(tmp_path):
 
 
 def test_a_search_in_which_everything_fails_stops_early(tmp_path):
-    stopped, trials = explore(tmp_path, Pretended(lambda number, job: {"error": "x", "hint": "", "class": "ModelError"}))
+    stopped, trials = explore(
+        tmp_path, Pretended(lambda number, job: {"error": "x", "hint": "", "class": "ModelError"})
+    )
     assert stopped == "failing"
     assert len(trials) == 5
 
@@ -138,17 +150,22 @@ def test_more_trials_go_on_from_those_that_are_there(tmp_path):
 
 
 def test_what_was_cut_off_is_gone_on_with_under_its_number(tmp_path):
-    """As after SIGKILL: one trial is unfinished, one was drawn only, one was finished and the journal was not told; its line is torn."""
+    """As after SIGKILL: one trial is unfinished, one was drawn only, one was finished and the journal was not told; its
+    line is torn."""
     explore(tmp_path, Pretended(good), trials=2)
     recipes = load_recipes(SPACE)
     folder = Folder(tmp_path)
-    _, (first, *_) = explore(tmp_path, Pretended(lambda number, job: None, count=1), limit=0.2)  # begins nothing new but one, and is stopped
+    _, (first, *_) = explore(
+        tmp_path, Pretended(lambda number, job: None, count=1), limit=0.2
+    )  # begins nothing new but one, and is stopped
     unfinished = [trial for trial in folder.read_trials() if trial.state == "unfinished"]
     assert len(unfinished) == 1
     journal = Journal(folder.journal, SPACE, recipes, seed=99)
     known = {first.overrides, *(trial.overrides for trial in folder.read_trials())}
     number, _, overrides = journal.draw_new(known, lambda name, overrides: overrides)
-    told_nobody = replace(unfinished[0], number=number, overrides=overrides, state="finished", quality=0.7, latency_ms=2.0, size_mb=3.0)
+    told_nobody = replace(
+        unfinished[0], number=number, overrides=overrides, state="finished", quality=0.7, latency_ms=2.0, size_mb=3.0
+    )
     folder.write_trial(told_nobody)
     drawn_only = journal.ask()[0]
     with folder.journal.open("ab") as stream:
@@ -201,7 +218,14 @@ def test_at_the_limit_training_stops_and_what_is_trained_is_measured(tmp_path):
 
 @pytest.mark.parametrize(
     ("limit", "spent", "lengths", "room"),
-    [(None, 99, [1e9], True), (10, 0, [], True), (10, 5, [1, 4, 100], True), (10, 7, [1, 4], True), (10, 7, [4], False), (10, 11, [], False)],
+    [
+        (None, 99, [1e9], True),
+        (10, 0, [], True),
+        (10, 5, [1, 4, 100], True),
+        (10, 7, [1, 4], True),
+        (10, 7, [4], False),
+        (10, 11, [], False),
+    ],
 )
 def test_there_is_room_for_a_trial_by_the_median_of_those_before(limit, spent, lengths, room):
     clock = Clock(limit)

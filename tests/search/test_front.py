@@ -23,7 +23,9 @@ def beats(a, b):
 
 @given(POINTS)
 def test_the_front_is_what_nothing_beats(points):
-    assert pareto_front(points) == [index for index, point in enumerate(points) if not any(beats(other, point) for other in points)]
+    assert pareto_front(points) == [
+        index for index, point in enumerate(points) if not any(beats(other, point) for other in points)
+    ]
 
 
 @given(POINTS)
@@ -42,15 +44,27 @@ def test_the_front_agrees_with_optuna(points):
 def test_everything_off_the_front_is_beaten_by_something_on_it(points):
     front = pareto_front(points)
     assert bool(front) == bool(points)
-    assert all(any(beats(points[index], point) for index in front) for number, point in enumerate(points) if number not in front)
+    assert all(
+        any(beats(points[index], point) for index in front)
+        for number, point in enumerate(points)
+        if number not in front
+    )
 
 
 def made(number, quality, latency, size, **more):
-    return Trial(number, "balanced", ("prune.keep_ffn=0.5",), "finished", quality, latency, size, parameters=1000, **more)
+    return Trial(
+        number, "balanced", ("prune.keep_ffn=0.5",), "finished", quality, latency, size, parameters=1000, **more
+    )
 
 
 def a_result(trials):
-    question = {"precision": "int8", "device": {"name": "cpu"}, "machine": "<script>a CPU</script>", "threads": 2, "train_share": 0.25}
+    question = {
+        "precision": "int8",
+        "device": {"name": "cpu"},
+        "machine": "<script>a CPU</script>",
+        "threads": 2,
+        "train_share": 0.25,
+    }
     return SearchResult("build/search", question, "accuracy", tuple(trials), front_of(trials), "trials", 1.0)
 
 

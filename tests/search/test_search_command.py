@@ -1,4 +1,5 @@
-"""`edgelm search` as a user meets it, on a model of two layers: trials, resuming after SIGKILL, refusals, and what comes after."""
+"""`edgelm search` as a user meets it, on a model of two layers: trials, resuming after SIGKILL, refusals, and what
+comes after."""
 
 import csv
 import json
@@ -58,7 +59,8 @@ def command(files, output, *more):
 
 
 class Inline:
-    """Workers without a process of their own: what the real ones compute, without the seconds that their imports take."""
+    """Workers without a process of their own: what the real ones compute, without the seconds that their imports
+    take."""
 
     count = 1
 
@@ -146,12 +148,22 @@ def finished(folder):
 
 
 def test_a_killed_search_loses_no_finished_trial(files):
-    """SIGKILL to the leading process while the second trial trains; a trial that had all of its training is then taken as it is."""
+    """SIGKILL to the leading process while the second trial trains; a trial that had all of its training is then taken
+    as it is."""
     output = files / "killed"
     arguments = command(files, output, "--trials", 2)
-    process = subprocess.Popen([sys.executable, "-m", "edgelm", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=dict(os.environ))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgelm", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=dict(os.environ),
+    )
     deadline = time.monotonic() + 120
-    while not (output / "trials" / "1" / "trial.json").is_file() and process.poll() is None and time.monotonic() < deadline:
+    while (
+        not (output / "trials" / "1" / "trial.json").is_file()
+        and process.poll() is None
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     _, said = process.communicate(timeout=60)
@@ -243,10 +255,21 @@ def test_an_encoder_is_searched_by_agreement_and_by_pairs(tmp_path, inline):
     make_checkpoint(tmp_path / "encoder", kind="sentence-embedding")
     texts = Dataset("texts", TEXTS * 2)
     (tmp_path / "pairs.jsonl").write_text(
-        "".join(json.dumps({"text_a": text, "text_b": TEXTS[index - 1], "label": index + 0.5}) + "\n" for index, text in enumerate(TEXTS))
+        "".join(
+            json.dumps({"text_a": text, "text_b": TEXTS[index - 1], "label": index + 0.5}) + "\n"
+            for index, text in enumerate(TEXTS)
+        )
     )
     pairs = load_dataset(tmp_path / "pairs.jsonl", problem="regression")
-    options = {"dataset": texts, "device": load_device("cpu"), "precision": "fp32", "trials": 1, "runs": 5, "threads": 1, "keep_bundles": True}
+    options = {
+        "dataset": texts,
+        "device": load_device("cpu"),
+        "precision": "fp32",
+        "trials": 1,
+        "runs": 5,
+        "threads": 1,
+        "keep_bundles": True,
+    }
     space = edgelm.load_space(recipes=["no-training"])
     alone = edgelm.search(tmp_path / "encoder", evaluation=texts, output=tmp_path / "a", space=space, **options)
     assert alone.metric == "agreement"

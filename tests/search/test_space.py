@@ -59,7 +59,11 @@ def test_a_choice_may_be_a_list_and_a_number_keeps_four_digits():
     space = SearchSpace(
         name="mine",
         recipes=("fastest",),
-        settings={"distill.layers": Axis(choices=([0, 2], 3)), "prune.keep_ffn": Axis(low=0.2, high=0.9), "seed": Axis(low=1, high=3)},
+        settings={
+            "distill.layers": Axis(choices=([0, 2], 3)),
+            "prune.keep_ffn": Axis(low=0.2, high=0.9),
+            "seed": Axis(low=1, high=3),
+        },
     )
     recipes = load_recipes(space)
     name, overrides = draw(Dice([0, 0, 1 / 3, 1]), space, recipes)
@@ -82,22 +86,41 @@ def test_recipes_are_tried_first_as_they_are_or_as_near_as_the_space_allows():
     assert [point["recipe"] for point in points] == list(space.recipes)
     balanced = points[space.recipes.index("balanced")]
     assert balanced["prune.keep_heads"] == load_recipe("balanced").stages[0].keep_heads
-    assert points[space.recipes.index("fastest")]["distill.layers"] == json.dumps(load_recipe("fastest").stages[0].layers)
-    assert points[space.recipes.index("smallest")]["prune.keep_ffn"] in (pytest.approx(0.2), pytest.approx(0.3))  # 0.25 is between two steps
+    assert points[space.recipes.index("fastest")]["distill.layers"] == json.dumps(
+        load_recipe("fastest").stages[0].layers
+    )
+    assert points[space.recipes.index("smallest")]["prune.keep_ffn"] in (
+        pytest.approx(0.2),
+        pytest.approx(0.3),
+    )  # 0.25 is between two steps
 
 
 def test_every_point_of_a_space_is_what_is_drawn_there():
-    settings = {"prune.keep_ffn": {"low": 0.2, "high": 0.9, "step": 0.35}, "prune.keep_heads": [0.5, 1.0], "seed": {"low": 1, "high": 3}}
+    settings = {
+        "prune.keep_ffn": {"low": 0.2, "high": 0.9, "step": 0.35},
+        "prune.keep_heads": [0.5, 1.0],
+        "seed": {"low": 1, "high": 3},
+    }
     space = SearchSpace.model_validate({"name": "mine", "recipes": ["balanced"], "settings": settings})
     recipes = load_recipes(space)
     points = list(every_point(space, recipes))
-    drawn = {draw(Dice([0, a / 2, b / 2, c / 2]), space, recipes)[1] for a in range(3) for b in range(2) for c in range(3)}
+    drawn = {
+        draw(Dice([0, a / 2, b / 2, c / 2]), space, recipes)[1] for a in range(3) for b in range(2) for c in range(3)
+    }
     assert {overrides for _, _, overrides in points} == drawn
     assert len(points) == 3 * 2 * 3
-    assert list(every_point(SHIPPED, RECIPES)) == [({"recipe": "no-training"}, "no-training", ())]  # learning rates have no end of values
+    assert list(every_point(SHIPPED, RECIPES)) == [
+        ({"recipe": "no-training"}, "no-training", ())
+    ]  # learning rates have no end of values
 
 
-@given(st.floats(-10, 10), st.floats(0.01, 10), st.one_of(st.none(), st.floats(0.01, 1)), st.floats(-30, 30), st.lists(st.floats(0, 1), max_size=20))
+@given(
+    st.floats(-10, 10),
+    st.floats(0.01, 10),
+    st.one_of(st.none(), st.floats(0.01, 1)),
+    st.floats(-30, 30),
+    st.lists(st.floats(0, 1), max_size=20),
+)
 def test_the_nearest_value_is_possible_and_no_other_is_nearer(low, width, share, value, others):
     step = None if share is None else share * width
     axis = Axis(low=low, high=low + width, step=step)

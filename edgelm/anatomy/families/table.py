@@ -26,7 +26,8 @@ class Family:
         head_size: attribute with the width of one head; it never changes.
         token_types: whether the model reads `token_type_ids`.
         word_embeddings: the table with one row a token.
-        positions_from_padding: whether positions are counted from the id of the padding token, which must then never change.
+        positions_from_padding: whether positions are counted from the id of the padding token, which must then never
+            change.
         config_layers, config_heads, config_ffn, config_hidden: names in config.json.
     """
 
@@ -51,7 +52,12 @@ class Family:
 
     def sizes(self, config: Mapping[str, Any]) -> dict[str, int]:
         """Layers, hidden size, heads and FFN channels of an uncut model, by those names, from its configuration."""
-        names = {"layers": self.config_layers, "hidden": self.config_hidden, "heads": self.config_heads, "ffn": self.config_ffn}
+        names = {
+            "layers": self.config_layers,
+            "hidden": self.config_hidden,
+            "heads": self.config_heads,
+            "ffn": self.config_ffn,
+        }
         return {size: int(config[name]) for size, name in names.items()}
 
 
@@ -110,6 +116,8 @@ def family_of(model_type: str) -> Family:
         if model_type in family.model_types:
             return family
     raise UnsupportedFamily(
-        f"model family {model_type or '(none in config.json)'!r} is not supported; supported: {', '.join(supported_model_types())}.",
-        hint="To add it, describe its layers in edgelm/anatomy/families/table.py; CONTRIBUTING.md, 'Add a model family', says how.",
+        f"model family {model_type or '(none in config.json)'!r} is not supported; supported: "
+        f"{', '.join(supported_model_types())}.",
+        hint="To add it, describe its layers in edgelm/anatomy/families/table.py; CONTRIBUTING.md, 'Add a model "
+        "family', says how.",
     )

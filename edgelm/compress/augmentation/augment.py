@@ -29,9 +29,16 @@ class _Change:
 
 
 def augment(
-    dataset: Dataset, settings: AugmentSettings, *, teacher: PreTrainedModel, tokenizer: Any, seed: int, progress: Progress = silent
+    dataset: Dataset,
+    settings: AugmentSettings,
+    *,
+    teacher: PreTrainedModel,
+    tokenizer: Any,
+    seed: int,
+    progress: Progress = silent,
 ) -> Dataset:
-    """Up to `settings.copies` changed texts for each row, without labels; what is equal to a row or to another copy is left out.
+    """Up to `settings.copies` changed texts for each row, without labels; what is equal to a row or to another copy is
+    left out.
 
     Both texts of a pair are changed. The result depends on rows, settings, models and seed alone.
 
@@ -51,14 +58,17 @@ def augment(
         rows: list[Any] = []
         for row, found in enumerate(words):
             drawn = [np.random.default_rng((seed, side, row, copy)) for copy in range(settings.copies)]
-            rows.append([add_noise(found, share, rng) if replace is None else _draw(found, row, share, rng) for rng in drawn])
+            rows.append(
+                [add_noise(found, share, rng) if replace is None else _draw(found, row, share, rng) for rng in drawn]
+            )
             progress("augment", side * len(dataset) + row + 1, len(sides) * len(dataset))
         changed.append(rows if replace is None else replace(words, rows))
     return _fresh_rows(dataset, sides, changed, settings)
 
 
 def add_noise(words: Words, share: float, rng: np.random.Generator) -> str:
-    """Drop each word with this probability, but never all, and swap this share of the others, two by two, at least once (EDA)."""
+    """Drop each word with this probability, but never all, and swap this share of the others, two by two, at least once
+    (EDA)."""
     if not len(words):
         return plain(words.text)
     kept = np.flatnonzero(rng.random(len(words)) >= share)
@@ -81,13 +91,18 @@ def _draw(words: Words, row: int, share: float, rng: np.random.Generator) -> lis
     chosen = np.flatnonzero(rng.random(len(words)) < share)
     if not len(chosen):
         chosen = rng.integers(len(words), size=1)
-    return [_Change(WordPosition(row, word), draw) for word, draw in zip(chosen.tolist(), rng.random(len(chosen)).tolist(), strict=True)]
+    return [
+        _Change(WordPosition(row, word), draw)
+        for word, draw in zip(chosen.tolist(), rng.random(len(chosen)).tolist(), strict=True)
+    ]
 
 
 class _Replacer:
     """Puts other words in the place of some."""
 
-    def __init__(self, settings: AugmentSettings, whole: WholeWords, filler: PreTrainedModel | None, progress: Progress) -> None:
+    def __init__(
+        self, settings: AugmentSettings, whole: WholeWords, filler: PreTrainedModel | None, progress: Progress
+    ) -> None:
         self.settings = settings
         self.whole = whole
         self.tokenizer = whole.tokenizer
@@ -116,7 +131,9 @@ class _Replacer:
             )
         rest = [place for place in places if place not in found]
         words = list(dict.fromkeys(texts[place.text][place.word] for place in rest))
-        near = self.whole.neighbours(words if self.filler is not None else self.whole.single(words), settings.candidates)
+        near = self.whole.neighbours(
+            words if self.filler is not None else self.whole.single(words), settings.candidates
+        )
         return found | {place: near.get(texts[place.text][place.word], []) for place in rest}
 
     def _rewrite(self, words: Words, changes: Sequence[_Change], candidates: dict[WordPosition, list[str]]) -> str:
@@ -137,7 +154,9 @@ def _replacer(settings: AugmentSettings, teacher: PreTrainedModel, tokenizer: An
     return _Replacer(settings, WholeWords(filler, load_tokenizer(checkpoint)), filler, progress)
 
 
-def _fresh_rows(dataset: Dataset, sides: list[tuple[str, ...]], changed: list[list[list[str]]], settings: AugmentSettings) -> Dataset:
+def _fresh_rows(
+    dataset: Dataset, sides: list[tuple[str, ...]], changed: list[list[list[str]]], settings: AugmentSettings
+) -> Dataset:
     seen = {tuple(plain(text) for text in row) for row in zip(*sides, strict=True)}
     fresh = []
     for row in _rows(changed, settings.copies):

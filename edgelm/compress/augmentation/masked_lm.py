@@ -35,11 +35,14 @@ def fill_places(
     max_length: int,
     progress: Progress = silent,
 ) -> dict[WordPosition, list[str]]:
-    """The `count` likeliest whole words for each place, each masked by itself (TinyBERT, Jiao et al. 2020, algorithm 1).
+    """The `count` likeliest whole words for each place, each masked by itself (TinyBERT, Jiao et al. 2020, algorithm
+    1).
 
     Words of more than one piece, which one mask cannot stand for, and words behind `max_length` are left out.
     """
-    encoded = tokenizer([words.text for words in texts], truncation=True, max_length=min(max_length, tokenizer.model_max_length))
+    encoded = tokenizer(
+        [words.text for words in texts], truncation=True, max_length=min(max_length, tokenizer.model_max_length)
+    )
     masked: list[tuple[WordPosition, int]] = []
     for place in places:
         start, end = texts[place.text].spans[place.word]
@@ -61,7 +64,9 @@ def fill_places(
     return found
 
 
-def _likely(model: PreTrainedModel, tokenizer: Any, encoded: Any, part: Sequence[tuple[WordPosition, int]]) -> torch.Tensor:
+def _likely(
+    model: PreTrainedModel, tokenizer: Any, encoded: Any, part: Sequence[tuple[WordPosition, int]]
+) -> torch.Tensor:
     """(places, vocabulary) logits at the masks."""
     columns = {name: [encoded[name][place.text] for place, _ in part] for name in tokenizer.model_input_names}
     batch = tokenizer.pad(columns, return_tensors="pt")

@@ -26,7 +26,10 @@ class WholeWords:
         pieces = [[index] for index in range(min(len(tokenizer), len(self.embeddings)))]
         texts = [text.strip() for text in tokenizer.batch_decode(pieces)]
         # Read again behind a space: pieces that go on in a word do not come back as themselves.
-        whole = [text.isalnum() and again == piece for text, again, piece in zip(texts, self.pieces(texts), pieces, strict=True)]
+        whole = [
+            text.isalnum() and again == piece
+            for text, again, piece in zip(texts, self.pieces(texts), pieces, strict=True)
+        ]
         self.ids = torch.tensor([index for index, keep in enumerate(whole) if keep], dtype=torch.int64)
         self.words = [texts[index] for index in self.ids.tolist()]
         self._unit = functional.normalize(self.embeddings[self.ids], dim=-1)
@@ -48,7 +51,12 @@ class WholeWords:
         found: dict[str, list[str]] = {}
         pieces = self.pieces(words)
         for start in range(0, len(words), _CHUNK):
-            vectors = torch.stack([self.embeddings[ids].mean(dim=0) if ids else self.embeddings[0] for ids in pieces[start : start + _CHUNK]])
+            vectors = torch.stack(
+                [
+                    self.embeddings[ids].mean(dim=0) if ids else self.embeddings[0]
+                    for ids in pieces[start : start + _CHUNK]
+                ]
+            )
             cosines = functional.normalize(vectors, dim=-1) @ self._unit.T
             for word, row in zip(words[start : start + _CHUNK], cosines, strict=True):
                 found[word] = self.best(row, word, count)

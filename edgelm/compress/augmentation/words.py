@@ -38,7 +38,8 @@ def plain(text: str) -> str:
 
 
 def split_words(texts: Sequence[str], tokenizer: Any) -> list[Words]:
-    """The words of each text: what a fast tokenizer's pre-tokenizer keeps together, from its first letter or digit to its last."""
+    """The words of each text: what a fast tokenizer's pre-tokenizer keeps together, from its first letter or digit to
+    its last."""
     encoded = tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True)
     found = []
     for index, text in enumerate(texts):

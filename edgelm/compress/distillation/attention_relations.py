@@ -1,4 +1,5 @@
-"""Attention relations: how the queries, keys and values of a text's tokens relate to each other, whatever the width (MiniLMv2)."""
+"""Attention relations: how the queries, keys and values of a text's tokens relate to each other, whatever the width
+(MiniLMv2)."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ PARTS = ("query", "key", "value")
 def relation_heads(teacher_width: int, student_width: int, wanted: int) -> int:
     """Into how many relation heads both widths can be split: the largest number up to `wanted` that divides both.
 
-    After head pruning a layer's query may have any number of heads; the relations go on with fewer, wider relation heads.
+    After head pruning a layer's query may have any number of heads; the relations go on with fewer, wider relation
+    heads.
     """
     return max(heads for heads in range(1, wanted + 1) if teacher_width % heads == 0 and student_width % heads == 0)
 
@@ -37,7 +39,8 @@ class Related:
 
 
 def related_blocks(teacher: PreTrainedModel, student: PreTrainedModel, loss: DistillLoss) -> Related:
-    """The teacher's layer that the recipe names (its last, if none) and the student's last that a cut has left any heads.
+    """The teacher's layer that the recipe names (its last, if none) and the student's last that a cut has left any
+    heads.
 
     Raises:
         RecipeError: a layer that the teacher does not have.
@@ -47,7 +50,10 @@ def related_blocks(teacher: PreTrainedModel, student: PreTrainedModel, loss: Dis
         return Related(None, None, 1)
     layers = blocks(teacher)
     if loss.relation_layer is not None and loss.relation_layer >= len(layers):
-        raise RecipeError(f"loss.relation_layer is {loss.relation_layer}, but the teacher has layers 0 to {len(layers) - 1}.", hint="Count from 0.")
+        raise RecipeError(
+            f"loss.relation_layer is {loss.relation_layer}, but the teacher has layers 0 to {len(layers) - 1}.",
+            hint="Count from 0.",
+        )
     one = layers[-1 if loss.relation_layer is None else loss.relation_layer]
     other = seeing[-1]
     widths = (one.module("query").out_features, other.module("query").out_features)
@@ -56,7 +62,8 @@ def related_blocks(teacher: PreTrainedModel, student: PreTrainedModel, loss: Dis
 
 @contextlib.contextmanager
 def captured(block: Block | None) -> Iterator[dict[str, torch.Tensor]]:
-    """Inside, what a layer's query, key and value projections give is kept by part, each (batch, tokens, width); nothing for None."""
+    """Inside, what a layer's query, key and value projections give is kept by part, each (batch, tokens, width);
+    nothing for None."""
     found: dict[str, torch.Tensor] = {}
 
     def keep(part: str) -> Callable[..., None]:
@@ -88,10 +95,14 @@ def log_relations(vectors: torch.Tensor, mask: torch.Tensor, heads: int) -> torc
     scores = split @ split.transpose(2, 3) / math.sqrt(width // heads)
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     # Half of the smallest number: exp gives an exact zero, and the logarithm stays finite.
-    return functional.log_softmax(scores.masked_fill(mask[:, None, None, :] == 0, torch.finfo(scores.dtype).min / 2), dim=-1)
+    return functional.log_softmax(
+        scores.masked_fill(mask[:, None, None, :] == 0, torch.finfo(scores.dtype).min / 2), dim=-1
+    )
 
 
-def relation_loss(student: Mapping[str, torch.Tensor], teacher: Mapping[str, torch.Tensor], mask: torch.Tensor, *, heads: int) -> torch.Tensor:
+def relation_loss(
+    student: Mapping[str, torch.Tensor], teacher: Mapping[str, torch.Tensor], mask: torch.Tensor, *, heads: int
+) -> torch.Tensor:
     """Σ over Q-Q, K-K and V-V of KL(teacher‖student), each the mean over relation heads and real tokens' rows.
 
     Args:
@@ -104,6 +115,8 @@ def relation_loss(student: Mapping[str, torch.Tensor], teacher: Mapping[str, tor
     total = torch.zeros((), device=mask.device)
     for part in PARTS:
         wanted, found = log_relations(teacher[part], mask, heads), log_relations(student[part], mask, heads)
-        divergence = functional.kl_div(found, wanted, log_target=True, reduction="none").sum(dim=-1)  # (batch, heads, tokens)
+        divergence = functional.kl_div(found, wanted, log_target=True, reduction="none").sum(
+            dim=-1
+        )  # (batch, heads, tokens)
         total = total + (divergence * rows).sum() / (rows.sum() * heads)
     return total

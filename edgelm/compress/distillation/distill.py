@@ -1,4 +1,5 @@
-"""Distillation: a student learns the teacher's outputs, the labels, the teacher's hidden states and its attention relations."""
+"""Distillation: a student learns the teacher's outputs, the labels, the teacher's hidden states and its attention
+relations."""
 
 from __future__ import annotations
 
@@ -31,7 +32,10 @@ def student_from_layers(teacher: PreTrainedModel, layers: Sequence[int]) -> PreT
     """
     total = len(blocks(teacher))
     if max(layers) >= total:
-        raise RecipeError(f"distill.layers names layer {max(layers)}, but the teacher has layers 0 to {total - 1}.", hint="Count from 0.")
+        raise RecipeError(
+            f"distill.layers names layer {max(layers)}, but the teacher has layers 0 to {total - 1}.",
+            hint="Count from 0.",
+        )
     student = copy.deepcopy(teacher)
     keep_layers(student, sorted(set(layers)))
     return student
@@ -44,9 +48,10 @@ def soft_loss(student: torch.Tensor, teacher: torch.Tensor, task: Task, *, tempe
         student, teacher: (batch, labels) logits or (batch, hidden) sentence vectors.
 
     Returns:
-        T²·KL(teacher‖student) of the softened classes (Hinton et al. 2015); its Bernoulli form for multi-label; mean squared
-        error for regression; for embeddings the squared distance of the vectors (2 − 2·cosine where they have length one), or, where
-        they differ in width, how far apart the cosines between the batch's texts are (Tung and Mori 2019, arXiv:1907.09682).
+        T²·KL(teacher‖student) of the softened classes (Hinton et al. 2015); its Bernoulli form for multi-label; mean
+        squared error for regression; for embeddings the squared distance of the vectors (2 − 2·cosine where they have
+        length one), or, where they differ in width, how far apart the cosines between the batch's texts are (Tung and
+        Mori 2019, arXiv:1907.09682).
     """
     if task.kind == "sentence-embedding" and student.shape != teacher.shape:
         return (_cosines(student) - _cosines(teacher)).square().sum(dim=-1).mean()
@@ -74,8 +79,8 @@ def _cosines(vectors: torch.Tensor) -> torch.Tensor:
 def hard_loss(outputs: torch.Tensor, labels: torch.Tensor, task: Task) -> torch.Tensor:
     """The task's own loss on the labels: cross-entropy, its binary form for multi-label, or mean squared error.
 
-    Rows without a label (-100, or NaN) add nothing. The sum is divided by all rows of the batch, so that each label weighs the same
-    whatever the batch it comes in.
+    Rows without a label (-100, or NaN) add nothing. The sum is divided by all rows of the batch, so that each label
+    weighs the same whatever the batch it comes in.
     """
     if task.problem == "single-label":
         return functional.cross_entropy(outputs, labels, ignore_index=NO_CLASS, reduction="sum") / len(outputs)
@@ -98,7 +103,9 @@ def label_loss(task: Task) -> LossFunction:
     return compute
 
 
-def hidden_loss(student: Sequence[torch.Tensor], teacher: States, pairs: Sequence[tuple[int, int]], mask: torch.Tensor) -> torch.Tensor:
+def hidden_loss(
+    student: Sequence[torch.Tensor], teacher: States, pairs: Sequence[tuple[int, int]], mask: torch.Tensor
+) -> torch.Tensor:
     """Mean squared difference of hidden states at real tokens, averaged over the pairs of layers.
 
     Args:
@@ -162,10 +169,13 @@ def distillation_loss(
     return compute
 
 
-def _soft_part(student: torch.Tensor, teacher: torch.Tensor, task: Task, temperature: float, share: Share) -> torch.Tensor:
+def _soft_part(
+    student: torch.Tensor, teacher: torch.Tensor, task: Task, temperature: float, share: Share
+) -> torch.Tensor:
     """`soft_loss` of this process's rows, for what they count.
 
-    Where it looks at all pairs of texts of a batch, the others' texts are constants here: each process has the gradient by its own.
+    Where it looks at all pairs of texts of a batch, the others' texts are constants here: each process has the gradient
+    by its own.
     """
     if task.kind != "sentence-embedding" or student.shape == teacher.shape:
         return share.rows * soft_loss(student, teacher, task, temperature=temperature)

@@ -26,17 +26,21 @@ def spread_layers(total: int, kept: int, *, setting: str = "distill.layers") -> 
 
 
 def layer_pairs(teacher_layers: int, student_layers: int) -> list[tuple[int, int]]:
-    """Hidden states to compare, as (teacher, student) indices into `hidden_states`: the embeddings' output and each student layer.
+    """Hidden states to compare, as (teacher, student) indices into `hidden_states`: the embeddings' output and each
+    student layer.
 
     Student layer m learns from teacher layer m·N/M (TinyBERT, Jiao et al. 2020).
     """
     if student_layers > teacher_layers:
         return [(0, 0), (teacher_layers, student_layers)]
-    return [(0, 0)] + [(teacher + 1, student + 1) for student, teacher in enumerate(spread_layers(teacher_layers, student_layers))]
+    return [(0, 0)] + [
+        (teacher + 1, student + 1) for student, teacher in enumerate(spread_layers(teacher_layers, student_layers))
+    ]
 
 
 def matched_layers(teacher_layers: int, student_layers: int) -> list[int]:
-    """The teacher's layers that dynamic matching finds partners for: four, evenly spread, or as many as the smaller model has."""
+    """The teacher's layers that dynamic matching finds partners for: four, evenly spread, or as many as the smaller
+    model has."""
     return spread_layers(teacher_layers, min(_MATCHED, teacher_layers, student_layers))
 
 
@@ -45,16 +49,20 @@ def dynamic_pairs(
 ) -> list[tuple[int, int]]:
     """Hidden states to compare in this batch, as (teacher, student) indices into `hidden_states`.
 
-    From the top down, each of the teacher's `layers` takes the closest student layer below the last match; where none is left below,
-    the last match serves again (CoFi, Xia et al. 2022, arXiv:2204.00408, section 3.2).
+    From the top down, each of the teacher's `layers` takes the closest student layer below the last match; where none
+    is left below, the last match serves again (CoFi, Xia et al. 2022, arXiv:2204.00408, section 3.2).
 
     Args:
-        student, teacher: hidden states, each (batch, tokens, hidden) with equal hidden sizes; the embeddings' output first.
+        student, teacher: hidden states, each (batch, tokens, hidden) with equal hidden sizes; the embeddings' output
+            first.
         mask: (batch, tokens), 1 for real tokens.
         share: of this process in the batch, whose distances are taken over all processes: they find the same pairs.
     """
     with torch.no_grad():
-        rows = [torch.stack([masked_distance(states, teacher[layer + 1], mask) for states in student[1:]]) for layer in layers]
+        rows = [
+            torch.stack([masked_distance(states, teacher[layer + 1], mask) for states in student[1:]])
+            for layer in layers
+        ]
         distances = processes.average(share.tokens * torch.stack(rows))  # (layers, student layers)
     pairs = []
     below = len(student) - 1

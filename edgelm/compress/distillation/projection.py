@@ -1,4 +1,5 @@
-"""A student's hidden states in the teacher's width: a linear map that is trained with the student and thrown away with the loss."""
+"""A student's hidden states in the teacher's width: a linear map that is trained with the student and thrown away with
+the loss."""
 
 from __future__ import annotations
 
@@ -29,18 +30,29 @@ def identity_projection(width: int) -> nn.Linear:
 
 
 def fitted_projection(
-    teacher: PreTrainedModel, student: PreTrainedModel, tokenizer: Any, task: Task, dataset: Dataset, *, max_length: int, seed: int
+    teacher: PreTrainedModel,
+    student: PreTrainedModel,
+    tokenizer: Any,
+    task: Task,
+    dataset: Dataset,
+    *,
+    max_length: int,
+    seed: int,
 ) -> nn.Linear:
-    """The map that best takes the student's hidden states to the teacher's before training, by least squares over layers at equal depth.
+    """The map that best takes the student's hidden states to the teacher's before training, by least squares over
+    layers at equal depth.
 
-    TinyBERT's W (Jiao et al. 2020, eq. 8) begins at random, which first turns a student that was cut out of its teacher away from
-    what it has in common with it; this start agrees with the cut.
+    TinyBERT's W (Jiao et al. 2020, eq. 8) begins at random, which first turns a student that was cut out of its teacher
+    away from what it has in common with it; this start agrees with the cut.
 
     Args:
         dataset: texts; 256 of them are read.
     """
     pairs = layer_pairs(len(blocks(teacher)), len(blocks(student)))
-    encoded, collate = EncodedDataset(dataset.sample(_FIT_ROWS, seed=seed), tokenizer, task, max_length=max_length), Collator(tokenizer)
+    encoded, collate = (
+        EncodedDataset(dataset.sample(_FIT_ROWS, seed=seed), tokenizer, task, max_length=max_length),
+        Collator(tokenizer),
+    )
     narrow, wide = student.config.hidden_size, teacher.config.hidden_size
     squares, products = torch.zeros(narrow, narrow, dtype=torch.float64), torch.zeros(narrow, wide, dtype=torch.float64)
     for index in range(len(encoded)):
@@ -60,7 +72,8 @@ def fitted_projection(
 
 @contextlib.contextmanager
 def attached(student: PreTrainedModel, projection: nn.Linear | None) -> Iterator[None]:
-    """Inside, the map is a part of the student: optimizer, training states and device take it along; afterwards it is gone."""
+    """Inside, the map is a part of the student: optimizer, training states and device take it along; afterwards it is
+    gone."""
     if projection is None:
         yield
         return

@@ -1,4 +1,5 @@
-"""What the teacher says of every training row: asked once and kept in memory, where a student reads the rows several times."""
+"""What the teacher says of every training row: asked once and kept in memory, where a student reads the rows several
+times."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ _SURE = 2.0  # seconds after which the pace is known
 
 @dataclass(frozen=True)
 class _Kept:
-    """The answers by row: (rows, outputs); the hidden states of all rows' tokens one after the other, (tokens, layers, hidden) float16."""
+    """The answers by row: (rows, outputs); the hidden states of all rows' tokens one after the other, (tokens, layers,
+    hidden) float16."""
 
     outputs: torch.Tensor
     states: torch.Tensor
@@ -48,9 +50,17 @@ class TeacherCache:
         self._kept: _Kept | None = None
 
     def prepare(
-        self, rows: EncodedDataset, collate: Collator, *, passes: float, half: bool, seconds: float | None = None, progress: Progress = silent
+        self,
+        rows: EncodedDataset,
+        collate: Collator,
+        *,
+        passes: float,
+        half: bool,
+        seconds: float | None = None,
+        progress: Progress = silent,
     ) -> None:
-        """Ask for all rows now, if they are read at least twice, on one CPU process, and memory and time are there; else not at all.
+        """Ask for all rows now, if they are read at least twice, on one CPU process, and memory and time are there;
+        else not at all.
 
         Once is enough, also for several students of the same rows.
 
@@ -101,7 +111,9 @@ class TeacherCache:
         if not self.layers:
             return kept.outputs[rows], {}
         width = batch["input_ids"].shape[1]
-        offsets = torch.minimum(torch.arange(width), kept.lengths[rows].unsqueeze(1) - 1)  # padding reads its row's last token
+        offsets = torch.minimum(
+            torch.arange(width), kept.lengths[rows].unsqueeze(1) - 1
+        )  # padding reads its row's last token
         states = kept.states[kept.starts[rows].unsqueeze(1) + offsets].float()
         return kept.outputs[rows], {layer: states[:, :, place] for place, layer in enumerate(self.layers)}
 

@@ -1,1 +1,2 @@
-"""Structural pruning: scores, pruning levels of every module, the choice within constraints, smaller matrices, and least squares afterwards."""
+"""Structural pruning: scores, pruning levels of every module, the choice within constraints, smaller matrices, and
+least squares afterwards."""

@@ -1,4 +1,5 @@
-"""How much of what flows through a model passes through each dimension, head and channel, measured on texts, forward only."""
+"""How much of what flows through a model passes through each dimension, head and channel, measured on texts, forward
+only."""
 
 from __future__ import annotations
 
@@ -19,14 +20,17 @@ from edgelm.tasks.task import Task
 
 @dataclass(frozen=True)
 class Activity:
-    """Scores of what can be cut, float64, >= 0; higher means that more passes through. A part that was cut away whole has none.
+    """Scores of what can be cut, float64, >= 0; higher means that more passes through. A part that was cut away whole
+    has none.
 
     Attributes:
         hidden: (hidden,), mean square of the embeddings' and every layer's output, which LayerNorm has scaled
             (Muralidharan et al. 2024, Minitron, arXiv:2407.14679, section 2.2, with squares as aggregation).
-        scores: per layer (heads · head size,), mean square of the query's dimension times that of the key's: its part in q·k.
-        values: per layer (heads · head size,), mean square of what attention gives, times the squared norm of the column of the output
-            projection that reads it: the energy that the dimension writes into the residual stream.
+        scores: per layer (heads · head size,), mean square of the query's dimension times that of the key's: its part
+            in q·k.
+        values: per layer (heads · head size,), mean square of what attention gives, times the squared norm of the
+            column of the output projection that reads it: the energy that the dimension writes into the residual
+            stream.
         channels: per layer (channels,), the same for the FFN's channels and its second matrix.
     """
 
@@ -48,8 +52,8 @@ def measure_activity(
 ) -> Activity:
     """Run texts through a model and score its dimensions, heads and channels by their energy at real tokens.
 
-    Norms of activations times outgoing weights are the forward-only counterpart of gradient scores: they need no labels and no loss,
-    and say the same of a dimension for every layer that shares it.
+    Norms of activations times outgoing weights are the forward-only counterpart of gradient scores: they need no labels
+    and no loss, and say the same of a dimension for every layer that shares it.
     """
     batches = token_batches(tokenizer, task, dataset.without_labels(), max_length=max_length, size=batch_size)
     done = 0
@@ -91,7 +95,9 @@ def _square_sum(vectors: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return vectors[mask.bool()].double().square().sum(dim=0)
 
 
-def _scores(model: PreTrainedModel, hidden: torch.Tensor, sums: dict[tuple[int, str], torch.Tensor], tokens: int) -> Activity:
+def _scores(
+    model: PreTrainedModel, hidden: torch.Tensor, sums: dict[tuple[int, str], torch.Tensor], tokens: int
+) -> Activity:
     layers = list(enumerate(blocks(model)))
 
     def mean(layer: int, part: str) -> torch.Tensor:

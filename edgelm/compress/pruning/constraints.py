@@ -59,7 +59,8 @@ class Constraints:
         return json.dumps([[bound.name, bound.allowed, bound.table.to_dict()] for bound in self.bounds], sort_keys=True)
 
     def partway(self, share: float, start: Shapes, tokens: int) -> Constraints:
-        """The goal of a step: from what a model of these shapes costs now, `share` of the way to each bound, on a logarithmic scale."""
+        """The goal of a step: from what a model of these shapes costs now, `share` of the way to each bound, on a
+        logarithmic scale."""
         moved = []
         for bound in (bound.with_vocabulary(tokens) for bound in self.bounds):
             now = max(bound.table.predict(start), bound.allowed)
@@ -75,20 +76,32 @@ class Constraints:
 
     def scaled(self, factors: Sequence[float]) -> Constraints:
         """With every allowance multiplied."""
-        return Constraints(tuple(replace(bound, allowed=bound.allowed * factor) for bound, factor in zip(self.bounds, factors, strict=True)))
+        return Constraints(
+            tuple(
+                replace(bound, allowed=bound.allowed * factor)
+                for bound, factor in zip(self.bounds, factors, strict=True)
+            )
+        )
 
     def joined(self, weights: Sequence[float]) -> tuple[Callable[[int, int], float], float]:
-        """One cost of a layer, by heads and channels, and what is allowed of it: bounds in units of what they allow, weighed."""
+        """One cost of a layer, by heads and channels, and what is allowed of it: bounds in units of what they allow,
+        weighed."""
 
         def cost(heads: int, channels: int) -> float:
-            return sum(weight * bound.table.layer_cost(heads, channels) / bound.allowed for bound, weight in zip(self.bounds, weights, strict=True))
+            return sum(
+                weight * bound.table.layer_cost(heads, channels) / bound.allowed
+                for bound, weight in zip(self.bounds, weights, strict=True)
+            )
 
-        rest = sum(weight * bound.table.rest / bound.allowed for bound, weight in zip(self.bounds, weights, strict=True))
+        rest = sum(
+            weight * bound.table.rest / bound.allowed for bound, weight in zip(self.bounds, weights, strict=True)
+        )
         return cost, sum(weights) - rest
 
 
 def operations_goal(teacher: PreTrainedModel, tokenizer: Any, rows: Dataset, settings: FitSettings) -> Constraints:
-    """Where no device was measured: `settings.speedup` times fewer multiply-accumulates than the teacher's, at the rows' median length.
+    """Where no device was measured: `settings.speedup` times fewer multiply-accumulates than the teacher's, at the
+    rows' median length.
 
     Raises:
         RecipeError: the recipe names no speed-up.

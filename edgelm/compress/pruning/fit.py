@@ -1,4 +1,5 @@
-"""Cuts a model to constraints: pruning levels of every module, the best choice of levels and layers, and a check of what it really costs."""
+"""Cuts a model to constraints: pruning levels of every module, the best choice of levels and layers, and a check of
+what it really costs."""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ class Material:
 
 @dataclass(frozen=True)
 class Cut:
-    """A smaller model, how far its outputs are from the teacher's, and which layers and heads of the larger one it has."""
+    """A smaller model, how far its outputs are from the teacher's, and which layers and heads of the larger one it
+    has."""
 
     model: PreTrainedModel
     loss: float
@@ -65,7 +67,8 @@ class Cut:
 
 
 def cut_to_goal(model: PreTrainedModel, settings: FitSettings, goal: Constraints, material: Material) -> Cut:
-    """The model within the goal whose outputs stay nearest to the teacher's: before any training, or after that of a race.
+    """The model within the goal whose outputs stay nearest to the teacher's: before any training, or after that of a
+    race.
 
     A goal that no cut reaches is approached: one layer stays, with the least that it can have.
     """
@@ -74,7 +77,9 @@ def cut_to_goal(model: PreTrainedModel, settings: FitSettings, goal: Constraints
     for method in ("obs", "fisher") if settings.method == "both" else (settings.method,):
         module_levels = make_levels(model, method, settings, material)
 
-        def searched(allowed: Constraints, tries: int, module_levels: Sequence[ModuleLevels] = module_levels) -> list[int]:
+        def searched(
+            allowed: Constraints, tries: int, module_levels: Sequence[ModuleLevels] = module_levels
+        ) -> list[int]:
             return _within(model, module_levels, allowed, loss, tries=tries, material=material)
 
         makers: list[Maker] = [searched]
@@ -90,7 +95,9 @@ def cut_to_goal(model: PreTrainedModel, settings: FitSettings, goal: Constraints
     return found[_race([cut.model for cut in found], settings, settings.race, material)]
 
 
-def _settle(model: PreTrainedModel, module_levels: Sequence[ModuleLevels], goal: Constraints, make: Maker, tries: int) -> list[int] | None:
+def _settle(
+    model: PreTrainedModel, module_levels: Sequence[ModuleLevels], goal: Constraints, make: Maker, tries: int
+) -> list[int] | None:
     """A choice whose cost, where it can be measured, is what is allowed: the goal of the table is moved until it is."""
     picks = make(goal, tries)
     factors = [1.0] * len(goal.bounds)
@@ -102,13 +109,17 @@ def _settle(model: PreTrainedModel, module_levels: Sequence[ModuleLevels], goal:
         timed = [bound.measure is not None for bound in goal.bounds]
         if all(1 - 2 * _CLOSE <= share <= 1 + _CLOSE for share, measured in zip(off, timed, strict=True) if measured):
             break
-        factors = [_believable(factor / share) if measured else factor for factor, share, measured in zip(factors, off, timed, strict=True)]
+        factors = [
+            _believable(factor / share) if measured else factor
+            for factor, share, measured in zip(factors, off, timed, strict=True)
+        ]
         picks = make(goal.scaled(factors), max(1, tries // 3))
     return picks
 
 
 def _even_maker(model: PreTrainedModel, module_levels: Sequence[ModuleLevels], count: int) -> Maker:
-    """Makes choices of so many layers, evenly spread, that keep about the same share of their units: as much as the goal allows."""
+    """Makes choices of so many layers, evenly spread, that keep about the same share of their units: as much as the
+    goal allows."""
     layers = spread_layers(len(blocks(model)), count)
 
     def nearest(module: ModuleLevels, share: float) -> int:
@@ -118,7 +129,9 @@ def _even_maker(model: PreTrainedModel, module_levels: Sequence[ModuleLevels], c
     def make(goal: Constraints, _: int) -> list[int] | None:
         share = 1.0
         while share > _SMALLEST:
-            picks = [nearest(module, share) if module.layer in layers else len(module.levels) - 1 for module in module_levels]
+            picks = [
+                nearest(module, share) if module.layer in layers else len(module.levels) - 1 for module in module_levels
+            ]
             shapes = shapes_of(model, module_levels, picks)
             if all(bound.table.predict(shapes) <= bound.allowed for bound in goal.bounds):
                 return picks
@@ -129,7 +142,12 @@ def _even_maker(model: PreTrainedModel, module_levels: Sequence[ModuleLevels], c
 
 
 def _cut(
-    model: PreTrainedModel, module_levels: Sequence[ModuleLevels], picks: Sequence[int], settings: FitSettings, material: Material, loss: Loss
+    model: PreTrainedModel,
+    module_levels: Sequence[ModuleLevels],
+    picks: Sequence[int],
+    settings: FitSettings,
+    material: Material,
+    loss: Loss,
 ) -> Cut:
     chosen = pick_levels(module_levels, picks)
     smaller, layers = assemble(model, chosen), _kept_layers(model, module_levels, picks)
@@ -194,7 +212,9 @@ def _kept_layers(model: PreTrainedModel, module_levels: Sequence[ModuleLevels], 
     return [layer for layer, shape in enumerate(_all_shapes(model, module_levels, picks)) if shape.heads or shape.ffn]
 
 
-def _all_shapes(model: PreTrainedModel, module_levels: Sequence[ModuleLevels], picks: Sequence[int]) -> list[LayerShape]:
+def _all_shapes(
+    model: PreTrainedModel, module_levels: Sequence[ModuleLevels], picks: Sequence[int]
+) -> list[LayerShape]:
     units = {(module.layer, module.kind): len(level.units) for module, level in pick_levels(module_levels, picks)}
     return [
         replace(shape, heads=units.get((layer, ATTENTION), shape.heads), ffn=units.get((layer, FFN), shape.ffn))
@@ -203,9 +223,16 @@ def _all_shapes(model: PreTrainedModel, module_levels: Sequence[ModuleLevels], p
 
 
 def _within(
-    model: PreTrainedModel, module_levels: Sequence[ModuleLevels], goal: Constraints, loss: Loss, *, tries: int, material: Material
+    model: PreTrainedModel,
+    module_levels: Sequence[ModuleLevels],
+    goal: Constraints,
+    loss: Loss,
+    *,
+    tries: int,
+    material: Material,
 ) -> list[int]:
-    """The best choice within all bounds: for two, their weights are balanced until both hold, or nearly do; what is chosen keeps to both."""
+    """The best choice within all bounds: for two, their weights are balanced until both hold, or nearly do; what is
+    chosen keeps to both."""
 
     def holds(picks: list[int]) -> bool:
         shapes = shapes_of(model, module_levels, picks)
@@ -214,7 +241,17 @@ def _within(
     def find(weights: Sequence[float], tries: int, **more: Any) -> list[int]:
         cost, allowance = goal.joined(weights)
         try:
-            return search(model, module_levels, cost, allowance, loss, tries=tries, seed=material.seed, progress=material.progress, **more)
+            return search(
+                model,
+                module_levels,
+                cost,
+                allowance,
+                loss,
+                tries=tries,
+                seed=material.seed,
+                progress=material.progress,
+                **more,
+            )
         except ValueError:  # even one layer of one unit costs more
             return cheapest(module_levels, cost)
 
@@ -222,7 +259,8 @@ def _within(
 
 
 def _balance(goal: Constraints, shapes_for: Callable[[Sequence[float]], Shapes]) -> Sequence[float]:
-    """Weights of the bounds under which all hold: the first alone, if that is enough, else by bisection between it and the others."""
+    """Weights of the bounds under which all hold: the first alone, if that is enough, else by bisection between it and
+    the others."""
     count = len(goal.bounds)
     if count == 1:
         return [1.0]

@@ -1,7 +1,8 @@
-"""For every attention and every feed-forward network of a model: what is left of it at fewer and fewer units, and what that costs.
+"""For every attention and every feed-forward network of a model: what is left of it at fewer and fewer units, and what
+that costs.
 
-A module's levels are made by optimal brain surgeon, which changes the weights that stay (`obs`), or by the Fisher information of masks,
-which only says what goes (`fisher`). Costs of one module can be compared with those of another.
+A module's levels are made by optimal brain surgeon, which changes the weights that stay (`obs`), or by the Fisher
+information of masks, which only says what goes (`fisher`). Costs of one module can be compared with those of another.
 """
 
 from __future__ import annotations
@@ -63,7 +64,14 @@ def channel_counts(total: int, multiple: int) -> list[int]:
 
 
 def obs_levels(
-    model: PreTrainedModel, tokenizer: Any, task: Task, rows: Dataset, *, multiple: int, max_length: int, progress: Progress
+    model: PreTrainedModel,
+    tokenizer: Any,
+    task: Task,
+    rows: Dataset,
+    *,
+    multiple: int,
+    max_length: int,
+    progress: Progress,
 ) -> list[ModuleLevels]:
     """Levels by optimal brain surgeon on the outputs of each module (ZipLM, Kurtic et al. 2023)."""
     moments = collect_moments(model, tokenizer, task, rows, max_length=max_length, progress=progress)
@@ -74,28 +82,39 @@ def obs_levels(
         counts = _counts(model, layer, kind, multiple)
         width = block.head_size if kind == ATTENTION else 1
         levels = remove_units(linear.weight.detach(), linear.bias.detach(), moments[number], width=width, counts=counts)
-        module_levels.append(ModuleLevels(layer, kind, tuple(Level(level.units, level.error, level.weight, level.bias) for level in levels)))
+        module_levels.append(
+            ModuleLevels(
+                layer, kind, tuple(Level(level.units, level.error, level.weight, level.bias) for level in levels)
+            )
+        )
         progress("prune", number + 1, len(modules))
     return module_levels
 
 
 def fisher_levels(model: PreTrainedModel, importance: Importance, *, multiple: int) -> list[ModuleLevels]:
-    """Levels by the diagonal of the Fisher information of masks: a level costs the sum over the units that are gone (Kwon et al. 2022,
-    equation 8)."""
+    """Levels by the diagonal of the Fisher information of masks: a level costs the sum over the units that are gone
+    (Kwon et al. 2022, equation 8)."""
     module_levels = []
     for layer, kind in module_list(model):
         scores = (importance.heads if kind == ATTENTION else importance.ffn)[layer]
         order = scores.argsort(stable=True)
         spent = torch.cat([torch.zeros(1, dtype=scores.dtype), scores[order].cumsum(0)])
         counts = _counts(model, layer, kind, multiple)
-        levels = [Level(tuple(sorted(order[len(order) - count :].tolist())), float(spent[len(order) - count])) for count in counts]
+        levels = [
+            Level(tuple(sorted(order[len(order) - count :].tolist())), float(spent[len(order) - count]))
+            for count in counts
+        ]
         module_levels.append(ModuleLevels(layer, kind, tuple(levels)))
     return module_levels
 
 
 def module_list(model: PreTrainedModel) -> list[tuple[int, str]]:
     """Layer and kind of every module that has units, from the input on."""
-    found = [(layer, kind, count) for layer, block in enumerate(blocks(model)) for kind, count in ((ATTENTION, block.heads), (FFN, block.ffn))]
+    found = [
+        (layer, kind, count)
+        for layer, block in enumerate(blocks(model))
+        for kind, count in ((ATTENTION, block.heads), (FFN, block.ffn))
+    ]
     return [(layer, kind) for layer, kind, count in found if count]
 
 

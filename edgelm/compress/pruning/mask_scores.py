@@ -1,7 +1,8 @@
 """Structured pruning: score attention heads and FFN channels on real data, then remove the least important.
 
 Masks of ones stand before the output projection of each attention and before the second FFN matrix; the gradient of the
-loss with respect to a mask entry says what removing that head or channel would cost (Michel et al. 2019; Kwon et al. 2022).
+loss with respect to a mask entry says what removing that head or channel would cost (Michel et al. 2019; Kwon et al.
+2022).
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ def measure_importance(
     """Score every head and FFN channel.
 
     Args:
-        method: `fisher` sums squared gradients of the masks, the diagonal of the empirical Fisher information
-            (Kwon et al. 2022, arXiv:2204.09656, eq. 8); `taylor` sums absolute gradients (Michel et al. 2019, arXiv:1905.10650).
+        method: `fisher` sums squared gradients of the masks, the diagonal of the empirical Fisher information (Kwon et
+            al. 2022, arXiv:2204.09656, eq. 8); `taylor` sums absolute gradients (Michel et al. 2019, arXiv:1905.10650).
 
     Returns:
         scores that can be compared across layers, for heads and channels each.
@@ -84,7 +85,12 @@ def choose_heads(scores: Sequence[torch.Tensor], keep: float) -> list[list[int]]
     have = sum(map(len, kept))
     wanted = max(have, round(keep * sum(len(layer) for layer in scores)))
     ranked = sorted(
-        ((float(value), layer, unit) for layer, values in enumerate(scores) for unit, value in enumerate(values) if unit != kept[layer][0]),
+        (
+            (float(value), layer, unit)
+            for layer, values in enumerate(scores)
+            for unit, value in enumerate(values)
+            if unit != kept[layer][0]
+        ),
         reverse=True,
     )
     for _, layer, unit in ranked[: wanted - have]:
@@ -93,7 +99,8 @@ def choose_heads(scores: Sequence[torch.Tensor], keep: float) -> list[list[int]]
 
 
 def choose_channels(scores: Sequence[torch.Tensor], keep: float, *, multiple: int = 32) -> list[list[int]]:
-    """The share `keep` of all FFN channels with the highest scores, in groups of `multiple`, at least one group in each layer that has any.
+    """The share `keep` of all FFN channels with the highest scores, in groups of `multiple`, at least one group in each
+    layer that has any.
 
     Kernels work in vectors: a width that is no multiple of the vector's costs time and brings nothing. Each layer's
     channels are sorted and cut into groups; groups compete across layers by their mean score.
@@ -150,12 +157,14 @@ def _scale(mask: torch.Tensor, width: int) -> Any:
     return hook
 
 
-def _loss(model: PreTrainedModel, task: Task, batch: dict[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
+def _loss(
+    model: PreTrainedModel, task: Task, batch: dict[str, torch.Tensor], generator: torch.Generator
+) -> torch.Tensor:
     """The loss whose gradients are scored.
 
-    Classes: cross-entropy on the labels; without labels, on classes drawn from the model's own distribution, which gives
-    the true Fisher information. Values and vectors: a random projection of the outputs, whose squared gradients estimate
-    the diagonal of the Gauss-Newton matrix (the Fisher information of a Gaussian around them).
+    Classes: cross-entropy on the labels; without labels, on classes drawn from the model's own distribution, which
+    gives the true Fisher information. Values and vectors: a random projection of the outputs, whose squared gradients
+    estimate the diagonal of the Gauss-Newton matrix (the Fisher information of a Gaussian around them).
     """
     inputs = model_inputs(batch)
     outputs, _ = model_outputs(model, task, inputs)
@@ -163,7 +172,11 @@ def _loss(model: PreTrainedModel, task: Task, batch: dict[str, torch.Tensor], ge
         return (outputs * torch.randn(outputs.shape, generator=generator)).sum() / len(outputs)
     labels = batch.get("labels")
     if task.problem == "multi-label":
-        targets = torch.bernoulli(outputs.detach().sigmoid(), generator=generator) if labels is None else labels.to(outputs.dtype)
+        targets = (
+            torch.bernoulli(outputs.detach().sigmoid(), generator=generator)
+            if labels is None
+            else labels.to(outputs.dtype)
+        )
         return nn.functional.binary_cross_entropy_with_logits(outputs, targets)
     if labels is None:
         labels = torch.multinomial(outputs.detach().softmax(dim=-1), 1, generator=generator).squeeze(-1)

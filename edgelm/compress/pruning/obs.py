@@ -1,7 +1,9 @@
-"""Optimal-brain-surgeon pruning of one linear layer's inputs: what goes is chosen, and what stays takes over, by least squares.
+"""Optimal-brain-surgeon pruning of one linear layer's inputs: what goes is chosen, and what stays takes over, by least
+squares.
 
-Source: Hassibi and Stork, "Second order derivatives for network pruning" (1993); for structures Kurtic, Frantar and Alistarh, "ZipLM"
-(2023, arXiv:2302.04089), equations 1 and 2. Here the bias is one more input that never goes: it takes over the means.
+Source: Hassibi and Stork, "Second order derivatives for network pruning" (1993); for structures Kurtic, Frantar and
+Alistarh, "ZipLM" (2023, arXiv:2302.04089), equations 1 and 2. Here the bias is one more input that never goes: it takes
+over the means.
 """
 
 from __future__ import annotations
@@ -38,11 +40,14 @@ def moments_of(inputs: torch.Tensor) -> torch.Tensor:
     return (ones.T @ ones).double()
 
 
-def remove_units(weight: torch.Tensor, bias: torch.Tensor, moments: torch.Tensor, *, width: int, counts: Sequence[int]) -> list[Level]:
-    """Remove input units one by one, each time the one that costs the outputs least, the others adjusted; keep the asked-for states.
+def remove_units(
+    weight: torch.Tensor, bias: torch.Tensor, moments: torch.Tensor, *, width: int, counts: Sequence[int]
+) -> list[Level]:
+    """Remove input units one by one, each time the one that costs the outputs least, the others adjusted; keep the
+    asked-for states.
 
-    A unit S costs tr(Wₛᵀ [H⁻¹ₛₛ]⁻¹ Wₛ); removing it changes W by -H⁻¹[:,S] [H⁻¹ₛₛ]⁻¹ Wₛ. One at a time: of two units that say the same,
-    only one may go.
+    A unit S costs tr(Wₛᵀ [H⁻¹ₛₛ]⁻¹ Wₛ); removing it changes W by -H⁻¹[:,S] [H⁻¹ₛₛ]⁻¹ Wₛ. One at a time: of two units
+    that say the same, only one may go.
 
     Args:
         weight, bias: (out, in) and (out,) of the layer.
@@ -87,14 +92,19 @@ def remove_units(weight: torch.Tensor, bias: torch.Tensor, moments: torch.Tensor
         if count and int(alive.numel()) - count >= _SHRINK:
             kept = torch.nonzero(alive).flatten()
             rows_kept = torch.cat([_rows(kept, width), torch.tensor([len(work) - 1], device=weight.device)])
-            work, inverse, left = work[rows_kept].contiguous(), inverse[rows_kept][:, rows_kept].contiguous(), left[kept]
+            work, inverse, left = (
+                work[rows_kept].contiguous(),
+                inverse[rows_kept][:, rows_kept].contiguous(),
+                left[kept],
+            )
             alive = torch.ones(count, dtype=torch.bool, device=weight.device)
     whole = spent or 1.0
     return [Level(units, error / whole, left_weight, left_bias) for units, error, left_weight, left_bias in states]
 
 
 def _damped(moments: torch.Tensor) -> torch.Tensor:
-    """The mean of x xᵀ with 1 % of its mean diagonal added to the inputs (not to the bias); inputs that are always zero get 1."""
+    """The mean of x xᵀ with 1 % of its mean diagonal added to the inputs (not to the bias); inputs that are always zero
+    get 1."""
     matrix = moments / moments[-1, -1]
     diagonal = matrix.diagonal()[:-1]
     added = torch.full_like(diagonal, _DAMPING * float(diagonal.mean()))
@@ -109,7 +119,9 @@ def _costs(work: torch.Tensor, inverse: torch.Tensor, width: int) -> torch.Tenso
     units = (len(work) - 1) // width
     if width == 1:
         return work[:-1].square().sum(dim=1) / inverse.diagonal()[:-1]
-    blocks = torch.stack([inverse[unit * width : (unit + 1) * width, unit * width : (unit + 1) * width] for unit in range(units)])
+    blocks = torch.stack(
+        [inverse[unit * width : (unit + 1) * width, unit * width : (unit + 1) * width] for unit in range(units)]
+    )
     rows = work[:-1].view(units, width, -1)
     return (rows * torch.linalg.solve(blocks, rows)).sum(dim=(1, 2))
 

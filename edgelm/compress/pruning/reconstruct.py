@@ -1,8 +1,10 @@
-"""After a cut, without training: every output projection is solved anew, so that its sublayer gives what the original's gave.
+"""After a cut, without training: every output projection is solved anew, so that its sublayer gives what the original's
+gave.
 
-Source: the layer-wise reconstruction of Kwon et al., "A Fast Post-Training Pruning Framework for Transformers" (2022, arXiv:2204.09656),
-section 4.4, which scales the units that stay. Here the whole matrix and bias are solved for, held near what they were by the damping:
-that is the same least-squares problem with more unknowns, and the normal equations are as cheap.
+Source: the layer-wise reconstruction of Kwon et al., "A Fast Post-Training Pruning Framework for Transformers" (2022,
+arXiv:2204.09656), section 4.4, which scales the units that stay. Here the whole matrix and bias are solved for, held
+near what they were by the damping: that is the same least-squares problem with more unknowns, and the normal equations
+are as cheap.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ def reconstruct(
     batches = token_batches(tokenizer, task, rows, max_length=max_length)
     wanted = _sums(original.eval(), task, batches, progress)
     layers = blocks(student)
-    steps = [(index, reader, part) for index, block in enumerate(layers) for reader, part in _PARTS if _units(block, part)]
+    steps = [
+        (index, reader, part) for index, block in enumerate(layers) for reader, part in _PARTS if _units(block, part)
+    ]
     for number, (index, reader, part) in enumerate(steps):
         block = layers[index]
         last = index == len(layers) - 1 and part == "ffn_out"
@@ -81,9 +85,17 @@ def _solve(
     """min ‖X W − (original's sum − residual)‖² + damping · ‖W − W₀‖², with a column of ones for the bias."""
     linear = block.module(part)
     width = linear.in_features + 1
-    gram, cross = torch.zeros(width, width, dtype=torch.float64), torch.zeros(width, linear.out_features, dtype=torch.float64)
+    gram, cross = (
+        torch.zeros(width, width, dtype=torch.float64),
+        torch.zeros(width, linear.out_features, dtype=torch.float64),
+    )
     for batch, sums in zip(batches, wanted, strict=True):
-        with _watch(block.module(reader)) as residuals, _watch(linear, stop=True) as inputs, torch.inference_mode(), suppress(_Reached):
+        with (
+            _watch(block.module(reader)) as residuals,
+            _watch(linear, stop=True) as inputs,
+            torch.inference_mode(),
+            suppress(_Reached),
+        ):
             model_outputs(student, task, batch)
         keep = _kept_tokens(batch, first_only=first_only)
         values, residual = inputs[0][keep], residuals[0][keep]
@@ -99,7 +111,9 @@ def _solve(
         linear.bias.add_(change[:, -1])
 
 
-def _sums(original: PreTrainedModel, task: Task, batches: Sequence[Batch], progress: Progress) -> dict[tuple[int, str], list[torch.Tensor]]:
+def _sums(
+    original: PreTrainedModel, task: Task, batches: Sequence[Batch], progress: Progress
+) -> dict[tuple[int, str], list[torch.Tensor]]:
     """By layer and part, batch by batch: residual plus what the part adds, (batch, tokens, hidden) float16."""
     found: dict[tuple[int, str], list[torch.Tensor]] = {}
     for number, batch in enumerate(batches):

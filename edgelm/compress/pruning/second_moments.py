@@ -24,7 +24,8 @@ _BATCH = 16
 def collect_moments(
     model: PreTrainedModel, tokenizer: Any, task: Task, rows: Dataset, *, max_length: int, progress: Progress = silent
 ) -> list[torch.Tensor]:
-    """(in + 1, in + 1) float64 for each output projection that has inputs: attention, FFN, attention, ... from the input on."""
+    """(in + 1, in + 1) float64 for each output projection that has inputs: attention, FFN, attention, ... from the
+    input on."""
     modules = output_projections(model)
     sums: list[torch.Tensor | None] = [None] * len(modules)
     batches = token_batches(tokenizer, task, rows, max_length=max_length)
@@ -44,7 +45,11 @@ def collect_moments(
 
 def output_projections(model: PreTrainedModel) -> list[nn.Linear]:
     """Attention output and second FFN matrix of every layer, where units are left."""
-    found = [(block.module(part), count) for block in blocks(model) for part, count in (("attention_output", block.heads), ("ffn_out", block.ffn))]
+    found = [
+        (block.module(part), count)
+        for block in blocks(model)
+        for part, count in (("attention_output", block.heads), ("ffn_out", block.ffn))
+    ]
     return [module for module, count in found if count]
 
 
@@ -58,7 +63,8 @@ def token_batches(tokenizer: Any, task: Task, rows: Dataset, *, max_length: int,
 
 @contextmanager
 def watch_inputs(modules: list[nn.Linear], seen: Callable[[int, torch.Tensor], None]) -> Iterator[None]:
-    """Inside, `seen` is told of every input of these modules, (batch, tokens, in), with the module's place in the list."""
+    """Inside, `seen` is told of every input of these modules, (batch, tokens, in), with the module's place in the
+    list."""
 
     def hook_of(index: int) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
         def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:

@@ -1,9 +1,9 @@
-"""One level of every module, or no layer at all, such that the model keeps within a cost: exact for given weights of the errors, which are
-searched for.
+"""One level of every module, or no layer at all, such that the model keeps within a cost: exact for given weights of
+the errors, which are searched for.
 
-Source: Frantar and Alistarh, "SPDY" (2022, arXiv:2201.13096), as ZipLM (2023) uses it: errors of modules are measured in units of their
-own, so each gets a coefficient; for given coefficients dynamic programming finds the best choice, and the coefficients are found by
-trying what the whole model then loses on real texts.
+Source: Frantar and Alistarh, "SPDY" (2022, arXiv:2201.13096), as ZipLM (2023) uses it: errors of modules are measured
+in units of their own, so each gets a coefficient; for given coefficients dynamic programming finds the best choice, and
+the coefficients are found by trying what the whole model then loses on real texts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ Loss = Callable[[PreTrainedModel], float]
 Cost = Callable[[int, int], float]
 
 
-def least_error(module_levels: Sequence[ModuleLevels], cost: Cost, allowance: float, *, coefficients: np.ndarray | None = None) -> list[int]:
+def least_error(
+    module_levels: Sequence[ModuleLevels], cost: Cost, allowance: float, *, coefficients: np.ndarray | None = None
+) -> list[int]:
     """The level of each module with the least sum of errors within the allowance.
 
     A layer whose modules are all on their last level is one that goes. One layer stays.
@@ -66,7 +68,8 @@ def cheapest(module_levels: Sequence[ModuleLevels], cost: Cost) -> list[int]:
 
 
 class _Option(NamedTuple):
-    """What can become of a layer: what it then costs and loses, the level of each of its modules, and whether anything is left."""
+    """What can become of a layer: what it then costs and loses, the level of each of its modules, and whether anything
+    is left."""
 
     cost: float
     error: float
@@ -85,8 +88,13 @@ def _dearest(options: Mapping[int, Sequence[_Option]]) -> int:
     return max(options, key=lambda layer: options[layer][-1].error)
 
 
-def _options_by_layer(module_levels: Sequence[ModuleLevels], weights: np.ndarray, cost: Cost) -> dict[int, list[_Option]]:
-    return {layer: _layer_options(module_levels, weights, layer, cost) for layer in sorted({module.layer for module in module_levels})}
+def _options_by_layer(
+    module_levels: Sequence[ModuleLevels], weights: np.ndarray, cost: Cost
+) -> dict[int, list[_Option]]:
+    return {
+        layer: _layer_options(module_levels, weights, layer, cost)
+        for layer in sorted({module.layer for module in module_levels})
+    }
 
 
 def _layer_options(module_levels: Sequence[ModuleLevels], weights: np.ndarray, layer: int, cost: Cost) -> list[_Option]:
@@ -121,8 +129,10 @@ def search(
     """The choice, among those of many coefficients, whose assembled model has the least loss.
 
     Args:
-        fits: whether a choice may be made, beside costing no more than is allowed; what may not is looked for at a lower allowance.
-        loss: of a whole model, on calibration texts. Several processes may share its work, so all go the main one's way.
+        fits: whether a choice may be made, beside costing no more than is allowed; what may not is looked for at a
+            lower allowance.
+        loss: of a whole model, on calibration texts. Several processes may share its work, so all go the main one's
+            way.
         tries: sets of coefficients; a choice that was there before costs nothing.
 
     Raises:
@@ -141,7 +151,9 @@ def search(
             candidate = draw.normal(scale=_SPREAD, size=len(module_levels))
         else:
             share = max(_CHANGED * (1 - number / tries), 1 / len(module_levels))
-            candidate = np.where(draw.random(len(module_levels)) < share, draw.normal(scale=_SPREAD, size=len(module_levels)), best)
+            candidate = np.where(
+                draw.random(len(module_levels)) < share, draw.normal(scale=_SPREAD, size=len(module_levels)), best
+            )
         picks = processes.same(_fitting(module_levels, cost, allowance, np.exp(candidate), fits))
         progress("search", number + 1, max(1, tries))
         if picks is None:
@@ -156,7 +168,11 @@ def search(
 
 
 def _fitting(
-    module_levels: Sequence[ModuleLevels], cost: Cost, allowance: float, coefficients: np.ndarray, fits: Callable[[list[int]], bool]
+    module_levels: Sequence[ModuleLevels],
+    cost: Cost,
+    allowance: float,
+    coefficients: np.ndarray,
+    fits: Callable[[list[int]], bool],
 ) -> list[int] | None:
     """The first choice that fits, as the allowance falls; None where none does.
 
@@ -207,5 +223,6 @@ def assemble(model: PreTrainedModel, picks: Sequence[tuple[ModuleLevels, Level]]
 
 
 def segments(kept: Sequence[int], total: int) -> list[tuple[int, int]]:
-    """For each layer that is kept, itself and the last of those that it stands for: up to the next one, or the model's last."""
+    """For each layer that is kept, itself and the last of those that it stands for: up to the next one, or the model's
+    last."""
     return list(zip(kept, [*(index - 1 for index in kept[1:]), total - 1], strict=True))

@@ -32,26 +32,38 @@ class Shape:
 
 
 def resolve_shape(
-    model: PreTrainedModel, *, layers: int | None = None, hidden: int | None = None, heads: int | None = None, ffn: int | None = None
+    model: PreTrainedModel,
+    *,
+    layers: int | None = None,
+    hidden: int | None = None,
+    heads: int | None = None,
+    ffn: int | None = None,
 ) -> Shape:
-    """The shape that was asked for, None standing for the model's own; layers that are narrower already stay as they are.
+    """The shape that was asked for, None standing for the model's own; layers that are narrower already stay as they
+    are.
 
     Raises:
-        RecipeError: larger than the model, heads that cannot share the hidden size, or (ELECTRA) a hidden size that does away with the
-            projection behind the embeddings.
+        RecipeError: larger than the model, heads that cannot share the hidden size, or (ELECTRA) a hidden size that
+            does away with the projection behind the embeddings.
     """
     every = blocks(model)
-    limits = {"hidden": model.config.hidden_size, "heads": max(block.heads for block in every), "ffn": max(block.ffn for block in every)}
+    limits = {
+        "hidden": model.config.hidden_size,
+        "heads": max(block.heads for block in every),
+        "ffn": max(block.ffn for block in every),
+    }
     for name, wanted in (("hidden", hidden), ("heads", heads), ("ffn", ffn)):
         if wanted is not None and wanted > limits[name]:
             raise RecipeError(
-                f"distill.shape.{name} is {wanted}, but the teacher has {limits[name]}.", hint=f"Use 1 to {limits[name]}: a student is cut out."
+                f"distill.shape.{name} is {wanted}, but the teacher has {limits[name]}.",
+                hint=f"Use 1 to {limits[name]}: a student is cut out.",
             )
     chosen = spread_layers(len(every), layers or len(every), setting="distill.shape.layers")
     width = hidden or model.config.hidden_size
     if width < model.config.hidden_size and width == getattr(model.config, "embedding_size", None):
         raise RecipeError(
-            f"distill.shape.hidden is {width}, just as wide as the embeddings: such a student has no projection between the two, its teacher has.",
+            f"distill.shape.hidden is {width}, just as wide as the embeddings: such a student has no projection "
+            "between the two, its teacher has.",
             hint="Use another width.",
         )
     count, head_size = _fit_heads(width, heads, every[0].head_size, max(limits["heads"], 1))
@@ -65,13 +77,15 @@ def resolve_shape(
 
 
 def _fit_heads(hidden: int, heads: int | None, size: int, most: int) -> tuple[int, int]:
-    """How many heads, and how wide: as wide as the teacher's where that divides `hidden`, else the widest that does and leaves room for all."""
+    """How many heads, and how wide: as wide as the teacher's where that divides `hidden`, else the widest that does and
+    leaves room for all."""
     count = heads or (hidden // size if hidden % size == 0 else most)
     room = min(size, hidden // count)
     found = max((width for width in range(1, room + 1) if hidden % width == 0), default=0)
     if found * _THINNEST < size:
         raise RecipeError(
-            f"distill.shape: {count} heads do not fit into {hidden} hidden dimensions: they would be {found} wide, the teacher's are {size}.",
+            f"distill.shape: {count} heads do not fit into {hidden} hidden dimensions: they would be {found} wide, "
+            f"the teacher's are {size}.",
             hint=f"Use fewer heads, or a hidden size that is a multiple of {size}.",
         )
     return count, found

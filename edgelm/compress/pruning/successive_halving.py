@@ -1,7 +1,8 @@
 """Which of several cuts learns best: all train for some steps, the better half goes on, and so on until one is left.
 
-What a cut loses before any training says little about what it will have learnt afterwards: many layers with almost nothing in them begin
-nearest to the teacher, and then lag behind. So they are tried. Source: successive halving (Jamieson and Talwalkar 2016, arXiv:1502.07943).
+What a cut loses before any training says little about what it will have learnt afterwards: many layers with almost
+nothing in them begin nearest to the teacher, and then lag behind. So they are tried. Source: successive halving
+(Jamieson and Talwalkar 2016, arXiv:1502.07943).
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ def race(
     seconds: float | None,
     progress: Progress,
 ) -> int:
-    """Train the models, which are changed, and tell which one wins. Each round has twice as many steps for half as many models.
+    """Train the models, which are changed, and tell which one wins. Each round has twice as many steps for half as many
+    models.
 
     Args:
         rows: to learn from.

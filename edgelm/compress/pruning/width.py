@@ -1,4 +1,5 @@
-"""A student cut out of a model: the dimensions, heads and channels through which most passes, in every matrix that they run through."""
+"""A student cut out of a model: the dimensions, heads and channels through which most passes, in every matrix that they
+run through."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ _PROJECTIONS = ("query", "key", "value", "attention_output", "ffn_in", "ffn_out"
 
 @dataclass(frozen=True)
 class LayerCut:
-    """What of one layer stays, as sorted indices; `scores` and `values` are dimensions of the heads, the first read by query and key."""
+    """What of one layer stays, as sorted indices; `scores` and `values` are dimensions of the heads, the first read by
+    query and key."""
 
     heads: torch.Tensor
     scores: torch.Tensor
@@ -27,14 +29,18 @@ class LayerCut:
 
 
 def cut_to_sizes(model: PreTrainedModel, shape: Shape, activity: Activity) -> tuple[PreTrainedModel, list[LayerCut]]:
-    """A student of this shape with the model's own weights (the model stays as it is), and what was kept of each of its layers.
+    """A student of this shape with the model's own weights (the model stays as it is), and what was kept of each of its
+    layers.
 
-    One set of hidden dimensions is kept everywhere, since the residual stream joins all layers. Where heads get narrower, queries grow
-    by √(new size / old size), because attention divides by the root of the head's size.
+    One set of hidden dimensions is kept everywhere, since the residual stream joins all layers. Where heads get
+    narrower, queries grow by √(new size / old size), because attention divides by the root of the head's size.
     """
     dims = _top(activity.hidden, shape.hidden)
     sources = [blocks(model)[layer] for layer in shape.layers]
-    cuts = [_choose(source, layer, index, shape, activity) for index, (source, layer) in enumerate(zip(sources, shape.layers, strict=True))]
+    cuts = [
+        _choose(source, layer, index, shape, activity)
+        for index, (source, layer) in enumerate(zip(sources, shape.layers, strict=True))
+    ]
     with torch.random.fork_rng(devices=[]):  # the random weights that a new model begins with leave no trace
         student = type(model)(_config_of(model, shape))
     for block, heads, ffn in zip(blocks(student), shape.heads, shape.ffn, strict=True):
@@ -52,7 +58,8 @@ def _top(scores: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _choose(block: Block, layer: int, index: int, shape: Shape, activity: Activity) -> LayerCut:
-    """The heads that write most, in each of them the dimensions that score and write most, and the channels that write most."""
+    """The heads that write most, in each of them the dimensions that score and write most, and the channels that write
+    most."""
     by_head = activity.values[layer].view(block.heads, block.head_size)
     heads = _top(by_head.sum(dim=1), shape.heads[index])
 
@@ -70,7 +77,8 @@ def _choose(block: Block, layer: int, index: int, shape: Shape, activity: Activi
 
 
 def _config_of(model: PreTrainedModel, shape: Shape) -> object:
-    """The model's configuration with the student's sizes. Layers that have fewer heads or channels are recorded beside it."""
+    """The model's configuration with the student's sizes. Layers that have fewer heads or channels are recorded beside
+    it."""
     family = family_of(model.config.model_type)
     sizes = {
         family.config_layers: len(shape.layers),
@@ -85,7 +93,14 @@ def _config_of(model: PreTrainedModel, shape: Shape) -> object:
 
 
 def _copy_layer(block: Block, source: Block, kept: LayerCut, dims: torch.Tensor) -> None:
-    rows = {"query": kept.scores, "key": kept.scores, "value": kept.values, "attention_output": dims, "ffn_in": kept.channels, "ffn_out": dims}
+    rows = {
+        "query": kept.scores,
+        "key": kept.scores,
+        "value": kept.values,
+        "attention_output": dims,
+        "ffn_in": kept.channels,
+        "ffn_out": dims,
+    }
     columns = {"attention_output": kept.values, "ffn_out": kept.channels}
     done = set()
     for part in _PROJECTIONS:
@@ -101,14 +116,22 @@ def _copy_layer(block: Block, source: Block, kept: LayerCut, dims: torch.Tensor)
 
 
 def _copy_rest(student: PreTrainedModel, model: PreTrainedModel, dims: torch.Tensor) -> None:
-    """Embeddings, their norm and projection, and the head: wherever a size differs from the model's, it is the hidden size.
+    """Embeddings, their norm and projection, and the head: wherever a size differs from the model's, it is the hidden
+    size.
 
-    A head with a matrix of its own before the classifier has a space of its own between the two: there the dimensions stay that the
-    two matrices weigh most.
+    A head with a matrix of its own before the classifier has a space of its own between the two: there the dimensions
+    stay that the two matrices weigh most.
     """
     inside = {id(parameter) for block in blocks(student) for parameter in block.layer.parameters()}
-    linear = {name: module for name, module in student.named_modules() if isinstance(module, nn.Linear) and id(module.weight) not in inside}
-    changed = {name: [a != b for a, b in zip(module.weight.shape, _linear(model, name).weight.shape, strict=True)] for name, module in linear.items()}
+    linear = {
+        name: module
+        for name, module in student.named_modules()
+        if isinstance(module, nn.Linear) and id(module.weight) not in inside
+    }
+    changed = {
+        name: [a != b for a, b in zip(module.weight.shape, _linear(model, name).weight.shape, strict=True)]
+        for name, module in linear.items()
+    }
     dense = [name for name, axes in changed.items() if axes == [True, True]]
     readout = [name for name, axes in changed.items() if axes == [False, True]]
     inner = dims

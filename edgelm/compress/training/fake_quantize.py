@@ -28,11 +28,23 @@ Interval = tuple[float, float]
 
 def integer_modules(model: PreTrainedModel) -> dict[str, nn.Linear]:
     """The linear modules that export puts in integers, by name."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear) and module.weight.numel() >= SMALLEST}
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module.weight.numel() >= SMALLEST
+    }
 
 
 def calibrate(
-    model: PreTrainedModel, tokenizer: Any, task: Task, rows: Dataset, *, method: str, symmetric: bool, max_length: int, progress: Progress = silent
+    model: PreTrainedModel,
+    tokenizer: Any,
+    task: Task,
+    rows: Dataset,
+    *,
+    method: str,
+    symmetric: bool,
+    max_length: int,
+    progress: Progress = silent,
 ) -> dict[str, Interval]:
     """The interval of each integer module's input on these rows, by `edgelm.quantize.ranges`."""
     statistics = {name: Statistics() for name in integer_modules(model)}
@@ -54,13 +66,15 @@ def calibrate(
 
 
 @contextlib.contextmanager
-def fake_quantized(model: PreTrainedModel, intervals: Mapping[str, Interval], *, pair: int | None = None) -> Iterator[None]:
-    """Inside, these modules round their inputs to UINT8 over fixed intervals and their weights to symmetric INT8 by column, of which two
-    neighbours sum to `pair` at most (see `edgelm.quantize.grid.pair_sums`; None: to anything).
+def fake_quantized(
+    model: PreTrainedModel, intervals: Mapping[str, Interval], *, pair: int | None = None
+) -> Iterator[None]:
+    """Inside, these modules round their inputs to UINT8 over fixed intervals and their weights to symmetric INT8 by
+    column, of which two neighbours sum to `pair` at most (see `edgelm.quantize.grid.pair_sums`; None: to anything).
 
-    Gradients pass straight through where nothing is clipped (Jacob et al. 2018; Bengio et al. 2013): the weights learn to stay on the
-    grid and within the intervals. Nothing is dropped out: that noise is many times what rounding does, and would be learnt instead.
-    Afterwards the model is as it was, but for its weights if they were trained.
+    Gradients pass straight through where nothing is clipped (Jacob et al. 2018; Bengio et al. 2013): the weights learn
+    to stay on the grid and within the intervals. Nothing is dropped out: that noise is many times what rounding does,
+    and would be learnt instead. Afterwards the model is as it was, but for its weights if they were trained.
     """
     modules = integer_modules(model)
     dropouts = [(module, module.p) for module in model.modules() if isinstance(module, nn.Dropout)]
@@ -79,11 +93,16 @@ def fake_quantized(model: PreTrainedModel, intervals: Mapping[str, Interval], *,
 
 @contextlib.contextmanager
 def fake_quantized_embeddings(model: PreTrainedModel, bits: int) -> Iterator[None]:
-    """Inside, training looks embeddings up as an integer bundle will that keeps them in 4 bits; gradients pass straight through.
+    """Inside, training looks embeddings up as an integer bundle will that keeps them in 4 bits; gradients pass straight
+    through.
 
     With 8 bits nothing changes: such tables lose nothing that a model would have to learn. Evaluation sees the floats.
     """
-    tables = [module for module in model.modules() if isinstance(module, nn.Embedding) and module.weight.numel() >= SMALLEST_TABLE]
+    tables = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.Embedding) and module.weight.numel() >= SMALLEST_TABLE
+    ]
     handles = [module.register_forward_hook(_round_rows) for module in tables] if bits == 4 else []
     try:
         yield
@@ -97,8 +116,8 @@ def _round_rows(module: nn.Module, _: Any, rows: torch.Tensor) -> torch.Tensor |
 
 
 def fake_blocks(rows: torch.Tensor) -> torch.Tensor:
-    """(..., width) in 4 bits by blocks of 32 along the last axis, with straight-through gradients; the grid of `edgelm.quantize.blocks` that
-    has each block's extreme at its end."""
+    """(..., width) in 4 bits by blocks of 32 along the last axis, with straight-through gradients; the grid of
+    `edgelm.quantize.blocks` that has each block's extreme at its end."""
     width = rows.shape[-1]
     blocks = functional.pad(rows.detach().float(), (0, -width % BLOCK)).unflatten(-1, (-1, BLOCK))
     extreme = blocks.gather(-1, blocks.abs().argmax(dim=-1, keepdim=True))
@@ -119,8 +138,8 @@ def _forward_of(module: nn.Linear, interval: Interval, pair: int | None) -> Any:
 
 
 def fake_weight(weight: torch.Tensor, pair: int | None = None) -> torch.Tensor:
-    """(out, in) as symmetric INT8 with one scale an output stands for it, with straight-through gradients; the scales are those of
-    `edgelm.quantize.grid.column_scales`."""
+    """(out, in) as symmetric INT8 with one scale an output stands for it, with straight-through gradients; the scales
+    are those of `edgelm.quantize.grid.column_scales`."""
     scale = weight.detach().abs().amax(dim=1) / 127
     if pair is not None:
         filled = functional.pad(weight.detach(), (0, weight.shape[1] % 2)).unflatten(1, (-1, 2))

@@ -31,8 +31,15 @@ from edgelm.progress import Progress, silent
 from edgelm.recipe import TrainSettings
 from edgelm.tasks.task import Task
 
-# Trainer's names of our optimizers; fused steps take a tenth of the time. `adam` is AdamW without its decay: see `_arguments`.
-_OPTIMIZERS = {"adamw": "adamw_torch_fused", "adam": "adamw_torch_fused", "sgd": "sgd", "adagrad": "adagrad", "rmsprop": "rmsprop"}
+# Trainer's names of our optimizers; fused steps take a tenth of the time. `adam` is AdamW without its decay: see
+# `_arguments`.
+_OPTIMIZERS = {
+    "adamw": "adamw_torch_fused",
+    "adam": "adamw_torch_fused",
+    "sgd": "sgd",
+    "adagrad": "adagrad",
+    "rmsprop": "rmsprop",
+}
 _SAVES = 10  # training states kept in reach during a run: at most a tenth of the work is lost
 _WHOLE = "whole"  # a training state without this file was cut off while it was written
 
@@ -57,7 +64,8 @@ def train(
     """Train `model` in place and return it, in eval mode.
 
     Args:
-        work: folder for training states; a run that was interrupted goes on from the last one there, with the same result.
+        work: folder for training states; a run that was interrupted goes on from the last one there, with the same
+            result.
         evaluation: judged `settings.evaluations` times an epoch; the best state wins. Needed for early stopping.
         loss: takes the model, a batch and its share; None: the task's own loss on the labels.
         teacher_cache: what the loss asks of a teacher, to be had for all rows at once.
@@ -67,7 +75,8 @@ def train(
     Raises:
         UsageError: fp16 was asked for where there is no GPU, or batches that cannot be split among the processes.
 
-    Several processes train as one would: each takes its rows of every batch of `settings.batch_size`, and the main one writes.
+    Several processes train as one would: each takes its rows of every batch of `settings.batch_size`, and the main one
+    writes.
     """
     check_batches(settings)
     if settings.precision == "fp16" and not torch.cuda.is_available():
@@ -76,14 +85,23 @@ def train(
     start = time.monotonic()
     data = EncodedDataset(dataset, tokenizer, task, max_length=settings.max_length, numbered=teacher_cache is not None)
     judged = None if evaluation is None else EncodedDataset(evaluation, tokenizer, task, max_length=settings.max_length)
-    arguments = _arguments(settings, task, rows=len(data), work=work, seed=seed, judge=judged is not None, log_dir=log_dir)
+    arguments = _arguments(
+        settings, task, rows=len(data), work=work, seed=seed, judge=judged is not None, log_dir=log_dir
+    )
     callbacks: list[TrainerCallback] = [_MarkWhole(), _OwnNoise(), _Report(description, progress)]
     if settings.early_stopping is not None and judged is not None:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=settings.early_stopping))
     if teacher_cache is not None:
         batch = settings.batch_size * settings.gradient_accumulation
         passes = settings.epochs if settings.max_steps is None else settings.max_steps * batch / len(data)
-        teacher_cache.prepare(data, Collator(tokenizer), passes=passes, half=computes_in_bf16(settings), seconds=seconds, progress=progress)
+        teacher_cache.prepare(
+            data,
+            Collator(tokenizer),
+            passes=passes,
+            half=computes_in_bf16(settings),
+            seconds=seconds,
+            progress=progress,
+        )
     if seconds is not None:
         callbacks.append(EndInTime(max(1.0, seconds - (time.monotonic() - start))))
     with _quiet(log_dir), only_read_weights(model, task), dropping_out(model, settings.dropout):
@@ -108,19 +126,32 @@ class _Trainer(Trainer):
 
     def __init__(self, *, loss: LossFunction, batch_size: int, collate: Collator, **options: Any) -> None:
         super().__init__(**options)
-        self.model_accepts_loss_kwargs = False  # losses are means over a batch, and the loop divides them by the batches of a step
+        self.model_accepts_loss_kwargs = (
+            False  # losses are means over a batch, and the loop divides them by the batches of a step
+        )
         self.loss = loss
         self.batch_size = batch_size
         self.collate = collate
 
     def get_train_dataloader(self) -> Any:
-        """Every process draws the same whole batches, and collates its own rows of each: no row is left out or seen twice."""
-        sampler = LengthGroupedSampler(self.train_dataset.lengths, self.batch_size * self.args.gradient_accumulation_steps, seed=self.args.seed)
+        """Every process draws the same whole batches, and collates its own rows of each: no row is left out or seen
+        twice."""
+        sampler = LengthGroupedSampler(
+            self.train_dataset.lengths, self.batch_size * self.args.gradient_accumulation_steps, seed=self.args.seed
+        )
         pin = self.args.dataloader_pin_memory
-        loader = DataLoader(self.train_dataset, batch_size=self.batch_size, sampler=sampler, collate_fn=self.collate, pin_memory=pin)
+        loader = DataLoader(
+            self.train_dataset, batch_size=self.batch_size, sampler=sampler, collate_fn=self.collate, pin_memory=pin
+        )
         return prepare_data_loader(loader, self.args.device, num_processes=1, process_index=0, put_on_device=True)
 
-    def compute_loss(self, model: PreTrainedModel, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+    def compute_loss(
+        self,
+        model: PreTrainedModel,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
         if not model.training:
             return super().compute_loss(model, inputs, return_outputs=return_outputs)
         share = inputs.pop("share", Share())
@@ -164,7 +195,8 @@ def last_state(work: Path) -> str | None:
 
 
 def computes_in_bf16(settings: TrainSettings) -> bool:
-    """Whether products are taken in bfloat16: if asked for, or by `auto` where the GPU or the processor has instructions for them."""
+    """Whether products are taken in bfloat16: if asked for, or by `auto` where the GPU or the processor has
+    instructions for them."""
     if settings.precision != "auto":
         return settings.precision == "bf16"
     if torch.cuda.is_available():
@@ -194,7 +226,9 @@ def _state_to_resume(work: Path) -> str | None:
     return last_state(work)
 
 
-def _arguments(settings: TrainSettings, task: Task, *, rows: int, work: Path, seed: int, judge: bool, log_dir: Path | None) -> TrainingArguments:
+def _arguments(
+    settings: TrainSettings, task: Task, *, rows: int, work: Path, seed: int, judge: bool, log_dir: Path | None
+) -> TrainingArguments:
     per_epoch = max(1, -(-rows // (settings.batch_size * settings.gradient_accumulation)))
     steps = settings.max_steps or max(1, round(per_epoch * settings.epochs))
     interval = max(1, per_epoch // settings.evaluations) if judge else max(1, steps // _SAVES)

@@ -1,4 +1,5 @@
-"""A training that must end in time: its schedule is shortened as soon as its pace is known, so that it still anneals to the end."""
+"""A training that must end in time: its schedule is shortened as soon as its pace is known, so that it still anneals to
+the end."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ _RESERVE = 0.85  # of the time that is left goes to training: cuts, evaluations 
 
 
 class EndInTime(TrainerCallback):
-    """Lowers the number of steps, once, to what fits into the seconds; the learning rate follows the shorter schedule from there."""
+    """Lowers the number of steps, once, to what fits into the seconds; the learning rate follows the shorter schedule
+    from there."""
 
     def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds, self._clock = seconds, clock
@@ -36,7 +38,9 @@ class EndInTime(TrainerCallback):
         if done == _PROBE:
             now = self._clock()
             pace = (now - self._probed) / (_PROBE - _SKIPPED)
-            left = processes.on_main(lambda: max(1, int((self._seconds - (now - self._begun)) / max(pace, 1e-9))))  # the same for all
+            left = processes.on_main(
+                lambda: max(1, int((self._seconds - (now - self._begun)) / max(pace, 1e-9)))
+            )  # the same for all
             if state.global_step + left < state.max_steps:
                 self._shorten(args, state, lr_scheduler, state.global_step + left)
 
@@ -50,7 +54,8 @@ class EndInTime(TrainerCallback):
 
 
 def training_seconds(left: float, stages: Sequence[Settings]) -> float | None:
-    """How long the first of these stages may train, of the seconds that are left for all: in proportion to what each has planned.
+    """How long the first of these stages may train, of the seconds that are left for all: in proportion to what each
+    has planned.
 
     Returns:
         None, if the first stage trains nothing.

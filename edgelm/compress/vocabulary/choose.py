@@ -1,7 +1,7 @@
 """Which tokens a user's texts need, and a tokenizer and a model that know only those.
 
-Dropping what a domain or language never uses takes nothing from the texts that remain readable, and embeddings are most of a
-multilingual model (Abdaoui, Pradel, Sigel 2020, arXiv:2010.05609).
+Dropping what a domain or language never uses takes nothing from the texts that remain readable, and embeddings are most
+of a multilingual model (Abdaoui, Pradel, Sigel 2020, arXiv:2010.05609).
 """
 
 from __future__ import annotations
@@ -50,13 +50,20 @@ def spelling(tokenizer: Any, words: Sequence[str]) -> set[int]:
 
 
 def choose_tokens(
-    vocabulary: Vocabulary, counts: np.ndarray, *, min_count: int, max_tokens: int | None, always: Iterable[int], frequent: int
+    vocabulary: Vocabulary,
+    counts: np.ndarray,
+    *,
+    min_count: int,
+    max_tokens: int | None,
+    always: Iterable[int],
+    frequent: int,
 ) -> list[int]:
     """The tokens that stay, sorted by id.
 
     Args:
         counts: (tokens,) how often each occurs.
-        min_count, max_tokens: see `VocabularySettings`; tokens with equal counts are taken in the order of the vocabulary.
+        min_count, max_tokens: see `VocabularySettings`; tokens with equal counts are taken in the order of the
+            vocabulary.
         always: tokens that stay besides those that a tokenizer cannot lose.
         frequent: how many of the vocabulary's first words stay.
 
@@ -66,7 +73,8 @@ def choose_tokens(
     kept = vocabulary.closure({*vocabulary.fixed, *always, *vocabulary.words[:frequent]})
     if max_tokens is not None and len(kept) > max_tokens:
         raise RecipeError(
-            f"vocabulary.max_tokens is {max_tokens}, but {len(kept)} tokens must stay: special tokens, the alphabet, words to keep.",
+            f"vocabulary.max_tokens is {max_tokens}, but {len(kept)} tokens must stay: special tokens, the alphabet, "
+            "words to keep.",
             hint=f"Use at least {len(kept)}, or lower vocabulary.frequent ({frequent}).",
         )
     for token in np.argsort(-counts, kind="stable").tolist():
@@ -86,7 +94,8 @@ def coverage(before: Any, after: Any, rows: Dataset) -> tuple[float, float]:
         share of the rows that have lost no token, share of the tokens that are still there.
 
     Raises:
-        ModelError: a row that has lost no token is read differently all the same: the tokenizer is of a kind that cannot be cut.
+        ModelError: a row that has lost no token is read differently all the same: the tokenizer is of a kind that
+            cannot be cut.
     """
     left = after.get_vocab()
     number = {token: left.get(name) for name, token in before.get_vocab().items()}
@@ -104,7 +113,9 @@ def coverage(before: Any, after: Any, rows: Dataset) -> tuple[float, float]:
     return whole / len(rows), kept / total if total else 1.0
 
 
-def kept_tokens(record: Record, models: tuple[PreTrainedModel, PreTrainedModel], tokenizers: tuple[Any, Any], rows: Dataset) -> KeptTokens:
+def kept_tokens(
+    record: Record, models: tuple[PreTrainedModel, PreTrainedModel], tokenizers: tuple[Any, Any], rows: Dataset
+) -> KeptTokens:
     """What is left of a vocabulary, measured on evaluation rows.
 
     Args:
@@ -127,7 +138,8 @@ def kept_tokens(record: Record, models: tuple[PreTrainedModel, PreTrainedModel],
 
 
 def read_alike(teacher: PreTrainedModel, before: Any, after: Any) -> tuple[PreTrainedModel, Any]:
-    """Teacher and tokenizer for the stages after one that may have cut the vocabulary: both know the tokens that are left."""
+    """Teacher and tokenizer for the stages after one that may have cut the vocabulary: both know the tokens that are
+    left."""
     old, new = before.get_vocab(), after.get_vocab()
     if old == new:
         return teacher, before
@@ -135,7 +147,9 @@ def read_alike(teacher: PreTrainedModel, before: Any, after: Any) -> tuple[PreTr
 
 
 def _encode(tokenizer: Any, texts: Sequence[Any]) -> list[list[int]]:
-    encoded = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False)
+    encoded = tokenizer(
+        list(texts), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
+    )
     ids: list[list[int]] = encoded["input_ids"]
     return ids
 

@@ -33,7 +33,10 @@ def read_words(keep: tuple[str, ...] | str) -> list[str]:
         DataError: the file is missing or not UTF-8.
     """
     if isinstance(keep, str) and not Path(keep).is_file():
-        raise DataError(f"vocabulary.keep: {keep}: no such file.", hint="keep is a list of words, or a UTF-8 file with one word a line.")
+        raise DataError(
+            f"vocabulary.keep: {keep}: no such file.",
+            hint="keep is a list of words, or a UTF-8 file with one word a line.",
+        )
     lines = read_lines(keep) if isinstance(keep, str) else keep
     return [line.strip() for line in lines if line.strip()]
 
@@ -47,7 +50,9 @@ def recipe_files(recipe: Recipe) -> list[str]:
     found = []
     for settings in recipe.stages:
         if isinstance(settings, VocabularySettings):
-            found += [_digest(iter(read_words(settings.keep)))] + [_digest(read_texts(path)) for path in settings.corpora]
+            found += [_digest(iter(read_words(settings.keep)))] + [
+                _digest(read_texts(path)) for path in settings.corpora
+            ]
     return found
 
 

@@ -1,13 +1,15 @@
-"""A fast tokenizer with fewer tokens: its tokenizer.json rewritten, so that what used only kept tokens is read as before.
+"""A fast tokenizer with fewer tokens: its tokenizer.json rewritten, so that what used only kept tokens is read as
+before.
 
-Why that holds, kind by kind. WordPiece takes the longest token that fits, again and again: among fewer candidates the one it took is
-still the longest. BPE applies the first of its merges that fits, again and again: the merges stay in their order, and all that make a
-kept token are kept with it, so each one that was applied still is the first (a token's own merges never reach beyond it, or it would
-not be a token). Unigram takes the path with the best sum of scores: the path is still there, and no better one has come. The score
-of an unknown character is the lowest of the vocabulary less a constant, so a token with the lowest score stays.
+Why that holds, kind by kind. WordPiece takes the longest token that fits, again and again: among fewer candidates the
+one it took is still the longest. BPE applies the first of its merges that fits, again and again: the merges stay in
+their order, and all that make a kept token are kept with it, so each one that was applied still is the first (a token's
+own merges never reach beyond it, or it would not be a token). Unigram takes the path with the best sum of scores: the
+path is still there, and no better one has come. The score of an unknown character is the lowest of the vocabulary less
+a constant, so a token with the lowest score stays.
 
-One exception: WordPiece gives up a whole word at a character that it does not know. Where a vocabulary has a character inside longer
-pieces but not by itself, which no trainer makes, such a word may become readable.
+One exception: WordPiece gives up a whole word at a character that it does not know. Where a vocabulary has a character
+inside longer pieces but not by itself, which no trainer makes, such a word may become readable.
 """
 
 from __future__ import annotations
@@ -96,7 +98,8 @@ def keep_tokens(tokenizer: Any, tokens: Collection[int]) -> Any:
         smaller = type(tokenizer).from_pretrained(folder, local_files_only=True)
     if smaller.get_vocab() != wanted:
         raise ModelError(
-            f"the vocabulary of this tokenizer ({type(tokenizer).__name__}) cannot be cut: built again, it has other tokens.",
+            f"the vocabulary of this tokenizer ({type(tokenizer).__name__}) cannot be cut: built again, it has other "
+            "tokens.",
             hint="Leave the stage vocabulary out of the recipe.",
         )
     return smaller
@@ -121,12 +124,17 @@ def _smaller(model: dict[str, Any], number: dict[int, int]) -> dict[str, Any]:
     if model["type"] != "BPE":
         return model | {"vocab": vocab}
     prefix = model.get("continuing_subword_prefix") or ""
-    merges = [[left, right] for left, right in model["merges"] if left in vocab and right in vocab and left + right.removeprefix(prefix) in vocab]
+    merges = [
+        [left, right]
+        for left, right in model["merges"]
+        if left in vocab and right in vocab and left + right.removeprefix(prefix) in vocab
+    ]
     return model | {"vocab": vocab, "merges": merges}
 
 
 def _renumber(document: dict[str, Any], number: Callable[[int], int]) -> None:
-    """Pass every id outside the model part through `number`, in place: added tokens, padding, and what is put around a text."""
+    """Pass every id outside the model part through `number`, in place: added tokens, padding, and what is put around a
+    text."""
     for token in document["added_tokens"]:
         token["id"] = number(token["id"])
     if document.get("padding"):
@@ -157,7 +165,8 @@ def _mentioned(document: dict[str, Any]) -> set[int]:
 
 
 def _parts(model: dict[str, Any], prefix: str) -> dict[int, frozenset[int]]:
-    """Of every token that merges make, the parts of all those merges: which one is applied depends on the others, so all stay."""
+    """Of every token that merges make, the parts of all those merges: which one is applied depends on the others, so
+    all stay."""
     if model["type"] != "BPE":
         return {}
     vocab = model["vocab"]

@@ -1,9 +1,10 @@
-"""Remote agent: owns one temporary folder and its processes on the device: a folder of its own and the processes in it. When the line to it ends, both are gone.
+"""Remote agent: owns one temporary folder and its processes on the device: a folder of its own and the processes in it.
+When the line to it ends, both are gone.
 
-Its text is sent over SSH and run by the device's Python: the standard library alone, and nothing is written before the folder is made.
-On stdin come JSON lines, `{"do": ...}`; on stdout go `{"from": number, "line": ...}` for what a process says, other objects for the
-rest. The line has ended when stdin has (the connection was closed), or when it was silent for too long (the network went away and
-nobody told: whoever visits says something every few seconds).
+Its text is sent over SSH and run by the device's Python: the standard library alone, and nothing is written before the
+folder is made. On stdin come JSON lines, `{"do": ...}`; on stdout go `{"from": number, "line": ...}` for what a process
+says, other objects for the rest. The line has ended when stdin has (the connection was closed), or when it was silent
+for too long (the network went away and nobody told: whoever visits says something every few seconds).
 """
 
 from __future__ import annotations
@@ -98,7 +99,8 @@ class Agent:
         """Nothing: the visitor is still there."""
 
     def do_file(self, path: str, size: int) -> None:
-        """Write the `size` bytes that follow. After a failure, they are read and dropped until the visitor asks how it went."""
+        """Write the `size` bytes that follow. After a failure, they are read and dropped until the visitor asks how it
+        went."""
         target = self.folder / path
         with contextlib.ExitStack() as stack:
             sink = None
@@ -136,7 +138,8 @@ class Agent:
             self.trouble = self.trouble or getattr(error, "strerror", None) or str(error)
 
     def do_copied(self) -> None:
-        """Say whether all that was sent lies there; compile it first, so that loading does not take longer than where it is installed."""
+        """Say whether all that was sent lies there; compile it first, so that loading does not take longer than where
+        it is installed."""
         for part in ("code", "packages"):
             if self.trouble is None:
                 compileall.compile_dir(self.folder / part, quiet=2)
@@ -145,9 +148,15 @@ class Agent:
     def do_start(self, number: int, command: list[str], environment: dict[str, str]) -> None:
         """Start a process; its errors go into a file, of which the end is told if it dies."""
         path = [str(self.folder / part) for part in ("packages", "code")] + [os.environ.get("PYTHONPATH", "")]
-        values = {"PYTHONPATH": os.pathsep.join(filter(None, path)), "TMPDIR": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        values = {
+            "PYTHONPATH": os.pathsep.join(filter(None, path)),
+            "TMPDIR": str(self.folder),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         values |= {"ORT_DISABLE_TELEMETRY": "1"}  # before any process there imports onnxruntime
-        values |= dict.fromkeys(("XDG_CACHE_HOME", "CUDA_CACHE_PATH"), str(self.folder / "cache"))  # kernels that are compiled for a GPU go too
+        values |= dict.fromkeys(
+            ("XDG_CACHE_HOME", "CUDA_CACHE_PATH"), str(self.folder / "cache")
+        )  # kernels that are compiled for a GPU go too
         try:
             with (self.folder / f"errors-{number}").open("wb") as errors:
                 child = subprocess.Popen(

@@ -20,7 +20,8 @@ from edgelm.profile.remote.connection import Connection
 _ALIVE_S = 10.0  # a agent waits six times as long
 _ANSWER_S = 120.0  # for what takes no time but for a busy device
 _CHUNK = 1 << 18
-_BOOT = 'exec(__import__("base64").b64decode(open(0,"rb",0,closefd=False).readline()))'  # the first line on stdin is the program
+# the first line on stdin is the program
+_BOOT = 'exec(__import__("base64").b64decode(open(0,"rb",0,closefd=False).readline()))'
 
 
 class AgentClient:
@@ -44,10 +45,13 @@ class AgentClient:
         threading.Thread(target=self._stay_alive, daemon=True).start()
         self.facts = self._answer()
         if "error" in self.facts:
-            raise HostError(f"{self.host}: {self.facts['error']}.", hint="Free some space there, or set TMPDIR for this user.")
+            raise HostError(
+                f"{self.host}: {self.facts['error']}.", hint="Free some space there, or set TMPDIR for this user."
+            )
 
     def copy(self, files: Iterable[tuple[str, Path]], tell: Callable[[int], None]) -> None:
-        """Copy files: where to, inside the folder, and which. Wheels are unpacked there. `tell` is told how many bytes have gone.
+        """Copy files: where to, inside the folder, and which. Wheels are unpacked there. `tell` is told how many bytes
+        have gone.
 
         Raises:
             HostError: the disk is full, or the connection was lost.
@@ -55,11 +59,16 @@ class AgentClient:
         sent = 0
         for path, file in files:
             size = file.stat().st_size
-            with self._sending, file.open("rb") as source:  # nothing may come between the line and the bytes that it announces
+            with (
+                self._sending,
+                file.open("rb") as source,
+            ):  # nothing may come between the line and the bytes that it announces
                 self._send(do="file", path=path, size=size)
                 for start in range(0, size, _CHUNK):
                     data = source.read(min(_CHUNK, size - start))
-                    if not self._channel.send(data.ljust(min(_CHUNK, size - start), b"\0")):  # a file that shrank: its hash will tell
+                    if not self._channel.send(
+                        data.ljust(min(_CHUNK, size - start), b"\0")
+                    ):  # a file that shrank: its hash will tell
                         raise self._lost()
                     sent += len(data)
                     tell(sent)
@@ -68,7 +77,10 @@ class AgentClient:
         self._send(do="copied")
         trouble = self._answer(patient=True)["trouble"]
         if trouble:
-            raise HostError(f"{self.host}: the files could not be copied: {trouble}.", hint="Free some space there, or set TMPDIR for this user.")
+            raise HostError(
+                f"{self.host}: the files could not be copied: {trouble}.",
+                hint="Free some space there, or set TMPDIR for this user.",
+            )
 
     def start(self, command: list[str], environment: dict[str, str] | None = None) -> RemoteLine:
         """Start Python there with these arguments."""
@@ -111,7 +123,9 @@ class AgentClient:
     def __enter__(self) -> AgentClient:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _send(self, **values: Any) -> None:
@@ -132,7 +146,9 @@ class AgentClient:
                 if over:
                     raise self._lost() from None
                 waited += 1.0
-        raise HostError(f"{self.host}: no answer within {seconds:.0f} s.", hint="Look at what else runs there, and try again.")
+        raise HostError(
+            f"{self.host}: no answer within {seconds:.0f} s.", hint="Look at what else runs there, and try again."
+        )
 
     def _sort(self) -> None:
         """Hand on what comes: to whoever listens to a process, or waits for an answer."""
@@ -153,9 +169,13 @@ class AgentClient:
 
     def _lost(self) -> HostError:
         if self._connection.is_open():
-            return HostError(f"{self.host}: edgelm's process there was ended.", hint="Look at the host's memory and its log, and try again.")
+            return HostError(
+                f"{self.host}: edgelm's process there was ended.",
+                hint="Look at the host's memory and its log, and try again.",
+            )
         return HostError(
-            f"{self.host}: the connection was lost; what was copied is removed there as soon as the host notices (within {agent.SILENCE_S} s).",
+            f"{self.host}: the connection was lost; what was copied is removed there as soon as the host notices "
+            f"(within {agent.SILENCE_S} s).",
             hint="Look at the network and at the host, and try again.",
         )
 

@@ -1,7 +1,8 @@
 """An SSH connection as those need it who wait plainly; the one file that knows asyncssh.
 
-What the user has set up for `ssh` holds: ~/.ssh/config (aliases, users, ports, keys, jump hosts, proxy commands), the agent, and the
-known hosts. A host whose key is not among these is refused, whatever the configuration says, and so is a jump host.
+What the user has set up for `ssh` holds: ~/.ssh/config (aliases, users, ports, keys, jump hosts, proxy commands), the
+agent, and the known hosts. A host whose key is not among these is refused, whatever the configuration says, and so is a
+jump host.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def read_target(name: str) -> Target:
             host, port = before, int(digits)
     host = host.removeprefix("[").removesuffix("]")
     if not host or host.startswith("-") or any(letter.isspace() for letter in rest):
-        raise UsageError(f"{name!r} is no host.", hint="Give --host user@host, a name out of ~/.ssh/config, or ssh://user@host:port.")
+        raise UsageError(
+            f"{name!r} is no host.", hint="Give --host user@host, a name out of ~/.ssh/config, or ssh://user@host:port."
+        )
     return Target(name, host, user or None, port)
 
 
@@ -66,7 +69,9 @@ class Connection:
         try:
             import asyncssh
         except ModuleNotFoundError as error:
-            raise MissingExtraError("the package asyncssh is missing; it speaks SSH.", hint="pip install 'edgelm[remote]'") from error
+            raise MissingExtraError(
+                "the package asyncssh is missing; it speaks SSH.", hint="pip install 'edgelm[remote]'"
+            ) from error
         self.target = target
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -92,7 +97,9 @@ class Connection:
         import asyncssh
 
         async def go() -> tuple[int | None, str]:
-            done = await self._ssh.run(command, request_pty=False, stdin=asyncssh.DEVNULL, encoding="utf-8", errors="replace")
+            done = await self._ssh.run(
+                command, request_pty=False, stdin=asyncssh.DEVNULL, encoding="utf-8", errors="replace"
+            )
             return done.exit_status, str(done.stdout)
 
         with _translated(self.target):
@@ -105,7 +112,9 @@ class Connection:
             HostError: the connection was lost, or the host starts nothing.
         """
         with _translated(self.target):
-            process = self.wait(asyncio.wait_for(self._ssh.create_process(command, request_pty=False, encoding=None), CONNECT_S))
+            process = self.wait(
+                asyncio.wait_for(self._ssh.create_process(command, request_pty=False, encoding=None), CONNECT_S)
+            )
         return Channel(self, process)
 
     def is_open(self) -> bool:
@@ -206,8 +215,11 @@ async def _reach(asyncssh: Any, target: Target) -> Any:
 
 async def _connect(asyncssh: Any, target: Target, through: Any) -> Any:
     settings = await _settings(asyncssh, target)
-    # To asyncssh, `UserKnownHostsFile none` means that any key will do; and of the files that it is given, none may be missing.
-    files = [str(file) for name in (settings.known_hosts or _KNOWN_HOSTS) if (file := Path(name).expanduser()).is_file()]
+    # To asyncssh, `UserKnownHostsFile none` means that any key will do; and of the files that it is given, none may be
+    # missing.
+    files = [
+        str(file) for name in (settings.known_hosts or _KNOWN_HOSTS) if (file := Path(name).expanduser()).is_file()
+    ]
     try:
         made = await asyncssh.connect(target.host, tunnel=through, known_hosts=files or b"", **_named(target))
     except asyncssh.HostKeyNotVerifiable as error:
@@ -221,7 +233,9 @@ async def _connect(asyncssh: Any, target: Target, through: Any) -> Any:
 
 async def _settings(asyncssh: Any, target: Target) -> Any:
     """What the user's configuration says of a target."""
-    return await asyncssh.SSHClientConnectionOptions.construct(config=(), host=target.host, **_named(target))  # (): ~/.ssh/config
+    return await asyncssh.SSHClientConnectionOptions.construct(
+        config=(), host=target.host, **_named(target)
+    )  # (): ~/.ssh/config
 
 
 def _named(target: Target) -> dict[str, Any]:
@@ -238,7 +252,8 @@ def _unknown_key(target: Target, port: int, *, changed: bool) -> HostError:
     where = target.host if port == 22 else f"-p {port} {target.host}"
     return HostError(
         f"{target.name}: its host key is not among your known hosts.",
-        hint=f"Connect once with `ssh {where}` and compare the fingerprint, or add what `ssh-keyscan {where}` says if you trust the network.",
+        hint=f"Connect once with `ssh {where}` and compare the fingerprint, or add what `ssh-keyscan {where}` says if "
+        "you trust the network.",
     )
 
 
@@ -258,15 +273,32 @@ def _translated(target: Target) -> Iterator[None]:
     except asyncssh.PermissionDenied as error:
         raise HostError(
             f"{target.name}: the host lets this user not in ({error.reason}).",
-            hint="Try `ssh` with the same name: keys come from ~/.ssh/config, ~/.ssh or the agent (`ssh-add -l`); passwords are not asked for.",
+            hint="Try `ssh` with the same name: keys come from ~/.ssh/config, ~/.ssh or the agent (`ssh-add -l`); "
+            "passwords are not asked for.",
         ) from error
     except (asyncio.TimeoutError, TimeoutError, concurrent.futures.TimeoutError) as error:
-        raise HostError(f"{target.name}: no answer within {CONNECT_S} s.", hint="Look whether the host is up and the name is right.") from error
+        raise HostError(
+            f"{target.name}: no answer within {CONNECT_S} s.", hint="Look whether the host is up and the name is right."
+        ) from error
     except socket.gaierror as error:
-        raise HostError(f"{target.name}: there is no such host ({error.strerror}).", hint="Correct the name, or add it to ~/.ssh/config.") from error
+        raise HostError(
+            f"{target.name}: there is no such host ({error.strerror}).",
+            hint="Correct the name, or add it to ~/.ssh/config.",
+        ) from error
     except ConnectionRefusedError as error:
-        raise HostError(f"{target.name}: connection refused.", hint="Start an SSH server there, or give its port: ssh://user@host:port.") from error
+        raise HostError(
+            f"{target.name}: connection refused.",
+            hint="Start an SSH server there, or give its port: ssh://user@host:port.",
+        ) from error
     except asyncssh.ChannelOpenError as error:
-        raise HostError(f"{target.name}: the host starts no command ({error.reason}).", hint="Use an account that may run commands.") from error
-    except (asyncssh.Error, OSError, ValueError) as error:  # what else the protocol, the network or a file in ~/.ssh can say
-        raise HostError(f"{target.name}: {error or type(error).__name__}.", hint="Try `ssh` with the same name.") from error
+        raise HostError(
+            f"{target.name}: the host starts no command ({error.reason}).", hint="Use an account that may run commands."
+        ) from error
+    except (
+        asyncssh.Error,
+        OSError,
+        ValueError,
+    ) as error:  # what else the protocol, the network or a file in ~/.ssh can say
+        raise HostError(
+            f"{target.name}: {error or type(error).__name__}.", hint="Try `ssh` with the same name."
+        ) from error

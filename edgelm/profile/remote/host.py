@@ -44,7 +44,10 @@ class RemoteMachine:
         try:
             answer = line.exchange(json.dumps({"do": "machine"}))
             if not answer:
-                raise HostError(f"{self.host}: it could not be described ({line.ending()}).", hint="Report this with its Python version.")
+                raise HostError(
+                    f"{self.host}: it could not be described ({line.ending()}).",
+                    hint="Report this with its Python version.",
+                )
         finally:
             line.close()
         machine: dict[str, Any] = json.loads(answer)

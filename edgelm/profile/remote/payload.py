@@ -59,7 +59,11 @@ def subject_files(subjects: Sequence[Subject]) -> Iterator[tuple[str, Path]]:
         subject = next(entry for entry in subjects if entry.path == path)
         there = place_of(subject, subjects)
         if path.is_dir():
-            yield from ((f"{there}/{file.relative_to(path).as_posix()}", file) for file in sorted(path.rglob("*")) if file.is_file())
+            yield from (
+                (f"{there}/{file.relative_to(path).as_posix()}", file)
+                for file in sorted(path.rglob("*"))
+                if file.is_file()
+            )
             continue
         yield there, path
         if subject.kind == "onnx":
@@ -68,6 +72,10 @@ def subject_files(subjects: Sequence[Subject]) -> Iterator[tuple[str, Path]]:
 
 def _weights_beside(graph: Path) -> Iterator[Path]:
     """Files beside an ONNX file that it names: its external weights, found without the package onnx."""
-    others = [file for file in sorted(graph.resolve().parent.iterdir()) if file.is_file() and file.name != graph.resolve().name]
+    others = [
+        file
+        for file in sorted(graph.resolve().parent.iterdir())
+        if file.is_file() and file.name != graph.resolve().name
+    ]
     with graph.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         yield from (other for other in others if data.find(other.name.encode()) >= 0)

@@ -29,7 +29,8 @@ _ROOM = 10_000_000  # bytes beside what is copied: compiled modules, a profiler'
 
 @dataclass(frozen=True)
 class HostResults:
-    """What hosts gave: profiles, by host and subject in the order in which they were named, and the error of each that failed."""
+    """What hosts gave: profiles, by host and subject in the order in which they were named, and the error of each that
+    failed."""
 
     profiles: tuple[Profile, ...]
     failures: dict[str, EdgelmError]
@@ -58,10 +59,13 @@ def profile_hosts(
 
     Raises:
         UsageError, InputError: no hosts, one named twice, or what no host could measure; before any is reached.
-        EdgelmError: of the only host, or one that all hosts met alike. What one host of several meets is in the outcome.
+        EdgelmError: of the only host, or one that all hosts met alike. What one host of several meets is in the
+            outcome.
     """
     if not hosts or len(set(hosts)) < len(hosts):
-        raise UsageError(f"hosts are {', '.join(hosts) or 'none'}; expected one or more, each once.", hint="Give --host user@host.")
+        raise UsageError(
+            f"hosts are {', '.join(hosts) or 'none'}; expected one or more, each once.", hint="Give --host user@host."
+        )
     if wheels is not None and install:
         raise UsageError("wheels come from a folder or are downloaded, not both.", hint="Give --wheels or --install.")
     targets = [read_target(host) for host in hosts]
@@ -90,8 +94,13 @@ def profile_hosts(
         except BaseException:  # interrupted: without a connection, the agent takes its folder away
             open_now.abort()
             raise
-    failures = {target.name: result for target, result in zip(targets, results, strict=True) if isinstance(result, EdgelmError)}
-    if len(failures) == len(targets) and len({error.message.replace(name, "") for name, error in failures.items()}) == 1:
+    failures = {
+        target.name: result for target, result in zip(targets, results, strict=True) if isinstance(result, EdgelmError)
+    }
+    if (
+        len(failures) == len(targets)
+        and len({error.message.replace(name, "") for name, error in failures.items()}) == 1
+    ):
         raise next(iter(failures.values()))
     profiles = [entry for result in results if not isinstance(result, EdgelmError) for entry in result]
     return HostResults(tuple(with_ratios(profiles) if profiles else ()), failures)
@@ -118,7 +127,8 @@ class _Packages:
         if not self.install:
             raise HostError(
                 f"{client.host}: its Python cannot run a bundle: {lack}.",
-                hint="Add --install to bring what is missing (also without internet there), or --wheels FOLDER, or name another --python.",
+                hint="Add --install to bring what is missing (also without internet there), or --wheels FOLDER, or "
+                "name another --python.",
             )
         return download_wheels(aside, client.facts, client.host)
 
@@ -158,10 +168,17 @@ def _profile_host(
             found = packages.find(client, Path(aside))
             if not found:
                 check_providers(client, plan.subjects)
-            files = [*code_files(), *((f"wheels/{wheel.name}", wheel) for wheel in found), *subject_files(plan.subjects)]
+            files = [
+                *code_files(),
+                *((f"wheels/{wheel.name}", wheel) for wheel in found),
+                *subject_files(plan.subjects),
+            ]
             sizes = [file.stat().st_size for _, file in files]
             check_space(client, sum(sizes) + sum(map(unpacked_size, found)) + _ROOM)
             client.copy(files, lambda done: progress("copying, MB", done // 1_000_000, sum(sizes) // 1_000_000))
             if found and (error := import_error(client)):
-                raise HostError(f"{target.name}: the packages that were brought do not load there: {error}.", hint="Give other wheels.")
+                raise HostError(
+                    f"{target.name}: the packages that were brought do not load there: {error}.",
+                    hint="Give other wheels.",
+                )
             return measure(plan, RemoteMachine(client, plan.subjects), progress)

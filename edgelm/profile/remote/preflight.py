@@ -17,7 +17,9 @@ from edgelm.runtime.tensorrt import MODULES
 
 OLDEST_PYTHON = (3, 10)
 _MARK = "edgelm"  # before what is meant for us: a login script may print too
-_PROBE = f'echo "{_MARK} $(uname -s) $(uname -m)"; "$0" -c "import sys; print(\\"{_MARK}\\", *sys.version_info[:2])" 2>&1'
+_PROBE = (
+    f'echo "{_MARK} $(uname -s) $(uname -m)"; "$0" -c "import sys; print(\\"{_MARK}\\", *sys.version_info[:2])" 2>&1'
+)
 _IMPORT = "import numpy, onnxruntime, tokenizers; print('ok', flush=True)"
 _RUNTIMES = f"""
 import json, onnxruntime
@@ -39,10 +41,15 @@ def check_python(connection: Connection, python: str) -> None:
     marked = [line.split()[1:] for line in lines if line.startswith(_MARK + " ")]
     if not marked:
         words = f": {lines[0][:100]}" if lines else ""
-        raise HostError(f"{name}: it runs no commands (exit status {status}){words}.", hint="Use an account with a shell, on Linux or macOS.")
+        raise HostError(
+            f"{name}: it runs no commands (exit status {status}){words}.",
+            hint="Use an account with a shell, on Linux or macOS.",
+        )
     hint = f"Install Python {'.'.join(map(str, OLDEST_PYTHON))} or newer there, or name one with --python PATH."
     if len(marked) < 2:
-        raise HostError(f"{name}: {python} cannot be run there ({(lines[-1] if len(lines) > 1 else 'no output')[:100]}).", hint=hint)
+        raise HostError(
+            f"{name}: {python} cannot be run there ({(lines[-1] if len(lines) > 1 else 'no output')[:100]}).", hint=hint
+        )
     version = tuple(int(part) for part in marked[1])
     if version < OLDEST_PYTHON:
         raise HostError(f"{name}: its {python} is Python {'.'.join(map(str, version))}, which is too old.", hint=hint)
@@ -64,7 +71,8 @@ def import_error(client: AgentClient) -> str:
 
 
 def check_providers(client: AgentClient, subjects: Sequence[Subject]) -> None:
-    """Refuse a provider that a subject must have and the device's own packages lack; whether it starts, only running it shows.
+    """Refuse a provider that a subject must have and the device's own packages lack; whether it starts, only running it
+    shows.
 
     Raises:
         UsageError: so.
@@ -83,7 +91,9 @@ def check_providers(client: AgentClient, subjects: Sequence[Subject]) -> None:
     for subject in forced:
         name = str(subject.provider)
         wanted, package = EXECUTION_PROVIDERS.get(name, name), MODULES.get(name)
-        engine = package in there["packages"] and any(entry["package"] == name for entry in (subject.manifest or {}).get("engines", ()))
+        engine = package in there["packages"] and any(
+            entry["package"] == name for entry in (subject.manifest or {}).get("engines", ())
+        )
         if wanted not in there["providers"] and PLUGINS.get(name) not in there["packages"] and not engine:
             raise UsageError(
                 f"{client.host}: {subject.path} cannot run with {name} there: its onnxruntime has no {wanted}.",
@@ -100,7 +110,8 @@ def check_space(client: AgentClient, needed: int) -> None:
     free = client.facts["free"]
     if needed > free:
         raise HostError(
-            f"{client.host}: {needed / 1e6:.0f} MB are to be copied there; {free / 1e6:.0f} MB are free on the disk of its temporary files.",
+            f"{client.host}: {needed / 1e6:.0f} MB are to be copied there; {free / 1e6:.0f} MB are free on the disk "
+            "of its temporary files.",
             hint="Free some space there, or set TMPDIR for this user.",
         )
 

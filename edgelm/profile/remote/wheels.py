@@ -1,6 +1,8 @@
-"""Packages for a device's Python: chosen from a folder, or downloaded here, so that the device needs no internet and no pip.
+"""Packages for a device's Python: chosen from a folder, or downloaded here, so that the device needs no internet and no
+pip.
 
-Only the three that the runtime imports; what they list beside (tokenizers: a client of the hub) is not needed to run a bundle.
+Only the three that the runtime imports; what they list beside (tokenizers: a client of the hub) is not needed to run a
+bundle.
 """
 
 from __future__ import annotations
@@ -32,10 +34,15 @@ def check_folder(folder: Path) -> None:
     """
     _names()
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder.", hint="Give a folder of wheels, or --install to have them downloaded.")
+        raise UsageError(
+            f"{folder} is no folder.", hint="Give a folder of wheels, or --install to have them downloaded."
+        )
     for package in PACKAGES:
         if not any(any(folder.glob(f"{name.replace('-', '_')}-*.whl")) for name in _names_of(package)):
-            raise UsageError(f"{folder}: no wheel of {package}.", hint=f"It must hold wheels of {', '.join(PACKAGES)}; --install downloads them.")
+            raise UsageError(
+                f"{folder}: no wheel of {package}.",
+                hint=f"It must hold wheels of {', '.join(PACKAGES)}; --install downloads them.",
+            )
 
 
 def choose_wheels(folder: Path, facts: dict[str, Any], host: str) -> list[Path]:
@@ -77,9 +84,13 @@ def download_wheels(folder: Path, facts: dict[str, Any], host: str) -> list[Path
     """
     wanted = [f"{package}>={version}" for package, version in _OLDEST.items()]
     command = [*_pip(facts), "--quiet", "--disable-pip-version-check", "--dest", str(folder), *wanted]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_DOWNLOAD_S, stdin=subprocess.DEVNULL, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=_DOWNLOAD_S, stdin=subprocess.DEVNULL, check=False
+    )
     if done.returncode:
-        reason = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no reason given").removeprefix("ERROR: ")
+        reason = next(
+            (line for line in reversed(done.stderr.splitlines()) if line.strip()), "no reason given"
+        ).removeprefix("ERROR: ")
         raise HostError(
             f"{host}: wheels for {describe(facts)} could not be downloaded: {reason[:200]}",
             hint="Look at the network here, or give a folder of wheels with --wheels.",
@@ -101,7 +112,9 @@ def _names() -> Any:
     try:
         from packaging import utils
     except ModuleNotFoundError as error:
-        raise MissingExtraError("the package packaging is missing; it reads the names of wheels.", hint="pip install 'edgelm[remote]'") from error
+        raise MissingExtraError(
+            "the package packaging is missing; it reads the names of wheels.", hint="pip install 'edgelm[remote]'"
+        ) from error
     return utils
 
 
@@ -122,7 +135,9 @@ def _platforms(facts: dict[str, Any]) -> list[str]:
     """Platform tags that run there, the most particular first."""
     machine, (libc, version) = facts["machine"], facts["libc"]
     if facts["system"] != "Linux":
-        raise HostError(f"no packages can be brought to {facts['system']}.", hint="Install onnxruntime, tokenizers and numpy there.")
+        raise HostError(
+            f"no packages can be brought to {facts['system']}.", hint="Install onnxruntime, tokenizers and numpy there."
+        )
     if libc != "glibc":
         return [f"linux_{machine}"]
     minor = int(version.split(".")[1])
@@ -144,5 +159,16 @@ def _pip(facts: dict[str, Any]) -> Sequence[str]:
     version = ".".join(map(str, facts["python"][:2]))
     abis = [word for abi in ("cp" + version.replace(".", ""), "abi3", "none") for word in ("--abi", abi)]
     platforms = [word for platform in _platforms(facts) for word in ("--platform", platform)]
-    fixed = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--implementation", "cp", "--python-version", version]
+    fixed = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--implementation",
+        "cp",
+        "--python-version",
+        version,
+    ]
     return [*fixed, *abis, *platforms]

@@ -19,15 +19,19 @@ def read_answers(task: Task, outputs: np.ndarray) -> list[Answer]:
         outputs: (rows, labels) logits or (rows, hidden) sentence vectors.
 
     Returns:
-        single-label: label, score and the scores of all labels (softmax; of a lone logit the sigmoid); multi-label: labels with a score
-        of at least 0.5, and all scores (sigmoid); regression: the value as score, or of several labels as their scores, through the
-        task's activation; embeddings: the vector.
+        single-label: label, score and the scores of all labels (softmax; of a lone logit the sigmoid); multi-label:
+            labels with a score
+        of at least 0.5, and all scores (sigmoid); regression: the value as score, or of several labels as their scores,
+        through the task's activation; embeddings: the vector.
 
     Raises:
         BundleError: an output is no finite number.
     """
     if not np.isfinite(outputs).all():
-        raise BundleError("the model's output is not a number (NaN or infinite).", hint="Check the bundle with `edgelm verify`, or export it again.")
+        raise BundleError(
+            "the model's output is not a number (NaN or infinite).",
+            hint="Check the bundle with `edgelm verify`, or export it again.",
+        )
     outputs = outputs.astype(np.float64)
     if task.kind == "sentence-embedding":
         return [{"embedding": row.tolist()} for row in outputs]
@@ -56,7 +60,10 @@ def check_outputs(task: Task, outputs: Any, *, rows: int) -> None:
     fits = len(shape) == 2 and shape[0] == rows and (shape[1] == width if width is not None else shape[1] > 0)
     if not fits or getattr(dtype, "kind", "") != "f":
         wanted = "any width" if width is None else width
-        raise BundleError(f"the graph gives {dtype} of shape {shape}; the task needs ({rows}, {wanted}).", hint="Export the bundle again.")
+        raise BundleError(
+            f"the graph gives {dtype} of shape {shape}; the task needs ({rows}, {wanted}).",
+            hint="Export the bundle again.",
+        )
 
 
 def _sigmoid(outputs: np.ndarray) -> np.ndarray:
@@ -66,7 +73,11 @@ def _sigmoid(outputs: np.ndarray) -> np.ndarray:
 
 def _one(task: Task, scores: np.ndarray) -> Answer:
     best = int(scores.argmax())
-    return {"label": task.labels[best], "score": float(scores[best]), "scores": dict(zip(task.labels, scores.tolist(), strict=True))}
+    return {
+        "label": task.labels[best],
+        "score": float(scores[best]),
+        "scores": dict(zip(task.labels, scores.tolist(), strict=True)),
+    }
 
 
 def _several(task: Task, scores: np.ndarray) -> Answer:

@@ -38,7 +38,13 @@ def filler(tmp_path_factory):
 def make_filler(folder, seed=0):
     torch.manual_seed(seed)
     tokenizer = make_tokenizer()
-    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 32, "initializer_range": 0.5}
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "intermediate_size": 32,
+        "initializer_range": 0.5,
+    }
     transformers.BertForMaskedLM(transformers.BertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -61,7 +67,9 @@ def test_copies_are_new_unlabelled_and_the_same_in_every_run(teacher, filler, me
     found = run(ROWS, settings, teacher)
     assert found == run(ROWS, settings, teacher)
     assert found.texts != run(ROWS, settings, teacher, seed=1).texts
-    assert found.texts == run(ROWS, settings.model_copy(update={"seed": 0}), teacher, seed=1).texts  # its own seed goes first
+    assert (
+        found.texts == run(ROWS, settings.model_copy(update={"seed": 0}), teacher, seed=1).texts
+    )  # its own seed goes first
     assert found.labels is None
     assert len(TEXTS) < len(found) <= 6 * len(TEXTS)
     assert len(set(found.texts)) == len(found)
@@ -87,7 +95,8 @@ def test_noise_invents_nothing_and_never_drops_everything(seed, share, text):
 
 @pytest.mark.parametrize("method", ["neighbours", "masked-lm"])
 def test_replacements_leave_the_rest_of_the_text(teacher, filler, method):
-    """Every copy has the words of its row in order, some replaced by whole words of the vocabulary, and its punctuation."""
+    """Every copy has the words of its row in order, some replaced by whole words of the vocabulary, and its
+    punctuation."""
     row = Dataset("memory", texts=("a dull, lifeless movie with no story at all!",))
     found = run(row, settings_for(method, filler, copies=20, share=0.3), teacher)
     vocabulary = set(make_tokenizer().get_vocab())
@@ -112,15 +121,25 @@ def test_words_outside_the_vocabulary_are_replaced_only_with_a_language_model(te
 
 def test_a_masked_word_becomes_one_of_the_likeliest_in_its_place(teacher, filler):
     text = "play some quiet music in the living room"
-    found = run(Dataset("memory", texts=(text,)), settings_for("masked-lm", filler, copies=40, share=0.01, candidates=2), teacher)
+    found = run(
+        Dataset("memory", texts=(text,)),
+        settings_for("masked-lm", filler, copies=40, share=0.01, candidates=2),
+        teacher,
+    )
     model, tokenizer = transformers.BertForMaskedLM.from_pretrained(filler).eval(), load_tokenizer(filler)
     words = text.split()
     for changed in found.texts:
-        (place,) = [index for index, (before, after) in enumerate(zip(words, changed.split(), strict=True)) if before != after]
+        (place,) = [
+            index for index, (before, after) in enumerate(zip(words, changed.split(), strict=True)) if before != after
+        ]
         masked = " ".join([*words[:place], "[MASK]", *words[place + 1 :]])
         with torch.no_grad():
             logits = model(**tokenizer(masked, return_tensors="pt")).logits[0, place + 1]
-        order = [token for token in tokenizer.convert_ids_to_tokens(logits.argsort(descending=True).tolist()) if token.isalnum()]
+        order = [
+            token
+            for token in tokenizer.convert_ids_to_tokens(logits.argsort(descending=True).tolist())
+            if token.isalnum()
+        ]
         best = [token for token in order if token != words[place]][:2]
         assert changed.split()[place] in best
 
@@ -164,7 +183,18 @@ def test_set_reaches_the_recipes_augmentation(tmp_path, teacher):
 def test_a_recipe_that_trains_nothing_has_no_use_for_texts(tmp_path, teacher):
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps({"text": text, "label": "positive"}) + "\n" for text in TEXTS))
-    arguments = ["compress", str(teacher), "--data", str(rows), "--eval", str(rows), "--recipe", "no-training", "--output", str(tmp_path / "out")]
+    arguments = [
+        "compress",
+        str(teacher),
+        "--data",
+        str(rows),
+        "--eval",
+        str(rows),
+        "--recipe",
+        "no-training",
+        "--output",
+        str(tmp_path / "out"),
+    ]
     for more in (["--unlabelled", str(rows)], ["--set", "augment={copies: 1}"]):
         result = CliRunner().invoke(app, [*arguments, *more])
         assert result.exit_code == 4

@@ -9,7 +9,13 @@ from models import TEXTS, make_checkpoint, make_tokenizer
 
 from edgelm.anatomy import blocks, load_checkpoint, model_outputs
 from edgelm.compress.batches import Share
-from edgelm.compress.distillation.attention_relations import PARTS, captured, related_blocks, relation_heads, relation_loss
+from edgelm.compress.distillation.attention_relations import (
+    PARTS,
+    captured,
+    related_blocks,
+    relation_heads,
+    relation_loss,
+)
 from edgelm.compress.distillation.distill import distillation_loss
 from edgelm.errors import RecipeError
 from edgelm.recipe import DistillLoss

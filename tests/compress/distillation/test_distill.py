@@ -7,7 +7,13 @@ from models import TEXTS, make_checkpoint, make_tokenizer
 
 from edgelm.anatomy import blocks, load_checkpoint
 from edgelm.compress.batches import EncodedDataset, Share
-from edgelm.compress.distillation.distill import distillation_loss, hard_loss, hidden_loss, soft_loss, student_from_layers
+from edgelm.compress.distillation.distill import (
+    distillation_loss,
+    hard_loss,
+    hidden_loss,
+    soft_loss,
+    student_from_layers,
+)
 from edgelm.data.dataset import Dataset
 from edgelm.recipe import DistillLoss
 from edgelm.tasks.task import Task
@@ -52,7 +58,9 @@ def test_padding_has_no_part_in_the_hidden_loss():
     changed = teacher.clone()
     changed[:, 0, 3:] += 100
     pairs = [(0, 0), (1, 1)]
-    assert hidden_loss(list(student), list(teacher), pairs, mask) == hidden_loss(list(student), list(changed), pairs, mask)
+    assert hidden_loss(list(student), list(teacher), pairs, mask) == hidden_loss(
+        list(student), list(changed), pairs, mask
+    )
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "electra"])
@@ -66,7 +74,11 @@ def test_a_student_of_some_layers_has_just_these(tmp_path, family):
 
 LABELLED = {
     "single-label": (CLASSES, (0, 2, 1, 1), np.array([0, 2, 1, 1])),
-    "multi-label": (Task("text-classification", "multi-label", ("a", "b", "c")), ((1, 0, 1), (0, 0, 0), (1, 1, 1), (0, 1, 0)), None),
+    "multi-label": (
+        Task("text-classification", "multi-label", ("a", "b", "c")),
+        ((1, 0, 1), (0, 0, 0), (1, 1, 1), (0, 1, 0)),
+        None,
+    ),
     "regression": (Task("text-classification", "regression", ("score",)), (0.5, -2.0, 1.0, 3.25), None),
 }
 
@@ -78,7 +90,11 @@ def test_labels_count_only_in_the_rows_that_have_one(problem):
     encoded = EncodedDataset(rows, make_tokenizer(), task, max_length=32)
     outputs = torch.randn(6, len(task.labels), requires_grad=True)
     loss = hard_loss(outputs, torch.as_tensor(np.asarray([encoded[index]["labels"] for index in range(6)])), task)
-    alone = hard_loss(outputs[:4], torch.as_tensor(EncodedDataset(rows.take(range(4)), make_tokenizer(), task, max_length=32).labels), task)
+    alone = hard_loss(
+        outputs[:4],
+        torch.as_tensor(EncodedDataset(rows.take(range(4)), make_tokenizer(), task, max_length=32).labels),
+        task,
+    )
     assert loss.item() == pytest.approx(alone.item() * 4 / 6, rel=1e-5)  # float32; divided by all rows of the batch
     loss.backward()
     assert (outputs.grad[4:] == 0).all()
@@ -89,14 +105,18 @@ def test_labels_count_only_in_the_rows_that_have_one(problem):
 
 def test_labels_give_the_loss_of_torch_where_every_row_has_one():
     outputs, labels = torch.randn(5, 3), torch.tensor([0, 1, 2, 1, 0])
-    assert hard_loss(outputs, labels, CLASSES).item() == pytest.approx(torch.nn.functional.cross_entropy(outputs, labels).item(), rel=1e-5)
+    assert hard_loss(outputs, labels, CLASSES).item() == pytest.approx(
+        torch.nn.functional.cross_entropy(outputs, labels).item(), rel=1e-5
+    )
 
 
 def test_sentence_vectors_of_other_widths_are_compared_by_their_cosines():
     task = Task(kind="sentence-embedding")
     teacher = torch.randn(6, 8)
     turn, _ = torch.linalg.qr(torch.randn(12, 8))  # orthonormal columns: into more dimensions, angles stay
-    assert soft_loss(teacher @ turn.T, teacher, task, temperature=1.0).item() == pytest.approx(0, abs=1e-5)  # float32 rounding
+    assert soft_loss(teacher @ turn.T, teacher, task, temperature=1.0).item() == pytest.approx(
+        0, abs=1e-5
+    )  # float32 rounding
     assert soft_loss(torch.randn(6, 12), teacher, task, temperature=1.0).item() > 0.1
 
 
@@ -105,8 +125,12 @@ def test_each_loss_alone_reaches_the_student(tmp_path, weight):
     teacher = load_checkpoint(make_checkpoint(tmp_path / "teacher", layers=3))
     student = student_from_layers(teacher, [0, 2]).train()
     weights = {"soft": 0.0, "hard": 0.0, "hidden": 0.0, "relations": 0.0} | {weight: 1.0}
-    compute = distillation_loss(teacher, student, Task("text-classification", labels=("a", "b")), DistillLoss(**weights, relation_heads=4))
-    batch = dict(make_tokenizer()(list(TEXTS), padding=True, return_tensors="pt")) | {"labels": torch.zeros(len(TEXTS), dtype=torch.int64)}
+    compute = distillation_loss(
+        teacher, student, Task("text-classification", labels=("a", "b")), DistillLoss(**weights, relation_heads=4)
+    )
+    batch = dict(make_tokenizer()(list(TEXTS), padding=True, return_tensors="pt")) | {
+        "labels": torch.zeros(len(TEXTS), dtype=torch.int64)
+    }
     loss = compute(student, batch, Share())
     loss.backward()
     assert loss.item() > 0

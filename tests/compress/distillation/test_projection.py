@@ -1,4 +1,5 @@
-"""The map from a student's hidden states to its teacher's: how it begins, that it learns, and that nothing of it stays."""
+"""The map from a student's hidden states to its teacher's: how it begins, that it learns, and that nothing of it
+stays."""
 
 import numpy as np
 import pytest
@@ -51,7 +52,9 @@ def test_it_is_a_part_of_the_student_only_inside(tmp_path):
     names = list(student.state_dict())
     with attached(student, identity_projection(32)):
         assert len(student.state_dict()) == len(names) + 1
-        assert any(parameter.shape == (32, 32) for name, parameter in student.named_parameters() if "projection" in name)
+        assert any(
+            parameter.shape == (32, 32) for name, parameter in student.named_parameters() if "projection" in name
+        )
     assert list(student.state_dict()) == names
     with attached(student, None):
         assert list(student.state_dict()) == names
@@ -85,7 +88,10 @@ def test_interrupted_training_takes_the_map_up_where_it_was(tmp_path, stage):
         compress(tmp_path / "teacher", output=tmp_path / "broken", progress=stop, **options)
     steps = []
     compress(
-        tmp_path / "teacher", output=tmp_path / "broken", progress=lambda what, done, _: steps.append(done) if what == "distill" else None, **options
+        tmp_path / "teacher",
+        output=tmp_path / "broken",
+        progress=lambda what, done, _: steps.append(done) if what == "distill" else None,
+        **options,
     )
     assert steps[0] > 1  # not from the beginning
     whole, broken = (load_checkpoint(tmp_path / name).state_dict() for name in ("whole", "broken"))
@@ -100,13 +106,21 @@ def test_a_narrower_student_comes_closer_to_the_teachers_hidden_states(tmp_path)
     errors = []
     for name, steps in (("before", 1), ("after", 80)):
         stage = SHAPE | {"train": TRAIN | {"max_steps": steps, "learning_rate": 0.003 if steps > 1 else 1e-9}}
-        compress(tmp_path / "teacher", dataset=ROWS, evaluation=ROWS, recipe=Recipe(name="r", stages=(stage,)), output=tmp_path / name)
+        compress(
+            tmp_path / "teacher",
+            dataset=ROWS,
+            evaluation=ROWS,
+            recipe=Recipe(name="r", stages=(stage,)),
+            output=tmp_path / name,
+        )
         student = load_checkpoint(tmp_path / name)
         projection = fitted_projection(teacher, student, tokenizer, TASK, ROWS, max_length=32, seed=0)
         inputs = dict(tokenizer(list(TEXTS), padding=True, return_tensors="pt"))
         mask = inputs["attention_mask"].bool()
         with torch.no_grad():
-            last, wanted = (model_outputs(model, TASK, inputs, hidden_states=True)[1][-1][mask] for model in (student, teacher))
+            last, wanted = (
+                model_outputs(model, TASK, inputs, hidden_states=True)[1][-1][mask] for model in (student, teacher)
+            )
             errors.append((projection(last) - wanted).square().mean().item())
     assert errors[1] < 0.9 * errors[0]
     assert open_checkpoint(tmp_path / "after").config["hidden_size"] == 16

@@ -14,7 +14,11 @@ from edgelm.data.dataset import Dataset
 from edgelm.recipe import DistillLoss, DistillSettings, Recipe, TrainSettings
 
 ROWS = Dataset(
-    "memory", texts=TEXTS, labels=tuple(index % 2 for index in range(len(TEXTS))), label_names=("negative", "positive"), problem="single-label"
+    "memory",
+    texts=TEXTS,
+    labels=tuple(index % 2 for index in range(len(TEXTS))),
+    label_names=("negative", "positive"),
+    problem="single-label",
 )
 
 
@@ -32,7 +36,9 @@ def test_what_is_kept_is_what_is_said(tmp_path, kind):
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)  # FP32 sums in other batches
     real = batch["attention_mask"].bool()
     for layer in (0, 2):
-        torch.testing.assert_close(kept[layer][real], states[layer][real], atol=2e-3, rtol=2e-3)  # kept in half precision
+        torch.testing.assert_close(
+            kept[layer][real], states[layer][real], atol=2e-3, rtol=2e-3
+        )  # kept in half precision
 
 
 def test_it_is_asked_anew_where_keeping_does_not_pay(tmp_path, monkeypatch):
@@ -66,4 +72,6 @@ def test_a_student_learns_the_same_from_what_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_MEMORY", 0.0)
     second = weights("asked")
     for name, value in first.items():
-        torch.testing.assert_close(value, second[name], atol=2e-3, rtol=0)  # of the learning rate's size: hidden states are kept in half precision
+        torch.testing.assert_close(
+            value, second[name], atol=2e-3, rtol=0
+        )  # of the learning rate's size: hidden states are kept in half precision

@@ -12,7 +12,9 @@ from edgelm.tasks.task import Task
 def test_scores_are_mean_squares_at_real_tokens_times_outgoing_weights(tmp_path):
     folder = make_checkpoint(tmp_path / "m")
     model, tokenizer = load_checkpoint(folder).double(), load_tokenizer(folder)
-    found = measure_activity(model, tokenizer, Task("text-classification", labels=("a", "b")), Dataset("memory", texts=TEXTS))
+    found = measure_activity(
+        model, tokenizer, Task("text-classification", labels=("a", "b")), Dataset("memory", texts=TEXTS)
+    )
     block = blocks(model)[1]
     hidden, channels, values, queries, keys = [], [], [], [], []
     block.module("ffn_out").register_forward_pre_hook(lambda _, inputs: channels.append(inputs[0][0]))
@@ -28,6 +30,10 @@ def test_scores_are_mean_squares_at_real_tokens_times_outgoing_weights(tmp_path)
             return torch.cat(rows).square().mean(dim=0)
 
         torch.testing.assert_close(found.hidden, torch.cat(hidden).mean(dim=0))
-        torch.testing.assert_close(found.channels[1], mean_square(channels) * block.module("ffn_out").weight.square().sum(dim=0))
-        torch.testing.assert_close(found.values[1], mean_square(values) * block.module("attention_output").weight.square().sum(dim=0))
+        torch.testing.assert_close(
+            found.channels[1], mean_square(channels) * block.module("ffn_out").weight.square().sum(dim=0)
+        )
+        torch.testing.assert_close(
+            found.values[1], mean_square(values) * block.module("attention_output").weight.square().sum(dim=0)
+        )
         torch.testing.assert_close(found.scores[1], mean_square(queries) * mean_square(keys))

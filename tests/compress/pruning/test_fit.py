@@ -1,4 +1,5 @@
-"""Cuts to a goal: the choice against brute force, the surgery against the function it must keep, the budget against what was cut."""
+"""Cuts to a goal: the choice against brute force, the surgery against the function it must keep, the budget against
+what was cut."""
 
 import itertools
 from dataclasses import replace
@@ -26,7 +27,11 @@ from edgelm.recipe import FitSettings, RaceSettings, Recipe, RecoverSettings, Tr
 from edgelm.report.tables import layer_table
 
 ROWS = Dataset(
-    "memory", texts=TEXTS, labels=tuple(index % 2 for index in range(len(TEXTS))), label_names=("negative", "positive"), problem="single-label"
+    "memory",
+    texts=TEXTS,
+    labels=tuple(index % 2 for index in range(len(TEXTS))),
+    label_names=("negative", "positive"),
+    problem="single-label",
 )
 SIZES = EncoderSizes(layers=2, hidden=32, heads=4, ffn=64, vocabulary=100)
 
@@ -34,7 +39,9 @@ SIZES = EncoderSizes(layers=2, hidden=32, heads=4, ffn=64, vocabulary=100)
 def module(layer, kind, errors):
     """A module with as many units as errors less one."""
     count = len(errors) - 1
-    return ModuleLevels(layer, kind, tuple(Level(tuple(range(count - index)), error) for index, error in enumerate(errors)))
+    return ModuleLevels(
+        layer, kind, tuple(Level(tuple(range(count - index)), error) for index, error in enumerate(errors))
+    )
 
 
 def layer_cost(heads, channels):
@@ -50,7 +57,9 @@ steps = st.lists(st.integers(0, 20), min_size=1, max_size=3)
 def test_the_choice_is_that_of_brute_force(layers, allowance):
     rising = [[[0, *np.cumsum(part).tolist()] for part in parts] for parts in layers]
     module_levels = [
-        module(layer, kind, errors) for layer, parts in enumerate(rising) for kind, errors in zip(("attention", "ffn"), parts, strict=True)
+        module(layer, kind, errors)
+        for layer, parts in enumerate(rising)
+        for kind, errors in zip(("attention", "ffn"), parts, strict=True)
     ]
     every = list(itertools.product(*(range(len(item.levels)) for item in module_levels)))
 
@@ -76,8 +85,13 @@ def test_the_search_finds_what_the_whole_model_loses_least_by(tmp_path):
     """Levels say that two modules cost alike; the loss says that one of them is dear."""
     folder = make_checkpoint(tmp_path / "m")
     model = load_checkpoint(folder)
-    module_levels = [ModuleLevels(layer, "ffn", tuple(Level(tuple(range(count)), 1 - count / 64) for count in (64, 32, 0))) for layer in (0, 1)]
-    picks = search(model, module_levels, lambda _, channels: channels, 64, lambda made: 64 - blocks(made)[-1].ffn, tries=30)
+    module_levels = [
+        ModuleLevels(layer, "ffn", tuple(Level(tuple(range(count)), 1 - count / 64) for count in (64, 32, 0)))
+        for layer in (0, 1)
+    ]
+    picks = search(
+        model, module_levels, lambda _, channels: channels, 64, lambda made: 64 - blocks(made)[-1].ffn, tries=30
+    )
     assert picks == [2, 0]
 
 
@@ -100,7 +114,11 @@ def test_units_that_say_nothing_go_without_a_trace(tmp_path, family):
             block.module("ffn_out").weight[:, 32:] = 0
     module_levels = obs_levels(model, tokenizer, task, ROWS, multiple=32, max_length=64, progress=silent)
     picks = [
-        next(index for index, level in enumerate(item.levels) if len(level.units) == (3 if item.kind == "attention" else 32))
+        next(
+            index
+            for index, level in enumerate(item.levels)
+            if len(level.units) == (3 if item.kind == "attention" else 32)
+        )
         for item in module_levels
     ]
     smaller = assemble(model, pick_levels(module_levels, picks))
@@ -151,7 +169,10 @@ def test_a_layer_with_nothing_left_goes_whole(tmp_path, family):
 
     def distance(made):
         with torch.inference_mode():
-            found, wanted = model_outputs(made, task, inputs, hidden_states=True)[1][1], model_outputs(model, task, inputs, hidden_states=True)[1][2]
+            found, wanted = (
+                model_outputs(made, task, inputs, hidden_states=True)[1][1],
+                model_outputs(model, task, inputs, hidden_states=True)[1][2],
+            )
         return float((found - wanted)[inputs["attention_mask"].bool()].square().mean())
 
     assert distance(mended) < 0.5 * distance(smaller)
@@ -173,7 +194,9 @@ def test_a_cut_says_which_layers_it_left(tmp_path):
     header, rows = layer_table({"manifest": {"lineage": result.record.to_dict()}})
     assert len(rows) == 4  # those that are gone too
     priced = [place for place, title in enumerate(header) if "operations" in title]
-    assert sum(float(row[place]) for row in rows for place in priced) == pytest.approx(table.predict(layers), rel=0.01)  # of three digits
+    assert sum(float(row[place]) for row in rows for place in priced) == pytest.approx(
+        table.predict(layers), rel=0.01
+    )  # of three digits
 
 
 def test_a_goal_that_is_half_way_is_the_geometric_mean():
@@ -186,7 +209,10 @@ def test_a_goal_that_is_half_way_is_the_geometric_mean():
 @pytest.mark.parametrize("method", ["obs", "fisher", "both"])
 def test_a_recipe_cuts_to_its_share_of_operations(tmp_path, method):
     folder = make_checkpoint(tmp_path / "m")
-    recipe = Recipe(name="test", stages=(FitSettings(method=method, speedup=2.0, tries=3, multiple=16, reconstruct=method == "fisher"),))
+    recipe = Recipe(
+        name="test",
+        stages=(FitSettings(method=method, speedup=2.0, tries=3, multiple=16, reconstruct=method == "fisher"),),
+    )
     result = compress(folder, dataset=ROWS, evaluation=ROWS, recipe=recipe, output=tmp_path / "out")
     model = load_checkpoint(result.path)
     table = count_operations(sizes_of(load_checkpoint(folder)), 9)
@@ -204,7 +230,9 @@ def test_a_second_cut_goes_on_from_the_first_and_what_was_learnt_in_between(tmp_
     stage = FitSettings(method=method, speedup=4.0, tries=1, multiple=16)
     learn = RecoverSettings(train=TrainSettings(max_steps=2, batch_size=4))
     recipe = Recipe(name="test", stages=(replace_share(stage, 0.5), learn, stage))
-    result = compress(make_checkpoint(tmp_path / "m"), dataset=ROWS, evaluation=ROWS, recipe=recipe, output=tmp_path / "out")
+    result = compress(
+        make_checkpoint(tmp_path / "m"), dataset=ROWS, evaluation=ROWS, recipe=recipe, output=tmp_path / "out"
+    )
     first, learnt, second = (stage.parameters for stage in result.record.stages)
     assert second < first == learnt < result.original["parameters"]
 
@@ -246,12 +274,17 @@ def test_two_bounds_hold_at_once(tmp_path):
 
 @pytest.mark.parametrize("wanted", ["heads", "ffn"])
 def test_no_try_trades_one_bound_for_the_other(tmp_path, wanted):
-    """The loss asks for as many heads, or channels, as can be had: only those tries count that keep within both bounds."""
+    """The loss asks for as many heads, or channels, as can be had: only those tries count that keep within both
+    bounds."""
     model = load_checkpoint(make_checkpoint(tmp_path / "m", layers=4))
     empty = count_operations(sizes_of(model), 9)
     bounds = {
-        "heads": Constraint("heads", replace(empty, rest=0.0, layer=0.0, attention={0: 0.0, 4: 4.0}, ffn={0: 0.0, 64: 0.0}), 9.0),
-        "ffn": Constraint("channels", replace(empty, rest=0.0, layer=0.0, attention={0: 0.0, 4: 0.0}, ffn={0: 0.0, 64: 64.0}), 7.0),
+        "heads": Constraint(
+            "heads", replace(empty, rest=0.0, layer=0.0, attention={0: 0.0, 4: 4.0}, ffn={0: 0.0, 64: 0.0}), 9.0
+        ),
+        "ffn": Constraint(
+            "channels", replace(empty, rest=0.0, layer=0.0, attention={0: 0.0, 4: 0.0}, ffn={0: 0.0, 64: 64.0}), 7.0
+        ),
     }
     module_levels = [module(layer, kind, [0, 1, 2, 4, 8]) for layer in range(4) for kind in (ATTENTION, FFN)]
     material = Material(model, None, None, ROWS, 0, tmp_path)
@@ -299,7 +332,15 @@ def test_the_race_goes_to_the_one_that_loses_least(tmp_path):
     folder = tmp_path / "m"
     marks = {id(model): float(abs(place - 3)) for place, model in enumerate(models)}
     tokenizer, task = load_tokenizer(folder), open_checkpoint(folder).task
-    common = {"teacher": load_checkpoint(folder), "tokenizer": tokenizer, "task": task, "rows": ROWS, "max_length": 16, "seed": 0, "progress": silent}
+    common = {
+        "teacher": load_checkpoint(folder),
+        "tokenizer": tokenizer,
+        "task": task,
+        "rows": ROWS,
+        "max_length": 16,
+        "seed": 0,
+        "progress": silent,
+    }
     winner = race(
         models,
         RaceSettings(steps=1, batch_size=2, precision="fp32"),

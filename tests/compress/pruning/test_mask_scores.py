@@ -34,14 +34,18 @@ def test_removing_units_that_do_nothing_changes_nothing(tmp_path, family):
     smaller = cut(model, heads=[[1, 2, 3]] * 2, ffn=[range(32, 64)] * 2)
     assert [(block.heads, block.ffn) for block in blocks(smaller)] == [(3, 32)] * 2
     assert [(block.heads, block.ffn) for block in blocks(model)] == [(4, 64)] * 2  # the original is untouched
-    torch.testing.assert_close(outputs_of(smaller, folder), outputs_of(model, folder), atol=1e-5, rtol=1e-5)  # sums in another order
+    torch.testing.assert_close(
+        outputs_of(smaller, folder), outputs_of(model, folder), atol=1e-5, rtol=1e-5
+    )  # sums in another order
 
 
 def test_fisher_importance_is_the_squared_gradient_of_the_loss(tmp_path):
     """One text, one batch: the score of a head is (dL/dm)², taken here by central differences of its output columns."""
     folder = make_checkpoint(tmp_path / "m")
     model, tokenizer = load_checkpoint(folder).double(), load_tokenizer(folder)
-    dataset = Dataset("memory", texts=TEXTS[:1], labels=(1,), label_names=("negative", "positive"), problem="single-label")
+    dataset = Dataset(
+        "memory", texts=TEXTS[:1], labels=(1,), label_names=("negative", "positive"), problem="single-label"
+    )
     task = Task(kind="text-classification", labels=dataset.label_names)
     scores = measure_importance(model, tokenizer, task, dataset)
 
@@ -58,7 +62,9 @@ def test_fisher_importance_is_the_squared_gradient_of_the_loss(tmp_path):
     for layer in (0, 1):
         for head in (0, 3):
             slope = (loss_with(layer, head, 1 + step) - loss_with(layer, head, 1 - step)) / (2 * step)
-            assert scores.heads[layer][head].item() == pytest.approx(slope**2, rel=1e-3, abs=1e-12)  # second-order difference error
+            assert scores.heads[layer][head].item() == pytest.approx(
+                slope**2, rel=1e-3, abs=1e-12
+            )  # second-order difference error
 
 
 @pytest.mark.parametrize("labelled", [True, False])
@@ -67,7 +73,9 @@ def test_every_unit_gets_a_finite_score_with_and_without_labels(tmp_path, kind, 
     folder = make_checkpoint(tmp_path / "m", kind=kind)
     labels = tuple(index % 2 for index in range(len(TEXTS))) if labelled and kind == "text-classification" else None
     dataset = Dataset("memory", texts=TEXTS, labels=labels, label_names=("negative", "positive"))
-    scores = measure_importance(load_checkpoint(folder), load_tokenizer(folder), Task(kind=kind, labels=("negative", "positive")), dataset)
+    scores = measure_importance(
+        load_checkpoint(folder), load_tokenizer(folder), Task(kind=kind, labels=("negative", "positive")), dataset
+    )
     for layer in (*scores.heads, *scores.ffn):
         assert torch.isfinite(layer).all()
         assert layer.sum() > 0
@@ -101,7 +109,12 @@ def test_heads_are_chosen_by_score_and_every_layer_keeps_one(values, keep):
     assert all(units and units == sorted(set(units)) for units in kept)
     # No head that goes scores more than one that stays, but where it was the only one of its layer.
     gone = [scores[layer][unit] for layer, units in enumerate(kept) for unit in range(8) if unit not in units]
-    free = [scores[layer][unit] for layer, units in enumerate(kept) for unit in units if len(units) > 1 and unit != int(scores[layer].argmax())]
+    free = [
+        scores[layer][unit]
+        for layer, units in enumerate(kept)
+        for unit in units
+        if len(units) > 1 and unit != int(scores[layer].argmax())
+    ]
     if gone and free:
         assert max(gone) <= min(free)
 

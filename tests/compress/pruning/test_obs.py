@@ -15,12 +15,15 @@ def layer(inputs, *, out=5, seed=0):
 
 def correlated(tokens=400, size=12, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(tokens, size, generator=generator) @ torch.randn(size, size, generator=generator) + torch.randn(size, generator=generator)
+    return torch.randn(tokens, size, generator=generator) @ torch.randn(size, size, generator=generator) + torch.randn(
+        size, generator=generator
+    )
 
 
 @pytest.mark.parametrize("width", [1, 3])
 def test_the_weights_that_stay_are_the_least_squares_solution(width):
-    """Whatever the order in which units went, the update is exact: it solves the regression of the outputs on what is left."""
+    """Whatever the order in which units went, the update is exact: it solves the regression of the outputs on what is
+    left."""
     inputs = correlated()
     weight, bias = layer(inputs)
     wanted = (inputs @ weight.T + bias).double()
@@ -51,7 +54,9 @@ def test_a_unit_that_never_changes_goes_into_the_bias():
     (level,) = remove_units(weight, bias, moments_of(inputs), width=1, counts=[5])
     assert 2 not in level.units
     left = inputs[:, list(level.units)]
-    torch.testing.assert_close(left @ level.weight.T + level.bias, inputs @ weight.T + bias, rtol=0.02, atol=0.1)  # damped
+    torch.testing.assert_close(
+        left @ level.weight.T + level.bias, inputs @ weight.T + bias, rtol=0.02, atol=0.1
+    )  # damped
 
 
 def test_independent_inputs_go_in_the_order_of_their_power():

@@ -13,7 +13,9 @@ from edgelm.errors import RecipeError
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """Three layers, 48 wide, six heads of eight, 96 channels."""
-    return load_checkpoint(make_checkpoint(tmp_path_factory.mktemp("shape") / "m", layers=3, hidden=48, heads=6, ffn=96))
+    return load_checkpoint(
+        make_checkpoint(tmp_path_factory.mktemp("shape") / "m", layers=3, hidden=48, heads=6, ffn=96)
+    )
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,8 @@ def test_a_part_that_the_model_has_lost_whole_is_none_of_the_students_either(tmp
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_cutting_away_what_does_nothing_changes_nothing(tmp_path, family):
-    """Hidden dimensions that are zero everywhere, heads and channels that write nothing: what is left computes the same."""
+    """Hidden dimensions that are zero everywhere, heads and channels that write nothing: what is left computes the
+    same."""
     teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher", family)
     sizes = {"dim": 32, "n_heads": 4, "hidden_dim": 64} if family == "distilbert" else SIZES
     narrow = type(teacher)(type(teacher.config).from_dict(teacher.config.to_dict() | sizes))
@@ -108,7 +109,9 @@ def grow(teacher, narrow, dims, rows, channels):
             places[wide.module(part).bias] = (thin.module(part).bias, (out,))
     for wide, thin in zip(teacher.parameters(), narrow.parameters(), strict=True):
         source, axes = places.get(wide, (thin, [dims] * thin.dim()))
-        whole = [torch.arange(size) if size == wide.shape[axis] else axes[axis] for axis, size in enumerate(source.shape)]
+        whole = [
+            torch.arange(size) if size == wide.shape[axis] else axes[axis] for axis, size in enumerate(source.shape)
+        ]
         wide[torch.meshgrid(*whole, indexing="ij")] = source
 
 
@@ -122,7 +125,9 @@ def test_narrower_heads_keep_the_scale_of_their_scores(tmp_path):
                     tensor.view(6, 8, -1)[:, ::2] = 0  # every other dimension of each head
         for tensor in teacher.parameters():
             for axis in range(tensor.dim()):
-                if tensor.shape[axis] == 48 and not any(tensor is block.module(part).weight for block in blocks(teacher) for part in PARTS):
+                if tensor.shape[axis] == 48 and not any(
+                    tensor is block.module(part).weight for block in blocks(teacher) for part in PARTS
+                ):
                     tensor.index_fill_(axis, torch.arange(24), 0.0)
         for block in blocks(teacher):
             for part in PARTS:
@@ -150,7 +155,9 @@ def test_the_dimensions_before_a_classifier_are_chosen_by_the_weights_around_the
     teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher")
     with torch.no_grad():
         teacher.classifier.weight[:, :16] = 0  # of the pooler's outputs these are not read
-    student, _ = carve(teacher, resolve_shape(teacher, hidden=32), measure_activity(teacher, tokenizer, checkpoint.task, ROWS))
+    student, _ = carve(
+        teacher, resolve_shape(teacher, hidden=32), measure_activity(teacher, tokenizer, checkpoint.task, ROWS)
+    )
     assert torch.equal(student.classifier.weight, teacher.classifier.weight[:, 16:])
     assert torch.equal(student.classifier.bias, teacher.classifier.bias)
 

@@ -1,4 +1,5 @@
-"""Quantization-aware training: what it rounds is what the integer graph computes, and training brings the two together."""
+"""Quantization-aware training: what it rounds is what the integer graph computes, and training brings the two
+together."""
 
 import numpy as np
 import pytest
@@ -21,7 +22,9 @@ WIDE = {"hidden": 128, "heads": 4, "ffn": 256, "spread": 0.1}
 def outputs_of(model, folder, rows=TEXTS):
     tokenizer, task = load_tokenizer(folder), open_checkpoint(folder).task
     with torch.inference_mode():
-        return np.concatenate([model_outputs(model, task, dict(tokenizer(text, return_tensors="pt")))[0].numpy() for text in rows])
+        return np.concatenate(
+            [model_outputs(model, task, dict(tokenizer(text, return_tensors="pt")))[0].numpy() for text in rows]
+        )
 
 
 def calibrated(model, folder, method="minmax"):

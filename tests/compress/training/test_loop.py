@@ -39,7 +39,11 @@ def test_two_accumulated_batches_of_four_are_one_of_eight(tmp_path, own_loss):
         )
         loss = (lambda student, batch, share: student(**batch).loss) if own_loss else None
         work = tmp_path / f"work-{accumulation}"
-        trained.append(train(model, load_tokenizer(tmp_path / "m"), task, ROWS, settings, work=work, seed=0, loss=loss).state_dict())
+        trained.append(
+            train(
+                model, load_tokenizer(tmp_path / "m"), task, ROWS, settings, work=work, seed=0, loss=loss
+            ).state_dict()
+        )
     first, second = trained
     assert not torch.equal(first["classifier.weight"], load_checkpoint(tmp_path / "m").classifier.weight)
     for name, tensor in first.items():
@@ -61,7 +65,16 @@ def test_a_training_drops_out_what_it_is_told_to(tmp_path, share):
         return student(**batch).loss
 
     task = Task("text-classification", labels=("negative", "positive"))
-    train(model, load_tokenizer(tmp_path / "m"), task, ROWS, TrainSettings(max_steps=1, dropout=share), work=tmp_path / "w", seed=0, loss=loss)
+    train(
+        model,
+        load_tokenizer(tmp_path / "m"),
+        task,
+        ROWS,
+        TrainSettings(max_steps=1, dropout=share),
+        work=tmp_path / "w",
+        seed=0,
+        loss=loss,
+    )
     assert seen == {0.25 if share is None else share}
     assert {module.p for module in dropouts} == {0.25}
 

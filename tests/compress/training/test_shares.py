@@ -1,4 +1,5 @@
-"""How processes share a batch: every row in exactly one part, and the parts' means, by their shares, are the batch's mean."""
+"""How processes share a batch: every row in exactly one part, and the parts' means, by their shares, are the batch's
+mean."""
 
 import pytest
 import torch
@@ -76,15 +77,25 @@ def test_relation_loss_over_parts_is_that_over_the_batch():
     student, teacher = ({part: torch.randn(3, 4, 8, dtype=torch.float64) for part in PARTS} for _ in range(2))
 
     def loss(rows):
-        return float(relation_loss({part: student[part][rows] for part in PARTS}, {part: teacher[part][rows] for part in PARTS}, mask[rows], heads=2))
+        return float(
+            relation_loss(
+                {part: student[part][rows] for part in PARTS},
+                {part: teacher[part][rows] for part in PARTS},
+                mask[rows],
+                heads=2,
+            )
+        )
 
-    assert (2 * 5 / 7 * loss([0, 2]) + 2 * 2 / 7 * loss([1])) / 2 == pytest.approx(loss([0, 1, 2]), rel=1e-6)  # summed up in FP32
+    assert (2 * 5 / 7 * loss([0, 2]) + 2 * 2 / 7 * loss([1])) / 2 == pytest.approx(
+        loss([0, 1, 2]), rel=1e-6
+    )  # summed up in FP32
 
 
 @pytest.mark.parametrize("family", [name for family in FAMILIES for name in family.model_types])
 @pytest.mark.parametrize("kind", ["text-classification", "sentence-embedding"])
 def test_a_loss_reaches_every_weight_that_is_trained(tmp_path, family, kind):
-    """Training on several processes waits for the gradient of each: also where an encoder has a pooler, or a layer has nothing left."""
+    """Training on several processes waits for the gradient of each: also where an encoder has a pooler, or a layer has
+    nothing left."""
     task = TASK if kind == TASK.kind else Task(kind=kind)
     teacher = load_checkpoint(make_checkpoint(tmp_path, family, kind=kind, layers=3))
     student = student_from_layers(teacher, [0, 1, 2])
@@ -92,16 +103,22 @@ def test_a_loss_reaches_every_weight_that_is_trained(tmp_path, family, kind):
     blocks(student)[1].cut(ffn=[])
     tokenizer = make_tokenizer(family)
     batch = Collator(tokenizer)([dict(row) for row in EncodedDataset(labelled(), tokenizer, TASK, max_length=32)])
-    for loss in [distillation_loss(teacher, student, task, DistillLoss(soft=0.0, relations=1.0)), *([label_loss(TASK)] if task is TASK else [])]:
+    for loss in [
+        distillation_loss(teacher, student, task, DistillLoss(soft=0.0, relations=1.0)),
+        *([label_loss(TASK)] if task is TASK else []),
+    ]:
         student.zero_grad()
         with only_read_weights(student, task):
             loss(student, batch, Share()).backward()
-            assert [name for name, weight in student.named_parameters() if weight.requires_grad and weight.grad is None] == []
+            assert [
+                name for name, weight in student.named_parameters() if weight.requires_grad and weight.grad is None
+            ] == []
     assert all(weight.requires_grad for weight in student.parameters())
 
 
 def test_what_all_texts_of_a_batch_have_to_do_with_each_other_is_learnt_from_all(tmp_path, monkeypatch):
-    """A narrow student's cosines: the gradients that three processes average, of which one has no text, are those of one process."""
+    """A narrow student's cosines: the gradients that three processes average, of which one has no text, are those of
+    one process."""
     task = Task(kind="sentence-embedding")
     teacher = load_checkpoint(make_checkpoint(tmp_path / "wide", kind="sentence-embedding", hidden=16, heads=2))
     student = load_checkpoint(make_checkpoint(tmp_path / "narrow", kind="sentence-embedding", hidden=8, heads=2))
@@ -112,7 +129,8 @@ def test_what_all_texts_of_a_batch_have_to_do_with_each_other_is_learnt_from_all
     shares = [part.pop("share") for part in parts]
     rows_of = [len(part["input_ids"]) if share.rows else 0 for part, share in zip(parts, shares, strict=True)]
     vectors = [
-        [model_outputs(model, task, part)[0].detach()[:count] for part, count in zip(parts, rows_of, strict=True)] for model in (student, teacher)
+        [model_outputs(model, task, part)[0].detach()[:count] for part, count in zip(parts, rows_of, strict=True)]
+        for model in (student, teacher)
     ]
     monkeypatch.setenv("WORLD_SIZE", "3")
     found = []
@@ -121,7 +139,9 @@ def test_what_all_texts_of_a_batch_have_to_do_with_each_other_is_learnt_from_all
         both = iter(vectors)
         monkeypatch.setattr(processes, "gather", lambda _, both=both: list(next(both)))
         found.append(gradient(loss, student, part, share))
-    torch.testing.assert_close(sum(found) / 3, whole, atol=1e-6, rtol=1e-4)  # FP32 sums in another order, padded otherwise
+    torch.testing.assert_close(
+        sum(found) / 3, whole, atol=1e-6, rtol=1e-4
+    )  # FP32 sums in another order, padded otherwise
 
 
 def gradient(loss, student, batch, share):
@@ -141,7 +161,9 @@ def test_batches_that_cannot_be_split_are_refused(monkeypatch):
         check_batches(TrainSettings(batch_size=33), TrainSettings(batch_size=32))
 
 
-@pytest.mark.parametrize("names", [("WORLD_SIZE", "RANK"), ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"), ("PMI_SIZE", "PMI_RANK")])
+@pytest.mark.parametrize(
+    "names", [("WORLD_SIZE", "RANK"), ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"), ("PMI_SIZE", "PMI_RANK")]
+)
 def test_the_launcher_says_who_a_process_is(monkeypatch, names):
     assert (processes.count(), processes.index(), processes.is_main()) == (1, 0, True)
     for name, value in zip(names, ("4", "2"), strict=True):

@@ -12,7 +12,11 @@ from edgelm.data.dataset import Dataset
 from edgelm.recipe import FitSettings, RaceSettings, Recipe, RecoverSettings, TrainSettings
 
 ROWS = Dataset(
-    "memory", texts=TEXTS, labels=tuple(index % 2 for index in range(len(TEXTS))), label_names=("negative", "positive"), problem="single-label"
+    "memory",
+    texts=TEXTS,
+    labels=tuple(index % 2 for index in range(len(TEXTS))),
+    label_names=("negative", "positive"),
+    problem="single-label",
 )
 
 
@@ -28,7 +32,8 @@ class Clock:
 
 
 def test_a_training_is_shortened_once_its_pace_is_known(tmp_path, monkeypatch):
-    """The clock is looked at three times in the first twenty steps: fifteen steps take one second, so ten seconds are some 120 steps."""
+    """The clock is looked at three times in the first twenty steps: fifteen steps take one second, so ten seconds are
+    some 120 steps."""
     folder = make_checkpoint(tmp_path / "m")
     rates = []
 
@@ -43,7 +48,14 @@ def test_a_training_is_shortened_once_its_pace_is_known(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "EndInTime", Watch)
     settings = TrainSettings(max_steps=1000, batch_size=2, learning_rate=1e-4, warmup=0.1)
     training.train(
-        load_checkpoint(folder), load_tokenizer(folder), open_checkpoint(folder).task, ROWS, settings, work=tmp_path / "w", seed=0, seconds=10.0
+        load_checkpoint(folder),
+        load_tokenizer(folder),
+        open_checkpoint(folder).task,
+        ROWS,
+        settings,
+        work=tmp_path / "w",
+        seed=0,
+        seconds=10.0,
     )
     assert 20 + 15 * 7 <= len(rates) <= 20 + 15 * 8  # what it took to encode the rows is off
     assert rates[-1] < 0.02 * max(rates)  # annealed
@@ -64,5 +76,7 @@ def test_a_limit_that_is_long_changes_nothing(tmp_path):
     recipe = Recipe(name="test", stages=(RecoverSettings(train=TrainSettings(max_steps=24, batch_size=2)),))
     first = compress(folder, dataset=ROWS, evaluation=ROWS, recipe=recipe, output=tmp_path / "a")
     second = compress(folder, dataset=ROWS, evaluation=ROWS, recipe=recipe, output=tmp_path / "b", time_limit=3600.0)
-    for one, other in zip(load_checkpoint(first.path).parameters(), load_checkpoint(second.path).parameters(), strict=True):
+    for one, other in zip(
+        load_checkpoint(first.path).parameters(), load_checkpoint(second.path).parameters(), strict=True
+    ):
         assert one.equal(other)

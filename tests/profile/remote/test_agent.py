@@ -26,7 +26,10 @@ class Device:
         code = Path(agent.__file__).read_text().replace("SILENCE_S = 60", f"SILENCE_S = {silence}")
         self.temporary = temporary
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _BOOT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"TMPDIR": str(temporary)}
+            [sys.executable, "-c", _BOOT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"TMPDIR": str(temporary)},
         )
         self.write(base64.b64encode(code.encode()) + b"\n")
         self.hello = self.read()
@@ -109,7 +112,12 @@ def test_a_line_that_falls_silent_has_ended(tmp_path):
 
 
 def test_what_is_compiled_for_a_gpu_goes_with_the_folder(device):
-    device.say(do="start", number=0, command=["-c", "import os; print(os.environ['XDG_CACHE_HOME'], os.environ['CUDA_CACHE_PATH'])"], environment={})
+    device.say(
+        do="start",
+        number=0,
+        command=["-c", "import os; print(os.environ['XDG_CACHE_HOME'], os.environ['CUDA_CACHE_PATH'])"],
+        environment={},
+    )
     assert all(cache.startswith(device.hello["folder"] + "/") for cache in device.read()["line"].split())
 
 
@@ -137,7 +145,9 @@ def test_a_wheel_is_unpacked_as_installers_do(device):
     assert device.read()["trouble"] is None
     device.say(do="start", number=0, command=["-c", "import thing.more; print(thing.more.name)"], environment={})
     assert device.read()["line"] == "more"
-    assert not [path for path in Path(device.hello["folder"]).rglob("*") if path.name == "tool" or path.suffix == ".whl"]
+    assert not [
+        path for path in Path(device.hello["folder"]).rglob("*") if path.name == "tool" or path.suffix == ".whl"
+    ]
 
 
 def test_the_end_of_a_processs_errors_is_told(device):

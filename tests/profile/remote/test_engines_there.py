@@ -25,7 +25,11 @@ from edgelm.runtime.provider import FallbackWarning
 
 def plan_for(device: str) -> dict:
     """What export writes for a device with TensorRT."""
-    plan = EnginePlan((ShapeRange((1, 1), (2, 8), (2, 32)),), workspace_mb=256, compute_capability=load_device(device).compute_capability)
+    plan = EnginePlan(
+        (ShapeRange((1, 1), (2, 8), (2, 32)),),
+        workspace_mb=256,
+        compute_capability=load_device(device).compute_capability,
+    )
     return {"runtimes": load_device(device).runtimes, "plan": plan, "device": device}
 
 
@@ -105,6 +109,8 @@ def test_a_plan_alone_runs_with_onnxruntime_where_there_is_no_gpu(serve, tmp_pat
     serve()
     found, pages = profile_on(bundle, tmp_path)
     assert found["provider"] == "cpu"
-    assert {"name": "tensorrt-rtx", "reason": "the bundle has no engine of it (`edgelm build` makes one)"} in found["passed"]
+    assert {"name": "tensorrt-rtx", "reason": "the bundle has no engine of it (`edgelm build` makes one)"} in found[
+        "passed"
+    ]
     assert {"name": "cuda", "reason": "this onnxruntime has no CUDAExecutionProvider"} in found["passed"]
     assert all("ran on cpu, by onnxruntime (not tensorrt-rtx: the bundle has no engine of it" in page for page in pages)

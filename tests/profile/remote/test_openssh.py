@@ -51,7 +51,11 @@ def python(user) -> str:
     """A Python that this user may run."""
     for candidate in (sys.executable, "/usr/bin/python3"):
         as_user = ["runuser", "-u", user, "--"] if ROOT else []
-        done = subprocess.run([*as_user, candidate, "-c", "import sys; sys.exit(sys.version_info < (3, 10))"], capture_output=True, check=False)
+        done = subprocess.run(
+            [*as_user, candidate, "-c", "import sys; sys.exit(sys.version_info < (3, 10))"],
+            capture_output=True,
+            check=False,
+        )
         if done.returncode == 0:
             return candidate
     pytest.skip("no Python 3.10 that another user may run: apt-get install python3")
@@ -75,8 +79,19 @@ class Sshd:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        lines = [f"Port {self.port}", "ListenAddress 127.0.0.1", f"HostKey {folder / 'host'}", f"AuthorizedKeysFile {folder / 'keys'}"]
-        lines += [f"PidFile {folder / 'pid'}", "UsePAM no", "StrictModes no", "PasswordAuthentication no", "KbdInteractiveAuthentication no"]
+        lines = [
+            f"Port {self.port}",
+            "ListenAddress 127.0.0.1",
+            f"HostKey {folder / 'host'}",
+            f"AuthorizedKeysFile {folder / 'keys'}",
+        ]
+        lines += [
+            f"PidFile {folder / 'pid'}",
+            "UsePAM no",
+            "StrictModes no",
+            "PasswordAuthentication no",
+            "KbdInteractiveAuthentication no",
+        ]
         (folder / "config").write_text("\n".join([*lines, f"AllowUsers {user}", f"SetEnv TMPDIR={self.temporary}", ""]))
         if ROOT:
             Path("/run/sshd").mkdir(exist_ok=True)
@@ -130,8 +145,13 @@ def run(*arguments: object):
 @pytest.fixture(scope="module")
 def wheels(python, tmp_path_factory) -> Path:
     """Packages for that Python, from the index."""
-    asked = "import json, platform, sys; print(json.dumps([list(sys.version_info[:3]), platform.machine(), list(platform.libc_ver())]))"
-    version, machine, libc = json.loads(subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True).stdout)
+    asked = (
+        "import json, platform, sys; print(json.dumps([list(sys.version_info[:3]), platform.machine(), "
+        "list(platform.libc_ver())]))"
+    )
+    version, machine, libc = json.loads(
+        subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True).stdout
+    )
     from edgelm.errors import HostError
     from edgelm.profile.remote.wheels import download_wheels
 
@@ -150,7 +170,9 @@ def test_a_user_without_rights_or_packages(bundle, sshd, user, python, wheels):
     assert found["machine"]["versions"].keys() >= {"edgelm", "numpy", "onnxruntime", "tokenizers"}
     assert len(found["cases"][0]["samples_ms"]) == 20
     assert sshd.left() == []
-    processes = [process for process in psutil.process_iter(["username", "cmdline"]) if process.info["username"] == user]
+    processes = [
+        process for process in psutil.process_iter(["username", "cmdline"]) if process.info["username"] == user
+    ]
     assert not [process for process in processes if "edgelm" in " ".join(process.info["cmdline"] or ())]
 
 

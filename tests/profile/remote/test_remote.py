@@ -85,15 +85,39 @@ def test_several_hosts_at_once_and_one_that_fails(bundle, serve):
 def test_measured_hosts_and_estimated_devices_stand_in_one_table(bundle, serve, tmp_path):
     serve()
     page, file = tmp_path / "p.md", tmp_path / "p.json"
-    result = run(bundle, "--host", "device", "--estimate", "raspberry-pi-5", "--batch", 1, "--batch", 2, *FAST, "--markdown", page, "--output", file)
+    result = run(
+        bundle,
+        "--host",
+        "device",
+        "--estimate",
+        "raspberry-pi-5",
+        "--batch",
+        1,
+        "--batch",
+        2,
+        *FAST,
+        "--markdown",
+        page,
+        "--output",
+        file,
+    )
     assert result.exit_code == 0, result.output
     values = json.loads(file.read_text())
     assert [item["host"] for item in values["profiles"]] == ["device"]
     (entry,) = values["estimates"]
-    assert [(case["batch"], case["sequence"]) for case in entry["cases"]] == [(1, 4), (2, 4)]  # the golden samples have 3 and 4 tokens
-    rows = [line.strip("| ").split(" | ") for line in page.read_text().splitlines() if line.startswith("| tiny on") and "ed |" in line]
+    assert [(case["batch"], case["sequence"]) for case in entry["cases"]] == [
+        (1, 4),
+        (2, 4),
+    ]  # the golden samples have 3 and 4 tokens
+    rows = [
+        line.strip("| ").split(" | ")
+        for line in page.read_text().splitlines()
+        if line.startswith("| tiny on") and "ed |" in line
+    ]
     assert [(row[0], row[1], row[-1]) for row in rows] == [
-        (name, batch, source) for batch in "12" for name, source in (("tiny on device", "measured"), ("tiny on raspberry-pi-5", "estimated"))
+        (name, batch, source)
+        for batch in "12"
+        for name, source in (("tiny on device", "measured"), ("tiny on raspberry-pi-5", "estimated"))
     ]
     first = entry["cases"][0]
     assert rows[1][3] == f"{first['p50_ms']:.3g} ({first['low_ms']:.3g} to {first['high_ms']:.3g})"
@@ -111,7 +135,9 @@ def refused(result, *words: str) -> None:
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("more", ["", "  UserKnownHostsFile none", "  StrictHostKeyChecking no"], ids=["plain", "none", "not-strict"])
+@pytest.mark.parametrize(
+    "more", ["", "  UserKnownHostsFile none", "  StrictHostKeyChecking no"], ids=["plain", "none", "not-strict"]
+)
 def test_an_unknown_host_is_refused_whatever_the_configuration_says(bundle, serve, more):
     server = serve(known=False, more=more)
     refused(run(bundle, "--host", "device", *FAST), "not among your known hosts", "ssh-keyscan -p")
@@ -154,7 +180,11 @@ def test_an_account_that_runs_nothing(bundle, serve):
 
 def test_no_python(bundle, serve):
     server = serve()
-    refused(run(bundle, "--host", "device", *FAST, python="/opt/none/python3"), "/opt/none/python3 cannot be run", "--python")
+    refused(
+        run(bundle, "--host", "device", *FAST, python="/opt/none/python3"),
+        "/opt/none/python3 cannot be run",
+        "--python",
+    )
     assert left(server) == []
 
 
@@ -241,7 +271,11 @@ def test_a_network_that_goes_away_silently(bundle, serve, home, monkeypatch):
         wire.frozen = True
 
     threading.Thread(target=freeze, daemon=True).start()
-    refused(run(bundle, "--host", "device", "--runs", 1_000_000, "--loads", 1, "--threads", 1), "connection was lost", "within 60 s")
+    refused(
+        run(bundle, "--host", "device", "--runs", 1_000_000, "--loads", 1, "--threads", 1),
+        "connection was lost",
+        "within 60 s",
+    )
     wire.close()
     assert left(server) == []
 
@@ -263,7 +297,9 @@ def test_a_keeper_that_is_killed_leaves_nothing(bundle, serve):
 def test_an_interrupted_profile_leaves_nothing(bundle, serve):
     server = serve()
     options = ("--host", "device", "--python", sys.executable, "--runs", "1000000", "--loads", "1", "--threads", "1")
-    process = subprocess.Popen([sys.executable, "-m", "edgelm", "profile", str(bundle), *options], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgelm", "profile", str(bundle), *options], stderr=subprocess.PIPE, text=True
+    )
     wait_until_it_works(server)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]
@@ -294,7 +330,9 @@ def test_an_end_of_all_passes_over_hosts_that_have_finished(serve):
 def test_a_worker_that_crashes_says_how(bundle, serve, tmp_path):
     """A graph on which the runtime dies would look like this: the module that is loaded ends the process."""
     (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "onnxruntime.py").write_text("import os, sys\nif 'edgelm.profile.worker' in sys.orig_argv: os._exit(7)\n")
+    (tmp_path / "broken" / "onnxruntime.py").write_text(
+        "import os, sys\nif 'edgelm.profile.worker' in sys.orig_argv: os._exit(7)\n"
+    )
     server = serve(PYTHONPATH=str(tmp_path / "broken"))
     result = run(bundle, "--host", "device", *FAST)
     assert result.exit_code == 4
@@ -326,7 +364,9 @@ def graph_of(folder: Path, kind: int, *shape: object) -> Path:
 
 
 def texts_of(folder: Path, *columns: str) -> Path:
-    (folder / "texts.csv").write_text("\n".join([",".join(columns), *[",".join(["a good film"] * len(columns))] * 3]) + "\n")
+    (folder / "texts.csv").write_text(
+        "\n".join([",".join(columns), *[",".join(["a good film"] * len(columns))] * 3]) + "\n"
+    )
     return folder / "texts.csv"
 
 
@@ -338,15 +378,44 @@ def texts_of(folder: Path, *columns: str) -> Path:
         (lambda folder: ("--compare", short_of(folder), "--sequence", 20), 2, "tiny reads 2 to 16 tokens"),
         (lambda folder: ("--compare", folder / "none"), 4, "nothing that can be measured"),
         (lambda folder: ("--compare", cut_of(folder)), 4, "model.onnx has 10 bytes"),
-        (lambda folder: ("--compare", pairs_of(folder)), 4, "reads pairs of texts; those to measure on are single texts"),
-        (lambda folder: ("--data", texts_of(folder, "sentence1", "sentence2")), 4, "reads single texts; those to measure on are pairs"),
-        (lambda folder: ("--compare", graph_of(folder, onnx.TensorProto.INT32, "b", "s")), 4, "input_ids is int32; texts give int64"),
-        (lambda folder: ("--compare", graph_of(folder, onnx.TensorProto.INT64, 1, 8)), 2, "input_ids is [1, 8]; this profile gives [1, 3]"),
+        (
+            lambda folder: ("--compare", pairs_of(folder)),
+            4,
+            "reads pairs of texts; those to measure on are single texts",
+        ),
+        (
+            lambda folder: ("--data", texts_of(folder, "sentence1", "sentence2")),
+            4,
+            "reads single texts; those to measure on are pairs",
+        ),
+        (
+            lambda folder: ("--compare", graph_of(folder, onnx.TensorProto.INT32, "b", "s")),
+            4,
+            "input_ids is int32; texts give int64",
+        ),
+        (
+            lambda folder: ("--compare", graph_of(folder, onnx.TensorProto.INT64, 1, 8)),
+            2,
+            "input_ids is [1, 8]; this profile gives [1, 3]",
+        ),
         (lambda folder: ("--estimate", "cpu"), 2, "devices detect"),
         (lambda folder: ("--wheels", folder / "none"), 2, "is no folder"),
         (lambda folder: ("--wheels", folder), 2, "no wheel of numpy"),
     ],
-    ids=["provider", "length", "other-length", "missing", "damaged", "pairs", "data", "type", "shape", "estimate", "wheels", "no-wheels"],
+    ids=[
+        "provider",
+        "length",
+        "other-length",
+        "missing",
+        "damaged",
+        "pairs",
+        "data",
+        "type",
+        "shape",
+        "estimate",
+        "wheels",
+        "no-wheels",
+    ],
 )
 def test_what_no_host_could_measure_is_refused_before_any_is_reached(bundle, serve, tmp_path, options, code, words):
     server = serve()

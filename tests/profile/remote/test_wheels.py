@@ -53,7 +53,11 @@ def test_onnxruntime_for_cuda_is_onnxruntime(wheels):
     (wheels / f"onnxruntime-1.22.0-{TAGS}.whl").unlink()
     make_wheel(wheels, "onnxruntime_gpu", "1.23.0", "cp310-cp310-linux_aarch64")
     check_folder(wheels)
-    assert names(choose_wheels(wheels, ORIN, "jetson")) == ["numpy-2.2.0", "onnxruntime_gpu-1.23.0", "tokenizers-0.21.0"]
+    assert names(choose_wheels(wheels, ORIN, "jetson")) == [
+        "numpy-2.2.0",
+        "onnxruntime_gpu-1.23.0",
+        "tokenizers-0.21.0",
+    ]
 
 
 @pytest.mark.parametrize(
