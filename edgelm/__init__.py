@@ -20,6 +20,8 @@ for _name in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK
 
 if TYPE_CHECKING:
     from edgelm.anatomy import load_checkpoint
+    from edgelm.budget import Budget
+    from edgelm.budgeting.compress import compress_to_budget
     from edgelm.compress.finetune import finetune
     from edgelm.compress.pipeline import compress
     from edgelm.data.dataset import load_dataset
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "finetune": "edgelm.compress.finetune",
     "compress": "edgelm.compress.pipeline",
+    "compress_to_budget": "edgelm.budgeting.compress",
+    "Budget": "edgelm.budget",
     "load_checkpoint": "edgelm.anatomy",
     "export": "edgelm.export.pipeline",
     "build": "edgelm.engines",
@@ -54,9 +58,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "Budget",
     "__version__",
     "build",
     "compress",
+    "compress_to_budget",
     "detect_device",
     "export",
     "finetune",

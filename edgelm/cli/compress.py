@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -127,8 +126,7 @@ def compress(
     --output build/compressed
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose, shared=True) as screen:
-        from edgelm.budgeting.fastest import find_fastest
-        from edgelm.budgeting.targets import check_recipe, default_recipe, resolve_budget
+        from edgelm.budgeting.compress import compress_to_budget
         from edgelm.cli.from_trial import check_source, read_trial
         from edgelm.cli.inputs import read_budget, read_columns, read_duration, read_rows_of, read_unlabelled
         from edgelm.device import load_device
@@ -141,24 +139,20 @@ def compress(
         budget = read_budget(max_latency, speedup, max_size, max_memory, max_drop)
         seconds = None if time_limit is None else read_duration(time_limit)
         check_source(model, recipe, from_trial, search)
-        chosen = read_trial(from_trial, search)
-        plan = (
-            load_recipe(recipe or default_recipe(budget), overrides=overrides or ())
-            if chosen is None
-            else override(chosen.recipe, overrides or ())
-        )
-        model = model or ("" if chosen is None else chosen.model)
+        trial = read_trial(from_trial, search)
+        chosen = None if recipe is None else load_recipe(recipe, overrides=overrides or ())
+        if trial is not None:
+            chosen, model = override(trial.recipe, overrides or ()), model or trial.model
+        model = model or ""
         target = load_device(device)
 
         from edgelm.anatomy import family_of, find_checkpoint
         from edgelm.anatomy.sizes import check_length, usable_positions
-        from edgelm.compress.pipeline import compress as run_recipe
         from edgelm.data.reading import warn_of_shared
         from edgelm.lengths import DEFAULT_LENGTH
 
         checkpoint = find_checkpoint(model, allow_pickle=allow_pickle)
         check_length(max_length, usable_positions(family_of(checkpoint.family), checkpoint.config))
-        length = max_length or DEFAULT_LENGTH
         named = read_columns(
             text_column,
             pair_column,
@@ -171,46 +165,25 @@ def compress(
         further = read_unlabelled(unlabelled, text=text_column, pair=pair_column)
         if further is not None:
             warn_of_shared(further, judged, option="--unlabelled")
-        aim_at = functools.partial(
-            resolve_budget,
-            checkpoint=checkpoint,
-            rows=dataset,
-            precision=precision,
-            device=target,
-            table=None if table is None else read_latency_table(table),
-            max_length=length,
-            embedding_bits=plan.embedding_bits,
-            progress=screen.progress,
-        )
-        run = functools.partial(
-            run_recipe if chosen is None else chosen.compress,
+        outcome = compress_to_budget(
             model,
+            budget,
             dataset=dataset,
             evaluation=judged,
-            recipe=plan,
             device=target,
+            output=output,
+            precision=precision,
+            recipe=chosen,
+            overrides=overrides or (),
+            table=None if table is None else read_latency_table(table),
             unlabelled=further,
+            time_limit=seconds,
             overwrite=overwrite,
             allow_pickle=allow_pickle,
-            max_length=length,
+            max_length=max_length or DEFAULT_LENGTH,
             progress=screen.progress,
+            **({} if trial is None else {"run": trial.compress}),
         )
-        if budget.only_drop and recipe is None and chosen is None:
-            asked = "".join(
-                [
-                    plan.model_dump_json(),
-                    *(rows.fingerprint() for rows in (dataset, judged, further) if rows is not None),
-                ]
-            )
-            outcome = find_fastest(
-                budget, aim_at, run, asked=asked, output=output, overwrite=overwrite, time_limit=seconds
-            )
-        else:
-            targets = aim_at(budget)
-            check_recipe(plan, targets)
-            outcome = targets.outcome(
-                run(output=output, goal=targets.goal if targets.goal.bounds else None, time_limit=seconds)
-            )
         chance = _judge(outcome.result, judged)
         screen.result(outcome.to_dict() | {"chance": None if chance is None else chance.to_dict()}, _draw)
         if chance is not None and not chance.better:

@@ -7,6 +7,7 @@ import pytest
 from models import TEXTS, make_checkpoint
 from typer.testing import CliRunner
 
+import edgelm
 from edgelm import export, load_device
 from edgelm.budget import Budget, parse_factor, parse_megabytes, parse_milliseconds
 from edgelm.budgeting.footprint import estimate, size_table
@@ -169,6 +170,27 @@ def test_a_budget_that_is_met_ends_well_and_says_so(files):
     assert (verdict["name"], verdict["asked"], verdict["met"], verdict["source"]) == ("latency", 0.3, True, "measured")
     assert verdict["got"] <= 0.3
     assert [row["heads_before"] for row in values["layers"]] == [4, 4]
+
+
+def test_python_has_the_same_door(files):
+    """What the command line makes of a budget, a function makes too."""
+    model = make_checkpoint(files / "m")
+    table = table_of(model, files)
+    typed = run(files, model, "--recipe", str(files / "cut.yaml"), "--max-latency", "0.3", "--table", table)
+    rows = edgelm.load_dataset(files / "rows.jsonl")
+    called = edgelm.compress_to_budget(
+        model,
+        edgelm.Budget(max_latency_ms=0.3),
+        dataset=rows,
+        evaluation=rows,
+        device=edgelm.load_device("cpu"),
+        recipe=edgelm.load_recipe(files / "cut.yaml"),
+        table=read_latency_table(files / "table.json"),
+        output=files / "called",
+    )
+    assert called.met
+    assert called.to_dict()["budget"] == json.loads(typed.stdout)["budget"]
+    assert (files / "called" / "model.safetensors").read_bytes() == (files / "out" / "model.safetensors").read_bytes()
 
 
 def test_a_device_that_is_not_there_is_estimated_with_a_band(files):

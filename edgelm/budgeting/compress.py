@@ -1,0 +1,100 @@
+"""A model compressed within a budget: the budget becomes constraints, the recipe runs, and the result is judged."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from edgelm.anatomy import find_checkpoint
+from edgelm.budget import Budget
+from edgelm.budgeting.fastest import find_fastest
+from edgelm.budgeting.targets import Outcome, check_recipe, default_recipe, resolve_budget
+from edgelm.compress.pipeline import CompressResult, compress
+from edgelm.data.dataset import Dataset
+from edgelm.device import Device
+from edgelm.latency_table import LatencyTable
+from edgelm.progress import Progress, silent
+from edgelm.recipe import Recipe, load_recipe
+
+
+def compress_to_budget(
+    model: str | Path,
+    budget: Budget,
+    *,
+    dataset: Dataset,
+    evaluation: Dataset,
+    device: Device,
+    output: str | Path,
+    precision: str = "int8",
+    recipe: Recipe | None = None,
+    overrides: Sequence[str] = (),
+    table: LatencyTable | None = None,
+    unlabelled: Dataset | None = None,
+    time_limit: float | None = None,
+    overwrite: bool = False,
+    allow_pickle: bool = False,
+    max_length: int = 128,
+    progress: Progress = silent,
+    run: Callable[..., CompressResult] = compress,
+) -> Outcome:
+    """Compress a model so that it keeps to a budget; without a bound, run the recipe as it is.
+
+    A budget of a drop alone asks for the fastest model that keeps to it: several latencies are tried.
+
+    Args:
+        dataset: training rows; times are meant at the median length of their texts.
+        evaluation: rows to judge by; never trained on.
+        device: where the bundle will run.
+        precision: what will be exported; bounds are meant in it.
+        recipe: None: `balanced`, or one for the budget.
+        overrides: changes to that default recipe, such as `recover.train.epochs=1`.
+        table: latencies that were measured on the device; None: measured here for a CPU, estimated for other devices.
+        unlabelled: further texts, which the original model labels.
+        time_limit: in seconds, for the trainings.
+        run: what compresses; `compress`, or a trial of a search that is made in full.
+
+    Returns:
+        The closest model, with a verdict for each bound: `met` says whether all hold.
+
+    Raises:
+        UsageError: a precision that the device does not run, a recipe that cannot keep to a budget, a table of another
+            model.
+        ModelError, DataError, RecipeError, OutputExistsError: as `compress`.
+    """
+    output = Path(output)
+    chosen = recipe or load_recipe(default_recipe(budget), overrides=overrides)
+    resolve = functools.partial(
+        resolve_budget,
+        checkpoint=find_checkpoint(model, allow_pickle=allow_pickle),
+        rows=dataset,
+        precision=precision,
+        device=device,
+        table=table,
+        max_length=max_length,
+        embedding_bits=chosen.embedding_bits,
+        progress=progress,
+    )
+    make = functools.partial(
+        run,
+        model,
+        dataset=dataset,
+        evaluation=evaluation,
+        recipe=chosen,
+        device=device,
+        unlabelled=unlabelled,
+        overwrite=overwrite,
+        allow_pickle=allow_pickle,
+        max_length=max_length,
+        progress=progress,
+    )
+    if budget.only_drop and recipe is None:
+        rows = [rows.fingerprint() for rows in (dataset, evaluation, unlabelled) if rows is not None]
+        asked = "".join([chosen.model_dump_json(), *rows])
+        return find_fastest(
+            budget, resolve, make, asked=asked, output=output, overwrite=overwrite, time_limit=time_limit
+        )
+    targets = resolve(budget)
+    check_recipe(chosen, targets)
+    goal = targets.goal if targets.goal.bounds else None
+    return targets.outcome(make(output=output, goal=goal, time_limit=time_limit))
