@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import onnx
 from onnx import helper
 
 from edgelm.graph.rewrites import MICROSOFT, add_weight
+from edgelm.graph.session import make_plain_session
 
 WIDTH, INNER, OUTPUTS = 128, 160, 128
 
@@ -50,3 +54,12 @@ def make_feeds(count: int = 24, *, seed: int = 1, low: int = 8, high: int = 24) 
     """Texts of random tokens, (1, tokens) each."""
     rng = np.random.default_rng(seed)
     return [{"input_ids": rng.integers(64, size=(1, int(rng.integers(low, high))))} for _ in range(count)]
+
+
+def optimized_graph(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph as onnxruntime really runs it on this CPU, after its own fusions."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "optimized.onnx"
+        make_plain_session(graph, optimized=path)
+        result: onnx.ModelProto = onnx.load(path)
+    return result

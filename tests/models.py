@@ -7,6 +7,12 @@ import re
 import string
 from pathlib import Path
 
+from edgelm.anatomy.families.table import FAMILIES as ROWS
+from edgelm.anatomy.families.table import supported_model_types
+
+FAMILIES = supported_model_types()  # what every test of families runs on: a new row of the table is tested everywhere
+ANATOMIES = [row.model_types[0] for row in ROWS]  # one of each row, where a test takes long
+
 TEXTS = (
     "turn the kitchen lights on",
     "what a wonderful and moving film this is",

@@ -58,15 +58,6 @@ def make_plain_session(
         return start(str(Path(folder) / "model.onnx"))
 
 
-def optimized_graph(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph as onnxruntime really runs it on this CPU, after its own fusions."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "optimized.onnx"
-        make_plain_session(graph, optimized=path)
-        result: onnx.ModelProto = onnx.load(path)
-    return result
-
-
 def make_watching_session(graph: onnx.ModelProto, values: Sequence[str]) -> Any:
     """A session that gives these computed values, after the graph's own outputs."""
     watched = copy_graph(graph)

@@ -29,13 +29,6 @@ def hessian(gram: np.ndarray, tokens: int) -> np.ndarray:
     return result
 
 
-def output_error(weight: np.ndarray, rounded: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """(out,) squared error of each output, mean over tokens: (w - q)ᵀ H (w - q)."""
-    difference = weight.astype(np.float64) - rounded
-    error: np.ndarray = (difference * (matrix @ difference)).sum(axis=0)
-    return error
-
-
 def gptq(weight: np.ndarray, matrix: np.ndarray, round_row: RoundRow) -> np.ndarray:
     """Round channel by channel, each error compensated in the channels that are still to come.
 

@@ -9,13 +9,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from edgelm.errors import UsageError
-
 TaskKind = Literal["text-classification", "sentence-embedding"]
 Problem = Literal["single-label", "multi-label", "regression"]
 Activation = Literal["", "identity", "sigmoid"]
 
-KINDS: tuple[TaskKind, ...] = ("text-classification", "sentence-embedding")
 
 # How token vectors become one: the first, the last, the largest, the mean, the sum over the root of the length, the
 # mean weighted by place.
@@ -96,15 +93,3 @@ class Task:
         from edgelm.model_folder.config import read_task  # a device reads no configurations
 
         return replace(read_task(config), pair=pair)
-
-
-def parse_kind(name: str) -> TaskKind:
-    """The task kind of this name.
-
-    Raises:
-        UsageError: no such task; the known ones are listed.
-    """
-    for kind in KINDS:
-        if kind == name:
-            return kind
-    raise UsageError(f"unknown task {name!r}.", hint=f"Tasks: {', '.join(KINDS)}.")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from models import TEXTS, make_checkpoint
+from models import FAMILIES, TEXTS, make_checkpoint
 
 from edgelm.anatomy import (
     blocks,
@@ -19,8 +19,6 @@ from edgelm.anatomy import (
 from edgelm.checkpoint import open_checkpoint
 from edgelm.errors import ModelError, UnsupportedFamily
 from edgelm.tasks.task import Task
-
-FAMILIES = ["bert", "distilbert", "roberta", "xlm-roberta", "electra"]
 
 
 def test_every_supported_family_is_tested_here():

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from models import TEXTS, make_checkpoint
+from models import FAMILIES, TEXTS, make_checkpoint
 from sentence_folders import dense, edit, make_sentence_folder, pooling
 
 from edgelm.anatomy.model_settings import MODEL_SETTINGS, WITHOUT_EFFECT
@@ -317,7 +317,7 @@ def test_odd_values_are_refused_with_a_hint(folders, key, value) -> None:
     assert error.value.exit_code == 4 and error.value.hint
 
 
-@pytest.mark.parametrize("family", ["bert", "electra", "roberta", "xlm-roberta", "distilbert"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
     "head", ["SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice", "MaskedLM", ""]
 )

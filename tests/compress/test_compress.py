@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from models import TEXTS, make_checkpoint
+from models import FAMILIES, TEXTS, make_checkpoint
 from typer.testing import CliRunner
 
 from edgelm.anatomy import blocks, layer_shapes, load_backbone, load_checkpoint, load_tokenizer, save_checkpoint
@@ -268,7 +268,7 @@ def test_a_model_that_has_lost_whole_parts_is_compressed_further(files, stages):
 
 
 @pytest.mark.parametrize("kind", ["sentence-embedding", "text-classification"])
-@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "electra"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_cut_encoder_keeps_its_weights_and_shape_under_another_head(tmp_path, family, kind):
     checkpoint = open_checkpoint(make_checkpoint(tmp_path / "m", family, kind=kind, layers=3))
     model = load_checkpoint(checkpoint)

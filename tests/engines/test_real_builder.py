@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from fake_gpu import make_cuda
-from models import make_wide
+from models import FAMILIES, make_wide
 from onnx import helper, numpy_helper
 from typer.testing import CliRunner
 
@@ -28,7 +28,6 @@ from edgelm.runtime.verify import verify
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (pip install edgelm[tensorrt])")
 
-FAMILIES = ["bert", "distilbert", "roberta", "xlm-roberta", "electra"]
 TEXTS = Dataset(
     "memory",
     texts=tuple(

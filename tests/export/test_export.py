@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from models import TEXTS, make_checkpoint
+from models import FAMILIES, TEXTS, make_checkpoint
 from typer.testing import CliRunner
 
 import edgelm.runtime
@@ -26,7 +26,6 @@ from edgelm.runtime import open_bundle
 from edgelm.runtime.verify import verify
 from edgelm.tasks.task import Task
 
-FAMILIES = ["bert", "distilbert", "roberta", "xlm-roberta", "electra"]
 CALIBRATION = Dataset("memory", texts=TEXTS * 4)
 WIDE = {"hidden": 128, "heads": 4, "ffn": 256, "spread": 0.1}  # matrices large enough to be worth integers
 

@@ -3,19 +3,18 @@
 import numpy as np
 import onnx
 import pytest
-from graphs import make_feeds, make_graph
-from models import make_wide
+from graphs import make_feeds, make_graph, optimized_graph
+from models import FAMILIES, make_wide
 
 from edgelm.data.dataset import Dataset
 from edgelm.device import load_device
 from edgelm.export.pipeline import export
 from edgelm.graph.rewrites import operator_counts
-from edgelm.graph.session import make_plain_session, optimized_graph
+from edgelm.graph.session import make_plain_session
 from edgelm.quantize.integers import QuantizationPlan, quantize_dynamic, quantize_qdq, quantize_static
 from edgelm.quantize.settings import Quantization
 from edgelm.quantize.weight_only import quantize_weights
 
-FAMILIES = ["bert", "distilbert", "roberta", "xlm-roberta", "electra"]
 RANGES = {"x": (-4.5, 4.5), "h": (-1.0, 7.0)}
 TEXTS = Dataset(
     "memory",

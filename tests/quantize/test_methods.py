@@ -24,7 +24,7 @@ from edgelm.quantize.grid import quantize_columns
 from edgelm.quantize.integers import QuantizationPlan, quantize_static
 from edgelm.quantize.matmuls import find_matmuls
 from edgelm.quantize.post_training import quantize_post_training, replay
-from edgelm.quantize.rounding import adapt, gptq_columns, hessian, output_error
+from edgelm.quantize.rounding import adapt, gptq_columns, hessian
 from edgelm.quantize.samples import choose_samples
 from edgelm.quantize.sensitivity import FLOAT, Evaluator, find_activations
 from edgelm.quantize.settings import Quantization
@@ -35,6 +35,13 @@ from edgelm.quantize.weight_only import quantize_weights
 
 # Costs that do not depend on how busy this machine is.
 HALF_AS_DEAR = replace(ONNXRUNTIME_CPU, product_cost=lambda _, shape, integer: float(np.prod(shape)) / (1 + integer))
+
+
+def output_error(weight: np.ndarray, rounded: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """(out,) squared error of each output, mean over tokens: (w - q)ᵀ H (w - q)."""
+    difference = weight.astype(np.float64) - rounded
+    error: np.ndarray = (difference * (matrix @ difference)).sum(axis=0)
+    return error
 
 
 def run(graph, feeds):

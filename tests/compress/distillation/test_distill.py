@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from models import TEXTS, make_checkpoint, make_tokenizer
+from models import FAMILIES, TEXTS, make_checkpoint, make_tokenizer
 
 from edgelm.anatomy import blocks, load_checkpoint
 from edgelm.compress.batches import EncodedDataset, Share
@@ -63,7 +63,7 @@ def test_padding_has_no_part_in_the_hidden_loss():
     )
 
 
-@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "electra"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_student_of_some_layers_has_just_these(tmp_path, family):
     teacher = load_checkpoint(make_checkpoint(tmp_path / "teacher", family, layers=3))
     student = student_from_layers(teacher, [0, 2])

@@ -6,14 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import TEXTS, make_checkpoint
+from models import FAMILIES, TEXTS, make_checkpoint
 
 from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, model_outputs
 from edgelm.compress.pruning.mask_scores import choose_channels, choose_heads, cut, measure_importance
 from edgelm.data.dataset import Dataset
 from edgelm.tasks.task import Task
-
-FAMILIES = ["bert", "distilbert", "roberta", "xlm-roberta", "electra"]
 
 
 def outputs_of(model, folder, kind="text-classification"):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from models import TEXTS, make_checkpoint
+from models import FAMILIES, TEXTS, make_checkpoint
 
 from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, model_outputs, save_checkpoint
 from edgelm.checkpoint import open_checkpoint
@@ -14,7 +14,6 @@ from edgelm.compress.pruning.student_shape import resolve_shape
 from edgelm.compress.pruning.width import carve
 from edgelm.data.dataset import Dataset
 
-FAMILIES = ["bert", "distilbert", "roberta", "xlm-roberta", "electra"]
 SIZES = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
 ROWS = Dataset("memory", texts=TEXTS)
 

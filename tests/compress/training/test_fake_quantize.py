@@ -4,7 +4,7 @@ together."""
 import numpy as np
 import pytest
 import torch
-from models import TEXTS, make_checkpoint
+from models import ANATOMIES, TEXTS, make_checkpoint
 
 from edgelm import compress
 from edgelm.anatomy import load_checkpoint, load_tokenizer, model_outputs
@@ -59,7 +59,7 @@ def test_a_module_computes_on_the_grid_and_lets_gradients_through(tmp_path):
     assert "forward" not in module.__dict__
 
 
-@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta"])
+@pytest.mark.parametrize("family", ANATOMIES)
 def test_training_brings_what_int8_computes_closer_to_the_original(tmp_path, family):
     """In integers the trained model answers more like the teacher than the teacher itself does."""
     folder = make_checkpoint(tmp_path / "m", family, kind="sentence-embedding", **WIDE)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from models import TEXTS, make_checkpoint, make_tokenizer
+from models import FAMILIES, TEXTS, make_checkpoint, make_tokenizer
 from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
@@ -28,7 +28,6 @@ from edgelm.errors import DataError, ModelError, RecipeError
 from edgelm.files.shipped import shipped_folder
 from edgelm.recipe import Recipe, VocabularySettings
 
-FAMILIES = ["bert", "distilbert", "roberta", "xlm-roberta", "electra"]
 KINDS = ["wordpiece", "bpe", "ambiguous-bpe", "suffix-bpe", "prefix-bpe", "unigram", "byte-unigram", "wordlevel"]
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 
