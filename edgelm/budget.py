@@ -77,5 +77,5 @@ def parse_factor(text: str) -> float:
 def _parse(text: str, units: dict[str, float], option: str, example: str) -> float:
     found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-zµ×]*)\s*", text.lower())
     if found is None or (found[2] and found[2] not in units):
-        raise UsageError(f"{option} {text!r} is no amount.", hint=f"Give it like {option} {example}.")
+        raise UsageError(f"{option} {text!r} cannot be read as an amount.", hint=f"Give it like {option} {example}.")
     return float(found[1]) * (units[found[2]] if found[2] else 1.0)

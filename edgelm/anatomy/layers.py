@@ -88,7 +88,7 @@ class Block:
         self.layer.set_submodule(path, absent)
 
     def _count_heads(self, heads: int) -> None:
-        """Mend the head counts that some attention modules keep beside their matrices."""
+        """Correct the head counts that some attention modules keep beside their matrices."""
         attention = self.layer.get_submodule(self.family.attention)
         for name in ("num_attention_heads", "n_heads"):
             if hasattr(attention, name):

@@ -54,7 +54,7 @@ def _fit(tokenizer: Any, path: Path, config: dict[str, Any]) -> None:
         reason = f"asks for {', '.join(unknown)}" if unknown else "does not ask for input_ids"
         raise ModelError(
             f"{path}: model_input_names of the tokenizer {reason}.",
-            hint=f"In tokenizer_config.json it may name {', '.join(_INPUTS)}; mend it.",
+            hint=f"In tokenizer_config.json it may name {', '.join(_INPUTS)}.",
         )
     # Without a mask the model reads every token, which is what the mask of a text alone says, and that of a batch as
     # well.
@@ -79,7 +79,7 @@ def check_token_types(tokenizer: Any, config: Any, *, pair: bool) -> None:
         pair: texts come in twos.
 
     Raises:
-        ModelError: so; both numbers are named.
+        ModelError: the tokenizer gives types that the model has no rows for; both numbers are named.
     """
     if "token_type_ids" not in tokenizer.model_input_names:
         return

@@ -1,5 +1,4 @@
-"""What would help where a bound of a budget is not met: knobs that are there to turn, without those that are turned
-already."""
+"""Settings that would bring a missed bound of a budget closer, without those already in use."""
 
 from __future__ import annotations
 

@@ -19,8 +19,11 @@ _BESIDE_MB = 0.16  # manifest, golden samples, runtime, C++ example and structur
 
 
 def row_bytes(sizes: EncoderSizes, precision: str, device: Device, embedding_bits: int = 8) -> float:
-    """Of a row of an embedding table: floats, or with integers for a CPU bytes and one FP32 scale, or 4 bits with an
-    FP16 scale for each block."""
+    """Bytes of one embedding row (hidden,).
+
+    Floats: hidden x width. Integers on a CPU: one byte a value and an FP32 scale; with `embedding_bits` 4, half a byte
+    and an FP16 scale per block.
+    """
     if not precision.startswith("int") or device.kind != "cpu":
         return sizes.hidden * _float_bytes(precision, device)
     if embedding_bits == 4:

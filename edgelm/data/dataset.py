@@ -271,7 +271,7 @@ def _texts(table: Table, name: str, option: str) -> tuple[str, ...]:
         if not isinstance(value, str):
             raise DataError(
                 f"{table.place(row)}: column {name!r} is {value!r:.60}; expected text.",
-                hint=f"Mend the row, or choose another column with {option}.",
+                hint=f"Correct the row, or choose another column with {option}.",
             )
         if any("\ud800" <= char <= "\udfff" for char in value):
             what = f"{value.encode('unicode_escape', 'surrogatepass').decode('ascii')!r:.60}"

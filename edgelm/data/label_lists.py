@@ -137,7 +137,7 @@ def _part(table: Table, row: int, name: str, part: Any) -> str:
         raise DataError(
             f"{table.place(row)}: the label in column {name!r} holds {type(part).__name__} {str(part)[:40]!r}; "
             "expected names or numbers.",
-            hint="Mend the row, or choose another column with --label-column.",
+            hint="Correct the row, or choose another column with --label-column.",
         )
     return key
 

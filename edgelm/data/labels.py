@@ -73,7 +73,7 @@ def read_labels(
     rows = [row for row, cell in enumerate(table.column(name)) if not is_missing(cell, options.missing)]
     for row in rows:
         if is_empty(cells[row]):
-            hint = 'Mend or remove the row, or say with --missing-label "" that such rows have no label.'
+            hint = 'Correct or remove the row, or say with --missing-label "" that such rows have no label.'
             raise DataError(f"{table.place(row)}: the label in column {name!r} is empty.", hint=hint)
     known = tuple(labels) if labels is not None else given
     problem = problem or _guess(table, name, [cells[row] for row in rows], known)
@@ -157,7 +157,7 @@ def _key(table: Table, row: int, name: str, cell: Any, *, whole: bool, known: Se
     if key is None:
         raise DataError(
             f"{table.place(row)}: the label in column {name!r} is {_shown(cell)}; expected a name or a number.",
-            hint="Mend the row, or choose another column with --label-column.",
+            hint="Correct the row, or choose another column with --label-column.",
         )
     if key.lower() in ("true", "false") and not (known is not None and key in known):
         return key.lower()
@@ -174,7 +174,7 @@ def _named(table: Table, row: int, key: str, given: Sequence[str]) -> str:
         return alike[0] if len(alike) == 1 else key
     if not 0 <= int(key) < len(given):
         what = f"{table.source} has {len(given)} names" if table.class_names else f"labels.json has {len(given)} names"
-        raise DataError(f"{table.place(row)}: label {key}, but {what}.", hint="Mend the row or labels.json.")
+        raise DataError(f"{table.place(row)}: label {key}, but {what}.", hint="Correct the row or labels.json.")
     return given[int(key)]
 
 

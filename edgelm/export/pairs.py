@@ -36,7 +36,7 @@ def reads_pairs(task: Task, pairs: bool | None, *datasets: Dataset | None) -> bo
         if pairs:
             raise UsageError(
                 "--pairs: a sentence encoder reads single texts.",
-                hint="Leave --pairs away; give the two texts one by one.",
+                hint="Leave --pairs out; give the two texts one by one.",
             )
         return False
     given = [rows for rows in datasets if rows is not None]

@@ -247,7 +247,7 @@ def _with_embedding_bits(quantization: Quantization, meant: int, precision: str,
         return replace(quantization, embedding_bits=quantization.embedding_bits or meant)
     if quantization.embedding_bits is not None:
         raise UsageError(
-            f"--embedding-bits is for integers on a CPU, not {precision} on {device.name}.", hint="Leave it away."
+            f"--embedding-bits is for integers on a CPU, not {precision} on {device.name}.", hint="Leave it out."
         )
     return quantization
 

@@ -237,7 +237,7 @@ def _from_table(
     if settings.max_drop is not None or settings.rounding not in (None, "nearest"):
         raise UsageError(
             f"{settings.table}: a calibration table holds ranges, but --max-drop and --rounding need texts.",
-            hint="Leave them away, or give a table that is not there yet.",
+            hint="Leave them out, or give a table that is not there yet.",
         )
     if table.target != target.name:
         raise CalibrationError(

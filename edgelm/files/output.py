@@ -51,7 +51,7 @@ def check_name(path: Path) -> None:
     """Refuse a path that no output can have.
 
     Raises:
-        UsageError: so.
+        UsageError: the path has no name, a name that is too long, or a file where a folder must be.
     """
     if path.name in ("", ".."):
         raise UsageError(

@@ -11,7 +11,7 @@ from edgelm.errors import MissingExtraError, ResourceError
 
 @dataclass(frozen=True)
 class Gpu:
-    """Attributes: memory in 10^9 bytes, None where the GPU has none of its own (Jetson); `cuda`: the newest that the
+    """An NVIDIA GPU: memory in 10^9 bytes, None where the GPU has none of its own (Jetson); `cuda`: the newest that the
     driver runs."""
 
     name: str

@@ -31,7 +31,7 @@ PACKAGES = ("edgelm", "numpy", "onnxruntime", "tokenizers", "torch", "transforme
 
 @dataclass(frozen=True)
 class Machine:
-    """Attributes: memory in 10^9 bytes; `cores` are those that this process may use."""
+    """What this machine is: memory in 10^9 bytes; `cores` are those that this process may use."""
 
     cpu: str
     arch: str

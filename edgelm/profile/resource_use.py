@@ -26,7 +26,7 @@ _MOST_CALLS = 20_000
 
 @dataclass(frozen=True)
 class Use:
-    """Attributes: power, None where no sensor can be read; and the memories of the machine whose use can be."""
+    """What a subject, alone, uses: power, None where no sensor can be read, and the memories whose use can be."""
 
     power: Power | None = None
     memory: tuple[Memory, ...] = ()

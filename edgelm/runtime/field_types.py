@@ -32,7 +32,7 @@ def check_types(kind: Any, value: Any, place: str) -> None:
         place: of the value, for the message.
 
     Raises:
-        BundleError: so.
+        BundleError: a value of another type, by its place.
     """
     if not _fits(kind, value):
         raise BundleError(

@@ -111,7 +111,7 @@ def check_provider(provider: str | None) -> None:
     """Refuse a name that no provider has.
 
     Raises:
-        UsageError: so.
+        UsageError: the name is not a known execution provider.
     """
     if provider is not None and provider not in EXECUTION_PROVIDERS:
         raise UsageError(

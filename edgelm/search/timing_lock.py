@@ -1,9 +1,8 @@
 """Keeps a machine still while a latency is measured: trials that train beside it stop between two of their steps.
 
-Two locks, both in files, which the system releases when a process dies. Whoever works holds the room, shared; whoever
-measures takes it alone. Workers let go of the room and take it again at every step of their work, but pass a gate in
-between, which the measuring process holds from the moment it waits: without a gate, two workers that step in turn would
-never leave the room empty.
+A readers-writer lock across processes (flock), which the system releases when one dies: workers hold it shared and
+release it every step, the measuring process takes it exclusively. A turnstile, which the measuring process holds from
+the moment it waits, keeps two workers that step in turn from starving it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""What the teacher says of every training row: asked once and kept in memory, where a student reads the rows several
-times."""
+"""Teacher cache: outputs and hidden states of every training row, computed once when rows are read at least twice."""
 
 from __future__ import annotations
 

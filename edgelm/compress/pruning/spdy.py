@@ -1,5 +1,5 @@
-"""One level of every module, or no layer at all, such that the model keeps within a cost: exact for given weights of
-the errors, which are searched for.
+"""SPDY search: one pruning level per module, or no layer, with the least summed error under a cost limit; exact for
+given error coefficients, which a random search finds.
 
 Source: Frantar and Alistarh, "SPDY" (2022, arXiv:2201.13096), as ZipLM (2023) uses it: errors of modules are measured
 in units of their own, so each gets a coefficient; for given coefficients dynamic programming finds the best choice, and

@@ -1,4 +1,4 @@
-"""An SSH connection as those need it who wait plainly; the one file that knows asyncssh.
+"""A blocking wrapper of asyncssh, the only module that imports it.
 
 What the user has set up for `ssh` holds: ~/.ssh/config (aliases, users, ports, keys, jump hosts, proxy commands), the
 agent, and the known hosts. A host whose key is not among these is refused, whatever the configuration says, and so is a
@@ -61,7 +61,7 @@ class Connection:
     """An open connection to a host. Its event loop has a thread of its own.
 
     Raises:
-        HostError: it cannot be reached, is not known, or lets this user not in.
+        HostError: it cannot be reached, is not known, or refuses this user.
         MissingExtraError: asyncssh is not installed.
     """
 
@@ -272,7 +272,7 @@ def _translated(target: Target) -> Iterator[None]:
         raise
     except asyncssh.PermissionDenied as error:
         raise HostError(
-            f"{target.name}: the host lets this user not in ({error.reason}).",
+            f"{target.name}: login refused for this user ({error.reason}).",
             hint="Try `ssh` with the same name: keys come from ~/.ssh/config, ~/.ssh or the agent (`ssh-add -l`); "
             "passwords are not asked for.",
         ) from error

@@ -33,7 +33,7 @@ def check_python(connection: Connection, python: str) -> None:
     """Refuse a host that has no shell or no Python that is new enough.
 
     Raises:
-        HostError: so.
+        HostError: the host has no shell, or no Python that is new enough.
     """
     name = connection.target.name
     status, said = connection.run(f"exec sh -c {shlex.quote(_PROBE)} {shlex.quote(python)}")
@@ -75,7 +75,7 @@ def check_providers(client: AgentClient, subjects: Sequence[Subject]) -> None:
     shows.
 
     Raises:
-        UsageError: so.
+        UsageError: the device's packages lack the provider.
     """
     forced = [subject for subject in subjects if subject.provider not in (None, "cpu")]
     if not forced:
@@ -105,7 +105,7 @@ def check_space(client: AgentClient, needed: int) -> None:
     """Refuse a disk that cannot take so many bytes.
 
     Raises:
-        HostError: so.
+        HostError: the disk has less space.
     """
     free = client.facts["free"]
     if needed > free:

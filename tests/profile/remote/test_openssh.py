@@ -236,4 +236,4 @@ def test_an_account_that_another_key_opens(bundle, sshd, home):
     asyncssh.generate_private_key("ssh-ed25519").write_private_key(home.ssh / "id_ed25519")
     result = run(bundle, "--host", "device", *FAST)
     assert result.exit_code == 1
-    assert "lets this user not in" in result.stderr
+    assert "login refused for this user" in result.stderr

@@ -165,7 +165,7 @@ def test_a_key_that_the_host_does_not_take(bundle, serve, home):
 
     serve()
     asyncssh.generate_private_key("ssh-ed25519").write_private_key(home.ssh / "id_ed25519")
-    refused(run(bundle, "--host", "device", *FAST), "lets this user not in", "ssh-add -l")
+    refused(run(bundle, "--host", "device", *FAST), "login refused for this user", "ssh-add -l")
 
 
 def test_nobody_listens(bundle, home):
