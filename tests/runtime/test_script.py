@@ -73,11 +73,11 @@ def forge_bytecode(module, source):
 
 
 def test_the_bundles_script_does_not_run_a_changed_runtime(folder):
-    module = folder / "runtime" / "edgelm" / "runtime" / "answer.py"
+    module = folder / "runtime" / "edgelm" / "runtime" / "answers" / "classes.py"
     module.write_text("raise SystemExit(77)\n" + module.read_text())
     done = start(folder, "a good film")
     assert done.returncode == 4
-    assert "answer.py: its content was changed" in done.stderr
+    assert "classes.py: its content was changed" in done.stderr
     (folder / "manifest.json").write_text("[]")
     done = start(folder, "a good film")
     assert done.returncode == 4
