@@ -63,3 +63,10 @@ def optimized_graph(graph: onnx.ModelProto) -> onnx.ModelProto:
         make_plain_session(graph, optimized=path)
         result: onnx.ModelProto = onnx.load(path)
     return result
+
+
+def output_error(weight: np.ndarray, rounded: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """(out,) squared error of each output, mean over tokens: (w - q)ᵀ H (w - q)."""
+    difference = weight.astype(np.float64) - rounded
+    error: np.ndarray = (difference * (matrix @ difference)).sum(axis=0)
+    return error

@@ -1,4 +1,4 @@
-"""The table with one row a token, and the knife that takes rows out of it."""
+"""The table with one row a token, and structural pruning: rows taken out of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The encoder layers of a model as blocks of matrices, and the knife that makes the matrices smaller."""
+"""The encoder layers of a model as blocks of matrices, and structural pruning: smaller matrices in place."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from graphs import make_feeds, make_graph
+from graphs import make_feeds, make_graph, output_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
@@ -35,13 +35,6 @@ from edgelm.quantize.weight_only import quantize_weights
 
 # Costs that do not depend on how busy this machine is.
 HALF_AS_DEAR = replace(ONNXRUNTIME_CPU, product_cost=lambda _, shape, integer: float(np.prod(shape)) / (1 + integer))
-
-
-def output_error(weight: np.ndarray, rounded: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """(out,) squared error of each output, mean over tokens: (w - q)ᵀ H (w - q)."""
-    difference = weight.astype(np.float64) - rounded
-    error: np.ndarray = (difference * (matrix @ difference)).sum(axis=0)
-    return error
 
 
 def run(graph, feeds):

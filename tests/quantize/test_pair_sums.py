@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from graphs import output_error
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgelm.quantize.grid import pair_sums, quantize_columns
-from edgelm.quantize.rounding import adapt, gptq_columns, hessian, output_error
+from edgelm.quantize.rounding import adapt, gptq_columns, hessian
 from edgelm.runtime.saturation import EXACT_PAIR
 
 

@@ -11,7 +11,7 @@ from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, model_output
 from edgelm.checkpoint import open_checkpoint
 from edgelm.compress.pruning.activation_scores import measure_activity
 from edgelm.compress.pruning.student_shape import resolve_shape
-from edgelm.compress.pruning.width import carve
+from edgelm.compress.pruning.width import cut_to_sizes
 from edgelm.data.dataset import Dataset
 
 SIZES = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
@@ -34,7 +34,7 @@ def test_students_of_every_family_load_back_as_the_same_function(tmp_path, famil
     teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher", family, kind=kind)
     before = copy.deepcopy(teacher.state_dict())
     shape = resolve_shape(teacher, layers=2, hidden=32, heads=3, ffn=40)
-    student, _ = carve(teacher, shape, measure_activity(teacher, tokenizer, checkpoint.task, ROWS))
+    student, _ = cut_to_sizes(teacher, shape, measure_activity(teacher, tokenizer, checkpoint.task, ROWS))
     save_checkpoint(tmp_path / "student", student, tokenizer, checkpoint.record)
     again = load_checkpoint(tmp_path / "student")
     assert torch.equal(outputs_of(student, tokenizer, checkpoint.task), outputs_of(again, tokenizer, checkpoint.task))
@@ -49,7 +49,9 @@ def test_students_of_every_family_load_back_as_the_same_function(tmp_path, famil
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_student_of_the_teachers_shape_is_the_teacher(tmp_path, family):
     teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher", family)
-    student, _ = carve(teacher, resolve_shape(teacher), measure_activity(teacher, tokenizer, checkpoint.task, ROWS))
+    student, _ = cut_to_sizes(
+        teacher, resolve_shape(teacher), measure_activity(teacher, tokenizer, checkpoint.task, ROWS)
+    )
     assert torch.equal(outputs_of(student, tokenizer, checkpoint.task), outputs_of(teacher, tokenizer, checkpoint.task))
 
 
@@ -59,10 +61,10 @@ def test_a_part_that_the_model_has_lost_whole_is_none_of_the_students_either(tmp
     blocks(teacher)[0].cut(heads=[])
     blocks(teacher)[1].cut(ffn=[])
     activity = measure_activity(teacher, tokenizer, checkpoint.task, ROWS)
-    same, cuts = carve(teacher, resolve_shape(teacher), activity)
+    same, cuts = cut_to_sizes(teacher, resolve_shape(teacher), activity)
     assert torch.equal(outputs_of(same, tokenizer, checkpoint.task), outputs_of(teacher, tokenizer, checkpoint.task))
     assert (len(cuts[0].heads), len(cuts[1].channels)) == (0, 0)
-    narrow, _ = carve(teacher, resolve_shape(teacher, hidden=32, heads=3, ffn=40), activity)
+    narrow, _ = cut_to_sizes(teacher, resolve_shape(teacher, hidden=32, heads=3, ffn=40), activity)
     assert [(block.heads, block.ffn) for block in blocks(narrow)] == [(0, 40), (3, 0), (3, 40)]
     save_checkpoint(tmp_path / "student", narrow, tokenizer, checkpoint.record)
     again = load_checkpoint(tmp_path / "student")
@@ -82,7 +84,7 @@ def test_cutting_away_what_does_nothing_changes_nothing(tmp_path, family):
     with torch.no_grad():
         grow(teacher, narrow, dims, rows, channels)
     activity = measure_activity(teacher, tokenizer, checkpoint.task, ROWS)
-    found, cuts = carve(teacher, resolve_shape(teacher, hidden=32, heads=4, ffn=64), activity)
+    found, cuts = cut_to_sizes(teacher, resolve_shape(teacher, hidden=32, heads=4, ffn=64), activity)
     for cut in cuts:
         assert cut.heads.tolist() == heads
         assert cut.channels.tolist() == channels.tolist()
@@ -134,7 +136,7 @@ def test_narrower_heads_keep_the_scale_of_their_scores(tmp_path):
     shape = resolve_shape(teacher, hidden=24, heads=6)
     assert shape.head_size == 4
     activity = measure_activity(teacher, tokenizer, checkpoint.task, ROWS)
-    student, cuts = carve(teacher, shape, activity)
+    student, cuts = cut_to_sizes(teacher, shape, activity)
     assert cuts[0].scores.tolist() == list(range(1, 48, 2))
     block, source = blocks(student)[0], blocks(teacher)[0]
     states = torch.randn(1, 5, 24)
@@ -154,7 +156,7 @@ def test_the_dimensions_before_a_classifier_are_chosen_by_the_weights_around_the
     teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher")
     with torch.no_grad():
         teacher.classifier.weight[:, :16] = 0  # of the pooler's outputs these are not read
-    student, _ = carve(
+    student, _ = cut_to_sizes(
         teacher, resolve_shape(teacher, hidden=32), measure_activity(teacher, tokenizer, checkpoint.task, ROWS)
     )
     assert torch.equal(student.classifier.weight, teacher.classifier.weight[:, 16:])
@@ -167,5 +169,5 @@ def test_making_a_student_leaves_the_random_numbers_alone(tmp_path):
     torch.manual_seed(5)
     wanted = torch.rand(3)
     torch.manual_seed(5)
-    carve(teacher, resolve_shape(teacher, hidden=24), activity)
+    cut_to_sizes(teacher, resolve_shape(teacher, hidden=24), activity)
     assert torch.equal(torch.rand(3), wanted)
