@@ -8,4 +8,5 @@ ruff check .
 ruff format --check .
 mypy
 lint-imports
-python -m pytest "$@"
+# Files of tests are shared among processes; what a file's tests make, they share in one.
+python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
