@@ -1,5 +1,4 @@
 """How long texts are where nobody says."""
 
-DEFAULT_LENGTH = (
-    128  # tokens, of texts in training, evaluation and tables: what recipes carry, and cut to what the model takes
-)
+# Tokens, of texts in training, evaluation and tables: what recipes carry, and cut to what the model takes.
+DEFAULT_LENGTH = 128

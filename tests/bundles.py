@@ -112,3 +112,14 @@ def move_weights_out(folder: Path) -> Path:
             tensor.CopyFrom(numpy_helper.from_array(np.vstack([numpy_helper.to_array(tensor)] * 40), "table"))
     save_graph(graph, folder / "model.onnx", "weights.bin")
     return reseal(folder)
+
+
+def set_field(path, value):
+    """A change of a manifest: the field at this path gets this value."""
+
+    def change(values):
+        for name in path[:-1]:
+            values = values[name]
+        values[path[-1]] = value
+
+    return change

@@ -9,6 +9,10 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgelm.data.dataset import Columns
 
 
 def join(words: Sequence[object]) -> str:
@@ -44,18 +48,16 @@ def options(values: Mapping[str, object]) -> list[object]:
     return [word for name, value in given for word in ((name,) if value is True else (name, value))]
 
 
-def columns(
-    text: str | None,
-    pair: str | None,
-    label: str | None = None,
-    *,
-    label_format: str | None = None,
-    first_label: int | None = None,
-    missing_label: str | None = None,
-) -> dict[str, object]:
+def columns(named: Columns) -> dict[str, object]:
     """The options that name the columns of data and say how labels are read, as they were given."""
-    named = {"--text-column": text, "--pair-column": pair, "--label-column": label}
-    return named | {"--label-format": label_format, "--first-label": first_label, "--missing-label": missing_label}
+    return {
+        "--text-column": named.text,
+        "--pair-column": named.text_pair,
+        "--label-column": named.label,
+        "--label-format": named.label_format,
+        "--first-label": named.first_label,
+        "--missing-label": named.missing_label,
+    }
 
 
 def argument(path: object) -> str:

@@ -192,14 +192,7 @@ def compress(
         target_options = {"--device": device, "--precision": precision, "--max-length": max_length}
         rows = {"--calibration": data, "--eval": evaluation if judged.labels is not None else None}
         made = {"--output": unused(output.with_name(f"{output.name}.edge"))}
-        carried = columns(
-            text_column,
-            pair_column,
-            label_column,
-            label_format=label_format,
-            first_label=first_label,
-            missing_label=missing_label,
-        )
+        carried = columns(named)
         screen.next_step(str(output), "export", argument(output), *options(target_options | rows | carried | made))
         if not outcome.met:
             raise typer.Exit(EXIT_BUDGET)

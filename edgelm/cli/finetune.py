@@ -135,14 +135,7 @@ def finetune(
                 f"Warning: {result.chance.finding}\nCheck the columns (--text-column, --label-column), the labels and "
                 "--learning-rate."
             )
-        rows = {"--data": data, "--eval": evaluation} | columns(
-            text_column,
-            pair_column,
-            label_column,
-            label_format=label_format,
-            first_label=first_label,
-            missing_label=missing_label,
-        )
+        rows = {"--data": data, "--eval": evaluation} | columns(named)
         made = {"--recipe": "balanced", "--output": unused(output.with_name("compressed"))}
         length = {"--max-length": max_length}
         screen.next_step(str(output), "compress", argument(output), *options(rows | length | made))

@@ -147,14 +147,7 @@ def search(
             raise typer.Exit(EXIT_BUDGET)
         trial = {"--from-trial": result.choice, "--search": output, "--data": data, "--eval": evaluation}
         target_options = {"--device": device, "--for": precision, "--max-length": max_length}
-        carried = columns(
-            text_column,
-            pair_column,
-            label_column,
-            label_format=label_format,
-            first_label=first_label,
-            missing_label=missing_label,
-        ) | {"--allow-pickle": allow_pickle}
+        carried = columns(named) | {"--allow-pickle": allow_pickle}
         made = {"--output": unused(output.with_name(f"{output.name}-{result.choice}"))}
         screen.next_step(
             f"{output}/front.html, front.csv, front.json", "compress", *options(trial | target_options | carried | made)

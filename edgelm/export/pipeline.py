@@ -85,8 +85,8 @@ class ExportResult:
             "size_mb": self.size_mb,
             "operators": self.operators,
             "no_engine": self.no_engine,
+            "guessed": self.guessed,
         }
-        said["guessed"] = self.guessed
         return said | {"manifest": json.loads(self.manifest.to_json())}
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from bundles import make_bundle, move_weights_out, reseal
+from bundles import make_bundle, move_weights_out, reseal, set_field
 from onnx import TensorProto, helper
 
 import edgelm.runtime
@@ -22,17 +22,6 @@ def folder(tmp_path):
 def with_weights(folder):
     """A bundle whose weights lie beside the graph."""
     return move_weights_out(folder)
-
-
-def set_field(path, value):
-    """A change of a manifest: the field at this path gets this value."""
-
-    def change(values):
-        for name in path[:-1]:
-            values = values[name]
-        values[path[-1]] = value
-
-    return change
 
 
 def outside(location, name="table"):

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from bundles import make_bundle, reseal
+from bundles import make_bundle, reseal, set_field
 from typer.testing import CliRunner
 
 import edgelm.runtime
@@ -23,17 +23,6 @@ def run(*arguments):
 @pytest.fixture
 def folder(tmp_path):
     return make_bundle(tmp_path / "b")
-
-
-def set_field(path, value):
-    """A change of a manifest: the field at this path gets this value."""
-
-    def change(values):
-        for name in path[:-1]:
-            values = values[name]
-        values[path[-1]] = value
-
-    return change
 
 
 @pytest.mark.parametrize(
