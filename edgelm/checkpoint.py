@@ -16,7 +16,9 @@ from edgelm.model_folder.adapter import ADAPTER_WEIGHTS_FILE, adapted_config, ba
 from edgelm.model_folder.config import check_config, read_task
 from edgelm.model_folder.sentence_transformers import SentenceFolder, read_sentence_folder
 from edgelm.model_folder.weight_files import PICKLE_FILE, WEIGHTS_FILE, check_safetensors, read_json, weight_files
+from edgelm.tasks.table import task_from_dict
 from edgelm.tasks.task import Task
+from edgelm.tasks.text import SentenceEmbedding, TextClassification
 
 RECORD_FILE = "edgelm.json"
 RECORD_SCHEMA = 1
@@ -127,7 +129,7 @@ class Record:
             for name in ("layers", "original_layers")
         )
         return cls(
-            task=Task.from_dict(values["task"]),
+            task=task_from_dict(values["task"]),
             source=values["source"],
             layers=layers,
             original_layers=original,
@@ -250,14 +252,14 @@ def _open_model(path: Path, allow_pickle: bool, any_head: bool) -> Checkpoint:
     check_config(config)
     shapes = {name: entry["shape"] for file in files for name, entry in check_safetensors(file).items()}
     if any_head:
-        return Checkpoint(path, config, _read_record(folder, Task(kind="sentence-embedding"), sentence), sentence)
+        return Checkpoint(path, config, _read_record(folder, SentenceEmbedding(), sentence), sentence)
     task = read_task(config, shapes or None)
     task = task if sentence is None else sentence.task(task)
     record = _read_record(folder, task, sentence)
-    if (record.task.kind, record.task.problem, record.task.labels) != (task.kind, task.problem, task.labels):
+    if (record.task.kind, record.task.output, record.task.labels) != (task.kind, task.output, task.labels):
         # The folder was written again by another tool, or its labels were given other names: config.json is what the
         # model is built of.
-        record = replace(record, task=replace(task, pair=record.task.pair))
+        record = replace(record, task=_with_pair(task, record.task))
     return Checkpoint(path, config, record, sentence)
 
 
@@ -278,7 +280,7 @@ def _read_record(path: Path, task: Task, sentence: SentenceFolder | None) -> Rec
             f"{file}: not a record that edgelm wrote ({error}).",
             hint="Delete it to use the folder as a plain Hugging Face model.",
         ) from error
-    whole = sentence is not None and record.task.kind == "sentence-embedding"  # then the modules say what is computed
+    whole = sentence is not None and isinstance(record.task, SentenceEmbedding)  # then the modules say what is computed
     return replace(record, task=sentence.task(record.task)) if whole and sentence is not None else record
 
 
@@ -287,9 +289,9 @@ def _adapted_record(path: Path, config: dict[str, Any], base: Record, sentence: 
     task = read_task(config)
     if sentence is not None:
         task = sentence.task(task)
-    elif task.kind == base.task.kind == "sentence-embedding":
+    elif isinstance(task, SentenceEmbedding) and isinstance(base.task, SentenceEmbedding):
         task = base.task
-    task = replace(task, pair=task.pair or base.task.pair)
+    task = _with_pair(task, base.task)
     return Record(
         task,
         source=str(path),
@@ -297,6 +299,11 @@ def _adapted_record(path: Path, config: dict[str, Any], base: Record, sentence: 
         original_layers=base.original_layers,
         embedding_bits=base.embedding_bits,
     )
+
+
+def _with_pair(task: Task, before: Task) -> Task:
+    """A classifier reads pairs of texts if it did before: config.json cannot say it."""
+    return replace(task, pair=task.pair or before.pair) if isinstance(task, TextClassification) else task
 
 
 def _tuple(values: list[int] | None) -> tuple[int, ...] | None:

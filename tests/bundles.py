@@ -17,9 +17,10 @@ from edgelm.runtime.golden import Golden
 from edgelm.runtime.manifest import FileEntry, Manifest, TensorSpec, Tokenization
 from edgelm.runtime.script import SCRIPT, vendored_files
 from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
 
 WORDS = ["[PAD]", "[UNK]", "good", "bad", "film", "a", "very", "the"]
-SENTIMENT = Task(kind="text-classification", labels=("negative", "positive"))
+SENTIMENT = TextClassification(labels=("negative", "positive"))
 
 
 def make_bundle(folder: Path, task: Task = SENTIMENT, **changes) -> Path:
@@ -40,13 +41,13 @@ def make_bundle(folder: Path, task: Task = SENTIMENT, **changes) -> Path:
         helper.make_node("Unsqueeze", ["mask", "two"], ["mask3"]),
         helper.make_node("Mul", ["words", "mask3"], ["masked"]),
         helper.make_node("ReduceSum", ["masked", "one"], ["sum"], keepdims=0),
-        helper.make_node("Gemm", ["sum", "matrix", "bias"], [task.output_name]),
+        helper.make_node("Gemm", ["sum", "matrix", "bias"], [task.output_names[0]]),
     ]
     constants = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
     constants += [numpy_helper.from_array(np.array([value]), name) for name, value in (("one", 1), ("two", 2))]
     names = ("input_ids", "attention_mask")
     inputs = [helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ["batch", "sequence"]) for name in names]
-    outputs = [helper.make_tensor_value_info(task.output_name, onnx.TensorProto.FLOAT, ["batch", width])]
+    outputs = [helper.make_tensor_value_info(task.output_names[0], onnx.TensorProto.FLOAT, ["batch", width])]
     graph = helper.make_model(
         helper.make_graph(nodes, "tiny", inputs, outputs, constants),
         opset_imports=[helper.make_opsetid("", 18)],
@@ -70,7 +71,7 @@ def make_bundle(folder: Path, task: Task = SENTIMENT, **changes) -> Path:
         "precision": "fp32",
         "opset": 18,
         "inputs": tuple(TensorSpec(name, "int64", ("batch", "sequence")) for name in names),
-        "outputs": (TensorSpec(task.output_name, "float32", ("batch", width)),),
+        "outputs": (TensorSpec(task.output_names[0], "float32", ("batch", width)),),
         "tokenization": Tokenization(max_length=32, pad_id=0, pad_token="[PAD]"),
         "files": files,
     }

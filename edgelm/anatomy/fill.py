@@ -13,6 +13,7 @@ from edgelm.anatomy.layers import blocks
 from edgelm.anatomy.weights import State, some
 from edgelm.checkpoint import LayerShape
 from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class LoadingReport:
 
 def auto_class(task: Task) -> Any:
     """The class of transformers that builds the models of a task."""
-    return AutoModelForSequenceClassification if task.kind == "text-classification" else AutoModel
+    return AutoModelForSequenceClassification if isinstance(task, TextClassification) else AutoModel
 
 
 def outline(auto: Any, config: Any) -> PreTrainedModel:

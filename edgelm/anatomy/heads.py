@@ -12,7 +12,9 @@ from edgelm.anatomy.fill import LoadingReport
 from edgelm.anatomy.weights import State, WeightsWarning, some
 from edgelm.checkpoint import Checkpoint
 from edgelm.errors import ModelError
+from edgelm.model_folder.config import read_task
 from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
 
 # Heads of pretraining, which no task of edgelm's reads: masked words, next sentences, replaced tokens.
 _PRETRAINING = re.compile(
@@ -107,16 +109,16 @@ def say_new_head(names: tuple[str, ...], path: Path) -> None:
 
 def _claimed_labels(checkpoint: Checkpoint) -> tuple[str, ...] | None:
     """The labels of the classifier that a folder claims to be; None: it claims to be none."""
-    if checkpoint.task.kind == "text-classification":
+    if isinstance(checkpoint.task, TextClassification):
         return checkpoint.task.labels
     if not any("SequenceClassification" in str(name) for name in checkpoint.config.get("architectures") or []):
         return None
-    return Task.from_config(checkpoint.config).labels
+    return read_task(checkpoint.config).labels
 
 
 def _claims_head(checkpoint: Checkpoint) -> bool:
     architectures = checkpoint.config.get("architectures") or []
-    return checkpoint.task.kind == "text-classification" or not all(
+    return isinstance(checkpoint.task, TextClassification) or not all(
         _PRETRAINED.search(str(name)) for name in architectures
     )
 

@@ -29,6 +29,7 @@ from edgelm.errors import ModelError
 from edgelm.model_folder.config import read_task
 from edgelm.model_folder.weight_files import read_json
 from edgelm.tasks.task import Task
+from edgelm.tasks.text import SentenceEmbedding, TextClassification
 
 _PROBLEM_TYPES = {
     "single-label": "single_label_classification",
@@ -72,7 +73,7 @@ def load_backbone(checkpoint: Checkpoint, task: Task, *, allow_new_head: bool = 
     Raises:
         ModelError, UnsupportedFamily, MissingExtraError: as `load_checkpoint`; also a head that is not the task's.
     """
-    if task.kind == "sentence-embedding":
+    if isinstance(task, SentenceEmbedding):
         return _load_whole(checkpoint, task)
     family_of(checkpoint.family)
     path = checkpoint.path
@@ -133,14 +134,16 @@ def head_config(task: Task) -> dict[str, Any]:
     transformers squashes the score of a model of one label that names no problem, and takes that of a regression as it
     is.
     """
-    problem: str | None = _PROBLEM_TYPES[task.problem]
-    if task.problem == "regression" and task.activation == "sigmoid":
-        problem = None
-    return {
+    if not task.labels:
+        return {}
+    names = {
         "id2label": dict(enumerate(task.labels)),
         "label2id": {name: i for i, name in enumerate(task.labels)},
-        "problem_type": problem,
     }
+    if not isinstance(task, TextClassification):
+        return names
+    squashed = task.problem == "regression" and task.activation == "sigmoid"
+    return names | {"problem_type": None if squashed else _PROBLEM_TYPES[task.problem]}
 
 
 def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: Any, record: Record) -> None:
@@ -148,20 +151,21 @@ def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: Any, record
     and the modules of a sentence encoder."""
     # By the model's own names, whatever older ones it was loaded from.
     model.save_pretrained(folder, state_dict=without_head(model.state_dict()), save_original_format=False)
-    if record.task.kind == "sentence-embedding":
+    if isinstance(record.task, SentenceEmbedding):
         save_sentence_folder(folder, model, record.task)
-    elif record.task.problem == "regression":
+    elif isinstance(record.task, TextClassification) and record.task.problem == "regression":
         _keep_activation(folder / "config.json", record.task)
     tokenizer.save_pretrained(folder)
     replace(record, layers=_shapes_to_record(model, record)).write(folder)
 
 
-def _keep_activation(file: Path, task: Task) -> None:
+def _keep_activation(file: Path, task: TextClassification) -> None:
     """Say in config.json what a score goes through, as sentence-transformers says it, where it would be read otherwise
     without edgelm.json."""
     config = read_json(file)
     names = {"sigmoid": "torch.nn.modules.activation.Sigmoid"}
-    if (read_task(config).activation == "sigmoid") != (task.activation == "sigmoid"):
+    told = read_task(config)
+    if (isinstance(told, TextClassification) and told.activation == "sigmoid") != (task.activation == "sigmoid"):
         config["sentence_transformers"] = {
             "activation_fn": names.get(task.activation, "torch.nn.modules.linear.Identity")
         }

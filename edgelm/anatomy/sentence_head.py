@@ -19,7 +19,7 @@ from edgelm.checkpoint import Checkpoint
 from edgelm.errors import ModelError
 from edgelm.model_folder.sentence_modules import SentenceLayer
 from edgelm.model_folder.sentence_transformers import MODULES_FILE, POOLING_FOLDER, SETTINGS_FILE
-from edgelm.tasks.task import Task
+from edgelm.tasks.text import SentenceEmbedding
 
 HEAD = "sentence_head"  # the name of the part
 _MODULES = "sentence_transformers.models."
@@ -84,7 +84,7 @@ def attach_head(model: PreTrainedModel, checkpoint: Checkpoint) -> PreTrainedMod
     Raises:
         ModelError: weights missing, of another shape, or layers whose widths do not fit together.
     """
-    if checkpoint.task.kind != "sentence-embedding" or checkpoint.sentence is None or not checkpoint.task.head:
+    if not isinstance(checkpoint.task, SentenceEmbedding) or checkpoint.sentence is None or not checkpoint.task.head:
         return model
     width = model.config.hidden_size * len(checkpoint.task.poolings)
     parts = []
@@ -123,7 +123,7 @@ def share_head(student: PreTrainedModel, teacher: PreTrainedModel) -> PreTrained
     return student
 
 
-def save_sentence_folder(folder: Path, model: PreTrainedModel, task: Task) -> None:
+def save_sentence_folder(folder: Path, model: PreTrainedModel, task: SentenceEmbedding) -> None:
     """Write modules.json and the modules of a sentence encoder beside its config.json, as sentence-transformers reads
     them."""
     width = model.config.hidden_size

@@ -10,9 +10,10 @@ from transformers import PreTrainedModel
 
 from edgelm.anatomy.sentence_head import HEAD
 from edgelm.tasks.task import Task
+from edgelm.tasks.text import SentenceEmbedding
 
 
-def pool(tokens: torch.Tensor, mask: torch.Tensor, task: Task) -> torch.Tensor:
+def pool(tokens: torch.Tensor, mask: torch.Tensor, task: SentenceEmbedding) -> torch.Tensor:
     """Token vectors (batch, tokens, hidden) to one vector a text, (batch, hidden), those of several ways of pooling
     side by side.
 
@@ -35,7 +36,9 @@ def _pool(tokens: torch.Tensor, mask: torch.Tensor, way: str) -> torch.Tensor:
     return total / (count.sqrt() if way == "mean_sqrt_len_tokens" else count)
 
 
-def sentence_vectors(model: PreTrainedModel, tokens: torch.Tensor, mask: torch.Tensor, task: Task) -> torch.Tensor:
+def sentence_vectors(
+    model: PreTrainedModel, tokens: torch.Tensor, mask: torch.Tensor, task: SentenceEmbedding
+) -> torch.Tensor:
     """Token vectors to sentence vectors: pooling, the layers behind it, length one, and the values that are kept."""
     vectors = pool(tokens, mask, task)
     if task.head:
@@ -60,7 +63,7 @@ def model_outputs(
     """
     out: Any = model(**inputs, output_hidden_states=hidden_states, return_dict=True)
     hidden = tuple(out.hidden_states) if hidden_states else ()
-    if task.kind == "sentence-embedding":
+    if isinstance(task, SentenceEmbedding):
         mask = inputs.get("attention_mask")
         mask = torch.ones_like(inputs["input_ids"]) if mask is None else mask
         return sentence_vectors(model, out.last_hidden_state, mask, task), hidden

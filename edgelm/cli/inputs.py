@@ -18,6 +18,7 @@ from edgelm.data.label_matching import is_whole
 from edgelm.data.reading import warn_of_shared
 from edgelm.errors import UsageError
 from edgelm.tasks.task import Problem, Task
+from edgelm.tasks.text import TextClassification
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -110,9 +111,8 @@ def read_rows_of(
     Raises:
         DataError: as `load_dataset`.
     """
-    classify = task.kind == "text-classification"
-    labels = task.labels if classify and task.problem != "regression" else None
-    problem = task.problem if classify else None
+    labels = task.labels if task.output in ("classes", "binary") else None
+    problem = task.problem if isinstance(task, TextClassification) else None
     return read_train_and_eval(
         data, evaluation, columns=columns, labels=labels, problem=problem, need_labels=False, screen=screen
     )
@@ -128,8 +128,8 @@ def read_judged(
     """
     if evaluation is None:
         return None
-    classes = task.kind == "text-classification" and task.problem != "regression"
-    problem = task.problem if task.kind == "text-classification" else "regression"
+    classes = task.output in ("classes", "binary")
+    problem = task.problem if isinstance(task, TextClassification) else "regression"
     labels = task.labels if classes else None
     rows = load_dataset(
         evaluation, columns=columns, labels=labels, problem=problem, need_labels=classes, split="validation"

@@ -83,7 +83,7 @@ def best_constant(task: Task, labels: Sequence[Any]) -> tuple[float, tuple[str, 
     given).
     """
     truth = np.asarray(labels)
-    if task.problem != "multi-label":
+    if task.output != "binary":
         counts = np.bincount(truth.astype(int), minlength=len(task.labels))
         return float(counts.max() / len(truth)), (task.labels[int(counts.argmax())],)
     counts = truth.sum(axis=0)

@@ -16,6 +16,7 @@ from edgelm.data.dataset import Dataset
 from edgelm.metrics.scores import agreement, pair_similarity, score
 from edgelm.progress import Progress, silent
 from edgelm.tasks.task import Task
+from edgelm.tasks.text import SentenceEmbedding
 
 
 def predict(
@@ -76,7 +77,7 @@ def evaluate(
         metrics by name, and the model's outputs. Sentence embeddings of labelled pairs are judged by the
         correlation of cosine similarity with the label; unlabelled text only by agreement.
     """
-    if task.kind == "sentence-embedding" and dataset.pairs is not None:
+    if isinstance(task, SentenceEmbedding) and dataset.pairs is not None:
         sides = [replace(dataset, texts=texts, pairs=None) for texts in (dataset.texts, dataset.pairs)]
         first, second = (
             predict(model, tokenizer, task, side, max_length=max_length, progress=progress) for side in sides

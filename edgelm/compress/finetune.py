@@ -23,7 +23,7 @@ from edgelm.files.output import check_output, disk_errors, remove_work, staged_o
 from edgelm.files.output_kinds import CHECKPOINT
 from edgelm.progress import Progress, silent
 from edgelm.recipe import TrainSettings
-from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,7 @@ def finetune(
     checkpoint = find_checkpoint(backbone, allow_pickle=allow_pickle, any_head=True)
     asked = settings.max_length if "max_length" in settings.model_fields_set else None
     check_length(asked, usable_positions(family_of(checkpoint.family), checkpoint.config))
-    task = Task(
-        kind="text-classification",
+    task = TextClassification(
         problem=dataset.problem or "single-label",
         labels=dataset.label_names,
         pair=dataset.pairs is not None,

@@ -40,6 +40,7 @@ from edgelm.files.output_kinds import CHECKPOINT
 from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.progress import Progress, silent
 from edgelm.recipe import Recipe, Settings
+from edgelm.tasks.text import TextClassification
 
 _STAGE_NAMES = r"\d+-[a-z-]+-[0-9a-f]{16}(\.training)?"  # in OUTPUT.work
 
@@ -110,7 +111,7 @@ def compress(
     _check_lengths(recipe, max_length, usable_positions(family_of(checkpoint.family), checkpoint.config))
     dataset, evaluation = (rows.for_task(checkpoint.task) for rows in (dataset, evaluation))
     task = checkpoint.task
-    if task.kind == "text-classification":  # only the data can say whether texts come in pairs
+    if isinstance(task, TextClassification):  # only the data can say whether texts come in pairs
         task = replace(task, pair=dataset.pairs is not None)
     teacher = load_checkpoint(checkpoint, allow_pickle=allow_pickle)
     tokenizer = load_tokenizer(checkpoint)

@@ -20,6 +20,7 @@ from edgelm.data.sources import read_table
 from edgelm.data.table import Table, find_columns
 from edgelm.errors import DataError
 from edgelm.tasks.task import Problem, Task
+from edgelm.tasks.text import SentenceEmbedding, TextClassification
 
 
 @dataclass(frozen=True)
@@ -148,10 +149,12 @@ class Dataset:
         """
         if self.labels is None:
             return self
-        if task.kind == "sentence-embedding" and self.pairs is None:
+        if isinstance(task, SentenceEmbedding) and self.pairs is None:
             return self.without_labels()  # a label says how alike two texts are
         if task.metric == "spearman":
             return self._with_numbers(task)
+        if not isinstance(task, TextClassification):
+            return self
         if self.problem != task.problem:
             raise DataError(
                 f"{self.source}: the labels are {self.problem}, the model's are {task.problem}.",
@@ -176,7 +179,7 @@ class Dataset:
         return replace(self, labels=labels, label_names=task.labels)
 
     def _with_numbers(self, task: Task) -> Dataset:
-        if task.kind == "text-classification" and len(task.labels) > 1:
+        if isinstance(task, TextClassification) and len(task.labels) > 1:
             raise DataError(
                 f"{self.source}: the labels are one number a row, the model gives {len(task.labels)} "
                 f"({shorten(task.labels)}).",

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, pipeline
 from edgelm.anatomy import model_outputs
 from edgelm.export.parity import encode
 from edgelm.tasks.task import Task
+from edgelm.tasks.text import SentenceEmbedding, TextClassification
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,10 @@ def expected_answers(
     feeds = [encode(tokenizer, task, [text], max_length=max_length) for text in texts]
     kept = [index for index, feed in enumerate(feeds) if feed["input_ids"].shape[1]]
     texts, feeds = [texts[index] for index in kept], [feeds[index] for index in kept]
-    if task.kind == "sentence-embedding":
+    if isinstance(task, SentenceEmbedding):
         return Expected(texts, feeds, np.stack([_vector(model, task, feed) for feed in feeds]), [])
     pipe: Any = pipeline("text-classification", model=model, tokenizer=tokenizer, device="cpu")
-    function = _activation(task)
+    function = _activation(task) if isinstance(task, TextClassification) else {}
     outputs, scores = [], []
     for feed in feeds:
         made = pipe.forward({name: torch.from_numpy(values) for name, values in feed.items()})
@@ -53,7 +54,7 @@ def expected_answers(
     return Expected(texts, feeds, np.stack(outputs), scores)
 
 
-def _activation(task: Task) -> dict[str, Any]:
+def _activation(task: TextClassification) -> dict[str, Any]:
     """What a regression's values go through, where a cross-encoder says so: the pipeline does not know of that."""
     if task.problem != "regression":
         return {}
@@ -63,7 +64,7 @@ def _activation(task: Task) -> dict[str, Any]:
     return {"function_to_apply": ClassificationFunction.SIGMOID if squashed else ClassificationFunction.NONE}
 
 
-def _vector(model: PreTrainedModel, task: Task, feed: dict[str, np.ndarray]) -> np.ndarray:
+def _vector(model: PreTrainedModel, task: SentenceEmbedding, feed: dict[str, np.ndarray]) -> np.ndarray:
     """The sentence vector of one text: pooled in NumPy, unless layers of the model's own follow."""
     inputs = {name: torch.from_numpy(values) for name, values in feed.items()}
     with torch.inference_mode():

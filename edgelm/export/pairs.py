@@ -6,6 +6,7 @@ from __future__ import annotations
 from edgelm.data.dataset import Dataset
 from edgelm.errors import DataError, UsageError
 from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
 
 # Of entailment and paraphrase: what holds between two texts, not of one.
 _BETWEEN_TWO = {
@@ -32,7 +33,7 @@ def reads_pairs(task: Task, pairs: bool | None, *datasets: Dataset | None) -> bo
         UsageError: pairs for a sentence encoder.
         DataError: data of the other kind.
     """
-    if task.kind != "text-classification":
+    if not isinstance(task, TextClassification):
         if pairs:
             raise UsageError(
                 "--pairs: a sentence encoder reads single texts.",
@@ -66,6 +67,6 @@ def reads_pairs(task: Task, pairs: bool | None, *datasets: Dataset | None) -> bo
 
 def tells_pairs(task: Task) -> bool:
     """Whether the names of a classifier's labels say what holds between two texts."""
-    return task.kind == "text-classification" and bool(
+    return isinstance(task, TextClassification) and bool(
         {label.lower().replace(" ", "_") for label in task.labels} & _BETWEEN_TWO
     )

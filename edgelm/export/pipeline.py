@@ -48,6 +48,7 @@ from edgelm.quantize.settings import Quantization
 from edgelm.runtime import open_bundle
 from edgelm.runtime.manifest import Manifest, Parity, TensorSpec
 from edgelm.runtime.tensorrt import MODULES, installed_backends
+from edgelm.tasks.text import TextClassification
 from edgelm.version import __version__
 
 _PARITY_TEXTS = 64
@@ -147,7 +148,9 @@ def export(
     rows = calibration or load_dataset(
         shipped_folder("calibration_data") / "english.jsonl", need_labels=False, read="texts"
     )
-    task = replace(opened.task, pair=reads_pairs(opened.task, pairs, calibration, evaluation))
+    task, pair = opened.task, reads_pairs(opened.task, pairs, calibration, evaluation)
+    if isinstance(task, TextClassification):
+        task = replace(task, pair=pair)
     source = Source(load_checkpoint(opened, allow_pickle=allow_pickle), load_tokenizer(opened), task, 0)
     check_token_types(source.tokenizer, source.model.config, pair=task.pair)
     limit = usable_positions(family_of(opened.family), source.model.config)

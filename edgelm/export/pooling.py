@@ -11,7 +11,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edgelm.anatomy.sentence_head import Dense, LayerNorm
-from edgelm.tasks.task import Task
+from edgelm.tasks.text import SentenceEmbedding
 
 _TOKENS, _IDS, _MASK = "last_hidden_state", "input_ids", "attention_mask"
 _ONE_NODE = {"Tanh": "Tanh", "ReLU": "Relu", "Sigmoid": "Sigmoid"}
@@ -49,7 +49,7 @@ class _Tail:
         return self.constant(values, np.int64)
 
 
-def append_pooling(graph: onnx.ModelProto, task: Task, layers: Sequence[Any]) -> None:
+def append_pooling(graph: onnx.ModelProto, task: SentenceEmbedding, layers: Sequence[Any]) -> None:
     """Put pooling, the layers behind it, length one and the cut to the first values behind a graph's token vectors.
 
     Args:
@@ -68,9 +68,10 @@ def append_pooling(graph: onnx.ModelProto, task: Task, layers: Sequence[Any]) ->
     if task.dimensions is not None and task.dimensions < width:
         width = task.dimensions
         vectors = tail.node("Slice", vectors, tail.integers(0), tail.integers(width), tail.integers(1))
-    graph.graph.node[-1].output[0] = task.output_name  # the last node gives the vectors
+    (name,) = task.output_names
+    graph.graph.node[-1].output[0] = name  # the last node gives the vectors
     del graph.graph.output[:]
-    graph.graph.output.append(helper.make_tensor_value_info(task.output_name, onnx.TensorProto.FLOAT, ["batch", width]))
+    graph.graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", width]))
 
 
 def _pool(tail: _Tail, way: str) -> str:

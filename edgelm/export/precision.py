@@ -32,6 +32,7 @@ from edgelm.quantize.target import ONNXRUNTIME_CPU, TENSORRT, Target
 from edgelm.quantize.weight_only import quantize_weights
 from edgelm.runtime.saturation import EXACT_PAIR
 from edgelm.tasks.task import Task
+from edgelm.tasks.text import SentenceEmbedding
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-dynamic", "int8-weights", "int4")
 _JUDGED = 64  # texts that choices are made on, of those that calibration does not see
@@ -77,7 +78,7 @@ class Material:
         feeds = [encode(self.tokenizer, self.task, batch, max_length=self.max_length) for batch in batches]
         session = make_plain_session(graph)
         wanted = np.concatenate([session.run(None, feed)[0] for feed in feeds])
-        if self.task.kind == "sentence-embedding":
+        if isinstance(self.task, SentenceEmbedding):
             return Evaluator(feeds, wanted, lambda outputs: agreement(self.task, outputs, wanted))
         labels = _labels(rows, self.task)
         return Evaluator(

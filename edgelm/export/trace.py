@@ -28,6 +28,7 @@ from edgelm.graph.external_data import LARGEST_MESSAGE, stored_bytes
 from edgelm.graph.fusion import simplify_attention
 from edgelm.graph.rewrites import TRACED, check_opset, fold_weight_joins, remove_unused, rename_value
 from edgelm.tasks.task import Task
+from edgelm.tasks.text import SentenceEmbedding
 
 BATCH, SEQUENCE = "batch", "sequence"
 
@@ -83,8 +84,8 @@ def export_graph(
     if opset is not None:
         check_opset(graph, opset)
     _keep_one_output(graph, task)
-    if task.kind == "sentence-embedding":
-        rename_value(graph, task.output_name, "token_embedding")  # the exporter may have used the name inside
+    if isinstance(task, SentenceEmbedding):
+        rename_value(graph, task.output_names[0], "token_embedding")  # the exporter may have used the name inside
         append_pooling(graph, task, head_layers(model))
     fold_weight_joins(graph)
     if fused:
@@ -105,7 +106,7 @@ def _sample_inputs(tokenizer: Any, max_length: int) -> dict[str, torch.Tensor]:
 
 
 def _keep_one_output(graph: onnx.ModelProto, task: Task) -> None:
-    wanted = "last_hidden_state" if task.kind == "sentence-embedding" else "logits"
+    wanted = "last_hidden_state" if isinstance(task, SentenceEmbedding) else "logits"
     outputs = [value for value in graph.graph.output if value.name == wanted]
     del graph.graph.output[:]
     graph.graph.output.extend(outputs)
@@ -119,7 +120,9 @@ def _name_axes(graph: onnx.ModelProto, inputs: tuple[str, ...], task: Task) -> N
     )
     width = graph.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
     del graph.graph.output[:]
-    graph.graph.output.append(helper.make_tensor_value_info(task.output_name, onnx.TensorProto.FLOAT, [BATCH, width]))
+    graph.graph.output.append(
+        helper.make_tensor_value_info(task.output_names[0], onnx.TensorProto.FLOAT, [BATCH, width])
+    )
     del graph.graph.value_info[:]
     del graph.metadata_props[:]
     for node in graph.graph.node:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgelm.tasks.task import Task
+from edgelm.tasks.text import SentenceEmbedding
 
 
 def score(task: Task, outputs: np.ndarray, labels: Sequence[Any]) -> dict[str, float]:
@@ -27,7 +28,7 @@ def score(task: Task, outputs: np.ndarray, labels: Sequence[Any]) -> dict[str, f
     truth = np.asarray(labels)
     if task.metric == "spearman":
         return correlations(outputs.reshape(len(outputs)), truth.astype(np.float64))
-    if task.problem == "multi-label":
+    if task.output == "binary":
         predicted = (outputs > 0).astype(int)
         return {
             "micro_f1": float(f1_score(truth, predicted, average="micro", zero_division=0)),
@@ -63,14 +64,14 @@ def agreement(task: Task, outputs: np.ndarray, reference: np.ndarray) -> float:
     The share of equal answers for classes; the mean cosine for embeddings, or linear CKA where they differ in width;
     the Spearman correlation for regression.
     """
-    if task.kind == "sentence-embedding" and outputs.shape[1] != reference.shape[1]:
+    if isinstance(task, SentenceEmbedding) and outputs.shape[1] != reference.shape[1]:
         return alignment(outputs, reference)
-    if task.kind == "sentence-embedding":
+    if isinstance(task, SentenceEmbedding):
         norms = np.linalg.norm(outputs, axis=1) * np.linalg.norm(reference, axis=1)
         return float(((outputs * reference).sum(axis=1) / np.maximum(norms, 1e-12)).mean())
-    if task.problem == "regression":
+    if task.output == "values":
         return correlations(outputs.reshape(-1), reference.reshape(-1))["spearman"]
-    if task.problem == "multi-label":
+    if task.output == "binary":
         return float(((outputs > 0) == (reference > 0)).mean())
     return float((outputs.argmax(axis=1) == reference.argmax(axis=1)).mean())
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgelm.errors import ModelError
 from edgelm.tasks.task import Activation, Problem, Task
+from edgelm.tasks.text import SentenceEmbedding, TextClassification
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -65,12 +66,10 @@ def read_task(config: Mapping[str, Any], weights: Shapes | None = None) -> Task:
     if kind is None:
         kind = _kind_of_weights(config, weights)
     if kind == "encoder":
-        return Task(kind="sentence-embedding")
+        return SentenceEmbedding()
     labels = _labels(config, weights)
     problem = _problem(config, len(labels))
-    return Task(
-        kind="text-classification", problem=problem, labels=labels, activation=_activation(config, problem, len(labels))
-    )
+    return TextClassification(problem=problem, labels=labels, activation=_activation(config, problem, len(labels)))
 
 
 def check_config(config: Mapping[str, Any]) -> None:

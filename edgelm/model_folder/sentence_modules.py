@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgelm.errors import ModelError
-from edgelm.tasks.task import POOLINGS
+from edgelm.tasks.text import POOLINGS
 
 # The activations of a Dense layer, each as torch makes it without arguments.
 ACTIVATIONS = ("Identity", "Tanh", "ReLU", "LeakyReLU", "ELU", "GELU", "Sigmoid", "SiLU")

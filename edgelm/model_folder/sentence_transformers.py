@@ -12,6 +12,7 @@ from edgelm.errors import ModelError
 from edgelm.model_folder.config import cross_encoder_activation
 from edgelm.model_folder.sentence_modules import COMPUTED, SentenceLayer, read_json, read_layers, read_pooling
 from edgelm.tasks.task import Task
+from edgelm.tasks.text import SentenceEmbedding, TextClassification
 
 MODULES_FILE = "modules.json"
 SETTINGS_FILE = "config_sentence_transformers.json"
@@ -57,15 +58,14 @@ class SentenceFolder:
         Raises:
             ModelError: modules that do not go with the task.
         """
-        if task.kind == "text-classification":
+        if isinstance(task, TextClassification):
             return self._cross_encoder(task)
         if not self.pooling:
             raise ModelError(
                 f"{self.transformer}: {MODULES_FILE} has no Pooling, so there is no sentence vector.", hint=COMPUTED
             )
         head = tuple(str(layer) for layer in self.layers)
-        return replace(
-            task,
+        return SentenceEmbedding(
             pooling=self.pooling,
             normalize=self.normalize,
             head=head,
@@ -73,7 +73,7 @@ class SentenceFolder:
             prompt=self.prompt,
         )
 
-    def _cross_encoder(self, task: Task) -> Task:
+    def _cross_encoder(self, task: TextClassification) -> TextClassification:
         if self.pooling:
             raise ModelError(
                 f"{self.transformer}: config.json says a classifier, {MODULES_FILE} a sentence encoder.",

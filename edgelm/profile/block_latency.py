@@ -24,6 +24,7 @@ from edgelm.profile.subject import Subject
 from edgelm.progress import Progress, silent
 from edgelm.runtime.cache import cache_folder
 from edgelm.runtime.session import available_cores
+from edgelm.tasks.text import TextClassification
 from edgelm.version import __version__
 
 PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4")
@@ -50,7 +51,7 @@ def encoder_sizes(checkpoint: Checkpoint) -> EncoderSizes:
         vocabulary=int(config["vocab_size"]),
         positions=usable_positions(family, config),
         types=int(config.get("type_vocab_size", 2)) if family.token_types else 0,
-        outputs=max(len(checkpoint.task.labels), 1) if checkpoint.task.kind == "text-classification" else 0,
+        outputs=max(len(checkpoint.task.labels), 1) if isinstance(checkpoint.task, TextClassification) else 0,
     )
 
 

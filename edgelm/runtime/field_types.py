@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import types
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from edgelm.errors import BundleError
@@ -88,4 +88,5 @@ def _describe(kind: Any) -> str:
 
 @functools.cache
 def _fields(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in fields(kind)}

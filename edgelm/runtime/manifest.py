@@ -12,6 +12,7 @@ from typing import Any
 
 from edgelm.errors import BundleError
 from edgelm.runtime.manifest_check import check_manifest
+from edgelm.tasks.table import task_from_dict
 from edgelm.tasks.task import Task
 
 SCHEMA_VERSION = 3  # 2: engines; 3: how long texts are cut
@@ -246,7 +247,7 @@ class Manifest:
             return cls(
                 **values
                 | {
-                    "task": Task.from_dict(values["task"]),
+                    "task": task_from_dict(values["task"]),
                     "inputs": _tensors(values["inputs"]),
                     "outputs": _tensors(values["outputs"]),
                     "tokenization": Tokenization.from_dict(values["tokenization"]),

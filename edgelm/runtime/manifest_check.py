@@ -10,6 +10,7 @@ from typing import Any
 from edgelm.errors import BundleError
 from edgelm.runtime.field_types import check_types
 from edgelm.runtime.session_settings import check_settings
+from edgelm.tasks.table import TASKS
 
 _MOST_TOKENS = 1 << 24
 _LARGEST_ID = 1 << 31
@@ -42,7 +43,11 @@ def check_manifest(kind: type, values: dict[str, Any]) -> None:
             value = value.get(name) if value is not None else None
         if value is not None and not fits(value):
             _refuse(f"{': '.join(path)}: {value!r} is not {words}")
-    if values.get("task", {}).get("pair") and values["task"].get("prompt"):
+    task = values.get("task", {})
+    if task.get("kind") not in TASKS:
+        _refuse(f"task: kind: {task.get('kind')!r} is not one of {', '.join(TASKS)}")
+    check_types(TASKS[task["kind"]], task, "manifest.json: task")
+    if task.get("pair") and task.get("prompt"):
         _refuse("task: a prompt stands before single texts, not before pairs")
     seen: set[str] = set()
     for entry in values.get("files", ()):

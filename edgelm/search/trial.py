@@ -15,6 +15,7 @@ from edgelm.errors import EdgelmError
 from edgelm.progress import Progress
 from edgelm.recipe import Recipe, TrainSettings
 from edgelm.tasks.task import Task
+from edgelm.tasks.text import SentenceEmbedding
 
 ERROR_FILE = "error.txt"
 COMPRESSED_FILE = "compress.json"
@@ -149,7 +150,7 @@ def quality_name(task: Task, evaluation: Dataset) -> str:
 def single_texts(task: Task, rows: Dataset) -> Dataset:
     """The rows as a bundle reads them: an encoder reads the first text of a pair, which is there for the metric
     alone."""
-    return replace(rows, pairs=None, labels=None) if task.kind == "sentence-embedding" else rows
+    return replace(rows, pairs=None, labels=None) if isinstance(task, SentenceEmbedding) else rows
 
 
 def _agreement(job: Job, evaluation: Dataset, progress: Progress) -> float:

@@ -16,7 +16,7 @@ from edgelm.anatomy import find_checkpoint, load_backbone, load_checkpoint, load
 from edgelm.anatomy.weights import WeightsWarning
 from edgelm.compress.lineage import model_fingerprint
 from edgelm.errors import MissingExtraError, ModelError
-from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
 
 # Merged weights and separate layers add the same numbers in another order.
 ORDER = 5e-5
@@ -88,7 +88,7 @@ def test_an_adapter_may_bring_the_whole_head_of_a_pretrained_encoder(tmp_path, f
     base = make_checkpoint(tmp_path / "base", family, kind="sentence-embedding")
     adapted = adapt(base, tmp_path / "adapter", family, labels=3)
     checkpoint = assert_merged(tmp_path / "adapter", outputs(adapted, find_checkpoint(tmp_path / "adapter")))
-    assert checkpoint.task == Task("text-classification", labels=("LABEL_0", "LABEL_1", "LABEL_2"))
+    assert checkpoint.task == TextClassification(labels=("LABEL_0", "LABEL_1", "LABEL_2"))
 
 
 def test_a_part_of_the_head_that_neither_folder_holds_is_refused(tmp_path):
@@ -302,7 +302,7 @@ def test_without_peft_the_extra_is_named(adapter, monkeypatch):
 
 def test_an_adapter_is_a_backbone(made, adapter):
     checkpoint = find_checkpoint(adapter)
-    model = load_backbone(checkpoint, Task("text-classification", labels=("negative", "positive")))
+    model = load_backbone(checkpoint, TextClassification(labels=("negative", "positive")))
     assert (outputs(model, checkpoint) - made[1]).abs().max() < ORDER
     with pytest.raises(ModelError, match="the data 3 labels"):
-        load_backbone(checkpoint, Task("text-classification", labels=("a", "b", "c")))
+        load_backbone(checkpoint, TextClassification(labels=("a", "b", "c")))

@@ -18,7 +18,7 @@ from edgelm.anatomy import (
 )
 from edgelm.checkpoint import open_checkpoint
 from edgelm.errors import ModelError, UnsupportedFamily
-from edgelm.tasks.task import Task
+from edgelm.tasks.text import SentenceEmbedding
 
 
 def test_every_supported_family_is_tested_here():
@@ -70,7 +70,7 @@ def test_a_layer_without_heads_or_channels_adds_its_biases_alone(tmp_path, famil
 
 def test_pooled_sentence_vectors_do_not_depend_on_padding(tmp_path):
     folder = make_checkpoint(tmp_path / "m", kind="sentence-embedding")
-    model, tokenizer, task = load_checkpoint(folder), load_tokenizer(folder), Task(kind="sentence-embedding")
+    model, tokenizer, task = load_checkpoint(folder), load_tokenizer(folder), SentenceEmbedding()
     with torch.inference_mode():
         together = model_outputs(model, task, dict(tokenizer(list(TEXTS), padding=True, return_tensors="pt")))[0]
         alone = torch.cat([model_outputs(model, task, dict(tokenizer(text, return_tensors="pt")))[0] for text in TEXTS])

@@ -23,9 +23,9 @@ from edgelm.anatomy import (
 from edgelm.anatomy.weights import WeightsWarning
 from edgelm.checkpoint import open_checkpoint
 from edgelm.errors import ModelError
-from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
 
-SENTIMENT = Task("text-classification", labels=("negative", "positive"))
+SENTIMENT = TextClassification(labels=("negative", "positive"))
 
 
 @pytest.fixture(scope="module")
@@ -358,7 +358,7 @@ def test_labels_are_those_of_config_json_whatever_edgelm_json_remembers(folders,
     (folder / "config.json").write_text(
         json.dumps(config | {"id2label": {"0": "schlecht", "1": "gut"}, "label2id": {"schlecht": 0, "gut": 1}})
     )
-    assert open_checkpoint(folder).task == Task("text-classification", labels=("schlecht", "gut"), pair=True)
+    assert open_checkpoint(folder).task == TextClassification(labels=("schlecht", "gut"), pair=True)
 
 
 def test_a_cut_of_a_model_with_older_names_can_be_loaded_again(change, tmp_path):
@@ -409,7 +409,7 @@ def test_a_head_for_the_same_labels_goes_on(folders, recwarn):
 
 
 def task(*labels):
-    return Task("text-classification", labels=labels)
+    return TextClassification(labels=labels)
 
 
 OTHER_HEADS = {
@@ -419,7 +419,7 @@ OTHER_HEADS = {
     "other labels": (
         "classifier",
         same,
-        Task("text-classification", labels=("no", "yes")),
+        TextClassification(labels=("no", "yes")),
         r"\(negative, positive\), .*\(no, yes\)",
     ),
     "labels in another order": ("classifier", same, task("positive", "negative"), "the data 2 labels"),

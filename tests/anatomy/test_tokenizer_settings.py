@@ -16,7 +16,7 @@ from edgelm.errors import ModelError
 from edgelm.export.source import tokenization_of
 from edgelm.runtime.inputs.text import make_encoder
 from edgelm.runtime.manifest import Manifest, TensorSpec
-from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
 
 HARD = ("", "[MASK] [SEP] Ça\u0301 VA 今天 <user> [PERSON]", "a" * 300, *TEXTS, " ".join(TEXTS * 4))
 
@@ -109,7 +109,7 @@ def encoder_of(folder, *, pair=False):
     check_token_types(tokenizer, AutoConfig.from_pretrained(folder), pair=pair)
     length = min(128, tokenizer.model_max_length)
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    task = Task(kind="text-classification", labels=("a", "b"), pair=pair)
+    task = TextClassification(labels=("a", "b"), pair=pair)
     inputs = tuple(TensorSpec(name, "int64", ("batch", "sequence")) for name in tokenizer.model_input_names)
     manifest = Manifest("m", "", task, "bert", "fp32", 18, inputs, (), tokenization_of(tokenizer, length))
     return make_encoder(manifest, backend), length

@@ -8,10 +8,10 @@ from edgelm.budgeting.advice import advise
 from edgelm.checkpoint import KeptTokens, Record, StageRecord
 from edgelm.device import load_device
 from edgelm.recipe import load_recipe, override
-from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
 
 CPU = load_device("cpu")
-TASK = Task("text-classification", labels=("a", "b"))
+TASK = TextClassification(labels=("a", "b"))
 TOKENS = KeptTokens(kept=10, original=20, saved_mb=1.0, covered_texts=1.0, covered_tokens=1.0)
 
 

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from edgelm.cli import command
 from edgelm.cli.command import argument, join, options, program, quote, unused
 from edgelm.cli.main import app
-from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
 
 BASH = shutil.which("bash")
 ODD = 'it\'s a "test" $1'
@@ -118,7 +118,7 @@ def test_short_commands_name_what_there_is(tmp_path, monkeypatch):
         next_line(run("recipes", "copy", "balanced", f"{ODD}.yaml").output)
         == f"edgelm recipes validate {shlex.quote(ODD + '.yaml')}"
     )
-    pairs = make_bundle(tmp_path / "p", Task("text-classification", labels=("no", "yes"), pair=True))
+    pairs = make_bundle(tmp_path / "p", TextClassification(labels=("no", "yes"), pair=True))
     checked = run("verify", pairs, "--no-replay", "--provider", "cpu")
     assert shlex.split(next_line(checked.output))[2:] == [
         str(pairs),

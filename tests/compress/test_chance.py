@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 
 from edgelm.cli.main import app
 from edgelm.compress.chance import best_constant, judge_chance
-from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
 
-THREE = Task("text-classification", labels=("a", "b", "c"))
-TAGS = Task("text-classification", problem="multi-label", labels=("a", "b", "c"))
-SCORE = Task("text-classification", problem="regression", labels=("score",))
+THREE = TextClassification(labels=("a", "b", "c"))
+TAGS = TextClassification(problem="multi-label", labels=("a", "b", "c"))
+SCORE = TextClassification(problem="regression", labels=("score",))
 
 
 def test_of_classes_it_is_the_most_frequent_one():
@@ -43,7 +43,7 @@ def test_of_several_labels_no_other_constant_answer_is_better(rows):
 
 def test_what_luck_gives_is_no_knowledge():
     """Of 100 rows, half of each class: 0.5 + 1.645 * 0.05 is reached by one model in twenty that knows nothing."""
-    task, labels = Task("text-classification", labels=("no", "yes")), [0, 1] * 50
+    task, labels = TextClassification(labels=("no", "yes")), [0, 1] * 50
     verdicts = {score: judge_chance(task, {"accuracy": score}, labels) for score in (0.4, 0.5, 0.57, 0.6)}
     assert [verdict.better for verdict in verdicts.values()] == [False, False, False, True]
     assert (

@@ -18,7 +18,7 @@ from edgelm.anatomy import blocks, layer_shapes, load_backbone, load_checkpoint,
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
 from edgelm.report.tables import bar, layer_table
-from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
 
 RECIPE = """
 name: tiny
@@ -277,7 +277,7 @@ def test_a_cut_encoder_keeps_its_weights_and_shape_under_another_head(tmp_path, 
     save_checkpoint(
         tmp_path / "cut", model, load_tokenizer(checkpoint), replace(checkpoint.record, layers=layer_shapes(model))
     )
-    task = Task("text-classification", labels=("a", "b", "c"))
+    task = TextClassification(labels=("a", "b", "c"))
     again = load_backbone(open_checkpoint(tmp_path / "cut"), task, allow_new_head=True)
     assert layer_shapes(again) == layer_shapes(model)
     inputs = dict(load_tokenizer(checkpoint)(list(TEXTS), padding=True, return_tensors="pt"))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgelm.data.dataset import Columns, Dataset, load_dataset
 from edgelm.errors import DataError
-from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
 
 rows = st.lists(
     st.tuples(
@@ -102,7 +102,7 @@ def test_a_label_that_was_never_seen_is_refused_with_its_line(tmp_path):
 
 def test_labels_are_put_in_the_order_of_the_models_by_name(tmp_path):
     (tmp_path / "dev.csv").write_text("text,label\na,zebra\nb,horse\n")
-    task = Task(kind="text-classification", labels=("zebra", "cow", "horse"))
+    task = TextClassification(labels=("zebra", "cow", "horse"))
     aligned = load_dataset(tmp_path / "dev.csv").for_task(task)
     assert [task.labels[label] for label in aligned.labels] == ["zebra", "horse"]
     assert aligned.for_task(task) is aligned
@@ -111,19 +111,19 @@ def test_labels_are_put_in_the_order_of_the_models_by_name(tmp_path):
     several = Dataset(
         "memory", ("a", "b"), labels=((1, 1), (0, 1)), label_names=("horse", "zebra"), problem="multi-label"
     )
-    assert several.for_task(Task(kind="text-classification", problem="multi-label", labels=task.labels)).labels == (
+    assert several.for_task(TextClassification(problem="multi-label", labels=task.labels)).labels == (
         (1, 0, 1),
         (1, 0, 0),
     )
     assert load_dataset(tmp_path / "numbers.csv").for_task(
-        Task(kind="text-classification", problem="regression", labels=("s",))
+        TextClassification(problem="regression", labels=("s",))
     ).labels == (2.0, 0.0)
     with pytest.raises(DataError, match=r"one number a row, the model gives 2 \(joy, fear\)"):
         load_dataset(tmp_path / "numbers.csv").for_task(
-            Task(kind="text-classification", problem="regression", labels=("joy", "fear"))
+            TextClassification(problem="regression", labels=("joy", "fear"))
         )
     with pytest.raises(DataError, match="horse"):
-        load_dataset(tmp_path / "dev.csv").for_task(Task(kind="text-classification", labels=("zebra", "cow")))
+        load_dataset(tmp_path / "dev.csv").for_task(TextClassification(labels=("zebra", "cow")))
 
 
 def test_kinds_of_labels_are_told_apart(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from edgelm.data.dataset import Columns, load_dataset
 from edgelm.errors import DataError, DataWarning
-from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
 
 STARS = ("1 star", "2 stars", "3 stars", "4 stars", "5 stars")
 THREE = ("toxic", "insult", "threat")
@@ -161,7 +161,7 @@ def test_names_in_other_capitals_find_their_place_in_labels_json(tmp_path):
 
 
 def test_rows_read_without_a_model_take_its_labels_by_number(tmp_path):
-    task = Task(kind="text-classification", labels=("bad", "poor", "good"))
+    task = TextClassification(labels=("bad", "poor", "good"))
     path = write(tmp_path, ["1", "2"], "csv")
     with pytest.raises(DataError, match="counted from 0"):
         load_dataset(path).for_task(task)

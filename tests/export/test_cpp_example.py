@@ -20,7 +20,7 @@ from edgelm.runtime import open_bundle
 from edgelm.runtime.golden import Golden
 from edgelm.runtime.manifest import SCHEMA_VERSION, Manifest, TensorSpec, Tokenization
 from edgelm.runtime.verify import verify
-from edgelm.tasks.task import Task
+from edgelm.tasks.table import make_task
 
 LONGEST = 32
 LONG = " ".join(TEXTS * 2)  # of more tokens than that
@@ -30,7 +30,7 @@ def make_bundle(folder, family="bert", **task):
     """A bundle with a real tokenizer, whose graph adds up what tokens and token types stand for: written, not exported,
     to be quick."""
     tokenizer = make_tokenizer(family)
-    task = Task(**{"kind": "text-classification", "labels": ("negative", "positive")} | task)
+    task = make_task(**{"kind": "text-classification", "labels": ("negative", "positive")} | task)
     width = max(1, len(task.labels)) if task.kind == "text-classification" else 4
     names = ["input_ids", "attention_mask", "token_type_ids"][: len(tokenizer.model_input_names)]
     rng = np.random.default_rng(0)
@@ -41,11 +41,11 @@ def make_bundle(folder, family="bert", **task):
     }
     nodes = [helper.make_node("Gather", [f"{name}_table", name], [f"{name}_rows"]) for name in names]
     nodes += [helper.make_node("Sum", [f"{name}_rows" for name in names], ["rows"])]
-    nodes += [helper.make_node("ReduceMean", ["rows", "one"], [task.output_name], keepdims=0)]
+    nodes += [helper.make_node("ReduceMean", ["rows", "one"], [task.output_names[0]], keepdims=0)]
     constants = [numpy_helper.from_array(tables[name].astype(np.float32), f"{name}_table") for name in names]
     constants += [numpy_helper.from_array(np.array([1]), "one")]
     inputs = [helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ["batch", "sequence"]) for name in names]
-    outputs = [helper.make_tensor_value_info(task.output_name, onnx.TensorProto.FLOAT, ["batch", width])]
+    outputs = [helper.make_tensor_value_info(task.output_names[0], onnx.TensorProto.FLOAT, ["batch", width])]
     graph = helper.make_model(
         helper.make_graph(nodes, "sum", inputs, outputs, constants),
         opset_imports=[helper.make_opsetid("", 18)],
@@ -59,7 +59,7 @@ def make_bundle(folder, family="bert", **task):
         precision="fp32",
         opset=18,
         inputs=tuple(TensorSpec(name, "int64", ("batch", "sequence")) for name in names),
-        outputs=(TensorSpec(task.output_name, "float32", ("batch", width)),),
+        outputs=(TensorSpec(task.output_names[0], "float32", ("batch", width)),),
         tokenization=Tokenization(LONGEST, tokenizer.pad_token_id, tokenizer.pad_token),
     )
     write_bundle(folder, manifest, graph, tokenizer, Golden([], [], [], tolerance=0), overwrite=False)

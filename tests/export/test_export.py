@@ -24,7 +24,7 @@ from edgelm.export.precision import largest_pair
 from edgelm.quantize.settings import Quantization
 from edgelm.runtime import open_bundle
 from edgelm.runtime.verify import verify
-from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
 
 CALIBRATION = Dataset("memory", texts=TEXTS * 4)
 WIDE = {"hidden": 128, "heads": 4, "ffn": 256, "spread": 0.1}  # matrices large enough to be worth integers
@@ -209,7 +209,7 @@ class Liar:
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_graph_that_computes_something_else_is_not_bundled(tmp_path, precision):
     folder = make_checkpoint(tmp_path / "m")
-    task = Task(kind="text-classification", labels=("negative", "positive"))
+    task = TextClassification(labels=("negative", "positive"))
     session = Liar(torch_outputs(folder, TEXTS[:1]))
     with pytest.raises(ParityError):
         check_parity(

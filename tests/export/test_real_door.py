@@ -27,7 +27,7 @@ from edgelm.export.pairs import reads_pairs
 from edgelm.export.pipeline import export
 from edgelm.runtime.answers.classes import read_answers
 from edgelm.runtime.manifest import Tokenization
-from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
 
 ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.lists(st.sampled_from(TEXTS), max_size=8).map(
     " ".join
@@ -224,7 +224,7 @@ def test_the_manifest_says_how_many_hard_texts_were_answered(made):
 
 def test_no_number_is_no_answer():
     with pytest.raises(BundleError, match="not a number"):
-        read_answers(Task("text-classification", labels=("a", "b")), np.array([[0.0, np.nan]]))
+        read_answers(TextClassification(labels=("a", "b")), np.array([[0.0, np.nan]]))
 
 
 def test_half_a_surrogate_pair_is_refused_in_words(made):
@@ -271,7 +271,7 @@ def test_a_guess_from_labels_is_said_with_the_option_that_decides_otherwise(tmp_
 def test_the_option_the_checkpoint_the_data_and_the_labels_say_whether_texts_come_in_pairs(
     labels, remembered, option, data, pair
 ):
-    assert reads_pairs(Task("text-classification", labels=labels, pair=remembered), option, *data) is pair
+    assert reads_pairs(TextClassification(labels=labels, pair=remembered), option, *data) is pair
 
 
 @pytest.mark.parametrize(

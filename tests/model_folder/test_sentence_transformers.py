@@ -13,7 +13,7 @@ from models import TEXTS, make_checkpoint
 from sentence_folders import add_modules, dense, edit, make_sentence_folder, pooling
 
 from edgelm.errors import ModelError
-from edgelm.tasks.task import POOLINGS
+from edgelm.tasks.text import POOLINGS, SentenceEmbedding, TextClassification
 
 EVERYTHING = (
     pooling(*POOLINGS),
@@ -108,10 +108,9 @@ def test_the_graph_behind_the_tokens_computes_what_torch_does(name, masked) -> N
     from edgelm.anatomy.task_model import pool
     from edgelm.export.pooling import append_pooling
     from edgelm.model_folder.sentence_modules import SentenceLayer
-    from edgelm.tasks.task import Task
 
     torch.manual_seed(3)
-    task = Task("sentence-embedding", pooling="+".join(POOLINGS), normalize=False, head=("Dense",))
+    task = SentenceEmbedding(pooling="+".join(POOLINGS), normalize=False, head=("Dense",))
     layer = Dense(SentenceLayer("dense", None, 24, 5, True, name))
     integers = [
         helper.make_tensor_value_info(key, 7, ["batch", "sequence"])
@@ -271,11 +270,10 @@ def test_what_a_score_goes_through_stays_in_the_folder_that_is_written(tmp_path,
 def test_another_head_has_no_activation_of_the_cross_encoder_before(tmp_path) -> None:
     from edgelm.anatomy import load_backbone, load_tokenizer, save_checkpoint
     from edgelm.checkpoint import Record, open_checkpoint
-    from edgelm.tasks.task import Task
 
     folder = make_checkpoint(tmp_path / "m", labels=("score",), problem="regression")
     edit(folder / "config.json", sentence_transformers={"activation_fn": "torch.nn.modules.activation.Sigmoid"})
-    checkpoint, task = open_checkpoint(folder), Task("text-classification", labels=("a", "b", "c"))
+    checkpoint, task = open_checkpoint(folder), TextClassification(labels=("a", "b", "c"))
     model = load_backbone(checkpoint, task, allow_new_head=True)
     save_checkpoint(tmp_path / "saved", model, load_tokenizer(checkpoint), Record(task, source="m"))
     assert open_checkpoint(tmp_path / "saved").task == task

@@ -19,7 +19,7 @@ from edgelm.errors import BundleError, UsageError
 from edgelm.runtime.archive import pack
 from edgelm.runtime.inputs.text import load_text_processor
 from edgelm.runtime.verify import verify
-from edgelm.tasks.task import Task
+from edgelm.tasks.text import SentenceEmbedding, TextClassification
 
 texts = st.lists(st.sampled_from([*WORDS[2:], "unheard", "é"]), min_size=0, max_size=40).map(" ".join)
 
@@ -47,9 +47,9 @@ def test_a_batch_answers_as_its_texts_do_alone_and_scores_sum_to_one(bundle, row
     ("task", "keys"),
     [
         (SENTIMENT, {"label", "score", "scores"}),
-        (Task(kind="text-classification", problem="multi-label", labels=("a", "b", "c")), {"labels", "scores"}),
-        (Task(kind="text-classification", problem="regression", labels=("score",)), {"score"}),
-        (Task(kind="sentence-embedding"), {"embedding"}),
+        (TextClassification(problem="multi-label", labels=("a", "b", "c")), {"labels", "scores"}),
+        (TextClassification(problem="regression", labels=("score",)), {"score"}),
+        (SentenceEmbedding(), {"embedding"}),
     ],
 )
 def test_every_task_has_its_answer(tmp_path, task, keys):

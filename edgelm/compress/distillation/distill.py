@@ -20,6 +20,7 @@ from edgelm.compress.distillation.teacher_cache import States, TeacherCache
 from edgelm.errors import RecipeError
 from edgelm.recipe import DistillLoss
 from edgelm.tasks.task import Task
+from edgelm.tasks.text import SentenceEmbedding, TextClassification
 
 LossFunction = Callable[[PreTrainedModel, dict[str, torch.Tensor], Share], torch.Tensor]
 
@@ -53,14 +54,14 @@ def soft_loss(student: torch.Tensor, teacher: torch.Tensor, task: Task, *, tempe
         length one), or, where they differ in width, how far apart the cosines between the batch's texts are (Tung and
         Mori 2019, arXiv:1907.09682).
     """
-    if task.kind == "sentence-embedding" and student.shape != teacher.shape:
+    if isinstance(task, SentenceEmbedding) and student.shape != teacher.shape:
         return (_cosines(student) - _cosines(teacher)).square().sum(dim=-1).mean()
-    if task.kind == "sentence-embedding":
+    if isinstance(task, SentenceEmbedding):
         return (student - teacher).square().sum(dim=-1).mean()
-    if task.problem == "regression":
+    if task.output == "values":
         return functional.mse_loss(student, teacher)
     scaled_student, scaled_teacher = student / temperature, teacher / temperature
-    if task.problem == "multi-label":
+    if task.output == "binary":
         soft = functional.binary_cross_entropy_with_logits(scaled_student, scaled_teacher.sigmoid())
         entropy = functional.binary_cross_entropy_with_logits(scaled_teacher, scaled_teacher.sigmoid())
         return temperature**2 * (soft - entropy)
@@ -82,11 +83,11 @@ def hard_loss(outputs: torch.Tensor, labels: torch.Tensor, task: Task) -> torch.
     Rows without a label (-100, or NaN) add nothing. The sum is divided by all rows of the batch, so that each label
     weighs the same whatever the batch it comes in.
     """
-    if task.problem == "single-label":
+    if task.output == "classes":
         return functional.cross_entropy(outputs, labels, ignore_index=NO_CLASS, reduction="sum") / len(outputs)
     known = ~labels.isnan()
     targets = labels.nan_to_num().to(outputs.dtype)
-    if task.problem == "regression":
+    if task.output == "values":
         losses = (outputs.squeeze(-1) - targets).square()
     else:
         losses = functional.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
@@ -157,7 +158,7 @@ def distillation_loss(
         with captured(related.student) as parts:
             outputs, student_hidden = model_outputs(model, task, inputs, hidden_states=loss.hidden > 0)
         total = loss.soft * _soft_part(outputs, wanted, task, loss.temperature, share)
-        if loss.hard > 0 and "labels" in batch and task.kind == "text-classification":
+        if loss.hard > 0 and "labels" in batch and isinstance(task, TextClassification):
             total = total + share.rows * loss.hard * hard_loss(outputs, batch["labels"], task)
         if loss.hidden > 0:
             total = total + loss.hidden * hidden(student_hidden, teacher_hidden, inputs["attention_mask"], share)
@@ -177,7 +178,7 @@ def _soft_part(
     Where it looks at all pairs of texts of a batch, the others' texts are constants here: each process has the gradient
     by its own.
     """
-    if task.kind != "sentence-embedding" or student.shape == teacher.shape:
+    if not isinstance(task, SentenceEmbedding) or student.shape == teacher.shape:
         return share.rows * soft_loss(student, teacher, task, temperature=temperature)
     rows = len(student) if share.rows else 0
     student, teacher = (processes.with_rows_of_others(vectors[:rows]) for vectors in (student, teacher))

@@ -168,10 +168,10 @@ def _loss(
     """
     inputs = model_inputs(batch)
     outputs, _ = model_outputs(model, task, inputs)
-    if task.kind == "sentence-embedding" or task.problem == "regression":
+    if task.output in ("values", "vectors"):
         return (outputs * torch.randn(outputs.shape, generator=generator)).sum() / len(outputs)
     labels = batch.get("labels")
-    if task.problem == "multi-label":
+    if task.output == "binary":
         targets = (
             torch.bernoulli(outputs.detach().sigmoid(), generator=generator)
             if labels is None

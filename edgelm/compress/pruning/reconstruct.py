@@ -23,6 +23,7 @@ from edgelm.compress.pruning.second_moments import Batch, token_batches
 from edgelm.data.dataset import Dataset
 from edgelm.progress import Progress, silent
 from edgelm.tasks.task import Task
+from edgelm.tasks.text import SentenceEmbedding
 
 _DAMPING = 0.02
 _PARTS = (("query", "attention_output"), ("ffn_in", "ffn_out"))  # what reads the residual, and what is added to it
@@ -56,7 +57,7 @@ def reconstruct(
     for number, (index, reader, part) in enumerate(steps):
         block = layers[index]
         last = index == len(layers) - 1 and part == "ffn_out"
-        first_only = last and not (task.kind == "sentence-embedding" and task.pooling != "cls")
+        first_only = last and not (isinstance(task, SentenceEmbedding) and task.pooling != "cls")
         source = sources[index][0 if part == "attention_output" else 1]
         _solve(student, task, block, reader, part, batches, wanted[source, part], first_only=first_only)
         progress("reconstruct", number + 1, len(steps))

@@ -30,6 +30,7 @@ from edgelm.metrics.scores import score
 from edgelm.progress import Progress, silent
 from edgelm.recipe import TrainSettings
 from edgelm.tasks.task import Task
+from edgelm.tasks.text import SentenceEmbedding
 
 # Trainer's names of our optimizers; fused steps take a tenth of the time. `adam` is AdamW without its decay: see
 # `_arguments`.
@@ -286,7 +287,7 @@ def only_read_weights(model: PreTrainedModel, task: Task) -> Iterator[None]:
 
     An encoder's pooler is none of them, nor is what a cut has left without elements.
     """
-    pooler = getattr(model, "pooler", None) if task.kind == "sentence-embedding" else None
+    pooler = getattr(model, "pooler", None) if isinstance(task, SentenceEmbedding) else None
     unread = [] if pooler is None else list(pooler.parameters())
     unread += [weight for weight in model.parameters() if weight.numel() == 0]
     frozen = [weight for weight in unread if weight.requires_grad]

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgelm.errors import BundleError
 from edgelm.tasks.task import Task
+from edgelm.tasks.text import SentenceEmbedding, TextClassification
 
 Answer = dict[str, Any]
 
@@ -33,8 +34,12 @@ def read_answers(task: Task, outputs: np.ndarray) -> list[Answer]:
             hint="Check the bundle with `edgelm verify`, or export it again.",
         )
     outputs = outputs.astype(np.float64)
-    if task.kind == "sentence-embedding":
+    if isinstance(task, SentenceEmbedding):
         return [{"embedding": row.tolist()} for row in outputs]
+    if not isinstance(task, TextClassification):
+        raise BundleError(
+            f"the manifest's task is {task.kind}, whose answers are not classes.", hint="Export it again."
+        )
     if task.problem == "regression":
         values = _sigmoid(outputs) if task.activation == "sigmoid" else outputs
         if len(task.labels) > 1:
@@ -56,7 +61,7 @@ def check_outputs(task: Task, outputs: Any, *, rows: int) -> None:
     """
     shape: tuple[int, ...] = getattr(outputs, "shape", ())
     dtype = getattr(outputs, "dtype", type(outputs).__name__)
-    width = max(len(task.labels), int(task.problem == "regression")) if task.kind == "text-classification" else None
+    width = max(len(task.labels), int(task.output == "values")) if isinstance(task, TextClassification) else None
     fits = len(shape) == 2 and shape[0] == rows and (shape[1] == width if width is not None else shape[1] > 0)
     if not fits or getattr(dtype, "kind", "") != "f":
         wanted = "any width" if width is None else width

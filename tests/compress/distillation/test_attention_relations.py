@@ -19,7 +19,7 @@ from edgelm.compress.distillation.attention_relations import (
 from edgelm.compress.distillation.distill import distillation_loss
 from edgelm.errors import RecipeError
 from edgelm.recipe import DistillLoss
-from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
 
 
 def direct_loss(student, teacher, lengths, heads):
@@ -79,13 +79,13 @@ def test_what_is_captured_is_what_the_projections_give_in_every_family(tmp_path,
     block = blocks(model)[1]
     inputs = dict(make_tokenizer(family)(list(TEXTS), padding=True, return_tensors="pt"))
     with torch.no_grad(), captured(block) as found:
-        _, states = model_outputs(model, Task("text-classification", labels=("a", "b")), inputs, hidden_states=True)
+        _, states = model_outputs(model, TextClassification(labels=("a", "b")), inputs, hidden_states=True)
         assert set(found) == set(PARTS)
         for part in PARTS:
             torch.testing.assert_close(found[part], block.module(part)(states[1]))
     with torch.no_grad():
         found.clear()
-        model_outputs(model, Task("text-classification", labels=("a", "b")), inputs)
+        model_outputs(model, TextClassification(labels=("a", "b")), inputs)
     assert found == {}  # nothing is left behind
 
 
@@ -101,7 +101,7 @@ def test_a_cut_student_is_related_over_fewer_heads(tmp_path):
 
 def test_where_the_last_layer_has_lost_its_heads_the_last_that_has_some_is_related(tmp_path):
     teacher, student = (load_checkpoint(make_checkpoint(tmp_path / "m", layers=3)) for _ in range(2))
-    loss, task = DistillLoss(relations=1.0, soft=0.0, hidden=0.0), Task("text-classification", labels=("a", "b"))
+    loss, task = DistillLoss(relations=1.0, soft=0.0, hidden=0.0), TextClassification(labels=("a", "b"))
     batch = dict(make_tokenizer()(list(TEXTS), padding=True, return_tensors="pt"))
     blocks(student)[2].cut(heads=[])
     assert related_blocks(teacher, student, loss).student.module("query") is blocks(student)[1].module("query")

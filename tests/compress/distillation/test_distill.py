@@ -16,9 +16,9 @@ from edgelm.compress.distillation.distill import (
 )
 from edgelm.data.dataset import Dataset
 from edgelm.recipe import DistillLoss
-from edgelm.tasks.task import Task
+from edgelm.tasks.text import SentenceEmbedding, TextClassification
 
-CLASSES = Task(kind="text-classification", labels=("a", "b", "c"))
+CLASSES = TextClassification(labels=("a", "b", "c"))
 
 
 def test_soft_loss_is_the_softened_kl_divergence():
@@ -39,11 +39,11 @@ def test_soft_loss_is_the_softened_kl_divergence():
     "task",
     [
         CLASSES,
-        Task(kind="text-classification", problem="multi-label", labels=("a", "b", "c")),
-        Task(kind="text-classification", problem="regression", labels=("score",)),
-        Task(kind="sentence-embedding"),
+        TextClassification(problem="multi-label", labels=("a", "b", "c")),
+        TextClassification(problem="regression", labels=("score",)),
+        SentenceEmbedding(),
     ],
-    ids=lambda task: f"{task.kind}-{task.problem}",
+    ids=lambda task: f"{task.kind}-{task.output}",
 )
 def test_a_student_that_agrees_with_its_teacher_has_no_soft_loss(task):
     outputs = torch.randn(4, 3)
@@ -75,11 +75,11 @@ def test_a_student_of_some_layers_has_just_these(tmp_path, family):
 LABELLED = {
     "single-label": (CLASSES, (0, 2, 1, 1), np.array([0, 2, 1, 1])),
     "multi-label": (
-        Task("text-classification", "multi-label", ("a", "b", "c")),
+        TextClassification("multi-label", ("a", "b", "c")),
         ((1, 0, 1), (0, 0, 0), (1, 1, 1), (0, 1, 0)),
         None,
     ),
-    "regression": (Task("text-classification", "regression", ("score",)), (0.5, -2.0, 1.0, 3.25), None),
+    "regression": (TextClassification("regression", ("score",)), (0.5, -2.0, 1.0, 3.25), None),
 }
 
 
@@ -111,7 +111,7 @@ def test_labels_give_the_loss_of_torch_where_every_row_has_one():
 
 
 def test_sentence_vectors_of_other_widths_are_compared_by_their_cosines():
-    task = Task(kind="sentence-embedding")
+    task = SentenceEmbedding()
     teacher = torch.randn(6, 8)
     turn, _ = torch.linalg.qr(torch.randn(12, 8))  # orthonormal columns: into more dimensions, angles stay
     assert soft_loss(teacher @ turn.T, teacher, task, temperature=1.0).item() == pytest.approx(
@@ -126,7 +126,7 @@ def test_each_loss_alone_reaches_the_student(tmp_path, weight):
     student = student_from_layers(teacher, [0, 2]).train()
     weights = {"soft": 0.0, "hard": 0.0, "hidden": 0.0, "relations": 0.0} | {weight: 1.0}
     compute = distillation_loss(
-        teacher, student, Task("text-classification", labels=("a", "b")), DistillLoss(**weights, relation_heads=4)
+        teacher, student, TextClassification(labels=("a", "b")), DistillLoss(**weights, relation_heads=4)
     )
     batch = dict(make_tokenizer()(list(TEXTS), padding=True, return_tensors="pt")) | {
         "labels": torch.zeros(len(TEXTS), dtype=torch.int64)

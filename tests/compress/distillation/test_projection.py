@@ -12,7 +12,7 @@ from edgelm.checkpoint import open_checkpoint
 from edgelm.compress.distillation.projection import attached, fitted_projection, identity_projection
 from edgelm.data.dataset import Dataset
 from edgelm.recipe import Recipe
-from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
 
 ROWS = Dataset(
     "memory",
@@ -21,7 +21,7 @@ ROWS = Dataset(
     label_names=("negative", "positive"),
     problem="single-label",
 )
-TASK = Task("text-classification", labels=("negative", "positive"))
+TASK = TextClassification(labels=("negative", "positive"))
 
 
 def test_it_begins_as_the_least_squares_solution(tmp_path):

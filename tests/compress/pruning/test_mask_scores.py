@@ -11,12 +11,17 @@ from models import FAMILIES, TEXTS, make_checkpoint
 from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, model_outputs
 from edgelm.compress.pruning.mask_scores import choose_channels, choose_heads, cut, measure_importance
 from edgelm.data.dataset import Dataset
-from edgelm.tasks.task import Task
+from edgelm.tasks.text import SentenceEmbedding, TextClassification
+
+TASKS = {
+    "text-classification": TextClassification(labels=("negative", "positive")),
+    "sentence-embedding": SentenceEmbedding(),
+}
 
 
 def outputs_of(model, folder, kind="text-classification"):
     tokenizer = load_tokenizer(folder)
-    task = Task(kind=kind, labels=("negative", "positive"))
+    task = TASKS[kind]
     with torch.inference_mode():
         return model_outputs(model, task, dict(tokenizer(list(TEXTS), padding=True, return_tensors="pt")))[0]
 
@@ -44,7 +49,7 @@ def test_fisher_importance_is_the_squared_gradient_of_the_loss(tmp_path):
     dataset = Dataset(
         "memory", texts=TEXTS[:1], labels=(1,), label_names=("negative", "positive"), problem="single-label"
     )
-    task = Task(kind="text-classification", labels=dataset.label_names)
+    task = TextClassification(labels=dataset.label_names)
     scores = measure_importance(model, tokenizer, task, dataset)
 
     def loss_with(layer, head, scale):
@@ -71,9 +76,7 @@ def test_every_unit_gets_a_finite_score_with_and_without_labels(tmp_path, kind, 
     folder = make_checkpoint(tmp_path / "m", kind=kind)
     labels = tuple(index % 2 for index in range(len(TEXTS))) if labelled and kind == "text-classification" else None
     dataset = Dataset("memory", texts=TEXTS, labels=labels, label_names=("negative", "positive"))
-    scores = measure_importance(
-        load_checkpoint(folder), load_tokenizer(folder), Task(kind=kind, labels=("negative", "positive")), dataset
-    )
+    scores = measure_importance(load_checkpoint(folder), load_tokenizer(folder), TASKS[kind], dataset)
     for layer in (*scores.heads, *scores.ffn):
         assert torch.isfinite(layer).all()
         assert layer.sum() > 0
@@ -82,7 +85,7 @@ def test_every_unit_gets_a_finite_score_with_and_without_labels(tmp_path, kind, 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_of_a_part_that_is_gone_there_is_nothing_to_score_or_keep(tmp_path, family):
     folder = make_checkpoint(tmp_path / "m", family)
-    model, task = load_checkpoint(folder), Task(kind="text-classification", labels=("negative", "positive"))
+    model, task = load_checkpoint(folder), TextClassification(labels=("negative", "positive"))
     blocks(model)[0].cut(heads=[])
     blocks(model)[1].cut(ffn=[])
     scores = measure_importance(model, load_tokenizer(folder), task, Dataset("memory", texts=TEXTS))

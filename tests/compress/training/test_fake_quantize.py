@@ -13,7 +13,7 @@ from edgelm.compress.training.fake_quantize import calibrate, fake_quantized, fa
 from edgelm.data.dataset import Dataset
 from edgelm.quantize.grid import quantize_columns, rounded
 from edgelm.recipe import Recipe
-from edgelm.tasks.task import Task
+from edgelm.tasks.text import SentenceEmbedding
 
 ROWS = Dataset("memory", texts=tuple(f"{text} {index}" for index in range(6) for text in TEXTS))
 WIDE = {"hidden": 128, "heads": 4, "ffn": 256, "spread": 0.1}
@@ -28,7 +28,7 @@ def outputs_of(model, folder, rows=TEXTS):
 
 
 def calibrated(model, folder, method="minmax"):
-    task = Task(kind="sentence-embedding")
+    task = SentenceEmbedding()
     return calibrate(model, load_tokenizer(folder), task, ROWS, method=method, symmetric=False, max_length=32)
 
 

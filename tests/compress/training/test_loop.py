@@ -12,14 +12,14 @@ from edgelm.compress.training.loop import train
 from edgelm.data.dataset import Dataset
 from edgelm.hardware.machine import describe_machine
 from edgelm.recipe import TrainSettings
-from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
 
 ROWS = Dataset("memory", texts=TEXTS, labels=(0, 1) * 4, label_names=("negative", "positive"), problem="single-label")
 
 
 @pytest.mark.parametrize("own_loss", [False, True], ids=["labels", "own loss"])
 def test_two_accumulated_batches_of_four_are_one_of_eight(tmp_path, own_loss):
-    task = Task("text-classification", labels=("negative", "positive"))
+    task = TextClassification(labels=("negative", "positive"))
     make_checkpoint(tmp_path / "m")
     trained = []
     for batch_size, accumulation in ((8, 1), (4, 2)):
@@ -64,7 +64,7 @@ def test_a_training_drops_out_what_it_is_told_to(tmp_path, share):
         seen.update(module.p for module in dropouts)
         return student(**batch).loss
 
-    task = Task("text-classification", labels=("negative", "positive"))
+    task = TextClassification(labels=("negative", "positive"))
     train(
         model,
         load_tokenizer(tmp_path / "m"),

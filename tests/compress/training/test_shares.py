@@ -19,9 +19,10 @@ from edgelm.compress.training.loop import check_batches, only_read_weights
 from edgelm.data.dataset import Dataset
 from edgelm.errors import UsageError
 from edgelm.recipe import DistillLoss, TrainSettings
-from edgelm.tasks.task import Task
+from edgelm.tasks.table import make_task
+from edgelm.tasks.text import SentenceEmbedding, TextClassification
 
-TASK = Task(kind="text-classification", labels=("no", "yes"))
+TASK = TextClassification(labels=("no", "yes"))
 
 
 def encoded(rows):
@@ -96,7 +97,7 @@ def test_relation_loss_over_parts_is_that_over_the_batch():
 def test_a_loss_reaches_every_weight_that_is_trained(tmp_path, family, kind):
     """Training on several processes waits for the gradient of each: also where an encoder has a pooler, or a layer has
     nothing left."""
-    task = TASK if kind == TASK.kind else Task(kind=kind)
+    task = TASK if kind == TASK.kind else make_task(kind)
     teacher = load_checkpoint(make_checkpoint(tmp_path, family, kind=kind, layers=3))
     student = student_from_layers(teacher, [0, 1, 2])
     blocks(student)[0].cut(heads=[])
@@ -119,7 +120,7 @@ def test_a_loss_reaches_every_weight_that_is_trained(tmp_path, family, kind):
 def test_what_all_texts_of_a_batch_have_to_do_with_each_other_is_learnt_from_all(tmp_path, monkeypatch):
     """A narrow student's cosines: the gradients that three processes average, of which one has no text, are those of
     one process."""
-    task = Task(kind="sentence-embedding")
+    task = SentenceEmbedding()
     teacher = load_checkpoint(make_checkpoint(tmp_path / "wide", kind="sentence-embedding", hidden=16, heads=2))
     student = load_checkpoint(make_checkpoint(tmp_path / "narrow", kind="sentence-embedding", hidden=8, heads=2))
     loss = distillation_loss(teacher, student, task, DistillLoss(hidden=0.0))

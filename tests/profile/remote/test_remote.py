@@ -16,7 +16,7 @@ import pytest
 from bundles import make_bundle
 
 from edgelm.runtime.manifest import Tokenization
-from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
 
 pytest.importorskip("asyncssh", reason="the extra `remote` is not installed")
 
@@ -341,7 +341,7 @@ def test_a_worker_that_crashes_says_how(bundle, serve, tmp_path):
 
 
 def pairs_of(folder: Path) -> Path:
-    return make_bundle(folder / "pairs.edge", task=Task(kind="text-classification", labels=("no", "yes"), pair=True))
+    return make_bundle(folder / "pairs.edge", task=TextClassification(labels=("no", "yes"), pair=True))
 
 
 def short_of(folder: Path) -> Path:
