@@ -6,15 +6,18 @@ from edgelm.anatomy.hub import find_checkpoint
 from edgelm.anatomy.layers import Block, blocks, keep_layers, layer_shapes, parameter_count
 from edgelm.anatomy.loading import head_config, load_backbone, load_checkpoint, load_masked_lm, save_checkpoint
 from edgelm.anatomy.reference import load_reference
-from edgelm.anatomy.task_model import model_outputs, pool
+from edgelm.anatomy.task_model import Rows, counted_rows, counted_targets, model_outputs, pool
 from edgelm.anatomy.tokenizer import check_token_types, load_tokenizer
 
 __all__ = [
     "FAMILIES",
     "Block",
     "Family",
+    "Rows",
     "blocks",
     "check_token_types",
+    "counted_rows",
+    "counted_targets",
     "cut_tokens",
     "family_of",
     "find_checkpoint",

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
+import transformers
+from transformers import PreTrainedModel
 
 from edgelm.anatomy.layers import blocks
 from edgelm.anatomy.weights import State, some
 from edgelm.checkpoint import LayerShape
 from edgelm.tasks.task import Task
-from edgelm.tasks.text import TextClassification
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class LoadingReport:
 
 def auto_class(task: Task) -> Any:
     """The class of transformers that builds the models of a task."""
-    return AutoModelForSequenceClassification if isinstance(task, TextClassification) else AutoModel
+    return getattr(transformers, "AutoModel" + task.architecture.removeprefix("Model"))
 
 
 def outline(auto: Any, config: Any) -> PreTrainedModel:

@@ -13,8 +13,9 @@ from edgelm.anatomy.weights import State, WeightsWarning, some
 from edgelm.checkpoint import Checkpoint
 from edgelm.errors import ModelError
 from edgelm.model_folder.config import read_task
+from edgelm.tasks.table import TASKS
 from edgelm.tasks.task import Task
-from edgelm.tasks.text import TextClassification
+from edgelm.tasks.text import SentenceEmbedding
 
 # Heads of pretraining, which no task of edgelm's reads: masked words, next sentences, replaced tokens.
 _PRETRAINING = re.compile(
@@ -82,7 +83,10 @@ def head_mismatch(checkpoint: Checkpoint, task: Task, report: LoadingReport, mod
     left = [name for name in report.unexpected if not _spare(name)]
     if left:
         return f"they hold another head ({some(left)})"
-    theirs = _claimed_labels(checkpoint)
+    claimed = _claimed_task(checkpoint)
+    if claimed is not None and claimed.kind != task.kind:
+        return f"its head is for {claimed.kind}, not {task.kind}"
+    theirs = None if claimed is None or not task.labels else claimed.labels
     named = theirs is not None and not all(_GENERIC_LABEL.match(label) for label in theirs)
     if theirs is not None and (len(theirs) != len(task.labels) or (named and theirs != task.labels)):
         return f"its head has {_labels(theirs)}, the data {_labels(task.labels)}"
@@ -107,18 +111,18 @@ def say_new_head(names: tuple[str, ...], path: Path) -> None:
         warnings.warn(f"{path}: a head is made anew, from random numbers: {some(names)}.", WeightsWarning, stacklevel=2)
 
 
-def _claimed_labels(checkpoint: Checkpoint) -> tuple[str, ...] | None:
-    """The labels of the classifier that a folder claims to be; None: it claims to be none."""
-    if isinstance(checkpoint.task, TextClassification):
-        return checkpoint.task.labels
-    if not any("SequenceClassification" in str(name) for name in checkpoint.config.get("architectures") or []):
-        return None
-    return read_task(checkpoint.config).labels
+def _claimed_task(checkpoint: Checkpoint) -> Task | None:
+    """What the head of a folder is for, as it claims itself; None: it claims none."""
+    if not isinstance(checkpoint.task, SentenceEmbedding):
+        return checkpoint.task
+    names = [str(name) for name in checkpoint.config.get("architectures") or []]
+    heads = [task.architecture for task in TASKS.values() if task.architecture != "Model"]
+    return read_task(checkpoint.config) if any(name.endswith(head) for name in names for head in heads) else None
 
 
 def _claims_head(checkpoint: Checkpoint) -> bool:
     architectures = checkpoint.config.get("architectures") or []
-    return isinstance(checkpoint.task, TextClassification) or not all(
+    return not isinstance(checkpoint.task, SentenceEmbedding) or not all(
         _PRETRAINED.search(str(name)) for name in architectures
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 
 from edgelm.anatomy.adapters import adapted_model_config, merged_weights
 from edgelm.anatomy.families.table import family_of
@@ -85,7 +85,7 @@ def load_backbone(checkpoint: Checkpoint, task: Task, *, allow_new_head: bool = 
             **head_config(task),
             **{name: value for name, value in unsaid.items() if name in checkpoint.config},
         )
-        shape = outline(AutoModelForSequenceClassification, config)
+        shape = outline(auto_class(task), config)
         state = _state(checkpoint, shape)
         model, report = fill(type(shape), config, state, checkpoint.record.layers)
         require_encoder(report, model, path)

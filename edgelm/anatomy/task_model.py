@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from transformers import PreTrainedModel
 
 from edgelm.anatomy.sentence_head import HEAD
 from edgelm.tasks.task import Task
-from edgelm.tasks.text import SentenceEmbedding
+from edgelm.tasks.text import MultipleChoice, SentenceEmbedding
 
 
 def pool(tokens: torch.Tensor, mask: torch.Tensor, task: SentenceEmbedding) -> torch.Tensor:
@@ -55,16 +56,78 @@ def model_outputs(
     """Run a model.
 
     Args:
-        inputs: what the tokenizer gives, as tensors (batch, tokens).
-        hidden_states: also return the output of the embeddings and of every layer, each (batch, tokens, hidden).
+        inputs: what the tokenizer gives, as tensors (sequences, tokens).
+        hidden_states: also return the output of the embeddings and of every layer, each (sequences, tokens, hidden).
 
     Returns:
-        (batch, labels) logits or (batch, width) sentence vectors; the hidden states, or an empty tuple.
+        (samples, labels) logits, (samples, choices) logits, (samples, width) sentence vectors, (sequences, tokens,
+        labels) logits of tokens, or (sequences, tokens, 2) logits of an answer's start and end; the hidden states, or
+        an empty tuple.
     """
-    out: Any = model(**inputs, output_hidden_states=hidden_states, return_dict=True)
+    given = inputs
+    if isinstance(task, MultipleChoice):
+        given = {name: values.view(-1, task.choices, values.shape[-1]) for name, values in inputs.items()}
+    out: Any = model(**given, output_hidden_states=hidden_states, return_dict=True)
     hidden = tuple(out.hidden_states) if hidden_states else ()
     if isinstance(task, SentenceEmbedding):
         mask = inputs.get("attention_mask")
         mask = torch.ones_like(inputs["input_ids"]) if mask is None else mask
         return sentence_vectors(model, out.last_hidden_state, mask, task), hidden
-    return out.logits, hidden
+    found = [getattr(out, name) for name in task.output_names]
+    return found[0] if len(found) == 1 else torch.stack(found, dim=-1), hidden
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows that count in a model's outputs: what losses, importance scores and agreement are taken of.
+
+    Attributes:
+        values: (rows, width): one row a sample, one a word's first token, or two a sequence, the logits of an answer's
+            start and end over its positions; those where none may be have the lowest number.
+        owner: (rows,) the sequence that each row belongs to; None: one row a sample.
+        samples: how many sequences or samples there are.
+    """
+
+    values: torch.Tensor
+    owner: torch.Tensor | None
+    samples: int
+
+    def mean(self, losses: torch.Tensor) -> torch.Tensor:
+        """The mean over samples of the mean over each one's rows: a sample weighs the same however many rows it has.
+
+        Args:
+            losses: (rows,).
+        """
+        if self.owner is None:
+            return losses.sum() / self.samples
+        counts = torch.bincount(self.owner, minlength=self.samples)
+        return (losses / counts[self.owner]).sum() / self.samples
+
+
+def counted_rows(task: Task, outputs: torch.Tensor, counted: torch.Tensor | None) -> Rows:
+    """The rows that count.
+
+    Args:
+        outputs: as `model_outputs` gives them.
+        counted: (sequences, tokens), 1 for tokens that count; None for tasks that give one row a sample.
+    """
+    if task.per == "sample" or counted is None:
+        return Rows(outputs, None, len(outputs))
+    chosen = counted.bool()
+    if task.per == "token":
+        return Rows(outputs[chosen], chosen.nonzero()[:, 0], len(outputs))
+    lowest = torch.finfo(outputs.dtype).min / 4  # finite after a softmax's sums, also at a temperature below one
+    values = outputs.transpose(1, 2).masked_fill(~chosen.unsqueeze(1), lowest)  # (sequences, 2, tokens)
+    owner = torch.arange(len(outputs), device=outputs.device).repeat_interleave(2)
+    return Rows(values.flatten(0, 1), owner, len(outputs))
+
+
+def counted_targets(task: Task, labels: torch.Tensor, counted: torch.Tensor | None) -> torch.Tensor:
+    """The target of each row that counts.
+
+    Args:
+        labels: per sample; (sequences, tokens) classes of tokens; (sequences, 2) tokens of an answer's start and end.
+    """
+    if task.per == "token" and counted is not None:
+        return labels[counted.bool()]
+    return labels.flatten() if task.per == "position" else labels

@@ -161,7 +161,7 @@ def resolve_budget(
     """
     check_precision(device, precision)
     sizes = encoder_sizes(checkpoint)
-    sequence = median_length(load_tokenizer(checkpoint), rows, max_length=max_length)
+    sequence = median_length(load_tokenizer(checkpoint), checkpoint.task, rows, max_length=max_length)
     tokenizer_mb, bits = _tokenizer_mb(checkpoint), embedding_bits or checkpoint.record.embedding_bits
     bounds: list[Constraint] = []
     if budget.limits_time:

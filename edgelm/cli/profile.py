@@ -263,7 +263,8 @@ def _median_length(checkpoint: Path, rows: Dataset) -> int:
     from edgelm.compress.batches import median_length
     from edgelm.lengths import DEFAULT_LENGTH
 
-    return median_length(load_tokenizer(open_checkpoint(checkpoint)), rows, max_length=DEFAULT_LENGTH)
+    opened = open_checkpoint(checkpoint)
+    return median_length(load_tokenizer(opened), opened.task, rows, max_length=DEFAULT_LENGTH)
 
 
 def _show_estimates(

@@ -8,43 +8,60 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
 from edgelm.data.dataset import Dataset
+from edgelm.data.encoding import NO_CLASS, encode_samples, targets
 from edgelm.tasks.task import Task
 
-NO_CLASS = -100  # the label of a row that has none; torch's cross-entropy leaves it out
-EXTRA_COLUMNS = ("labels", "row")  # what a batch has beside a model's inputs
+EXTRA_COLUMNS = ("labels", "row", "counted")  # what a batch has beside a model's inputs
 
 
 class EncodedDataset(TorchDataset[dict[str, Any]]):
     """Token ids of every row, encoded once and kept unpadded.
 
+    An item is a sample; of documents that are read in windows, a window.
+
     Args:
-        numbered: a row says which one it is, as `row`.
+        numbered: an item says which one it is, as `row`.
+
+    Attributes:
+        lengths: tokens of each item; of several choices, of the longest.
     """
 
     def __init__(
         self, dataset: Dataset, tokenizer: Any, task: Task, *, max_length: int, numbered: bool = False
     ) -> None:
         self.numbered = numbered
-        longest = min(max_length, tokenizer.model_max_length)
-        encoded = tokenizer(task.prompted(dataset.inputs()), truncation=True, max_length=longest)
-        self.columns: dict[str, list[list[int]]] = {name: encoded[name] for name in tokenizer.model_input_names}
-        self.labels = None if dataset.labels is None else _label_array(dataset.labels, task)
-        self.lengths = [len(ids) for ids in self.columns["input_ids"]]
+        self.encoded = encoded = encode_samples(dataset.inputs(), tokenizer, task, max_length=max_length)
+        self.labels = None if dataset.labels is None else targets(encoded, dataset.labels, task)
+        self.parts = _parts(encoded.owner) if task.schema == "choices" else None
+        lengths = encoded.lengths
+        self.lengths = (
+            lengths if self.parts is None else [max(lengths[start:end], default=0) for start, end in self.parts]
+        )
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        row: dict[str, Any] = {name: ids[index] for name, ids in self.columns.items()}
+        place: Any = index if self.parts is None else slice(*self.parts[index])
+        row: dict[str, Any] = {name: ids[place] for name, ids in self.encoded.columns.items()}
+        if self.encoded.counted:
+            row["counted"] = self.encoded.counted[index]
         if self.labels is not None:
             row["labels"] = self.labels[index]
         if self.numbered:
             row["row"] = index
         return row
+
+
+def _parts(owner: list[int]) -> list[tuple[int, int]]:
+    """Where each sample's sequences begin and end."""
+    starts = [number for number, own in enumerate(owner) if number == 0 or owner[number - 1] != own]
+    return list(zip(starts, [*starts[1:], len(owner)], strict=True))
 
 
 class LengthGroupedSampler(Sampler[int]):
@@ -111,25 +128,38 @@ class Collator:
         if self.processes == 1:
             return self._join(rows)
         part = rows[self.process :: self.processes]  # rows come sorted by length: every part gets long and short ones
-        tokens, all_tokens = (sum(len(row["input_ids"]) for row in some) for some in (part, rows))
+        tokens, all_tokens = (sum(map(_tokens, some)) for some in (part, rows))
         share = Share(rows=self.processes * len(part) / len(rows), tokens=self.processes * tokens / all_tokens)
         # Where a short batch has no row for a process, it takes one that counts for nothing: the others wait for its
         # gradients.
         return {**self._join(part or rows[:1]), "share": share}
 
     def _join(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        labels = [row["labels"] for row in rows if "labels" in row]
         names = [name for name in rows[0] if name not in EXTRA_COLUMNS]
-        batch: dict[str, torch.Tensor] = dict(
-            self.tokenizer.pad(
-                {name: [row[name] for row in rows] for name in names}, padding_side="right", return_tensors="pt"
-            )
-        )
-        if labels:
+        columns = {name: [row[name] for row in rows] for name in names}
+        if columns["input_ids"] and columns["input_ids"][0] and isinstance(columns["input_ids"][0][0], list):
+            columns = {name: [ids for some in values for ids in some] for name, values in columns.items()}
+        batch: dict[str, torch.Tensor] = dict(self.tokenizer.pad(columns, padding_side="right", return_tensors="pt"))
+        if "counted" in rows[0]:
+            batch["counted"] = _padded([row["counted"] for row in rows], 0)
+        labels = [row["labels"] for row in rows if "labels" in row]
+        if labels and isinstance(labels[0], list):
+            batch["labels"] = _padded(labels, NO_CLASS)
+        elif labels:
             batch["labels"] = torch.as_tensor(np.asarray(labels))
         if "row" in rows[0]:
             batch["row"] = torch.tensor([row["row"] for row in rows])
         return batch
+
+
+def _tokens(row: dict[str, Any]) -> int:
+    ids = row["input_ids"]
+    return sum(map(len, ids)) if ids and isinstance(ids[0], list) else len(ids)
+
+
+def _padded(rows: list[list[int]], value: int) -> torch.Tensor:
+    """(rows, longest), filled up behind."""
+    return nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value)
 
 
 def model_inputs(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -137,19 +167,7 @@ def model_inputs(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in batch.items() if name not in EXTRA_COLUMNS}
 
 
-def _label_array(labels: tuple[Any, ...], task: Task) -> np.ndarray:
-    """(rows,) int64 for classes, (rows, labels) float32 for multi-label, (rows,) float32 for regression and similarity.
-
-    Rows without a label have `NO_CLASS`, or NaN.
-    """
-    if task.metric == "accuracy":
-        return np.asarray([NO_CLASS if label is None else label for label in labels], dtype=np.int64)
-    missing = (np.nan,) * len(task.labels) if task.metric == "micro_f1" else np.nan
-    return np.asarray([missing if label is None else label for label in labels], dtype=np.float32)
-
-
-def median_length(tokenizer: Any, rows: Dataset, *, max_length: int, sample: int = 1000) -> int:
-    """The median number of tokens of a row, cut to `max_length`."""
-    texts = rows.sample(sample, seed=0).inputs()
-    longest = min(max_length, tokenizer.model_max_length)
-    return int(np.median([len(ids) for ids in tokenizer(texts, truncation=True, max_length=longest)["input_ids"]]))
+def median_length(tokenizer: Any, task: Task, rows: Dataset, *, max_length: int, sample: int = 1000) -> int:
+    """The median number of tokens of a sequence, cut to `max_length`."""
+    encoded = encode_samples(rows.sample(sample, seed=0).inputs(), tokenizer, task, max_length=max_length)
+    return int(np.median(encoded.lengths))

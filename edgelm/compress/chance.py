@@ -56,13 +56,13 @@ class Chance:
 
 
 def judge_chance(task: Task, metrics: dict[str, float], labels: Sequence[Any] | None) -> Chance | None:
-    """A model's metrics against chance on the same rows; None where there are no labels, or none that the metric is
-    about.
+    """A model's metrics against chance on the same rows; None where there are no labels, none that the metric is
+    about, or where no answer that never changes says anything (spans of words, parts of a text).
 
     Args:
         labels: per row a class index, a tuple of 0/1, or a float.
     """
-    if not labels or task.metric not in metrics:
+    if not labels or task.metric not in metrics or task.per != "sample":
         return None
     level, answer = 0.0, "any answer that has nothing to do with the text"
     if task.metric != "spearman":
@@ -85,7 +85,8 @@ def best_constant(task: Task, labels: Sequence[Any]) -> tuple[float, tuple[str, 
     truth = np.asarray(labels)
     if task.output != "binary":
         counts = np.bincount(truth.astype(int), minlength=len(task.labels))
-        return float(counts.max() / len(truth)), (task.labels[int(counts.argmax())],)
+        best = int(counts.argmax())
+        return float(counts.max() / len(truth)), (task.labels[best] if task.labels else f"choice {best + 1}",)
     counts = truth.sum(axis=0)
     order = np.argsort(-counts, kind="stable")
     sizes = np.arange(1, len(order) + 1)

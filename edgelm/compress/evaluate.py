@@ -10,13 +10,13 @@ import torch
 from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
-from edgelm.anatomy import model_outputs
-from edgelm.compress.batches import Collator, EncodedDataset
+from edgelm.anatomy import counted_rows, model_outputs
+from edgelm.compress.batches import Collator, EncodedDataset, model_inputs
 from edgelm.data.dataset import Dataset
-from edgelm.metrics.scores import agreement, pair_similarity, score
+from edgelm.metrics.judge import Predictions, agree, judge
+from edgelm.metrics.rows import stack_rows
 from edgelm.progress import Progress, silent
 from edgelm.tasks.task import Task
-from edgelm.tasks.text import SentenceEmbedding
 
 
 def predict(
@@ -29,33 +29,42 @@ def predict(
     batch_size: int = 32,
     description: str = "evaluate",
     progress: Progress = silent,
-) -> np.ndarray:
+) -> Predictions:
     """Outputs of a model for every row, in the order of the data set. Several processes share the work, and all get the
-    outputs.
-
-    Returns:
-        (rows, labels) logits or (rows, hidden) sentence vectors, float32.
-    """
-    encoded = EncodedDataset(replace(dataset, labels=None), tokenizer, task, max_length=max_length)
+    outputs."""
+    data = EncodedDataset(replace(dataset, labels=None), tokenizer, task, max_length=max_length)
     collate = Collator(tokenizer)
-    order = np.argsort(encoded.lengths, kind="stable")  # rows of like length together: little padding
+    order = np.argsort(data.lengths, kind="stable")  # rows of like length together: little padding
     starts = range(0, len(order), batch_size)
-    mine: list[np.ndarray] = []
+    mine: list[list[np.ndarray]] = []
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     with torch.inference_mode():
         for start in starts[processes.index() :: processes.count()]:
-            batch = collate([encoded[int(index)] for index in order[start : start + batch_size]])
-            result, _ = model_outputs(model, task, {name: tensor.to(device) for name, tensor in batch.items()})
-            mine.append(result.float().cpu().numpy())
+            batch = collate([data[int(index)] for index in order[start : start + batch_size]])
+            batch = {name: tensor.to(device) for name, tensor in batch.items()}
+            outputs, _ = model_outputs(model, task, model_inputs(batch))
+            rows = counted_rows(task, outputs, batch.get("counted"))
+            mine.append(_by_item(rows.values.float().cpu().numpy(), rows.owner, rows.samples))
             progress(description, min(start + batch_size, len(order)), len(order))
     model.train(was_training)
     parts = processes.gather(mine)
-    outputs = [parts[number % len(parts)][number // len(parts)] for number in range(len(starts))]
-    inverse = np.empty_like(order)
-    inverse[order] = np.arange(len(order))
-    return np.concatenate(outputs)[inverse]
+    found = [
+        item for number in range(len(starts)) for item in parts[number % len(parts)][number // len(parts)]
+    ]  # in the order of length
+    by_item: list[np.ndarray] = [np.empty(0)] * len(order)
+    for place, item in zip(order, found, strict=True):
+        by_item[int(place)] = item
+    return Predictions(stack_rows(by_item), data.encoded)
+
+
+def _by_item(rows: np.ndarray, owner: torch.Tensor | None, items: int) -> list[np.ndarray]:
+    """(rows, width) split into those of each item of a batch."""
+    if owner is None:
+        return list(rows[:, None])
+    counts = torch.bincount(owner.cpu(), minlength=items)
+    return np.split(rows, counts.cumsum(0)[:-1].tolist())
 
 
 def evaluate(
@@ -64,28 +73,26 @@ def evaluate(
     task: Task,
     dataset: Dataset,
     *,
-    reference: np.ndarray | None = None,
+    reference: Predictions | None = None,
     max_length: int = 128,
     progress: Progress = silent,
-) -> tuple[dict[str, float], np.ndarray]:
+) -> tuple[dict[str, float], Predictions]:
     """Metrics of a model on a data set.
 
     Args:
-        reference: outputs of the original model on the same rows; adds the metric `agreement`.
+        reference: outputs of the original model for the same data; adds the metric `agreement`.
 
     Returns:
-        metrics by name, and the model's outputs. Sentence embeddings of labelled pairs are judged by the
-        correlation of cosine similarity with the label; unlabelled text only by agreement.
+        metrics by name, and the model's outputs. Sentence embeddings of labelled pairs are judged by the correlation of
+        cosine similarity with the label; unlabelled text only by agreement.
     """
-    if isinstance(task, SentenceEmbedding) and dataset.pairs is not None:
+    if task.output == "vectors" and dataset.pairs is not None:
         sides = [replace(dataset, texts=texts, pairs=None) for texts in (dataset.texts, dataset.pairs)]
-        first, second = (
-            predict(model, tokenizer, task, side, max_length=max_length, progress=progress) for side in sides
-        )
-        outputs, judged = np.concatenate([first, second]), pair_similarity(first, second)
+        found = [predict(model, tokenizer, task, side, max_length=max_length, progress=progress) for side in sides]
+        made = Predictions(np.concatenate([side.rows for side in found]), found[0].encoded)
     else:
-        outputs = judged = predict(model, tokenizer, task, dataset, max_length=max_length, progress=progress)
-    metrics = {} if dataset.labels is None else score(task, judged, dataset.labels)
+        made = predict(model, tokenizer, task, dataset, max_length=max_length, progress=progress)
+    metrics = {} if dataset.labels is None else judge(task, made, dataset)
     if reference is not None:
-        metrics["agreement"] = agreement(task, outputs, reference)
-    return metrics, outputs
+        metrics["agreement"] = agree(task, made, reference, dataset)
+    return metrics, made

@@ -18,12 +18,16 @@ from edgelm.compress.evaluate import evaluate
 from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool_versions
 from edgelm.compress.training.loop import train
 from edgelm.data.dataset import Dataset
+from edgelm.data.task_rows import task_of_rows
 from edgelm.errors import UsageError
 from edgelm.files.output import check_output, disk_errors, remove_work, staged_output
 from edgelm.files.output_kinds import CHECKPOINT
 from edgelm.progress import Progress, silent
 from edgelm.recipe import TrainSettings
-from edgelm.tasks.text import TextClassification
+from edgelm.tasks.table import TASKS
+from edgelm.tasks.text import (
+    SentenceEmbedding,
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def finetune(
     allow_new_head: bool = False,
     progress: Progress = silent,
 ) -> FinetuneResult:
-    """Train a classifier on a pretrained encoder and write it as a checkpoint.
+    """Train a head for a task, and the encoder under it, and write them as a checkpoint.
 
     The state that did best on `evaluation` is kept. Training states stay in `OUTPUT.work` until the end; the same call,
     after an interruption, goes on from the last one.
@@ -83,21 +87,14 @@ def finetune(
         UsageError: a task that is not trained on labels.
         OutputExistsError: `output` is there and `overwrite` is not set.
     """
-    if kind != "text-classification":
-        raise UsageError(
-            f"finetune trains text-classification, not {kind}.",
-            hint="A sentence encoder needs no head: give it to `edgelm compress` as it is.",
-        )
+    check_kind(kind)
     output = Path(output)
     check_output(output, overwrite=overwrite, kind=CHECKPOINT)
     checkpoint = find_checkpoint(backbone, allow_pickle=allow_pickle, any_head=True)
     asked = settings.max_length if "max_length" in settings.model_fields_set else None
     check_length(asked, usable_positions(family_of(checkpoint.family), checkpoint.config))
-    task = TextClassification(
-        problem=dataset.problem or "single-label",
-        labels=dataset.label_names,
-        pair=dataset.pairs is not None,
-    )
+    task = task_of_rows(kind, dataset)
+    dataset = dataset.for_task(task)
     evaluation = evaluation.for_task(task)
     set_seed(seed)  # a new head starts from random numbers
     model = load_backbone(checkpoint, task, allow_new_head=allow_new_head)
@@ -151,3 +148,17 @@ def finetune(
     return FinetuneResult(
         output, record, metrics, parameter_count(model), open_checkpoint(output).size_mb, seconds, chance
     )
+
+
+def check_kind(kind: str) -> None:
+    """Refuse a task that is not trained on labels.
+
+    Raises:
+        UsageError: a sentence encoder, or no task at all.
+    """
+    trained = [name for name, task in TASKS.items() if task.architecture != "Model"]
+    if kind not in trained:
+        hint = f"Tasks: {', '.join(trained)}."
+        if kind == SentenceEmbedding.kind:
+            hint = "A sentence encoder needs no head: give it to `edgelm compress` as it is."
+        raise UsageError(f"finetune does not train {kind}.", hint=hint)

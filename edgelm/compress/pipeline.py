@@ -33,6 +33,7 @@ from edgelm.compress.training.time_limit import training_seconds
 from edgelm.compress.vocabulary.choose import kept_tokens, read_alike
 from edgelm.compress.vocabulary.corpus import recipe_files
 from edgelm.data.dataset import Dataset
+from edgelm.data.task_rows import completed
 from edgelm.device import Device
 from edgelm.errors import RecipeError
 from edgelm.files.output import check_output, disk_errors, remove_work, staged_output
@@ -40,7 +41,6 @@ from edgelm.files.output_kinds import CHECKPOINT
 from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.progress import Progress, silent
 from edgelm.recipe import Recipe, Settings
-from edgelm.tasks.text import TextClassification
 
 _STAGE_NAMES = r"\d+-[a-z-]+-[0-9a-f]{16}(\.training)?"  # in OUTPUT.work
 
@@ -109,10 +109,8 @@ def compress(
     check_batches(*(stage.train for stage in recipe.stages if hasattr(stage, "train")))
     checkpoint = find_checkpoint(model, allow_pickle=allow_pickle)
     _check_lengths(recipe, max_length, usable_positions(family_of(checkpoint.family), checkpoint.config))
-    dataset, evaluation = (rows.for_task(checkpoint.task) for rows in (dataset, evaluation))
-    task = checkpoint.task
-    if isinstance(task, TextClassification):  # only the data can say whether texts come in pairs
-        task = replace(task, pair=dataset.pairs is not None)
+    task = completed(checkpoint.task, dataset)
+    dataset, evaluation = (rows.for_task(task) for rows in (dataset, evaluation))
     teacher = load_checkpoint(checkpoint, allow_pickle=allow_pickle)
     tokenizer = load_tokenizer(checkpoint)
     given = [rows for rows in (dataset, evaluation, unlabelled) if rows is not None]

@@ -41,6 +41,7 @@ from edgelm.compress.vocabulary.choose import choose_tokens, count_tokens, spell
 from edgelm.compress.vocabulary.corpus import read_texts, read_words
 from edgelm.compress.vocabulary.tokenizer_json import keep_tokens, read_vocabulary
 from edgelm.data.dataset import Dataset
+from edgelm.data.encoding import all_texts
 from edgelm.errors import RecipeError
 from edgelm.progress import Progress
 from edgelm.recipe import (
@@ -125,7 +126,7 @@ def fit(model: PreTrainedModel, settings: FitSettings, context: StageContext) ->
     """Cut the model to the goal, or to its share of the way there."""
     goal = context.goal
     if not goal.bounds:
-        goal = operations_goal(context.teacher, context.tokenizer, context.dataset, settings)
+        goal = operations_goal(context.teacher, context.tokenizer, context.record.task, context.dataset, settings)
     material = Material(
         context.teacher,
         context.tokenizer,
@@ -176,7 +177,7 @@ def vocabulary(
 ) -> tuple[PreTrainedModel, Record, Any]:
     """Drop the tokens that the texts never use; the third value is the tokenizer of those that are left."""
     known = read_vocabulary(context.tokenizer)
-    rows = (*context.dataset.texts, *(context.dataset.pairs or ()))
+    rows = tuple(all_texts(context.dataset))
     size = sum(map(len, rows)) + sum(Path(path).stat().st_size for path in settings.corpora)
     texts = chain(rows, *(read_texts(path) for path in settings.corpora))
     kept = choose_tokens(

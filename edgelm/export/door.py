@@ -16,6 +16,7 @@ from edgelm.metrics.scores import agreement
 from edgelm.runtime import Model, load, open_bundle
 from edgelm.runtime.inputs.text import load_text_processor
 from edgelm.runtime.provider import Opened
+from edgelm.tasks.task import Task
 
 _BATCH = 8
 _LONG = 100_000  # characters
@@ -31,12 +32,22 @@ _KINDS = (
 )
 
 
-def hard_texts(texts: Sequence[Any], *, pair: bool) -> list[Any]:
+def hard_texts(texts: Sequence[Any], task: Task) -> list[Any]:
     """Texts that are easy to get wrong: empty, blank, an emoji, Chinese, Arabic, NUL, unknown letters, and 100,000
-    characters of `texts`."""
-    words = " ".join(" ".join(text) if isinstance(text, tuple) else text for text in texts).strip() or "long"
+    characters of `texts`; as second texts of pairs and as choices too, and as contexts of a question, which may not be
+    empty."""
+    words = " ".join(_plain(text) for text in texts).strip() or "long"
     found = [*_KINDS, (f"{words} " * (_LONG // len(words) + 1))[:_LONG]]
-    return list(zip(found, [*found[1:], found[0]], strict=True)) if pair else found
+    after = [*found[1:], found[0]]
+    if task.schema == "choices":
+        return [(text, (text, other)) for text, other in zip(found, after, strict=True)]
+    if task.schema == "answers":
+        return [("what?", text) for text in found if text.strip()]
+    return list(zip(found, after, strict=True)) if task.pair else found
+
+
+def _plain(sample: Any) -> str:
+    return sample if isinstance(sample, str) else " ".join(_plain(part) for part in sample)
 
 
 def check_door(path: Path, expected: Expected, hard: Expected, *, precision: str, session: Any = None) -> None:
@@ -63,43 +74,48 @@ def check_door(path: Path, expected: Expected, hard: Expected, *, precision: str
     batches = [_infer_batches(model, some) for some in (expected, hard)]
     tolerance = TOLERANCES[precision]
     if integers:
-        changed = 1 - agreement(task, alone[0], expected.outputs)
+        changed = 1 - agreement(task, expected.rows(task, alone[0]), expected.rows(task, expected.outputs))
         if not changed <= tolerance:
             raise _refusal(f"{changed:.1%} of the answers differ from transformers', accepted {tolerance:.2g}")
     else:
         for some, outputs in zip((expected, hard) * 2, (*alone, *batches), strict=True):
             _check_outputs(some, outputs, tolerance)
     for some in (expected, hard):
-        _check_scores(model, some)
+        _check_answers(model, some)
 
 
-def _infer(model: Model, some: Expected) -> np.ndarray:
-    """(texts, width), one by one; the ids are checked."""
-    rows = []
+def _infer(model: Model, some: Expected) -> list[np.ndarray]:
+    """The outputs of every sample alone; the ids are checked."""
+    found = []
     for text, wanted in zip(some.texts, some.feeds, strict=True):
         feed = _tokenize(model, [text])
         for name, values in feed.items():
             if not np.array_equal(values, wanted[name]):
                 raise _refusal(f"{name} of {_short(text)} are not those of the Hugging Face tokenizer")
-        rows.append(_finite(model.infer(feed), [text]))
-    return np.concatenate(rows)
+        found.append(_finite(model.infer(feed), text))
+    return found
 
 
-def _infer_batches(model: Model, some: Expected) -> np.ndarray:
+def _infer_batches(model: Model, some: Expected) -> list[np.ndarray]:
     """The same in padded batches; one by one again where the graph reads no mask."""
     size = _BATCH if any(spec.name == "attention_mask" for spec in model.manifest.inputs) else 1
-    rows = []
+    found = []
     for start in range(0, len(some.texts), size):
         texts, wanted = some.texts[start : start + size], some.feeds[start : start + size]
         feed = _tokenize(model, texts)
+        shapes = [alone["input_ids"].shape for alone in wanted]
+        ends = np.cumsum([sequences for sequences, _ in shapes])
         for name, values in feed.items():
+            parts = np.split(values, ends[:-1])
             if any(
-                not np.array_equal(row[: alone[name].shape[1]], alone[name][0])
-                for row, alone in zip(values, wanted, strict=True)
+                not np.array_equal(part[:, : shape[1]], alone[name])
+                for part, alone, shape in zip(parts, wanted, shapes, strict=True)
             ):
                 raise _refusal(f"{name} of a batch are not those of its texts alone")
-        rows.append(_finite(model.infer(feed), texts))
-    return np.concatenate(rows)
+        outputs = np.split(model.infer(feed), ends[:-1])
+        for text, part, (_, tokens) in zip(texts, outputs, shapes, strict=True):
+            found.append(_finite(part[:, :tokens] if part.ndim == 3 else part, text))
+    return found
 
 
 def _tokenize(model: Model, texts: list[Any]) -> dict[str, np.ndarray]:
@@ -109,31 +125,49 @@ def _tokenize(model: Model, texts: list[Any]) -> dict[str, np.ndarray]:
         raise _refusal(error.message) from error
 
 
-def _finite(outputs: np.ndarray, texts: list[Any]) -> np.ndarray:
-    for text, row in zip(texts, outputs, strict=True):
-        if not np.isfinite(row).all():
-            raise _refusal(f"the output for {_short(text)} is not a number")
+def _finite(outputs: np.ndarray, text: Any) -> np.ndarray:
+    if not np.isfinite(outputs).all():
+        raise _refusal(f"the output for {_short(text)} is not a number")
     return outputs
 
 
-def _check_outputs(some: Expected, outputs: np.ndarray, tolerance: float) -> None:
-    errors = np.abs(outputs - some.outputs).max(axis=1)
-    worst = int(errors.argmax())
-    bound = tolerance * max(1.0, float(np.abs(some.outputs).max()))
+def _check_outputs(some: Expected, outputs: Sequence[np.ndarray], tolerance: float) -> None:
+    errors = [float(np.abs(found - wanted).max()) for found, wanted in zip(outputs, some.outputs, strict=True)]
+    worst = int(np.argmax(errors))
+    bound = tolerance * max(1.0, max(float(np.abs(wanted).max()) for wanted in some.outputs))
     if not errors[worst] <= bound:
         raise _refusal(
             f"the output for {_short(some.texts[worst])} is off by {errors[worst]:.2g}, accepted {bound:.2g}"
         )
 
 
-def _check_scores(model: Model, some: Expected) -> None:
-    """Read transformers' outputs as the bundle reads its own: the scores must be the pipeline's."""
-    for text, answer, wanted in zip(some.texts, model.read(some.outputs), some.scores, strict=False):
-        found: dict[str, Any] = answer["scores"] if "scores" in answer else dict.fromkeys(wanted, answer["score"])
-        if found.keys() != wanted.keys() or any(
-            not np.isclose(found[label], wanted[label], rtol=_SCORES, atol=_SCORES) for label in wanted
-        ):
+def _check_answers(model: Model, some: Expected) -> None:
+    """Read transformers' outputs as the bundle reads its own: the answers must be the pipeline's."""
+    for text, outputs, wanted in zip(some.texts, some.outputs, some.answers, strict=False):
+        if wanted is None:
+            continue
+        (answer,) = model.read(outputs, _tokenize(model, [text]))
+        same = _same_scores(answer, wanted) if isinstance(wanted, dict) else _same_entities(answer, wanted)
+        if not same:
             raise _refusal(f"labels and scores for {_short(text)} are not those of transformers' pipeline")
+
+
+def _same_scores(answer: Any, wanted: dict[str, float]) -> bool:
+    found: dict[str, Any] = answer["scores"] if "scores" in answer else dict.fromkeys(wanted, answer["score"])
+    return found.keys() == wanted.keys() and all(_close(found[label], wanted[label]) for label in wanted)
+
+
+def _same_entities(answer: Any, wanted: list[dict[str, Any]]) -> bool:
+    found = answer["entities"]
+    return len(found) == len(wanted) and all(
+        (own["entity"], own["start"], own["end"]) == (other["entity_group"], other["start"], other["end"])
+        and _close(own["score"], other["score"])
+        for own, other in zip(found, wanted, strict=True)
+    )
+
+
+def _close(one: float, other: float) -> bool:
+    return bool(np.isclose(one, other, rtol=_SCORES, atol=_SCORES))
 
 
 def _refusal(what: str) -> ParityError:

@@ -1,5 +1,4 @@
-"""What transformers itself answers: AutoTokenizer, the model as plain transformers loads it, and its text
-classification pipeline."""
+"""What transformers itself answers: AutoTokenizer, the model as plain transformers loads it, and its pipelines."""
 
 from __future__ import annotations
 
@@ -12,46 +11,103 @@ import torch
 from transformers import PreTrainedModel, pipeline
 
 from edgelm.anatomy import model_outputs
-from edgelm.export.parity import encode
+from edgelm.data.encoding import Encoded
+from edgelm.export.samples import Feeds, encode, join_outputs
+from edgelm.metrics.rows import counted_outputs, stack_rows
 from edgelm.tasks.task import Task
-from edgelm.tasks.text import SentenceEmbedding, TextClassification
+from edgelm.tasks.text import SentenceEmbedding, TextClassification, TokenClassification
 
 
 @dataclass(frozen=True)
 class Expected:
-    """Texts, one by one, through transformers' own door.
+    """Samples, one by one, through transformers' own door.
 
     Attributes:
         texts: those that become tokens.
-        feeds: the inputs of each, (1, tokens) each.
-        outputs: (texts, labels) logits or (texts, width) sentence vectors.
-        scores: by label and text, as the pipeline says them; empty for sentence encoders.
+        feeds: the inputs of each, (sequences, tokens).
+        outputs: of each sample what the model gives, (sequences, labels), (sequences, width), (sequences, tokens,
+            labels), or (sequences, tokens, 2) for an answer's start and end.
+        answers: of each sample what the pipeline says; empty where transformers has none for the task.
+        encoded: the sequences.
     """
 
     texts: list[Any]
-    feeds: list[dict[str, np.ndarray]]
-    outputs: np.ndarray
-    scores: list[dict[str, float]]
+    feeds: list[Feeds]
+    outputs: list[np.ndarray]
+    answers: list[Any]
+    encoded: Encoded
+
+    def rows(self, task: Task, outputs: Sequence[np.ndarray]) -> np.ndarray:
+        """(rows, width): what counts in outputs for these samples; of several choices one row a sample."""
+        if task.schema == "choices":
+            return stack_rows([found.T for found in outputs])
+        if not self.encoded.counted:
+            return np.concatenate(list(outputs))
+        sequences = [sequence for found in outputs for sequence in found]
+        return stack_rows(
+            [
+                counted_outputs(task, sequence[None, : len(counted)], np.asarray([counted]))
+                for sequence, counted in zip(sequences, self.encoded.counted, strict=True)
+            ]
+        )
 
 
 def expected_answers(
     model: PreTrainedModel, tokenizer: Any, task: Task, texts: Sequence[Any], *, max_length: int
 ) -> Expected:
     """Ask transformers; texts that become no token are left out, since a model cannot read nothing."""
-    feeds = [encode(tokenizer, task, [text], max_length=max_length) for text in texts]
-    kept = [index for index, feed in enumerate(feeds) if feed["input_ids"].shape[1]]
-    texts, feeds = [texts[index] for index in kept], [feeds[index] for index in kept]
+    alone = [encode(tokenizer, task, [text], max_length=max_length) for text in texts]
+    kept = [index for index, sample in enumerate(alone) if all(sample.encoded.lengths)]
+    texts, alone = [texts[index] for index in kept], [alone[index] for index in kept]
+    feeds = [sample.feed(range(len(sample.encoded))) for sample in alone]
+    encoded = encode(tokenizer, task, texts, max_length=max_length).encoded
     if isinstance(task, SentenceEmbedding):
-        return Expected(texts, feeds, np.stack([_vector(model, task, feed) for feed in feeds]), [])
+        return Expected(texts, feeds, [_vector(model, task, feed)[None] for feed in feeds], [], encoded)
+    if isinstance(task, TextClassification):
+        outputs, answers = _scores(model, tokenizer, task, feeds)
+        return Expected(texts, feeds, outputs, answers, encoded)
+    outputs = [_outputs(model, task, feed) for feed in feeds]
+    return Expected(texts, feeds, outputs, _entities(model, tokenizer, task, texts, max_length), encoded)
+
+
+def _outputs(model: PreTrainedModel, task: Task, feed: Feeds) -> np.ndarray:
+    """What the model's own class gives for a sample's sequences."""
+    shape = (1, *feed["input_ids"].shape) if task.schema == "choices" else feed["input_ids"].shape
+    with torch.inference_mode():
+        out: Any = model(**{name: torch.from_numpy(values).view(shape) for name, values in feed.items()})
+    found = [getattr(out, name).float().numpy() for name in task.output_names]
+    return found[0].T if task.schema == "choices" else join_outputs(found)
+
+
+def _entities(model: PreTrainedModel, tokenizer: Any, task: Task, texts: Sequence[Any], max_length: int) -> list[Any]:
+    """The spans that transformers' pipeline finds in each text; None for words that stand alone, which it does not
+    read, and for texts that are longer than the model."""
+    if not isinstance(task, TokenClassification):
+        return []
+    pipe: Any = pipeline(
+        "token-classification", model=model, tokenizer=tokenizer, device="cpu", aggregation_strategy=task.aggregation
+    )
+    return [
+        pipe(text)
+        if isinstance(text, str) and text and len(tokenizer(text, verbose=False)["input_ids"]) <= max_length
+        else None
+        for text in texts
+    ]
+
+
+def _scores(
+    model: PreTrainedModel, tokenizer: Any, task: TextClassification, feeds: Sequence[Feeds]
+) -> tuple[list[np.ndarray], list[Any]]:
+    """Logits of each text, and the pipeline's scores by label."""
     pipe: Any = pipeline("text-classification", model=model, tokenizer=tokenizer, device="cpu")
-    function = _activation(task) if isinstance(task, TextClassification) else {}
+    function = _activation(task)
     outputs, scores = [], []
     for feed in feeds:
         made = pipe.forward({name: torch.from_numpy(values) for name, values in feed.items()})
-        outputs.append(made["logits"][0].float().numpy())
+        outputs.append(made["logits"].float().numpy())
         said = pipe.postprocess(made, top_k=None, _legacy=False, **function)
         scores.append({str(entry["label"]): entry["score"] for entry in said})
-    return Expected(texts, feeds, np.stack(outputs), scores)
+    return outputs, scores
 
 
 def _activation(task: TextClassification) -> dict[str, Any]:

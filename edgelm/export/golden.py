@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from edgelm.export.parity import encode
+from edgelm.export.samples import encode, join_outputs
 from edgelm.export.source import Source
 from edgelm.runtime.golden import Golden
 
@@ -18,9 +18,10 @@ def make_golden(session: Any, source: Source, texts: list[Any], precision: str) 
     the neighbouring integer: the tolerances leave room for that, relative to the size of the outputs.
     """
     names = [value.name for value in session.get_inputs()]
-    encoded = [encode(source.tokenizer, source.task, [text], max_length=source.max_length) for text in texts]
+    samples = [encode(source.tokenizer, source.task, [text], max_length=source.max_length) for text in texts]
+    encoded = [sample.feed(range(len(sample.encoded))) for sample in samples]
     feeds = [{name: feed[name] for name in names} for feed in encoded]
-    outputs = [session.run(None, feed)[0] for feed in feeds]
+    outputs = [join_outputs(session.run(None, feed)) for feed in feeds]
     scale = float(max(1.0, max(np.abs(output).max() for output in outputs)))
     relative = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 5e-2}.get(precision, 1e-1)
     inputs = [{name: values.tolist() for name, values in feed.items()} for feed in feeds]

@@ -4,7 +4,7 @@ names."""
 from __future__ import annotations
 
 from edgelm.data.dataset import Dataset
-from edgelm.errors import DataError, UsageError
+from edgelm.errors import DataError
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import TextClassification
 
@@ -33,13 +33,6 @@ def reads_pairs(task: Task, pairs: bool | None, *datasets: Dataset | None) -> bo
         UsageError: pairs for a sentence encoder.
         DataError: data of the other kind.
     """
-    if not isinstance(task, TextClassification):
-        if pairs:
-            raise UsageError(
-                "--pairs: a sentence encoder reads single texts.",
-                hint="Leave --pairs out; give the two texts one by one.",
-            )
-        return False
     given = [rows for rows in datasets if rows is not None]
     shown = any(rows.pairs is not None for rows in given)
     result = pairs if pairs is not None else task.pair or shown or (not given and tells_pairs(task))

@@ -23,6 +23,7 @@ from edgelm.anatomy import (
 from edgelm.anatomy.sizes import check_length, usable_positions
 from edgelm.bundles.write import bundle_kind, write_bundle
 from edgelm.data.dataset import Dataset, load_dataset
+from edgelm.data.task_rows import completed
 from edgelm.device import Device, check_precision
 from edgelm.engines import build
 from edgelm.engines.pipeline import can_build_for
@@ -35,6 +36,7 @@ from edgelm.export.pairs import reads_pairs, tells_pairs
 from edgelm.export.parity import check_parity
 from edgelm.export.precision import PRECISIONS, Material, to_precision
 from edgelm.export.quality import measure_quality
+from edgelm.export.samples import encode
 from edgelm.export.source import Source, tokenization_of
 from edgelm.export.trace import export_graph
 from edgelm.files.output import check_output
@@ -144,13 +146,20 @@ def export(
     check_precision(device, precision)
     opened = find_checkpoint(checkpoint, allow_pickle=allow_pickle)
     quantization = _with_embedding_bits(quantization, opened.record.embedding_bits, precision, device)
-    evaluation = None if evaluation is None else evaluation.for_task(opened.task)
+    task = opened.task
+    if isinstance(task, TextClassification):
+        task = replace(task, pair=reads_pairs(task, pairs, calibration, evaluation))
+    elif pairs:
+        raise UsageError(
+            f"--pairs is for classifiers of texts, not {task.kind}.",
+            hint="Leave --pairs out; give a sentence encoder the two texts one by one.",
+        )
+    elif evaluation is not None:
+        task = completed(task, evaluation)
+    evaluation = None if evaluation is None else evaluation.for_task(task)
     rows = calibration or load_dataset(
         shipped_folder("calibration_data") / "english.jsonl", need_labels=False, read="texts"
     )
-    task, pair = opened.task, reads_pairs(opened.task, pairs, calibration, evaluation)
-    if isinstance(task, TextClassification):
-        task = replace(task, pair=pair)
     source = Source(load_checkpoint(opened, allow_pickle=allow_pickle), load_tokenizer(opened), task, 0)
     check_token_types(source.tokenizer, source.model.config, pair=task.pair)
     limit = usable_positions(family_of(opened.family), source.model.config)
@@ -180,17 +189,10 @@ def export(
     sample = material.inputs((evaluation or rows).sample(_PARITY_TEXTS, seed=seed + 1))
     expected, hard = (
         expected_answers(reference, source.tokenizer, task, texts, max_length=source.max_length)
-        for texts in (sample, hard_texts(sample, pair=task.pair))
+        for texts in (sample, hard_texts(sample, task))
     )
-    parity = check_parity(
-        session,
-        expected.outputs,
-        source.tokenizer,
-        task,
-        expected.texts,
-        precision=precision,
-        max_length=source.max_length,
-    )
+    samples = encode(source.tokenizer, task, expected.texts, max_length=source.max_length)
+    parity = check_parity(session, expected.rows(task, expected.outputs), samples, precision=precision)
     parity = replace(parity, hard_texts=len(hard.texts))
     manifest = _manifest(
         made.graph, source, device=device, precision=precision, family=opened.family, name=output.stem, parity=parity
@@ -207,12 +209,7 @@ def export(
     )
     if set(device.runtimes) & MODULES.keys():
         texts = material.inputs((calibration or evaluation or rows).sample(_LENGTHS, seed=seed))
-        lengths = [
-            len(ids)
-            for ids in source.tokenizer(*_columns(task.prompted(texts)), truncation=True, max_length=source.max_length)[
-                "input_ids"
-            ]
-        ]
+        lengths = encode(source.tokenizer, task, texts, max_length=source.max_length).encoded.lengths
         manifest = replace(
             manifest, plan=make_plan(device, lengths, max_length=source.max_length, batch=1 if single else batch)
         )
@@ -272,11 +269,6 @@ def _add_engine(output: Path, manifest: Manifest, progress: Progress) -> str:
     return ""
 
 
-def _columns(texts: list[Any]) -> list[list[str]]:
-    """Texts or pairs, as the tokenizer takes them."""
-    return [list(part) for part in zip(*texts, strict=True)] if texts and isinstance(texts[0], tuple) else [texts]
-
-
 def _halves(rows: Dataset, seed: int) -> tuple[Dataset, Dataset]:
     """Two halves, drawn at random: what chooses must not be what is reported."""
     order = random.Random(seed).sample(range(len(rows)), len(rows))
@@ -299,7 +291,9 @@ def _manifest(
         opset=opset,
         inputs=tuple(TensorSpec(value.name, "int64", ("batch", "sequence")) for value in graph.graph.input),
         outputs=tuple(
-            TensorSpec(value.name, "float32", ("batch", value.type.tensor_type.shape.dim[-1].dim_value))
+            TensorSpec(
+                value.name, "float32", tuple(dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim)
+            )
             for value in graph.graph.output
         ),
         tokenization=tokenization_of(source.tokenizer, source.max_length),

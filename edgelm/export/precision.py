@@ -13,26 +13,28 @@ import onnx
 from edgelm.data.dataset import Dataset
 from edgelm.device import Device
 from edgelm.errors import CalibrationError, DataError, UsageError
-from edgelm.export.parity import encode
+from edgelm.export.samples import Samples, encode
 from edgelm.graph.fusion import fuse_attention, split_norms
 from edgelm.graph.session import make_plain_session
-from edgelm.metrics.scores import agreement, score
+from edgelm.metrics.judge import Predictions, judge
+from edgelm.metrics.scores import agreement
 from edgelm.progress import Progress
 from edgelm.quantize.calibration_table import CalibrationTable, fingerprint, read_table
 from edgelm.quantize.embeddings import quantize_embeddings
+from edgelm.quantize.evaluator import Evaluator, run_rows
 from edgelm.quantize.half import HALVES, find_full, keep_precise, to_half
 from edgelm.quantize.integers import QuantizationPlan, quantize_dynamic
 from edgelm.quantize.matmuls import find_matmuls
 from edgelm.quantize.post_training import quantize_post_training, replay, roundings
 from edgelm.quantize.samples import choose_samples
-from edgelm.quantize.sensitivity import Evaluator, find_activations
+from edgelm.quantize.sensitivity import find_activations
 from edgelm.quantize.settings import AUTO, Quantization
 from edgelm.quantize.statistics import MIN_SAMPLES, Feeds, collect
 from edgelm.quantize.target import ONNXRUNTIME_CPU, TENSORRT, Target
 from edgelm.quantize.weight_only import quantize_weights
 from edgelm.runtime.saturation import EXACT_PAIR
 from edgelm.tasks.task import Task
-from edgelm.tasks.text import SentenceEmbedding
+from edgelm.tasks.text import MultipleChoice
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-dynamic", "int8-weights", "int4")
 _JUDGED = 64  # texts that choices are made on, of those that calibration does not see
@@ -57,15 +59,17 @@ class Material:
     seed: int
 
     def feeds(self, texts: Sequence[Any]) -> Iterator[Feeds]:
-        """The model's inputs, text by text."""
-        for text in texts:
-            yield encode(self.tokenizer, self.task, [text], max_length=self.max_length)
+        """The model's inputs, sequence by sequence."""
+        return encode(self.tokenizer, self.task, texts, max_length=self.max_length).feeds()
 
     def inputs(self, rows: Dataset) -> list[Any]:
-        """What the tokenizer takes: pairs where the model reads pairs (neighbours, where the rows have none)."""
-        if not self.task.pair:
+        """Samples as the task has them; where rows of texts have no second ones, the next rows' stand in."""
+        after = (*rows.texts[1:], *rows.texts[:1])
+        if isinstance(self.task, MultipleChoice) and rows.schema != self.task.schema:
+            return [(text, (text, other)) for text, other in zip(rows.texts, after, strict=True)]
+        if not self.task.pair and self.task.schema != "words":
             return list(rows.texts)
-        return rows.inputs() if rows.pairs else list(zip(rows.texts, (*rows.texts[1:], rows.texts[0]), strict=True))
+        return rows.inputs() if rows.pairs or not self.task.pair else list(zip(rows.texts, after, strict=True))
 
     def judge(self, graph: onnx.ModelProto, rows: Dataset) -> Evaluator:
         """Rows with the float graph's outputs, and the task's metric where they are labelled (for embeddings: the mean
@@ -73,19 +77,20 @@ class Material:
         rows = rows.take(
             sorted(range(len(rows)), key=lambda index: len(rows.texts[index]))
         )  # alike lengths: little padding
-        texts = self.inputs(rows)
-        batches = [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
-        feeds = [encode(self.tokenizer, self.task, batch, max_length=self.max_length) for batch in batches]
-        session = make_plain_session(graph)
-        wanted = np.concatenate([session.run(None, feed)[0] for feed in feeds])
-        if isinstance(self.task, SentenceEmbedding):
-            return Evaluator(feeds, wanted, lambda outputs: agreement(self.task, outputs, wanted))
-        labels = _labels(rows, self.task)
-        return Evaluator(
-            feeds,
-            wanted,
-            None if labels is None else lambda outputs: score(self.task, outputs, labels)[self.task.metric],
-        )
+        samples = encode(self.tokenizer, self.task, self.inputs(rows), max_length=self.max_length)
+        batches = samples.batches(_BATCH)
+        feeds = [samples.feed(numbers) for numbers in batches]
+
+        def read(outputs: Sequence[np.ndarray], number: int) -> np.ndarray:
+            return samples.read(outputs, batches[number])
+
+        wanted = run_rows(make_plain_session(graph), feeds, read)
+        if self.task.output == "vectors":
+            return Evaluator(feeds, wanted, lambda outputs: agreement(self.task, outputs, wanted), read)
+        labelled = _labelled(rows, self.task)
+        if labelled is None:
+            return Evaluator(feeds, wanted, None, read)
+        return Evaluator(feeds, wanted, lambda outputs: _metric(self.task, outputs, samples, labelled), read)
 
 
 @dataclass(frozen=True)
@@ -172,8 +177,12 @@ def _half(graph: onnx.ModelProto, precision: str, material: Material) -> Convert
     split_norms(graph)
     judge = material.judge(graph, material.rows.sample(_JUDGED, seed=material.seed))
     full = find_full(graph, judge.feeds) if precision == "fp16" else frozenset()  # BF16 reaches as far as FP32
-    full = keep_precise(graph, full, judge.feeds, judge.wanted, precision)
-    report = {"source": material.rows.source, "samples": len(judge.wanted), "full_precision": _count_kinds(graph, full)}
+    full = keep_precise(graph, full, judge, precision)
+    report = {
+        "source": material.rows.source,
+        "samples": min(_JUDGED, len(material.rows)),
+        "full_precision": _count_kinds(graph, full),
+    }
     result = to_half(graph, precision, full=full)
     return Converted(
         result, to_half(graph, precision, full=full, emulate=True) if precision == "bf16" else result, report
@@ -190,9 +199,7 @@ def _halve_the_rest(
     hides it.
     """
     judge = material.judge(graph, material.rows.sample(_JUDGED, seed=material.seed))
-    full = keep_precise(graph, find_full(graph, judge.feeds), judge.feeds, judge.wanted, "fp16") | find_full(
-        integer, judge.feeds
-    )
+    full = keep_precise(graph, find_full(graph, judge.feeds), judge, "fp16") | find_full(integer, judge.feeds)
     return to_half(integer, "fp16", full=full), report | {"full_precision": _count_kinds(integer, full)}
 
 
@@ -290,9 +297,16 @@ def _source(rows: Dataset, learn: Dataset, settings: Quantization) -> dict[str, 
     return {"method": settings.method, "samples": len(learn), "source": rows.source, "choice": settings.choice}
 
 
-def _labels(rows: Dataset, task: Task) -> tuple[Any, ...] | None:
-    """Labels as the task has them; None where the rows have none that it knows."""
+def _labelled(rows: Dataset, task: Task) -> Dataset | None:
+    """Rows with labels as the task has them; None where they have none that it knows."""
     try:
-        return rows.for_task(task).labels
+        found = rows.for_task(task)
     except DataError:
         return None
+    return None if found.labels is None else found
+
+
+def _metric(task: Task, outputs: np.ndarray, samples: Samples, rows: Dataset) -> float:
+    choices = len(outputs) // len(rows) if task.schema == "choices" else 1
+    found = outputs.reshape(len(rows), choices) if choices > 1 else outputs
+    return judge(task, Predictions(found, samples.encoded), rows)[task.metric]

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from edgelm.data.dataset import Dataset
-from edgelm.export.parity import graph_outputs, torch_outputs
+from edgelm.export.samples import Samples, encode, graph_rows, torch_rows
 from edgelm.export.source import Source
-from edgelm.metrics.scores import pair_similarity, score
-from edgelm.tasks.text import SentenceEmbedding
+from edgelm.metrics.judge import Predictions, judge
 
 
 def measure_quality(session: Any, source: Source, evaluation: Dataset) -> dict[str, Any]:
     """The task's metrics of the checkpoint and of the graph, on the same rows."""
+    sides = [evaluation]
+    if source.task.output == "vectors" and evaluation.pairs is not None:
+        sides = [replace(evaluation, texts=texts, pairs=None) for texts in (evaluation.texts, evaluation.pairs)]
+    samples = [encode(source.tokenizer, source.task, side.inputs(), max_length=source.max_length) for side in sides]
 
-    def judge(outputs_of: Any) -> dict[str, float]:
-        if isinstance(source.task, SentenceEmbedding) and evaluation.pairs is not None:
-            outputs = pair_similarity(outputs_of(evaluation.texts), outputs_of(evaluation.pairs))
-        else:
-            outputs = outputs_of(evaluation.inputs())
-        return score(source.task, outputs, evaluation.labels or ())
+    def metrics(rows_of: Callable[[Samples], np.ndarray]) -> dict[str, float]:
+        rows = np.concatenate([rows_of(side) for side in samples])
+        return judge(source.task, Predictions(rows, samples[0].encoded), evaluation)
 
-    length = source.max_length
     return {
         "samples": len(evaluation),
         "source": evaluation.source,
-        "checkpoint": judge(
-            lambda texts: torch_outputs(source.model, source.tokenizer, source.task, texts, max_length=length)
-        ),
-        "bundle": judge(lambda texts: graph_outputs(session, source.tokenizer, source.task, texts, max_length=length)),
+        "checkpoint": metrics(lambda side: torch_rows(source.model, side)),
+        "bundle": metrics(lambda side: graph_rows(session, side)),
     }

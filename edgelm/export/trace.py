@@ -1,8 +1,9 @@
-"""From a PyTorch encoder to a clean ONNX graph with named dynamic axes and one output."""
+"""From a PyTorch encoder to a clean ONNX graph with named dynamic axes and the outputs of its task."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -27,10 +28,12 @@ from edgelm.export.pooling import append_pooling
 from edgelm.graph.external_data import LARGEST_MESSAGE, stored_bytes
 from edgelm.graph.fusion import simplify_attention
 from edgelm.graph.rewrites import TRACED, check_opset, fold_weight_joins, remove_unused, rename_value
+from edgelm.graph.unpadded import MASK, TOKENS, TYPES
 from edgelm.tasks.task import Task
-from edgelm.tasks.text import SentenceEmbedding
+from edgelm.tasks.text import MultipleChoice, SentenceEmbedding
 
 BATCH, SEQUENCE = "batch", "sequence"
+_READ = (TOKENS, MASK, TYPES)
 
 
 def export_graph(
@@ -45,8 +48,9 @@ def export_graph(
         opset: of the standard operators; None: the exporter's own choice.
 
     Returns:
-        inputs as the tokenizer names them, int64 (batch, sequence); one output, `logits` (batch, labels) or
-        `embedding` (batch, width).
+        inputs as the tokenizer names them, int64 (batch, sequence); outputs as the task names them: `logits` (batch,
+        labels), of tokens (batch, sequence, labels), of a choice (batch, 1); `start_logits` and `end_logits` (batch,
+        sequence); `embedding` (batch, width).
 
     Raises:
         ModelError: the exporter cannot trace the model.
@@ -68,7 +72,8 @@ def export_graph(
             config = OnnxConfig(
                 dynamic=True, dynamic_shapes=shapes, **({} if opset is None else {"opset_version": opset})
             )
-            program = OnnxExporter().export(model, sample, config=config).program
+            with one_choice(model, task):
+                program = OnnxExporter().export(model, sample, config=config).program
             traced = Counter(node.op_type for node in program.graph)
             if fused:
                 fuse_for_onnxruntime(program, "cpu")
@@ -83,7 +88,7 @@ def export_graph(
     graph = onnx_ir.to_proto(program)
     if opset is not None:
         check_opset(graph, opset)
-    _keep_one_output(graph, task)
+    _keep_outputs(graph, task)
     if isinstance(task, SentenceEmbedding):
         rename_value(graph, task.output_names[0], "token_embedding")  # the exporter may have used the name inside
         append_pooling(graph, task, head_layers(model))
@@ -98,6 +103,31 @@ def export_graph(
     return graph
 
 
+@contextlib.contextmanager
+def one_choice(model: PreTrainedModel, task: Task) -> Iterator[None]:
+    """Inside, a model of choices reads sequences, (batch, tokens), and scores each alone, (batch, 1)."""
+    if not isinstance(task, MultipleChoice):
+        yield
+        return
+    forward = model.forward
+
+    @functools.wraps(forward)
+    def alone(*args: Any, **inputs: Any) -> Any:
+        given = {
+            name: values.unsqueeze(1) if name in _READ and values is not None else values
+            for name, values in inputs.items()
+        }
+        found = forward(*args, **given)
+        found["logits"] = found["logits"].reshape(-1, 1)
+        return found
+
+    model.forward = alone
+    try:
+        yield
+    finally:
+        del model.forward
+
+
 def _sample_inputs(tokenizer: Any, max_length: int) -> dict[str, torch.Tensor]:
     """Two rows of unlike length: with one row the exporter would take the batch axis for a constant."""
     texts = ["one two three", "one two three four five six seven"]
@@ -105,11 +135,12 @@ def _sample_inputs(tokenizer: Any, max_length: int) -> dict[str, torch.Tensor]:
     return {name: encoded[name] for name in tokenizer.model_input_names}
 
 
-def _keep_one_output(graph: onnx.ModelProto, task: Task) -> None:
-    wanted = "last_hidden_state" if isinstance(task, SentenceEmbedding) else "logits"
-    outputs = [value for value in graph.graph.output if value.name == wanted]
+def _keep_outputs(graph: onnx.ModelProto, task: Task) -> None:
+    """Leave the outputs of the task, in its order; of an encoder the token vectors, which pooling reads."""
+    wanted = ("last_hidden_state",) if isinstance(task, SentenceEmbedding) else task.output_names
+    by_name = {value.name: value for value in graph.graph.output}
     del graph.graph.output[:]
-    graph.graph.output.extend(outputs)
+    graph.graph.output.extend(by_name[name] for name in wanted)
 
 
 def _name_axes(graph: onnx.ModelProto, inputs: tuple[str, ...], task: Task) -> None:
@@ -118,11 +149,12 @@ def _name_axes(graph: onnx.ModelProto, inputs: tuple[str, ...], task: Task) -> N
     graph.graph.input.extend(
         helper.make_tensor_value_info(name, onnx.TensorProto.INT64, [BATCH, SEQUENCE]) for name in inputs
     )
-    width = graph.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
+    widths = [value.type.tensor_type.shape.dim[-1].dim_value for value in graph.graph.output]
+    axes: dict[str, tuple[str, ...]] = {"token": (BATCH, SEQUENCE), "sample": (BATCH,), "position": (BATCH, SEQUENCE)}
     del graph.graph.output[:]
-    graph.graph.output.append(
-        helper.make_tensor_value_info(task.output_names[0], onnx.TensorProto.FLOAT, [BATCH, width])
-    )
+    for name, width in zip(task.output_names, widths, strict=True):
+        shape = [*axes[task.per], *([] if task.per == "position" else [width])]
+        graph.graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
     del graph.graph.value_info[:]
     del graph.metadata_props[:]
     for node in graph.graph.node:

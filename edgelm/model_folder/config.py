@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgelm.errors import ModelError
+from edgelm.tasks.table import TASKS, make_task
 from edgelm.tasks.task import Activation, Problem, Task
-from edgelm.tasks.text import SentenceEmbedding, TextClassification
+from edgelm.tasks.text import SentenceEmbedding, TextClassification, TokenClassification
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -21,11 +22,10 @@ CLASSES = {
     "xlm-roberta": "XLMRoberta",
     "distilbert": "DistilBert",
 }
+# Kinds of task by the ending of the class; what has no head for a task is an encoder.
+_HEADS = {task.architecture: kind for kind, task in TASKS.items() if task.architecture != "Model"}
 _CLASSIFIER, _ENCODERS = "ForSequenceClassification", ("Model", "ForMaskedLM", "ForPreTraining")
-_TAKEN = (
-    "edgelm takes sequence classifiers (*ForSequenceClassification) and encoders (*Model, *ForMaskedLM, "
-    "*ForPreTraining)."
-)
+_TAKEN = f"edgelm takes *{', *'.join((*_HEADS, *_ENCODERS))}."
 
 # The first part of a weight's name, behind the base model's own.
 _ENCODER_PARTS = {"embeddings", "embeddings_project", "encoder", "transformer", "pooler"}
@@ -67,7 +67,11 @@ def read_task(config: Mapping[str, Any], weights: Shapes | None = None) -> Task:
         kind = _kind_of_weights(config, weights)
     if kind == "encoder":
         return SentenceEmbedding()
+    if kind in ("question-answering", "multiple-choice"):
+        return make_task(kind)
     labels = _labels(config, weights)
+    if kind == "token-classification":
+        return TokenClassification(labels)
     problem = _problem(config, len(labels))
     return TextClassification(problem=problem, labels=labels, activation=_activation(config, problem, len(labels)))
 
@@ -133,7 +137,7 @@ def _check_padding(config: Mapping[str, Any]) -> None:
 
 
 def _named_kind(config: Mapping[str, Any]) -> str | None:
-    """What `architectures` says: classifier or encoder; None: it says nothing."""
+    """What `architectures` says: a kind of task, or encoder; None: it says nothing."""
     names = config.get("architectures")
     if names is None or names == []:
         return None
@@ -155,14 +159,14 @@ def _named_kind(config: Mapping[str, Any]) -> str | None:
 
 
 def _kind_of_class(name: str, model_type: str) -> str | None:
-    ending = next((ending for ending in (_CLASSIFIER, *_ENCODERS) if name.endswith(ending)), None)
+    ending = next((ending for ending in (*_HEADS, *_ENCODERS) if name.endswith(ending)), None)
     if model_type in CLASSES:
         start = "" if ending is None else name.removeprefix("TF").removesuffix(ending)
         if start not in CLASSES.values():
             return None
     elif ending is None:
         return "encoder"  # of a family that has no anatomy here, which is said where the model is built
-    return "classifier" if ending == _CLASSIFIER else "encoder"
+    return _HEADS.get(ending or "", "encoder")
 
 
 def _kind_of_weights(config: Mapping[str, Any], weights: Shapes | None) -> str:
@@ -181,7 +185,7 @@ def _kind_of_weights(config: Mapping[str, Any], weights: Shapes | None) -> str:
     if parts <= _LANGUAGE_PARTS:
         return "encoder"
     if "qa_outputs" in parts:
-        raise ModelError("the weights hold a question answerer (qa_outputs).", hint=_TAKEN)
+        return "question-answering"
     strange = sorted(parts - {"classifier", "pre_classifier"})
     if strange or "classifier" not in parts:
         raise ModelError(
@@ -199,7 +203,7 @@ def _kind_of_weights(config: Mapping[str, Any], weights: Shapes | None) -> str:
     )
     if not whole or spans or not known:
         raise _say_which(model_type, "the weights hold a classifier that may be one of texts, of tokens or of choices")
-    return "classifier"
+    return "text-classification"
 
 
 def _say_which(model_type: str, why: str) -> ModelError:
@@ -207,7 +211,7 @@ def _say_which(model_type: str, why: str) -> ModelError:
     return ModelError(
         f"config.json names no architecture, and {why}.",
         hint=f'Add it to config.json: "architectures": ["{name}{_CLASSIFIER}"] for a classifier of texts, '
-        f'["{name}Model"] for the encoder alone.',
+        f'["{name}ForTokenClassification"] for one of words, ["{name}Model"] for the encoder alone.',
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import onnx
@@ -11,6 +11,8 @@ from onnx import helper, numpy_helper
 from edgelm.graph.external_data import copy_graph
 from edgelm.graph.rewrites import add_weight, remove_unused, rename_value, weights_of
 from edgelm.graph.session import make_plain_session, make_watching_session
+from edgelm.metrics.rows import is_real
+from edgelm.quantize.evaluator import Evaluator
 from edgelm.quantize.statistics import Feeds
 
 HALVES = {"fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}
@@ -76,19 +78,17 @@ def find_full(graph: onnx.ModelProto, feeds: Iterable[Feeds]) -> frozenset[str]:
     return frozenset(found)
 
 
-def keep_precise(
-    graph: onnx.ModelProto, full: frozenset[str], feeds: Sequence[Feeds], wanted: np.ndarray, precision: str
-) -> frozenset[str]:
+def keep_precise(graph: onnx.ModelProto, full: frozenset[str], judge: Evaluator, precision: str) -> frozenset[str]:
     """Add kinds of operators to those that stay in FP32 until every output is within `TOLERANCES`, the most helpful
     first.
 
     Args:
-        wanted: (texts, width), the outputs of the float graph.
+        judge: inputs with the outputs of the float graph.
     """
 
     def error(names: frozenset[str]) -> float:
         session = make_plain_session(to_half(graph, precision, full=names, emulate=precision == "bf16"))
-        return relative_error(np.concatenate([session.run(None, feed)[0] for feed in feeds]), wanted)
+        return relative_error(judge.run(session), judge.wanted)
 
     floats = _float_values(graph)
     kinds: dict[str, set[str]] = {}
@@ -111,6 +111,8 @@ def relative_error(outputs: np.ndarray, wanted: np.ndarray) -> float:
     """
     if not np.isfinite(outputs).all():
         return float("inf")
+    real = is_real(wanted)
+    outputs, wanted = np.where(real, outputs, 0), np.where(real, wanted, 0)
     scale = np.abs(wanted).max(axis=-1, keepdims=True)
     return float((np.abs(outputs - wanted) / np.maximum(scale, np.median(scale))).max())
 

@@ -14,12 +14,13 @@ from edgelm.errors import UsageError
 from edgelm.knapsack import least_cost
 from edgelm.progress import Progress, silent
 from edgelm.quantize.correction import correct_biases
+from edgelm.quantize.evaluator import Evaluator
 from edgelm.quantize.grid import IntegerWeight, quantize_columns
 from edgelm.quantize.integers import QuantizationPlan, residual_inputs
 from edgelm.quantize.matmuls import find_matmuls
 from edgelm.quantize.ranges import range_of
 from edgelm.quantize.rounding import adapt, gptq_columns, hessian
-from edgelm.quantize.sensitivity import FLOAT, SMOOTH, Activation, Evaluator, Option, apply, find_activations, measure
+from edgelm.quantize.sensitivity import FLOAT, SMOOTH, Activation, Option, apply, find_activations, measure
 from edgelm.quantize.settings import AUTO, Quantization
 from edgelm.quantize.smooth import find_folds, smoothed_name, smoothing_scales
 from edgelm.quantize.statistics import Statistics

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
 
-from edgelm.graph.session import make_plain_session
 from edgelm.progress import Progress, silent
+from edgelm.quantize.evaluator import Evaluator
 from edgelm.quantize.grid import quantize_columns, rounded
 from edgelm.quantize.integers import QuantizationPlan
 from edgelm.quantize.matmuls import MatMul, find_matmuls
 from edgelm.quantize.ranges import range_of
 from edgelm.quantize.smooth import ALPHAS, find_folds, smooth, smoothed_name, smoothing_scales
-from edgelm.quantize.statistics import Feeds, Statistics
+from edgelm.quantize.statistics import Statistics
 from edgelm.quantize.target import Target
 
 FLOAT, SMOOTH = "float", "smooth"
@@ -59,32 +59,6 @@ class Option:
     scale: np.ndarray | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True)
-class Evaluator:
-    """Inputs to judge a graph on, with the float graph's outputs for them, (texts, width).
-
-    Attributes:
-        metric: from outputs to the task's metric; None without labels.
-    """
-
-    feeds: Sequence[Feeds]
-    wanted: np.ndarray
-    metric: Callable[[np.ndarray], float] | None = None
-
-    def outputs(self, graph: onnx.ModelProto) -> np.ndarray:
-        """(texts, width) of a graph."""
-        session = make_plain_session(graph, exact=True)
-        return np.concatenate([session.run(None, feed)[0] for feed in self.feeds])
-
-    def error(self, outputs: np.ndarray) -> float:
-        """Squared error relative to the variance of what is wanted: the power of the noise over that of the signal."""
-        return float(((outputs - self.wanted) ** 2).mean() / max(float(self.wanted.var()), 1e-12))
-
-    def score(self, outputs: np.ndarray) -> float | None:
-        """The task's metric, where there are labels."""
-        return None if self.metric is None else self.metric(outputs)
-
-
 def find_activations(graph: onnx.ModelProto) -> list[Activation]:
     """The activations that products read, in the order of the graph."""
     by_source: dict[str, list[MatMul]] = {}
@@ -111,7 +85,7 @@ def measure(
     """
     sites, folds = find_activations(graph), find_folds(graph)
     everything = frozenset(product.name for site in sites for product in site.products)
-    tokens = int(np.median([feed["input_ids"].shape[1] for feed in judge.feeds]))
+    tokens = int(np.median([feed["input_ids"].shape[-1] for feed in judge.feeds]))
 
     def interval(site: Activation, method: str) -> Interval:
         return range_of(statistics[site.source], method, symmetric=target.symmetric)

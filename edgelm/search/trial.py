@@ -155,21 +155,22 @@ def single_texts(task: Task, rows: Dataset) -> Dataset:
 
 def _agreement(job: Job, evaluation: Dataset, progress: Progress) -> float:
     """How closely the bundle's outputs agree with the original model's, on rows without labels."""
-    import numpy as np
-
     from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer
     from edgelm.compress.evaluate import predict
-    from edgelm.metrics.scores import agreement
+    from edgelm.export.samples import encode, graph_rows
+    from edgelm.metrics.judge import Predictions, agree
     from edgelm.runtime import load
 
+    folder = Path(job.folder)
     original = find_checkpoint(job.model, allow_pickle=job.allow_pickle)
     model = load_checkpoint(original, allow_pickle=job.allow_pickle)
-    bundle = load(Path(job.folder) / "bundle")
+    bundle = load(folder / "bundle")
     task = bundle.manifest.task
     rows = single_texts(task, evaluation)
     reference = predict(model, load_tokenizer(original), task, rows, max_length=job.max_length, progress=progress)
-    outputs = np.concatenate([bundle.infer(bundle.tokenize([text])) for text in rows.inputs()])
-    return agreement(task, outputs, reference)
+    tokenizer = load_tokenizer(find_checkpoint(folder / "checkpoint"))
+    samples = encode(tokenizer, task, rows.inputs(), max_length=bundle.manifest.tokenization.max_length)
+    return agree(task, Predictions(graph_rows(bundle.session, samples), samples.encoded), reference, rows)
 
 
 def as_values(job: Job) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def test_a_compressed_encoder_keeps_its_layers_its_prompt_and_its_cut(tmp_path):
     )
     checkpoint = find_checkpoint(result.path)
     assert checkpoint.task == find_checkpoint(folder).task
-    found = predict(load_checkpoint(checkpoint), load_tokenizer(checkpoint), checkpoint.task, ROWS, max_length=128)
+    found = predict(load_checkpoint(checkpoint), load_tokenizer(checkpoint), checkpoint.task, ROWS, max_length=128).rows
     wanted = SentenceTransformer(str(result.path), device="cpu").encode(list(TEXTS))
     assert wanted.shape == (len(TEXTS), 12)
     np.testing.assert_allclose(found, wanted, atol=1e-5)

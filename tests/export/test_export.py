@@ -21,6 +21,7 @@ from edgelm.errors import CalibrationError, OutputExistsError, ParityError, Usag
 from edgelm.export.parity import check_parity
 from edgelm.export.pipeline import export
 from edgelm.export.precision import largest_pair
+from edgelm.export.samples import encode
 from edgelm.quantize.settings import Quantization
 from edgelm.runtime import open_bundle
 from edgelm.runtime.verify import verify
@@ -215,11 +216,8 @@ def test_a_graph_that_computes_something_else_is_not_bundled(tmp_path, precision
         check_parity(
             session,
             torch_outputs(folder, TEXTS),
-            load_tokenizer(folder),
-            task,
-            TEXTS,
+            encode(load_tokenizer(folder), task, TEXTS, max_length=64),
             precision=precision,
-            max_length=64,
         )
 
 

@@ -201,9 +201,9 @@ def test_what_differs_is_named(made, wrong, words):
     folder, _ = made("bert-single")
     right = expected_of(folder, TEXTS)
     changed = {
-        "outputs": replace(right, outputs=right.outputs + 0.5),
-        "scores": replace(right, scores=[{"negative": 0.5, "positive": 0.5}] * len(TEXTS)),
-        "nan": replace(right, outputs=right.outputs * np.nan),
+        "outputs": replace(right, outputs=[found + 0.5 for found in right.outputs]),
+        "scores": replace(right, answers=[{"negative": 0.5, "positive": 0.5}] * len(TEXTS)),
+        "nan": replace(right, outputs=[found * np.nan for found in right.outputs]),
     }[wrong]
     door.check_door(folder.parent / "b", right, right, precision="fp32")
     with pytest.raises(ParityError, match=words):
@@ -211,10 +211,10 @@ def test_what_differs_is_named(made, wrong, words):
 
 
 def test_hard_texts_are_many_kinds_and_long():
-    texts = door.hard_texts(TEXTS, pair=False)
+    texts = door.hard_texts(TEXTS, TextClassification())
     assert {"", " \t ", "zero\0byte"} < set(texts)
     assert len(texts[-1]) == 100_000
-    assert all(isinstance(text, tuple) for text in door.hard_texts([("a", "b")], pair=True))
+    assert all(isinstance(text, tuple) for text in door.hard_texts([("a", "b")], TextClassification(pair=True)))
 
 
 def test_the_manifest_says_how_many_hard_texts_were_answered(made):

@@ -54,7 +54,7 @@ def ours(folder: Path, texts=LONG) -> np.ndarray:
 
     checkpoint = find_checkpoint(folder)
     rows = Dataset(texts=tuple(texts), source="test", label_names=())
-    return predict(load_checkpoint(checkpoint), load_tokenizer(checkpoint), checkpoint.task, rows, max_length=128)
+    return predict(load_checkpoint(checkpoint), load_tokenizer(checkpoint), checkpoint.task, rows, max_length=128).rows
 
 
 def export_fp32(folder: Path, output: Path, **options):

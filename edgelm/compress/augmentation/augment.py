@@ -14,6 +14,7 @@ from edgelm.compress.augmentation.masked_lm import WordPosition, fill_places
 from edgelm.compress.augmentation.neighbours import WholeWords
 from edgelm.compress.augmentation.words import Words, plain, split_words
 from edgelm.data.dataset import Dataset
+from edgelm.errors import RecipeError
 from edgelm.progress import Progress, silent
 from edgelm.recipe import AugmentSettings
 
@@ -40,17 +41,25 @@ def augment(
     """Up to `settings.copies` changed texts for each row, without labels; what is equal to a row or to another copy is
     left out.
 
-    Both texts of a pair are changed. The result depends on rows, settings, models and seed alone.
+    Both texts of a pair are changed; of words that stand alone a text is made. The result depends on rows, settings,
+    models and seed alone.
 
     Args:
         seed: used where the settings have none.
 
     Raises:
+        RecipeError: texts with choices.
         ModelError: `settings.model` is no masked language model that can be loaded.
     """
     seed = seed if settings.seed is None else settings.seed
     share = settings.share or _SHARES[settings.method]
-    sides = [dataset.texts] if dataset.pairs is None else [dataset.texts, dataset.pairs]
+    if any(not isinstance(pair, str) for pair in dataset.pairs or ()):
+        raise RecipeError(
+            f"{dataset.source}: augment changes texts and pairs of texts, not texts with choices.",
+            hint="Leave augment out of the recipe.",
+        )
+    texts = tuple(text if isinstance(text, str) else " ".join(text) for text in dataset.texts)
+    sides = [texts] if dataset.pairs is None else [texts, dataset.pairs]
     replace = None if settings.method == "noise" else _replacer(settings, teacher, tokenizer, progress)
     changed: list[list[list[str]]] = []  # per side, per row, per copy
     for side, texts in enumerate(sides):

@@ -8,19 +8,18 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
-from torch.nn import functional
 from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
-from edgelm.anatomy import blocks, keep_layers, model_outputs
-from edgelm.compress.batches import NO_CLASS, Share, model_inputs
+from edgelm.anatomy import Rows, blocks, counted_rows, counted_targets, keep_layers, model_outputs
+from edgelm.compress.batches import Share, model_inputs
 from edgelm.compress.distillation.attention_relations import captured, related_blocks, relation_loss
 from edgelm.compress.distillation.layer_matching import dynamic_pairs, layer_pairs, masked_distance, matched_layers
+from edgelm.compress.distillation.losses import hard_loss, soft_loss
 from edgelm.compress.distillation.teacher_cache import States, TeacherCache
 from edgelm.errors import RecipeError
 from edgelm.recipe import DistillLoss
 from edgelm.tasks.task import Task
-from edgelm.tasks.text import SentenceEmbedding, TextClassification
 
 LossFunction = Callable[[PreTrainedModel, dict[str, torch.Tensor], Share], torch.Tensor]
 
@@ -42,64 +41,13 @@ def student_from_layers(teacher: PreTrainedModel, layers: Sequence[int]) -> PreT
     return student
 
 
-def soft_loss(student: torch.Tensor, teacher: torch.Tensor, task: Task, *, temperature: float) -> torch.Tensor:
-    """How far the student's outputs are from the teacher's.
-
-    Args:
-        student, teacher: (batch, labels) logits or (batch, hidden) sentence vectors.
-
-    Returns:
-        T²·KL(teacher‖student) of the softened classes (Hinton et al. 2015); its Bernoulli form for multi-label; mean
-        squared error for regression; for embeddings the squared distance of the vectors (2 − 2·cosine where they have
-        length one), or, where they differ in width, how far apart the cosines between the batch's texts are (Tung and
-        Mori 2019, arXiv:1907.09682).
-    """
-    if isinstance(task, SentenceEmbedding) and student.shape != teacher.shape:
-        return (_cosines(student) - _cosines(teacher)).square().sum(dim=-1).mean()
-    if isinstance(task, SentenceEmbedding):
-        return (student - teacher).square().sum(dim=-1).mean()
-    if task.output == "values":
-        return functional.mse_loss(student, teacher)
-    scaled_student, scaled_teacher = student / temperature, teacher / temperature
-    if task.output == "binary":
-        soft = functional.binary_cross_entropy_with_logits(scaled_student, scaled_teacher.sigmoid())
-        entropy = functional.binary_cross_entropy_with_logits(scaled_teacher, scaled_teacher.sigmoid())
-        return temperature**2 * (soft - entropy)
-    log_probabilities = functional.log_softmax(scaled_student, dim=-1)
-    return temperature**2 * functional.kl_div(
-        log_probabilities, functional.log_softmax(scaled_teacher, dim=-1), log_target=True, reduction="batchmean"
-    )
-
-
-def _cosines(vectors: torch.Tensor) -> torch.Tensor:
-    """(rows, hidden) to (rows, rows)."""
-    unit = functional.normalize(vectors, dim=-1)
-    return unit @ unit.T
-
-
-def hard_loss(outputs: torch.Tensor, labels: torch.Tensor, task: Task) -> torch.Tensor:
-    """The task's own loss on the labels: cross-entropy, its binary form for multi-label, or mean squared error.
-
-    Rows without a label (-100, or NaN) add nothing. The sum is divided by all rows of the batch, so that each label
-    weighs the same whatever the batch it comes in.
-    """
-    if task.output == "classes":
-        return functional.cross_entropy(outputs, labels, ignore_index=NO_CLASS, reduction="sum") / len(outputs)
-    known = ~labels.isnan()
-    targets = labels.nan_to_num().to(outputs.dtype)
-    if task.output == "values":
-        losses = (outputs.squeeze(-1) - targets).square()
-    else:
-        losses = functional.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
-    return (losses * known).sum() / known.numel()
-
-
 def label_loss(task: Task) -> LossFunction:
     """`hard_loss` alone, as a function of the model, a batch and its share."""
 
     def compute(model: PreTrainedModel, batch: dict[str, torch.Tensor], share: Share) -> torch.Tensor:
         outputs, _ = model_outputs(model, task, model_inputs(batch))
-        return share.rows * hard_loss(outputs, batch["labels"], task)
+        rows = counted_rows(task, outputs, batch.get("counted"))
+        return share.rows * hard_loss(rows, _targets(task, batch), task.output)
 
     return compute
 
@@ -154,12 +102,13 @@ def distillation_loss(
     def compute(model: PreTrainedModel, batch: dict[str, torch.Tensor], share: Share) -> torch.Tensor:
         inputs = model_inputs(batch)
         with captured(related.teacher) as wanted_parts:
-            wanted, teacher_hidden = ask(batch)
+            taught, teacher_hidden = ask(batch)
         with captured(related.student) as parts:
             outputs, student_hidden = model_outputs(model, task, inputs, hidden_states=loss.hidden > 0)
-        total = loss.soft * _soft_part(outputs, wanted, task, loss.temperature, share)
-        if loss.hard > 0 and "labels" in batch and isinstance(task, TextClassification):
-            total = total + share.rows * loss.hard * hard_loss(outputs, batch["labels"], task)
+        rows, wanted = (counted_rows(task, some, batch.get("counted")) for some in (outputs, taught))
+        total = loss.soft * _soft_part(rows, wanted.values, task, loss.temperature, share)
+        if loss.hard > 0 and "labels" in batch and task.output != "vectors":
+            total = total + share.rows * loss.hard * hard_loss(rows, _targets(task, batch), task.output)
         if loss.hidden > 0:
             total = total + loss.hidden * hidden(student_hidden, teacher_hidden, inputs["attention_mask"], share)
         if related.student is not None:
@@ -170,19 +119,21 @@ def distillation_loss(
     return compute
 
 
-def _soft_part(
-    student: torch.Tensor, teacher: torch.Tensor, task: Task, temperature: float, share: Share
-) -> torch.Tensor:
+def _targets(task: Task, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    return counted_targets(task, batch["labels"], batch.get("counted"))
+
+
+def _soft_part(student: Rows, teacher: torch.Tensor, task: Task, temperature: float, share: Share) -> torch.Tensor:
     """`soft_loss` of this process's rows, for what they count.
 
     Where it looks at all pairs of texts of a batch, the others' texts are constants here: each process has the gradient
     by its own.
     """
-    if not isinstance(task, SentenceEmbedding) or student.shape == teacher.shape:
-        return share.rows * soft_loss(student, teacher, task, temperature=temperature)
-    rows = len(student) if share.rows else 0
-    student, teacher = (processes.with_rows_of_others(vectors[:rows]) for vectors in (student, teacher))
-    return processes.count() * soft_loss(student, teacher, task, temperature=temperature)
+    if task.output != "vectors" or student.values.shape == teacher.shape:
+        return share.rows * soft_loss(student, teacher, task.output, temperature=temperature)
+    rows = student.samples if share.rows else 0
+    values, teacher = (processes.with_rows_of_others(vectors[:rows]) for vectors in (student.values, teacher))
+    return processes.count() * soft_loss(Rows(values, None, len(values)), teacher, task.output, temperature=temperature)
 
 
 def _hidden_part(

@@ -26,8 +26,8 @@ _SURE = 2.0  # seconds after which the pace is known
 
 @dataclass(frozen=True)
 class _Kept:
-    """The answers by row: (rows, outputs); the hidden states of all rows' tokens one after the other, (tokens, layers,
-    hidden) float16."""
+    """The answers by row: (rows, width), or those of all rows' tokens one after the other, (tokens, width); the hidden
+    states of all tokens, (tokens, layers, hidden) float16."""
 
     outputs: torch.Tensor
     states: torch.Tensor
@@ -72,6 +72,7 @@ class TeacherCache:
         if (
             self._kept is not None
             or passes < 2
+            or rows.parts is not None  # several sequences a row
             or processes.count() > 1
             or torch.cuda.is_available()
             or self._bytes(rows) > _MEMORY * psutil.virtual_memory().available
@@ -89,10 +90,14 @@ class TeacherCache:
             batch = collate([rows[row] for row in chosen])
             with torch.autocast("cpu", torch.bfloat16, enabled=half):
                 found, hidden = self._ask(model_inputs(batch))
-            outputs = outputs if len(outputs) else torch.empty(len(rows), *found.shape[1:])
-            outputs[chosen] = found.float()
             real = batch["attention_mask"].bool()
             places = torch.cat([int(starts[row]) + torch.arange(rows.lengths[row]) for row in chosen])
+            if not len(outputs):
+                outputs = torch.empty(tokens if self._by_token else len(rows), found.shape[-1])
+            if self._by_token:
+                outputs[places] = found[real].float()
+            else:
+                outputs[chosen] = found.float()
             for place, layer in enumerate(self.layers):
                 states[places, place] = hidden[layer][real].half()
             done += len(places)
@@ -107,14 +112,18 @@ class TeacherCache:
         if self._kept is None or "row" not in batch:
             return self._ask(model_inputs(batch))
         kept, rows = self._kept, batch["row"]
-        if not self.layers:
+        if not self.layers and not self._by_token:
             return kept.outputs[rows], {}
         width = batch["input_ids"].shape[1]
         offsets = torch.minimum(
             torch.arange(width), kept.lengths[rows].unsqueeze(1) - 1
         )  # padding reads its row's last token
-        states = kept.states[kept.starts[rows].unsqueeze(1) + offsets].float()
-        return kept.outputs[rows], {layer: states[:, :, place] for place, layer in enumerate(self.layers)}
+        places = kept.starts[rows].unsqueeze(1) + offsets
+        outputs = kept.outputs[places] if self._by_token else kept.outputs[rows]
+        if not self.layers:
+            return outputs, {}
+        states = kept.states[places].float()
+        return outputs, {layer: states[:, :, place] for place, layer in enumerate(self.layers)}
 
     def _ask(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, States]:
         self.teacher.to(inputs["input_ids"].device)
@@ -122,8 +131,22 @@ class TeacherCache:
             return model_outputs(self.teacher, self.task, inputs, hidden_states=bool(self.layers))
 
     @property
+    def _by_token(self) -> bool:
+        return self.task.per != "sample"
+
+    @property
     def _hidden(self) -> int:
         return int(self.teacher.config.hidden_size)
 
     def _bytes(self, rows: EncodedDataset) -> int:
-        return 2 * sum(rows.lengths) * len(self.layers) * self._hidden
+        states = 2 * sum(rows.lengths) * len(self.layers) * self._hidden
+        return states + (4 * sum(rows.lengths) * _width(self.task, self.teacher) if self._by_token else 0)
+
+
+def _width(task: Task, teacher: PreTrainedModel) -> int:
+    """Outputs of one token."""
+    return (
+        max(len(task.labels), len(task.output_names))
+        if task.labels or task.per == "position"
+        else int(teacher.config.vocab_size)
+    )

@@ -17,6 +17,7 @@ from edgelm.data.dataset import Dataset
 from edgelm.errors import RecipeError
 from edgelm.latency_table import EncoderSizes, LatencyTable, Shapes, count_operations
 from edgelm.recipe import FitSettings
+from edgelm.tasks.task import Task
 
 Measure = Callable[[Shapes], float]
 
@@ -99,7 +100,9 @@ class Constraints:
         return cost, sum(weights) - rest
 
 
-def operations_goal(teacher: PreTrainedModel, tokenizer: Any, rows: Dataset, settings: FitSettings) -> Constraints:
+def operations_goal(
+    teacher: PreTrainedModel, tokenizer: Any, task: Task, rows: Dataset, settings: FitSettings
+) -> Constraints:
     """Where no device was measured: `settings.speedup` times fewer multiply-accumulates than the teacher's, at the
     rows' median length.
 
@@ -111,7 +114,7 @@ def operations_goal(teacher: PreTrainedModel, tokenizer: Any, rows: Dataset, set
             "the recipe cuts to a budget, and none was given.",
             hint="Give --max-latency, --speedup, --max-size or --max-memory, or --set fit.speedup=2 (in operations).",
         )
-    table = count_operations(sizes_of(teacher), median_length(tokenizer, rows, max_length=settings.max_length))
+    table = count_operations(sizes_of(teacher), median_length(tokenizer, task, rows, max_length=settings.max_length))
     return Constraints((Constraint("operations", table, table.predict(table.sizes.full()) / settings.speedup),))
 
 

@@ -12,10 +12,10 @@ import torch
 from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
-from edgelm.anatomy import blocks, layer_shapes
+from edgelm.anatomy import Rows, blocks, layer_shapes
 from edgelm.checkpoint import LayerShape
-from edgelm.compress.distillation.distill import soft_loss
 from edgelm.compress.distillation.layer_matching import spread_layers
+from edgelm.compress.distillation.losses import soft_loss
 from edgelm.compress.evaluate import predict
 from edgelm.compress.pruning.constraints import Constraints
 from edgelm.compress.pruning.levels import ATTENTION, FFN, ModuleLevels, fisher_levels, obs_levels
@@ -197,10 +197,15 @@ def teacher_loss(judged: int, max_length: int, material: Material) -> Loss:
     rows = material.rows.sample(judged, seed=material.seed + 1)
 
     def outputs(model: PreTrainedModel) -> torch.Tensor:
-        return torch.from_numpy(predict(model, material.tokenizer, material.task, rows, max_length=max_length))
+        return torch.from_numpy(predict(model, material.tokenizer, material.task, rows, max_length=max_length).rows)
 
     wanted = outputs(material.teacher)
-    return lambda model: float(soft_loss(outputs(model), wanted, material.task, temperature=_TEMPERATURE))
+
+    def loss(model: PreTrainedModel) -> float:
+        found = outputs(model)
+        return float(soft_loss(Rows(found, None, len(found)), wanted, material.task.output, temperature=_TEMPERATURE))
+
+    return loss
 
 
 def shapes_of(model: PreTrainedModel, module_levels: Sequence[ModuleLevels], picks: Sequence[int]) -> Shapes:

@@ -17,8 +17,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import blocks, model_outputs
+from edgelm.anatomy import blocks, counted_rows, counted_targets, model_outputs
 from edgelm.compress.batches import Collator, EncodedDataset, model_inputs
+from edgelm.compress.distillation.losses import hard_loss
 from edgelm.data.dataset import Dataset
 from edgelm.progress import Progress, silent
 from edgelm.tasks.task import Task
@@ -166,18 +167,15 @@ def _loss(
     gives the true Fisher information. Values and vectors: a random projection of the outputs, whose squared gradients
     estimate the diagonal of the Gauss-Newton matrix (the Fisher information of a Gaussian around them).
     """
-    inputs = model_inputs(batch)
-    outputs, _ = model_outputs(model, task, inputs)
+    outputs, _ = model_outputs(model, task, model_inputs(batch))
+    rows = counted_rows(task, outputs, batch.get("counted"))
     if task.output in ("values", "vectors"):
-        return (outputs * torch.randn(outputs.shape, generator=generator)).sum() / len(outputs)
-    labels = batch.get("labels")
-    if task.output == "binary":
-        targets = (
-            torch.bernoulli(outputs.detach().sigmoid(), generator=generator)
-            if labels is None
-            else labels.to(outputs.dtype)
-        )
-        return nn.functional.binary_cross_entropy_with_logits(outputs, targets)
-    if labels is None:
-        labels = torch.multinomial(outputs.detach().softmax(dim=-1), 1, generator=generator).squeeze(-1)
-    return nn.functional.cross_entropy(outputs, labels)
+        return (rows.values * torch.randn(rows.values.shape, generator=generator)).sum() / len(rows.values)
+    said = rows.values.detach()
+    if "labels" in batch:
+        targets = counted_targets(task, batch["labels"], batch.get("counted"))
+    elif task.output == "binary":
+        targets = torch.bernoulli(said.sigmoid(), generator=generator)
+    else:
+        targets = torch.multinomial(said.softmax(dim=-1), 1, generator=generator).squeeze(-1)
+    return hard_loss(rows, targets, task.output)

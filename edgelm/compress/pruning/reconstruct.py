@@ -57,7 +57,7 @@ def reconstruct(
     for number, (index, reader, part) in enumerate(steps):
         block = layers[index]
         last = index == len(layers) - 1 and part == "ffn_out"
-        first_only = last and not (isinstance(task, SentenceEmbedding) and task.pooling != "cls")
+        first_only = last and _reads_first(task)
         source = sources[index][0 if part == "attention_output" else 1]
         _solve(student, task, block, reader, part, batches, wanted[source, part], first_only=first_only)
         progress("reconstruct", number + 1, len(steps))
@@ -66,6 +66,11 @@ def reconstruct(
 
 def _units(block: Block, part: str) -> int:
     return block.heads if part == "attention_output" else block.ffn
+
+
+def _reads_first(task: Task) -> bool:
+    """Whether the last layer's first token is all that the head reads."""
+    return task.per == "sample" and (not isinstance(task, SentenceEmbedding) or task.pooling == "cls")
 
 
 class _Reached(Exception):

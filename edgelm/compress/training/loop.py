@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
 from accelerate.data_loader import prepare_data_loader
@@ -22,11 +21,11 @@ from edgelm import distributed as processes
 from edgelm.compress.batches import Collator, EncodedDataset, LengthGroupedSampler, Share
 from edgelm.compress.distillation.distill import LossFunction, label_loss
 from edgelm.compress.distillation.teacher_cache import TeacherCache
+from edgelm.compress.evaluate import evaluate
 from edgelm.compress.training.time_limit import EndInTime
 from edgelm.data.dataset import Dataset
 from edgelm.errors import UsageError
 from edgelm.hardware.machine import describe_machine
-from edgelm.metrics.scores import score
 from edgelm.progress import Progress, silent
 from edgelm.recipe import TrainSettings
 from edgelm.tasks.task import Task
@@ -85,12 +84,17 @@ def train(
     set_seed(seed)
     start = time.monotonic()
     data = EncodedDataset(dataset, tokenizer, task, max_length=settings.max_length, numbered=teacher_cache is not None)
-    judged = None if evaluation is None else EncodedDataset(evaluation, tokenizer, task, max_length=settings.max_length)
     arguments = _arguments(
-        settings, task, rows=len(data), work=work, seed=seed, judge=judged is not None, log_dir=log_dir
+        settings, task, rows=len(data), work=work, seed=seed, judge=evaluation is not None, log_dir=log_dir
     )
+
+    def judge(trained: PreTrainedModel) -> dict[str, float]:
+        assert evaluation is not None
+        metrics, _ = evaluate(trained, tokenizer, task, evaluation, max_length=settings.max_length)
+        return metrics
+
     callbacks: list[TrainerCallback] = [_MarkWhole(), _OwnNoise(), _Report(description, progress)]
-    if settings.early_stopping is not None and judged is not None:
+    if settings.early_stopping is not None and evaluation is not None:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=settings.early_stopping))
     if teacher_cache is not None:
         batch = settings.batch_size * settings.gradient_accumulation
@@ -113,9 +117,9 @@ def train(
             model=model,
             args=arguments,
             train_dataset=data,
-            eval_dataset=judged,
+            eval_dataset=evaluation,
             data_collator=Collator(tokenizer),
-            compute_metrics=_metrics_of(task) if judged is not None else None,
+            judge=judge,
             callbacks=callbacks,
         )
         trainer.train(resume_from_checkpoint=processes.on_main(lambda: _state_to_resume(work)))
@@ -125,8 +129,17 @@ def train(
 class _Trainer(Trainer):
     """Trainer with a loss of our own, and batches of like lengths in an order that only seed and epoch decide."""
 
-    def __init__(self, *, loss: LossFunction, batch_size: int, collate: Collator, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        loss: LossFunction,
+        batch_size: int,
+        collate: Collator,
+        judge: Callable[[PreTrainedModel], dict[str, float]],
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
+        self.judge = judge
         self.model_accepts_loss_kwargs = (
             False  # losses are means over a batch, and the loop divides them by the batches of a step
         )
@@ -153,10 +166,15 @@ class _Trainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        if not model.training:
-            return super().compute_loss(model, inputs, return_outputs=return_outputs)
         share = inputs.pop("share", Share())
         return self.loss(model, inputs, share)
+
+    def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:
+        """The task's metrics, by the same code that judges every model here."""
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.judge(self.model).items()}
+        self.log(metrics)
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
 
 
 class _MarkWhole(TrainerCallback):
@@ -271,14 +289,6 @@ def _arguments(
         disable_tqdm=True,
         ddp_find_unused_parameters=False,  # see `only_read_weights`
     )
-
-
-def _metrics_of(task: Task) -> Callable[[Any], dict[str, float]]:
-    def metrics(prediction: Any) -> dict[str, float]:
-        outputs = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
-        return score(task, np.asarray(outputs), prediction.label_ids)
-
-    return metrics
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from edgelm.anatomy import cut_tokens, word_embeddings
 from edgelm.checkpoint import KeptTokens, Record
 from edgelm.compress.vocabulary.tokenizer_json import Vocabulary
 from edgelm.data.dataset import Dataset
+from edgelm.data.encoding import plain_inputs
 from edgelm.errors import ModelError, RecipeError
 from edgelm.progress import Progress, silent
 
@@ -100,7 +101,7 @@ def coverage(before: Any, after: Any, rows: Dataset) -> tuple[float, float]:
     left = after.get_vocab()
     number = {token: left.get(name) for name, token in before.get_vocab().items()}
     whole = kept = total = 0
-    for batch in _batches(rows.inputs()):
+    for batch in _batches(plain_inputs(rows)):
         for text, old, new in zip(batch, _encode(before, batch), _encode(after, batch), strict=True):
             wanted = [number[token] for token in old]
             lost = wanted.count(None)

@@ -5,18 +5,22 @@ import pytest
 import torch
 from models import FAMILIES, TEXTS, make_checkpoint, make_tokenizer
 
-from edgelm.anatomy import blocks, load_checkpoint
+from edgelm.anatomy import Rows, blocks, load_checkpoint
 from edgelm.compress.batches import EncodedDataset, Share
 from edgelm.compress.distillation.distill import (
     distillation_loss,
-    hard_loss,
     hidden_loss,
-    soft_loss,
     student_from_layers,
 )
+from edgelm.compress.distillation.losses import hard_loss, soft_loss
 from edgelm.data.dataset import Dataset
 from edgelm.recipe import DistillLoss
 from edgelm.tasks.text import SentenceEmbedding, TextClassification
+
+
+def rows_of(values):
+    return Rows(values, None, len(values))
+
 
 CLASSES = TextClassification(labels=("a", "b", "c"))
 
@@ -31,7 +35,7 @@ def test_soft_loss_is_the_softened_kl_divergence():
 
     p, q = softmax(teacher / 2.0), softmax(student / 2.0)
     expected = 4.0 * (p * np.log(p / q)).sum() / 5
-    found = soft_loss(torch.tensor(student), torch.tensor(teacher), CLASSES, temperature=2.0)
+    found = soft_loss(rows_of(torch.tensor(student)), torch.tensor(teacher), "classes", temperature=2.0)
     assert found.item() == pytest.approx(expected, rel=1e-9)  # both in float64
 
 
@@ -48,8 +52,10 @@ def test_soft_loss_is_the_softened_kl_divergence():
 def test_a_student_that_agrees_with_its_teacher_has_no_soft_loss(task):
     outputs = torch.randn(4, 3)
     other = outputs + torch.randn(4, 3)
-    assert soft_loss(outputs, outputs, task, temperature=2.0).item() == pytest.approx(0, abs=1e-6)  # float32 rounding
-    assert soft_loss(other, outputs, task, temperature=2.0).item() > 1e-3
+    assert soft_loss(rows_of(outputs), outputs, task.output, temperature=2.0).item() == pytest.approx(
+        0, abs=1e-6
+    )  # float32 rounding
+    assert soft_loss(rows_of(other), outputs, task.output, temperature=2.0).item() > 1e-3
 
 
 def test_padding_has_no_part_in_the_hidden_loss():
@@ -89,23 +95,25 @@ def test_labels_count_only_in_the_rows_that_have_one(problem):
     rows = Dataset("memory", texts=TEXTS[:4], labels=labels, problem=problem).join(Dataset("more", texts=TEXTS[4:6]))
     encoded = EncodedDataset(rows, make_tokenizer(), task, max_length=32)
     outputs = torch.randn(6, len(task.labels), requires_grad=True)
-    loss = hard_loss(outputs, torch.as_tensor(np.asarray([encoded[index]["labels"] for index in range(6)])), task)
+    loss = hard_loss(
+        rows_of(outputs), torch.as_tensor(np.asarray([encoded[index]["labels"] for index in range(6)])), task.output
+    )
     alone = hard_loss(
-        outputs[:4],
+        rows_of(outputs[:4]),
         torch.as_tensor(EncodedDataset(rows.take(range(4)), make_tokenizer(), task, max_length=32).labels),
-        task,
+        task.output,
     )
     assert loss.item() == pytest.approx(alone.item() * 4 / 6, rel=1e-5)  # float32; divided by all rows of the batch
     loss.backward()
     assert (outputs.grad[4:] == 0).all()
     assert (outputs.grad[:4] != 0).any(dim=1).all()
-    nothing = hard_loss(outputs[4:], torch.as_tensor(encoded.labels[4:]), task)
+    nothing = hard_loss(rows_of(outputs[4:]), torch.as_tensor(encoded.labels[4:]), task.output)
     assert nothing.item() == 0
 
 
 def test_labels_give_the_loss_of_torch_where_every_row_has_one():
     outputs, labels = torch.randn(5, 3), torch.tensor([0, 1, 2, 1, 0])
-    assert hard_loss(outputs, labels, CLASSES).item() == pytest.approx(
+    assert hard_loss(rows_of(outputs), labels, "classes").item() == pytest.approx(
         torch.nn.functional.cross_entropy(outputs, labels).item(), rel=1e-5
     )
 
@@ -114,10 +122,10 @@ def test_sentence_vectors_of_other_widths_are_compared_by_their_cosines():
     task = SentenceEmbedding()
     teacher = torch.randn(6, 8)
     turn, _ = torch.linalg.qr(torch.randn(12, 8))  # orthonormal columns: into more dimensions, angles stay
-    assert soft_loss(teacher @ turn.T, teacher, task, temperature=1.0).item() == pytest.approx(
+    assert soft_loss(rows_of(teacher @ turn.T), teacher, task.output, temperature=1.0).item() == pytest.approx(
         0, abs=1e-5
     )  # float32 rounding
-    assert soft_loss(torch.randn(6, 12), teacher, task, temperature=1.0).item() > 0.1
+    assert soft_loss(rows_of(torch.randn(6, 12)), teacher, task.output, temperature=1.0).item() > 0.1
 
 
 @pytest.mark.parametrize("weight", ["soft", "hard", "hidden", "relations"])

@@ -1,0 +1,101 @@
+"""Samples as a graph's inputs, and the rows that count in what a model or a graph gives for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from edgelm.anatomy import model_outputs
+from edgelm.data.encoding import Encoded, encode_samples, padded
+from edgelm.metrics.rows import counted_outputs, stack_rows
+from edgelm.tasks.task import Task
+from edgelm.tasks.text import MultipleChoice
+
+Feeds = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples, encoded as a task reads them.
+
+    Attributes:
+        texts: the samples, as `Dataset.inputs` gives them.
+        encoded: their sequences.
+    """
+
+    texts: Sequence[Any]
+    encoded: Encoded
+    tokenizer: Any
+    task: Task
+
+    def batches(self, size: int = 1) -> list[list[int]]:
+        """The numbers of the sequences, in order, `size` together."""
+        return [list(range(start, min(start + size, len(self.encoded)))) for start in range(0, len(self.encoded), size)]
+
+    def feed(self, numbers: Sequence[int]) -> Feeds:
+        """Inputs, each int64 (sequences, tokens), padded behind."""
+        return padded(self.encoded, numbers, self.tokenizer)
+
+    def feeds(self) -> Iterator[Feeds]:
+        """The inputs of every sequence alone, (1, tokens)."""
+        return (self.feed([number]) for number in range(len(self.encoded)))
+
+    def read(self, outputs: Sequence[np.ndarray], numbers: Sequence[int]) -> np.ndarray:
+        """(rows, width): what counts in the outputs of a model or a graph for these sequences."""
+        joined = join_outputs(outputs)
+        if not self.encoded.counted:
+            return joined
+        counted = np.zeros(joined.shape[:2], dtype=np.int64)
+        for place, number in enumerate(numbers):
+            row = self.encoded.counted[number]
+            counted[place, : len(row)] = row
+        return counted_outputs(self.task, joined, counted)
+
+    def rows(self, run: Callable[[Feeds], Sequence[np.ndarray]], *, batch_size: int = 1) -> np.ndarray:
+        """(rows, width) over all sequences; of several choices one row a sample."""
+        found = [self.read(run(self.feed(numbers)), numbers) for numbers in self.batches(batch_size)]
+        rows = stack_rows(found)
+        return rows.reshape(self.encoded.owner[-1] + 1, -1) if self.task.schema == "choices" else rows
+
+
+def encode(tokenizer: Any, task: Task, texts: Sequence[Any], *, max_length: int) -> Samples:
+    """Samples as sequences of tokens.
+
+    Raises:
+        DataError: a question that leaves no room for its context.
+    """
+    return Samples(texts, encode_samples(texts, tokenizer, task, max_length=max_length), tokenizer, task)
+
+
+def join_outputs(outputs: Sequence[np.ndarray]) -> np.ndarray:
+    """A graph's outputs as one array: one output as it is, several side by side in a last axis."""
+    return outputs[0] if len(outputs) == 1 else np.stack(outputs, axis=-1)
+
+
+def single_choice(task: Task) -> Task:
+    """The task of one sequence: a graph scores one choice, and whoever reads it compares them."""
+    return replace(task, choices=1) if isinstance(task, MultipleChoice) else task
+
+
+def torch_rows(model: PreTrainedModel, samples: Samples) -> np.ndarray:
+    """(rows, width) of the checkpoint, sequence by sequence."""
+    task = single_choice(samples.task)
+
+    def run(feed: Feeds) -> list[np.ndarray]:
+        inputs = {name: torch.from_numpy(values) for name, values in feed.items()}
+        with torch.inference_mode():
+            outputs = model_outputs(model, task, inputs)[0]
+        return [outputs.float().numpy()]
+
+    return samples.rows(run)
+
+
+def graph_rows(session: Any, samples: Samples, *, batch_size: int = 1) -> np.ndarray:
+    """(rows, width) of a graph, in batches padded to their longest sequence."""
+    names = [value.name for value in session.get_inputs()]
+    return samples.rows(lambda feed: session.run(None, {name: feed[name] for name in names}), batch_size=batch_size)

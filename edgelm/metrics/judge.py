@@ -1,0 +1,137 @@
+"""A model's outputs against the labels of a data set, and against another model's: the metrics of each kind of task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgelm.data.dataset import Dataset
+from edgelm.data.encoding import Encoded
+from edgelm.metrics.scores import agreement, pair_similarity, score
+from edgelm.metrics.spans import span_scores
+from edgelm.metrics.squad import answer_scores
+from edgelm.runtime.answers.spans import read_spans
+from edgelm.runtime.inputs.batch import Context
+from edgelm.tasks.task import Task
+from edgelm.tasks.text import QuestionAnswering
+
+OUTSIDE = "O"  # the tag of a word that the sequence was cut before
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A model's outputs for a data set.
+
+    Attributes:
+        rows: (rows, width) float32, the rows that count: one a sample in the order of the data, or those of the first
+            sequence, of the second, and so on; of sentence vectors of pairs, those of the first texts and then those of
+            the second.
+        encoded: the sequences that they are of.
+    """
+
+    rows: np.ndarray
+    encoded: Encoded
+
+
+def judge(task: Task, made: Predictions, dataset: Dataset) -> dict[str, float]:
+    """Metrics by name; `task.metric` is always among them.
+
+    Args:
+        dataset: the samples, with labels as the task has them.
+    """
+    labels = dataset.labels or ()
+    if task.schema == "words":
+        found = [row[: len(tags or ())] for row, tags in zip(_tags(task, made, dataset), labels, strict=True)]
+        return span_scores([[task.labels[tag] for tag in tags or ()] for tags in labels], found)
+    if task.schema == "answers":
+        wanted = [[text for text, _ in answers or ()] for answers in labels]
+        return answer_scores(_answers(task, made, dataset), wanted)
+    if task.output == "vectors":
+        return score(task, pair_similarity(*np.split(made.rows, 2)), labels)
+    return score(task, made.rows, labels)
+
+
+def agree(task: Task, made: Predictions, reference: Predictions, dataset: Dataset) -> float:
+    """How often, or how closely, outputs agree with those of another model for the same samples; 1 for always.
+
+    Of words the share of equal tags, of questions that of equal answers: two models may cut a text into other tokens.
+    """
+    reader = _READERS.get(task.schema)
+    if reader is None:
+        return agreement(task, made.rows, reference.rows)
+    pairs = zip(reader(task, made, dataset), reader(task, reference, dataset), strict=True)
+    same = [
+        one == other
+        for own, others in pairs
+        for one, other in (zip(own, others, strict=True) if isinstance(own, list) else ((own, others),))
+    ]
+    return float(np.mean(same)) if same else 1.0
+
+
+def _tags(task: Task, made: Predictions, dataset: Dataset) -> list[list[str]]:
+    """The tag of every word."""
+    encoded = made.encoded
+    best = iter(made.rows.argmax(axis=1).tolist())
+    found: list[list[str]] = []
+    for text, words in zip(dataset.texts, encoded.words, strict=True):
+        places = {word: task.labels[next(best)] for word in words if word >= 0}
+        count = max(places, default=-1) + 1 if isinstance(text, str) else len(text)
+        found.append([places.get(word, OUTSIDE) for word in range(count)])
+    return found
+
+
+def _answers(task: Task, made: Predictions, dataset: Dataset) -> list[str]:
+    """The best answer to every question; an empty one where there is none."""
+    assert isinstance(task, QuestionAnswering)
+    encoded = made.encoded
+    context = Context(tuple(dataset.inputs()), tuple(encoded.owner), tuple(encoded.windows))
+    logits = made.rows.reshape(len(encoded), 2, -1).transpose(0, 2, 1)
+    return [answer["answer"] for answer in read_spans(task, logits, context)]
+
+
+_READERS.get(task.schema)
+    if reader is None:
+        return agreement(task, made.rows, reference.rows)
+    pairs = zip(reader(task, made, dataset), reader(task, reference, dataset), strict=True)
+    same = [
+        one == other
+        for own, others in pairs
+        for one, other in (zip(own, others, strict=True) if isinstance(own, list) else ((own, others),))
+    ]
+    return float(np.mean(same)) if same else 1.0
+
+
+def _tags(task: Task, made: Predictions, dataset: Dataset) -> list[list[str]]:
+    """The tag of every word."""
+    encoded = made.encoded
+    best = iter(made.rows.argmax(axis=1).tolist())
+    found: list[list[str]] = []
+    for text, words in zip(dataset.texts, encoded.words, strict=True):
+        places = {word: task.labels[next(best)] for word in words if word >= 0}
+        count = max(places, default=-1) + 1 if isinstance(text, str) else len(text)
+        found.append([places.get(word, OUTSIDE) for word in range(count)])
+    return found
+
+
+def _answers(task: Task, made: Predictions, dataset: Dataset) -> list[str]:
+    """The best answer to every question; an empty one where there is none."""
+    assert isinstance(task, QuestionAnswering)
+    windows: list[list[int]] = [[] for _ in dataset.texts]
+    for number, owner in enumerate(made.encoded.owner):
+        windows[owner].append(number)
+    contexts: tuple[Any, ...] = dataset.pairs or ()
+    return [
+        best_answer(
+            task,
+            context,
+            [made.rows[2 * number : 2 * number + 2].T for number in numbers],
+            [made.encoded.offsets[number] for number in numbers],
+        )
+        for context, numbers in zip(contexts, windows, strict=True)
+    ]
+
+
+_READERS: dict[str, Callable[[Task, Predictions, Dataset], list[Any]]] = {"words": _tags, "answers": _answers}
