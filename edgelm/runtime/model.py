@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgelm.errors import BundleError, DataError, EdgelmError
-from edgelm.runtime.answers.classes import Answer, check_outputs, read_answers
+from edgelm.runtime.answers.table import Answer, check_outputs, read_outputs
 from edgelm.runtime.bundle import Bundle, open_bundle
-from edgelm.runtime.inputs.text import Text, TextProcessor, load_text_processor
+from edgelm.runtime.inputs.batch import Batch
+from edgelm.runtime.inputs.text import TextProcessor, load_text_processor
 from edgelm.runtime.manifest import Manifest
 from edgelm.runtime.provider import Opened, open_session
+
+_MOST_ROWS = 64  # sequences of one call of the graph, where a sample may have any number of them
 
 
 class Model:
@@ -27,47 +30,70 @@ class Model:
         self.opened = opened
         self.session = session = opened.session
         self._encoder = encoder
-        self._outputs = [encoder.manifest.outputs[0].name]
+        self._outputs = _output_names(encoder.manifest)
         self._run = session.run
 
-    def __call__(self, texts: Text | Sequence[Text]) -> Any:
-        """Answer one text (a `str`, or a tuple of two for pair tasks), or a list of them at once.
+    def __call__(self, samples: Any) -> Any:
+        """Answer one sample, or a list of them at once.
+
+        Args:
+            samples: a sample is a `str`, a tuple or a dictionary, as its task has it: see
+                `edgelm.runtime.inputs.samples.check_sample`.
 
         Returns:
-            an answer, or a list of answers; see `edgelm.runtime.answers.classes`.
+            an answer, or a list of answers; see `edgelm.runtime.answers`.
 
         Raises:
-            UsageError: texts of a kind that the model does not take.
+            UsageError: samples of a kind that the model does not take.
+            DataError: samples that cannot be answered.
         """
-        single = isinstance(texts, (str, tuple))
-        rows: list[Text] = [texts] if single else list(texts)  # type: ignore[list-item]
+        single = isinstance(samples, (str, tuple, dict))
+        rows: list[Any] = [samples] if single else list(samples)
         if not rows:
             return []
         calls = (
             [rows] if self._encoder.padded else [[row] for row in rows]
         )  # a graph without a mask reads one text at a time
-        answers = [answer for call in calls for answer in self.read(self.infer(self.tokenize(call)))]
+        answers = []
+        for call in calls:
+            batch = self.tokenize(call)
+            answers += self.read(self.infer(batch), batch)
         return answers[0] if single else answers
 
-    def tokenize(self, texts: Sequence[Text]) -> dict[str, np.ndarray]:
-        """The graph's inputs, each (texts, tokens), int64: as `edgelm.runtime.inputs.text.TextProcessor` makes them.
+    def tokenize(self, samples: Sequence[Any]) -> Batch:
+        """The graph's inputs, each (sequences, tokens), int64: as `edgelm.runtime.inputs.text.TextProcessor` makes
+        them.
 
         Raises:
-            UsageError: texts of a kind that the model does not take, or of unlike lengths, for a graph that reads no
+            UsageError: samples of a kind that the model does not take, or of unlike lengths, for a graph that reads no
                 mask.
+            DataError: samples that cannot be answered.
         """
-        return self._encoder(texts)
+        return self._encoder(samples)
 
-    def infer(self, feeds: dict[str, np.ndarray]) -> np.ndarray:
-        """Run the graph: (texts, labels) logits or (texts, hidden) sentence vectors, float32.
+    def infer(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Run the graph, float32.
+
+        Returns:
+            (sequences, labels) logits or (sequences, hidden) sentence vectors; of tokens (sequences, tokens, labels);
+            of question answering (sequences, tokens, 2), where an answer begins and where it ends.
 
         Raises:
             BundleError: the graph fails, for instance at a token that its embeddings do not have, or gives what is no
                 output of the task.
             DataError: it fails at a text without tokens.
         """
+        rows = len(next(iter(feeds.values())))
+        if isinstance(feeds, Batch) and feeds.samples < rows > _MOST_ROWS:
+            parts = range(0, rows, _MOST_ROWS)
+            return np.concatenate(
+                [self.infer({name: values[at : at + _MOST_ROWS] for name, values in feeds.items()}) for at in parts]
+            )
         try:
-            result: np.ndarray = self._run(self._outputs, feeds)[0]
+            results = self._run(self._outputs, dict(feeds))
+            result: np.ndarray = results[0]
+            if len(results) > 1 and all(other.shape == result.shape for other in results):
+                result = np.stack(results, axis=-1)
         except EdgelmError:
             raise
         except Exception as error:  # onnxruntime's exceptions have no common base but Exception
@@ -81,12 +107,35 @@ class Model:
                 f"{reason[:200]}",
                 hint="`edgelm verify` checks the bundle; export it again if it passes.",
             ) from error
-        check_outputs(self.manifest.task, result, rows=len(next(iter(feeds.values()))))
+        tokens = next(iter(feeds.values())).shape[-1]
+        check_outputs(self.manifest.task, result, rows=rows, tokens=tokens)
         return result
 
-    def read(self, outputs: np.ndarray) -> list[Answer]:
-        """Answers from outputs."""
-        return read_answers(self.manifest.task, outputs)
+    def read(self, outputs: np.ndarray, batch: Batch | None = None) -> list[Answer]:
+        """Answers from outputs, one a sample.
+
+        Args:
+            batch: what the outputs are of; may be left out for text classification and sentence embeddings.
+
+        Raises:
+            UsageError: it is missing.
+            BundleError: an output is no finite number.
+        """
+        return read_outputs(self.manifest.task, outputs, batch)
+
+
+def _output_names(manifest: Manifest) -> list[str]:
+    """What the graph is asked for: its first output, or those that the task names, where these are several."""
+    names, wanted = [spec.name for spec in manifest.outputs], list(manifest.task.output_names)
+    if len(wanted) == 1:
+        return names[:1]
+    if missing := [name for name in wanted if name not in names]:
+        raise BundleError(
+            f"the manifest has no output {' and no output '.join(missing)}; {manifest.task.kind} needs "
+            f"{' and '.join(wanted)}.",
+            hint="Export the bundle again.",
+        )
+    return wanted
 
 
 def load(

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from edgelm.errors import BundleError, DataError, UsageError
+from edgelm.errors import BundleError, UsageError
 from edgelm.runtime.bundle import Bundle
+from edgelm.runtime.inputs.batch import Batch, Tokens
+from edgelm.runtime.inputs.samples import check_sample
+from edgelm.runtime.inputs.sequences import Encoder, make_sequences
 from edgelm.runtime.manifest import MANIFEST_FILE, TOKENIZER_FILE, Manifest
 
-Text: TypeAlias = "str | tuple[str, str]"
-
-# What a tokenizer's encoding offers for each input of a graph.
+# What a sequence of tokens offers for each input of a graph.
 _FIELDS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
 
 
 class TextProcessor:
-    """Makes inputs of texts.
+    """Makes inputs of samples; see `edgelm.runtime.inputs.samples` for what a sample of each task is.
 
     Args:
-        tokenizer: cuts at the model's longest sequence, and pads nothing by itself; see `load_text_processor`.
+        tokenizer: set up by `make_encoder`.
 
     Attributes:
         padded: whether the graph reads a mask, and so texts of unlike lengths in one call.
@@ -30,77 +31,45 @@ class TextProcessor:
     def __init__(self, manifest: Manifest, tokenizer: Any) -> None:
         self.manifest, self.tokenizer = manifest, tokenizer
         self.padded = any(spec.name == "attention_mask" for spec in manifest.inputs)
-        self._inputs = [(spec.name, _FIELDS[spec.name]) for spec in manifest.inputs]
+        self._encoder = Encoder(manifest, tokenizer)
+        settings = manifest.tokenization
+        padding = {"ids": settings.pad_id, "attention_mask": 0, "type_ids": settings.pad_type_id}
+        self._inputs = [(spec.name, _FIELDS[spec.name], padding[_FIELDS[spec.name]]) for spec in manifest.inputs]
 
-    def __call__(self, texts: Sequence[Text]) -> dict[str, np.ndarray]:
-        """The graph's inputs, each (texts, tokens), int64: cut at the model's longest, padded to the batch's longest.
+    def __call__(self, samples: Sequence[Any]) -> Batch:
+        """The graph's inputs, each (sequences, tokens), int64: padded to the batch's longest.
+
+        Texts are cut at the model's longest; those that a question is answered from are read in windows instead.
 
         Raises:
-            UsageError: a pair where single texts are expected, or the other way round; texts of unlike lengths, for a
-                graph that reads no mask.
-            DataError: a text that becomes no token, among others, or that is no Unicode.
+            UsageError: a sample of another kind than the task's; sequences of unlike lengths, for a graph that reads
+                no mask.
+            DataError: a text that becomes no token, among others, or that is no Unicode; a question, a text to search
+                or an ending that is empty; a question as long as the model reads.
             BundleError: a tokenizer that lacks a token of its own.
         """
-        self._check(texts)
-        texts = self.manifest.task.prompted(texts)
-        try:
-            encodings = self.tokenizer.encode_batch(list(texts)) if len(texts) > 1 else [self._encode(texts[0])]
-        except TypeError as error:  # half of a surrogate pair is a str that UTF-8 does not have
-            raise DataError(
-                "a text is no Unicode: it holds half of a surrogate pair.", hint="Read it with its real encoding."
-            ) from error
-        except (
-            BaseException
-        ) as error:  # tokenizers raises bare Exception and, where its Rust code panics, what is not even that
-            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-                raise
-            raise BundleError(
-                f"{TOKENIZER_FILE} cannot cut this text into tokens: {error}.", hint="Copy or export the bundle again."
-            ) from error
-        for text, encoding in zip(texts, encodings, strict=True):
-            if not encoding.ids and len(texts) > 1:  # it would be nothing but padding; alone, the graph decides
-                raise DataError(
-                    f"{str(text)!r:.60} becomes no token, and the model cannot read nothing.",
-                    hint="Leave such texts out.",
-                )
-        if len(encodings) > 1:
-            longest = max(len(encoding.ids) for encoding in encodings)
-            if not self.padded and any(len(encoding.ids) != longest for encoding in encodings):
-                raise UsageError(
-                    "this bundle was exported for one text at a time: texts in one call must be equally long.",
-                    hint="Call the model itself, which takes them one by one, or export without --single.",
-                )
-            padding = self.manifest.tokenization
-            for encoding in encodings:
-                encoding.pad(
-                    longest, pad_id=padding.pad_id, pad_type_id=padding.pad_type_id, pad_token=padding.pad_token
-                )
-        return {
-            name: np.array([getattr(encoding, field) for encoding in encodings], dtype=np.int64)
-            for name, field in self._inputs
-        }
+        task = self.manifest.task
+        context = make_sequences(self._encoder, tuple(check_sample(task, sample) for sample in samples))
+        lengths = [len(sequence.ids) for sequence in context.sequences]
+        longest = max(lengths, default=0)
+        if not self.padded and any(length != longest for length in lengths):
+            raise UsageError(
+                "this bundle was exported for one text at a time: texts in one call must be equally long.",
+                hint="Call the model itself, which takes them one by one, or export without --single.",
+            )
+        return Batch(
+            {name: _stack(context.sequences, field, longest, padding=padding) for name, field, padding in self._inputs},
+            context,
+        )
 
-    def _encode(self, text: Text) -> Any:
-        return self.tokenizer.encode(*text) if isinstance(text, tuple) else self.tokenizer.encode(text)
 
-    def _check(self, texts: Sequence[Text]) -> None:
-        pair = self.manifest.task.pair
-        for text in texts:
-            if pair and not (
-                isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text)
-            ):
-                raise UsageError(
-                    "this model reads two texts at once.",
-                    hint='Give pairs: model(("first", "second")), or `edgelm run BUNDLE "first" --pair "second"`; '
-                    "`edgelm export --no-pairs` makes a bundle for single texts.",
-                )
-            if not pair and not isinstance(text, str):
-                if isinstance(text, tuple):
-                    hint = "Export it again with --pairs, if it was trained on pairs of texts."
-                    raise UsageError("this bundle was exported for single texts; got a pair.", hint=hint)
-                raise UsageError(
-                    f"this model reads single texts; got {type(text).__name__}.", hint='Give a text: model("...").'
-                )
+def _stack(sequences: Sequence[Tokens], field: str, longest: int, *, padding: int) -> np.ndarray:
+    """One field of sequences, (sequences, longest), int64, filled up behind each."""
+    stacked = np.full((len(sequences), longest), padding, dtype=np.int64)
+    for row, sequence in zip(stacked, sequences, strict=True):
+        values = getattr(sequence, field)
+        row[: len(values)] = values
+    return stacked
 
 
 def load_text_processor(bundle: Bundle) -> TextProcessor:
@@ -136,7 +105,10 @@ def make_encoder(manifest: Manifest, tokenizer: Any) -> TextProcessor:
     """
     settings = manifest.tokenization
     try:
-        tokenizer.enable_truncation(settings.max_length, direction=settings.truncation_side)
+        if manifest.task.per == "position":  # read whole, in windows
+            tokenizer.no_truncation()
+        else:
+            tokenizer.enable_truncation(settings.max_length, direction=settings.truncation_side)
     except Exception as error:  # tokenizers raises bare Exception
         raise BundleError(
             f"{MANIFEST_FILE}: the tokenizer cannot be set up: {error}", hint="Export the bundle again."

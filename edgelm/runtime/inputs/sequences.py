@@ -1,0 +1,119 @@
+"""From samples to sequences of tokens, for each kind of task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from edgelm.errors import BundleError, DataError
+from edgelm.runtime.inputs.batch import Context, Tokens
+from edgelm.runtime.inputs.windows import cut_windows
+from edgelm.runtime.inputs.words import WordFinder
+from edgelm.runtime.manifest import TOKENIZER_FILE, Manifest
+from edgelm.tasks.task import TaskKind
+from edgelm.tasks.text import QuestionAnswering
+
+
+class Encoder:
+    """A tokenizer of the tokenizers library, and what its exceptions mean.
+
+    Args:
+        tokenizer: set up by `edgelm.runtime.inputs.text.make_encoder`: it cuts at the model's longest sequence, but
+            for question answering, and pads nothing.
+    """
+
+    def __init__(self, manifest: Manifest, tokenizer: Any) -> None:
+        self.manifest, self.tokenizer = manifest, tokenizer
+        self.finder = WordFinder(tokenizer) if manifest.task.per == "token" else None
+
+    def __call__(self, texts: Sequence[Any], *, words: bool = False) -> tuple[Any, ...]:
+        """One encoding a text, a pair of texts or, with `words`, a tuple of words.
+
+        Raises:
+            DataError: a text that becomes no token, among others, or that is no Unicode.
+            BundleError: a tokenizer that lacks a token of its own.
+        """
+        try:
+            found = self._encode(texts, words)
+        except TypeError as error:  # half of a surrogate pair is a str that UTF-8 does not have
+            raise DataError(
+                "a text is no Unicode: it holds half of a surrogate pair.", hint="Read it with its real encoding."
+            ) from error
+        except (
+            BaseException
+        ) as error:  # tokenizers raises bare Exception and, where its Rust code panics, what is not even that
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            raise BundleError(
+                f"{TOKENIZER_FILE} cannot cut this text into tokens: {error}.", hint="Copy or export the bundle again."
+            ) from error
+        for text, encoding in zip(texts, found, strict=True):
+            if not encoding.ids and len(texts) > 1:  # it would be nothing but padding; alone, the graph decides
+                raise DataError(
+                    f"{str(text)!r:.60} becomes no token, and the model cannot read nothing.",
+                    hint="Leave such texts out.",
+                )
+        return found
+
+    def _encode(self, texts: Sequence[Any], words: bool) -> tuple[Any, ...]:
+        if len(texts) != 1:
+            return tuple(self.tokenizer.encode_batch(list(texts), is_pretokenized=words))
+        if isinstance(texts[0], tuple) and not words:
+            return (self.tokenizer.encode(*texts[0]),)
+        return (self.tokenizer.encode(texts[0], is_pretokenized=words),)
+
+
+def make_sequences(encoder: Encoder, samples: tuple[Any, ...]) -> Context:
+    """The sequences of samples that `edgelm.runtime.inputs.samples.check_sample` has seen.
+
+    Raises:
+        DataError, BundleError: as `Encoder` and `edgelm.runtime.inputs.windows.cut_windows`.
+    """
+    return _MAKERS.get(encoder.manifest.task.kind, _whole_texts)(encoder, samples)
+
+
+def _whole_texts(encoder: Encoder, samples: tuple[Any, ...]) -> Context:
+    return Context(samples, tuple(range(len(samples))), encoder(encoder.manifest.task.prompted(samples)))
+
+
+def _words(encoder: Encoder, samples: tuple[Any, ...]) -> Context:
+    """Texts and lists of words in one batch: the tokenizer takes each kind for itself."""
+    found: dict[int, Any] = {}
+    for given in (False, True):
+        places = [index for index, sample in enumerate(samples) if isinstance(sample, tuple) == given]
+        if places:
+            found |= zip(places, encoder([samples[index] for index in places], words=given), strict=True)
+    sequences = tuple(found[index] for index in range(len(samples)))
+    begins = (
+        tuple(encoder.finder.begins(*pair) for pair in zip(sequences, samples, strict=True)) if encoder.finder else ()
+    )
+    return Context(samples, tuple(range(len(samples))), sequences, begins)
+
+
+def _windows(encoder: Encoder, samples: tuple[Any, ...]) -> Context:
+    task, settings = encoder.manifest.task, encoder.manifest.tokenization
+    stride = task.stride if isinstance(task, QuestionAnswering) else 0
+    owners: list[int] = []
+    sequences: list[Tokens] = []
+    for index, encoding in enumerate(encoder(samples)):
+        windows = cut_windows(
+            encoding,
+            longest=settings.max_length,
+            stride=stride,
+            from_left=settings.truncation_side != "left",
+        )
+        owners += [index] * len(windows)
+        sequences += windows
+    return Context(samples, tuple(owners), tuple(sequences))
+
+
+def _endings(encoder: Encoder, samples: tuple[Any, ...]) -> Context:
+    owners = tuple(index for index, (_, endings) in enumerate(samples) for _ in endings)
+    return Context(samples, owners, encoder([(text, ending) for text, endings in samples for ending in endings]))
+
+
+_MAKERS: dict[TaskKind, Callable[[Encoder, tuple[Any, ...]], Context]] = {
+    "token-classification": _words,
+    "question-answering": _windows,
+    "multiple-choice": _endings,
+}

@@ -1,0 +1,58 @@
+"""Models of transformers where a bundle's graph would run: what the runtime makes of outputs, without an export."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import torch
+
+from edgelm.runtime.inputs.text import make_encoder
+from edgelm.runtime.manifest import Manifest, TensorSpec, Tokenization
+from edgelm.runtime.model import Model
+from edgelm.runtime.provider import Opened
+
+
+class TorchSession:
+    """Runs a model as onnxruntime runs its graph, and counts the calls."""
+
+    def __init__(self, model, names):
+        self.model, self.names, self.shapes = model.eval(), names, []
+
+    def get_inputs(self):
+        return [SimpleNamespace(name=name) for name in self.names]
+
+    def run(self, outputs, feeds):
+        self.shapes.append(feeds["input_ids"].shape)
+        with torch.inference_mode():
+            found = self.model(**{name: torch.from_numpy(values) for name, values in feeds.items()})
+        return [found[name].numpy() for name in outputs]
+
+
+class EndingsSession(TorchSession):
+    """Of a model of multiple choice, which reads (samples, endings, tokens): each ending is a sample of its own."""
+
+    def run(self, outputs, feeds):
+        with torch.inference_mode():
+            found = self.model(**{name: torch.from_numpy(values)[:, None] for name, values in feeds.items()})
+        return [found.logits.numpy()]
+
+
+def make_model(model, tokenizer, task, *, max_length=128, session=TorchSession):
+    """A loaded bundle in all but its files."""
+    names = tuple(tokenizer.model_input_names)
+    manifest = Manifest(
+        name="torch",
+        created="2026-01-01T00:00:00+00:00",
+        task=task,
+        family="bert",
+        precision="fp32",
+        opset=18,
+        inputs=tuple(TensorSpec(name, "int64", ("batch", "sequence")) for name in names),
+        outputs=tuple(TensorSpec(name, "float32", ()) for name in task.output_names),
+        tokenization=Tokenization(max_length=max_length, pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token),
+        files=(),
+    )
+    from tokenizers import Tokenizer
+
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())  # one of its own, set up as the bundle says
+    return Model(Opened(session(model, names), "cpu", None, ()), make_encoder(manifest, backend))
