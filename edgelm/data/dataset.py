@@ -88,6 +88,7 @@ class Dataset:
     label_names: tuple[str, ...] = ()
     problem: Problem | None = None
     origin: Origin | None = field(default=None, compare=False)
+    schema: str = "text"
 
     def __len__(self) -> int:
         return len(self.texts)

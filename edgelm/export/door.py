@@ -14,6 +14,7 @@ from edgelm.export.expected import Expected
 from edgelm.export.parity import TOLERANCES
 from edgelm.metrics.scores import agreement
 from edgelm.runtime import Model, load, open_bundle
+from edgelm.runtime.inputs.batch import Batch
 from edgelm.runtime.inputs.text import load_text_processor
 from edgelm.runtime.provider import Opened
 from edgelm.tasks.task import Task
@@ -118,7 +119,7 @@ def _infer_batches(model: Model, some: Expected) -> list[np.ndarray]:
     return found
 
 
-def _tokenize(model: Model, texts: list[Any]) -> dict[str, np.ndarray]:
+def _tokenize(model: Model, texts: list[Any]) -> Batch:
     try:
         return model.tokenize(texts)
     except DataError as error:

@@ -92,46 +92,4 @@ def _answers(task: Task, made: Predictions, dataset: Dataset) -> list[str]:
     return [answer["answer"] for answer in read_spans(task, logits, context)]
 
 
-_READERS.get(task.schema)
-    if reader is None:
-        return agreement(task, made.rows, reference.rows)
-    pairs = zip(reader(task, made, dataset), reader(task, reference, dataset), strict=True)
-    same = [
-        one == other
-        for own, others in pairs
-        for one, other in (zip(own, others, strict=True) if isinstance(own, list) else ((own, others),))
-    ]
-    return float(np.mean(same)) if same else 1.0
-
-
-def _tags(task: Task, made: Predictions, dataset: Dataset) -> list[list[str]]:
-    """The tag of every word."""
-    encoded = made.encoded
-    best = iter(made.rows.argmax(axis=1).tolist())
-    found: list[list[str]] = []
-    for text, words in zip(dataset.texts, encoded.words, strict=True):
-        places = {word: task.labels[next(best)] for word in words if word >= 0}
-        count = max(places, default=-1) + 1 if isinstance(text, str) else len(text)
-        found.append([places.get(word, OUTSIDE) for word in range(count)])
-    return found
-
-
-def _answers(task: Task, made: Predictions, dataset: Dataset) -> list[str]:
-    """The best answer to every question; an empty one where there is none."""
-    assert isinstance(task, QuestionAnswering)
-    windows: list[list[int]] = [[] for _ in dataset.texts]
-    for number, owner in enumerate(made.encoded.owner):
-        windows[owner].append(number)
-    contexts: tuple[Any, ...] = dataset.pairs or ()
-    return [
-        best_answer(
-            task,
-            context,
-            [made.rows[2 * number : 2 * number + 2].T for number in numbers],
-            [made.encoded.offsets[number] for number in numbers],
-        )
-        for context, numbers in zip(contexts, windows, strict=True)
-    ]
-
-
 _READERS: dict[str, Callable[[Task, Predictions, Dataset], list[Any]]] = {"words": _tags, "answers": _answers}

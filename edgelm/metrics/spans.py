@@ -17,6 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 Scheme = Literal["BIO", "IOB1", "BIOES"]
@@ -82,7 +83,7 @@ def loose_starts(tags: Sequence[str]) -> list[int]:
     parts = [("O", ""), *map(split_tag, tags)]
     return [
         word
-        for word, ((before, last), (letter, kind)) in enumerate(zip(parts, parts[1:], strict=False))
+        for word, ((before, last), (letter, kind)) in enumerate(pairwise(parts))
         if letter == "I" and (before not in "BI" or last != kind)
     ]
 

@@ -70,12 +70,12 @@ def test_the_scheme_is_told_from_all_texts_together():
     assert scheme_of([["O"], ["B-X", "I-X"]]) == "BIO"
     assert scheme_of([["B-X", "I-X"], ["O", "I-X"]]) == "IOB1"
     assert scheme_of([["I-X"], ["S-X"]]) == "BIOES"
-    assert loose_starts("I-X I-X O I-X B-X I-Y".split()) == [0, 3, 5]
+    assert loose_starts(["I-X", "I-X", "O", "I-X", "B-X", "I-Y"]) == [0, 3, 5]
 
 
 def test_scores_are_those_of_the_example_that_seqeval_publishes():
-    truth = ["O O O B-MISC I-MISC I-MISC O".split(), ["B-PER", "I-PER", "O"]]
-    predicted = ["O O B-MISC I-MISC I-MISC I-MISC O".split(), ["B-PER", "I-PER", "O"]]
+    truth = [["O", "O", "O", "B-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
+    predicted = [["O", "O", "B-MISC", "I-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
     assert span_scores(truth, predicted) == {"span_f1": 0.5, "precision": 0.5, "recall": 0.5}
     counts = count_spans(truth, predicted)
     assert {kind: (count.precision, count.recall, count.f1) for kind, count in counts.items()} == {
