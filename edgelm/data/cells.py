@@ -8,6 +8,8 @@ import math
 import re
 from typing import Any
 
+from edgelm.errors import DataError
+
 _PART = re.compile(r"""'[^']*'|"[^"]*"|True|False|-?[0-9]+\.?[0-9]*""")
 _NUMPY = re.compile(rf"\[\s*((?:{_PART.pattern})(?:\s+(?:{_PART.pattern}))*)\s*\]")
 _WHOLE_FLOAT = re.compile(r"(-?(?:0|[1-9][0-9]{0,17}))\.0+")
@@ -60,7 +62,7 @@ def unpack_lists(cells: list[Any]) -> list[Any]:
         isinstance(cell, str) and cell.strip()[0] + cell.strip()[-1] in ("[]", "()", "{}") for cell in texts
     ):
         return cells
-    lists = [cell if is_empty(cell) else _parse(cell.strip()) for cell in cells]
+    lists = [cell if is_empty(cell) else parse_list(cell) for cell in cells]
     return (
         lists
         if all(isinstance(found, list) or is_empty(cell) for cell, found in zip(cells, lists, strict=True))
@@ -68,21 +70,50 @@ def unpack_lists(cells: list[Any]) -> list[Any]:
     )
 
 
-def _parse(text: str) -> list[Any] | None:
+def list_of(cell: Any) -> list[Any] | None:
+    """A cell as a list, be it one or the text of one; None if it is none."""
+    if isinstance(cell, (list, tuple)):
+        return list(cell)
+    return parse_list(cell) if isinstance(cell, str) else None
+
+
+def parse_list(text: str) -> list[Any] | None:
     """The list that a text writes, in JSON, in Python or as numpy prints arrays; None if it is none."""
+    text = text.strip()
     if (found := _NUMPY.fullmatch(text)) and len(parts := _PART.findall(found[1])) > 1:
         return [ast.literal_eval(part) for part in parts]
+    values = parse_value(text)
+    if isinstance(values, set):
+        return sorted(values, key=str)
+    return list(values) if isinstance(values, (list, tuple)) else None
+
+
+def parse_value(text: str) -> Any:
+    """The value that a text writes, in JSON or in Python; None if it is none."""
     try:
-        values = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError):
         try:
-            values = ast.literal_eval(text)
+            return ast.literal_eval(text)
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             return None
-    return (
-        sorted(values, key=str)
-        if isinstance(values, set)
-        else list(values)
-        if isinstance(values, (list, tuple))
-        else None
-    )
+
+
+def text_of(cell: Any, place: str, what: str, *, hint: str) -> str:
+    """A cell that must be text.
+
+    Args:
+        cell: the cell.
+        place: where it stands, such as `rows.csv:7`.
+        what: what it is, such as `column 'text'`.
+        hint: what to do about a cell that is no text.
+
+    Raises:
+        DataError: it is no text, or holds half of a UTF-16 character.
+    """
+    if not isinstance(cell, str):
+        raise DataError(f"{place}: {what} is {cell!r:.60}; expected text.", hint=hint)
+    if any("\ud800" <= char <= "\udfff" for char in cell):
+        shown = f"{cell.encode('unicode_escape', 'surrogatepass').decode('ascii')!r:.60}"
+        raise DataError(f"{place}: {what} holds half of a UTF-16 character: {shown}.", hint="Mend or remove the row.")
+    return cell

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgelm.data.conll import read_conll
 from edgelm.data.separated import Found, choose_reading, read_quoted
+from edgelm.data.squad_json import flatten_articles
 from edgelm.data.table import Table
 from edgelm.errors import DataError, DataWarning, MissingExtraError
 from edgelm.lines import decode, split_lines
@@ -117,14 +119,19 @@ def _read_json_lines(path: Path) -> Table:
 
 def _read_json(path: Path) -> Table:
     text = _text(path)
-    if text.lstrip().startswith("{") and len(split_lines(text.strip())) > 1:
-        return _read_json_lines(path)  # under a name that many programs give them
+    several = text.lstrip().startswith("{") and len(split_lines(text.strip())) > 1
     try:
         rows = json.loads(text)
     except (ValueError, RecursionError) as error:
+        if several:
+            return _read_json_lines(path)  # under a name that many programs give them
         raise DataError(
             f"{path}: not JSON: {error}.", hint="Give a list of objects, or JSON lines in a .jsonl file."
         ) from error
+    if isinstance(rows, dict) and isinstance(rows.get("data"), list):
+        rows = rows["data"]
+        if any(isinstance(row, dict) and "paragraphs" in row for row in rows):
+            rows = flatten_articles(rows, str(path))
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: expected a list of JSON objects.", hint="Use JSON lines in a .jsonl file.")
     return Table(str(path), _names(rows), tuple(rows))
@@ -145,6 +152,10 @@ def _read_parquet(path: Path) -> Table:
     return Table(str(path), _names(rows), tuple(rows))
 
 
+def _read_conll(path: Path) -> Table:
+    return read_conll(path, _text(path))
+
+
 def _text(path: Path) -> str:
     return decode(path.read_bytes(), path)
 
@@ -161,4 +172,6 @@ _READERS: dict[str, Callable[[Path], Table]] = {
     ".ndjson": _read_json_lines,
     ".json": _read_json,
     ".parquet": _read_parquet,
+    ".conll": _read_conll,
+    ".bio": _read_conll,
 }
