@@ -57,6 +57,7 @@ def columns(named: Columns) -> dict[str, object]:
         "--label-format": named.label_format,
         "--first-label": named.first_label,
         "--missing-label": named.missing_label,
+        "--skip-bad-rows": named.skip_bad_rows,
     }
 
 

@@ -20,6 +20,7 @@ from edgelm.cli.options import (
     Overwrite,
     PairColumn,
     Quiet,
+    SkipBadRows,
     TextColumn,
     Verbose,
 )
@@ -111,6 +112,7 @@ def compress(
     label_format: LabelFormat = None,
     first_label: FirstLabel = None,
     missing_label: MissingLabel = None,
+    skip_bad_rows: SkipBadRows = False,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")
     ] = False,
@@ -160,9 +162,10 @@ def compress(
             label_format=label_format,
             first_label=first_label,
             missing_label=missing_label,
+            skip_bad_rows=skip_bad_rows,
         )
         dataset, judged = read_rows_of(checkpoint.task, data, evaluation, columns=named, screen=screen)
-        further = read_unlabelled(unlabelled, text=text_column, pair=pair_column)
+        further = read_unlabelled(unlabelled, columns=named, schema=checkpoint.task.schema)
         if further is not None:
             warn_of_shared(further, judged, option="--unlabelled")
         outcome = compress_to_budget(

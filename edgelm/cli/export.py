@@ -19,6 +19,7 @@ from edgelm.cli.options import (
     Overwrite,
     PairColumn,
     Quiet,
+    SkipBadRows,
     TextColumn,
     Verbose,
 )
@@ -110,6 +111,7 @@ def export(
     label_format: LabelFormat = None,
     first_label: FirstLabel = None,
     missing_label: MissingLabel = None,
+    skip_bad_rows: SkipBadRows = False,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")
     ] = False,
@@ -151,13 +153,14 @@ def export(
             label_format=label_format,
             first_label=first_label,
             missing_label=missing_label,
+            skip_bad_rows=skip_bad_rows,
         )
-        texts = read_calibration(calibration, columns=named, by_label=calibration_choice == "label")
 
         from edgelm.anatomy import find_checkpoint
         from edgelm.export.pipeline import export as run
 
         task = find_checkpoint(checkpoint, allow_pickle=allow_pickle).task
+        texts = read_calibration(calibration, columns=named, by_label=calibration_choice == "label", schema=task.schema)
         judged = read_judged(task, evaluation, columns=named, screen=screen)
         result = run(
             checkpoint,

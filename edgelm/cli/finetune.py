@@ -20,6 +20,7 @@ from edgelm.cli.options import (
     PairColumn,
     Problem,
     Quiet,
+    SkipBadRows,
     TextColumn,
     Verbose,
 )
@@ -59,6 +60,7 @@ def finetune(
     label_format: LabelFormat = None,
     first_label: FirstLabel = None,
     missing_label: MissingLabel = None,
+    skip_bad_rows: SkipBadRows = False,
     problem: Problem = None,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")
@@ -79,11 +81,12 @@ def finetune(
     Example: edgelm finetune ./all-MiniLM-L6-v2 --data train.jsonl --eval dev.jsonl --output build/teacher
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose, shared=True) as screen:
-        from edgelm.cli.inputs import read_columns, read_problem, read_settings, read_train_and_eval
+        from edgelm.cli.inputs import read_columns, read_problem, read_schema, read_settings, read_train_and_eval
         from edgelm.files.output import check_output
         from edgelm.files.output_kinds import CHECKPOINT
         from edgelm.recipe import TrainSettings
 
+        schema = read_schema(task)
         check_output(output, overwrite=overwrite, kind=CHECKPOINT)
         settings = read_settings(
             TrainSettings,
@@ -108,9 +111,10 @@ def finetune(
             label_format=label_format,
             first_label=first_label,
             missing_label=missing_label,
+            skip_bad_rows=skip_bad_rows,
         )
         dataset, judged = read_train_and_eval(
-            data, evaluation, columns=named, problem=read_problem(problem), screen=screen
+            data, evaluation, columns=named, problem=read_problem(problem), schema=schema, screen=screen
         )
 
         from edgelm.compress.finetune import finetune as train

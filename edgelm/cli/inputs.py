@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -12,13 +13,15 @@ from pydantic import BaseModel, ValidationError
 from edgelm.budget import Budget, parse_factor, parse_megabytes, parse_milliseconds
 from edgelm.cli.console import Screen
 from edgelm.cli.rows import show_rows
+from edgelm.data.alignment import answered
 from edgelm.data.dataset import Columns, Dataset, load_dataset
 from edgelm.data.label_lists import LabelFormat
 from edgelm.data.label_matching import is_whole
 from edgelm.data.reading import warn_of_shared
 from edgelm.errors import UsageError
+from edgelm.tasks.table import TASKS
 from edgelm.tasks.task import Problem, Task
-from edgelm.tasks.text import TextClassification
+from edgelm.tasks.text import QuestionAnswering, TextClassification
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -31,6 +34,7 @@ def read_columns(
     label_format: str | None = None,
     first_label: int | None = None,
     missing_label: str | None = None,
+    skip_bad_rows: bool = False,
 ) -> Columns:
     """Which columns to read, and how, from command-line options.
 
@@ -38,7 +42,15 @@ def read_columns(
         UsageError: an unknown format of labels.
     """
     chosen = _choose("--label-format", label_format, get_args(LabelFormat))
-    return Columns(text, pair, label, label_format=chosen, first_label=first_label, missing_label=missing_label)
+    return Columns(
+        text,
+        pair,
+        label,
+        label_format=chosen,
+        first_label=first_label,
+        missing_label=missing_label,
+        skip_bad_rows=skip_bad_rows,
+    )
 
 
 def read_problem(name: str | None) -> Problem | None:
@@ -56,6 +68,31 @@ def _choose(option: str, value: str | None, known: tuple[str, ...]) -> Any:
     return value
 
 
+def read_schema(task: str) -> str:
+    """What the rows of a kind of task are, such as words.
+
+    Raises:
+        UsageError: an unknown kind.
+    """
+    return TASKS[_choose("--task", task, tuple(TASKS))].schema
+
+
+def schema_of_model(path: Path) -> str:
+    """What the rows of a bundle or checkpoint are; texts for a plain graph.
+
+    Raises:
+        InputError: there is none.
+    """
+    from edgelm.checkpoint import open_checkpoint
+    from edgelm.profile.subject import find_subject
+    from edgelm.runtime import open_bundle
+
+    kind = find_subject(path).kind
+    if kind == "onnx":
+        return "text"
+    return (open_bundle(path).manifest.task if kind == "bundle" else open_checkpoint(path).task).schema
+
+
 def read_train_and_eval(
     data: str,
     evaluation: str,
@@ -64,17 +101,33 @@ def read_train_and_eval(
     labels: tuple[str, ...] | None = None,
     problem: Problem | None = None,
     need_labels: bool = True,
+    schema: str = "text",
+    null_answers: bool = True,
     screen: Screen | None = None,
 ) -> tuple[Dataset, Dataset]:
     """Training and evaluation rows, shown before work begins; those of evaluation must use the labels of training (or
     of the model).
 
+    Args:
+        data: training rows, as `load_dataset` takes a source.
+        evaluation: evaluation rows.
+        columns: which columns to read, and how.
+        labels: the labels or tags of a model; None: those of the training rows.
+        problem: how labels of texts exclude each other; None: told from them.
+        need_labels: refuse rows without a target.
+        schema: what a row is, as `Task.schema` names it.
+        null_answers: whether the model can say that a question has no answer; if not, such questions are left out where
+            bad rows are.
+        screen: where to show what was read.
+
     Raises:
         DataError: as `load_dataset`.
     """
-    dataset = load_dataset(data, columns=columns, labels=labels, problem=problem, need_labels=need_labels)
+    dataset = load_dataset(
+        data, columns=columns, labels=labels, problem=problem, need_labels=need_labels, schema=schema
+    )
     known = labels if labels is not None else (dataset.label_names or None)
-    same = _as_read(columns, dataset, numbers_of_model=labels is not None)
+    same = _as_read(columns, dataset, numbers_of_model=labels is not None or schema == "choices")
     judged = load_dataset(
         evaluation,
         columns=same,
@@ -82,7 +135,10 @@ def read_train_and_eval(
         problem=problem or dataset.problem,
         need_labels=need_labels,
         split="validation",
+        schema=schema,
     )
+    if columns.skip_bad_rows and not null_answers:
+        dataset, judged = answered(dataset), answered(judged)
     if screen is not None:
         show_rows(screen, dataset, judged)
     warn_of_shared(dataset, judged)
@@ -91,7 +147,7 @@ def read_train_and_eval(
 
 def _as_read(columns: Columns, rows: Dataset, *, numbers_of_model: bool) -> Columns:
     """The same reading for further rows of the same kind: what the first ones told need not be told again."""
-    if rows.origin is None:
+    if rows.origin is None or rows.schema in ("words", "answers"):
         return columns
     found = replace(columns, label_format=columns.label_format or rows.origin.label_format)
     if not numbers_of_model or columns.first_label is not None:
@@ -111,10 +167,16 @@ def read_rows_of(
     Raises:
         DataError: as `load_dataset`.
     """
-    labels = task.labels if task.output in ("classes", "binary") else None
-    problem = task.problem if isinstance(task, TextClassification) else None
     return read_train_and_eval(
-        data, evaluation, columns=columns, labels=labels, problem=problem, need_labels=False, screen=screen
+        data,
+        evaluation,
+        columns=columns,
+        labels=_labels(task),
+        problem=task.problem if isinstance(task, TextClassification) else None,
+        need_labels=False,
+        schema=task.schema,
+        null_answers=_null_answers(task),
+        screen=screen,
     )
 
 
@@ -128,39 +190,52 @@ def read_judged(
     """
     if evaluation is None:
         return None
-    classes = task.output in ("classes", "binary")
-    problem = task.problem if isinstance(task, TextClassification) else "regression"
-    labels = task.labels if classes else None
     rows = load_dataset(
-        evaluation, columns=columns, labels=labels, problem=problem, need_labels=classes, split="validation"
+        evaluation,
+        columns=columns,
+        labels=_labels(task),
+        problem=task.problem if isinstance(task, TextClassification) else "regression",
+        need_labels=task.output in ("classes", "binary"),
+        split="validation",
+        schema=task.schema,
     )
+    if columns.skip_bad_rows and not _null_answers(task):
+        rows = answered(rows)
     if screen is not None:
         show_rows(screen, rows)
     return rows
 
 
-def read_unlabelled(source: str | None, *, text: str | None = None, pair: str | None = None) -> Dataset | None:
-    """Texts without labels; a column of labels is left unread.
+def _labels(task: Task) -> tuple[str, ...] | None:
+    """The labels or tags of a model; None where its rows have none by name."""
+    return task.labels if task.output in ("classes", "binary") and task.schema in ("text", "words") else None
+
+
+def _null_answers(task: Task) -> bool:
+    return not isinstance(task, QuestionAnswering) or task.null_answers
+
+
+def read_unlabelled(source: str | None, *, columns: Columns = Columns(), schema: str = "text") -> Dataset | None:
+    """Rows without targets, such as texts, words, or questions and contexts; a column of targets is left unread.
 
     Raises:
         DataError: as `load_dataset`.
     """
-    return (
-        None
-        if source is None
-        else load_dataset(source, columns=Columns(text=text, text_pair=pair), need_labels=False, read="texts")
-    )
+    if source is None:
+        return None
+    inputs = Columns(columns.text, columns.text_pair, skip_bad_rows=columns.skip_bad_rows)
+    return load_dataset(source, columns=inputs, need_labels=False, read="texts", schema=schema)
 
 
-def read_calibration(source: str | None, *, columns: Columns, by_label: bool) -> Dataset | None:
-    """Texts to calibrate on; a column of labels is read only where they are chosen by it.
+def read_calibration(source: str | None, *, columns: Columns, by_label: bool, schema: str = "text") -> Dataset | None:
+    """Rows to calibrate on; a column of labels is read only where they are chosen by it.
 
     Raises:
         DataError: as `load_dataset`.
     """
     if source is not None and by_label:
-        return load_dataset(source, columns=columns, need_labels=False)
-    return read_unlabelled(source, text=columns.text, pair=columns.text_pair)
+        return load_dataset(source, columns=columns, need_labels=False, schema=schema)
+    return read_unlabelled(source, columns=columns, schema=schema)
 
 
 def read_budget(

@@ -19,11 +19,32 @@ Provider = Annotated[
     ),
 ]
 TextColumn = Annotated[
-    str | None, typer.Option("--text-column", help="Column with the text. Default: guessed (text, sentence, ...).")
+    str | None,
+    typer.Option(
+        "--text-column",
+        help="Column of the text, the words or the question. Default: guessed (text, sentence, tokens, question, ...).",
+    ),
 ]
-PairColumn = Annotated[str | None, typer.Option("--pair-column", help="Column with the second text of a pair.")]
+PairColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--pair-column",
+        help="Column of the second text of a pair, the context or the endings. Default: guessed by usual names.",
+    ),
+]
 LabelColumn = Annotated[
-    str | None, typer.Option("--label-column", help="Column with the label. Default: guessed (label, intent, ...).")
+    str | None,
+    typer.Option(
+        "--label-column",
+        help="Column of the label, the tags or the answers. Default: guessed (label, intent, tags, answers, ...).",
+    ),
+]
+SkipBadRows = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad-rows",
+        help="Leave out rows that cannot be read, such as an answer that is not in its context, and say how many.",
+    ),
 ]
 Problem = Annotated[
     str | None,

@@ -144,7 +144,7 @@ def profile(
                 data,
             )
             check_output(table, overwrite=overwrite)
-            texts = _read_texts(data, text_column, pair_column)
+            texts = _read_texts(bundle, data, text_column, pair_column)
             lengths = sequence if texts is None else [_median_length(bundle, texts)]
             made = write_table(
                 bundle,
@@ -169,7 +169,7 @@ def profile(
         if html is not None:
             check_page()
         name = None if device is None else load_device(device).name
-        rows = _read_texts(data, text_column, pair_column)
+        rows = _read_texts(bundle, data, text_column, pair_column)
         what: dict[str, Any] = {
             "compare": compare or (),
             "batch_sizes": batch or (1,),
@@ -250,10 +250,12 @@ def _check_table(others: dict[str, Any], sequence: list[int] | None, data: str |
         )
 
 
-def _read_texts(data: str | None, text: str | None, pair: str | None) -> Dataset | None:
-    from edgelm.cli.inputs import read_unlabelled
+def _read_texts(bundle: Path, data: str | None, text: str | None, pair: str | None) -> Dataset | None:
+    from edgelm.cli.inputs import read_unlabelled, schema_of_model
+    from edgelm.data.dataset import Columns
 
-    return read_unlabelled(data, text=text, pair=pair)
+    schema = "text" if data is None else schema_of_model(bundle)
+    return read_unlabelled(data, columns=Columns(text, pair), schema=schema)
 
 
 def _median_length(checkpoint: Path, rows: Dataset) -> int:

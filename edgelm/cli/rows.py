@@ -8,6 +8,8 @@ from typing import Any
 from edgelm.cli.console import Screen
 from edgelm.data.dataset import Dataset
 from edgelm.data.reading import Reading, describe
+from edgelm.data.schemas import SCHEMAS
+from edgelm.metrics.spans import spans_of
 
 _WIDTH = 60  # characters of a text
 _LABELS = 8
@@ -23,8 +25,11 @@ def show_rows(screen: Screen, *sets: Dataset) -> None:
 
 def _draw(found: Reading) -> list[str]:
     columns = ", ".join(f"{what} in {name!r}" for what, name in found.columns.items())
-    kind = f", {found.problem}" if found.problem else ", no labels"
+    target = next(column.what for column in SCHEMAS[found.schema].columns if column.role == "label")
+    kind = f", {found.problem}" if found.problem else ""
     kind += f" ({found.label_format})" if found.label_format else ""
+    if not any(target in sample for sample in found.samples) and not found.labels:
+        kind = ", no labels" if found.schema == "text" else f", no {target}"
     labels = f": {_listed(f'{tidy(name)} {count}' for name, count in found.labels.items())}" if found.labels else ""
     lines = [f"Read {tidy(found.source, 200)}: {found.rows} rows, {columns}{kind}{labels}."]
     if found.matched:
@@ -32,12 +37,25 @@ def _draw(found: Reading) -> list[str]:
             "  Labels of the model: "
             f"{_listed(f'{tidy(name)} is {tidy(known)}' for name, known in found.matched.items())}."
         )
-    return lines + [f"  {_row(sample)}" for sample in found.samples]
+    return lines + [f"  {_row(sample, target)}" for sample in found.samples]
 
 
-def _row(sample: dict[str, Any]) -> str:
-    texts = " | ".join(f'"{tidy(sample[name])}"' for name in ("text", "second text") if name in sample)
-    return texts + (f" -> {tidy(str(sample['label'])) or '(none)'}" if "label" in sample else "")
+def _row(sample: dict[str, Any], target: str) -> str:
+    inputs = [value for what, value in sample.items() if what != target]
+    if target == "tags":
+        inputs = [" ".join(value) if isinstance(value, list) else value for value in inputs]
+    texts = " | ".join(
+        f'"{tidy(text)}"' for value in inputs for text in (value if isinstance(value, list) else [value])
+    )
+    if target not in sample:
+        return texts
+    value = sample[target]
+    if target == "tags":
+        words = next(iter(sample.values()))
+        value = ", ".join(f"{kind} {' '.join(words[first:end])}" for kind, first, end in spans_of(value))
+    elif isinstance(value, list):
+        value = ", ".join(value)
+    return f"{texts} -> {tidy(str(value)) or '(none)'}"
 
 
 def _listed(parts: Any) -> str:

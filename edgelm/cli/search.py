@@ -18,6 +18,7 @@ from edgelm.cli.options import (
     MissingLabel,
     PairColumn,
     Quiet,
+    SkipBadRows,
     TextColumn,
     Verbose,
 )
@@ -76,6 +77,7 @@ def search(
     label_format: LabelFormat = None,
     first_label: FirstLabel = None,
     missing_label: MissingLabel = None,
+    skip_bad_rows: SkipBadRows = False,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")
     ] = False,
@@ -113,6 +115,7 @@ def search(
             label_format=label_format,
             first_label=first_label,
             missing_label=missing_label,
+            skip_bad_rows=skip_bad_rows,
         )
         dataset, judged = read_rows_of(checkpoint.task, data, evaluation, columns=named, screen=screen)
         result = run(

@@ -33,14 +33,16 @@ def tune(
     Example: edgelm tune build/my-model.edge --data texts.txt
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
-        from edgelm.cli.inputs import read_unlabelled
+        from edgelm.cli.inputs import read_unlabelled, schema_of_model
         from edgelm.data.dataset import Columns
         from edgelm.profile.tune import tune as run
 
-        rows = read_unlabelled(data, text=text_column, pair=pair_column)
+        named = Columns(text_column, pair_column)
+        schema = "text" if data is None else schema_of_model(bundle)
+        rows = read_unlabelled(data, columns=named, schema=schema)
         result = run(bundle, data=rows, time_limit=time_limit, dry_run=dry_run, progress=screen.progress)
         screen.result(result.to_dict(), _draw)
-        texts = {"--data": data} | columns(Columns(text_column, pair_column))
+        texts = {"--data": data} | columns(named)
         screen.next_step(
             "nothing was changed" if dry_run else str(bundle), "profile", argument(bundle), *options(texts)
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.data.dataset import Dataset
+from edgelm.data.schemas import SCHEMAS
 from edgelm.errors import DataWarning
 
 _SAMPLES = 3
@@ -22,16 +23,19 @@ class Reading:
     Attributes:
         source: as the user named it.
         rows: how many were read.
-        columns: the columns of text, second text and label, by what they hold.
-        problem: how labels exclude each other; None without labels.
+        schema: what a row is: text, words, answers or choices.
+        columns: the columns of the inputs and the target, by what they hold, such as `text` and `label`.
+        problem: how labels of texts exclude each other; None without labels.
         label_format: what lists of labels held; None without lists.
-        labels: how many rows have each label, in the order of the logits; empty for regression and without labels.
+        labels: how many rows have each label, in the order of the logits; of words how many words have each tag, of
+            questions how many are answered and unanswered. Empty for regression and without labels.
         matched: the label of the model that each label stands for which the data writes otherwise.
-        samples: the first rows: texts, and labels by name.
+        samples: the first rows: inputs, and targets by name, under the names of `columns`.
     """
 
     source: str
     rows: int
+    schema: str
     columns: dict[str, str]
     problem: str | None
     label_format: str | None
@@ -47,26 +51,40 @@ class Reading:
 def describe(rows: Dataset) -> Reading:
     """What was read."""
     origin = rows.origin
-    found = {} if origin is None else {"text": origin.text, "second text": origin.text_pair, "label": origin.label}
-    counts = (
-        Counter(name for label in rows.labels or () for name in _names(rows, label))
-        if rows.problem != "regression"
-        else Counter()
-    )
+    names = () if origin is None else (origin.text, origin.text_pair, origin.label)
+    found = dict(zip(_whats(rows), names, strict=False))
     return Reading(
         source=rows.source,
         rows=len(rows),
+        schema=rows.schema,
         columns={what: name for what, name in found.items() if name is not None},
         problem=rows.problem,
         label_format=None if origin is None else origin.label_format,
-        labels={name: counts[name] for name in rows.label_names} if rows.problem != "regression" else {},
+        labels=_counts(rows),
         matched={} if origin is None else dict(origin.matched),
         samples=tuple(_sample(rows, row) for row in range(min(_SAMPLES, len(rows)))),
     )
 
 
+def _whats(rows: Dataset) -> tuple[str, str, str]:
+    """What first input, second input and target are called."""
+    columns = {column.role: column.what for column in SCHEMAS[rows.schema].columns}
+    return columns["text"], columns.get("pair", "second text"), columns["label"]
+
+
+def _counts(rows: Dataset) -> dict[str, int]:
+    if rows.problem == "regression" or rows.labels is None:
+        return {}
+    if rows.schema == "answers":
+        known = [bool(answers) for answers in rows.labels if answers is not None]
+        return {"answered": sum(known), "unanswered": len(known) - sum(known)}
+    counts = Counter(name for label in rows.labels for name in _names(rows, label))
+    return {name: counts[name] for name in rows.label_names or sorted(counts)}
+
+
 def count_shared(rows: Dataset, others: Dataset) -> int:
-    """How many of `rows` have the same text, or pair of texts, as one of `others`, whatever the white space."""
+    """How many of `rows` have the same inputs (text, words, both texts, question and context, text and endings) as one
+    of `others`, whatever the white space."""
     known = set(_spaceless(others))
     return sum(key in known for key in _spaceless(rows))
 
@@ -100,24 +118,36 @@ def _is_path(source: str) -> bool:
 
 
 def _spaceless(rows: Dataset) -> Iterator[tuple[str, ...]]:
-    for text in rows.inputs():
-        yield tuple(" ".join(part.split()) for part in ((text,) if isinstance(text, str) else text))
+    for text, second in zip(rows.texts, rows.pairs or ((),) * len(rows), strict=True):
+        first = text if isinstance(text, str) else " ".join(text)  # words are the text that they make up
+        parts = (first, second) if isinstance(second, str) else (first, *second)
+        yield tuple(" ".join(part.split()) for part in parts)
 
 
 def _sample(rows: Dataset, row: int) -> dict[str, Any]:
-    sample: dict[str, Any] = {"text": rows.texts[row]}
+    first, second, target = _whats(rows)
+    text = rows.texts[row]
+    sample: dict[str, Any] = {first: text if isinstance(text, str) else list(text)}
     if rows.pairs is not None:
-        sample["second text"] = rows.pairs[row]
+        pair = rows.pairs[row]
+        sample[second] = pair if isinstance(pair, str) else list(pair)
     if rows.labels is not None and rows.labels[row] is not None:
         label = rows.labels[row]
-        sample["label"] = label if rows.problem == "regression" else ", ".join(_names(rows, label))
+        if rows.schema == "words":
+            sample[target] = _names(rows, label)
+        elif rows.schema == "answers":
+            sample[target] = [answer for answer, _ in label]
+        else:
+            sample[target] = label if rows.problem == "regression" else ", ".join(_names(rows, label))
     return sample
 
 
 def _names(rows: Dataset, label: Any) -> list[str]:
-    """The names of a row's labels."""
+    """The names of a row's labels, or of a tag for each word."""
     if label is None:
         return []
+    if rows.schema == "words":
+        return [rows.label_names[tag] for tag in label]
     if isinstance(label, tuple):
         return [rows.label_names[place] for place, value in enumerate(label) if value]
-    return [rows.label_names[label]]
+    return [rows.label_names[label] if rows.label_names else str(label)]

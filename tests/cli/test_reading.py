@@ -71,6 +71,7 @@ def test_the_value_of_what_was_read(files):
     assert describe(rows).to_dict() | {"samples": []} == {
         "source": str(files / "rows.jsonl"),
         "rows": 8,
+        "schema": "text",
         "columns": {"text": "text", "label": "label"},
         "problem": "single-label",
         "label_format": None,
