@@ -5,13 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from edgelm.errors import DeviceError, UsageError
 from edgelm.files.shipped import find_file
 from edgelm.files.yaml_model import load_yaml_model
+from edgelm.precision import PRECISIONS, precision_of
 
-Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-dynamic", "int8-weights", "int4"]
+
+def _known_precision(name: str) -> str:
+    if name not in PRECISIONS:
+        raise ValueError(f"expected one of {', '.join(PRECISIONS)}")
+    return name
+
+
+PrecisionName = Annotated[str, AfterValidator(_known_precision)]
 Positive = Annotated[float, Field(gt=0)]
 
 # What may run a bundle; `onnxruntime-` may stand before it.
@@ -59,8 +67,8 @@ class Device(BaseModel):
     cores: Annotated[int, Field(gt=0)] | None = None
     memory_gb: Positive | None = None
     bandwidth_gb_s: Positive | None = None
-    precisions: Annotated[tuple[Precision, ...], Field(min_length=1)]
-    compute: dict[Precision, Positive] = Field(default_factory=dict)
+    precisions: Annotated[tuple[PrecisionName, ...], Field(min_length=1)]
+    compute: dict[PrecisionName, Positive] = Field(default_factory=dict)
     runtimes: Annotated[tuple[str, ...], Field(min_length=1)]
     power_modes_w: tuple[Positive, ...] = ()
     compute_capability: str | None = None
@@ -103,9 +111,9 @@ def check_precision(device: Device, precision: str) -> None:
     """Refuse a precision that the device does not run.
 
     Raises:
-        UsageError: naming those that it does.
+        UsageError: no such precision, or one that the device does not run, with those that it does.
     """
-    if precision not in device.precisions:
+    if precision_of(precision).name not in device.precisions:
         raise UsageError(
             f"device {device.name} does not run {precision}.", hint=f"It runs: {', '.join(device.precisions)}."
         )

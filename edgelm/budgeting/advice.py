@@ -5,6 +5,8 @@ from __future__ import annotations
 from edgelm.budgeting.footprint import PROCESS_MB
 from edgelm.checkpoint import Record
 from edgelm.device import Device
+from edgelm.precision import precision_of
+from edgelm.quantize.target import target_of
 
 _NARROWER = "begin with a narrower student (a stage distill with shape.hidden before fit)"
 
@@ -31,9 +33,8 @@ def advise(name: str, asked: float, record: Record, precision: str, device: Devi
 
 
 def _faster(record: Record, precision: str, device: Device) -> list[str]:
-    integers = (
-        [] if precision.startswith("int8") or "int8" not in device.precisions else ["compute in integers (--for int8)"]
-    )
+    there = precision_of(precision).bits == 8 or "int8" not in device.precisions
+    integers = [] if there else ["compute in integers (--for int8)"]
     return [*integers, "cut texts to fewer tokens (--max-length)", _NARROWER]
 
 
@@ -42,13 +43,14 @@ def _smaller(record: Record, precision: str, device: Device) -> list[str]:
         found = ["drop unused tokens (a stage vocabulary before fit, as in recipe compact)"]
     else:
         found = ["drop more tokens (a lower vocabulary.frequent, or vocabulary.max_tokens)"]
-    if not precision.startswith("int"):
+    row = precision_of(precision)
+    if not row.integers:
         return [*found, "keep weights as integers (--for int8)", _NARROWER]
-    if record.embedding_bits > 4 and device.kind == "cpu":
+    if record.embedding_bits > 4 and target_of(device).integer_embeddings:
         found.append("keep embeddings in 4 bits (a stage embeddings, as in recipe compact)")
     return [
         *found,
-        *(["keep weights in 4 bits (--for int4)"] if precision != "int4" and "int4" in device.precisions else []),
+        *(["keep weights in 4 bits (--for int4)"] if row.bits > 4 and "int4" in device.precisions else []),
         _NARROWER,
     ]
 

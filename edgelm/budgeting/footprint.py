@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from edgelm.checkpoint import LayerShape
-from edgelm.cost.roofline import is_compiled, load_constants, price, total_ms
-from edgelm.cost.synthetic import WEIGHT_BYTES, encoder_work
+from edgelm.cost.roofline import load_constants, price, total_ms
+from edgelm.cost.synthetic import encoder_work
 from edgelm.device import Device
 from edgelm.latency_table import EncoderSizes, LatencyTable
+from edgelm.precision import precision_of
 from edgelm.quantize.blocks import BLOCK
 from edgelm.quantize.matmuls import SMALLEST
+from edgelm.quantize.target import target_of
 
 PROCESS_MB = 62.0  # Python, numpy, tokenizers and onnxruntime with an empty graph, and the tokenizer's tables
 _BESIDE_MB = 0.16  # manifest, golden samples, runtime, C++ example and structure of the graph
@@ -24,7 +26,7 @@ def row_bytes(sizes: EncoderSizes, precision: str, device: Device, embedding_bit
     Floats: hidden x width. Integers on a CPU: one byte a value and an FP32 scale; with `embedding_bits` 4, half a byte
     and an FP16 scale per block.
     """
-    if not precision.startswith("int") or device.kind != "cpu":
+    if not (precision_of(precision).integers and target_of(device).integer_embeddings):
         return sizes.hidden * _float_bytes(precision, device)
     if embedding_bits == 4:
         return -(-sizes.hidden // 2) + 2 * -(-sizes.hidden // BLOCK)
@@ -40,16 +42,16 @@ def size_table(
     Args:
         tokenizer_mb: of tokenizer.json, which goes into the bundle.
     """
-    integers = precision.startswith("int")
+    row = precision_of(precision)
     small = _float_bytes(precision, device)  # also biases and norms
-    scale = 4.0 if precision in ("int8", "int8-dynamic") else 0.0
+    scale = row.column_bytes
     table = (sizes.vocabulary + sizes.positions + sizes.types) * row_bytes(sizes, precision, device, embedding_bits)
     norm = 2 * sizes.hidden * small
     layer = 3 * norm  # two norms, and the biases of two output projections
 
     def matrix(rows: int, columns: int) -> float:
-        exact = integers and rows * columns < SMALLEST
-        return rows * columns * (small if exact else WEIGHT_BYTES[precision])
+        exact = row.integers and rows * columns < SMALLEST
+        return rows * columns * (small if exact else row.weight_bytes)
 
     head = matrix(sizes.hidden, sizes.hidden) + sizes.hidden * (sizes.outputs * 4.0 + 8)
 
@@ -70,9 +72,7 @@ def size_table(
 
 def _float_bytes(precision: str, device: Device) -> float:
     """Of a number that is a float: beside integers FP32 on a CPU, and FP16 else."""
-    if precision.startswith("int"):
-        return 4.0 if device.kind == "cpu" else 2.0
-    return WEIGHT_BYTES[precision]
+    return precision_of(precision_of(precision).floats or target_of(device).floats).weight_bytes
 
 
 def estimate(device: Device, sizes: EncoderSizes, precision: str, sequence: int) -> LatencyTable:
@@ -84,15 +84,11 @@ def estimate(device: Device, sizes: EncoderSizes, precision: str, sequence: int)
     Raises:
         UsageError: the device's file lacks a figure that this takes.
     """
-    constants, compiled = load_constants(device.kind), is_compiled(device)
+    constants, target = load_constants(device.kind), target_of(device)
 
     def cost(*shapes: LayerShape) -> float:
-        return total_ms(
-            price(
-                encoder_work(sizes, shapes, precision, batch=1, sequence=sequence, compiled=compiled), device, constants
-            ),
-            constants,
-        )
+        works = encoder_work(sizes, shapes, precision, batch=1, sequence=sequence, compiled=target.compiled)
+        return total_ms(price(works, device, constants), constants)
 
     rest, norms = cost(), cost(LayerShape(0, 0))
     table = _linear(
@@ -105,7 +101,7 @@ def estimate(device: Device, sizes: EncoderSizes, precision: str, sequence: int)
         norms - rest,
         lambda heads: cost(LayerShape(heads, 0)) - norms,
         lambda channels: cost(LayerShape(0, channels)) - norms,
-        points=32 if compiled else 8,
+        points=target.table_points,
     )
     return replace(table, band=constants.band)
 

@@ -24,6 +24,7 @@ from edgelm.hardware.machine import describe_machine
 from edgelm.latency_table import EncoderSizes, LatencyTable, Shapes, count_operations
 from edgelm.profile.block_latency import Meter, encoder_sizes, find_table
 from edgelm.progress import Progress, silent
+from edgelm.quantize.target import target_of
 from edgelm.recipe import Recipe
 
 _CLOSE = 1.02  # of a bound: a measurement is no surer than that
@@ -165,7 +166,7 @@ def resolve_budget(
     tokenizer_mb, bits = _tokenizer_mb(checkpoint), embedding_bits or checkpoint.record.embedding_bits
     bounds: list[Constraint] = []
     if budget.limits_time:
-        if table is None and device.kind == "cpu":
+        if table is None and target_of(device).here:
             found = functools.partial(
                 find_table, precision=precision, sequence=sequence, threads=threads, progress=progress
             )

@@ -13,25 +13,10 @@ from typing import Any
 from edgelm.cost.work import Work
 from edgelm.device import Device
 from edgelm.errors import UsageError
+from edgelm.precision import precision_of
+from edgelm.quantize.target import target_of
 
 FILE = Path(__file__).parent / "constants.json"  # written by benchmarks/cost_model.py
-# Where a device has no figure of its own: the rate of another precision, and what share of it.
-_RATES: dict[str, tuple[tuple[str, float], ...]] = {
-    "fp32": (("fp32", 1.0), ("fp16", 1 / 8), ("int8", 1 / 16)),  # outside the tensor cores, on NVIDIA's GPUs
-    "fp16": (("fp16", 1.0), ("int8", 1 / 2), ("fp32", 1.0)),  # every GPU that runs INT8 does so at twice FP16's rate
-    "bf16": (("bf16", 1.0), ("fp16", 1.0), ("int8", 1 / 2), ("fp32", 1.0)),
-    "int8": (("int8", 1.0),),
-    "int8-dynamic": (("int8", 1.0),),
-    "int8-weights": (("fp16", 1.0), ("int8", 1 / 2)),
-    "int4": (("fp16", 1.0), ("int8", 1 / 2)),
-}
-_ON_CPU: dict[str, tuple[tuple[str, float], ...]] = {
-    "fp32": (("fp32", 1.0),),
-    "fp16": (("fp32", 1.0),),  # onnxruntime's kernels for x86 compute it in FP32
-    "bf16": (("fp32", 1.0),),
-    "int8-weights": (("int8", 1.0),),  # `accuracy_level` 4: activations become bytes, block by block
-    "int4": (("int8", 1.0),),
-}
 
 
 @dataclass(frozen=True)
@@ -82,7 +67,7 @@ def load_constants(kind: str) -> Constants:
 def is_compiled(device: Device) -> bool:
     """Whether its runtime fuses operators into kernels of its own: TensorRT does, onnxruntime on a CPU runs the graph
     as it is."""
-    return device.kind != "cpu"
+    return target_of(device).compiled
 
 
 def price(works: Sequence[Work], device: Device, constants: Constants | None = None) -> list[Cost]:
@@ -118,10 +103,10 @@ def peak_rate(device: Device, precision: str) -> float:
     Raises:
         UsageError: neither the device's file nor another of its rates says.
     """
-    table = _RATES | (_ON_CPU if device.kind == "cpu" else {})
-    for name, share in table[precision]:
-        if rate := device.compute.get(name):  # type: ignore[call-overload]
-            return float(rate) * share
+    row = precision_of(precision)
+    for name, share in row.gpu_rates if is_compiled(device) else row.cpu_rates:
+        if rate := device.compute.get(name):
+            return rate * share
     raise _lacking(device, f"{precision} rate")
 
 

@@ -9,21 +9,9 @@ from edgelm.checkpoint import LayerShape
 from edgelm.cost.work import Work, graph_work
 from edgelm.graph.synthetic import encoder_graph
 from edgelm.latency_table import EncoderSizes
+from edgelm.precision import precision_of
+from edgelm.quantize.target import TENSORRT
 from edgelm.quantize.without_data import quantize_blindly
-
-WEIGHT_BYTES = {
-    "fp32": 4.0,
-    "fp16": 2.0,
-    "bf16": 2.0,
-    "int8": 1.0,
-    "int8-dynamic": 1.0,
-    "int8-weights": 1 + 2 / 32,
-    "int4": 0.5 + 2 / 32,
-}
-_BESIDE = {
-    "fp32": "fp32",
-    "bf16": "bf16",
-}  # what a graph for a GPU has beside its products; FP16 else, also beside integers
 
 
 def encoder_work(
@@ -47,11 +35,16 @@ def encoder_work(
     if not compiled:
         return graph_work(quantize_blindly(encoder_graph(small, shapes), precision), batch=batch, sequence=sequence)
     works = graph_work(encoder_graph(small, shapes, blank=True), batch=batch, sequence=sequence, fused=True)
-    return tuple(_as_precision(work, precision, beside or _BESIDE.get(precision, "fp16")) for work in works)
+    beside = beside or precision_of(precision).floats or TENSORRT.floats
+    return tuple(_as_precision(work, precision, beside) for work in works)
 
 
 def _as_precision(work: Work, precision: str, beside: str) -> Work:
     """An FP32 work as it is in another precision."""
-    activations = work.activations / 4 * WEIGHT_BYTES[beside]
     own = precision if work.kind == "product" else beside
-    return replace(work, precision=own, activations=activations, weights=work.weights / 4 * WEIGHT_BYTES[own])
+    return replace(
+        work,
+        precision=own,
+        activations=work.activations / 4 * precision_of(beside).weight_bytes,
+        weights=work.weights / 4 * precision_of(own).weight_bytes,
+    )

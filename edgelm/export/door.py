@@ -11,8 +11,8 @@ import numpy as np
 
 from edgelm.errors import DataError, ParityError
 from edgelm.export.expected import Expected
-from edgelm.export.parity import TOLERANCES
 from edgelm.metrics.scores import agreement
+from edgelm.precision import precision_of
 from edgelm.runtime import Model, load, open_bundle
 from edgelm.runtime.inputs.batch import Batch
 from edgelm.runtime.inputs.text import load_text_processor
@@ -70,11 +70,11 @@ def check_door(path: Path, expected: Expected, hard: Expected, *, precision: str
         if session is None
         else Model(Opened(session, "cpu", None, ()), load_text_processor(open_bundle(path)))
     )
-    task, integers = model.manifest.task, precision.startswith("int")
+    task, judged = model.manifest.task, precision_of(precision)
     alone = [_infer(model, some) for some in (expected, hard)]
     batches = [_infer_batches(model, some) for some in (expected, hard)]
-    tolerance = TOLERANCES[precision]
-    if integers:
+    tolerance = judged.tolerance
+    if judged.judged_by == "answers":
         changed = 1 - agreement(task, expected.rows(task, alone[0]), expected.rows(task, expected.outputs))
         if not changed <= tolerance:
             raise _refusal(f"{changed:.1%} of the answers differ from transformers', accepted {tolerance:.2g}")

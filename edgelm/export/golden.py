@@ -8,6 +8,7 @@ import numpy as np
 
 from edgelm.export.samples import encode, join_outputs
 from edgelm.export.source import Source
+from edgelm.precision import precision_of
 from edgelm.runtime.golden import Golden
 
 
@@ -23,11 +24,10 @@ def make_golden(session: Any, source: Source, texts: list[Any], precision: str) 
     feeds = [{name: feed[name] for name in names} for feed in encoded]
     outputs = [join_outputs(session.run(None, feed)) for feed in feeds]
     scale = float(max(1.0, max(np.abs(output).max() for output in outputs)))
-    relative = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 5e-2}.get(precision, 1e-1)
     inputs = [{name: values.tolist() for name, values in feed.items()} for feed in feeds]
     return Golden(
         texts=[list(text) if isinstance(text, tuple) else text for text in texts],
         inputs=inputs,
         outputs=[output.tolist() for output in outputs],
-        tolerance=relative * scale,
+        tolerance=precision_of(precision).golden_tolerance * scale,
     )

@@ -11,19 +11,8 @@ from edgelm.export.samples import Samples, graph_rows
 from edgelm.graph.unpadded import MASK
 from edgelm.metrics.rows import is_real
 from edgelm.metrics.scores import agreement
+from edgelm.precision import precision_of
 from edgelm.runtime.manifest import Parity
-
-# FP32: another order of sums. FP16, BF16: ten and seven bits, relative to the largest output. Integers: judged by
-# changed answers.
-TOLERANCES = {
-    "fp32": 1e-3,
-    "fp16": 1e-2,
-    "bf16": 5e-2,
-    "int8": 0.05,
-    "int8-dynamic": 0.05,
-    "int8-weights": 0.05,
-    "int4": 0.1,
-}
 
 
 def check_parity(session: Any, wanted: np.ndarray, samples: Samples, *, precision: str) -> Parity:
@@ -35,8 +24,8 @@ def check_parity(session: Any, wanted: np.ndarray, samples: Samples, *, precisio
     Raises:
         ParityError: it is too far off: by the largest error for floats, by the share of changed answers for integers.
     """
-    tolerance = TOLERANCES[precision]
-    integers = precision.startswith("int")
+    judged = precision_of(precision)
+    tolerance, integers = judged.tolerance, judged.judged_by == "answers"
     found = graph_rows(session, samples)
     runs = [found]
     masked = any(value.name == MASK for value in session.get_inputs())

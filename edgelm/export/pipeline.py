@@ -34,7 +34,7 @@ from edgelm.export.expected import expected_answers
 from edgelm.export.golden import make_golden
 from edgelm.export.pairs import reads_pairs, tells_pairs
 from edgelm.export.parity import check_parity
-from edgelm.export.precision import PRECISIONS, Material, to_precision
+from edgelm.export.precision import Material, to_precision
 from edgelm.export.quality import measure_quality
 from edgelm.export.samples import encode
 from edgelm.export.source import Source, tokenization_of
@@ -44,9 +44,11 @@ from edgelm.files.shipped import shipped_folder
 from edgelm.graph.rewrites import check_opset, operator_counts
 from edgelm.graph.session import DISABLED_OPTIMIZERS, make_plain_session
 from edgelm.graph.unpadded import for_one_text
+from edgelm.precision import precision_of
 from edgelm.progress import Progress, silent
 from edgelm.quantize.saturation import largest_pair_sum
 from edgelm.quantize.settings import Quantization
+from edgelm.quantize.target import target_of
 from edgelm.runtime import open_bundle
 from edgelm.runtime.manifest import Manifest, Parity, TensorSpec
 from edgelm.runtime.tensorrt import MODULES, installed_backends
@@ -141,8 +143,6 @@ def export(
     """
     output = Path(output)
     check_output(output, overwrite=overwrite, kind=bundle_kind(output))
-    if precision not in PRECISIONS:
-        raise UsageError(f"unknown precision {precision!r}.", hint=f"Precisions: {', '.join(PRECISIONS)}.")
     check_precision(device, precision)
     opened = find_checkpoint(checkpoint, allow_pickle=allow_pickle)
     quantization = _with_embedding_bits(quantization, opened.record.embedding_bits, precision, device)
@@ -173,7 +173,7 @@ def export(
     material = Material(rows, labelled, source.tokenizer, task, source.max_length, seed)
     longest = max(source.max_length, min(limit, _DEFAULT_LENGTH))
     graph = export_graph(
-        source.model, source.tokenizer, task, max_length=longest, fused=device.kind == "cpu", opset=opset
+        source.model, source.tokenizer, task, max_length=longest, fused=target_of(device).fused, opset=opset
     )
     progress("export", 1, 3)
     made = to_precision(graph, precision, material, device, quantization, progress)
@@ -198,7 +198,7 @@ def export(
         made.graph, source, device=device, precision=precision, family=opened.family, name=output.stem, parity=parity
     )
     quality = {} if evaluation is None or evaluation.labels is None else measure_quality(session, source, evaluation)
-    if device.kind == "cpu":
+    if target_of(device).fused:
         manifest = replace(manifest, session={"disabled_optimizers": list(DISABLED_OPTIMIZERS)})
     manifest = replace(
         manifest,
@@ -214,7 +214,7 @@ def export(
             manifest, plan=make_plan(device, lengths, max_length=source.max_length, batch=1 if single else batch)
         )
     golden = make_golden(session, source, expected.texts[:_GOLDEN_TEXTS], precision)
-    here = device.kind == "cpu" and made.runnable is made.graph
+    here = target_of(device).here and made.runnable is made.graph
     check = partial(check_door, expected=expected, hard=hard, precision=precision, session=None if here else session)
     manifest = write_bundle(output, manifest, made.graph, source.tokenizer, golden, overwrite=overwrite, check=check)
     progress("export", 3, 3)
@@ -243,7 +243,7 @@ def _with_embedding_bits(quantization: Quantization, meant: int, precision: str,
     Raises:
         UsageError: they were asked for where no embedding becomes an integer.
     """
-    if device.kind == "cpu" and precision.startswith("int"):
+    if precision_of(precision).integers and target_of(device).integer_embeddings:
         return replace(quantization, embedding_bits=quantization.embedding_bits or meant)
     if quantization.embedding_bits is not None:
         raise UsageError(

@@ -18,11 +18,12 @@ from edgelm.graph.fusion import fuse_attention, split_norms
 from edgelm.graph.session import make_plain_session
 from edgelm.metrics.judge import Predictions, judge
 from edgelm.metrics.scores import agreement
+from edgelm.precision import Precision, precision_of
 from edgelm.progress import Progress
 from edgelm.quantize.calibration_table import CalibrationTable, fingerprint, read_table
 from edgelm.quantize.embeddings import quantize_embeddings
 from edgelm.quantize.evaluator import Evaluator, run_rows
-from edgelm.quantize.half import HALVES, find_full, keep_precise, to_half
+from edgelm.quantize.half import find_full, keep_precise, needs_emulation, to_half
 from edgelm.quantize.integers import QuantizationPlan, quantize_dynamic
 from edgelm.quantize.matmuls import find_matmuls
 from edgelm.quantize.post_training import quantize_post_training, replay, roundings
@@ -30,13 +31,12 @@ from edgelm.quantize.samples import choose_samples
 from edgelm.quantize.sensitivity import find_activations
 from edgelm.quantize.settings import AUTO, Quantization
 from edgelm.quantize.statistics import MIN_SAMPLES, Feeds, collect
-from edgelm.quantize.target import ONNXRUNTIME_CPU, TENSORRT, Target
+from edgelm.quantize.target import Target, target_of
 from edgelm.quantize.weight_only import quantize_weights
 from edgelm.runtime.saturation import EXACT_PAIR
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import MultipleChoice
 
-PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-dynamic", "int8-weights", "int4")
 _JUDGED = 64  # texts that choices are made on, of those that calibration does not see
 _BATCH = 8
 _TRIAL = 1000  # labelled rows that a largest drop is measured on
@@ -123,11 +123,12 @@ def to_precision(
         CalibrationError: texts that give no ranges, or a calibration table of another model.
         UsageError: settings that do not go together.
     """
-    if settings.max_drop is not None and precision != "int8":
+    row = precision_of(precision)
+    if settings.max_drop is not None and row.calibration != "ranges":
         raise UsageError(f"--max-drop is for int8, not {precision}.", hint="It chooses which products stay in float.")
-    if precision in HALVES:
-        return _half(graph, precision, material)
-    result, report = _convert(graph, precision, material, device, settings, progress)
+    if row.conversion == "half":
+        return _half(graph, row, material)
+    result, report = _convert(graph, row, material, device, settings, progress)
     return Converted(result, result, report)
 
 
@@ -138,69 +139,70 @@ def largest_pair(device: Device) -> int | None:
     `EXACT_PAIR` no input overflows them: between seven and eight bits are left to a weight.
     """
     may_saturate = (
-        device.kind == "cpu" and device.arch != "aarch64" and not {"avx512_vnni", "avx_vnni"} & set(device.instructions)
+        target_of(device).pair_sums
+        and device.arch != "aarch64"
+        and not {"avx512_vnni", "avx_vnni"} & set(device.instructions)
     )
     return EXACT_PAIR if may_saturate else None
 
 
 def _convert(
     graph: onnx.ModelProto,
-    precision: str,
+    precision: Precision,
     material: Material,
     device: Device,
     settings: Quantization,
     progress: Progress,
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    if precision == "fp32":
+    if precision.conversion == "none":
         fuse_attention(graph)
         return graph, {}
     split_norms(graph)
     pair, bits = largest_pair(device), settings.embedding_bits or 8
-    if precision == "int8-dynamic":
+    if precision.conversion == "dynamic":
         return quantize_embeddings(
             quantize_dynamic(graph, QuantizationPlan(pair=pair, per_channel=settings.per_channel)), bits=bits
         ), {}
-    if precision in ("int8-weights", "int4"):
-        return _weight_only(graph, 4 if precision == "int4" else 8, material, settings, progress)
-    target = ONNXRUNTIME_CPU if device.kind == "cpu" else TENSORRT
+    if precision.conversion == "blocks":
+        return _weight_only(graph, precision, material, settings, progress)
+    target = target_of(device)
     target = replace(target, symmetric=target.symmetric or settings.symmetric)
-    base = quantize_embeddings(graph, bits=bits) if device.kind == "cpu" else graph
+    base = quantize_embeddings(graph, bits=bits) if target.integer_embeddings else graph
     result, report = _static(graph, base, material, target, settings, pair, progress)
     fuse_attention(result)
-    if device.kind == "cpu":
+    if precision_of(target.floats).conversion == "none":
         return result, report
-    return _halve_the_rest(graph, result, material, report)
+    return _halve_the_rest(graph, result, material, report, target.floats)
 
 
-def _half(graph: onnx.ModelProto, precision: str, material: Material) -> Converted:
-    """A graph, of floats or with Q/DQ nodes, in `fp16` or `bf16`."""
+def _half(graph: onnx.ModelProto, precision: Precision, material: Material) -> Converted:
+    """A graph, of floats or with Q/DQ nodes, in floats of 16 bits."""
     split_norms(graph)
     judge = material.judge(graph, material.rows.sample(_JUDGED, seed=material.seed))
-    full = find_full(graph, judge.feeds) if precision == "fp16" else frozenset()  # BF16 reaches as far as FP32
-    full = keep_precise(graph, full, judge, precision)
+    full = find_full(graph, judge.feeds) if precision.calibration == "reach" else frozenset()
+    full = keep_precise(graph, full, judge, precision.name)
     report = {
         "source": material.rows.source,
         "samples": min(_JUDGED, len(material.rows)),
         "full_precision": _count_kinds(graph, full),
     }
-    result = to_half(graph, precision, full=full)
-    return Converted(
-        result, to_half(graph, precision, full=full, emulate=True) if precision == "bf16" else result, report
-    )
+    result = to_half(graph, precision.name, full=full)
+    emulated = needs_emulation(precision.name)
+    return Converted(result, to_half(graph, precision.name, full=full, emulate=True) if emulated else result, report)
 
 
 def _halve_the_rest(
-    graph: onnx.ModelProto, integer: onnx.ModelProto, material: Material, report: dict[str, Any]
+    graph: onnx.ModelProto, integer: onnx.ModelProto, material: Material, report: dict[str, Any], half: str
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    """FP16 for all of the `integer` graph that is not in integers, embeddings above all: a GPU would else read twice
-    the bytes.
+    """`half` (fp16) for all of the `integer` graph that is not in integers, embeddings above all: a GPU would else read
+    twice the bytes.
 
     What must stay in FP32 the float `graph` says: in the other, rounding also turns integers into their neighbours, and
     hides it.
     """
     judge = material.judge(graph, material.rows.sample(_JUDGED, seed=material.seed))
-    full = keep_precise(graph, find_full(graph, judge.feeds), judge, "fp16") | find_full(integer, judge.feeds)
-    return to_half(integer, "fp16", full=full), report | {"full_precision": _count_kinds(integer, full)}
+    full = keep_precise(graph, find_full(graph, judge.feeds), judge, half) | find_full(integer, judge.feeds)
+    return to_half(integer, half, full=full), report | {"full_precision": _count_kinds(integer, full)}
 
 
 def _count_kinds(graph: onnx.ModelProto, full: frozenset[str]) -> dict[str, int]:
@@ -264,10 +266,10 @@ def _from_table(
 
 
 def _weight_only(
-    graph: onnx.ModelProto, bits: int, material: Material, settings: Quantization, progress: Progress
+    graph: onnx.ModelProto, precision: Precision, material: Material, settings: Quantization, progress: Progress
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    embedding_bits = settings.embedding_bits or 8
-    rounding = settings.rounding or ("gptq" if bits == 4 else "nearest")
+    bits, embedding_bits = precision.bits, settings.embedding_bits or 8
+    rounding = settings.rounding or ("gptq" if precision.calibration == "moments" else "nearest")
     if rounding == "adaptive":
         raise UsageError(
             "adaptive rounding is for int8; weights in blocks are rounded to the nearest or with GPTQ.",

@@ -18,6 +18,7 @@ from edgelm.hardware.busy import look
 from edgelm.hardware.gpus import Gpu, find_gpus
 from edgelm.hardware.machine import Machine, describe_machine
 from edgelm.hardware.peak_rates import SECONDS, SIZE, copy_mb, measure_bandwidth, measure_products
+from edgelm.precision import precisions_for
 from edgelm.progress import Progress, silent
 from edgelm.runtime.cuda import JETSONS
 
@@ -110,7 +111,7 @@ def _describe_cpu(
         "cores": machine.cores,
         "memory_gb": machine.memory_gb,
         "bandwidth_gb_s": _three_digits(bandwidth),
-        "precisions": ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4"),
+        "precisions": precisions_for("onnxruntime"),
         "compute": {"fp32": _three_digits(fp32), "int8": _three_digits(int8)},
         "runtimes": ("onnxruntime-cpu",),
         "storage": _storage(output),
@@ -138,7 +139,7 @@ def _describe_gpu(name: str, machine: Machine, gpus: tuple[Gpu, ...], index: int
         "arch": _arch(machine),
         "cores": machine.cores,
         "memory_gb": gpu.memory_gb or machine.memory_gb,
-        "precisions": ("fp32", "fp16", "bf16", "int8") if _has_bf16(gpu) else ("fp32", "fp16", "int8"),
+        "precisions": precisions_for("tensorrt", capability=float(gpu.compute_capability or 0)),
         "runtimes": (
             *(["tensorrt-rtx"] if "RTX" in gpu.name else []),
             "tensorrt",
@@ -164,11 +165,6 @@ def _make(values: dict[str, Any], sources: dict[str, str]) -> Device:
 def _arch(machine: Machine) -> Literal["x86_64", "aarch64", "any"]:
     arch = machine.arch.lower()
     return "x86_64" if arch in ("x86_64", "amd64") else "aarch64" if arch in ("aarch64", "arm64") else "any"
-
-
-def _has_bf16(gpu: Gpu) -> bool:
-    """Since Ampere, compute capability 8.0."""
-    return gpu.compute_capability is not None and float(gpu.compute_capability) >= 8
 
 
 def _storage(output: Path) -> str:

@@ -19,6 +19,7 @@ from edgelm.errors import UsageError
 from edgelm.hardware.busy import look
 from edgelm.hardware.machine import describe_machine
 from edgelm.latency_table import TABLE_SCHEMA, EncoderSizes, LatencyTable, Shapes, read_latency_table
+from edgelm.precision import precisions_for
 from edgelm.profile.interleave import WorkerClient, take_turns
 from edgelm.profile.subject import Subject
 from edgelm.progress import Progress, silent
@@ -27,7 +28,6 @@ from edgelm.runtime.session import available_cores
 from edgelm.tasks.text import TextClassification
 from edgelm.version import __version__
 
-PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4")
 _RUNS, _WARMUP = 80, 10
 _HEAD_POINTS, _FFN_POINTS = 6, 7
 _TOKENS = 32
@@ -154,10 +154,9 @@ def measure_table(
     Raises:
         UsageError: a precision that the CPU does not run.
     """
-    if precision not in PRECISIONS:
-        raise UsageError(
-            f"no latency can be measured here in {precision}.", hint=f"Choose one of: {', '.join(PRECISIONS)}."
-        )
+    known = precisions_for("onnxruntime")
+    if precision not in known:
+        raise UsageError(f"no latency can be measured here in {precision}.", hint=f"Choose one of: {', '.join(known)}.")
     heads, channels = _points(sizes.heads, _HEAD_POINTS, 1), _points(sizes.ffn, _FFN_POINTS, 32)
     grid = [(0, 0), *((count, 0) for count in heads), *((0, count) for count in channels)]
     grid += [(sizes.heads, sizes.ffn), (max(1, sizes.heads // 2), max(1, sizes.ffn // 4))]

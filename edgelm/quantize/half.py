@@ -8,15 +8,15 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from edgelm.errors import UsageError
 from edgelm.graph.external_data import copy_graph
 from edgelm.graph.rewrites import add_weight, remove_unused, rename_value, weights_of
 from edgelm.graph.session import make_plain_session, make_watching_session
 from edgelm.metrics.rows import is_real
+from edgelm.precision import precision_of
 from edgelm.quantize.evaluator import Evaluator
 from edgelm.quantize.statistics import Feeds
 
-HALVES = {"fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}
-TOLERANCES = {"fp16": 1e-2, "bf16": 5e-2}  # of an output, relative to the largest of its text: ten bits, seven bits
 _FLOAT = onnx.TensorProto.FLOAT
 _NO_BF16 = ("LpNormalization",)  # TensorRT has it in FP32 and FP16 alone
 _LARGEST = 65504.0  # the largest finite FP16 number
@@ -37,7 +37,7 @@ def to_half(
             whose kernels do not know the precision.
     """
     result = _with_soft_masks(graph)
-    writer = _Writer(result, HALVES[precision], frozenset(full), emulate)
+    writer = _Writer(result, _onnx_type(precision), frozenset(full), emulate)
     nodes = list(result.graph.node)
     del result.graph.node[:]
     for node in nodes:
@@ -46,6 +46,11 @@ def to_half(
         writer.finish(output.name)
     remove_unused(result)
     return result
+
+
+def needs_emulation(precision: str) -> bool:
+    """Whether onnxruntime's CPU kernels, by which this machine judges graphs, do not compute the precision."""
+    return "onnxruntime" not in precision_of(precision).targets
 
 
 def find_full(graph: onnx.ModelProto, feeds: Iterable[Feeds]) -> frozenset[str]:
@@ -79,15 +84,16 @@ def find_full(graph: onnx.ModelProto, feeds: Iterable[Feeds]) -> frozenset[str]:
 
 
 def keep_precise(graph: onnx.ModelProto, full: frozenset[str], judge: Evaluator, precision: str) -> frozenset[str]:
-    """Add kinds of operators to those that stay in FP32 until every output is within `TOLERANCES`, the most helpful
-    first.
+    """Add kinds of operators to those that stay in FP32 until every output is within the precision's tolerance,
+    relative to the largest of its text, the most helpful first.
 
     Args:
         judge: inputs with the outputs of the float graph.
     """
+    tolerance, emulated = precision_of(precision).tolerance, needs_emulation(precision)
 
     def error(names: frozenset[str]) -> float:
-        session = make_plain_session(to_half(graph, precision, full=names, emulate=precision == "bf16"))
+        session = make_plain_session(to_half(graph, precision, full=names, emulate=emulated))
         return relative_error(judge.run(session), judge.wanted)
 
     floats = _float_values(graph)
@@ -95,7 +101,7 @@ def keep_precise(graph: onnx.ModelProto, full: frozenset[str], judge: Evaluator,
     for node in graph.graph.node:
         if node.output[0] in floats and node.output[0] not in full:
             kinds.setdefault(node.op_type, set()).add(node.output[0])
-    while kinds and error(full) > TOLERANCES[precision]:
+    while kinds and error(full) > tolerance:
         best = min(kinds, key=lambda kind: error(full | frozenset(kinds[kind])))
         full |= frozenset(kinds.pop(best))
     return full
@@ -183,6 +189,13 @@ class _Writer:
 
         small = self._weights[name].astype(np.float16 if self._half == onnx.TensorProto.FLOAT16 else ml_dtypes.bfloat16)
         return add_weight(self._graph, f"{name}_half", small.astype(np.float32) if self._emulate else small)
+
+
+def _onnx_type(precision: str) -> int:
+    name = precision_of(precision).onnx_type
+    if name is None:
+        raise UsageError(f"{precision} is not made of floats.", hint="Convert to fp16 or bf16.")
+    return int(onnx.TensorProto.DataType.Value(name))
 
 
 def _with_soft_masks(graph: onnx.ModelProto) -> onnx.ModelProto:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,30 @@ _COPIES = 8  # of the operator in one graph: the cost of a call is shared among 
 _RUNS = 40
 
 
-@cache
-def product_microseconds(tokens: int, width: int, height: int, *, integer: bool) -> float:
-    """Median time of (tokens, width) x (width, height), with the quantization of its input where it is in integers."""
+class KernelTimer:
+    """Times operators by onnxruntime's kernels, in microseconds; each once, so that equal operators of one export cost
+    the same. Two exports have a timer each: a busy minute of one is no matter of the other."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, ...], float] = {}
+
+    def product(self, tokens: int, shape: tuple[int, ...], *, integer: bool) -> float:
+        """Median time of (tokens, in) x `shape` (in, out), with the quantization of its input where it is in
+        integers."""
+        key = (tokens, *shape, int(integer))
+        if key not in self._known:
+            self._known[key] = _time_product(tokens, shape[0], shape[1], integer=integer)
+        return self._known[key]
+
+    def multiply(self, tokens: int, width: int) -> float:
+        """Median time of the Mul by channel that smooths (tokens, width)."""
+        key = (tokens, width)
+        if key not in self._known:
+            self._known[key] = _time_multiply(tokens, width)
+        return self._known[key]
+
+
+def _time_product(tokens: int, width: int, height: int, *, integer: bool) -> float:
     rng = np.random.default_rng(0)
 
     def build(graph: onnx.ModelProto, index: int) -> list[onnx.NodeProto]:
@@ -41,10 +61,7 @@ def product_microseconds(tokens: int, width: int, height: int, *, integer: bool)
     return _time(build, tokens, width)
 
 
-@cache
-def multiply_microseconds(tokens: int, width: int) -> float:
-    """Median time of the Mul that smooths (tokens, width)."""
-
+def _time_multiply(tokens: int, width: int) -> float:
     def build(graph: onnx.ModelProto, index: int) -> list[onnx.NodeProto]:
         factor = add_weight(graph, f"f{index}", np.full(width, 0.5 + index, dtype=np.float32))
         return [helper.make_node("Mul", ["x", factor], [f"y{index}"])]

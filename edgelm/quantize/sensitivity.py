@@ -83,7 +83,7 @@ def measure(
     Each site is quantized alone, with the first method; where that costs a noticeable share of the whole error, the
     other methods and smoothing are tried too. `float` is always an option, with no error.
     """
-    sites, folds = find_activations(graph), find_folds(graph)
+    sites, folds, costs = find_activations(graph), find_folds(graph), target.costs()
     everything = frozenset(product.name for site in sites for product in site.products)
     tokens = int(np.median([feed["input_ids"].shape[-1] for feed in judge.feeds]))
 
@@ -101,7 +101,7 @@ def measure(
     for index, site in enumerate(sites):
         shapes = [product.weight.shape for product in site.products]
         integer, full = (
-            sum(target.product_cost(tokens, shape, integer) for shape in shapes) for integer in (True, False)
+            sum(costs.product(tokens, shape, integer=integer) for shape in shapes) for integer in (True, False)
         )
         first = Option(methods[0], 0.0, None, integer, interval(site, methods[0]))
         found[site.name] = [attempt(site, first), Option(FLOAT, 0.0, judge.score(judge.wanted), full)]
@@ -113,7 +113,7 @@ def measure(
             first, entry = options[0], statistics[site.source]
             others = [replace(first, kind=method, interval=interval(site, method)) for method in methods[1:]]
             if smoothing:
-                extra = 0.0 if site.source in folds else target.multiply_cost(tokens, len(entry.channel_max))
+                extra = 0.0 if site.source in folds else costs.multiply(tokens, len(entry.channel_max))
                 others.append(replace(_smoothed(site, entry, target, plan.pair), cost=first.cost + extra))
             found[site.name] += [attempt(site, option) for option in others]
         progress("sensitivity", len(sites) + index + 1, 2 * len(sites))

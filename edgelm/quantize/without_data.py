@@ -6,6 +6,7 @@ from __future__ import annotations
 import onnx
 
 from edgelm.graph.fusion import fuse_attention, split_norms
+from edgelm.precision import precision_of
 from edgelm.quantize.embeddings import quantize_embeddings
 from edgelm.quantize.half import to_half
 from edgelm.quantize.integers import QuantizationPlan, quantize_dynamic, quantize_static
@@ -18,15 +19,16 @@ _RANGE = (-4.0, 4.0)
 def quantize_blindly(graph: onnx.ModelProto, precision: str) -> onnx.ModelProto:
     """Convert a float graph for onnxruntime's CPU kernels, with the same range for every activation; the steps are
     those of an export."""
-    if precision == "fp32":
+    row = precision_of(precision)
+    if row.conversion == "none":
         fuse_attention(graph)
         return graph
     split_norms(graph)
-    if precision in ("fp16", "bf16"):
+    if row.conversion == "half":
         return to_half(graph, precision)
-    if precision in ("int4", "int8-weights"):
-        return quantize_embeddings(quantize_weights(graph, bits=4 if precision == "int4" else 8))
-    if precision == "int8-dynamic":
+    if row.conversion == "blocks":
+        return quantize_embeddings(quantize_weights(graph, bits=row.bits))
+    if row.conversion == "dynamic":
         return quantize_embeddings(quantize_dynamic(graph, QuantizationPlan()))
     base = quantize_embeddings(graph)
     result = quantize_static(base, QuantizationPlan(ranges={product.source: _RANGE for product in find_matmuls(base)}))

@@ -14,6 +14,7 @@ from edgelm.errors import EdgelmError, MissingExtraError, UsageError
 from edgelm.files.output import disk_errors
 from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.progress import Progress, silent
+from edgelm.quantize.target import target_of
 from edgelm.recipe import Recipe
 from edgelm.search.clock import Clock
 from edgelm.search.explore import Explorer, SearchPlan, Stopped
@@ -151,10 +152,7 @@ class _Common:
     ) -> None:
         from edgelm.anatomy import family_of, find_checkpoint
         from edgelm.compress.lineage import model_fingerprint
-        from edgelm.export.precision import PRECISIONS
 
-        if precision not in PRECISIONS:
-            raise UsageError(f"unknown precision {precision!r}.", hint=f"Precisions: {', '.join(PRECISIONS)}.")
         check_precision(device, precision)
         checkpoint = find_checkpoint(model, allow_pickle=allow_pickle)
         family_of(checkpoint.family)
@@ -254,7 +252,7 @@ def _check_options(
         )
     if sampler not in ("tpe", "nsga2"):
         raise UsageError(f"unknown sampler {sampler!r}.", hint="Samplers: tpe, nsga2.")
-    if device.kind != "cpu":
+    if not target_of(device).here:
         raise UsageError(
             f"{device.name} is a {device.kind}; a search measures latency on the CPU of this machine.",
             hint="Search for a CPU: --device cpu.",

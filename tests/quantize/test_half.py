@@ -7,8 +7,8 @@ from graphs import make_feeds, make_graph
 from onnx import numpy_helper
 
 from edgelm.graph.session import make_plain_session
-from edgelm.quantize.evaluator import Evaluator
-from edgelm.quantize.half import TOLERANCES, find_full, keep_precise, relative_error, to_half
+from edgelm.precision import precision_of
+from edgelm.quantize.half import find_full, keep_precise, relative_error, to_half
 
 
 def run(graph, feeds):
@@ -35,7 +35,7 @@ def test_a_calm_graph_is_half_throughout():
     half = to_half(graph, "fp16")
     floats = {tensor.data_type for tensor in half.graph.initializer} - {onnx.TensorProto.INT64}
     assert floats == {onnx.TensorProto.FLOAT16}
-    assert relative_error(run(half, feeds), run(graph, feeds)) < TOLERANCES["fp16"]
+    assert relative_error(run(half, feeds), run(graph, feeds)) < precision_of("fp16").tolerance
     assert half.graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
 
 
@@ -48,7 +48,7 @@ def test_what_overflows_is_found_by_running_it():
     assert "logits" not in full
     assert (
         relative_error(run(to_half(graph, "fp16", full=full, emulate=True), feeds), run(graph, feeds))
-        < TOLERANCES["fp16"]
+        < precision_of("fp16").tolerance
     )
 
 
@@ -56,7 +56,7 @@ def test_bf16_reaches_as_far_as_fp32():
     graph, feeds = loud(20_000.0), make_feeds(6)
     wanted = run(graph, feeds)
     emulated = run(to_half(graph, "bf16", emulate=True), feeds)
-    assert relative_error(emulated, wanted) < TOLERANCES["bf16"]
+    assert relative_error(emulated, wanted) < precision_of("bf16").tolerance
     assert relative_error(emulated, wanted) > 1e-4  # it is rounded
     shipped = to_half(graph, "bf16")
     assert onnx.TensorProto.BFLOAT16 in {tensor.data_type for tensor in shipped.graph.initializer}
@@ -65,8 +65,9 @@ def test_bf16_reaches_as_far_as_fp32():
 def test_precision_is_given_back_until_the_outputs_hold():
     graph, feeds = make_graph(), make_feeds(6)
     wanted = run(graph, feeds)
-    kept = keep_precise(graph, frozenset(), Evaluator(feeds, wanted + 0.0), "bf16")
-    assert relative_error(run(to_half(graph, "bf16", full=kept, emulate=True), feeds), wanted) <= TOLERANCES["bf16"]
+    kept = keep_precise(graph, frozenset(), feeds, wanted + 0.0, "bf16")
+    emulated = run(to_half(graph, "bf16", full=kept, emulate=True), feeds)
+    assert relative_error(emulated, wanted) <= precision_of("bf16").tolerance
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -30,11 +30,23 @@ from edgelm.quantize.sensitivity import FLOAT, Evaluator, find_activations
 from edgelm.quantize.settings import Quantization
 from edgelm.quantize.smooth import find_folds, smooth, smoothing_scales
 from edgelm.quantize.statistics import collect
-from edgelm.quantize.target import ONNXRUNTIME_CPU, TENSORRT
+from edgelm.quantize.target import ONNXRUNTIME_CPU, TENSORRT, OperationCounter
 from edgelm.quantize.weight_only import quantize_weights
 
 # Costs that do not depend on how busy this machine is.
-HALF_AS_DEAR = replace(ONNXRUNTIME_CPU, product_cost=lambda _, shape, integer: float(np.prod(shape)) / (1 + integer))
+
+
+class LargeModel:
+    """Costs of a large model, where a Mul is little beside a product."""
+
+    def product(self, tokens, shape, *, integer):
+        return 100.0 if integer else 300.0
+
+    def multiply(self, tokens, width):
+        return 1.0
+
+
+HALF_AS_DEAR = replace(ONNXRUNTIME_CPU, costs=OperationCounter)
 
 
 def run(graph, feeds):
@@ -110,13 +122,9 @@ def test_an_outlier_channel_is_found_and_smoothed():
     graph = make_graph(outlier=50)
     statistics, judge = learn(graph), judge_of(graph)
     plain = quantize_post_training(graph, statistics, judge, ONNXRUNTIME_CPU, Quantization(method="minmax"))
-    # Costs of a large model, where a Mul is little beside a product.
-    target = replace(
-        ONNXRUNTIME_CPU,
-        product_cost=lambda tokens, shape, integer: 100.0 if integer else 300.0,
-        multiply_cost=lambda tokens, width: 1.0,
+    careful = quantize_post_training(
+        graph, statistics, judge, replace(ONNXRUNTIME_CPU, costs=LargeModel), Quantization()
     )
-    careful = quantize_post_training(graph, statistics, judge, target, Quantization())
     assert careful.chosen["first"].kind == "smooth"
     assert careful.error < plain.error / 10
     assert plain.error == pytest.approx(judge.error(judge.outputs(plain.graph)))
