@@ -35,11 +35,11 @@ from edgelm.graph.session import DISABLED_OPTIMIZERS
 from edgelm.graph.synthetic import encoder_graph
 from edgelm.hardware.detect import detect_device
 from edgelm.hardware.machine import describe_machine
-from edgelm.latency_table import EncoderSizes
 from edgelm.profile.interleave import BLOCK_CALLS, Worker, take_turns
 from edgelm.profile.subject import Subject
 from edgelm.progress import silent
 from edgelm.quantize.without_data import quantize_blindly
+from edgelm.shapes import ModelSizes
 
 PUBLISHED = Path(__file__).parent / "published_bert.json"
 PRECISIONS = ("fp32", "int8", "int8-dynamic", "int8-weights", "int4", "fp16")
@@ -101,7 +101,7 @@ def _entry(
     work: Path, name: str, shape: Sequence[int], precision: str, case: tuple[int, int], *, held_out: bool
 ) -> dict[str, Any]:
     layers, hidden, heads, ffn = shape
-    sizes = EncoderSizes(layers, hidden, heads, ffn, vocabulary=2048)
+    sizes = ModelSizes(layers, hidden, heads, ffn, vocabulary=2048)
     graph = quantize_blindly(encoder_graph(sizes, sizes.full()), precision)
     save_graph(graph, work / f"{name}.onnx", f"{name}.bin")
     works = [asdict(item) for item in graph_work(graph, batch=case[0], sequence=case[1])]
@@ -274,7 +274,7 @@ def _fit_gpu() -> Constants:
 
 def _published(figure: dict[str, Any], published: dict[str, Any]) -> Pair:
     own = published["devices"].get(figure["device"])
-    sizes = EncoderSizes(**published["models"][figure["model"]], vocabulary=30522)
+    sizes = ModelSizes(**published["models"][figure["model"]], vocabulary=30522)
     sequence, batch = figure["tokens"], figure["batch"]
     # Both publications keep INT8 between the kernels (demoBERT's plugins with INT8 inputs and outputs), and FP16 beside
     # FP16.

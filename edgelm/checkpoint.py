@@ -16,6 +16,7 @@ from edgelm.model_folder.adapter import ADAPTER_WEIGHTS_FILE, adapted_config, ba
 from edgelm.model_folder.config import check_config, read_task
 from edgelm.model_folder.sentence_transformers import SentenceFolder, read_sentence_folder
 from edgelm.model_folder.weight_files import PICKLE_FILE, WEIGHTS_FILE, check_safetensors, read_json, weight_files
+from edgelm.shapes import LayerShape
 from edgelm.tasks.table import task_from_dict
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import SentenceEmbedding, TextClassification
@@ -23,16 +24,6 @@ from edgelm.tasks.text import SentenceEmbedding, TextClassification
 RECORD_FILE = "edgelm.json"
 RECORD_SCHEMA = 1
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model")
-
-
-@dataclass(frozen=True)
-class LayerShape:
-    """How wide one encoder layer is, which of the original heads are left, and which of the original layers it is."""
-
-    heads: int
-    ffn: int
-    kept_heads: tuple[int, ...] | None = None
-    origin: int | None = None
 
 
 @dataclass(frozen=True)

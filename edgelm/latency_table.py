@@ -4,41 +4,17 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgelm.checkpoint import LayerShape
 from edgelm.errors import InputError
 from edgelm.files.output import staged_output
 from edgelm.hardware.machine import QUIET
+from edgelm.shapes import ModelSizes, Shapes
 
 TABLE_SCHEMA = 2
-Shapes = Sequence[LayerShape]
-
-
-@dataclass(frozen=True)
-class EncoderSizes:
-    """The sizes of an encoder that decide what it costs; `outputs`: width of the head, 0 for none."""
-
-    layers: int
-    hidden: int
-    heads: int
-    ffn: int
-    vocabulary: int
-    positions: int = 512
-    types: int = 2
-    outputs: int = 2
-
-    @property
-    def head_size(self) -> int:
-        """Width of one head."""
-        return self.hidden // self.heads
-
-    def full(self) -> tuple[LayerShape, ...]:
-        """The shapes of all layers, uncut."""
-        return (LayerShape(self.heads, self.ffn),) * self.layers
 
 
 @dataclass(frozen=True)
@@ -64,7 +40,7 @@ class LatencyTable:
 
     source: str
     unit: str
-    sizes: EncoderSizes
+    sizes: ModelSizes
     precision: str
     sequence: int
     rest: float
@@ -129,7 +105,7 @@ def read_latency_table(path: str | Path) -> LatencyTable:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
         if values.pop("edgelm_latency") != TABLE_SCHEMA:
             raise ValueError("another schema")
-        sizes = EncoderSizes(**values.pop("sizes"))
+        sizes = ModelSizes(**values.pop("sizes"))
         steps: dict[str, Any] = {
             name: {int(units): float(cost) for units, cost in values.pop(name).items()} for name in ("attention", "ffn")
         }
@@ -145,7 +121,7 @@ def read_latency_table(path: str | Path) -> LatencyTable:
         ) from error
 
 
-def count_operations(sizes: EncoderSizes, sequence: int) -> LatencyTable:
+def count_operations(sizes: ModelSizes, sequence: int) -> LatencyTable:
     """A table of multiply-accumulates, for a budget that no machine decides.
 
     A head: 4·s·d·d_h for its projections and 2·s²·d_h for scores and mixing; a channel: 2·s·d; as Kwon et al. (2022)

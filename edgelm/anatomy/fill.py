@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from edgelm.anatomy.layers import blocks
 from edgelm.anatomy.weights import State, some
-from edgelm.checkpoint import LayerShape
+from edgelm.shapes import LayerShape
 from edgelm.tasks.task import Task
 
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from edgelm.anatomy.families.table import Family, family_of
 from edgelm.anatomy.removed import AbsentAttention, AbsentOutput
-from edgelm.checkpoint import LayerShape
+from edgelm.shapes import LayerShape
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,39 @@
-"""How long a text a model takes: the one rule for every family."""
+"""How large a model is and how long a text it takes, by its configuration: the one rule for every family."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from edgelm.anatomy.families.table import Family
+from edgelm.anatomy.families.table import Family, family_of
 from edgelm.errors import ModelError, UsageError
+from edgelm.shapes import ModelSizes
+from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
 
 _POSITIONS = 512  # where config.json does not say: the default of every family's configuration class
+
+
+def sizes_of(config: Mapping[str, Any] | Any, *, task: Task | None = None) -> ModelSizes:
+    """The sizes of a model, uncut.
+
+    Args:
+        config: config.json's content, or a configuration of transformers.
+        task: what the model's head is for; None: sizes without a head.
+
+    Raises:
+        UnsupportedFamily: the architecture has no anatomy.
+        ModelError: the configuration leaves no room for a text.
+    """
+    values = config if isinstance(config, Mapping) else config.to_dict()
+    family = family_of(str(values.get("model_type", "")))
+    return ModelSizes(
+        **family.sizes(values),
+        vocabulary=int(values["vocab_size"]),
+        positions=usable_positions(family, values),
+        types=int(values.get("type_vocab_size", 2)) if family.token_types else 0,
+        outputs=max(len(task.labels), 1) if isinstance(task, TextClassification) else 0,
+    )
 
 
 def usable_positions(family: Family, config: Mapping[str, Any] | Any) -> int:

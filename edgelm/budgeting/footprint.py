@@ -6,21 +6,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from edgelm.checkpoint import LayerShape
 from edgelm.cost.roofline import load_constants, price, total_ms
 from edgelm.cost.synthetic import encoder_work
 from edgelm.device import Device
-from edgelm.latency_table import EncoderSizes, LatencyTable
+from edgelm.latency_table import LatencyTable
 from edgelm.precision import precision_of
 from edgelm.quantize.blocks import BLOCK
 from edgelm.quantize.matmuls import SMALLEST
 from edgelm.quantize.target import target_of
+from edgelm.shapes import LayerShape, ModelSizes
 
 PROCESS_MB = 62.0  # Python, numpy, tokenizers and onnxruntime with an empty graph, and the tokenizer's tables
 _BESIDE_MB = 0.16  # manifest, golden samples, runtime, C++ example and structure of the graph
 
 
-def row_bytes(sizes: EncoderSizes, precision: str, device: Device, embedding_bits: int = 8) -> float:
+def row_bytes(sizes: ModelSizes, precision: str, device: Device, embedding_bits: int = 8) -> float:
     """Bytes of one embedding row (hidden,).
 
     Floats: hidden x width. Integers on a CPU: one byte a value and an FP32 scale; with `embedding_bits` 4, half a byte
@@ -34,7 +34,7 @@ def row_bytes(sizes: EncoderSizes, precision: str, device: Device, embedding_bit
 
 
 def size_table(
-    sizes: EncoderSizes, precision: str, device: Device, *, tokenizer_mb: float, embedding_bits: int = 8
+    sizes: ModelSizes, precision: str, device: Device, *, tokenizer_mb: float, embedding_bits: int = 8
 ) -> LatencyTable:
     """A table in 10^6 bytes of the bundle, without engines. Integers have one FP32 scale for each output; small
     matrices stay floats.
@@ -75,7 +75,7 @@ def _float_bytes(precision: str, device: Device) -> float:
     return precision_of(precision_of(precision).floats or target_of(device).floats).weight_bytes
 
 
-def estimate(device: Device, sizes: EncoderSizes, precision: str, sequence: int) -> LatencyTable:
+def estimate(device: Device, sizes: ModelSizes, precision: str, sequence: int) -> LatencyTable:
     """A latency table from a device's figures by the cost model (`edgelm.cost`), always *estimated*, with the band of
     its error.
 
@@ -109,7 +109,7 @@ def estimate(device: Device, sizes: EncoderSizes, precision: str, sequence: int)
 def _linear(
     source: str,
     unit: str,
-    sizes: EncoderSizes,
+    sizes: ModelSizes,
     precision: str,
     sequence: int,
     rest: float,

@@ -10,10 +10,11 @@ from typing import Any
 
 from edgelm import distributed as processes
 from edgelm.anatomy import load_tokenizer
+from edgelm.anatomy.sizes import sizes_of
 from edgelm.budget import Budget
 from edgelm.budgeting.advice import advise
 from edgelm.budgeting.footprint import PROCESS_MB, estimate, row_bytes, size_table
-from edgelm.checkpoint import Checkpoint, LayerShape, open_checkpoint
+from edgelm.checkpoint import Checkpoint, open_checkpoint
 from edgelm.compress.batches import median_length
 from edgelm.compress.pipeline import CompressResult
 from edgelm.compress.pruning.constraints import Constraint, Constraints
@@ -21,11 +22,12 @@ from edgelm.data.dataset import Dataset
 from edgelm.device import Device, check_precision
 from edgelm.errors import UsageError
 from edgelm.hardware.machine import describe_machine
-from edgelm.latency_table import EncoderSizes, LatencyTable, Shapes, count_operations
-from edgelm.profile.block_latency import Meter, encoder_sizes, find_table
+from edgelm.latency_table import LatencyTable, count_operations
+from edgelm.profile.block_latency import Meter, find_table
 from edgelm.progress import Progress, silent
 from edgelm.quantize.target import target_of
 from edgelm.recipe import Recipe
+from edgelm.shapes import LayerShape, ModelSizes, Shapes
 
 _CLOSE = 1.02  # of a bound: a measurement is no surer than that
 
@@ -80,7 +82,7 @@ class BudgetTargets:
     """
 
     budget: Budget
-    sizes: EncoderSizes
+    sizes: ModelSizes
     precision: str
     sequence: int
     device: Device
@@ -127,7 +129,7 @@ class BudgetTargets:
         operations."""
         checkpoint = open_checkpoint(result.path)
         table = self.table or count_operations(self.sizes, self.sequence)
-        shapes = checkpoint.record.layers or encoder_sizes(checkpoint).full()
+        shapes = checkpoint.record.layers or sizes_of(checkpoint.config, task=checkpoint.task).full()
         return Outcome(
             result,
             tuple(self._judge(result, checkpoint, shapes)),
@@ -161,7 +163,7 @@ def resolve_budget(
             compare to.
     """
     check_precision(device, precision)
-    sizes = encoder_sizes(checkpoint)
+    sizes = sizes_of(checkpoint.config, task=checkpoint.task)
     sequence = median_length(load_tokenizer(checkpoint), checkpoint.task, rows, max_length=max_length)
     tokenizer_mb, bits = _tokenizer_mb(checkpoint), embedding_bits or checkpoint.record.embedding_bits
     bounds: list[Constraint] = []
@@ -209,7 +211,7 @@ def check_recipe(recipe: Recipe, targets: BudgetTargets) -> None:
         )
 
 
-def layer_costs(table: LatencyTable, original: EncoderSizes, shapes: Shapes) -> list[dict[str, Any]]:
+def layer_costs(table: LatencyTable, original: ModelSizes, shapes: Shapes) -> list[dict[str, Any]]:
     """For each layer the heads and channels that are left, of how many, and what they cost, in the table's unit;
     nothing where it is gone."""
     left = {index if shape.origin is None else shape.origin: shape for index, shape in enumerate(shapes)}
@@ -232,7 +234,7 @@ def layer_costs(table: LatencyTable, original: EncoderSizes, shapes: Shapes) -> 
 
 
 def _table_of(
-    name: str, sizes: EncoderSizes, precision: str, device: Device, tokenizer_mb: float, embedding_bits: int
+    name: str, sizes: ModelSizes, precision: str, device: Device, tokenizer_mb: float, embedding_bits: int
 ) -> LatencyTable:
     """Bytes on disk; in memory they lie on top of what any such process takes, which makes it an estimate."""
     table = size_table(sizes, precision, device, tokenizer_mb=tokenizer_mb, embedding_bits=embedding_bits)
@@ -266,7 +268,7 @@ def _allowed_ms(budget: Budget, table: LatencyTable) -> float:
     return min(allowed)
 
 
-def _check_table(table: LatencyTable, sizes: EncoderSizes, precision: str) -> None:
+def _check_table(table: LatencyTable, sizes: ModelSizes, precision: str) -> None:
     what: Mapping[str, tuple[object, object]] = {
         "precision": (table.precision, precision),
         "width": (table.sizes.hidden, sizes.hidden),

@@ -23,7 +23,7 @@ from edgelm.anatomy import (
     load_tokenizer,
 )
 from edgelm.anatomy.sentence_head import share_head
-from edgelm.checkpoint import LayerShape, Record
+from edgelm.checkpoint import Record
 from edgelm.compress.distillation.distill import distillation_loss, student_from_layers, taught_layers
 from edgelm.compress.distillation.layer_matching import spread_layers
 from edgelm.compress.distillation.projection import attached, fitted_projection, identity_projection
@@ -56,6 +56,7 @@ from edgelm.recipe import (
     VocabularySettings,
 )
 from edgelm.runtime.saturation import EXACT_PAIR
+from edgelm.shapes import LayerShape
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edgelm.checkpoint import LayerShape
 from edgelm.cost.work import Work, graph_work
 from edgelm.graph.synthetic import encoder_graph
-from edgelm.latency_table import EncoderSizes
 from edgelm.precision import precision_of
 from edgelm.quantize.target import TENSORRT
 from edgelm.quantize.without_data import quantize_blindly
+from edgelm.shapes import LayerShape, ModelSizes
 
 
 def encoder_work(
-    sizes: EncoderSizes,
+    sizes: ModelSizes,
     shapes: Sequence[LayerShape],
     precision: str,
     *,

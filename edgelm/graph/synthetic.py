@@ -9,16 +9,15 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgelm.checkpoint import LayerShape
 from edgelm.graph.rewrites import MICROSOFT, add_weight
 from edgelm.graph.unpadded import MASK, TOKENS, TYPES
-from edgelm.latency_table import EncoderSizes
+from edgelm.shapes import LayerShape, ModelSizes
 
 _OPSET = 20
 
 
 def encoder_graph(
-    sizes: EncoderSizes, shapes: Sequence[LayerShape], *, seed: int = 0, blank: bool = False
+    sizes: ModelSizes, shapes: Sequence[LayerShape], *, seed: int = 0, blank: bool = False
 ) -> onnx.ModelProto:
     """A post-norm encoder with a classifier, in the operators that an export has before it is fused or quantized
     (`edgelm.graph.fusion`).
@@ -37,7 +36,7 @@ def encoder_graph(
 class _Writer:
     """Adds nodes and random weights to one graph."""
 
-    def __init__(self, sizes: EncoderSizes, seed: int, blank: bool) -> None:
+    def __init__(self, sizes: ModelSizes, seed: int, blank: bool) -> None:
         self.sizes = sizes
         self._blank = blank
         self._draw = np.random.default_rng(seed)

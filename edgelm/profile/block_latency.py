@@ -14,18 +14,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from edgelm.checkpoint import Checkpoint, LayerShape, open_checkpoint
+from edgelm.checkpoint import Checkpoint, open_checkpoint
 from edgelm.errors import UsageError
 from edgelm.hardware.busy import look
 from edgelm.hardware.machine import describe_machine
-from edgelm.latency_table import TABLE_SCHEMA, EncoderSizes, LatencyTable, Shapes, read_latency_table
+from edgelm.latency_table import TABLE_SCHEMA, LatencyTable, read_latency_table
 from edgelm.precision import precisions_for
 from edgelm.profile.interleave import WorkerClient, take_turns
 from edgelm.profile.subject import Subject
 from edgelm.progress import Progress, silent
 from edgelm.runtime.cache import cache_folder
 from edgelm.runtime.session import available_cores
-from edgelm.tasks.text import TextClassification
+from edgelm.shapes import LayerShape, ModelSizes, Shapes
 from edgelm.version import __version__
 
 _RUNS, _WARMUP = 80, 10
@@ -34,25 +34,6 @@ _TOKENS = 32
 _ALIKE = 0.1  # of the uncut model's time: nearer, and the machine is as it was when the table was made
 _PATIENCE, _PAUSE = 120.0, 5.0  # seconds that a meter waits for that, in all and at a time
 _WORDS = 2048  # rows of the embedding: a text reads few, and a large table only takes time to write
-
-
-def encoder_sizes(checkpoint: Checkpoint) -> EncoderSizes:
-    """The sizes of a checkpoint, from its configuration; uncut.
-
-    Raises:
-        UnsupportedFamily: the architecture has no anatomy.
-    """
-    from edgelm.anatomy import family_of
-    from edgelm.anatomy.sizes import usable_positions
-
-    family, config = family_of(checkpoint.family), checkpoint.config
-    return EncoderSizes(
-        **family.sizes(config),
-        vocabulary=int(config["vocab_size"]),
-        positions=usable_positions(family, config),
-        types=int(config.get("type_vocab_size", 2)) if family.token_types else 0,
-        outputs=max(len(checkpoint.task.labels), 1) if isinstance(checkpoint.task, TextClassification) else 0,
-    )
 
 
 def find_table(
@@ -66,7 +47,9 @@ def find_table(
     Raises:
         UsageError: a precision that the CPU does not run.
     """
-    sizes, threads = encoder_sizes(checkpoint), threads or available_cores()
+    from edgelm.anatomy.sizes import sizes_of
+
+    sizes, threads = sizes_of(checkpoint.config, task=checkpoint.task), threads or available_cores()
     machine = describe_machine()
     what = [
         TABLE_SCHEMA,
@@ -113,8 +96,10 @@ def write_table(
             run.
         ModelError: no checkpoint there.
     """
+    from edgelm.anatomy.sizes import sizes_of
+
     checkpoint = open_checkpoint(model)
-    sizes = encoder_sizes(checkpoint)
+    sizes = sizes_of(checkpoint.config, task=checkpoint.task)
     lengths = list(sequence or (min(_TOKENS, sizes.positions),))
     if len(lengths) > 1 or not 2 <= lengths[0] <= sizes.positions:
         raise UsageError(
@@ -134,7 +119,7 @@ def write_table(
 
 
 def measure_table(
-    sizes: EncoderSizes,
+    sizes: ModelSizes,
     *,
     precision: str,
     sequence: int,
@@ -236,7 +221,7 @@ class Meter:
 
 
 def measure_shapes(
-    sizes: EncoderSizes,
+    sizes: ModelSizes,
     models: Sequence[Shapes],
     *,
     precision: str,

@@ -9,17 +9,18 @@ from typer.testing import CliRunner
 
 import edgelm
 from edgelm import export, load_device
+from edgelm.anatomy.sizes import sizes_of
 from edgelm.budget import Budget, parse_factor, parse_megabytes, parse_milliseconds
 from edgelm.budgeting.footprint import estimate, size_table
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
 from edgelm.cost.roofline import load_constants
 from edgelm.errors import EXIT_BUDGET, EXIT_DONE, EXIT_USAGE, InputError, UsageError
-from edgelm.latency_table import EncoderSizes, LatencyTable, count_operations, read_latency_table
-from edgelm.profile.block_latency import encoder_sizes
+from edgelm.latency_table import LatencyTable, count_operations, read_latency_table
 from edgelm.quantize.settings import Quantization
+from edgelm.shapes import ModelSizes
 
-SIZES = EncoderSizes(layers=2, hidden=32, heads=4, ffn=64, vocabulary=100)
+SIZES = ModelSizes(layers=2, hidden=32, heads=4, ffn=64, vocabulary=100)
 
 
 @pytest.mark.parametrize(("text", "wanted"), [("1ms", 1.0), ("800us", 0.8), ("0.5 s", 500.0), ("2", 2.0)])
@@ -122,8 +123,13 @@ def test_a_bundle_weighs_what_it_was_said_to(tmp_path, device, precision, bits, 
         folder, output=tmp_path / "b.edge", device=target, precision=precision, quantization=quantization, engine=False
     )
     tokenizer_mb = (made.path / "tokenizer.json").stat().st_size / 1e6
+    checkpoint = open_checkpoint(folder)
     said = size_table(
-        encoder_sizes(open_checkpoint(folder)), precision, target, tokenizer_mb=tokenizer_mb, embedding_bits=bits or 8
+        sizes_of(checkpoint.config, task=checkpoint.task),
+        precision,
+        target,
+        tokenizer_mb=tokenizer_mb,
+        embedding_bits=bits or 8,
     )
     assert said.predict(said.sizes.full()) == pytest.approx(
         made.size_mb, rel=0.01, abs=0.08
@@ -148,8 +154,9 @@ def run(files, model, *options):
 
 
 def table_of(model, files, **changes):
+    checkpoint = open_checkpoint(model)
     table = replace(
-        count_operations(encoder_sizes(open_checkpoint(model)), 10),
+        count_operations(sizes_of(checkpoint.config, task=checkpoint.task), 10),
         source="measured",
         unit="ms",
         precision="int8",

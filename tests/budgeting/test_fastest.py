@@ -7,6 +7,7 @@ import pytest
 from models import make_checkpoint
 
 from edgelm import load_device
+from edgelm.anatomy.sizes import sizes_of
 from edgelm.budget import Budget
 from edgelm.budgeting.fastest import find_fastest
 from edgelm.budgeting.targets import resolve_budget
@@ -14,13 +15,14 @@ from edgelm.checkpoint import StageRecord, open_checkpoint
 from edgelm.compress.pipeline import CompressResult
 from edgelm.data.dataset import Dataset
 from edgelm.latency_table import count_operations
-from edgelm.profile.block_latency import encoder_sizes
 
 
 def aim_at(folder):
     """`resolve_budget` at budgets of a small model, whose costs are operations."""
     checkpoint = open_checkpoint(make_checkpoint(folder / "m"))
-    table = replace(count_operations(encoder_sizes(checkpoint), 9), source="measured", precision="int8")
+    table = replace(
+        count_operations(sizes_of(checkpoint.config, task=checkpoint.task), 9), source="measured", precision="int8"
+    )
     rows = Dataset(
         "memory", texts=("a", "b"), labels=(0, 1), label_names=("negative", "positive"), problem="single-label"
     )

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgelm.budgeting.footprint import estimate
-from edgelm.checkpoint import LayerShape
 from edgelm.cost import roofline
 from edgelm.cost.roofline import Constants, is_compiled, load_constants, peak_rate, price, total_ms
 from edgelm.cost.synthetic import encoder_work
@@ -15,9 +14,10 @@ from edgelm.cost.work import Work
 from edgelm.device import Device, load_device
 from edgelm.errors import UsageError
 from edgelm.files.shipped import shipped_names
-from edgelm.latency_table import EncoderSizes, read_latency_table
+from edgelm.latency_table import read_latency_table
+from edgelm.shapes import LayerShape, ModelSizes
 
-SIZES = EncoderSizes(layers=2, hidden=64, heads=4, ffn=256, vocabulary=50, positions=64)
+SIZES = ModelSizes(layers=2, hidden=64, heads=4, ffn=256, vocabulary=50, positions=64)
 CONSTANTS = Constants(
     launch_us=5.0,
     call_us=100.0,

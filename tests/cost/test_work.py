@@ -11,22 +11,22 @@ from models import make_checkpoint
 from onnx import TensorProto, helper, numpy_helper
 
 from edgelm import export, load_device
+from edgelm.anatomy.sizes import sizes_of
 from edgelm.budgeting.footprint import estimate as estimate_table
-from edgelm.checkpoint import LayerShape, open_checkpoint
+from edgelm.checkpoint import open_checkpoint
 from edgelm.cost.synthetic import encoder_work
 from edgelm.cost.work import graph_work
 from edgelm.errors import InputError
 from edgelm.graph.rewrites import MICROSOFT
 from edgelm.graph.synthetic import encoder_graph
-from edgelm.latency_table import EncoderSizes
-from edgelm.profile.block_latency import encoder_sizes
 from edgelm.profile.estimate import estimate
 from edgelm.quantize.settings import Quantization
 from edgelm.quantize.without_data import quantize_blindly
+from edgelm.shapes import LayerShape, ModelSizes
 
 BATCH, TOKENS, WIDTH, HEADS, FFN = 2, 10, 128, 4, 256
 LAYERS = 2
-SIZES = EncoderSizes(layers=1, hidden=WIDTH, heads=HEADS, ffn=FFN, vocabulary=50, positions=32)
+SIZES = ModelSizes(layers=1, hidden=WIDTH, heads=HEADS, ffn=FFN, vocabulary=50, positions=32)
 ROWS = BATCH * TOKENS
 PRODUCTS = 2 * ROWS * (4 * WIDTH**2 + 2 * WIDTH * FFN)  # of a layer, a multiplication and an addition being two
 SCORES = 4 * BATCH * TOKENS**2 * WIDTH + 12 * BATCH * HEADS * TOKENS**2  # both products of attention, and its softmax
@@ -145,8 +145,9 @@ def test_the_shape_of_a_model_says_what_its_bundle_says(exported, precision, dev
     """A budget counts shapes, `edgelm profile --estimate` the real graph. Apart by up to a tenth: shapes have one
     product for query, key and value and a split, the graph has three products, and embeddings and masks as they were
     traced."""
-    checkpoint, bundle = exported(precision)
-    sizes = encoder_sizes(open_checkpoint(checkpoint))
+    folder, bundle = exported(precision)
+    checkpoint = open_checkpoint(folder)
+    sizes = sizes_of(checkpoint.config, task=checkpoint.task)
     by_shape = estimate_table(load_device(device), sizes, precision, tokens).predict(sizes.full())
     (case,) = estimate(bundle, load_device(device), sequence_lengths=[tokens]).cases
     assert by_shape == pytest.approx(case.p50_ms, rel=0.1)
@@ -162,7 +163,7 @@ def test_what_lies_beside_integers_is_fp16():
 
 
 def test_weights_without_content_count_the_same():
-    sizes = EncoderSizes(layers=2, hidden=WIDTH, heads=HEADS, ffn=FFN, vocabulary=50, positions=32)
+    sizes = ModelSizes(layers=2, hidden=WIDTH, heads=HEADS, ffn=FFN, vocabulary=50, positions=32)
     found = [
         graph_work(encoder_graph(sizes, sizes.full(), blank=blank), batch=1, sequence=8) for blank in (False, True)
     ]
@@ -229,7 +230,7 @@ def test_integer_products_of_the_standard(quantizer, wanted):
     grown=st.sampled_from(["batch", "tokens", "heads", "ffn"]),
 )
 def test_more_is_never_less_work(batch, tokens, heads, ffn, grown):
-    sizes = EncoderSizes(layers=1, hidden=64, heads=4, ffn=256, vocabulary=50, positions=64)
+    sizes = ModelSizes(layers=1, hidden=64, heads=4, ffn=256, vocabulary=50, positions=64)
 
     def count(**shape):
         layer = LayerShape(shape["heads"], 32 * shape["ffn"])

@@ -9,19 +9,21 @@ from typer.testing import CliRunner
 
 from edgelm import export, load_device
 from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, save_checkpoint
-from edgelm.checkpoint import LayerShape, open_checkpoint
+from edgelm.anatomy.sizes import sizes_of
+from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
 from edgelm.errors import EXIT_DONE, EXIT_USAGE, UsageError
 from edgelm.graph.rewrites import operator_counts
 from edgelm.graph.synthetic import encoder_graph
 from edgelm.hardware.busy import Busy
-from edgelm.latency_table import EncoderSizes, LatencyTable, read_latency_table
+from edgelm.latency_table import LatencyTable, read_latency_table
 from edgelm.profile import block_latency as tables
-from edgelm.profile.block_latency import Meter, encoder_sizes, find_table, measure_table
+from edgelm.profile.block_latency import Meter, find_table, measure_table
 from edgelm.quantize.settings import Quantization
 from edgelm.quantize.without_data import quantize_blindly
+from edgelm.shapes import LayerShape, ModelSizes
 
-SIZES = EncoderSizes(layers=2, hidden=128, heads=4, ffn=256, vocabulary=200, positions=64)
+SIZES = ModelSizes(layers=2, hidden=128, heads=4, ffn=256, vocabulary=200, positions=64)
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def test_the_graphs_have_the_operators_of_a_real_export(tmp_path, precision):
     made = export(
         tmp_path / "cut", output=tmp_path / "b.edge", device=load_device("cpu"), precision=precision, quantization=plain
     )
-    graph = quantize_blindly(encoder_graph(encoder_sizes(checkpoint), shapes), precision)
+    graph = quantize_blindly(encoder_graph(sizes_of(checkpoint.config, task=checkpoint.task), shapes), precision)
     assert operator_counts(graph) == made.operators
 
 
@@ -65,7 +67,13 @@ def test_a_table_is_made_of_differences_and_never_falls(monkeypatch, tmp_path):
         ] + [50.0]
 
     monkeypatch.setattr(tables, "measure_shapes", times)
-    table = measure_table(encoder_sizes(checkpoint), precision="int8", sequence=16, threads=1, checkpoint=checkpoint)
+    table = measure_table(
+        sizes_of(checkpoint.config, task=checkpoint.task),
+        precision="int8",
+        sequence=16,
+        threads=1,
+        checkpoint=checkpoint,
+    )
     assert (table.rest, table.layer) == (pytest.approx(1.0), pytest.approx(0.2))
     assert table.attention == pytest.approx({0: 0.0, 1: 0.1, 2: 0.2, 3: 0.2, 4: 0.4})
     assert table.ffn[256] == pytest.approx(2.56)

@@ -10,13 +10,13 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
-from edgelm.anatomy import family_of
-from edgelm.anatomy.sizes import usable_positions
+from edgelm.anatomy.sizes import sizes_of
 from edgelm.compress.batches import median_length
 from edgelm.data.dataset import Dataset
 from edgelm.errors import RecipeError
-from edgelm.latency_table import EncoderSizes, LatencyTable, Shapes, count_operations
+from edgelm.latency_table import LatencyTable, count_operations
 from edgelm.recipe import FitSettings
+from edgelm.shapes import Shapes
 from edgelm.tasks.task import Task
 
 Measure = Callable[[Shapes], float]
@@ -114,13 +114,6 @@ def operations_goal(
             "the recipe cuts to a budget, and none was given.",
             hint="Give --max-latency, --speedup, --max-size or --max-memory, or --set fit.speedup=2 (in operations).",
         )
-    table = count_operations(sizes_of(teacher), median_length(tokenizer, task, rows, max_length=settings.max_length))
+    length = median_length(tokenizer, task, rows, max_length=settings.max_length)
+    table = count_operations(sizes_of(teacher.config), length)
     return Constraints((Constraint("operations", table, table.predict(table.sizes.full()) / settings.speedup),))
-
-
-def sizes_of(model: PreTrainedModel) -> EncoderSizes:
-    """The sizes of a living model, as its configuration has them."""
-    config = model.config
-    family = family_of(config.model_type)
-    sizes = family.sizes(config.to_dict())
-    return EncoderSizes(**sizes, vocabulary=int(config.vocab_size), positions=usable_positions(family, config))

@@ -13,7 +13,6 @@ from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
 from edgelm.anatomy import Rows, blocks, layer_shapes
-from edgelm.checkpoint import LayerShape
 from edgelm.compress.distillation.layer_matching import spread_layers
 from edgelm.compress.distillation.losses import soft_loss
 from edgelm.compress.evaluate import predict
@@ -24,9 +23,9 @@ from edgelm.compress.pruning.reconstruct import reconstruct
 from edgelm.compress.pruning.spdy import Loss, assemble, cheapest, pick_levels, search, segments
 from edgelm.compress.pruning.successive_halving import race
 from edgelm.data.dataset import Dataset
-from edgelm.latency_table import Shapes
 from edgelm.progress import Progress, silent
 from edgelm.recipe import FitSettings, RaceSettings
+from edgelm.shapes import LayerShape, Shapes
 from edgelm.tasks.task import Task
 
 _TEMPERATURE = 2.0

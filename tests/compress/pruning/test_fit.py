@@ -13,18 +13,20 @@ from models import FAMILIES, TEXTS, make_checkpoint
 
 from edgelm import compress
 from edgelm.anatomy import blocks, layer_shapes, load_checkpoint, load_tokenizer, model_outputs
-from edgelm.checkpoint import LayerShape, open_checkpoint
-from edgelm.compress.pruning.constraints import Constraint, Constraints, sizes_of
+from edgelm.anatomy.sizes import sizes_of
+from edgelm.checkpoint import open_checkpoint
+from edgelm.compress.pruning.constraints import Constraint, Constraints
 from edgelm.compress.pruning.fit import Material, _within, shapes_of
 from edgelm.compress.pruning.levels import ATTENTION, FFN, Level, ModuleLevels, channel_counts, obs_levels
 from edgelm.compress.pruning.reconstruct import reconstruct
 from edgelm.compress.pruning.spdy import assemble, cheapest, least_error, pick_levels, search, segments
 from edgelm.compress.pruning.successive_halving import race
 from edgelm.data.dataset import Dataset
-from edgelm.latency_table import EncoderSizes, count_operations
+from edgelm.latency_table import count_operations
 from edgelm.progress import silent
 from edgelm.recipe import FitSettings, RaceSettings, Recipe, RecoverSettings, TrainSettings
 from edgelm.report.tables import layer_table
+from edgelm.shapes import LayerShape, ModelSizes
 
 ROWS = Dataset(
     "memory",
@@ -33,7 +35,7 @@ ROWS = Dataset(
     label_names=("negative", "positive"),
     problem="single-label",
 )
-SIZES = EncoderSizes(layers=2, hidden=32, heads=4, ffn=64, vocabulary=100)
+SIZES = ModelSizes(layers=2, hidden=32, heads=4, ffn=64, vocabulary=100)
 
 
 def module(layer, kind, errors):
@@ -181,7 +183,7 @@ def test_a_layer_with_nothing_left_goes_whole(tmp_path, family):
 def test_a_cut_says_which_layers_it_left(tmp_path):
     """Where norms are dear, a layer goes; what is left is found again after loading, and cut once more."""
     folder = make_checkpoint(tmp_path / "m", layers=4)
-    table = count_operations(sizes_of(load_checkpoint(folder)), 9)
+    table = count_operations(sizes_of(load_checkpoint(folder).config), 9)
     table = replace(table, layer=table.predict(table.sizes.full()))
     cut = FitSettings(tries=1, multiple=16)
     recipe = Recipe(name="test", stages=(replace_share(cut, 0.5), cut))
@@ -215,7 +217,7 @@ def test_a_recipe_cuts_to_its_share_of_operations(tmp_path, method):
     )
     result = compress(folder, dataset=ROWS, evaluation=ROWS, recipe=recipe, output=tmp_path / "out")
     model = load_checkpoint(result.path)
-    table = count_operations(sizes_of(load_checkpoint(folder)), 9)
+    table = count_operations(sizes_of(load_checkpoint(folder).config), 9)
     share = table.predict(layer_shapes(model)) / table.predict(table.sizes.full())
     assert share <= 0.51
     assert result.record.layers == tuple(
@@ -244,7 +246,7 @@ def replace_share(stage, share):
 def test_a_goal_beyond_all_cuts_is_approached(tmp_path):
     """What stays costs more than is allowed: one layer is left, with its smallest part."""
     folder = make_checkpoint(tmp_path / "m")
-    table = replace(count_operations(sizes_of(load_checkpoint(folder)), 9), rest=1.0)
+    table = replace(count_operations(sizes_of(load_checkpoint(folder).config), 9), rest=1.0)
     recipe = Recipe(name="test", stages=(FitSettings(tries=1, multiple=16),))
     goal = Constraints((Constraint("operations", table, 0.5),))
     result = compress(folder, dataset=ROWS, evaluation=ROWS, recipe=recipe, output=tmp_path / "out", goal=goal)
@@ -261,7 +263,7 @@ def test_tokens_that_are_gone_make_room_for_heads():
 def test_two_bounds_hold_at_once(tmp_path):
     """One counts heads alone, the other channels alone: neither is free to be traded for the other."""
     folder = make_checkpoint(tmp_path / "m")
-    sizes = sizes_of(load_checkpoint(folder))
+    sizes = sizes_of(load_checkpoint(folder).config)
     empty = count_operations(sizes, 9)
     heads = replace(empty, attention={0: 0.0, 4: 4.0}, ffn={0: 0.0, 64: 0.0})
     channels = replace(empty, attention={0: 0.0, 4: 0.0}, ffn={0: 0.0, 64: 64.0})
@@ -277,7 +279,7 @@ def test_no_try_trades_one_bound_for_the_other(tmp_path, wanted):
     """The loss asks for as many heads, or channels, as can be had: only those tries count that keep within both
     bounds."""
     model = load_checkpoint(make_checkpoint(tmp_path / "m", layers=4))
-    empty = count_operations(sizes_of(model), 9)
+    empty = count_operations(sizes_of(model.config), 9)
     bounds = {
         "heads": Constraint(
             "heads", replace(empty, rest=0.0, layer=0.0, attention={0: 0.0, 4: 4.0}, ffn={0: 0.0, 64: 0.0}), 9.0
@@ -301,7 +303,7 @@ def test_no_try_trades_one_bound_for_the_other(tmp_path, wanted):
 def test_a_measured_cost_that_differs_from_the_table_is_followed(tmp_path):
     """The table says three quarters of what is true: the cut must go on until the truth fits."""
     folder = make_checkpoint(tmp_path / "m")
-    table = count_operations(sizes_of(load_checkpoint(folder)), 9)
+    table = count_operations(sizes_of(load_checkpoint(folder).config), 9)
     whole = table.predict(table.sizes.full())
     goal = Constraints((Constraint("latency", table, whole, lambda shapes: 4 / 3 * table.predict(shapes)),))
     recipe = Recipe(name="test", stages=(FitSettings(tries=2, multiple=4),))
@@ -319,7 +321,7 @@ def test_cuts_race_and_one_of_them_wins(tmp_path):
     stage = FitSettings(speedup=2.0, tries=1, multiple=16, race=RaceSettings(steps=2, batch_size=4, precision="fp32"))
     recipe = Recipe(name="test", stages=(stage,))
     result = compress(folder, dataset=ROWS, evaluation=ROWS, recipe=recipe, output=tmp_path / "out")
-    table = count_operations(sizes_of(load_checkpoint(folder)), 9)
+    table = count_operations(sizes_of(load_checkpoint(folder).config), 9)
     model = load_checkpoint(result.path)
     assert table.predict(layer_shapes(model)) <= 0.51 * table.predict(table.sizes.full())
     assert not list((tmp_path / "out.work").glob("*"))

@@ -1,0 +1,37 @@
+"""The sizes of a model are read in one place, from its folder or from the living model alike."""
+
+import pytest
+from models import FAMILIES, make_checkpoint
+
+from edgelm.anatomy import blocks, load_checkpoint
+from edgelm.anatomy.sizes import sizes_of
+from edgelm.checkpoint import open_checkpoint
+from edgelm.errors import UnsupportedFamily
+from edgelm.shapes import LayerShape
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sizes_are_those_of_the_weights(tmp_path, family):
+    checkpoint = open_checkpoint(make_checkpoint(tmp_path, family, layers=3, labels=("a", "b", "c")))
+    model = load_checkpoint(checkpoint)
+    sizes = sizes_of(checkpoint.config, task=checkpoint.task)
+    assert sizes.full() == tuple(LayerShape(block.heads, block.ffn) for block in blocks(model))
+    assert (sizes.vocabulary, sizes.head_size) == (
+        model.get_input_embeddings().num_embeddings,
+        blocks(model)[0].head_size,
+    )
+    types = [weight.shape[0] for name, weight in model.named_parameters() if "token_type_embeddings" in name]
+    assert sizes.types in (0, *types)
+    assert sizes.outputs == 3
+    assert sizes_of(model.config, task=checkpoint.task) == sizes
+
+
+def test_a_model_without_a_head_has_no_outputs(tmp_path):
+    checkpoint = open_checkpoint(make_checkpoint(tmp_path, kind="sentence-embedding"))
+    assert sizes_of(checkpoint.config, task=checkpoint.task).outputs == 0
+    assert sizes_of(checkpoint.config).outputs == 0
+
+
+def test_sizes_of_an_unknown_family_are_refused():
+    with pytest.raises(UnsupportedFamily, match="'mamba' is not supported"):
+        sizes_of({"model_type": "mamba"})
