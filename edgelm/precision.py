@@ -10,6 +10,7 @@ from typing import Literal
 
 from edgelm.errors import UsageError
 
+TargetName = Literal["onnxruntime", "tensorrt"]
 Rates = tuple[tuple[str, float], ...]
 
 
@@ -41,7 +42,7 @@ class Precision:
     calibration: Literal["nothing", "outputs", "reach", "ranges", "moments"]
     tolerance: float
     golden_tolerance: float
-    targets: tuple[str, ...]
+    targets: tuple[TargetName, ...]
     cpu_rates: Rates
     gpu_rates: Rates
     onnx_type: str | None = None
@@ -74,8 +75,8 @@ class Precision:
         return 4.0 if self.conversion in ("static", "dynamic") else 0.0
 
 
-_BOTH = ("onnxruntime", "tensorrt")
-_CPU = ("onnxruntime",)
+_BOTH: tuple[TargetName, ...] = ("onnxruntime", "tensorrt")
+_CPU: tuple[TargetName, ...] = ("onnxruntime",)
 _INT8: Rates = (("int8", 1.0),)
 # Weights in blocks become FP16 on a GPU, and every GPU that runs INT8 does so at twice FP16's rate.
 _AS_HALF: Rates = (("fp16", 1.0), ("int8", 1 / 2))
@@ -179,7 +180,7 @@ def precision_of(name: str) -> Precision:
     return PRECISIONS[name]
 
 
-def precisions_for(target: str, *, capability: float | None = None) -> tuple[str, ...]:
+def precisions_for(target: TargetName, *, capability: float | None = None) -> tuple[str, ...]:
     """Names of the precisions that a target computes.
 
     Args:

@@ -2,8 +2,10 @@
 
 import onnx
 import pytest
+from typer.testing import CliRunner
 
 from edgelm.budgeting.footprint import row_bytes, size_table
+from edgelm.cli.main import app
 from edgelm.cost.roofline import peak_rate
 from edgelm.cost.synthetic import encoder_work
 from edgelm.device import Device, check_precision, load_device
@@ -95,6 +97,12 @@ def test_an_unknown_precision_is_refused_with_those_that_there_are():
         with pytest.raises(UsageError, match="unknown precision 'int3'") as refused:
             ask()
         assert all(name in (refused.value.hint or "") for name in PRECISIONS)
+
+
+@pytest.mark.parametrize("command", ["export", "search"])
+def test_the_help_names_every_precision(command):
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "300"})  # wide: names are not broken
+    assert all(name in shown.output for name in PRECISIONS)
 
 
 @pytest.mark.parametrize(("kind", "target"), [("cpu", ONNXRUNTIME_CPU), ("gpu", TENSORRT), ("jetson", TENSORRT)])

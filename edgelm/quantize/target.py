@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 
 from edgelm.device import Device
+from edgelm.precision import TargetName
 from edgelm.quantize.integers import QuantizationPlan, quantize_qdq, quantize_static
 from edgelm.quantize.kernel_timing import KernelTimer
 
@@ -45,7 +46,7 @@ class Target:
         table_points: how many counts of channels an estimated latency table is made for.
     """
 
-    name: str
+    name: TargetName
     quantize: Callable[[onnx.ModelProto, QuantizationPlan], onnx.ModelProto]
     symmetric: bool
     residuals: bool

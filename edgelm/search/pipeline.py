@@ -14,7 +14,6 @@ from edgelm.errors import EdgelmError, MissingExtraError, UsageError
 from edgelm.files.output import disk_errors
 from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.progress import Progress, silent
-from edgelm.quantize.target import target_of
 from edgelm.recipe import Recipe
 from edgelm.search.clock import Clock
 from edgelm.search.explore import Explorer, SearchPlan, Stopped
@@ -240,6 +239,8 @@ def _check_options(
     runs: int,
     device: Device,
 ) -> None:
+    from edgelm.quantize.target import target_of
+
     if time_limit is None and trials is None:
         raise UsageError("a search needs an end.", hint="Give --time-limit 30m, --trials 20, or both.")
     for name, value in (("--time-limit", time_limit), ("--trials", trials), ("--jobs", jobs), ("--runs", runs)):
