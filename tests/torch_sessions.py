@@ -37,7 +37,7 @@ class EndingsSession(TorchSession):
         return [found.logits.numpy()]
 
 
-def make_model(model, tokenizer, task, *, max_length=128, session=TorchSession):
+def make_model(model, tokenizer, task, *, max_length=128, side="right", session=TorchSession):
     """A loaded bundle in all but its files."""
     names = tuple(tokenizer.model_input_names)
     manifest = Manifest(
@@ -49,7 +49,12 @@ def make_model(model, tokenizer, task, *, max_length=128, session=TorchSession):
         opset=18,
         inputs=tuple(TensorSpec(name, "int64", ("batch", "sequence")) for name in names),
         outputs=tuple(TensorSpec(name, "float32", ()) for name in task.output_names),
-        tokenization=Tokenization(max_length=max_length, pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token),
+        tokenization=Tokenization(
+            max_length=max_length,
+            pad_id=tokenizer.pad_token_id,
+            pad_token=tokenizer.pad_token,
+            truncation_side=side,
+        ),
         files=(),
     )
     from tokenizers import Tokenizer
