@@ -6,27 +6,66 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgelm.cli.answers import say, say_ranked
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import Provider, Quiet, Verbose
 from edgelm.errors import UsageError
 from edgelm.lines import read_texts
 
+if TYPE_CHECKING:
+    from edgelm.runtime import Model
+    from edgelm.tasks.task import Task
+
 
 def run(
     bundle: Annotated[Path, typer.Argument(help="A bundle, folder or file.")],
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts to answer.")] = None,
-    pair: Annotated[str | None, typer.Option("--pair", help="The second text, for models that read two.")] = None,
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Texts to answer; for multiple choice a text and its endings.")
+    ] = None,
+    pair: Annotated[
+        str | None,
+        typer.Option("--pair", help="The second text, for models that read two; the text that answers a question."),
+    ] = None,
     file: Annotated[
         str | None,
         typer.Option(
-            "--file", help="One text a line (with a tab between the two, for models of pairs); - reads stdin."
+            "--file",
+            help="One text a line (with a tab between the two, for models of pairs; questions and choices also as JSON "
+            "lines); - reads stdin.",
         ),
     ] = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="How many labels to show.")] = 1,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels",
+            help="Labels to choose among, with commas between, for models of entailment (zero-shot classification).",
+        ),
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            "--template", help='The sentence that a label of --labels becomes. Default: "This example is {}."'
+        ),
+    ] = None,
+    multi_label: Annotated[
+        bool, typer.Option("--multi-label", help="Several of --labels may fit: each is judged for itself.")
+    ] = False,
+    query: Annotated[
+        str | None,
+        typer.Option(
+            "--query", help="Sort the texts by how they fit this one, for models that score pairs (rerankers)."
+        ),
+    ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            "--top", min=1, help="How many labels, answers or ranked texts to show. Default: one; ranked texts: all."
+        ),
+    ] = None,
     threads: Annotated[
         int | None,
         typer.Option("--threads", min=1, help="Threads of one operator. Default: as the bundle says, else one a core."),
@@ -50,44 +89,81 @@ def run(
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
         from edgelm.runtime import load
 
-        if pair is not None and len(texts or ()) != 1:
-            raise UsageError(
-                "--pair goes with exactly one text.", hint='edgelm run BUNDLE "first text" --pair "second text"'
-            )
-        if not texts and file is None:
-            raise UsageError("no text was given.", hint='edgelm run BUNDLE "some text", or --file texts.txt')
+        _check_options(texts or [], pair, file, labels, query, choosing=template is not None or multi_label)
         model = load(bundle, threads=threads, provider=provider, check_hashes=hashes)
         if verbose or model.opened.passed:
             screen.aside(f"Runs on {model.opened.why}.")
-        for text in _inputs(texts or [], pair, file, pairs=model.manifest.task.pair):
-            answer = model(text)
-            line = {"text": text if isinstance(text, str) else list(text)} | answer
+        if query is not None:
+            lines = _rank(model, query, _plain(texts or [], file), top)
+        elif labels is not None:
+            lines = _choose(model, _plain(texts or [], file), labels, template, multi_label=multi_label)
+        else:
+            lines = _answer(model, _samples(model.manifest.task, texts or [], pair, file))
+        for line in lines:
             if as_json:
                 sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
             else:
-                screen.console.print(_say(answer, top))
+                screen.console.print(say_ranked(line) if query is not None else say(line, top or 1))
 
 
-def _inputs(texts: list[str], pair: str | None, file: str | None, *, pairs: bool) -> Iterator[Any]:
+def _check_options(
+    texts: list[str], pair: str | None, file: str | None, labels: str | None, query: str | None, *, choosing: bool
+) -> None:
+    if pair is not None and len(texts) != 1:
+        raise UsageError(
+            "--pair goes with exactly one text.", hint='edgelm run BUNDLE "first text" --pair "second text"'
+        )
+    if sum(option is not None for option in (pair, labels, query)) > 1:
+        raise UsageError("--pair, --labels and --query exclude each other.", hint="Give one of them.")
+    if choosing and labels is None:
+        raise UsageError("--template and --multi-label go with --labels.", hint='--labels "sports,politics"')
+    if not texts and file is None:
+        raise UsageError("no text was given.", hint='edgelm run BUNDLE "some text", or --file texts.txt')
+
+
+def _answer(model: Model, samples: Iterator[Any]) -> Iterator[dict[str, Any]]:
+    for sample in samples:
+        yield {"text": _kept(sample)} | model(sample)
+
+
+def _choose(
+    model: Model, texts: Iterator[str], labels: str, template: str | None, *, multi_label: bool
+) -> Iterator[dict[str, Any]]:
+    from edgelm.runtime.zero_shot import TEMPLATE, classify
+
+    names = [label.strip() for label in labels.split(",")]
+    for text in texts:
+        yield {"text": text} | classify(model, text, names, template=template or TEMPLATE, multi_label=multi_label)
+
+
+def _rank(model: Model, query: str, texts: Iterator[str], top: int | None) -> Iterator[dict[str, Any]]:
+    from edgelm.runtime.rerank import rank
+
+    yield from rank(model, query, list(texts), top=top)
+
+
+def _plain(texts: list[str], file: str | None) -> Iterator[str]:
+    """Single texts, whatever the model reads."""
+    yield from texts
+    if file is not None:
+        for text in read_texts(file, pairs=False):
+            yield str(text)
+
+
+def _samples(task: Task, texts: list[str], pair: str | None, file: str | None) -> Iterator[Any]:
+    from edgelm.runtime.inputs.files import read_samples
+
     if pair is not None:
         yield (texts[0], pair)
         return
-    yield from texts
+    if task.kind == "multiple-choice" and texts:
+        yield (texts[0], tuple(texts[1:]))
+    else:
+        yield from texts
     if file is not None:
-        yield from read_texts(file, pairs=pairs)
+        yield from read_samples(task, file)
 
 
-def _say(answer: dict[str, Any], top: int) -> str:
-    if "embedding" in answer:
-        return " ".join(f"{value:.5f}" for value in answer["embedding"])
-    if "scores" not in answer:
-        return f"{answer['score']:.4f}"
-    if "label" not in answer and "labels" not in answer:  # values, of which none is better than another
-        return "  ".join(f"{label} {value:.4f}" for label, value in answer["scores"].items())
-    best = sorted(answer["scores"].items(), key=lambda item: -item[1])
-    if "labels" in answer:
-        return (
-            ", ".join(f"{label} {answer['scores'][label]:.3f}" for label in answer["labels"])
-            or f"(none; {best[0][0]} {best[0][1]:.3f})"
-        )
-    return "  ".join(f"{label} {score:.3f}" for label, score in best[:top])
+def _kept(sample: Any) -> Any:
+    """A sample as JSON keeps it: lists for tuples."""
+    return [_kept(part) for part in sample] if isinstance(sample, tuple) else sample

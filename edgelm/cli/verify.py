@@ -30,13 +30,14 @@ def verify(
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
         from edgelm.runtime import open_bundle
+        from edgelm.runtime.inputs.files import example_words
         from edgelm.runtime.verify import verify as check
 
         result = check(bundle, replay=replay, provider=provider)
         screen.result(result.to_dict(), _draw)
         if not result.ok:
             raise typer.Exit(EXIT_INPUT)
-        texts = ("first text", "--pair", "second text") if open_bundle(bundle).manifest.task.pair else ("some text",)
+        texts = example_words(open_bundle(bundle).manifest.task)
         screen.next_step(str(bundle), "run", argument(bundle), *texts, *options({"--provider": provider}))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgelm.errors import BundleError
 from edgelm.runtime.field_types import check_types
+from edgelm.runtime.inputs.samples import as_sample, is_kept_sample
 from edgelm.runtime.manifest import GOLDEN_FILE
 
 
@@ -19,9 +20,11 @@ class Golden:
     """What a device replays.
 
     Attributes:
-        texts: one text a sample, or [first, second].
-        inputs: per sample the graph's inputs by name, nested lists of shape (1, tokens).
-        outputs: per sample the expected output, nested lists of shape (1, width).
+        texts: one sample each: a text, or lists of texts where the task has tuples (see
+            `edgelm.runtime.inputs.samples`).
+        inputs: per sample the graph's inputs by name, nested lists of shape (sequences, tokens).
+        outputs: per sample what `Model.infer` must give, nested lists of shape (sequences, width), or (sequences,
+            tokens, width) where each token has a row.
         tolerance: largest absolute difference that is accepted.
     """
 
@@ -62,29 +65,30 @@ class Golden:
         if not self.texts:
             return "there are no samples"
         for index in range(len(self.texts)):
-            text = self.texts[index]
-            if not isinstance(text, str) and not (
-                isinstance(text, list) and len(text) == 2 and all(isinstance(part, str) for part in text)
-            ):
-                return f"text {index} is neither a text nor a pair"
+            if not is_kept_sample(self.texts[index]):
+                return f"text {index} is neither a text nor a pair, nor another sample of texts"
             if (
-                not all(_is_matrix(values, whole=True) for values in self.inputs[index].values())
+                not all(_is_array(values, (2,), whole=True) for values in self.inputs[index].values())
                 or not self.inputs[index]
             ):
                 return f"inputs {index} are not token ids"
-            if not _is_matrix(self.outputs[index], whole=False):
+            if not _is_array(self.outputs[index], (2, 3), whole=False):
                 return f"output {index} is not a row of numbers"
         return ""
+
+    def sample(self, index: int) -> Any:
+        """One sample as a model takes it."""
+        return as_sample(self.texts[index])
 
     def feeds(self, index: int) -> dict[str, np.ndarray]:
         """The inputs of one sample as arrays."""
         return {name: np.asarray(values, dtype=np.int64) for name, values in self.inputs[index].items()}
 
 
-def _is_matrix(values: Any, *, whole: bool) -> bool:
-    """Whether these are rows of numbers, all equally long and none of them empty; `whole`: that fit into int64."""
+def _is_array(values: Any, axes: tuple[int, ...], *, whole: bool) -> bool:
+    """Whether these are numbers with as many axes, none of them empty; `whole`: that fit into int64."""
     try:
         array = np.asarray(values)
     except (ValueError, OverflowError):
         return False
-    return array.ndim == 2 and array.size > 0 and (array.dtype == np.int64 if whole else array.dtype.kind in "if")
+    return array.ndim in axes and array.size > 0 and (array.dtype == np.int64 if whole else array.dtype.kind in "if")

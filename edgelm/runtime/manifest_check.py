@@ -25,6 +25,13 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (("outputs",), bool, "a list of at least one output"),
 )
 
+# The same for the fields of tasks, whichever kind has them.
+_TASK_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "stride": (lambda value: 0 <= value <= _MOST_TOKENS, "a number of tokens"),
+    "max_answer_tokens": (lambda value: 1 <= value <= _MOST_TOKENS, "a number of tokens of at least one"),
+    "choices": (lambda value: value >= 0, "a number of endings"),
+}
+
 
 def check_manifest(kind: type, values: dict[str, Any]) -> None:
     """Refuse what no manifest of edgelm says.
@@ -47,6 +54,12 @@ def check_manifest(kind: type, values: dict[str, Any]) -> None:
     if task.get("kind") not in TASKS:
         _refuse(f"task: kind: {task.get('kind')!r} is not one of {', '.join(TASKS)}")
     check_types(TASKS[task["kind"]], task, "manifest.json: task")
+    for name, (fits, words) in _TASK_RANGES.items():
+        if name in task and not fits(task[name]):
+            _refuse(f"task: {name}: {task[name]!r} is not {words}")
+    tags = task.get("labels", ())
+    if task["kind"] == "token-classification" and not 0 < len(set(tags)) == len(tags):
+        _refuse("task: labels: a word needs at least one tag to have, and each stands there once")
     if task.get("pair") and task.get("prompt"):
         _refuse("task: a prompt stands before single texts, not before pairs")
     seen: set[str] = set()

@@ -33,6 +33,11 @@ class Model:
         self._outputs = _output_names(encoder.manifest)
         self._run = session.run
 
+    @property
+    def padded(self) -> bool:
+        """Whether texts of unlike lengths may go into one call of the graph: it reads a mask."""
+        return self._encoder.padded
+
     def __call__(self, samples: Any) -> Any:
         """Answer one sample, or a list of them at once.
 

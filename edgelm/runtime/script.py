@@ -9,7 +9,8 @@ from edgelm.runtime.manifest import RUNTIME_FOLDER
 SCRIPT = '''"""Answers with this bundle. Needs numpy, tokenizers and onnxruntime; edgelm need not be installed.
 
     python run.py "This is a great movie!"
-    python run.py --file texts.txt        one text a line, a tab between the texts of a pair; - reads stdin
+    python run.py --file texts.txt        one text a line; - reads stdin. A tab stands between the texts of a pair, a
+                                          question and its text, a text and its endings; these also as JSON lines
     python run.py --verify                hashes and golden samples
     python run.py --provider cpu "..."    by this one of tensorrt, tensorrt-rtx, cuda, openvino, coreml,
                                           qnn, xnnpack, cpu, or not at all
@@ -82,15 +83,15 @@ except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError
 NEEDED = "Install numpy, tokenizers and onnxruntime; if they are there, copy the bundle again."
 try:
     from edgelm.errors import EdgelmError
-    from edgelm.lines import read_texts
     from edgelm.runtime import load
+    from edgelm.runtime.inputs.files import parse_sample, read_samples
 except ImportError as error:
     sys.exit(f"Error: {error}.\\n{NEEDED}")
 
 
 def main():
     parser = argparse.ArgumentParser(description="Answer texts with this bundle, as JSON lines.")
-    parser.add_argument("texts", nargs="*", help="texts; for a model of pairs a tab separates the two")
+    parser.add_argument("texts", nargs="*", help="texts; each as a line of --file")
     parser.add_argument("--file", help="file with one text a line; - for stdin")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--provider", help="what must run it; default: the first that its device prefers and is here")
@@ -106,9 +107,9 @@ def main():
     if not options.texts and not options.file:
         parser.error("give a text, or --file")
     model = load(HERE, threads=options.threads, provider=options.provider)
-    pairs = model.manifest.task.pair  # a tab is part of the text for a model that reads one
-    texts = [tuple(text.split("\\\\t", 1)) if pairs and "\\\\t" in text else text for text in options.texts]
-    for text in (*texts, *(read_texts(options.file, pairs=pairs) if options.file else ())):
+    task = model.manifest.task
+    texts = [parse_sample(task, text) for text in options.texts]
+    for text in (*texts, *(read_samples(task, options.file) if options.file else ())):
         print(json.dumps({"text": text, **model(text)}, ensure_ascii=False))
     return 0
 

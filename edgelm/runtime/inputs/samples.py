@@ -75,7 +75,7 @@ def _check_words(task: Task, sample: Any) -> Sample:
 
 
 def _check_question(task: Task, sample: Any) -> Sample:
-    if isinstance(sample, dict) and sample.keys() == {"question", "context"}:
+    if isinstance(sample, dict) and sample.keys() >= {"question", "context"}:
         sample = (sample["question"], sample["context"])
     if not (isinstance(sample, tuple) and len(sample) == 2 and _all_texts(sample)):
         raise UsageError(
@@ -89,7 +89,7 @@ def _check_question(task: Task, sample: Any) -> Sample:
 
 
 def _check_choices(task: Task, sample: Any) -> Sample:
-    if isinstance(sample, dict) and sample.keys() == {"text", "choices"}:
+    if isinstance(sample, dict) and sample.keys() >= {"text", "choices"}:
         sample = (sample["text"], as_sample(sample["choices"]))
     if not (
         isinstance(sample, tuple)
