@@ -1,4 +1,5 @@
-"""A small bundle that needs no export: embeddings, their mean, a matrix; words as tokens."""
+"""A small bundle of any task that needs no export: embeddings, their sum where a text has one row, a matrix; words as
+tokens."""
 
 from __future__ import annotations
 
@@ -21,6 +22,10 @@ from edgelm.tasks.text import TextClassification
 
 WORDS = ["[PAD]", "[UNK]", "good", "bad", "film", "a", "very", "the"]
 SENTIMENT = TextClassification(labels=("negative", "positive"))
+_SAMPLES = {
+    "question-answering": [["a good film", "the very bad film"], ["film", "a bad bad film"]],
+    "multiple-choice": [["a good film", ["the film", "very bad"]], ["film", ["good", "bad", "a film"]]],
+}
 
 
 def make_bundle(folder: Path, task: Task = SENTIMENT, **changes) -> Path:
@@ -28,26 +33,43 @@ def make_bundle(folder: Path, task: Task = SENTIMENT, **changes) -> Path:
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     folder.mkdir(parents=True)
-    width = max(1, len(task.labels)) if task.kind == "text-classification" else 4
+    width = {"question-answering": 2, "multiple-choice": 1, "sentence-embedding": 4}.get(
+        task.kind, max(1, len(task.labels))
+    )
     rng = np.random.default_rng(0)
     weights = {
         "table": rng.normal(size=(len(WORDS), 4)),
         "matrix": rng.normal(size=(4, width)),
         "bias": rng.normal(size=width),
     }
-    nodes = [
-        helper.make_node("Gather", ["table", "input_ids"], ["words"]),
-        helper.make_node("Cast", ["attention_mask"], ["mask"], to=onnx.TensorProto.FLOAT),
-        helper.make_node("Unsqueeze", ["mask", "two"], ["mask3"]),
-        helper.make_node("Mul", ["words", "mask3"], ["masked"]),
-        helper.make_node("ReduceSum", ["masked", "one"], ["sum"], keepdims=0),
-        helper.make_node("Gemm", ["sum", "matrix", "bias"], [task.output_names[0]]),
-    ]
+    axes = ["batch", width] if task.per == "sample" else ["batch", "sequence"] + [width] * (task.per == "token")
+    if task.per == "sample":
+        nodes = [
+            helper.make_node("Gather", ["table", "input_ids"], ["words"]),
+            helper.make_node("Cast", ["attention_mask"], ["mask"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("Unsqueeze", ["mask", "two"], ["mask3"]),
+            helper.make_node("Mul", ["words", "mask3"], ["masked"]),
+            helper.make_node("ReduceSum", ["masked", "one"], ["sum"], keepdims=0),
+            helper.make_node("Gemm", ["sum", "matrix", "bias"], [task.output_names[0]]),
+        ]
+    else:
+        rows = task.output_names[0] if task.per == "token" else "rows"
+        nodes = [
+            helper.make_node("Gather", ["table", "input_ids"], ["words"]),
+            helper.make_node("MatMul", ["words", "matrix"], ["products"]),
+            helper.make_node("Add", ["products", "bias"], [rows]),
+        ]
+        if task.per == "position":
+            nodes += [
+                helper.make_node("Split", ["rows"], ["starts", "ends"], axis=2, num_outputs=2),
+                helper.make_node("Squeeze", ["starts", "two"], ["start_logits"]),
+                helper.make_node("Squeeze", ["ends", "two"], ["end_logits"]),
+            ]
     constants = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
     constants += [numpy_helper.from_array(np.array([value]), name) for name, value in (("one", 1), ("two", 2))]
     names = ("input_ids", "attention_mask")
     inputs = [helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ["batch", "sequence"]) for name in names]
-    outputs = [helper.make_tensor_value_info(task.output_names[0], onnx.TensorProto.FLOAT, ["batch", width])]
+    outputs = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, axes) for name in task.output_names]
     graph = helper.make_model(
         helper.make_graph(nodes, "tiny", inputs, outputs, constants),
         opset_imports=[helper.make_opsetid("", 18)],
@@ -71,7 +93,7 @@ def make_bundle(folder: Path, task: Task = SENTIMENT, **changes) -> Path:
         "precision": "fp32",
         "opset": 18,
         "inputs": tuple(TensorSpec(name, "int64", ("batch", "sequence")) for name in names),
-        "outputs": (TensorSpec(task.output_names[0], "float32", ("batch", width)),),
+        "outputs": tuple(TensorSpec(name, "float32", tuple(axes)) for name in task.output_names),
         "tokenization": Tokenization(max_length=32, pad_id=0, pad_token="[PAD]"),
         "files": files,
     }
@@ -80,12 +102,30 @@ def make_bundle(folder: Path, task: Task = SENTIMENT, **changes) -> Path:
 
 
 def _write_golden(folder: Path, weights: dict, task: Task) -> None:
-    texts, rows = (["a good film", "the very bad film"], [[5, 2, 4], [7, 6, 3, 4]])
-    outputs = [[(weights["table"][row].sum(axis=0) @ weights["matrix"] + weights["bias"]).tolist()] for row in rows]
-    inputs = [{"input_ids": [row], "attention_mask": [[1] * len(row)]} for row in rows]
-    if task.pair:
+    texts = _SAMPLES.get(task.kind, ["a good film", "the very bad film"])
+    if task.kind == "text-classification" and task.pair:
         texts = [text.split(" ", 1) for text in texts]
+    inputs, outputs = [], []
+    for text in texts:
+        rows = _ids(text) if task.kind == "multiple-choice" else [[token for row in _ids(text) for token in row]]
+        longest = max(map(len, rows))
+        mask = [[1] * len(row) + [0] * (longest - len(row)) for row in rows]
+        rows = [row + [0] * (longest - len(row)) for row in rows]
+        inputs.append({"input_ids": rows, "attention_mask": mask})
+        found = weights["table"][rows] * np.array(mask)[..., None]
+        found = found.sum(axis=1) if task.per == "sample" else found
+        outputs.append((found @ weights["matrix"] + weights["bias"]).tolist())
     (folder / "golden.json").write_text(Golden(texts, inputs, outputs, tolerance=1e-4).to_json())
+
+
+def _ids(text: str | list) -> list[list[int]]:
+    """The tokens of a text, of each text of a list, or of a text with each of its endings."""
+    if isinstance(text, str):
+        return [[WORDS.index(word) for word in text.split()]]
+    first, second = text
+    if isinstance(second, list):
+        return [_ids(first)[0] + _ids(ending)[0] for ending in second]
+    return _ids(first) + _ids(second)
 
 
 def _entry(folder: Path, path: Path) -> FileEntry:

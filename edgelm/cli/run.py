@@ -154,6 +154,11 @@ def _samples(task: Task, texts: list[str], pair: str | None, file: str | None) -
     from edgelm.runtime.inputs.files import read_samples
 
     if pair is not None:
+        if not task.pair:
+            raise UsageError(
+                "this bundle was exported for single texts; --pair gives two.",
+                hint="Export it again with --pairs, if it was trained on pairs of texts.",
+            )
         yield (texts[0], pair)
         return
     if task.kind == "multiple-choice" and texts:

@@ -51,7 +51,7 @@ def check_manifest(kind: type, values: dict[str, Any]) -> None:
         if value is not None and not fits(value):
             _refuse(f"{': '.join(path)}: {value!r} is not {words}")
     task = values.get("task", {})
-    if task.get("kind") not in TASKS:
+    if task.get("kind") not in list(TASKS):  # a list, since JSON may have put what cannot be looked up
         _refuse(f"task: kind: {task.get('kind')!r} is not one of {', '.join(TASKS)}")
     check_types(TASKS[task["kind"]], task, "manifest.json: task")
     for name, (fits, words) in _TASK_RANGES.items():

@@ -93,15 +93,10 @@ def _find_labels(task: Task) -> tuple[int, int]:
 
 
 def _check_labels(labels: Sequence[str], template: str) -> None:
-    if (
-        isinstance(labels, str)
-        or not labels
-        or any(not isinstance(label, str) or not label.strip() for label in labels)
-    ):
-        raise UsageError(
-            "there are no labels, or one is empty." if not isinstance(labels, str) else "labels are a list of texts.",
-            hint='Give them in words: --labels "sports,politics", or classify(model, text, ["sports", "politics"]).',
-        )
+    if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
+        raise UsageError("labels are a list of texts.", hint='classify(model, text, ["sports", "politics"])')
+    if not labels or not all(label.strip() for label in labels):
+        raise UsageError("there are no labels, or one is empty.", hint='In words: --labels "sports,politics".')
     if len(set(labels)) < len(labels):
         twice = next(label for label in labels if list(labels).count(label) > 1)
         raise UsageError(f"the label {twice!r} stands there twice.", hint="Give each label once.")

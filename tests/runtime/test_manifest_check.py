@@ -105,6 +105,49 @@ def test_a_manifest_field_of_a_wrong_kind_is_refused_by_its_place(folder, path, 
         edgelm.runtime.load(folder)
 
 
+TOKENS = {"kind": "token-classification", "labels": ["O", "B-A"]}
+QUESTIONS = {"kind": "question-answering"}
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        (TOKENS | {"labels": []}, "task: labels: a word needs at least one tag"),
+        ({"kind": "token-classification"}, "task: labels: a word needs at least one tag"),
+        (TOKENS | {"labels": ["O", "O"]}, "task: labels: .* each stands there once"),
+        (TOKENS | {"labels": "OB"}, "task: labels: 'OB' is not a list"),
+        (TOKENS | {"labels": [["O"], "B"]}, "labels.0.: ..O.. is not a text"),
+        (TOKENS | {"aggregation": "last"}, "aggregation: 'last' is not one of first, max, average, simple"),
+        (TOKENS | {"aggregation": ["first"]}, "aggregation: .* is not one of"),
+        (QUESTIONS | {"stride": -1}, "task: stride: -1 is not a number of tokens"),
+        (QUESTIONS | {"stride": 2**40}, "task: stride: .* is not a number of tokens"),
+        (QUESTIONS | {"stride": "8"}, "task: stride: '8' is not a whole number"),
+        (QUESTIONS | {"stride": None}, "task: stride: None is not a whole number"),
+        (QUESTIONS | {"max_answer_tokens": 0}, "max_answer_tokens: 0 is not a number of tokens of at least one"),
+        (QUESTIONS | {"max_answer_tokens": 1.5}, "max_answer_tokens: 1.5 is not a whole number"),
+        (QUESTIONS | {"null_answers": "yes"}, "null_answers: 'yes' is not true or false"),
+        (QUESTIONS, "has no output start_logits and no output end_logits"),
+        ({"kind": "multiple-choice", "choices": -2}, "task: choices: -2 is not a number of endings"),
+        (["token-classification"], "task: .* is not an object"),
+        ({"kind": ["token-classification"]}, "task: kind"),
+    ],
+)
+def test_a_task_with_a_field_out_of_its_range_is_refused_by_its_place(folder, task, words):
+    reseal(folder, set_field(("task",), task))
+    with pytest.raises(BundleError, match=words):
+        edgelm.runtime.load(folder)
+
+
+@pytest.mark.parametrize("task", [TOKENS, {"kind": "multiple-choice"}])
+def test_a_graph_of_another_task_is_refused_in_words(folder, task):
+    reseal(folder, set_field(("task",), task))
+    sample = ("a", ("good", "film")) if task["kind"] == "multiple-choice" else "a good film"
+    with pytest.raises(BundleError, match=r"the graph gives float32 of shape .*; the task needs"):
+        edgelm.runtime.load(folder)(sample)
+    failed = [check for check in verify(folder).checks if not check.ok]
+    assert failed
+
+
 def test_a_manifest_too_deep_to_read_or_with_a_file_twice_is_refused(folder):
     with pytest.raises(BundleError, match="not a manifest"):
         Manifest.from_json('{"schema":' + "[" * 100_000 + "]" * 100_000 + "}")
@@ -129,12 +172,18 @@ def test_a_golden_tolerance_that_every_answer_passes_is_refused(folder, toleranc
         ({"texts": [], "inputs": [], "outputs": []}, "no samples"),
         ({"texts": [1, 2]}, "neither a text nor a pair"),
         ({"texts": ["a good film"]}, "not equally many"),
+        ({"texts": [["a", ["b", 3]], "b"]}, "neither a text nor a pair"),
+        ({"texts": [["a", [["b"]]], "b"]}, "neither a text nor a pair"),
+        ({"texts": [[], "b"]}, "neither a text nor a pair"),
+        ({"texts": [["a", ["b", "c"]], "b"]}, "exported for single texts"),
         ({"texts": [["a", "b"], ["a", "b"]]}, "exported for single texts"),
         ({"inputs": [{"input_ids": [[5, 2], [4]]}] * 2}, "not token ids"),
         ({"inputs": [{"input_ids": [[0.5]]}] * 2}, "not token ids"),
         ({"inputs": [{}, {}]}, "not token ids"),
         ({"outputs": [[["nan"]]] * 2}, "not a row of numbers"),
         ({"outputs": [[[]]] * 2}, "not a row of numbers"),
+        ({"outputs": [[[[[0.5]]]]] * 2}, "not a row of numbers"),
+        ({"outputs": [[[[0.5]]]] * 2}, r"gives \(1, 2\), expected \(1, 1, 1\)"),
         ({"outputs": [[[0.5]]] * 2}, r"gives \(1, 2\), expected \(1, 1\)"),
         ({"more": 1}, "not golden samples"),
     ],

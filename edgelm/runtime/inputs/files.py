@@ -33,7 +33,7 @@ def read_samples(task: Task, source: str | Path) -> Iterator[Any]:
     name = "standard input" if str(source) == "-" else source
     for number, line in enumerate(read_lines(source), start=1):
         try:
-            yield check_sample(task, parse_sample(task, line))
+            yield parse_sample(task, line)
         except (UsageError, DataError) as error:
             raise DataError(
                 f"{name}:{number}: {error.message}",
@@ -42,20 +42,21 @@ def read_samples(task: Task, source: str | Path) -> Iterator[Any]:
 
 
 def parse_sample(task: Task, line: str) -> Any:
-    """The sample that a line says, as `read_samples` describes it; `check_sample` looks whether it is one.
+    """The sample that a line says, as `read_samples` describes it.
 
     Raises:
-        DataError: it begins as JSON and is none.
+        DataError: it begins as JSON and is none; or as `check_sample`.
+        UsageError: as `check_sample`.
     """
     if task.kind in _STRUCTURED and line.lstrip().startswith("{"):
         try:
-            return json.loads(line)
+            return check_sample(task, json.loads(line))
         except (ValueError, RecursionError) as error:
             raise DataError(f"not JSON ({error}).", hint=f"A line is {_STRUCTURED[task.kind]}.") from error
     if task.kind == "multiple-choice":
         text, *endings = line.split("\t")
-        return (text, tuple(endings))
-    return tuple(line.split("\t", 1)) if task.pair and "\t" in line else line
+        return check_sample(task, (text, tuple(endings)))
+    return check_sample(task, tuple(line.split("\t", 1)) if task.pair and "\t" in line else line)
 
 
 def example_words(task: Task) -> tuple[str, ...]:
