@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from edgelm.data.dataset import Dataset
-from edgelm.errors import BundleError, DataError
+from edgelm.errors import DataError, UsageError
 from edgelm.profile.subject import Subject
 from edgelm.runtime import open_bundle
 from edgelm.runtime.golden import Golden
-from edgelm.runtime.inputs.text import TextProcessor, load_text_processor
+from edgelm.runtime.inputs.batch import Batch
+from edgelm.runtime.inputs.samples import check_sample
+from edgelm.runtime.inputs.text import TextProcessor, load_text_processor, make_encoder
 from edgelm.runtime.manifest import GOLDEN_FILE, TOKENIZER_FILE
+from edgelm.tasks.task import Task
 
 _MAX_TEXTS = 200
 
@@ -25,14 +28,12 @@ def find_texts(first: Subject, data: Dataset | None) -> list[Any]:
     """Texts of a data set, or the golden samples of a bundle.
 
     Raises:
-        BundleError: it has none.
+        BundleError: it has none that prove anything.
     """
     if data is not None:
         return list(data.sample(_MAX_TEXTS).inputs())
-    golden = Golden.from_json(open_bundle(first.path).read(GOLDEN_FILE)).texts
-    if not golden:
-        raise BundleError(f"{first.path}: {GOLDEN_FILE} holds no samples.", hint="Give texts with --data FILE.")
-    return [tuple(text) if isinstance(text, list) else text for text in golden]
+    golden = Golden.from_json(open_bundle(first.path).read(GOLDEN_FILE))
+    return [golden.sample(index) for index in range(len(golden.texts))]
 
 
 def make_feeds(
@@ -42,28 +43,34 @@ def make_feeds(
     brings none.
 
     Raises:
-        DataError: single texts for a bundle that reads pairs, or the other way round.
+        DataError: samples of another kind than the bundle's task reads, such as single texts where it reads pairs.
         UsageError: batches of texts of their own lengths, for a graph that reads no mask.
     """
     made: list[list[list[Feeds]]] = []
     for entry in subjects:
         encode = _encoder(entry, subjects[0])
         if encode is not None:
-            _check_kind(entry, pair=encode.manifest.task.pair, texts=texts)
+            _check_kind(entry, encode.manifest.task, texts[0])
         cases = made[0] if encode is None else [_case_feeds(encode, texts, batch, sequence) for batch, sequence in grid]
         made.append(cases if entry.kind == "bundle" else [[_with_types(feeds) for feeds in case] for case in cases])
     return made
 
 
-def _check_kind(entry: Subject, *, pair: bool, texts: list[Any]) -> None:
-    if pair != isinstance(texts[0], tuple):
-        kinds = ("pairs of texts", "single texts") if pair else ("single texts", "pairs of texts")
+def _check_kind(entry: Subject, task: Task, sample: Any) -> None:
+    if task.schema == "text" and task.pair != isinstance(sample, tuple):
+        kinds = ("pairs of texts", "single texts") if task.pair else ("single texts", "pairs of texts")
         raise DataError(
             f"{entry.path} reads {kinds[0]}; those to measure on are {kinds[1]}.",
             hint="Name the second column with --pair-column, or give pairs with --data."
-            if pair
+            if task.pair
             else "Give single texts with --data.",
         )
+    try:
+        check_sample(task, sample)
+    except UsageError as error:
+        raise DataError(
+            f"{entry.path}: {error.message.rstrip('.')}.", hint=f"Give rows for {task.kind} with --data."
+        ) from error
 
 
 def _encoder(entry: Subject, first: Subject) -> TextProcessor | None:
@@ -78,11 +85,9 @@ def _encoder(entry: Subject, first: Subject) -> TextProcessor | None:
 
     manifest, tokenizer = open_bundle(first.path).manifest, Tokenizer.from_file(str(file))
     reading = manifest.tokenization
-    tokenizer.enable_truncation(reading.max_length)
-    tokenizer.no_padding()
     padding = tokenizer.token_to_id(reading.pad_token)
     own = reading if padding is None else replace(reading, pad_id=padding)
-    return TextProcessor(replace(manifest, tokenization=own), tokenizer)
+    return make_encoder(replace(manifest, tokenization=own), tokenizer)
 
 
 def _case_feeds(encode: TextProcessor, texts: list[Any], batch: int, sequence: int | None) -> list[Feeds]:
@@ -96,8 +101,11 @@ def _case_feeds(encode: TextProcessor, texts: list[Any], batch: int, sequence: i
     return [{name: values.tolist() for name, values in feeds.items()} for feeds in found]
 
 
-def _stretch(rows: Sequence[dict[str, np.ndarray]], sequence: int) -> dict[str, np.ndarray]:
-    """Rows of exactly `sequence` tokens: the real ones repeated or cut, all attended to, (batch, sequence)."""
+def _stretch(rows: Sequence[Batch], sequence: int) -> dict[str, np.ndarray]:
+    """Rows of exactly `sequence` tokens: the real ones repeated or cut, all attended to, (batch, sequence).
+
+    Of a sample with several sequences the first is taken.
+    """
     return {name: np.stack([np.resize(row[name][0], sequence) for row in rows]) for name in rows[0]}
 
 

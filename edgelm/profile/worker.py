@@ -21,6 +21,7 @@ import numpy as np
 from edgelm.errors import EdgelmError, InputError, UsageError
 from edgelm.hardware.busy import own_seconds, read_counters, read_mhz
 from edgelm.runtime import Bundle, load, open_bundle
+from edgelm.runtime.inputs.samples import as_sample
 from edgelm.runtime.provider import EXECUTION_PROVIDERS, find_provider, open_session
 from edgelm.runtime.session import make_options, make_session, preload_cuda
 
@@ -103,7 +104,7 @@ class _Worker:
 
     def tokenize(self, *, texts: list[Any], repeat: int) -> dict[str, Any]:
         """Time the tokenization of one text, in ms."""
-        rows = [tuple(text) if isinstance(text, list) else text for text in texts]
+        rows = [as_sample(text) for text in texts]
         samples = []
         for index in range(repeat):
             start = time.perf_counter()
