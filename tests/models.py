@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgelm.anatomy.families.table import FAMILIES as ROWS
 from edgelm.anatomy.families.table import supported_model_types
+from edgelm.tasks.table import TASKS
 
 FAMILIES = supported_model_types()  # what every test of families runs on: a new row of the table is tested everywhere
 ANATOMIES = [row.model_types[0] for row in ROWS]  # one of each row, where a test takes long
@@ -104,7 +105,11 @@ def make_checkpoint(
         }[problem]
         model = getattr(transformers, f"{prefix}ForSequenceClassification")(config)
     else:
-        model = getattr(transformers, f"{prefix}Model")(config)
+        task = TASKS[kind]
+        if kind == "token-classification":
+            config.id2label = dict(enumerate(labels))
+            config.label2id = {name: index for index, name in enumerate(labels)}
+        model = getattr(transformers, f"{prefix}{task.architecture}")(config)
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return Path(folder)

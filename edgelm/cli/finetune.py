@@ -147,8 +147,6 @@ def finetune(
 
 def _draw(console: Console, values: dict[str, Any]) -> None:
     task = values["record"]["task"]
-    console.print(
-        f"Fine-tuned {values['parameters'] / 1e6:.1f}M weights for {len(task['labels'])} labels in "
-        f"{values['seconds']:.0f} s."
-    )
+    what = f"{len(task['labels'])} labels" if task.get("labels") else task["kind"]
+    console.print(f"Fine-tuned {values['parameters'] / 1e6:.1f}M weights for {what} in {values['seconds']:.0f} s.")
     console.print(f"On the evaluation rows: {metrics_line(values['metrics'])}.")

@@ -105,9 +105,7 @@ def _windows(samples: Sequence[Any], tokenizer: Any, task: QuestionAnswering, lo
     owner: list[int] = []
     windows: list[Window] = []
     for number, encoding in enumerate(found.encodings):
-        cut = cut_windows(
-            encoding, longest=longest, stride=task.stride, from_left=tokenizer.truncation_side != "left"
-        )
+        cut = cut_windows(encoding, longest=longest, stride=task.stride, from_left=tokenizer.truncation_side != "left")
         owner += [number] * len(cut)
         windows += cut
     fields = {"input_ids": "ids", "token_type_ids": "type_ids", "attention_mask": "attention_mask"}

@@ -8,6 +8,7 @@ from onnx import numpy_helper
 
 from edgelm.graph.session import make_plain_session
 from edgelm.precision import precision_of
+from edgelm.quantize.evaluator import Evaluator
 from edgelm.quantize.half import find_full, keep_precise, relative_error, to_half
 
 
@@ -65,7 +66,7 @@ def test_bf16_reaches_as_far_as_fp32():
 def test_precision_is_given_back_until_the_outputs_hold():
     graph, feeds = make_graph(), make_feeds(6)
     wanted = run(graph, feeds)
-    kept = keep_precise(graph, frozenset(), feeds, wanted + 0.0, "bf16")
+    kept = keep_precise(graph, frozenset(), Evaluator(feeds, wanted + 0.0), "bf16")
     emulated = run(to_half(graph, "bf16", full=kept, emulate=True), feeds)
     assert relative_error(emulated, wanted) <= precision_of("bf16").tolerance
 
