@@ -190,11 +190,12 @@ def read_judged(
     """
     if evaluation is None:
         return None
+    problem: Problem | None = "regression" if task.schema == "text" else None
     rows = load_dataset(
         evaluation,
         columns=columns,
         labels=_labels(task),
-        problem=task.problem if isinstance(task, TextClassification) else "regression",
+        problem=task.problem if isinstance(task, TextClassification) else problem,
         need_labels=task.output in ("classes", "binary"),
         split="validation",
         schema=task.schema,
@@ -208,7 +209,7 @@ def read_judged(
 
 def _labels(task: Task) -> tuple[str, ...] | None:
     """The labels or tags of a model; None where its rows have none by name."""
-    return task.labels if task.output in ("classes", "binary") and task.schema in ("text", "words") else None
+    return (task.labels or None) if task.output in ("classes", "binary") else None
 
 
 def _null_answers(task: Task) -> bool:

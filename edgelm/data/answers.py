@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import Any
 
@@ -13,6 +14,7 @@ from edgelm.errors import DataError, DataWarning
 
 Answer = tuple[str, int]
 
+_OBJECT = re.compile(r"""\s*\{\s*['"]text['"]""")  # as pandas prints arrays in a cell, which nothing can read back
 _HINT = "Correct or remove the row, or leave such rows out with --skip-bad-rows."
 
 
@@ -76,7 +78,7 @@ def _answers(table: Table, row: int, name: str, cell: Any) -> list[tuple[str, in
     elif isinstance(cell, list):
         items = [(item, None) for item in cell]
     else:
-        items = [(cell, None)] if isinstance(cell, str) else None
+        items = [(cell, None)] if isinstance(cell, str) and not _OBJECT.match(cell) else None
     if items is None or not all(isinstance(text, str) and _is_place(start) for text, start in items):
         raise DataError(
             f"{table.place(row)}: column {name!r} is {cell!r:.80}; expected answers.",

@@ -222,7 +222,7 @@ def load_dataset(
         UsageError: an unknown schema, or options of labels for rows that have none.
     """
     wanted = schema_of(schema)
-    _check_options(schema, columns)
+    _check_options(schema, columns, problem)
     table = read_table(source, split=split)
     found = find_columns(table, wanted, text=columns.text, pair=columns.text_pair, label=columns.label)
     if found.label is None and need_labels and read == "all":
@@ -247,10 +247,14 @@ def load_dataset(
     )
 
 
-def _check_options(schema: str, columns: Columns) -> None:
+def _check_options(schema: str, columns: Columns, problem: Problem | None) -> None:
     """Refuse what says how labels of texts are read where rows have none."""
-    given: dict[str, object] = {"--label-format": columns.label_format, "--first-label": columns.first_label}
-    given["--missing-label"] = columns.missing_label
+    given = {
+        "--problem": problem,
+        "--label-format": columns.label_format,
+        "--first-label": columns.first_label,
+        "--missing-label": columns.missing_label,
+    }
     used = {"text": tuple(given), "choices": ("--first-label", "--missing-label")}.get(schema, ())
     wrong = next((name for name, value in given.items() if value is not None and name not in used), None)
     if wrong is not None:

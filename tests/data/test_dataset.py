@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgelm.data.dataset import Columns, Dataset, load_dataset
-from edgelm.errors import DataError
+from edgelm.errors import DataError, DataWarning
 from edgelm.tasks.text import TextClassification
 
 rows = st.lists(
@@ -183,3 +183,14 @@ def test_half_a_character_is_refused_with_its_line(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n{"text": "\\ud83d"}\n')
     with pytest.raises(DataError, match=r"a\.jsonl:2: column 'text' holds half"):
         load_dataset(tmp_path / "a.jsonl", need_labels=False)
+
+
+def test_texts_that_are_none_are_left_out_where_asked_for(tmp_path):
+    rows = [("a", "x", "l"), (5, "y", "m"), ("b", None, "n"), ("c", "z", "m")]
+    lines = [json.dumps(dict(zip(("text", "text_pair", "label"), row, strict=True))) for row in rows]
+    path = write(tmp_path, "a.jsonl", "\n".join(lines))
+    with pytest.raises(DataError, match=r"a\.jsonl:2: column 'text' is 5; expected text"):
+        load_dataset(path)
+    with pytest.warns(DataWarning, match=r"2 of 4 rows cannot be read and are left out\. The first: .*a\.jsonl:2"):
+        found = load_dataset(path, columns=Columns(skip_bad_rows=True))
+    assert (found.inputs(), found.label_names, found.labels) == ([("a", "x"), ("c", "z")], ("l", "m"), (0, 1))

@@ -95,6 +95,7 @@ def test_a_text_that_occurs_twice_is_counted_and_its_first_place_taken(tmp_path)
         (asked({"text": ["Denver"], "answer_start": [-1]}), "a.jsonl:2: the answer 'Denver' is not in its context at"),
         (asked({"text": ["Denver"], "answer_start": [0, 22]}), "a.jsonl:2: column 'answers' is"),
         (asked({"text": ["Denver", ""], "answer_start": [0, 0]}), "a.jsonl:2: one answer of several is empty"),
+        (asked("{'text': array(['Denver'], dtype=object)}"), "a.jsonl:2: column 'answers' is \"{'text': array"),
         (asked(None), "a.jsonl:2: column 'answers' is None; expected answers"),
         (asked("Denver", context=""), "a.jsonl:2: the text in column 'context' is empty"),
         (asked("Denver", question=" "), "a.jsonl:2: the text in column 'question' is empty"),

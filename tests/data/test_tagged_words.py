@@ -191,5 +191,7 @@ def test_an_unknown_schema_and_options_of_other_rows_are_refused(tmp_path):
         load_dataset(path, schema="spans")
     with pytest.raises(UsageError, match="--first-label says nothing about rows of words"):
         load_dataset(path, schema="words", columns=Columns(first_label=1))
+    with pytest.raises(UsageError, match="--problem says nothing"):
+        load_dataset(path, schema="words", problem="single-label")
     with pytest.raises(DataError, match="named as a second input"):
         load_dataset(path, schema="words", columns=Columns(text_pair="tags"))
