@@ -1,9 +1,12 @@
 """Rows of words with tags: every kind of file, tags by name and number, the schemes, and what is refused."""
 
+import csv
 import json
 import warnings
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from edgelm.data.dataset import Columns, Dataset, load_dataset
 from edgelm.errors import DataError, DataWarning, UsageError
@@ -44,14 +47,37 @@ def test_words_and_tags_are_read_from_every_kind_of_file(tmp_path, name, content
     assert named(rows) == [tuple(TAGS)]
 
 
-def test_json_lists_in_csv_and_features_of_a_data_set_are_read(tmp_path):
-    import csv
+sentences = st.lists(
+    st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=9), min_size=1).filter(
+        lambda words: any(word.strip() for word in words)
+    ),
+    min_size=1,
+    max_size=4,
+)
 
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sentences, st.sampled_from(["csv", "jsonl", "parquet"]))
+def test_words_come_back_as_they_were_written(tmp_path, found, kind):
+    path = tmp_path / f"rows.{kind}"
+    rows = [tagged(*["O"] * len(words), words=words) for words in found]
+    if kind == "jsonl":
+        write(tmp_path, rows, path.name)
+    elif kind == "csv":
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            cells = [[json.dumps(value, ensure_ascii=False) for value in row.values()] for row in rows]
+            csv.writer(stream).writerows([("tokens", "tags"), *cells])
+    else:
+        import pyarrow
+        from pyarrow import parquet
+
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    assert load_dataset(path, schema="words").inputs() == [tuple(words) for words in found]
+
+
+def test_tags_of_a_data_sets_features_are_read(tmp_path):
     import datasets
 
-    with (tmp_path / "a.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([("tokens", "tags"), (json.dumps(WORDS), json.dumps(TAGS))])
-    assert load_dataset(tmp_path / "a.csv", schema="words").texts == (tuple(WORDS),)
     kinds = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
     features = {
         "tokens": datasets.Sequence(datasets.Value("string")),
