@@ -17,6 +17,7 @@ from edgelm.graph.external_data import save_graph
 from edgelm.runtime.archive import pack
 from edgelm.runtime.bundle import SINGLE_FILE_SUFFIX
 from edgelm.runtime.golden import Golden
+from edgelm.runtime.inputs.files import example_argument
 from edgelm.runtime.manifest import (
     CARD_FILE,
     GOLDEN_FILE,
@@ -30,6 +31,7 @@ from edgelm.runtime.manifest import (
 )
 from edgelm.runtime.script import SCRIPT, vendored_files
 
+CPP_KINDS = ("text-classification", "sentence-embedding")  # that the C++ example answers
 _CPP_EXAMPLE = ("CMakeLists.txt", "main.cpp", "tokenizer/Cargo.toml", "tokenizer/tokenizer.rs")
 
 
@@ -108,12 +110,12 @@ def model_card(manifest: Manifest) -> str:
         f"A {manifest.family} model for {task.kind}, {manifest.precision}, made for `{manifest.device}` on "
         f"{manifest.created}.",
         "",
-        'Answer: `python run.py "some text"`. Check: `python run.py --verify`. Both need only numpy, tokenizers and '
-        "onnxruntime.",
-        "",
-        "Without Python: the C++ example in `cpp/`; `cpp/main.cpp` says how to build it.",
+        f"Answer: `python run.py {example_argument(task)}`. Check: `python run.py --verify`. Both need only numpy, "
+        "tokenizers and onnxruntime.",
         "",
     ]
+    if task.kind in CPP_KINDS:
+        lines += ["Without Python: the C++ example in `cpp/`; `cpp/main.cpp` says how to build it.", ""]
     if task.labels:
         lines += [f"Labels: {', '.join(task.labels)}.", ""]
     if manifest.parity:

@@ -9,6 +9,7 @@
 //     ../answer/answer . "A man eats." "Someone eats."                      where the model reads two texts at once
 //
 // A bundle that is one file (.edgelm) is a zip archive: unpack it first. Hashes are not checked here: `python run.py --verify` does.
+// Models for text classification and sentence embedding are answered; those for other tasks are for the Python runtime.
 // The graph runs on the CPU; engines that a bundle may hold for a GPU are for the Python runtime.
 
 #include <onnxruntime_cxx_api.h>
@@ -54,6 +55,11 @@ Json read_manifest(const std::filesystem::path& bundle) {
   const int schema = manifest.at("schema");
   if (schema > kSchema) {
     throw std::runtime_error("manifest.json: schema " + std::to_string(schema) + "; this example reads up to " + std::to_string(kSchema));
+  }
+  const std::string kind = manifest.at("task").at("kind");
+  if (kind != "text-classification" && kind != "sentence-embedding") {
+    throw std::runtime_error("manifest.json: the model is for " + kind +
+                             "; this example answers text classification and sentence embedding alone. `python run.py` answers it");
   }
   return manifest;
 }
@@ -178,7 +184,7 @@ int main(int count, char** words) try {
   const std::filesystem::path bundle = words[1];
   const char* second = count == 4 ? words[3] : nullptr;
   const Json manifest = read_manifest(bundle);
-  if (manifest.at("task").at("pair") != (second != nullptr)) {
+  if (manifest.at("task").value("pair", false) != (second != nullptr)) {
     std::cerr << "this model reads " << (second ? "one text" : "two texts at once") << "\n";
     return 2;
   }

@@ -66,3 +66,10 @@ def example_words(task: Task) -> tuple[str, ...]:
     if task.kind == "multiple-choice":
         return ("some text", "an ending", "another ending")
     return ("first text", "--pair", "second text") if task.pair else ("some text",)
+
+
+def example_argument(task: Task) -> str:
+    """What to type behind a bundle's `run.py`, where each argument is a line of a file, as a shell reads it."""
+    if task.kind in _STRUCTURED:
+        return f"'{_STRUCTURED[task.kind]}'"
+    return r"$'first text\tsecond text'" if task.pair else '"some text"'
