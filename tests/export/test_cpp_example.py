@@ -30,7 +30,8 @@ def make_bundle(folder, family="bert", **task):
     """A bundle with a real tokenizer, whose graph adds up what tokens and token types stand for: written, not exported,
     to be quick."""
     tokenizer = make_tokenizer(family)
-    task = make_task(**{"kind": "text-classification", "labels": ("negative", "positive")} | task)
+    classes = {"kind": "text-classification", "labels": ("negative", "positive")}
+    task = make_task(**(task if "kind" in task else classes | task))
     width = max(1, len(task.labels)) if task.kind == "text-classification" else 4
     names = ["input_ids", "attention_mask", "token_type_ids"][: len(tokenizer.model_input_names)]
     rng = np.random.default_rng(0)
@@ -132,7 +133,7 @@ def check_answers(executable, bundle):
         ("roberta", {"pair": True}),
         ("distilbert", {"problem": "multi-label", "labels": ("a", "b", "é")}),
         ("roberta", {"problem": "regression", "labels": ("score",)}),
-        ("bert", {"kind": "sentence-embedding", "labels": ()}),
+        ("bert", {"kind": "sentence-embedding"}),
     ],
     ids=["labels", "pairs", "byte-level-pairs", "multi-label", "regression", "embedding"],
 )
@@ -169,6 +170,9 @@ def test_what_cannot_be_answered_is_said(built, tmp_path):
     done = run(executable, tmp_path / "none", "a")
     assert done.returncode == 1
     assert "manifest.json: cannot be read" in done.stderr
+    done = run(executable, make_bundle(tmp_path / "endings", kind="multiple-choice"), "a", "b")
+    assert done.returncode == 1
+    assert "the model is for multiple-choice" in done.stderr
     newer = make_bundle(tmp_path / "newer")
     manifest = json.loads((newer / "manifest.json").read_text())
     (newer / "manifest.json").write_text(json.dumps(manifest | {"schema": SCHEMA_VERSION + 1}))
