@@ -1,10 +1,12 @@
 """Where heads, FFN channels and layers live in each model family, and how a Checkpoint becomes a model."""
 
 from edgelm.anatomy.embeddings import cut_tokens, fixed_tokens, word_embeddings
-from edgelm.anatomy.families.table import FAMILIES, Family, family_of, supported_model_types
+from edgelm.anatomy.families.family import Family
+from edgelm.anatomy.families.table import FAMILIES, family_of, supported_model_types
 from edgelm.anatomy.hub import find_checkpoint
-from edgelm.anatomy.layers import Block, blocks, keep_layers, layer_shapes, parameter_count
+from edgelm.anatomy.layers import Block, Sublayer, blocks, keep_layers, layer_shapes, parameter_count, sublayers
 from edgelm.anatomy.loading import head_config, load_backbone, load_checkpoint, load_masked_lm, save_checkpoint
+from edgelm.anatomy.projection import Projection
 from edgelm.anatomy.reference import load_reference
 from edgelm.anatomy.task_model import Rows, counted_rows, counted_targets, model_outputs, pool
 from edgelm.anatomy.tokenizer import check_token_types, load_tokenizer
@@ -13,7 +15,9 @@ __all__ = [
     "FAMILIES",
     "Block",
     "Family",
+    "Projection",
     "Rows",
+    "Sublayer",
     "blocks",
     "check_token_types",
     "counted_rows",
@@ -34,6 +38,7 @@ __all__ = [
     "parameter_count",
     "pool",
     "save_checkpoint",
+    "sublayers",
     "supported_model_types",
     "word_embeddings",
 ]

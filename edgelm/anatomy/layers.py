@@ -1,17 +1,110 @@
-"""The encoder layers of a model as blocks of matrices, and structural pruning: smaller matrices in place."""
+"""The encoder layers of a model as sublayers of matrices, and structural pruning: smaller matrices in place."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from edgelm.anatomy.families.table import Family, family_of
+from edgelm.anatomy.families.family import Family, Slice
+from edgelm.anatomy.families.table import family_of
+from edgelm.anatomy.head_table import read_columns
+from edgelm.anatomy.projection import Projection
 from edgelm.anatomy.removed import AbsentAttention, AbsentOutput
+from edgelm.errors import UnsupportedFamily, UsageError
 from edgelm.shapes import LayerShape
+
+ATTENTION: Literal["attention"] = "attention"
+FFN: Literal["ffn"] = "ffn"
+Kind = Literal["attention", "ffn"]
+
+# Head counts that some attention modules keep beside their matrices.
+_HEAD_COUNTS = ("num_attention_heads", "n_heads", "num_heads")
+
+
+@dataclass(frozen=True)
+class Sublayer:
+    """The attention or the feed-forward network of one layer: what reads the residual stream, by units that can go one
+    by one, and what is added to it.
+
+    A unit is a head, or, where several queries share a key and a value, those with all of them; or a channel of the
+    feed-forward network with its gate.
+
+    Attributes:
+        block: the layer that it is a part of.
+        kind: which of the two.
+    """
+
+    block: Block
+    kind: Kind
+
+    @property
+    def units(self) -> int:
+        """Number of units that are left."""
+        return self.block.heads if self.kind == ATTENTION else self.block.ffn
+
+    @property
+    def unit_size(self) -> int:
+        """Inputs of the output projection that belong to one unit."""
+        output = self.output
+        return output.in_features // self.units if self.units else self.block.head_size if self.kind == ATTENTION else 1
+
+    @property
+    def inputs(self) -> tuple[Projection, ...]:
+        """What gives the units: query, key, value (and those of relative positions); or channels and gates."""
+        block, family = self.block, self.block.family
+        if self.kind == FFN:
+            names = ("ffn_in", "ffn_gate") if family.ffn_gate is not None else ("ffn_in",)
+            return tuple(block.projection(name) for name in names)
+        further = [path for path in family.head_inputs if _has(block.layer, path)]
+        return (
+            *(block.projection(name) for name in ("query", "key", "value")),
+            *(Projection.of(block.layer.get_submodule(path), name=path) for path in further),
+        )
+
+    @property
+    def output(self) -> Projection:
+        """What reads the units, and gives what is added."""
+        return self.block.projection("attention_output" if self.kind == ATTENTION else "ffn_out")
+
+    @property
+    def residual(self) -> nn.Module:
+        """The module whose first input is what the output is added to."""
+        family = self.block.family
+        path = family.attention_residual if self.kind == ATTENTION else family.ffn_residual
+        if path is not None:
+            return self.block.layer.get_submodule(path)
+        return self.inputs[0].module
+
+    def cut(self, units: Sequence[int]) -> None:
+        """Keep only these units, by their present indices: the matrices get smaller.
+
+        Where none is kept, the bias of the output projection is all that is left; it is zero where the family has none.
+
+        Raises:
+            UsageError: a unit that is not there.
+        """
+        kept = sorted(set(units))
+        if kept and not 0 <= kept[0] <= kept[-1] < self.units:
+            raise UsageError(
+                f"the {self.kind} has {self.units} units, but {kept[-1] if kept[0] >= 0 else kept[0]} is to be kept.",
+                hint="Units count from 0.",
+            )
+        count, columns = self.units, _rows(kept, self.unit_size)
+        if len(kept) == count:
+            return
+        for projection in {each.module: each for each in self.inputs}.values():  # a fused matrix is cut at once
+            projection.keep_outputs(_rows(kept, projection.out_features // count))
+        self.output.keep_inputs(columns)
+        if self.kind == ATTENTION:
+            self.block.note_heads(kept)
+        if not kept:
+            self.output.ensure_bias()
+            self.block.remove(self.kind)
 
 
 @dataclass(frozen=True)
@@ -21,16 +114,43 @@ class Block:
     layer: nn.Module
     family: Family
 
-    def module(self, part: str) -> nn.Linear:
-        """The linear module of a part: query, key, value, attention_output, ffn_in or ffn_out."""
-        module = self.layer.get_submodule(getattr(self.family, part))
-        assert isinstance(module, nn.Linear)
-        return module
+    def projection(self, part: str) -> Projection:
+        """The matrix of a part: query, key, value, attention_output, ffn_in, ffn_gate or ffn_out.
+
+        Raises:
+            UnsupportedFamily: what is there is no linear layer, or the family has no such part.
+        """
+        place: str | Slice | None = getattr(self.family, part)
+        if place is None:
+            raise UnsupportedFamily(f"layers of {self.family.model_types[0]} have no {part}.")
+        if isinstance(place, Slice):
+            return Projection.of(self.layer.get_submodule(place.path), place.part, place.of, name=place.path)
+        return Projection.of(self.layer.get_submodule(place), name=place)
+
+    def module(self, part: str) -> nn.Module:
+        """The module that holds the matrix of a part, perhaps with others'."""
+        return self.projection(part).module
 
     @property
-    def output_norm(self) -> nn.Module:
-        """What the layer's last sum goes through."""
-        return self.layer.get_submodule(self.family.output_norm)
+    def attention(self) -> Sublayer:
+        """Its attention."""
+        return Sublayer(self, ATTENTION)
+
+    @property
+    def feed_forward(self) -> Sublayer:
+        """Its feed-forward network."""
+        return Sublayer(self, FFN)
+
+    @property
+    def sublayers(self) -> tuple[Sublayer, Sublayer]:
+        """Both, in the order in which they run."""
+        return self.attention, self.feed_forward
+
+    @property
+    def output_norm(self) -> nn.Module | None:
+        """What the layer's last sum goes through; None: nothing, where norms stand before the sublayers."""
+        path = self.family.output_norm
+        return None if path is None else self.layer.get_submodule(path)
 
     @property
     def head_size(self) -> int:
@@ -39,68 +159,66 @@ class Block:
 
     @property
     def heads(self) -> int:
-        """Number of heads that are left."""
-        return self.module("query").out_features // self.head_size
+        """Number of heads that are left; of groups, where several queries share a key."""
+        return self.projection("key").out_features // self.head_size
 
     @property
     def ffn(self) -> int:
         """Number of FFN channels that are left."""
-        return self.module("ffn_in").out_features
+        return self.projection("ffn_in").out_features
 
     def cut(self, *, heads: Sequence[int] | None = None, ffn: Sequence[int] | None = None) -> None:
-        """Keep only these heads and FFN channels, by their present indices: the matrices get smaller.
+        """Keep only these heads and FFN channels, by their present indices: `Sublayer.cut` of both."""
+        if heads is not None:
+            self.attention.cut(heads)
+        if ffn is not None:
+            self.feed_forward.cut(ffn)
 
-        Where none is kept, the bias of the output projection is all that is left.
-        """
-        if heads is not None and len(heads) < self.heads:
-            size = self.head_size
-            rows = torch.tensor(
-                [row for head in sorted(heads) for row in range(head * size, (head + 1) * size)], dtype=torch.long
-            )
-            for part in ("query", "key", "value"):
-                _keep_rows(self.module(part), rows)
-            _keep_columns(self.module("attention_output"), rows)
-            self._count_heads(len(heads))
-            if not heads:
-                self._drop_output("attention_output")
-                self._drop_attention()
-        if ffn is not None and len(ffn) < self.ffn:
-            rows = torch.tensor(sorted(ffn), dtype=torch.long)
-            _keep_rows(self.module("ffn_in"), rows)
-            _keep_columns(self.module("ffn_out"), rows)
-            if not ffn:
-                self._drop_output("ffn_out")
+    def note_heads(self, kept: Sequence[int]) -> None:
+        """Correct what attention modules keep beside their matrices: counts, and columns of a table of all heads."""
+        attention = self.layer.get_submodule(self.family.attention)
+        for name in _HEAD_COUNTS:
+            if hasattr(attention, name):
+                setattr(attention, name, len(kept))
+        if hasattr(attention, "all_head_size"):
+            setattr(attention, "all_head_size", len(kept) * self.head_size)  # noqa: B010 - torch types it as a tensor
+        if self.family.head_table is not None and kept:
+            read_columns(attention, kept)
 
-    def _drop_output(self, part: str) -> None:
-        """Leave the bias of an output projection."""
-        bias = self.module(part).bias
-        assert bias is not None
+    def remove(self, kind: Kind) -> None:
+        """Leave the bias of the output projection, and of an attention nothing that looks at other tokens."""
+        part = "attention_output" if kind == ATTENTION else "ffn_out"
+        bias = self.projection(part).bias
+        if bias is None:
+            raise UsageError(f"the {kind} has no bias that could be left of it.", hint="Call ensure_bias first.")
         self.layer.set_submodule(getattr(self.family, part), AbsentOutput(bias))
+        if kind == ATTENTION:
+            self._remove_attention()
 
-    def _drop_attention(self) -> None:
-        """Leave nothing that looks at other tokens."""
+    def _remove_attention(self) -> None:
         path = self.family.attention
-        inside = [getattr(self.family, part) for part in ("query", "key", "value", "attention_output")]
+        places = [getattr(self.family, part) for part in ("query", "key", "value", "attention_output")]
+        inside = list(dict.fromkeys(place.path if isinstance(place, Slice) else place for place in places))
         names = tuple(name.removeprefix(f"{path}.") for name in inside if name.startswith(f"{path}."))
         absent = AbsentAttention(
-            self.layer.get_submodule(path), names, output=len(names) == len(inside), head_size=self.family.head_size
+            self.layer.get_submodule(path),
+            names,
+            output=len(names) == len(inside),
+            head_size=self.family.head_size,
+            norm=self.family.attention_norm,
         )
         self.layer.set_submodule(path, absent)
 
-    def _count_heads(self, heads: int) -> None:
-        """Correct the head counts that some attention modules keep beside their matrices."""
-        attention = self.layer.get_submodule(self.family.attention)
-        for name in ("num_attention_heads", "n_heads"):
-            if hasattr(attention, name):
-                setattr(attention, name, heads)
-        if hasattr(attention, "all_head_size"):
-            setattr(attention, "all_head_size", heads * self.head_size)  # noqa: B010 - torch types it as a tensor
-
 
 def base_model(model: PreTrainedModel) -> nn.Module:
-    """The encoder under the head."""
+    """The encoder under the head.
+
+    Raises:
+        UnsupportedFamily: the model has none.
+    """
     base = model.base_model
-    assert isinstance(base, nn.Module)
+    if not isinstance(base, nn.Module):
+        raise UnsupportedFamily(f"a {type(model).__name__} has no base model.", hint="Give a model of transformers.")
     return base
 
 
@@ -115,6 +233,15 @@ def blocks(model: PreTrainedModel) -> list[Block]:
     return [Block(layer, family) for layer in layers.children()]
 
 
+def sublayers(model: PreTrainedModel) -> list[tuple[int, Sublayer]]:
+    """The number of its layer and every sublayer that has units, from the input on.
+
+    Raises:
+        UnsupportedFamily: the architecture has no anatomy.
+    """
+    return [(layer, part) for layer, block in enumerate(blocks(model)) for part in block.sublayers if part.units]
+
+
 def layer_shapes(model: PreTrainedModel) -> tuple[LayerShape, ...]:
     """How wide each layer is now."""
     return tuple(LayerShape(heads=block.heads, ffn=block.ffn) for block in blocks(model))
@@ -125,10 +252,18 @@ def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> None:
     family = family_of(model.config.model_type)
     base = base_model(model)
     parent_path, _, name = family.layers.rpartition(".")
-    old = base.get_submodule(family.layers)
-    assert isinstance(old, nn.ModuleList)
+    old = list(base.get_submodule(family.layers).children())
     setattr(base.get_submodule(parent_path), name, nn.ModuleList(old[index] for index in sorted(layers)))
-    setattr(model.config, family.config_layers, len(layers))
+    for entry, value in layer_settings(model, layers).items():
+        setattr(model.config, entry, value)
+
+
+def layer_settings(model: PreTrainedModel, layers: Sequence[int]) -> dict[str, object]:
+    """The entries of a configuration that speak of layers, for a model that has only these."""
+    family = family_of(model.config.model_type)
+    kept = sorted(layers)
+    lists = {name: [getattr(model.config, name)[index] for index in kept] for name in family.config_by_layer}
+    return {family.config_layers: len(kept), **lists}
 
 
 def parameter_count(model: PreTrainedModel) -> int:
@@ -136,15 +271,10 @@ def parameter_count(model: PreTrainedModel) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _keep_rows(linear: nn.Linear, rows: torch.Tensor) -> None:
-    rows = rows.to(linear.weight.device)
-    linear.weight = nn.Parameter(linear.weight.detach()[rows].clone())
-    if linear.bias is not None:
-        linear.bias = nn.Parameter(linear.bias.detach()[rows].clone())
-    linear.out_features = len(rows)
+def _rows(units: Sequence[int], size: int) -> torch.Tensor:
+    return torch.tensor([row for unit in units for row in range(unit * size, (unit + 1) * size)], dtype=torch.long)
 
 
-def _keep_columns(linear: nn.Linear, columns: torch.Tensor) -> None:
-    columns = columns.to(linear.weight.device)
-    linear.weight = nn.Parameter(linear.weight.detach()[:, columns].clone())
-    linear.in_features = len(columns)
+def _has(module: nn.Module, path: str) -> bool:
+    parent, _, name = path.rpartition(".")
+    return name in dict(module.get_submodule(parent).named_children())

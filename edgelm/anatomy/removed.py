@@ -31,15 +31,31 @@ class AbsentAttention(nn.Module):
         projections: names of its query, key and value, and of the output projection where that lies inside.
         output: whether the last of them is the output projection.
         head_size: attribute that holds the width of a head.
+        norm: name of the norm inside that the sum of input and result goes through; None: there is none inside.
     """
 
-    def __init__(self, attention: nn.Module, projections: tuple[str, ...], *, output: bool, head_size: str) -> None:
+    def __init__(
+        self,
+        attention: nn.Module,
+        projections: tuple[str, ...],
+        *,
+        output: bool,
+        head_size: str,
+        norm: str | None = None,
+    ) -> None:
         super().__init__()
         for name in projections:
             self.add_module(name, attention.get_submodule(name))
         self._output = projections[-1] if output else None
+        self._norm = norm
+        if norm is not None:
+            self.add_module(norm, attention.get_submodule(norm))
         setattr(self, head_size, getattr(attention, head_size))
 
     def forward(self, hidden_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
-        """What the output projection is given, or its result; and no attention weights."""
-        return hidden_states if self._output is None else self.get_submodule(self._output)(hidden_states), None
+        """What the output projection is given, or its result, or the norm of its sum with the input; and no attention
+        weights."""
+        result = hidden_states if self._output is None else self.get_submodule(self._output)(hidden_states)
+        if self._norm is not None:
+            result = self.get_submodule(self._norm)(hidden_states + result)
+        return result, None

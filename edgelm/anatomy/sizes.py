@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgelm.anatomy.families.table import Family, family_of
+from edgelm.anatomy.families.family import Family
+from edgelm.anatomy.families.table import family_of
 from edgelm.errors import ModelError, UsageError
 from edgelm.shapes import ModelSizes
 from edgelm.tasks.task import Task

@@ -5,60 +5,8 @@ To add a family, add a row here and its name to the tests of `tests/anatomy`; ev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
+from edgelm.anatomy.families.family import Family
 from edgelm.errors import UnsupportedFamily
-
-
-@dataclass(frozen=True)
-class Family:
-    """Paths of the modules of an encoder, from its base model (the model without a head).
-
-    Attributes:
-        model_types: values of `config.json: model_type` that have this anatomy.
-        layers: the list of encoder layers.
-        query, key, value, attention_output: the projections of one layer's attention.
-        ffn_in, ffn_out: the two matrices of one layer's feed-forward network.
-        output_norm: what comes last in a layer.
-        attention: the module that holds `head_size`.
-        head_size: attribute with the width of one head; it never changes.
-        token_types: whether the model reads `token_type_ids`.
-        word_embeddings: the table with one row a token.
-        positions_from_padding: whether positions are counted from the id of the padding token, which must then never
-            change.
-        config_layers, config_heads, config_ffn, config_hidden: names in config.json.
-    """
-
-    model_types: tuple[str, ...]
-    layers: str
-    query: str
-    key: str
-    value: str
-    attention_output: str
-    ffn_in: str
-    ffn_out: str
-    output_norm: str
-    attention: str
-    head_size: str = "attention_head_size"
-    token_types: bool = True
-    word_embeddings: str = "embeddings.word_embeddings"
-    positions_from_padding: bool = False
-    config_layers: str = "num_hidden_layers"
-    config_heads: str = "num_attention_heads"
-    config_ffn: str = "intermediate_size"
-    config_hidden: str = "hidden_size"
-
-    def sizes(self, config: Mapping[str, Any]) -> dict[str, int]:
-        """Layers, hidden size, heads and FFN channels of an uncut model, by those names, from its configuration."""
-        names = {
-            "layers": self.config_layers,
-            "hidden": self.config_hidden,
-            "heads": self.config_heads,
-            "ffn": self.config_ffn,
-        }
-        return {size: int(config[name]) for size, name in names.items()}
 
 
 def _bert_like(*model_types: str, token_types: bool, positions_from_padding: bool = False) -> Family:

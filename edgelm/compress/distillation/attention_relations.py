@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import Block, blocks
+from edgelm.anatomy import Block, Projection, blocks
 from edgelm.errors import RecipeError
 from edgelm.recipe import DistillLoss
 
@@ -56,7 +56,7 @@ def related_blocks(teacher: PreTrainedModel, student: PreTrainedModel, loss: Dis
         )
     one = layers[-1 if loss.relation_layer is None else loss.relation_layer]
     other = seeing[-1]
-    widths = (one.module("query").out_features, other.module("query").out_features)
+    widths = (one.projection("query").out_features, other.projection("query").out_features)
     return Related(one, other, relation_heads(*widths, loss.relation_heads))
 
 
@@ -66,13 +66,14 @@ def captured(block: Block | None) -> Iterator[dict[str, torch.Tensor]]:
     nothing for None."""
     found: dict[str, torch.Tensor] = {}
 
-    def keep(part: str) -> Callable[..., None]:
+    def keep(part: str, projection: Projection) -> Callable[..., None]:
         def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            found[part] = output
+            found[part] = projection.split(output)
 
         return hook
 
-    handles = [] if block is None else [block.module(part).register_forward_hook(keep(part)) for part in PARTS]
+    projections = {} if block is None else {part: block.projection(part) for part in PARTS}
+    handles = [each.module.register_forward_hook(keep(part, each)) for part, each in projections.items()]
     try:
         yield found
     finally:

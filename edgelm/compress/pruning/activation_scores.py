@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import blocks, model_outputs
+from edgelm.anatomy import Projection, Sublayer, blocks, model_outputs
 from edgelm.compress.pruning.second_moments import token_batches
 from edgelm.data.dataset import Dataset
 from edgelm.progress import Progress, silent
@@ -61,9 +61,9 @@ def measure_activity(
     hidden, tokens = torch.zeros(model.config.hidden_size, dtype=torch.float64), 0
     mask = torch.ones(0)
 
-    def add(layer: int, part: str) -> Callable[..., None]:
+    def add(layer: int, part: str, projection: Projection) -> Callable[..., None]:
         def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor | None = None) -> None:
-            squares = _square_sum(inputs[0] if output is None else output, mask)
+            squares = _square_sum(inputs[0] if output is None else projection.split(output), mask)
             sums[layer, part] = squares + sums.get((layer, part), 0)
 
         return hook
@@ -71,10 +71,13 @@ def measure_activity(
     handles = []
     for index, block in enumerate(blocks(model)):
         if block.heads:
-            handles += [block.module(part).register_forward_hook(add(index, part)) for part in ("query", "key")]
-            handles.append(block.module("attention_output").register_forward_pre_hook(add(index, "attention_output")))
-        if block.ffn:
-            handles.append(block.module("ffn_out").register_forward_pre_hook(add(index, "ffn_out")))
+            for part in ("query", "key"):
+                projection = block.projection(part)
+                handles.append(projection.module.register_forward_hook(add(index, part, projection)))
+        for sublayer in block.sublayers:
+            if sublayer.units:
+                hook = add(index, sublayer.kind, sublayer.output)
+                handles.append(sublayer.output.module.register_forward_pre_hook(hook))
     try:
         with torch.no_grad():
             for batch in batches:
@@ -103,12 +106,12 @@ def _scores(
     def mean(layer: int, part: str) -> torch.Tensor:
         return sums.get((layer, part), torch.zeros(0, dtype=torch.float64)) / tokens
 
-    def written(layer: int, part: str, matrix: nn.Linear) -> torch.Tensor:
-        return mean(layer, part) * matrix.weight.detach().double().square().sum(dim=0)
+    def written(layer: int, sublayer: Sublayer) -> torch.Tensor:
+        return mean(layer, sublayer.kind) * sublayer.output.weight.detach().double().square().sum(dim=0)
 
     return Activity(
         hidden=hidden / tokens,
         scores=tuple(mean(layer, "query") * mean(layer, "key") for layer, _ in layers),
-        values=tuple(written(layer, "attention_output", block.module("attention_output")) for layer, block in layers),
-        channels=tuple(written(layer, "ffn_out", block.module("ffn_out")) for layer, block in layers),
+        values=tuple(written(layer, block.attention) for layer, block in layers),
+        channels=tuple(written(layer, block.feed_forward) for layer, block in layers),
     )

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import blocks
+from edgelm.anatomy import Sublayer, sublayers
+from edgelm.anatomy.layers import ATTENTION, FFN
 from edgelm.compress.pruning.mask_scores import Importance
 from edgelm.compress.pruning.obs import remove_units
 from edgelm.compress.pruning.second_moments import collect_moments
@@ -22,8 +23,8 @@ from edgelm.data.dataset import Dataset
 from edgelm.progress import Progress
 from edgelm.tasks.task import Task
 
-ATTENTION, FFN = "attention", "ffn"
-PARTS = {ATTENTION: "attention_output", FFN: "ffn_out"}
+__all__ = ["ATTENTION", "FFN", "Level", "ModuleLevels", "channel_counts", "fisher_levels", "obs_levels"]
+
 _STEP = 0.9  # of the channels from one level to the next
 
 
@@ -76,15 +77,17 @@ def obs_levels(
     """Levels by optimal brain surgeon on the outputs of each module (ZipLM, Kurtic et al. 2023)."""
     moments = collect_moments(model, tokenizer, task, rows, max_length=max_length, progress=progress)
     module_levels = []
-    for number, (layer, kind) in enumerate(modules := module_list(model)):
-        block = blocks(model)[layer]
-        linear = block.module(PARTS[kind])
-        counts = _counts(model, layer, kind, multiple)
-        width = block.head_size if kind == ATTENTION else 1
-        levels = remove_units(linear.weight.detach(), linear.bias.detach(), moments[number], width=width, counts=counts)
+    for number, (layer, sublayer) in enumerate(modules := sublayers(model)):
+        output = sublayer.output
+        weight, bias = output.weight.detach(), output.bias
+        bias = weight.new_zeros(len(weight)) if bias is None else bias.detach()
+        counts = _counts(sublayer, multiple)
+        levels = remove_units(weight, bias, moments[number], width=sublayer.unit_size, counts=counts)
         module_levels.append(
             ModuleLevels(
-                layer, kind, tuple(Level(level.units, level.error, level.weight, level.bias) for level in levels)
+                layer,
+                sublayer.kind,
+                tuple(Level(level.units, level.error, level.weight, level.bias) for level in levels),
             )
         )
         progress("prune", number + 1, len(modules))
@@ -95,29 +98,19 @@ def fisher_levels(model: PreTrainedModel, importance: Importance, *, multiple: i
     """Levels by the diagonal of the Fisher information of masks: a level costs the sum over the units that are gone
     (Kwon et al. 2022, equation 8)."""
     module_levels = []
-    for layer, kind in module_list(model):
-        scores = (importance.heads if kind == ATTENTION else importance.ffn)[layer]
+    for layer, sublayer in sublayers(model):
+        scores = importance.of(layer, sublayer.kind)
         order = scores.argsort(stable=True)
         spent = torch.cat([torch.zeros(1, dtype=scores.dtype), scores[order].cumsum(0)])
-        counts = _counts(model, layer, kind, multiple)
+        counts = _counts(sublayer, multiple)
         levels = [
             Level(tuple(sorted(order[len(order) - count :].tolist())), float(spent[len(order) - count]))
             for count in counts
         ]
-        module_levels.append(ModuleLevels(layer, kind, tuple(levels)))
+        module_levels.append(ModuleLevels(layer, sublayer.kind, tuple(levels)))
     return module_levels
 
 
-def module_list(model: PreTrainedModel) -> list[tuple[int, str]]:
-    """Layer and kind of every module that has units, from the input on."""
-    found = [
-        (layer, kind, count)
-        for layer, block in enumerate(blocks(model))
-        for kind, count in ((ATTENTION, block.heads), (FFN, block.ffn))
-    ]
-    return [(layer, kind) for layer, kind, count in found if count]
-
-
-def _counts(model: PreTrainedModel, layer: int, kind: str, multiple: int) -> Sequence[int]:
-    block = blocks(model)[layer]
-    return range(block.heads, -1, -1) if kind == ATTENTION else channel_counts(block.ffn, multiple)
+def _counts(sublayer: Sublayer, multiple: int) -> Sequence[int]:
+    units = sublayer.units
+    return range(units, -1, -1) if sublayer.kind == ATTENTION else channel_counts(units, multiple)

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import blocks, counted_rows, counted_targets, model_outputs
+from edgelm.anatomy import Sublayer, blocks, counted_rows, counted_targets, model_outputs
+from edgelm.anatomy.layers import ATTENTION
 from edgelm.compress.batches import Collator, EncodedDataset, model_inputs
 from edgelm.compress.distillation.losses import hard_loss
 from edgelm.data.dataset import Dataset
@@ -36,6 +37,10 @@ class Importance:
 
     heads: tuple[torch.Tensor, ...]
     ffn: tuple[torch.Tensor, ...]
+
+    def of(self, layer: int, kind: str) -> torch.Tensor:
+        """(units,) of one sublayer."""
+        return (self.heads if kind == ATTENTION else self.ffn)[layer]
 
 
 def measure_importance(
@@ -140,10 +145,10 @@ def _masks(model: PreTrainedModel) -> Iterator[list[torch.Tensor]]:
     masks: list[torch.Tensor] = []
     handles = []
     for block in blocks(model):
-        for part, units, width in (("attention_output", block.heads, block.head_size), ("ffn_out", block.ffn, 1)):
-            masks.append(torch.ones(units, requires_grad=True))
-            if units:
-                handles.append(block.module(part).register_forward_pre_hook(_scale(masks[-1], width)))
+        for sublayer in block.sublayers:
+            masks.append(torch.ones(sublayer.units, requires_grad=True))
+            if len(masks[-1]):
+                handles.append(sublayer.output.module.register_forward_pre_hook(_scale(masks[-1], sublayer)))
     try:
         yield masks
     finally:
@@ -151,7 +156,9 @@ def _masks(model: PreTrainedModel) -> Iterator[list[torch.Tensor]]:
             handle.remove()
 
 
-def _scale(mask: torch.Tensor, width: int) -> Any:
+def _scale(mask: torch.Tensor, sublayer: Sublayer) -> Any:
+    width = sublayer.unit_size
+
     def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         return (inputs[0] * mask.repeat_interleave(width), *inputs[1:])
 

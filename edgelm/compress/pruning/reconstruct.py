@@ -18,7 +18,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import Block, blocks, model_outputs
+from edgelm.anatomy import Sublayer, blocks, model_outputs, sublayers
+from edgelm.anatomy.layers import ATTENTION, FFN, Kind
 from edgelm.compress.pruning.second_moments import Batch, token_batches
 from edgelm.data.dataset import Dataset
 from edgelm.progress import Progress, silent
@@ -26,7 +27,6 @@ from edgelm.tasks.task import Task
 from edgelm.tasks.text import SentenceEmbedding
 
 _DAMPING = 0.02
-_PARTS = (("query", "attention_output"), ("ffn_in", "ffn_out"))  # what reads the residual, and what is added to it
 
 
 def reconstruct(
@@ -50,27 +50,20 @@ def reconstruct(
     student = copy.deepcopy(student).eval()
     batches = token_batches(tokenizer, task, rows, max_length=max_length)
     wanted = _sums(original.eval(), task, batches, progress)
-    layers = blocks(student)
-    steps = [
-        (index, reader, part) for index, block in enumerate(layers) for reader, part in _PARTS if _units(block, part)
-    ]
-    for number, (index, reader, part) in enumerate(steps):
-        block = layers[index]
-        last = index == len(layers) - 1 and part == "ffn_out"
-        first_only = last and _reads_first(task)
-        source = sources[index][0 if part == "attention_output" else 1]
-        _solve(student, task, block, reader, part, batches, wanted[source, part], first_only=first_only)
+    count, steps = len(blocks(student)), sublayers(student)
+    for number, (index, sublayer) in enumerate(steps):
+        first_only = index == count - 1 and sublayer.kind == FFN and _reads_first(student, task)
+        source = sources[index][0 if sublayer.kind == ATTENTION else 1]
+        _solve(student, task, sublayer, batches, wanted[source, sublayer.kind], first_only=first_only)
         progress("reconstruct", number + 1, len(steps))
     return student
 
 
-def _units(block: Block, part: str) -> int:
-    return block.heads if part == "attention_output" else block.ffn
-
-
-def _reads_first(task: Task) -> bool:
+def _reads_first(model: PreTrainedModel, task: Task) -> bool:
     """Whether the last layer's first token is all that the head reads."""
-    return task.per == "sample" and (not isinstance(task, SentenceEmbedding) or task.pooling == "cls")
+    if task.per != "sample" or getattr(model.config, "classifier_pooling", "cls") != "cls":
+        return False
+    return not isinstance(task, SentenceEmbedding) or task.pooling == "cls"
 
 
 class _Reached(Exception):
@@ -80,25 +73,24 @@ class _Reached(Exception):
 def _solve(
     student: PreTrainedModel,
     task: Task,
-    block: Block,
-    reader: str,
-    part: str,
+    sublayer: Sublayer,
     batches: Sequence[Batch],
     wanted: Sequence[torch.Tensor],
     *,
     first_only: bool,
 ) -> None:
     """min ‖X W − (original's sum − residual)‖² + damping · ‖W − W₀‖², with a column of ones for the bias."""
-    linear = block.module(part)
-    width = linear.in_features + 1
+    output = sublayer.output
+    output.ensure_bias()
+    width = output.in_features + 1
     gram, cross = (
         torch.zeros(width, width, dtype=torch.float64),
-        torch.zeros(width, linear.out_features, dtype=torch.float64),
+        torch.zeros(width, output.out_features, dtype=torch.float64),
     )
     for batch, sums in zip(batches, wanted, strict=True):
         with (
-            _watch(block.module(reader)) as residuals,
-            _watch(linear, stop=True) as inputs,
+            _watch(sublayer.residual) as residuals,
+            _watch(output.module, stop=True) as inputs,
             torch.inference_mode(),
             suppress(_Reached),
         ):
@@ -106,22 +98,23 @@ def _solve(
         keep = _kept_tokens(batch, first_only=first_only)
         values, residual = inputs[0][keep], residuals[0][keep]
         ones = torch.cat([values, values.new_ones(len(values), 1)], dim=1)
-        error = sums[keep].float() - residual - torch.nn.functional.linear(values, linear.weight, linear.bias)
+        error = sums[keep].float() - residual - torch.nn.functional.linear(values, output.weight, output.bias)
         gram += (ones.T @ ones).double()
         cross += (ones.T @ error).double()
     diagonal = gram.diagonal()
     damped = gram + torch.diag(torch.full_like(diagonal, _DAMPING * float(diagonal[:-1].mean())))
     change = torch.linalg.solve(damped, cross).float().T
     with torch.no_grad():
-        linear.weight.add_(change[:, :-1])
-        linear.bias.add_(change[:, -1])
+        output.weight.add_(change[:, :-1])
+        if output.bias is not None:
+            output.bias.add_(change[:, -1])
 
 
 def _sums(
     original: PreTrainedModel, task: Task, batches: Sequence[Batch], progress: Progress
-) -> dict[tuple[int, str], list[torch.Tensor]]:
-    """By layer and part, batch by batch: residual plus what the part adds, (batch, tokens, hidden) float16."""
-    found: dict[tuple[int, str], list[torch.Tensor]] = {}
+) -> dict[tuple[int, Kind], list[torch.Tensor]]:
+    """By layer and sublayer, batch by batch: residual plus what the sublayer adds, (batch, tokens, hidden) float16."""
+    found: dict[tuple[int, Kind], list[torch.Tensor]] = {}
     for number, batch in enumerate(batches):
         with _watch_sums(original) as sums, torch.inference_mode():
             model_outputs(original, task, batch)
@@ -132,22 +125,23 @@ def _sums(
 
 
 @contextmanager
-def _watch_sums(model: PreTrainedModel) -> Iterator[dict[tuple[int, str], torch.Tensor]]:
-    found: dict[tuple[int, str], torch.Tensor] = {}
+def _watch_sums(model: PreTrainedModel) -> Iterator[dict[tuple[int, Kind], torch.Tensor]]:
+    found: dict[tuple[int, Kind], torch.Tensor] = {}
     handles = []
     for index, block in enumerate(blocks(model)):
-        for reader, part in _PARTS:
-            if part == "attention_output" and not block.heads:
+        for sublayer in block.sublayers:
+            if sublayer.kind == ATTENTION and not sublayer.units:
                 continue  # nothing reads the residual there
+            key = (index, sublayer.kind)
 
-            def remember(_: nn.Module, inputs: tuple[torch.Tensor, ...], key: tuple[int, str] = (index, part)) -> None:
+            def remember(_: nn.Module, inputs: tuple[torch.Tensor, ...], key: tuple[int, Kind] = key) -> None:
                 found[key] = inputs[0]
 
-            def add(_: nn.Module, __: Any, output: torch.Tensor, key: tuple[int, str] = (index, part)) -> None:
+            def add(_: nn.Module, __: Any, output: torch.Tensor, key: tuple[int, Kind] = key) -> None:
                 found[key] = found[key] + output
 
-            handles.append(block.module(reader).register_forward_pre_hook(remember))
-            handles.append(block.module(part).register_forward_hook(add))
+            handles.append(sublayer.residual.register_forward_pre_hook(remember))
+            handles.append(sublayer.output.module.register_forward_hook(add))
     try:
         yield found
     finally:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import blocks, model_outputs
+from edgelm.anatomy import model_outputs, sublayers
 from edgelm.compress.batches import Collator, EncodedDataset, model_inputs
 from edgelm.compress.pruning.obs import moments_of
 from edgelm.data.dataset import Dataset
@@ -43,14 +43,9 @@ def collect_moments(
     return [entry for entry in sums if entry is not None]
 
 
-def output_projections(model: PreTrainedModel) -> list[nn.Linear]:
+def output_projections(model: PreTrainedModel) -> list[nn.Module]:
     """Attention output and second FFN matrix of every layer, where units are left."""
-    found = [
-        (block.module(part), count)
-        for block in blocks(model)
-        for part, count in (("attention_output", block.heads), ("ffn_out", block.ffn))
-    ]
-    return [module for module, count in found if count]
+    return [sublayer.output.module for _, sublayer in sublayers(model)]
 
 
 def token_batches(tokenizer: Any, task: Task, rows: Dataset, *, max_length: int, size: int = _BATCH) -> list[Batch]:
@@ -62,7 +57,7 @@ def token_batches(tokenizer: Any, task: Task, rows: Dataset, *, max_length: int,
 
 
 @contextmanager
-def watch_inputs(modules: list[nn.Linear], seen: Callable[[int, torch.Tensor], None]) -> Iterator[None]:
+def watch_inputs(modules: list[nn.Module], seen: Callable[[int, torch.Tensor], None]) -> Iterator[None]:
     """Inside, `seen` is told of every input of these modules, (batch, tokens, in), with the module's place in the
     list."""
 

@@ -15,13 +15,11 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
 from edgelm.anatomy import blocks, keep_layers
-from edgelm.compress.pruning.levels import ATTENTION, FFN, PARTS, Level, ModuleLevels
+from edgelm.compress.pruning.levels import ATTENTION, FFN, Level, ModuleLevels
 from edgelm.knapsack import least_cost
 from edgelm.progress import Progress, silent
 
@@ -204,20 +202,16 @@ def assemble(model: PreTrainedModel, picks: Sequence[tuple[ModuleLevels, Level]]
     model = copy.deepcopy(model)
     for module, level in picks:
         block = blocks(model)[module.layer]
-        if module.kind == ATTENTION:
-            block.cut(heads=level.units)
-        else:
-            block.cut(ffn=level.units)
-        if level.weight is not None and level.bias is not None:
-            linear = block.module(PARTS[module.kind])
-            with torch.no_grad():
-                linear.weight = nn.Parameter(level.weight.clone())
-                linear.bias = nn.Parameter(level.bias.clone())
+        sublayer = block.attention if module.kind == ATTENTION else block.feed_forward
+        sublayer.cut(level.units)
+        if level.weight is not None:
+            sublayer.output.replace(level.weight, level.bias)
     layers = blocks(model)
     kept = [index for index, block in enumerate(layers) if block.heads or block.ffn]
     for first, last in segments(kept, len(layers)):
-        if first != last:
-            layers[first].output_norm.load_state_dict(layers[last].output_norm.state_dict())
+        norm, taken = layers[first].output_norm, layers[last].output_norm
+        if first != last and norm is not None and taken is not None:
+            norm.load_state_dict(taken.state_dict())
     keep_layers(model, kept)
     return model
 

@@ -14,7 +14,7 @@ from edgelm.anatomy import Block, blocks, family_of
 from edgelm.compress.pruning.activation_scores import Activity
 from edgelm.compress.pruning.student_shape import Shape
 
-_PROJECTIONS = ("query", "key", "value", "attention_output", "ffn_in", "ffn_out")
+_PROJECTIONS = ("query", "key", "value", "attention_output", "ffn_in", "ffn_gate", "ffn_out")
 
 
 @dataclass(frozen=True)
@@ -99,17 +99,22 @@ def _copy_layer(block: Block, source: Block, kept: LayerCut, dims: torch.Tensor)
         "value": kept.values,
         "attention_output": dims,
         "ffn_in": kept.channels,
+        "ffn_gate": kept.channels,
         "ffn_out": dims,
     }
     columns = {"attention_output": kept.values, "ffn_out": kept.channels}
     done = set()
     for part in _PROJECTIONS:
-        target, origin = block.module(part), source.module(part)
+        if part == "ffn_gate" and block.family.ffn_gate is None:
+            continue
+        target, origin = block.projection(part), source.projection(part)
         scale = math.sqrt(block.head_size / source.head_size) if part == "query" else 1.0
+        if origin.bias is not None:
+            target.ensure_bias()  # a cut may have made one that the family lacks
         target.weight.copy_(origin.weight[rows[part]][:, columns.get(part, dims)] * scale)
-        if target.bias is not None:
+        if target.bias is not None and origin.bias is not None:
             target.bias.copy_(origin.bias[rows[part]] * scale)
-        done |= {id(parameter) for parameter in target.parameters()}
+        done |= {id(parameter) for parameter in target.module.parameters()}
     for name, parameter in block.layer.named_parameters():  # LayerNorms
         if id(parameter) not in done:
             parameter.copy_(_slice(source.layer.get_parameter(name), parameter.shape, [dims]))
