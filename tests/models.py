@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-import re
-import string
 from pathlib import Path
+
+from small_tokenizers import tokenizer_of
 
 from edgelm.anatomy.families.table import FAMILIES as ROWS
 from edgelm.anatomy.families.table import supported_model_types
@@ -14,6 +14,7 @@ from edgelm.tasks.table import TASKS
 FAMILIES = supported_model_types()  # what every test of families runs on: a new row of the table is tested everywhere
 ANATOMIES = [row.model_types[0] for row in ROWS]  # one of each row, where a test takes long
 
+MARKS = {"bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
 TEXTS = (
     "turn the kitchen lights on",
     "what a wonderful and moving film this is",
@@ -50,47 +51,30 @@ def make_checkpoint(
     torch.manual_seed(seed)
     tokenizer = make_tokenizer(family)
     sizes = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "max_position_embeddings": 130}
+    usual = {
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": ffn,
+    }
     names = {
-        "bert": (
-            "Bert",
-            {
-                "hidden_size": hidden,
-                "num_hidden_layers": layers,
-                "num_attention_heads": heads,
-                "intermediate_size": ffn,
-            },
-        ),
-        "roberta": (
-            "Roberta",
-            {
-                "hidden_size": hidden,
-                "num_hidden_layers": layers,
-                "num_attention_heads": heads,
-                "intermediate_size": ffn,
-                "type_vocab_size": 1,
-            },
-        ),
-        "xlm-roberta": (
-            "XLMRoberta",
-            {
-                "hidden_size": hidden,
-                "num_hidden_layers": layers,
-                "num_attention_heads": heads,
-                "intermediate_size": ffn,
-                "type_vocab_size": 1,
-            },
-        ),
-        "electra": (
-            "Electra",
-            {
-                "embedding_size": hidden // 2,
-                "hidden_size": hidden,
-                "num_hidden_layers": layers,
-                "num_attention_heads": heads,
-                "intermediate_size": ffn,
-            },
-        ),
+        "bert": ("Bert", usual),
+        "roberta": ("Roberta", usual | {"type_vocab_size": 1}),
+        "xlm-roberta": ("XLMRoberta", usual | {"type_vocab_size": 1}),
+        "electra": ("Electra", usual | {"embedding_size": hidden // 2}),
         "distilbert": ("DistilBert", {"dim": hidden, "n_layers": layers, "n_heads": heads, "hidden_dim": ffn}),
+        "mpnet": ("MPNet", usual),
+        # A group a layer: layers that share their weights have tests of their own.
+        "albert": ("Albert", usual | {"embedding_size": hidden // 2, "num_hidden_groups": layers}),
+        # Windows of six tokens, so that the texts are longer; every layer of another kind than the one before.
+        "modernbert": ("ModernBert", usual | {"local_attention": 6, "global_attn_every_n_layers": 2} | MARKS),
+        # As version 3 has them: no positions but relative ones, in buckets, with the keys and queries of the content.
+        "deberta-v2": (
+            "DebertaV2",
+            usual
+            | {"relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"]}
+            | {"share_att_key": True, "norm_rel_ebd": "layer_norm", "position_biased_input": False},
+        ),
     }
     prefix, shape = names[family]
     config = getattr(transformers, f"{prefix}Config")(**sizes, **shape)
@@ -134,61 +118,5 @@ def make_wide(folder: Path, family: str = "bert", *, cut: bool = False) -> Path:
 
 
 def make_tokenizer(family: str = "bert"):
-    """A WordPiece (or, for RoBERTa, byte-level BPE) tokenizer that knows the words of `TEXTS`; the same in every
-    run."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    if "roberta" in family:
-        special = {
-            "bos_token": "<s>",
-            "pad_token": "<pad>",
-            "eos_token": "</s>",
-            "unk_token": "<unk>",
-            "mask_token": "<mask>",
-            "cls_token": "<s>",
-            "sep_token": "</s>",
-        }
-        words = sorted({f"\u0120{word}" for text in TEXTS for word in text.split()})
-        merges = list(dict.fromkeys((word[:end], word[end]) for word in words for end in range(1, len(word))))
-        tokens = [
-            "<s>",
-            "<pad>",
-            "</s>",
-            "<unk>",
-            "<mask>",
-            *sorted(pre_tokenizers.ByteLevel.alphabet()),
-            *(a + b for a, b in merges),
-        ]
-        tokenizer = Tokenizer(
-            models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=merges, unk_token="<unk>")
-        )
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        tokenizer.decoder = decoders.ByteLevel()
-        tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
-        names = ["input_ids", "attention_mask"]
-    else:
-        special = {
-            "pad_token": "[PAD]",
-            "unk_token": "[UNK]",
-            "cls_token": "[CLS]",
-            "sep_token": "[SEP]",
-            "mask_token": "[MASK]",
-        }
-        words = sorted({word for text in TEXTS for word in re.findall(r"\w+|[^\w\s]", text)})
-        letters = string.ascii_lowercase + string.digits
-        rest = [*sorted(set(letters + string.punctuation) - set(words)), *(f"##{letter}" for letter in letters)]
-        tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *rest]
-        tokenizer = Tokenizer(models.WordPiece({token: index for index, token in enumerate(tokens)}, unk_token="[UNK]"))
-        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        tokenizer.decoder = decoders.WordPiece()
-        tokenizer.post_processor = processors.TemplateProcessing(
-            "[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", [("[CLS]", 2), ("[SEP]", 3)]
-        )
-        names = (
-            ["input_ids", "attention_mask"]
-            if family == "distilbert"
-            else ["input_ids", "token_type_ids", "attention_mask"]
-        )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_input_names=names, model_max_length=128, **special)
+    """A tokenizer of the family's kind that knows the words of `TEXTS`; the same in every run."""
+    return tokenizer_of(family, TEXTS)

@@ -33,9 +33,10 @@ def fixed_tokens(model: PreTrainedModel) -> set[int]:
         return token
 
     _renumber(model.config, note)
-    padding = model.config.pad_token_id
-    if family_of(model.config.model_type).positions_from_padding and padding is not None:
-        fixed |= set(range(padding))
+    family = family_of(model.config.model_type)
+    padding = family.padding_of(model.config)
+    if family.positions_from_padding and padding is not None:
+        fixed |= set(range(padding + 1))
     return fixed
 
 
@@ -54,7 +55,7 @@ def cut_tokens(model: PreTrainedModel, tokens: Sequence[int]) -> PreTrainedModel
         )
     number = {old: new for new, old in enumerate(tokens)}
     family = family_of(model.config.model_type)
-    padding = model.config.pad_token_id
+    padding = family.padding_of(model.config)
     if padding is not None and (
         padding not in number or (family.positions_from_padding and number[padding] != padding)
     ):

@@ -10,6 +10,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
+from edgelm.anatomy.additions import has_additions, make_room
 from edgelm.anatomy.layers import blocks
 from edgelm.anatomy.weights import State, some
 from edgelm.shapes import LayerShape
@@ -55,6 +56,13 @@ def outline(auto: Any, config: Any) -> PreTrainedModel:
     return model
 
 
+def outline_of(model_class: type[PreTrainedModel], config: Any) -> PreTrainedModel:
+    """As `outline`, for a class of models."""
+    with torch.device("meta"):
+        model: PreTrainedModel = model_class._from_config(config)
+    return model
+
+
 def fill(
     model_class: type[PreTrainedModel], config: Any, state: State, layers: Sequence[LayerShape] = ()
 ) -> tuple[PreTrainedModel, LoadingReport]:
@@ -67,7 +75,7 @@ def fill(
     Returns:
         The model, and what did not fit.
     """
-    if layers:
+    if layers or has_additions(outline_of(model_class, config), state):
         return _fill_cut(model_class._from_config(config, dtype=torch.float32), state, layers)
     options = {"dtype": torch.float32, "ignore_mismatched_sizes": True, "output_loading_info": True}
     model, info = model_class.from_pretrained(None, config=config, state_dict=state, **options)
@@ -82,10 +90,11 @@ def fill(
 def _fill_cut(model: Any, state: State, layers: Sequence[LayerShape]) -> tuple[PreTrainedModel, LoadingReport]:
     """Cut each layer of a full model to its shape, then fill it; transformers knows one width for all layers."""
     full = blocks(model)
-    if len(full) != len(layers):
+    if layers and len(full) != len(layers):
         raise ValueError(f"edgelm.json has {len(layers)} layers, config.json {len(full)}")
-    for block, shape in zip(full, layers, strict=True):
+    for block, shape in zip(full, layers, strict=False):
         block.cut(heads=range(shape.heads), ffn=range(shape.ffn))
+    make_room(model, state)
     own, prefix = model.state_dict(), f"{model.base_model_prefix}."
     named = {_own_name(name, own, prefix): tensor for name, tensor in state.items()}
     fitting = {name: tensor for name, tensor in named.items() if name in own and own[name].shape == tensor.shape}

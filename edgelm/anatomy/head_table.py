@@ -19,9 +19,9 @@ _ARGUMENT, _PLACE = "position_bias", 2  # of the attention's forward
 def read_columns(attention: nn.Module, kept: Sequence[int]) -> None:
     """Let an attention read these of the columns that it reads now, (heads,) indices into the table; the buffer
     `head_columns` is saved with the model."""
-    known = attention.get_buffer(COLUMNS) if has_columns(attention) else None
     chosen = torch.tensor(list(kept), dtype=torch.long)
-    set_columns(attention, chosen if known is None else known[chosen.to(known.device)])
+    known = columns_of(attention, max(kept) + 1)
+    set_columns(attention, known[chosen.to(known.device)])
 
 
 def set_columns(attention: nn.Module, columns: torch.Tensor) -> None:
@@ -29,6 +29,11 @@ def set_columns(attention: nn.Module, columns: torch.Tensor) -> None:
     if not has_columns(attention):
         attention.register_forward_pre_hook(_select, with_kwargs=True)
     attention.register_buffer(COLUMNS, columns.detach().clone())
+
+
+def columns_of(attention: nn.Module, heads: int) -> torch.Tensor:
+    """(heads,) which columns an attention of so many heads reads: the first ones, if it was never cut."""
+    return attention.get_buffer(COLUMNS) if has_columns(attention) else torch.arange(heads)
 
 
 def has_columns(attention: nn.Module) -> bool:

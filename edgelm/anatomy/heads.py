@@ -19,8 +19,10 @@ from edgelm.tasks.text import SentenceEmbedding
 
 # Heads of pretraining, which no task of edgelm's reads: masked words, next sentences, replaced tokens.
 _PRETRAINING = re.compile(
-    r"^(cls|lm_head|vocab_transform|vocab_layer_norm|vocab_projector|generator_predictions|generator_lm_head|discriminator_predictions)\."
+    r"^(cls|lm_head|vocab_transform|vocab_layer_norm|vocab_projector|generator_predictions|generator_lm_head|discriminator_predictions|predictions|sop_classifier)\."
 )
+# Of ModernBERT, whose classifiers have the first of them too: pretrained, it is where theirs begins.
+_MODERNBERT = re.compile(r"^(head|decoder)\.")
 _POOLER = re.compile(r"^(\w+\.)?pooler\.")
 # Architectures that claim no head for a task of their own: encoders as they come from pretraining.
 _PRETRAINED = re.compile(r"(Model|ForMaskedLM|ForPreTraining|ForCausalLM|LMHeadModel)$")
@@ -37,7 +39,9 @@ def require_whole(report: LoadingReport, model: PreTrainedModel, path: Path) -> 
         ModelError: weights are missing, unexpected or of another shape; they are named.
     """
     missing = tuple(name for name in report.missing if not _may_miss(name, report, model))
-    wrong = LoadingReport(missing, tuple(name for name in report.unexpected if not _spare(name)), report.mismatched)
+    wrong = LoadingReport(
+        missing, tuple(name for name in report.unexpected if not _spare(name, model)), report.mismatched
+    )
     if wrong == LoadingReport():
         return
     hint = "Give config.json and weights of the same model: model.save_pretrained(folder) saves both."
@@ -57,7 +61,7 @@ def require_encoder(report: LoadingReport, model: PreTrainedModel, path: Path) -
     """
     wrong = LoadingReport(
         tuple(name for name in report.missing if not is_head(name, model)),
-        tuple(name for name in report.unexpected if not _spare(name) and not is_head(name, model)),
+        tuple(name for name in report.unexpected if not _spare(name, model) and not is_head(name, model)),
         tuple(entry for entry in report.mismatched if not is_head(entry[0], model)),
     )
     if wrong != LoadingReport():
@@ -80,7 +84,7 @@ def head_mismatch(checkpoint: Checkpoint, task: Task, report: LoadingReport, mod
 
     A pretrained encoder claims no head: its architecture has one for masked words or none, and its weights no other.
     """
-    left = [name for name in report.unexpected if not _spare(name)]
+    left = [name for name in report.unexpected if not _spare(name, model)]
     if left:
         return f"they hold another head ({some(left)})"
     claimed = _claimed_task(checkpoint)
@@ -93,7 +97,9 @@ def head_mismatch(checkpoint: Checkpoint, task: Task, report: LoadingReport, mod
     random = [name for name in report.random if is_head(name, model)]
     outside = [name for name in report.mismatched if is_head(name[0], model)]
     held = [
-        name for name in model.state_dict() if is_head(name, model) and not _POOLER.match(name) and name not in random
+        name
+        for name in model.state_dict()
+        if is_head(name, model) and not _POOLER.match(name) and not _modernbert_head(name, model) and name not in random
     ]
     if random and (outside or held or _claims_head(checkpoint)):
         return f"{LoadingReport(tuple(name for name in report.missing if name in random), (), tuple(outside))}"
@@ -134,8 +140,12 @@ def _may_miss(name: str, report: LoadingReport, model: PreTrainedModel) -> bool:
     return bare and name in pooler and pooler <= set(report.missing)
 
 
-def _spare(name: str) -> bool:
-    return bool(_PRETRAINING.match(name) or _POOLER.match(name))
+def _spare(name: str, model: PreTrainedModel) -> bool:
+    return bool(_PRETRAINING.match(name) or _POOLER.match(name) or _modernbert_head(name, model))
+
+
+def _modernbert_head(name: str, model: PreTrainedModel) -> bool:
+    return model.config.model_type == "modernbert" and bool(_MODERNBERT.match(name))
 
 
 def _labels(names: tuple[str, ...]) -> str:

@@ -60,10 +60,9 @@ class Sublayer:
         if self.kind == FFN:
             names = ("ffn_in", "ffn_gate") if family.ffn_gate is not None else ("ffn_in",)
             return tuple(block.projection(name) for name in names)
-        further = [path for path in family.head_inputs if _has(block.layer, path)]
         return (
             *(block.projection(name) for name in ("query", "key", "value")),
-            *(Projection.of(block.layer.get_submodule(path), name=path) for path in further),
+            *(Projection.of(block.layer.get_submodule(path), name=path) for path in block.head_inputs),
         )
 
     @property
@@ -132,6 +131,11 @@ class Block:
         return self.projection(part).module
 
     @property
+    def head_inputs(self) -> tuple[str, ...]:
+        """Paths of further projections that give every head a share, which some models of the family lack."""
+        return tuple(path for path in self.family.head_inputs if _has(self.layer, path))
+
+    @property
     def attention(self) -> Sublayer:
         """Its attention."""
         return Sublayer(self, ATTENTION)
@@ -186,12 +190,16 @@ class Block:
             read_columns(attention, kept)
 
     def remove(self, kind: Kind) -> None:
-        """Leave the bias of the output projection, and of an attention nothing that looks at other tokens."""
+        """Leave the bias of the output projection, and of an attention nothing that looks at other tokens; a norm that
+        only the sublayer read goes too."""
         part = "attention_output" if kind == ATTENTION else "ffn_out"
         bias = self.projection(part).bias
         if bias is None:
             raise UsageError(f"the {kind} has no bias that could be left of it.", hint="Call ensure_bias first.")
         self.layer.set_submodule(getattr(self.family, part), AbsentOutput(bias))
+        before = self.family.attention_residual if kind == ATTENTION else self.family.ffn_residual
+        if self.family.output_norm is None and before is not None:
+            self.layer.set_submodule(before, nn.Identity())
         if kind == ATTENTION:
             self._remove_attention()
 
@@ -263,7 +271,8 @@ def layer_settings(model: PreTrainedModel, layers: Sequence[int]) -> dict[str, o
     family = family_of(model.config.model_type)
     kept = sorted(layers)
     lists = {name: [getattr(model.config, name)[index] for index in kept] for name in family.config_by_layer}
-    return {family.config_layers: len(kept), **lists}
+    groups = {} if family.config_groups is None else {family.config_groups: len(kept)}
+    return {family.config_layers: len(kept), **groups, **lists}
 
 
 def parameter_count(model: PreTrainedModel) -> int:

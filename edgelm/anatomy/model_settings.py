@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgelm.anatomy.family_settings import FAMILY_SETTINGS, WITHOUT_EFFECT_BY_FAMILY
 from edgelm.anatomy.setting import Setting
 
 # Settings that ask for other outputs, for another order of the same work, or for other kernels; never for other
@@ -49,7 +50,7 @@ MODEL_SETTINGS: tuple[Setting, ...] = (
     Setting(_CONFIG, "vocab_size", "rows of the token embeddings", "applied", _SHAPE),
     Setting(_CONFIG, "hidden_size", "width of the encoder", "applied", _SHAPE),
     Setting(_CONFIG, "dim", "width of the encoder (DistilBERT)", "applied", _SHAPE),
-    Setting(_CONFIG, "embedding_size", "width of the embeddings (ELECTRA)", "applied", _SHAPE),
+    Setting(_CONFIG, "embedding_size", "width of the embeddings (ELECTRA, ALBERT)", "applied", _SHAPE),
     Setting(_CONFIG, "num_hidden_layers", "layers", "applied", _SHAPE),
     Setting(_CONFIG, "n_layers", "layers (DistilBERT)", "applied", _SHAPE),
     Setting(_CONFIG, "num_attention_heads", "how attention is divided", "applied", _BUILT),
@@ -189,6 +190,7 @@ MODEL_SETTINGS: tuple[Setting, ...] = (
         "ignored",
         "the weights of the folder take their place",
     ),
+    *FAMILY_SETTINGS,
     Setting(_GENERATION, "*", "how text is generated", "ignored", "encoders generate none; the file is not read"),
     Setting(
         _MODULES,
@@ -344,4 +346,5 @@ WITHOUT_EFFECT = (
     "initializer_range",
     "bos_token_id",
     "eos_token_id",
+    *WITHOUT_EFFECT_BY_FAMILY,
 )

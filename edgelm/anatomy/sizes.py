@@ -50,7 +50,9 @@ def usable_positions(family: Family, config: Mapping[str, Any] | Any) -> int:
     """
     values = config if isinstance(config, Mapping) else vars(config)
     rows = values.get("max_position_embeddings", _POSITIONS)
-    padding = values.get("pad_token_id", 1) if family.positions_from_padding else -1
+    padding = -1
+    if family.positions_from_padding:
+        padding = values.get("pad_token_id", 1) if family.padding is None else family.padding
     numbers = all(isinstance(value, int) and not isinstance(value, bool) for value in (rows, padding))
     if not numbers or rows - (padding + 1) < 2:
         raise ModelError(

@@ -48,7 +48,7 @@ def load_tokenizer(checkpoint: Checkpoint | str | Path) -> Any:
 
 def _fit(tokenizer: Any, path: Path, config: dict[str, Any]) -> None:
     """Hold a tokenizer against the model's configuration."""
-    names = [name for name in tokenizer.model_input_names if name != "token_type_ids" or "type_vocab_size" in config]
+    names = [name for name in tokenizer.model_input_names if name != "token_type_ids" or config.get("type_vocab_size")]
     unknown = sorted(set(names) - set(_INPUTS))
     if unknown or "input_ids" not in names:
         reason = f"asks for {', '.join(unknown)}" if unknown else "does not ask for input_ids"

@@ -21,14 +21,20 @@ CLASSES = {
     "roberta": "Roberta",
     "xlm-roberta": "XLMRoberta",
     "distilbert": "DistilBert",
+    "mpnet": "MPNet",
+    "modernbert": "ModernBert",
+    "deberta-v2": "DebertaV2",
+    "albert": "Albert",
 }
 # Kinds of task by the ending of the class; what has no head for a task is an encoder.
 _HEADS = {task.architecture: kind for kind, task in TASKS.items() if task.architecture != "Model"}
+# How weights of the base model begin in the names of a model with a head, where that is not "{model_type}.".
+_PREFIXES = {"xlm-roberta": "roberta.", "modernbert": "model.", "deberta-v2": "deberta."}
 _CLASSIFIER, _ENCODERS = "ForSequenceClassification", ("Model", "ForMaskedLM", "ForPreTraining")
 _TAKEN = f"edgelm takes *{', *'.join((*_HEADS, *_ENCODERS))}."
 
 # The first part of a weight's name, behind the base model's own.
-_ENCODER_PARTS = {"embeddings", "embeddings_project", "encoder", "transformer", "pooler"}
+_ENCODER_PARTS = {"embeddings", "embeddings_project", "encoder", "transformer", "pooler", "layers", "final_norm"}
 _LANGUAGE_PARTS = {
     "cls",
     "lm_head",
@@ -38,7 +44,8 @@ _LANGUAGE_PARTS = {
     "generator_predictions",
     "generator_lm_head",
 }
-_LANGUAGE_PARTS |= {"discriminator_predictions"}
+_LANGUAGE_PARTS |= {"discriminator_predictions", "predictions", "sop_classifier"}
+_LANGUAGE_PARTS |= {"head", "decoder"}  # ModernBERT, whose classifiers have the first of them as well
 _WRAPPERS = re.compile(r"^((_orig_mod|module)\.)+")  # of torch.compile and of DataParallel
 
 _PROBLEM_TYPES: dict[str, Problem] = {
@@ -186,13 +193,16 @@ def _kind_of_weights(config: Mapping[str, Any], weights: Shapes | None) -> str:
         return "encoder"
     if "qa_outputs" in parts:
         return "question-answering"
-    strange = sorted(parts - {"classifier", "pre_classifier"})
+    strange = sorted(parts - {"classifier", "pre_classifier", *(("head",) if model_type == "modernbert" else ())})
     if strange or "classifier" not in parts:
         raise ModelError(
             f"the weights hold a head that edgelm does not know: {', '.join(strange or sorted(parts))}.", hint=_TAKEN
         )
+    pooled = any(name.startswith("pooler.") for name in names)
     whole = {
-        "bert": any(name.startswith("pooler.") for name in names),
+        "bert": pooled,
+        "albert": pooled,
+        "deberta-v2": pooled,
         "distilbert": "pre_classifier" in parts,
     }.get(model_type, any(name.startswith("classifier.out_proj.") for name in names))
     rows = _head_rows(weights, model_type)
@@ -217,7 +227,7 @@ def _say_which(model_type: str, why: str) -> ModelError:
 
 def _stripped(weights: Shapes, model_type: str) -> dict[str, Sequence[int]]:
     """Shapes by names without the marks of wrappers and without the base model's prefix."""
-    prefix = "roberta." if "roberta" in model_type else f"{model_type}."
+    prefix = _PREFIXES.get(model_type, f"{model_type}.")
     return {_WRAPPERS.sub("", name).removeprefix(prefix): shape for name, shape in weights.items()}
 
 

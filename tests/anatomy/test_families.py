@@ -51,6 +51,7 @@ def test_a_layer_without_heads_or_channels_adds_its_biases_alone(tmp_path, famil
     first, second = blocks(model)
     with torch.no_grad():
         for block, part in ((first, "attention_output"), (second, "ffn_out")):
+            block.projection(part).ensure_bias()
             block.module(part).weight.zero_()
             block.module(part).bias.normal_()
     inputs = dict(tokenizer(list(TEXTS), padding=True, return_tensors="pt"))

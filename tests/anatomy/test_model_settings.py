@@ -18,8 +18,9 @@ from sentence_folders import dense, edit, make_sentence_folder, pooling
 
 from edgelm.anatomy.model_settings import MODEL_SETTINGS, WITHOUT_EFFECT
 from edgelm.errors import EdgelmError, ModelError
+from edgelm.model_folder.config import CLASSES
 
-FAMILY_CLASSES = ("BertConfig", "ElectraConfig", "RobertaConfig", "XLMRobertaConfig", "DistilBertConfig")
+FAMILY_CLASSES = tuple(f"{name}Config" for name in CLASSES.values())
 # A value of each setting of config.json that must give transformers' own logits. "!" before it: refused instead.
 CLASSIFIERS: dict[str, tuple[str, Any]] = {
     "hidden_act": ("bert", "relu"),
@@ -41,6 +42,28 @@ CLASSIFIERS: dict[str, tuple[str, Any]] = {
     "use_cache": ("bert", True),
     "tie_word_embeddings": ("bert", False),
     "sinusoidal_pos_embds": ("distilbert", True),
+    "hidden_activation": ("modernbert", "relu"),
+    "norm_eps": ("modernbert", 0.3),
+    "layer_types": ("modernbert", ["sliding_attention", "sliding_attention"]),
+    "global_attn_every_n_layers": ("modernbert", 1),
+    "local_attention": ("modernbert", 2),
+    "rope_parameters": (
+        "modernbert",
+        {kind: {"rope_type": "default", "rope_theta": 50.0} for kind in ("full_attention", "sliding_attention")},
+    ),
+    "global_rope_theta": ("modernbert", 50.0),
+    "local_rope_theta": ("modernbert", 50.0),
+    "classifier_pooling": ("modernbert", "mean"),
+    "classifier_activation": ("modernbert", "relu"),
+    "decoder_bias": ("modernbert", False),
+    "sparse_prediction": ("modernbert", True),
+    "sparse_pred_ignore_index": ("modernbert", 0),
+    "deterministic_flash_attn": ("modernbert", True),
+    "pos_att_type": ("deberta-v2", ["c2p"]),
+    "max_relative_positions": ("deberta-v2", 9),
+    "conv_act": ("deberta-v2", "relu"),
+    "pooler_hidden_act": ("deberta-v2", "relu"),
+    "legacy": ("deberta-v2", False),
 }
 REFUSED: dict[str, tuple[str, Any]] = {
     "architectures": ("bert", ["BertForTokenClassification"]),
@@ -57,6 +80,21 @@ REFUSED: dict[str, tuple[str, Any]] = {
     "max_position_embeddings": ("bert", 64),
     "position_embedding_type": ("bert", "relative_key"),
     "type_vocab_size": ("bert", 5),
+    "relative_attention_num_buckets": ("mpnet", 16),
+    "norm_bias": ("modernbert", True),
+    "attention_bias": ("modernbert", True),
+    "mlp_bias": ("modernbert", True),
+    "classifier_bias": ("modernbert", True),
+    "relative_attention": ("deberta-v2", False),
+    "position_buckets": ("deberta-v2", 4),
+    "share_att_key": ("deberta-v2", False),
+    "norm_rel_ebd": ("deberta-v2", "none"),
+    "position_biased_input": ("deberta-v2", True),
+    "conv_kernel_size": ("deberta-v2", 3),
+    "attention_head_size": ("deberta-v2", 4),
+    "pooler_hidden_size": ("deberta-v2", 16),
+    "num_hidden_groups": ("albert", 1),
+    "inner_group_num": ("albert", 2),
     "pruned_heads": ("bert", {"0": [1]}),
     "per_layer_config": ("bert", {"0": {"intermediate_size": 8}}),
     "is_decoder": ("bert", True),
@@ -326,23 +364,19 @@ def test_a_folder_without_architectures_is_read_by_its_weights(tmp_path, family,
 
     from edgelm.checkpoint import open_checkpoint
 
-    prefix = {
-        "bert": "Bert",
-        "electra": "Electra",
-        "roberta": "Roberta",
-        "xlm-roberta": "XLMRoberta",
-        "distilbert": "DistilBert",
-    }[family]
+    prefix = CLASSES[family]
     small = {"dim": 8, "n_layers": 1, "n_heads": 2, "hidden_dim": 8} if family == "distilbert" else {
         "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8
     }  # fmt: skip
+    small |= {"modernbert": {"pad_token_id": 0}, "albert": {"embedding_size": 8}}.get(family, {})
     model = getattr(transformers, f"{prefix}For{head}" if head else f"{prefix}Model")
     model(getattr(transformers, f"{prefix}Config")(vocab_size=20, max_position_embeddings=20, **small)).save_pretrained(
         tmp_path
     )
     for nothing in (None, []):
         edit(tmp_path / "config.json", architectures=nothing)
-        if head in ("SequenceClassification", "MaskedLM", ""):
+        told = head != "SequenceClassification" or family != "modernbert"  # whose heads all have the same names
+        if head in ("SequenceClassification", "MaskedLM", "") and told:
             assert open_checkpoint(tmp_path).task.kind == (
                 "text-classification" if head.startswith("Seq") else "sentence-embedding"
             )

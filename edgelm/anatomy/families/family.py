@@ -42,6 +42,7 @@ class Family:
             change.
         padding: that id, where the class does not read it from the configuration.
         config_layers, config_heads, config_ffn, config_hidden: names in config.json.
+        config_groups: name in config.json of how many layers have weights of their own, where several can share them.
         config_by_layer: names in config.json of lists with one entry a layer.
     """
 
@@ -72,6 +73,7 @@ class Family:
     config_heads: str = "num_attention_heads"
     config_ffn: str = "intermediate_size"
     config_hidden: str = "hidden_size"
+    config_groups: str | None = None
     config_by_layer: tuple[str, ...] = ()
 
     def sizes(self, config: Mapping[str, Any]) -> dict[str, int]:

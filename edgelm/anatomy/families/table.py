@@ -5,7 +5,7 @@ To add a family, add a row here and its name to the tests of `tests/anatomy`; ev
 
 from __future__ import annotations
 
-from edgelm.anatomy.families.family import Family
+from edgelm.anatomy.families.family import Family, Slice
 from edgelm.errors import UnsupportedFamily
 
 
@@ -45,6 +45,72 @@ FAMILIES: tuple[Family, ...] = (
         config_heads="n_heads",
         config_ffn="hidden_dim",
         config_hidden="dim",
+    ),
+    Family(
+        model_types=("mpnet",),
+        layers="encoder.layer",
+        query="attention.attn.q",
+        key="attention.attn.k",
+        value="attention.attn.v",
+        attention_output="attention.attn.o",
+        ffn_in="intermediate.dense",
+        ffn_out="output.dense",
+        output_norm="output.LayerNorm",
+        attention="attention.attn",
+        head_table="encoder.relative_attention_bias",
+        token_types=False,
+        positions_from_padding=True,
+        padding=1,
+    ),
+    Family(
+        model_types=("albert",),
+        layers="encoder.albert_layer_groups",
+        query="albert_layers.0.attention.query",
+        key="albert_layers.0.attention.key",
+        value="albert_layers.0.attention.value",
+        attention_output="albert_layers.0.attention.dense",
+        ffn_in="albert_layers.0.ffn",
+        ffn_out="albert_layers.0.ffn_output",
+        output_norm="albert_layers.0.full_layer_layer_norm",
+        attention="albert_layers.0.attention",
+        attention_norm="LayerNorm",
+        config_groups="num_hidden_groups",
+    ),
+    Family(
+        model_types=("modernbert",),
+        layers="layers",
+        query=Slice("attn.Wqkv", 0, 3),
+        key=Slice("attn.Wqkv", 1, 3),
+        value=Slice("attn.Wqkv", 2, 3),
+        attention_output="attn.Wo",
+        ffn_in=Slice("mlp.Wi", 0, 2),
+        ffn_gate=Slice("mlp.Wi", 1, 2),
+        ffn_out="mlp.Wo",
+        output_norm=None,
+        attention="attn",
+        attention_residual="attn_norm",
+        ffn_residual="mlp_norm",
+        first_norm="attn_norm",
+        head_size="head_dim",
+        rotary=True,
+        token_types=False,
+        word_embeddings="embeddings.tok_embeddings",
+        config_by_layer=("layer_types",),
+    ),
+    Family(
+        model_types=("deberta-v2",),
+        layers="encoder.layer",
+        query="attention.self.query_proj",
+        key="attention.self.key_proj",
+        value="attention.self.value_proj",
+        head_inputs=("attention.self.pos_query_proj", "attention.self.pos_key_proj"),
+        attention_output="attention.output.dense",
+        ffn_in="intermediate.dense",
+        ffn_out="output.dense",
+        output_norm="output.LayerNorm",
+        attention="attention.self",
+        attention_residual="attention.self",
+        token_types=True,
     ),
 )
 

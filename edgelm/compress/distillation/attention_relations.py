@@ -68,7 +68,7 @@ def captured(block: Block | None) -> Iterator[dict[str, torch.Tensor]]:
 
     def keep(part: str, projection: Projection) -> Callable[..., None]:
         def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-            found[part] = projection.split(output)
+            found.setdefault(part, projection.split(output))  # DeBERTa's then read relative positions as well
 
         return hook
 

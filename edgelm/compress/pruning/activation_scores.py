@@ -58,18 +58,32 @@ def measure_activity(
     batches = token_batches(tokenizer, task, dataset.without_labels(), max_length=max_length, size=batch_size)
     done = 0
     sums: dict[tuple[int, str], torch.Tensor] = {}
+    seen: set[tuple[int, str]] = set()
     hidden, tokens = torch.zeros(model.config.hidden_size, dtype=torch.float64), 0
     mask = torch.ones(0)
 
     def add(layer: int, part: str, projection: Projection) -> Callable[..., None]:
         def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor | None = None) -> None:
+            if (layer, part) in seen:
+                return
+            seen.add((layer, part))
             squares = _square_sum(inputs[0] if output is None else projection.split(output), mask)
             sums[layer, part] = squares + sums.get((layer, part), 0)
 
         return hook
 
+    def begin(layer: int) -> Callable[..., None]:
+        """Each call of a layer counts each part once: DeBERTa's queries and keys then go on to read relative
+        positions."""
+
+        def hook(*_: Any) -> None:
+            seen.difference_update([key for key in seen if key[0] == layer])
+
+        return hook
+
     handles = []
     for index, block in enumerate(blocks(model)):
+        handles.append(block.layer.register_forward_pre_hook(begin(index)))
         if block.heads:
             for part in ("query", "key"):
                 projection = block.projection(part)

@@ -44,7 +44,7 @@ def resolve_shape(
 
     Raises:
         RecipeError: larger than the model, heads that cannot share the hidden size, or (ELECTRA) a hidden size that
-            does away with the projection behind the embeddings.
+            does away with the projection behind the embeddings, or heads of another width with rotary positions.
     """
     every = blocks(model)
     limits = {
@@ -67,6 +67,12 @@ def resolve_shape(
             hint="Use another width.",
         )
     count, head_size = _fit_heads(width, heads, every[0].head_size, max(limits["heads"], 1))
+    if every[0].family.rotary and head_size != every[0].head_size:
+        raise RecipeError(
+            f"distill.shape: the heads would be {head_size} wide, but those of {model.config.model_type} must stay "
+            f"{every[0].head_size} wide: rotary positions turn each pair of dimensions by an angle of its own.",
+            hint=f"Use a hidden size that is a multiple of {every[0].head_size}, and no more heads than fit into it.",
+        )
     return Shape(
         layers=tuple(chosen),
         hidden=width,

@@ -4,13 +4,17 @@ run through."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import Block, blocks, family_of
+from edgelm.anatomy import Block, Projection, blocks, family_of
+from edgelm.anatomy.additions import add_first_norm, set_head_table
+from edgelm.anatomy.head_table import columns_of, set_columns
+from edgelm.anatomy.layers import base_model, layer_settings
 from edgelm.compress.pruning.activation_scores import Activity
 from edgelm.compress.pruning.student_shape import Shape
 
@@ -45,11 +49,31 @@ def cut_to_sizes(model: PreTrainedModel, shape: Shape, activity: Activity) -> tu
         student = type(model)(_config_of(model, shape))
     for block, heads, ffn in zip(blocks(student), shape.heads, shape.ffn, strict=True):
         block.cut(heads=range(heads), ffn=range(ffn))
+    _make_room(student, model, sources, cuts)
     with torch.no_grad():
         for block, source, kept in zip(blocks(student), sources, cuts, strict=True):
             _copy_layer(block, source, kept, dims)
         _copy_rest(student, model, dims)
     return student.eval(), cuts
+
+
+def _make_room(
+    student: PreTrainedModel, model: PreTrainedModel, sources: Sequence[Block], cuts: Sequence[LayerCut]
+) -> None:
+    """Give a student what its layers have that the family's lack: a norm before the first, and columns of their own in
+    a table of all heads, which stays whole."""
+    family = family_of(model.config.model_type)
+    first = sources[0].layer
+    if family.first_norm is not None and list(first.get_submodule(family.first_norm).parameters()):
+        add_first_norm(student)
+    if family.head_table is None:
+        return
+    table = base_model(model).get_parameter(f"{family.head_table}.weight")
+    set_head_table(student, table)
+    for block, source, cut in zip(blocks(student), sources, cuts, strict=True):
+        columns = columns_of(source.layer.get_submodule(family.attention), source.heads)[cut.heads]
+        if len(columns) and columns.tolist() != list(range(table.shape[1])):
+            set_columns(block.layer.get_submodule(family.attention), columns)
 
 
 def _top(scores: torch.Tensor, count: int) -> torch.Tensor:
@@ -80,15 +104,17 @@ def _config_of(model: PreTrainedModel, shape: Shape) -> object:
     """The model's configuration with the student's sizes. Layers that have fewer heads or channels are recorded beside
     it."""
     family = family_of(model.config.model_type)
-    sizes = {
-        family.config_layers: len(shape.layers),
+    sizes: dict[str, object] = {
         family.config_hidden: shape.hidden,
         family.config_heads: shape.hidden // shape.head_size,
         family.config_ffn: max(*shape.ffn, 1),
     }
+    sizes |= layer_settings(model, shape.layers)
     values = model.config.to_dict()
-    if values.get("embedding_size") == model.config.hidden_size:  # ELECTRA: without a projection between the two
-        sizes["embedding_size"] = shape.hidden
+    # Widths that follow the hidden size: ELECTRA's embeddings without a projection between the two, DeBERTa's pooler.
+    for name in ("embedding_size", "pooler_hidden_size"):
+        if values.get(name) == model.config.hidden_size:
+            sizes[name] = shape.hidden
     return type(model.config).from_dict(values | sizes)
 
 
@@ -104,20 +130,28 @@ def _copy_layer(block: Block, source: Block, kept: LayerCut, dims: torch.Tensor)
     }
     columns = {"attention_output": kept.values, "ffn_out": kept.channels}
     done = set()
+    for path in block.head_inputs:
+        target, origin = (Projection.of(each.layer.get_submodule(path)) for each in (block, source))
+        _copy(target, origin, kept.scores, dims, 1.0)
+        done |= {id(parameter) for parameter in target.module.parameters()}
     for part in _PROJECTIONS:
         if part == "ffn_gate" and block.family.ffn_gate is None:
             continue
         target, origin = block.projection(part), source.projection(part)
         scale = math.sqrt(block.head_size / source.head_size) if part == "query" else 1.0
-        if origin.bias is not None:
-            target.ensure_bias()  # a cut may have made one that the family lacks
-        target.weight.copy_(origin.weight[rows[part]][:, columns.get(part, dims)] * scale)
-        if target.bias is not None and origin.bias is not None:
-            target.bias.copy_(origin.bias[rows[part]] * scale)
+        _copy(target, origin, rows[part], columns.get(part, dims), scale)
         done |= {id(parameter) for parameter in target.module.parameters()}
     for name, parameter in block.layer.named_parameters():  # LayerNorms
         if id(parameter) not in done:
             parameter.copy_(_slice(source.layer.get_parameter(name), parameter.shape, [dims]))
+
+
+def _copy(target: Projection, origin: Projection, rows: torch.Tensor, columns: torch.Tensor, scale: float) -> None:
+    if origin.bias is not None:
+        target.ensure_bias()  # a cut may have made one that the family lacks
+    target.weight.copy_(origin.weight[rows][:, columns] * scale)
+    if target.bias is not None and origin.bias is not None:
+        target.bias.copy_(origin.bias[rows] * scale)
 
 
 def _copy_rest(student: PreTrainedModel, model: PreTrainedModel, dims: torch.Tensor) -> None:

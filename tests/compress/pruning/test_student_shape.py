@@ -78,3 +78,11 @@ def test_electra_keeps_the_projection_behind_its_embeddings(tmp_path):
     model = load_checkpoint(make_checkpoint(tmp_path / "m", "electra"))  # 32 wide, embeddings 16 wide
     with pytest.raises(RecipeError, match="as wide as the embeddings"):
         resolve_shape(model, hidden=16)
+
+
+def test_heads_with_rotary_positions_stay_as_wide_as_they_are(tmp_path):
+    """Each pair of their dimensions is turned by an angle of its own, which the width of the head decides."""
+    teacher = load_checkpoint(make_checkpoint(tmp_path / "m", "modernbert", hidden=48, heads=6))
+    assert resolve_shape(teacher, hidden=32).head_size == 8
+    with pytest.raises(RecipeError, match=r"8 wide: rotary"):
+        resolve_shape(teacher, hidden=24, heads=6)

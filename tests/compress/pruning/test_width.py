@@ -77,26 +77,33 @@ def test_cutting_away_what_does_nothing_changes_nothing(tmp_path, family):
     same."""
     teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher", family)
     sizes = {"dim": 32, "n_heads": 4, "hidden_dim": 64} if family == "distilbert" else SIZES
+    sizes = sizes | ({"pooler_hidden_size": 32} if family == "deberta-v2" else {})
     narrow = type(teacher)(type(teacher.config).from_dict(teacher.config.to_dict() | sizes))
     dims = torch.arange(48)[torch.randperm(48, generator=torch.Generator().manual_seed(0))[:32].sort().values]
     heads, channels = [0, 2, 3, 5], torch.arange(16, 80)
-    rows = torch.cat([torch.arange(head * 8, head * 8 + 8) for head in heads])
     with torch.no_grad():
-        grow(teacher, narrow, dims, rows, channels)
+        grow(teacher, narrow, dims, heads, channels)
     activity = measure_activity(teacher, tokenizer, checkpoint.task, ROWS)
     found, cuts = cut_to_sizes(teacher, resolve_shape(teacher, hidden=32, heads=4, ffn=64), activity)
     for cut in cuts:
         assert cut.heads.tolist() == heads
         assert cut.channels.tolist() == channels.tolist()
-    for (name, tensor), wanted in zip(found.state_dict().items(), narrow.state_dict().values(), strict=True):
-        assert torch.equal(tensor, wanted), name
+    weights = found.state_dict()
+    for name, wanted in narrow.state_dict().items():
+        # MPNet's table of relative positions stays whole, and each layer reads the columns of its heads.
+        kept = weights[name][:, heads] if name.endswith("relative_attention_bias.weight") else weights[name]
+        assert torch.equal(kept, wanted), name
+    assert torch.equal(
+        outputs_of(found, tokenizer, checkpoint.task), outputs_of(narrow.eval(), tokenizer, checkpoint.task)
+    )
 
 
-def grow(teacher, narrow, dims, rows, channels):
+def grow(teacher, narrow, dims, heads, channels):
     """Write the narrow model into these dimensions of a wider one, zeros everywhere else."""
     for parameter in teacher.parameters():
         parameter.zero_()
-    places = {}
+    rows = torch.cat([torch.arange(head * 8, head * 8 + 8) for head in heads])
+    done = []
     for wide, thin in zip(blocks(teacher), blocks(narrow), strict=True):
         for part, out, into in [
             ("query", rows, dims),
@@ -104,16 +111,21 @@ def grow(teacher, narrow, dims, rows, channels):
             ("value", rows, dims),
             ("attention_output", dims, rows),
             ("ffn_in", channels, dims),
+            *([("ffn_gate", channels, dims)] if wide.family.ffn_gate else []),
             ("ffn_out", dims, channels),
         ]:
-            places[wide.module(part).weight] = (thin.module(part).weight, (out, into))
-            places[wide.module(part).bias] = (thin.module(part).bias, (out,))
-    for wide, thin in zip(teacher.parameters(), narrow.parameters(), strict=True):
-        source, axes = places.get(wide, (thin, [dims] * thin.dim()))
-        whole = [
-            torch.arange(size) if size == wide.shape[axis] else axes[axis] for axis, size in enumerate(source.shape)
-        ]
-        wide[torch.meshgrid(*whole, indexing="ij")] = source
+            large, small = wide.projection(part), thin.projection(part)
+            large.weight[torch.meshgrid(out, into, indexing="ij")] = small.weight
+            if small.bias is not None:
+                large.bias[out] = small.bias
+            done += list(large.module.parameters())
+    for (name, wide), thin in zip(teacher.named_parameters(), narrow.parameters(), strict=True):
+        if not any(wide is other for other in done):
+            axes = [torch.tensor(heads) if "relative_attention_bias" in name else dims] * thin.dim()
+            whole = [
+                torch.arange(size) if size == wide.shape[axis] else axes[axis] for axis, size in enumerate(thin.shape)
+            ]
+            wide[torch.meshgrid(*whole, indexing="ij")] = thin
 
 
 def test_narrower_heads_keep_the_scale_of_their_scores(tmp_path):
