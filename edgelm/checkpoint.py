@@ -15,7 +15,14 @@ from edgelm.errors import ModelError
 from edgelm.model_folder.adapter import ADAPTER_WEIGHTS_FILE, adapted_config, base_folder, is_adapter, read_adapter
 from edgelm.model_folder.config import check_config, read_task
 from edgelm.model_folder.sentence_transformers import SentenceFolder, read_sentence_folder
-from edgelm.model_folder.weight_files import PICKLE_FILE, WEIGHTS_FILE, check_safetensors, read_json, weight_files
+from edgelm.model_folder.weight_files import (
+    PICKLE_FILE,
+    WEIGHTS_FILE,
+    check_safetensors,
+    is_bundle,
+    read_json,
+    weight_files,
+)
 from edgelm.shapes import LayerShape
 from edgelm.tasks.table import task_from_dict
 from edgelm.tasks.task import Task
@@ -199,11 +206,16 @@ def open_checkpoint(
         fetch: gives the folder of an adapter's base model that is named by a hub id; None: it must be a folder.
 
     Raises:
-        ModelError: no folder, no config.json, weights that another tool quantized, no weights, only pickled ones,
-            truncated ones, a record of a newer edgelm, a head, a module or a setting that edgelm does not compute, an
-            adapter without its base model.
+        ModelError: no folder, a bundle, no config.json, weights that another tool quantized, no weights, only pickled
+            ones, truncated ones, a record of a newer edgelm, a head, a module or a setting that edgelm does not
+            compute, an adapter without its base model.
     """
     path = Path(path)
+    if is_bundle(path):
+        raise ModelError(
+            f"{path}: this is a bundle, which holds a finished graph and no weights to work on.",
+            hint="Give the checkpoint that it was exported from.",
+        )
     if not path.is_dir():
         raise ModelError(f"{path}: no such model folder.", hint="Give a folder with config.json and model.safetensors.")
     if not is_adapter(path):

@@ -1,5 +1,5 @@
-"""Writes a bundle: graph, tokenizer, golden samples, model card, runtime, C++ example and, last, the manifest with
-every hash."""
+"""Writes a bundle: graph, tokenizer, configuration, golden samples, model card, runtime, C++ example and, last, the
+manifest with every hash."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import onnx
 
+from edgelm.bundles.hub_files import CONFIG_FILE, TOKENIZER_CONFIG_FILE, bundle_tokenizer_config
 from edgelm.files.output import staged_output
 from edgelm.files.output_kinds import BUNDLE, FILE, OutputKind
 from edgelm.graph.external_data import save_graph
@@ -43,11 +44,14 @@ def write_bundle(
     golden: Golden,
     *,
     overwrite: bool,
+    config: str | None = None,
     check: Callable[[Path], None] = lambda path: None,
 ) -> Manifest:
     """Write a bundle, as a folder or (with a name ending in `.edgelm`) as one file, and return its final manifest.
 
     Args:
+        config: the text of config.json, see `edgelm.bundles.hub_files`; None: of a graph that no model of transformers
+            stands behind.
         check: looks at the finished bundle before it takes its place; where it raises, nothing is left.
 
     Raises:
@@ -56,7 +60,7 @@ def write_bundle(
     with staged_output(output, overwrite=overwrite, kind=bundle_kind(output)) as aside:
         folder = aside.with_name(aside.name + ".folder") if output.suffix == SINGLE_FILE_SUFFIX else aside
         folder.mkdir()
-        _write_content(folder, manifest, graph, tokenizer, golden)
+        _write_content(folder, manifest, graph, tokenizer, golden, config)
         manifest = replace(
             manifest, files=tuple(_entry(folder, path) for path in sorted(folder.rglob("*")) if path.is_file())
         )
@@ -72,12 +76,17 @@ def bundle_kind(output: Path) -> OutputKind:
     return FILE if output.suffix == SINGLE_FILE_SUFFIX else BUNDLE
 
 
-def _write_content(folder: Path, manifest: Manifest, graph: onnx.ModelProto, tokenizer: Any, golden: Golden) -> None:
+def _write_content(
+    folder: Path, manifest: Manifest, graph: onnx.ModelProto, tokenizer: Any, golden: Golden, config: str | None
+) -> None:
     save_graph(graph, folder / GRAPH_FILE, WEIGHTS_FILE)
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()
     (folder / TOKENIZER_FILE).write_text(backend.to_str(), encoding="utf-8")
+    (folder / TOKENIZER_CONFIG_FILE).write_text(bundle_tokenizer_config(tokenizer, manifest), encoding="utf-8")
+    if config is not None:
+        (folder / CONFIG_FILE).write_text(config, encoding="utf-8")
     (folder / "labels.json").write_text(
         json.dumps(list(manifest.task.labels), ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
     )

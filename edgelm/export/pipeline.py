@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -21,6 +22,7 @@ from edgelm.anatomy import (
     load_tokenizer,
 )
 from edgelm.anatomy.sizes import check_length, usable_positions
+from edgelm.bundles.hub_files import bundle_config
 from edgelm.bundles.write import bundle_kind, write_bundle
 from edgelm.data.dataset import Dataset, load_dataset
 from edgelm.data.task_rows import completed
@@ -83,8 +85,6 @@ class ExportResult:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: what `edgelm export --json` prints."""
-        import json
-
         said = {
             "path": str(self.path),
             "size_mb": self.size_mb,
@@ -216,7 +216,10 @@ def export(
     golden = make_golden(session, source, expected.texts[:_GOLDEN_TEXTS], precision)
     here = target_of(device).here and made.runnable is made.graph
     check = partial(check_door, expected=expected, hard=hard, precision=precision, session=None if here else session)
-    manifest = write_bundle(output, manifest, made.graph, source.tokenizer, golden, overwrite=overwrite, check=check)
+    config = bundle_config(json.loads(source.model.config.to_json_string()), type(source.model).__name__)
+    manifest = write_bundle(
+        output, manifest, made.graph, source.tokenizer, golden, overwrite=overwrite, config=config, check=check
+    )
     progress("export", 3, 3)
     no_engine = ""
     if manifest.plan is not None:

@@ -12,6 +12,15 @@ from edgelm.errors import ModelError
 WEIGHTS_FILE = "model.safetensors"
 WEIGHTS_INDEX_FILE = "model.safetensors.index.json"
 PICKLE_FILE = "pytorch_model.bin"
+_BUNDLE_FILE, _BUNDLE_SUFFIX = "manifest.json", ".edgelm"
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a path is that of a bundle, whole or broken: a file by its name, a folder by a manifest without weights
+    beside it. The config.json that a bundle has makes it no model folder."""
+    if path.is_file():
+        return path.suffix == _BUNDLE_SUFFIX
+    return (path / _BUNDLE_FILE).is_file() and not any([*path.glob("*.safetensors"), *path.glob(PICKLE_FILE)])
 
 
 def weight_files(path: Path) -> list[Path]:

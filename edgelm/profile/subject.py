@@ -11,6 +11,7 @@ from edgelm.checkpoint import Checkpoint, open_checkpoint
 from edgelm.errors import InputError
 from edgelm.model_folder.adapter import is_adapter
 from edgelm.model_folder.sentence_transformers import MODULES_FILE
+from edgelm.model_folder.weight_files import is_bundle
 from edgelm.runtime import open_bundle
 from edgelm.runtime.manifest import MANIFEST_FILE
 
@@ -52,7 +53,11 @@ def find_subject(path: str | Path) -> Subject:
     path = Path(path)
     if path.suffix == ".onnx" and path.is_file():
         return Subject(path.stem, path, "onnx", "as in the file", path.stat().st_size / 1e6)
-    if path.is_dir() and (is_adapter(path) or any((path / name).is_file() for name in ("config.json", MODULES_FILE))):
+    if (
+        path.is_dir()
+        and not is_bundle(path)
+        and (is_adapter(path) or any((path / name).is_file() for name in ("config.json", MODULES_FILE)))
+    ):
         checkpoint = open_checkpoint(path)
         return Subject(path.name, path, "pytorch", "fp32", checkpoint.size_mb, longest=_positions(checkpoint))
     if path.is_file() or (path / MANIFEST_FILE).is_file():
