@@ -43,6 +43,7 @@ from edgelm.export.source import Source, tokenization_of
 from edgelm.export.trace import export_graph
 from edgelm.files.output import check_output
 from edgelm.files.shipped import shipped_folder
+from edgelm.graph.names import describe, name_by_places
 from edgelm.graph.rewrites import check_opset, operator_counts
 from edgelm.graph.session import DISABLED_OPTIMIZERS, make_plain_session
 from edgelm.graph.unpadded import for_one_text
@@ -183,6 +184,9 @@ def export(
             for_one_text(made.runnable, pair=task.pair)
     if opset is not None:
         check_opset(made.graph, opset)
+    name_by_places(made.graph)
+    facts = {"task": task.kind, "labels": list(task.labels), "max_length": source.max_length, "precision": precision}
+    describe(made.graph, facts | {"version": __version__})
     progress("export", 2, 3)
     session = make_plain_session(made.runnable, exact=True)
     reference = load_reference(opened, allow_pickle=allow_pickle) or source.model

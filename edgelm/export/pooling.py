@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgelm.anatomy.sentence_head import Dense, LayerNorm
+from edgelm.anatomy.sentence_head import HEAD, Dense, LayerNorm
 from edgelm.tasks.text import SentenceEmbedding
 
 _TOKENS, _IDS, _MASK = "last_hidden_state", "input_ids", "attention_mask"
@@ -21,14 +21,15 @@ class _Tail:
     """The end of a graph, as it grows."""
 
     def __init__(self, graph: onnx.ModelProto) -> None:
-        self.graph, self.count = graph.graph, 0
+        self.graph, self.count, self.module = graph.graph, 0, "pooling"
         self.opset = next(entry.version for entry in graph.opset_import if entry.domain == "")
 
     def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """Add an operator and return the name of what it gives."""
         self.count += 1
         output = f"sentence_{self.count}_{kind.lower()}"
-        self.graph.node.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        name = f"{self.module}/{kind}"
+        self.graph.node.append(helper.make_node(kind, list(inputs), [output], name=name, **attributes))
         return output
 
     def constant(self, values: Any, kind: Any = np.float32) -> str:
@@ -60,9 +61,11 @@ def append_pooling(graph: onnx.ModelProto, task: SentenceEmbedding, layers: Sequ
     hidden = graph.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
     ways = [_pool(tail, way) for way in task.poolings]
     vectors, width = ways[0] if len(ways) == 1 else tail.node("Concat", *ways, axis=-1), hidden * len(ways)
-    for layer in layers:
+    for index, layer in enumerate(layers):
+        tail.module = f"{HEAD}.{index}"
         vectors = _layer(tail, layer, vectors)
         width = layer.layer.outputs or width
+    tail.module = "pooling"
     if task.normalize:
         vectors = _unit(tail, vectors)
     if task.dimensions is not None and task.dimensions < width:

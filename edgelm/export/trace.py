@@ -27,6 +27,7 @@ from edgelm.errors import ModelError, UsageError
 from edgelm.export.pooling import append_pooling
 from edgelm.graph.external_data import LARGEST_MESSAGE, stored_bytes
 from edgelm.graph.fusion import simplify_attention
+from edgelm.graph.names import name_by_modules
 from edgelm.graph.rewrites import TRACED, check_opset, fold_weight_joins, remove_unused, rename_value
 from edgelm.graph.unpadded import MASK, TOKENS, TYPES
 from edgelm.tasks.task import Task
@@ -156,10 +157,7 @@ def _name_axes(graph: onnx.ModelProto, inputs: tuple[str, ...], task: Task) -> N
         shape = [*axes[task.per], *([] if task.per == "position" else [width])]
         graph.graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
     del graph.graph.value_info[:]
-    del graph.metadata_props[:]
-    for node in graph.graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
+    name_by_modules(graph)
 
 
 @contextlib.contextmanager

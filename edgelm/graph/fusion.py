@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from edgelm.graph.names import module_of
 from edgelm.graph.rewrites import MICROSOFT, add_weight, remove_unused, replace_nodes, weights_of
 
 
@@ -23,28 +24,27 @@ def simplify_attention(graph: onnx.ModelProto) -> None:
         return
     weights = weights_of(graph)
     nodes = [helper.make_node("Cast", ["attention_mask"], ["key_padding_mask"], to=onnx.TensorProto.INT32)]
-    layer = 0
     for index, node in enumerate(graph.graph.node):
         if node.op_type != "Attention" or node.domain != MICROSOFT:
             nodes.append(node)
             continue
         source, weight = node.input[:2]
-        bias = add_weight(graph, f"layer.{layer}.attention.qkv.bias", numpy_helper.to_array(weights[node.input[2]]))
-        layer += 1
         sizes = helper.get_node_attr_value(node, "qkv_hidden_sizes")
         heads = helper.get_node_attr_value(node, "num_heads")
-        packed, parts = f"qkv_{index}", [f"{part}_{index}" for part in ("query", "key", "value")]
-        split = add_weight(graph, f"qkv_sizes_{index}", np.asarray(sizes, dtype=np.int64))
+        packed, parts = f"{module_of(node) or index}.qkv", [f"{part}_{index}" for part in ("query", "key", "value")]
+        bias = add_weight(graph, f"{packed}.bias", numpy_helper.to_array(weights[node.input[2]]))
+        split = add_weight(graph, f"{packed}.sizes", np.asarray(sizes, dtype=np.int64))
         nodes += [
-            helper.make_node("MatMul", [source, weight], [f"{packed}_product"], name=f"{packed}_matmul"),
-            helper.make_node("Add", [f"{packed}_product", bias], [packed]),
-            helper.make_node("Split", [packed, split], parts, axis=-1),
+            helper.make_node("MatMul", [source, weight], [f"{packed}_product"], name=f"{packed}/MatMul"),
+            helper.make_node("Add", [f"{packed}_product", bias], [packed], name=f"{packed}/Add"),
+            helper.make_node("Split", [packed, split], parts, axis=-1, name=f"{packed}/Split"),
             helper.make_node(
                 "MultiHeadAttention",
                 [*parts, "", "key_padding_mask"],
                 [node.output[0]],
                 domain=MICROSOFT,
                 num_heads=heads,
+                name=f"{packed.removesuffix('.qkv')}/MultiHeadAttention",
             ),
         ]
     replace_nodes(graph, nodes)

@@ -91,7 +91,8 @@ def find_matmuls(graph: onnx.ModelProto) -> list[MatMul]:
                 else:
                     output, then = f"{output}_biased", reader[0].output[0]
         # The exporter keeps equal constants once: a bias that others read too names nobody.
-        name = bias.removesuffix(".bias") if bias.endswith(".bias") and len(readers[bias]) == 1 else node.name
+        own = bias.endswith(".bias") and len(readers[bias]) == 1
+        name = bias.removesuffix(".bias") if own else node.name.removesuffix(f"/{node.op_type}")
         found.append(
             MatMul(name, node.input[0], node.input[1], weight, transposed, bias, output, then, tuple(replaces))
         )
