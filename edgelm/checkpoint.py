@@ -252,7 +252,7 @@ def _open_model(path: Path, allow_pickle: bool, any_head: bool) -> Checkpoint:
                 hint="Convert it where you trust it: AutoModel.from_pretrained(...).save_pretrained(...), or add "
                 "--allow-pickle (weights only).",
             )
-    check_config(config)
+    check_config(config, path)
     shapes = {name: entry["shape"] for file in files for name, entry in check_safetensors(file).items()}
     if any_head:
         return Checkpoint(path, config, _read_record(folder, SentenceEmbedding(), sentence), sentence)

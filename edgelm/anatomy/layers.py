@@ -13,8 +13,8 @@ from transformers import PreTrainedModel
 from edgelm.anatomy.families.family import Family, Slice
 from edgelm.anatomy.families.table import family_of
 from edgelm.anatomy.head_table import read_columns
+from edgelm.anatomy.modeling_edgelm import AbsentAttention, AbsentOutput
 from edgelm.anatomy.projection import Projection
-from edgelm.anatomy.removed import AbsentAttention, AbsentOutput
 from edgelm.errors import UnsupportedFamily, UsageError
 from edgelm.shapes import LayerShape
 

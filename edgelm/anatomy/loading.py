@@ -21,12 +21,14 @@ from edgelm.anatomy.fill import auto_class, fill, outline
 from edgelm.anatomy.heads import encoder_weights, head_mismatch, is_head, require_encoder, require_whole, say_new_head
 from edgelm.anatomy.layers import layer_shapes
 from edgelm.anatomy.model_settings import PLAIN
+from edgelm.anatomy.remote_code import save_remote_code
 from edgelm.anatomy.sentence_head import attach_head, save_sentence_folder, without_head
 from edgelm.anatomy.tokenizer import load_tokenizer
 from edgelm.anatomy.weights import State, fit_names, read_weights, refuse_not_finite, some
 from edgelm.checkpoint import Checkpoint, Record, open_checkpoint
 from edgelm.errors import ModelError
 from edgelm.model_folder.config import read_task
+from edgelm.model_folder.own_code import LAYERS_ENTRY
 from edgelm.model_folder.weight_files import read_json
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import SentenceEmbedding, TextClassification
@@ -148,13 +150,14 @@ def head_config(task: Task) -> dict[str, Any]:
 
 def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: Any, record: Record) -> None:
     """Write a checkpoint: config.json, model.safetensors, tokenizer files, edgelm.json with the shape of each layer,
-    and the modules of a sentence encoder."""
+    the modules of a sentence encoder, a card, and what transformers needs to build layers of shapes of their own."""
     # By the model's own names, whatever older ones it was loaded from.
     model.save_pretrained(folder, state_dict=without_head(model.state_dict()), save_original_format=False)
     if isinstance(record.task, SentenceEmbedding):
         save_sentence_folder(folder, model, record.task)
     elif isinstance(record.task, TextClassification) and record.task.problem == "regression":
         _keep_activation(folder / "config.json", record.task)
+    save_remote_code(folder, model)
     tokenizer.save_pretrained(folder)
     replace(record, layers=_shapes_to_record(model, record)).write(folder)
 
@@ -210,7 +213,10 @@ def _load_whole(checkpoint: Checkpoint, task: Task) -> PreTrainedModel:
 def _config(checkpoint: Checkpoint, **entries: Any) -> Any:
     """The configuration of a model, which for an adapter is its base model's with the adapter's labels."""
     if checkpoint.base is None:
-        return AutoConfig.from_pretrained(checkpoint.path, local_files_only=True, **entries, **PLAIN)
+        config = AutoConfig.from_pretrained(checkpoint.path, local_files_only=True, **entries, **PLAIN)
+        for name in (LAYERS_ENTRY, "auto_map"):  # what the model becomes, they no longer say
+            vars(config).pop(name, None)
+        return config
     return adapted_model_config(checkpoint, **entries)
 
 

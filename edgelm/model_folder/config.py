@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from edgelm.errors import ModelError
+from edgelm.model_folder.own_code import is_own_code
 from edgelm.tasks.table import TASKS, make_task
 from edgelm.tasks.task import Activation, Problem, Task
 from edgelm.tasks.text import SentenceEmbedding, TextClassification, TokenClassification
@@ -83,8 +85,11 @@ def read_task(config: Mapping[str, Any], weights: Shapes | None = None) -> Task:
     return TextClassification(problem=problem, labels=labels, activation=_activation(config, problem, len(labels)))
 
 
-def check_config(config: Mapping[str, Any]) -> None:
+def check_config(config: Mapping[str, Any], folder: Path | None = None) -> None:
     """Refuse settings that change what a model computes and that edgelm does not compute.
+
+    Args:
+        folder: of the model, where edgelm's own module for transformers may lie; None: nowhere.
 
     Raises:
         ModelError: such a setting, by name.
@@ -108,7 +113,8 @@ def check_config(config: Mapping[str, Any]) -> None:
                 hint="Save the model whole, and prune it with edgelm compress.",
             )
     code = config.get("auto_map") or {}
-    if not isinstance(code, dict) or any(name == "AutoConfig" or name.startswith("AutoModel") for name in code):
+    foreign = not isinstance(code, dict) or any(name == "AutoConfig" or name.startswith("AutoModel") for name in code)
+    if foreign and not is_own_code(code, folder):
         raise ModelError(
             "config.json: auto_map names code that comes with the model, which edgelm never runs.",
             hint="If the weights are those of transformers' own class, take auto_map out of config.json.",

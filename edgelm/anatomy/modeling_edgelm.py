@@ -1,0 +1,109 @@
+"""Models of transformers whose layers have shapes of their own, as edgelm prunes them.
+
+This file lies beside a compressed checkpoint, whose config.json says each shape under `edgelm_layers`. It needs torch
+and transformers alone: `AutoModel.from_pretrained(folder, trust_remote_code=True)`, or the auto class of the model's
+task, builds the model by it. A removed attention or feed-forward network leaves the bias that it always added.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+
+
+class AbsentOutput(nn.Linear):
+    """An output projection without inputs, (hidden, 0): it gives its bias to every token, whatever comes in."""
+
+    def __init__(self, bias: torch.Tensor) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = 0, len(bias)
+        self.weight = nn.Parameter(bias.new_empty(len(bias), 0))
+        self.bias = nn.Parameter(bias.detach().clone())
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(hidden,), which the residual addition spreads over (batch, tokens, hidden)."""
+        return self.bias
+
+
+class AbsentAttention(nn.Module):
+    """An attention without heads, with the names of the one that it stands for: (batch, tokens, hidden) goes through
+    unread.
+
+    Args:
+        attention: the module that was there.
+        projections: names of its query, key and value, and of the output projection where that lies inside.
+        output: whether the last of them is the output projection.
+        head_size: attribute that holds the width of a head.
+        norm: name of the norm inside that the sum of input and result goes through; None: there is none inside.
+    """
+
+    def __init__(
+        self,
+        attention: nn.Module,
+        projections: tuple[str, ...],
+        *,
+        output: bool,
+        head_size: str,
+        norm: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.projections = list(projections)
+        self.options = {"output": output, "head_size": head_size, "norm": norm}
+        for name in projections:
+            self.add_module(name, attention.get_submodule(name))
+        self._output = projections[-1] if output else None
+        self._norm = norm
+        if norm is not None:
+            self.add_module(norm, attention.get_submodule(norm))
+        setattr(self, head_size, getattr(attention, head_size))
+
+    def forward(self, hidden_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
+        """What the output projection is given, or its result, or the norm of its sum with the input; and no attention
+        weights."""
+        result = hidden_states if self._output is None else self.get_submodule(self._output)(hidden_states)
+        if self._norm is not None:
+            result = self.get_submodule(self._norm)(hidden_states + result)
+        return result, None
+
+
+def resize(base: nn.Module, layers: dict[str, Any]) -> None:
+    """Give the parts of an encoder the sizes that `edgelm_layers` says, in place.
+
+    Args:
+        base: the encoder, without a head.
+        layers: by path in the encoder: `linear`, the inputs and outputs of linear layers; `counts`, numbers that
+            modules keep; `absent`, the attentions that are gone, with the names of their projections.
+    """
+    for path, (inputs, outputs) in layers["linear"].items():
+        linear: Any = base.get_submodule(path)
+        linear.in_features, linear.out_features = inputs, outputs
+        linear.weight = nn.Parameter(linear.weight.detach()[:outputs, :inputs].clone())
+        if linear.bias is not None:
+            linear.bias = nn.Parameter(linear.bias.detach()[:outputs].clone())
+        if not inputs:
+            base.set_submodule(path, AbsentOutput(linear.bias))
+    for path, counts in layers["counts"].items():
+        for name, count in counts.items():
+            setattr(base.get_submodule(path), name, count)
+    for path, absent in layers["absent"].items():
+        attention = base.get_submodule(path)
+        base.set_submodule(path, AbsentAttention(attention, tuple(absent["projections"]), **absent["options"]))
+
+
+def __getattr__(name: str) -> Any:
+    """The class of transformers of this name, which resizes its layers when it is built."""
+    known = getattr(transformers, name, None)
+    if not isinstance(known, type) or not issubclass(known, transformers.PreTrainedModel):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def build(self: Any, config: Any, *arguments: Any, **options: Any) -> None:
+        known.__init__(self, config, *arguments, **options)
+        if getattr(config, "edgelm_layers", None):
+            resize(self.base_model, config.edgelm_layers)
+
+    made = type(name, (known,), {"__init__": build, "__module__": __name__, "__doc__": known.__doc__})
+    globals()[name] = made
+    return made

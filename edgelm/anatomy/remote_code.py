@@ -1,0 +1,110 @@
+"""A compressed checkpoint that transformers loads without edgelm: the shapes of its layers in config.json, and the
+module that reads them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from edgelm.anatomy.layers import base_model
+from edgelm.anatomy.modeling_edgelm import AbsentAttention
+from edgelm.model_folder.own_code import LAYERS_ENTRY, MODULE_FILE
+from edgelm.model_folder.weight_files import read_json
+
+_CARD_FILE = "README.md"
+_AUTO_CLASSES = (
+    "AutoModelForSequenceClassification",
+    "AutoModelForTokenClassification",
+    "AutoModelForQuestionAnswering",
+    "AutoModelForMultipleChoice",
+    "AutoModelForMaskedLM",
+)
+
+
+def save_remote_code(folder: Path, model: PreTrainedModel) -> None:
+    """Put shapes, module and card into a checkpoint's folder; where every layer is as config.json says, the card alone.
+
+    Args:
+        folder: with the config.json of the model, as transformers wrote it.
+    """
+    config = read_json(folder / "config.json")
+    shapes = differing_shapes(model)
+    auto = auto_class_name(model)
+    if shapes is not None:
+        module = MODULE_FILE.removesuffix(".py")
+        base = type(base_model(model)).__name__
+        classes = {"AutoModel": f"{module}.{base}", auto: f"{module}.{type(model).__name__}"}
+        config |= {LAYERS_ENTRY: shapes, "auto_map": classes}
+        (folder / MODULE_FILE).write_bytes(Path(__file__).with_name(MODULE_FILE).read_bytes())
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / _CARD_FILE).write_text(_card(auto, own_shapes=shapes is not None), encoding="utf-8")
+
+
+def differing_shapes(model: PreTrainedModel) -> dict[str, Any] | None:
+    """How the layers of a model differ from what its configuration says, as `modeling_edgelm.resize` reads it; None:
+    not at all."""
+    with torch.device("meta"):
+        full = dict(base_model(type(model)._from_config(model.config)).named_modules())
+    linear: dict[str, list[int]] = {}
+    counts: dict[str, dict[str, int]] = {}
+    absent: dict[str, dict[str, Any]] = {}
+    for path, module in base_model(model).named_modules():
+        if isinstance(module, AbsentAttention):
+            absent[path] = {"projections": module.projections, "options": module.options}
+        if path not in full or isinstance(module, AbsentAttention):
+            continue
+        if isinstance(module, nn.Linear):
+            sizes, before = ([each.in_features, each.out_features] for each in (module, full[path]))
+            if sizes != before:
+                linear[path] = sizes
+        elif own := _differing_counts(module, full[path]):
+            counts[path] = own
+    return {"linear": linear, "counts": counts, "absent": absent} if linear else None
+
+
+def auto_class_name(model: PreTrainedModel) -> str:
+    """The auto class of transformers that loads a model of this class."""
+    ends = {name.removeprefix("AutoModel"): name for name in _AUTO_CLASSES}
+    return next((name for end, name in ends.items() if type(model).__name__.endswith(end)), "AutoModel")
+
+
+def _differing_counts(module: nn.Module, full: nn.Module) -> dict[str, int]:
+    """The whole numbers that a module keeps, such as that of its heads, where the uncut module has others."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if type(value) is int and not name.startswith("_") and vars(full).get(name, value) != value
+    }
+
+
+def _card(auto: str, *, own_shapes: bool) -> str:
+    """How the folder is loaded, in Markdown."""
+    options = ", trust_remote_code=True" if own_shapes else ""
+    lines = [
+        "# A checkpoint of edgelm",
+        "",
+        "`edgelm.json` says what it is for, what it was made from and how. `edgelm inspect` shows it.",
+        "",
+        "With edgelm:",
+        "",
+        "    from edgelm.anatomy import load_checkpoint",
+        '    model = load_checkpoint("this folder")',
+        "",
+        "With transformers alone:",
+        "",
+        f"    from transformers import {auto}",
+        f'    model = {auto}.from_pretrained("this folder"{options})',
+        "",
+    ]
+    if own_shapes:
+        lines += [
+            f"Its layers have shapes of their own. `{MODULE_FILE}`, which needs torch and transformers, builds them as",
+            f"`{LAYERS_ENTRY}` of config.json says; edgelm itself never runs it.",
+            "",
+        ]
+    return "\n".join(lines)

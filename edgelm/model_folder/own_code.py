@@ -1,0 +1,26 @@
+"""The code that edgelm puts beside a compressed checkpoint, and how it is told from anybody else's: by its content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+MODULE_FILE = "modeling_edgelm.py"
+LAYERS_ENTRY = "edgelm_layers"  # in config.json: the shapes that the module reads
+# SHA-256 of the module as each version of edgelm wrote it, the present one last.
+OWN_MODULES = ("c97c93055ca5dd9d025f3115c676aee1e8daf830961b4199454d16aad615993d",)
+
+
+def is_own_code(auto_map: Any, folder: Path | None) -> bool:
+    """Whether `auto_map` of config.json names nothing but edgelm's own module, and that lies in the folder unchanged.
+
+    edgelm reads its bytes and never runs it: what it does is what edgelm's own loading does.
+    """
+    if folder is None or not isinstance(auto_map, Mapping) or not auto_map:
+        return False
+    stem = MODULE_FILE.removesuffix(".py")
+    named = all(isinstance(value, str) and value.split(".")[0] == stem for value in auto_map.values())
+    file = folder / MODULE_FILE
+    return named and file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() in OWN_MODULES
