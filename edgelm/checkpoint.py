@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.errors import ModelError
+from edgelm.files.places import told_places
 from edgelm.model_folder.adapter import ADAPTER_WEIGHTS_FILE, adapted_config, base_folder, is_adapter, read_adapter
 from edgelm.model_folder.config import check_config, read_task
 from edgelm.model_folder.sentence_transformers import SentenceFolder, read_sentence_folder
@@ -114,7 +115,7 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {"schema": RECORD_SCHEMA} | asdict(self) | {"task": self.task.to_dict()}
+        return {"schema": RECORD_SCHEMA} | told_places(asdict(self)) | {"task": self.task.to_dict()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Record:

@@ -83,8 +83,8 @@ def resize(base: nn.Module, layers: dict[str, Any]) -> None:
         linear.weight = nn.Parameter(linear.weight.detach()[:outputs, :inputs].clone())
         if linear.bias is not None:
             linear.bias = nn.Parameter(linear.bias.detach()[:outputs].clone())
-        if not inputs:
-            base.set_submodule(path, AbsentOutput(linear.bias))
+        if inputs == 0:
+            base.set_submodule(path, AbsentOutput(linear.get_parameter("bias")))
     for path, counts in layers["counts"].items():
         for name, count in counts.items():
             setattr(base.get_submodule(path), name, count)
@@ -95,7 +95,7 @@ def resize(base: nn.Module, layers: dict[str, Any]) -> None:
 
 def __getattr__(name: str) -> Any:
     """The class of transformers of this name, which resizes its layers when it is built."""
-    known = getattr(transformers, name, None)
+    known: Any = getattr(transformers, name, None)
     if not isinstance(known, type) or not issubclass(known, transformers.PreTrainedModel):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgelm.checkpoint import Checkpoint
 from edgelm.data.dataset import Dataset
+from edgelm.files.places import told_place
 from edgelm.model_folder.adapter import ADAPTER_CONFIG_FILE
 from edgelm.version import __version__
 
@@ -17,7 +18,7 @@ _TOOLS = ("torch", "transformers", "accelerate")
 
 def data_origin(dataset: Dataset) -> dict[str, Any]:
     """What `edgelm.json` says of a data set: source, number of rows, SHA-256 of the content."""
-    return {"source": dataset.source, "rows": len(dataset), "sha256": dataset.fingerprint()}
+    return {"source": told_place(dataset.source), "rows": len(dataset), "sha256": dataset.fingerprint()}
 
 
 def model_fingerprint(checkpoint: Checkpoint) -> str:

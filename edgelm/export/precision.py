@@ -14,6 +14,7 @@ from edgelm.data.dataset import Dataset
 from edgelm.device import Device
 from edgelm.errors import CalibrationError, DataError, UsageError
 from edgelm.export.samples import Samples, encode
+from edgelm.files.places import told_place
 from edgelm.graph.fusion import fuse_attention, split_norms
 from edgelm.graph.session import make_plain_session
 from edgelm.metrics.judge import Predictions, judge
@@ -182,7 +183,7 @@ def _half(graph: onnx.ModelProto, precision: Precision, material: Material) -> C
     full = find_full(graph, judge.feeds) if precision.calibration == "reach" else frozenset()
     full = keep_precise(graph, full, judge, precision.name)
     report = {
-        "source": material.rows.source,
+        "source": told_place(material.rows.source),
         "samples": min(_JUDGED, len(material.rows)),
         "full_precision": _count_kinds(graph, full),
     }
@@ -296,7 +297,12 @@ def _parts(rows: Dataset, settings: Quantization, seed: int) -> tuple[Dataset, D
 
 
 def _source(rows: Dataset, learn: Dataset, settings: Quantization) -> dict[str, Any]:
-    return {"method": settings.method, "samples": len(learn), "source": rows.source, "choice": settings.choice}
+    return {
+        "method": settings.method,
+        "samples": len(learn),
+        "source": told_place(rows.source),
+        "choice": settings.choice,
+    }
 
 
 def _labelled(rows: Dataset, task: Task) -> Dataset | None:

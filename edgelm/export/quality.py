@@ -11,6 +11,7 @@ import numpy as np
 from edgelm.data.dataset import Dataset
 from edgelm.export.samples import Samples, encode, graph_rows, torch_rows
 from edgelm.export.source import Source
+from edgelm.files.places import told_place
 from edgelm.metrics.judge import Predictions, judge
 
 
@@ -27,7 +28,7 @@ def measure_quality(session: Any, source: Source, evaluation: Dataset) -> dict[s
 
     return {
         "samples": len(evaluation),
-        "source": evaluation.source,
+        "source": told_place(evaluation.source),
         "checkpoint": metrics(lambda side: torch_rows(source.model, side)),
         "bundle": metrics(lambda side: graph_rows(session, side)),
     }

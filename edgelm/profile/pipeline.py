@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.data.dataset import Dataset
+from edgelm.files.places import told_place
 from edgelm.hardware.busy import LOOK_S, judge, own_seconds
 from edgelm.profile.doubts import find_warnings, with_ratios
 from edgelm.profile.host import HERE, Host
@@ -134,7 +135,7 @@ def measure(plan: ProfilePlan, place: Host = HERE, progress: Progress = silent) 
         load_ms, peak_mb = _fresh(entry, threads, plan.loads, feeds[index][0][:1], place)
         what: dict[str, Any] = {
             "name": entry.name,
-            "path": str(entry.path),
+            "path": told_place(entry.path),
             "kind": entry.kind,
             "precision": entry.precision,
             "size_mb": entry.size_mb,

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgelm.data.dataset import Dataset
 from edgelm.errors import InputError, UsageError
+from edgelm.files.places import told_place
 from edgelm.profile.inputs import Feeds, find_texts, make_feeds
 from edgelm.profile.onnx_signature import read_inputs
 from edgelm.profile.subject import Subject, find_subject
@@ -84,7 +85,7 @@ def plan_profile(
     return ProfilePlan(
         subjects,
         tuple(texts),
-        data.source if data else "golden samples",
+        told_place(data.source) if data else "golden samples",
         grid,
         feeds,
         threads,

@@ -86,7 +86,7 @@ def test_the_encoder_of_a_classifier(tmp_path):
 
 
 def test_sentence_transformers_gives_the_vectors_of_edgelm(tmp_path):
-    sentence_transformers = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+    sentence_transformers = pytest.importorskip("sentence_transformers", reason="the package is not installed")
     folder = save_cut(tmp_path, kind=ENCODER)
     checkpoint = open_checkpoint(folder)
     with torch.inference_mode():
