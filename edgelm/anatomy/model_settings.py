@@ -45,7 +45,11 @@ MODEL_SETTINGS: tuple[Setting, ...] = (
         "the families of edgelm.anatomy.families.table; others are refused",
     ),
     Setting(
-        _CONFIG, "auto_map", "the model is code of its own", "refused", "code that comes with a model is never run"
+        _CONFIG,
+        "auto_map",
+        "the model is code of its own",
+        "refused",
+        "code is never run; edgelm's own module may be there",
     ),
     Setting(_CONFIG, "vocab_size", "rows of the token embeddings", "applied", _SHAPE),
     Setting(_CONFIG, "hidden_size", "width of the encoder", "applied", _SHAPE),

@@ -100,10 +100,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def build(self: Any, config: Any, *arguments: Any, **options: Any) -> None:
-        known.__init__(self, config, *arguments, **options)
+        super(made, self).__init__(config, *arguments, **options)
         if getattr(config, "edgelm_layers", None):
             resize(self.base_model, config.edgelm_layers)
 
-    made = type(name, (known,), {"__init__": build, "__module__": __name__, "__doc__": known.__doc__})
+    made: Any = type(name, (known,), {"__init__": build, "__module__": __name__, "__doc__": known.__doc__})
     globals()[name] = made
     return made
