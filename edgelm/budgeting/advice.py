@@ -34,7 +34,7 @@ def advise(name: str, asked: float, record: Record, precision: str, device: Devi
 
 def _faster(record: Record, precision: str, device: Device) -> list[str]:
     there = precision_of(precision).bits == 8 or "int8" not in device.precisions
-    integers = [] if there else ["compute in integers (--for int8)"]
+    integers = [] if there else ["compute in integers (--precision int8)"]
     return [*integers, "cut texts to fewer tokens (--max-length)", _NARROWER]
 
 
@@ -45,12 +45,12 @@ def _smaller(record: Record, precision: str, device: Device) -> list[str]:
         found = ["drop more tokens (a lower vocabulary.frequent, or vocabulary.max_tokens)"]
     row = precision_of(precision)
     if not row.integers:
-        return [*found, "keep weights as integers (--for int8)", _NARROWER]
+        return [*found, "keep weights as integers (--precision int8)", _NARROWER]
     if record.embedding_bits > 4 and target_of(device).integer_embeddings:
         found.append("keep embeddings in 4 bits (a stage embeddings, as in recipe compact)")
     return [
         *found,
-        *(["keep weights in 4 bits (--for int4)"] if row.bits > 4 and "int4" in device.precisions else []),
+        *(["keep weights in 4 bits (--precision int4)"] if row.bits > 4 and "int4" in device.precisions else []),
         _NARROWER,
     ]
 

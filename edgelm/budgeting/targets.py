@@ -15,10 +15,10 @@ from edgelm.budget import Budget
 from edgelm.budgeting.advice import advise
 from edgelm.budgeting.footprint import PROCESS_MB, estimate, row_bytes, size_table
 from edgelm.checkpoint import Checkpoint, open_checkpoint
-from edgelm.compress.batches import median_length
 from edgelm.compress.pipeline import CompressResult
 from edgelm.compress.pruning.constraints import Constraint, Constraints
 from edgelm.data.dataset import Dataset
+from edgelm.data.encoding import median_length
 from edgelm.device import Device, check_precision
 from edgelm.errors import UsageError
 from edgelm.hardware.machine import describe_machine
@@ -278,8 +278,8 @@ def _check_table(table: LatencyTable, sizes: ModelSizes, precision: str) -> None
     for name, (theirs, ours) in what.items():
         if theirs != ours:
             raise UsageError(
-                f"the latency table is for a {name} of {theirs}; this model and --for need {ours}.",
-                hint="Make one with `edgelm profile MODEL --table`.",
+                f"the latency table is for a {name} of {theirs}; this model and --precision need {ours}.",
+                hint="Make one with `edgelm latency-table MODEL --output FILE`.",
             )
 
 

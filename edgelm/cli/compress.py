@@ -91,12 +91,14 @@ def compress(
         ),
     ] = None,
     precision: Annotated[
-        str, typer.Option("--for", help="The precision that will be exported: budgets are meant in it.")
+        str,
+        typer.Option("--precision", help="Of the bundle that will be exported: budgets are meant in it."),
     ] = "int8",
     table: Annotated[
         Path | None,
         typer.Option(
-            "--table", help="Latency table of the device (`edgelm profile MODEL --table FILE`). Default: measured here."
+            "--table",
+            help="Latency table of the device (`edgelm latency-table MODEL --output FILE`). Default: measured here.",
         ),
     ] = None,
     time_limit: Annotated[

@@ -91,9 +91,9 @@ def export(
         bool,
         typer.Option("--single", help="For one text at a time, unpadded: no mask, and no token types but for pairs."),
     ] = False,
-    batch: Annotated[
+    max_batch: Annotated[
         int,
-        typer.Option("--batch", min=1, help="Texts that a GPU answers at once, at most: what an engine is built for."),
+        typer.Option("--max-batch", min=1, help="Most texts that a GPU answers at once: what an engine is built for."),
     ] = 1,
     engine: Annotated[
         bool,
@@ -174,7 +174,7 @@ def export(
             max_length=max_length,
             opset=opset,
             single=single,
-            batch=batch,
+            max_batch=max_batch,
             engine=engine,
             seed=seed,
             allow_pickle=allow_pickle,

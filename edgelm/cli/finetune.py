@@ -44,7 +44,9 @@ def finetune(
     schedule: Annotated[str, typer.Option(help="linear, cosine or constant, after the warm-up.")] = "linear",
     warmup: Annotated[float, typer.Option(help="Share of the steps in which the learning rate rises.")] = 0.06,
     weight_decay: Annotated[float, typer.Option(help="Weight decay (not with adam).")] = 0.01,
-    precision: Annotated[str, typer.Option("--precision", help="fp32, bf16 or fp16 (mixed precision).")] = "fp32",
+    train_precision: Annotated[
+        str, typer.Option("--train-precision", help="Arithmetic of training: fp32, bf16 or fp16 (mixed precision).")
+    ] = "fp32",
     max_length: Annotated[
         int | None, typer.Option(help="Longest text, in tokens. Default: 128, or what the model takes if less.")
     ] = None,
@@ -90,6 +92,7 @@ def finetune(
         check_output(output, overwrite=overwrite, kind=CHECKPOINT)
         settings = read_settings(
             TrainSettings,
+            names={"precision": "--train-precision"},
             epochs=epochs,
             max_steps=max_steps,
             batch_size=batch_size,
@@ -99,7 +102,7 @@ def finetune(
             schedule=schedule,
             warmup=warmup,
             weight_decay=weight_decay,
-            precision=precision,
+            precision=train_precision,
             **({} if max_length is None else {"max_length": max_length}),
             early_stopping=early_stopping,
             evaluations=evaluations,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -91,6 +93,15 @@ def schema_of_model(path: Path) -> str:
     if kind == "onnx":
         return "text"
     return (open_bundle(path).manifest.task if kind == "bundle" else open_checkpoint(path).task).schema
+
+
+def read_samples(path: Path, data: str | None, *, columns: Columns) -> Dataset | None:
+    """Rows without labels, of the kind that a bundle or checkpoint reads; None where no data are named.
+
+    Raises:
+        InputError: there is no such bundle or checkpoint, or as `load_dataset`.
+    """
+    return None if data is None else read_unlabelled(data, columns=columns, schema=schema_of_model(path))
 
 
 def read_train_and_eval(
@@ -256,8 +267,11 @@ def read_budget(
     )
 
 
-def read_settings(model: type[S], **values: Any) -> S:
+def read_settings(model: type[S], *, names: Mapping[str, str] = MappingProxyType({}), **values: Any) -> S:
     """Settings from command-line options.
+
+    Args:
+        names: options that are not named after their setting.
 
     Raises:
         UsageError: an impossible value, named by its option.
@@ -266,7 +280,8 @@ def read_settings(model: type[S], **values: Any) -> S:
         return model(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        option = "--" + str(first["loc"][0]).replace("_", "-")
+        setting = str(first["loc"][0])
+        option = names.get(setting, "--" + setting.replace("_", "-"))
         raise UsageError(
             f"{option} is {first['input']!r}; {first['msg'][0].lower()}{first['msg'][1:]}.",
             hint="--help lists the options.",

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
+from edgelm.cli.renamed import Command
 from edgelm.version import __version__
 
-# In the order of the work. Each module has one function, named like the command, or an `app` of its own.
+# In the order of the work. Each module has one function, named like the command with an underscore for a hyphen, or an
+# `app` of its own.
 COMMANDS = (
-    *("finetune", "compress", "search", "export", "build", "profile", "tune"),
+    *("finetune", "compress", "search", "export", "build", "profile", "estimate", "latency-table", "tune"),
     *("run", "verify", "inspect", "recipes", "devices", "doctor", "demo"),
 )
 
@@ -35,10 +36,9 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 for _name in COMMANDS:
-    if find_spec(f"edgelm.cli.{_name}") is None:
-        continue
-    _module = import_module(f"edgelm.cli.{_name}")
+    _python_name = _name.replace("-", "_")
+    _module = import_module(f"edgelm.cli.{_python_name}")
     if hasattr(_module, "app"):
         app.add_typer(_module.app, name=_name)
     else:
-        app.command(_name)(getattr(_module, _name))
+        app.command(_name, cls=Command)(getattr(_module, _python_name))

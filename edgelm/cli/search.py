@@ -149,7 +149,7 @@ def search(
             )
             raise typer.Exit(EXIT_BUDGET)
         trial = {"--from-trial": result.choice, "--search": output, "--data": data, "--eval": evaluation}
-        target_options = {"--device": device, "--for": precision, "--max-length": max_length}
+        target_options = {"--device": device, "--precision": precision, "--max-length": max_length}
         carried = columns(named) | {"--allow-pickle": allow_pickle}
         made = {"--output": unused(output.with_name(f"{output.name}-{result.choice}"))}
         screen.next_step(

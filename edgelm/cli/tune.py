@@ -19,7 +19,9 @@ def tune(
     data: Annotated[
         str | None, typer.Option("--data", help="Texts to measure on. Default: the bundle's golden samples.")
     ] = None,
-    time_limit: Annotated[float, typer.Option("--time-limit", min=5, help="Seconds.")] = 60.0,
+    time_limit: Annotated[
+        str, typer.Option("--time-limit", help="Of this call, such as 45s, 2m, or seconds; at least 5 seconds.")
+    ] = "60s",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure and show; leave the bundle as it is.")] = False,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
@@ -33,14 +35,14 @@ def tune(
     Example: edgelm tune build/my-model.edge --data texts.txt
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
-        from edgelm.cli.inputs import read_unlabelled, schema_of_model
+        from edgelm.cli.inputs import read_duration, read_samples
         from edgelm.data.dataset import Columns
         from edgelm.profile.tune import tune as run
 
+        limit = read_duration(time_limit)
         named = Columns(text_column, pair_column)
-        schema = "text" if data is None else schema_of_model(bundle)
-        rows = read_unlabelled(data, columns=named, schema=schema)
-        result = run(bundle, data=rows, time_limit=time_limit, dry_run=dry_run, progress=screen.progress)
+        rows = read_samples(bundle, data, columns=named)
+        result = run(bundle, data=rows, time_limit=limit, dry_run=dry_run, progress=screen.progress)
         screen.result(result.to_dict(), _draw)
         texts = {"--data": data} | columns(named)
         screen.next_step(

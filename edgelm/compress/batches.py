@@ -165,9 +165,3 @@ def _padded(rows: list[list[int]], value: int) -> torch.Tensor:
 def model_inputs(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """What of a batch the model reads."""
     return {name: tensor for name, tensor in batch.items() if name not in EXTRA_COLUMNS}
-
-
-def median_length(tokenizer: Any, task: Task, rows: Dataset, *, max_length: int, sample: int = 1000) -> int:
-    """The median number of tokens of a sequence, cut to `max_length`."""
-    encoded = encode_samples(rows.sample(sample, seed=0).inputs(), tokenizer, task, max_length=max_length)
-    return int(np.median(encoded.lengths))

@@ -113,6 +113,6 @@ def peak_rate(device: Device, precision: str) -> float:
 def _lacking(device: Device, what: str) -> UsageError:
     return UsageError(
         f"device {device.name} has no {what} to estimate a latency from: it has no published figures.",
-        hint="Measure there: `edgelm devices detect FILE`, or `edgelm profile MODEL --table FILE` and give that with "
-        "--table.",
+        hint="Measure there: `edgelm devices detect FILE`, or `edgelm latency-table MODEL --output FILE` and give that "
+        "with --table.",
     )

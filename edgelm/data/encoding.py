@@ -188,3 +188,17 @@ def padded(encoded: Encoded, numbers: Sequence[int], tokenizer: Any) -> dict[str
     rows: Mapping[str, Any] = {name: [ids[number] for number in numbers] for name, ids in encoded.columns.items()}
     found = tokenizer.pad(rows, padding_side="right", return_tensors="np")
     return {name: np.asarray(found[name], dtype=np.int64) for name in encoded.columns}
+
+
+def median_length(tokenizer: Any, task: Task, rows: Dataset, *, max_length: int, sample: int = 1000) -> int:
+    """The median number of tokens of a sequence, each cut to `max_length`.
+
+    Args:
+        tokenizer: a fast tokenizer of transformers.
+        sample: rows that are looked at, drawn at random.
+
+    Raises:
+        DataError: as `encode_samples`.
+    """
+    encoded = encode_samples(rows.sample(sample, seed=0).inputs(), tokenizer, task, max_length=max_length)
+    return int(np.median(encoded.lengths))

@@ -60,7 +60,7 @@ def build_engine(
         if config.add_optimization_profile(profile) < 0:
             raise EngineError(
                 f"{graph.name}: {backend.name} refuses the profile {shape}.",
-                hint="Export with another --max-length or --batch.",
+                hint="Export with another --max-length or --max-batch.",
             )
     config.progress_monitor = monitor = _monitor(module, progress)
     with _timing_cache(config, backend, timings):

@@ -31,7 +31,7 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         "on the device",
     ),
     (r"memory|workspace|alloc", "give `edgelm build` more --workspace, or export with a shorter --max-length"),
-    (r"shape|dimension|broadcast|profile", "export for shapes that the model takes: --max-length, --batch"),
+    (r"shape|dimension|broadcast|profile", "export for shapes that the model takes: --max-length, --max-batch"),
 )
 
 

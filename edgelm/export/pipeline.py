@@ -109,7 +109,7 @@ def export(
     max_length: int | None = None,
     opset: int | None = None,
     single: bool = False,
-    batch: int = 1,
+    max_batch: int = 1,
     engine: bool = True,
     seed: int = 0,
     allow_pickle: bool = False,
@@ -129,7 +129,7 @@ def export(
             else what the names of its labels tell (entailment, paraphrase).
         max_length: longest text in tokens; None: what the model can take, at most 512.
         opset: of the standard operators; None: what the exporter prefers.
-        batch: texts that are answered at once, at most: what an engine is built for.
+        max_batch: the most texts that are answered at once: what an engine is built for.
         engine: where the device runs TensorRT and an installed package can build for it here, put an engine into the
             bundle; else it holds the plan alone, and `edgelm build` builds on the device.
         single: the graph reads one text at a time, unpadded: it asks for no mask, nor for token types where texts come
@@ -215,7 +215,7 @@ def export(
         texts = material.inputs((calibration or evaluation or rows).sample(_LENGTHS, seed=seed))
         lengths = encode(source.tokenizer, task, texts, max_length=source.max_length).encoded.lengths
         manifest = replace(
-            manifest, plan=make_plan(device, lengths, max_length=source.max_length, batch=1 if single else batch)
+            manifest, plan=make_plan(device, lengths, max_length=source.max_length, batch=1 if single else max_batch)
         )
     golden = make_golden(session, source, expected.texts[:_GOLDEN_TEXTS], precision)
     here = target_of(device).here and made.runnable is made.graph

@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.checkpoint import Checkpoint, open_checkpoint
+from edgelm.data.dataset import Dataset
+from edgelm.data.encoding import median_length
 from edgelm.errors import UsageError
 from edgelm.hardware.busy import look
 from edgelm.hardware.machine import describe_machine
 from edgelm.latency_table import TABLE_SCHEMA, LatencyTable, read_latency_table
+from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.precision import precisions_for
 from edgelm.profile.interleave import WorkerClient, take_turns
 from edgelm.profile.subject import Subject
@@ -81,7 +84,8 @@ def write_table(
     output: Path,
     *,
     precision: str,
-    sequence: Sequence[int] | None = None,
+    sequence: int | None = None,
+    data: Dataset | None = None,
     threads: int | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
@@ -89,10 +93,12 @@ def write_table(
     """Measure the table of a checkpoint on this machine and write it.
 
     Args:
-        sequence: one length in tokens; None: 32, or what the model takes if that is less.
+        sequence: tokens of the text that is measured; None: as `data` says, else 32, or what the model takes if that
+            is less.
+        data: texts whose median length is measured, as `edgelm.compress_to_budget` takes it of the same texts.
 
     Raises:
-        UsageError: more than one length, a length that the model does not take, or a precision that the CPU does not
+        UsageError: a length beside texts, a length that the model does not take, or a precision that the CPU does not
             run.
         ModelError: no checkpoint there.
     """
@@ -100,16 +106,24 @@ def write_table(
 
     checkpoint = open_checkpoint(model)
     sizes = sizes_of(checkpoint.config, task=checkpoint.task)
-    lengths = list(sequence or (min(_TOKENS, sizes.positions),))
-    if len(lengths) > 1 or not 2 <= lengths[0] <= sizes.positions:
+    if data is not None:
+        if sequence is not None:
+            raise UsageError(
+                "--sequence and --data both say how long the texts of a latency table are.", hint="Give one of them."
+            )
+        from edgelm.anatomy import load_tokenizer
+
+        sequence = median_length(load_tokenizer(checkpoint), checkpoint.task, data, max_length=DEFAULT_LENGTH)
+    sequence = sequence or min(_TOKENS, sizes.positions)
+    if not 2 <= sequence <= sizes.positions:
         raise UsageError(
-            f"a latency table is for one length of 2 to {sizes.positions} tokens, not {lengths}.",
-            hint="Give --sequence once.",
+            f"a latency table is for a text of 2 to {sizes.positions} tokens, not {sequence}.",
+            hint=f"Give --sequence {sizes.positions} or less.",
         )
     table = measure_table(
         sizes,
         precision=precision,
-        sequence=lengths[0],
+        sequence=sequence,
         threads=threads or available_cores(),
         checkpoint=checkpoint,
         progress=progress,

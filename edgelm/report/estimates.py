@@ -1,35 +1,11 @@
-"""Estimates to reports: every table and page says that nothing was measured."""
+"""Estimates as tables and pages: every table and page says that nothing was measured."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 from edgelm.report.page import render_page
-from edgelm.report.tables import Estimates, Table, estimates_note
-from edgelm.report.write import markdown_table, write_texts
-
-
-def write_estimates(
-    estimates: Estimates,
-    *,
-    html: Path | None = None,
-    markdown: Path | None = None,
-    json_file: Path | None = None,
-    overwrite: bool = False,
-) -> list[Path]:
-    """Write the reports that were asked for and return their paths.
-
-    Args:
-        estimates: as `Estimate.to_dict` gives them.
-
-    Raises:
-        OutputExistsError, ResourceError: as `staged_output`.
-        MissingExtraError: HTML without jinja2.
-    """
-    wanted = [(html, _render_html), (markdown, _render_markdown), (json_file, _render_json)]
-    return write_texts([(path, render(estimates)) for path, render in wanted if path is not None], overwrite=overwrite)
+from edgelm.report.tables import Estimates, Table, estimates_note, markdown_table
 
 
 def sections(estimates: Estimates) -> list[tuple[str, Table]]:
@@ -96,15 +72,17 @@ def _several(estimates: Estimates) -> bool:
     return len({entry["path"] for entry in estimates}) > 1
 
 
-def _render_json(estimates: Estimates) -> str:
-    return json.dumps({"schema": 1, "estimates": estimates}, indent=1) + "\n"
-
-
-def _render_markdown(estimates: Estimates) -> str:
+def estimates_markdown(estimates: Estimates) -> str:
+    """The tables in Markdown."""
     tables = [line for title, table in sections(estimates) for line in markdown_table(title, table)]
     return "\n".join([f"# {estimates[0]['name']}", "", estimates_note(estimates), "", *tables])
 
 
-def _render_html(estimates: Estimates) -> str:
+def estimates_html(estimates: Estimates) -> str:
+    """One page with its style inside: it needs no network and no other file.
+
+    Raises:
+        MissingExtraError: jinja2 is not installed.
+    """
     shown = [{"title": title, "header": header, "rows": rows} for title, (header, rows) in sections(estimates)]
     return render_page("estimates.html", title=estimates[0]["name"], where=estimates_note(estimates), sections=shown)

@@ -5,9 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 Table = tuple[list[str], list[list[str]]]
+Profiles = list[dict[str, Any]]
 Estimates = list[dict[str, Any]]
 
 _MEMORIES = {"system memory MB": "/proc/meminfo", "GPU memory MB": "NVML"}
+
+
+def markdown_table(title: str, table: Table) -> list[str]:
+    """A table as lines of Markdown, under a heading."""
+    header, rows = table
+    body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return [f"## {title}", "", "| " + " | ".join(header) + " |", "|" + "---|" * len(header), *body, ""]
 
 
 def subject_name(profile: dict[str, Any]) -> str:

@@ -1,22 +1,25 @@
-"""Writes reports: HTML, Markdown and JSON, all from the dictionaries that profiles give."""
+"""Writes a report as HTML, Markdown and JSON, all from the same figures."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgelm.files.output import staged_output
+from edgelm.report.estimates import estimates_html, estimates_markdown
 from edgelm.report.page import render_page
+from edgelm.report.report import Report
 from edgelm.report.tables import (
     Estimates,
+    Profiles,
     Table,
     doubt_notes,
     estimates_note,
     latency_table,
     layer_table,
+    markdown_table,
     operator_table,
     provider_notes,
     quality_table,
@@ -25,58 +28,42 @@ from edgelm.report.tables import (
     subject_table,
 )
 
-Profiles = list[dict[str, Any]]
-
 
 def write_reports(
-    profiles: Profiles,
+    report: Report,
     *,
-    estimates: Estimates | None = None,
     html: Path | None = None,
     markdown: Path | None = None,
     json_file: Path | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write the reports that were asked for and return their paths.
+    """Write the files that were asked for and return their paths; without profiles, pages say that nothing was
+    measured.
 
     Args:
-        estimates: of the same cases, to stand beside what was measured.
+        json_file: all figures and samples, as `edgelm profile --json` and `edgelm estimate --json` print them.
 
     Raises:
         OutputExistsError, ResourceError: as `staged_output`.
         MissingExtraError: HTML without jinja2.
     """
-    wanted = [(html, render_html), (markdown, render_markdown), (json_file, render_json)]
-    return write_texts(
-        [(path, render(profiles, estimates)) for path, render in wanted if path is not None], overwrite=overwrite
-    )
-
-
-def write_texts(texts: list[tuple[Path, str]], *, overwrite: bool) -> list[Path]:
-    """Write files and return their paths.
-
-    Raises:
-        OutputExistsError, ResourceError: as `staged_output`.
-    """
+    texts: list[tuple[Path, str]] = []
+    if html is not None:
+        page = render_html(report.profiles, report.estimates) if report.profiles else estimates_html(report.estimates)
+        texts.append((html, page))
+    if markdown is not None:
+        page = (
+            render_markdown(report.profiles, report.estimates)
+            if report.profiles
+            else estimates_markdown(report.estimates)
+        )
+        texts.append((markdown, page))
+    if json_file is not None:
+        texts.append((json_file, report.to_json()))
     for path, text in texts:
         with staged_output(path, overwrite=overwrite) as aside:
             aside.write_text(text, encoding="utf-8")
     return [path for path, _ in texts]
-
-
-def markdown_table(title: str, table: Table) -> list[str]:
-    """Its lines, under a heading."""
-    header, rows = table
-    body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return [f"## {title}", "", "| " + " | ".join(header) + " |", "|" + "---|" * len(header), *body, ""]
-
-
-def render_json(profiles: Profiles, estimates: Estimates | None = None) -> str:
-    """All figures and samples, as `edgelm profile --json` prints them."""
-    return (
-        json.dumps({"schema": 1, "profiles": profiles} | ({"estimates": estimates} if estimates else {}), indent=1)
-        + "\n"
-    )
 
 
 def render_markdown(profiles: Profiles, estimates: Estimates | None = None) -> str:

@@ -25,15 +25,20 @@ def record_of(recipe, **changes):
 @pytest.mark.parametrize(
     ("changes", "precision", "named", "unnamed"),
     [
-        ({}, "int8", ["stage vocabulary", "embeddings in 4 bits", "--for int4", "shape.hidden"], ["--for int8"]),
+        (
+            {},
+            "int8",
+            ["stage vocabulary", "embeddings in 4 bits", "--precision int4", "shape.hidden"],
+            ["--precision int8"],
+        ),
         (
             {"tokens": TOKENS, "embedding_bits": 4},
             "int8",
-            ["vocabulary.frequent", "--for int4"],
+            ["vocabulary.frequent", "--precision int4"],
             ["stage vocabulary", "stage embeddings"],
         ),
-        ({"tokens": TOKENS, "embedding_bits": 4}, "int4", ["vocabulary.max_tokens"], ["--for", "in 4 bits"]),
-        ({}, "fp32", ["stage vocabulary", "--for int8"], ["in 4 bits"]),
+        ({"tokens": TOKENS, "embedding_bits": 4}, "int4", ["vocabulary.max_tokens"], ["--precision", "in 4 bits"]),
+        ({}, "fp32", ["stage vocabulary", "--precision int8"], ["in 4 bits"]),
     ],
 )
 def test_a_smaller_model_is_had_by_what_was_not_done_yet(changes, precision, named, unnamed):
@@ -58,7 +63,7 @@ def test_a_model_of_more_than_one_layer_is_too_slow_by_a_measurement_only():
     assert "measurements swing" in advise("latency", 1.0, record_of("budget"), "int8", CPU, layers=2)
     least = advise("latency", 1.0, record_of("budget"), "fp32", CPU, layers=1)
     assert "measurements" not in least
-    assert all(words in least for words in ("--for int8", "--max-length", "shape.hidden"))
+    assert all(words in least for words in ("--precision int8", "--max-length", "shape.hidden"))
 
 
 def test_a_longer_training_is_had_by_the_setting_that_counts():

@@ -211,7 +211,7 @@ def test_a_device_that_is_not_there_is_estimated_with_a_band(files):
         "10",
         "--device",
         "jetson-orin-nano",
-        "--for",
+        "--precision",
         "fp16",
     )
     assert found.exit_code == EXIT_DONE, found.output

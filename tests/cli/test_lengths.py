@@ -75,6 +75,6 @@ def test_longer_texts_than_the_model_takes_are_refused(short, command):
 
 def test_a_latency_table_is_refused_for_positions_that_roberta_keeps_for_padding(tmp_path):
     model = make_checkpoint(tmp_path / "model", "roberta")  # 130 rows, of which two are never a text's
-    refused = run("profile", model, "--table", tmp_path / "t.json", "--sequence", 129)
+    refused = run("latency-table", model, "--output", tmp_path / "t.json", "--sequence", 129)
     assert refused.exit_code == 2
     assert "128" in refused.stderr

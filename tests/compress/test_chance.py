@@ -116,7 +116,7 @@ def test_finetune_says_nothing_of_chance_where_it_learnt(files):
 def test_compress_says_so_too(files):
     """Nothing to learn from: the original of the fixture knows as little, and that is said."""
     train("finetune", "m", files, "noise", "--allow-new-head", "--max-steps", 2, "--output", files / "teacher")
-    more = ["--recipe", "one-shot", "--max-size", "10MB", "--for", "fp32", "--output", files / "small", "--json"]
+    more = ["--recipe", "one-shot", "--max-size", "10MB", "--precision", "fp32", "--output", files / "small", "--json"]
     shown = train("compress", "teacher", files, "noise", *more)
     assert shown.exit_code == 0, shown.output
     assert json.loads(shown.stdout)["chance"]["better"] is False

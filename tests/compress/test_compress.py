@@ -357,7 +357,7 @@ def test_finetune_writes_tensorboard_logs_stops_early_and_accumulates(files):
         1,
         "--gradient-accumulation",
         2,
-        "--precision",
+        "--train-precision",
         "bf16",
         "--schedule",
         "constant",
@@ -369,7 +369,7 @@ def test_finetune_writes_tensorboard_logs_stops_early_and_accumulates(files):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--optimizer", "adamx"), ("--batch-size", 0), ("--schedule", "zigzag"), ("--precision", "fp7")],
+    [("--optimizer", "adamx"), ("--batch-size", 0), ("--schedule", "zigzag"), ("--train-precision", "fp7")],
 )
 def test_impossible_options_are_wrong_usage(files, option, value):
     make_checkpoint(files / "encoder", kind="sentence-embedding")

@@ -142,7 +142,7 @@ def test_a_norm_also_writes_the_integers_of_what_it_makes(exported):
 @pytest.mark.parametrize("device", ["jetson-orin-nano", "rtx-4090"])
 @pytest.mark.parametrize("tokens", [16, 128])
 def test_the_shape_of_a_model_says_what_its_bundle_says(exported, precision, device, tokens):
-    """A budget counts shapes, `edgelm profile --estimate` the real graph. Apart by up to a tenth: shapes have one
+    """A budget counts shapes, `edgelm estimate` the real graph. Apart by up to a tenth: shapes have one
     product for query, key and value and a split, the graph has three products, and embeddings and masks as they were
     traced."""
     folder, bundle = exported(precision)

@@ -218,7 +218,7 @@ def test_a_budget_that_is_not_met_leaves_the_result_and_ends_all_with_its_code(f
 def test_what_was_measured_once_cuts_all(files, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     _, stdout, stderr = together(
-        compress(files, tmp_path / "out", "--max-latency", "0.001ms", "--for", "fp32", "--json", recipe="fit")
+        compress(files, tmp_path / "out", "--max-latency", "0.001ms", "--precision", "fp32", "--json", recipe="fit")
     )
     assert [(bound["name"], bound["source"]) for bound in json.loads(stdout)["budget"]] == [("latency", "measured")], (
         stderr

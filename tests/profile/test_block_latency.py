@@ -163,7 +163,7 @@ def test_a_table_of_a_busy_machine_is_not_kept(monkeypatch, tmp_path):
 
 def test_the_command_writes_a_table_that_compress_reads(few_runs, tmp_path):
     model = make_checkpoint(tmp_path / "m", hidden=128, heads=4, ffn=256)
-    words = ["profile", str(model), "--table", str(tmp_path / "t.json"), "--sequence", "8", "--threads", "1"]
+    words = ["latency-table", str(model), "--output", str(tmp_path / "t.json"), "--sequence", "8", "--threads", "1"]
     shown = CliRunner().invoke(app, words)
     assert shown.exit_code == EXIT_DONE, shown.output
     assert "add up to within" in shown.output
@@ -183,42 +183,35 @@ def test_a_table_is_for_the_median_length_of_the_users_texts(monkeypatch, tmp_pa
         tables, "measure_shapes", lambda sizes, models, **_: [1.0 + len(shapes) for shapes in models] + [9.0]
     )
     words = [
-        "profile",
+        "latency-table",
         str(model),
         "--data",
         str(tmp_path / "rows.jsonl"),
-        "--for",
+        "--precision",
         "fp32",
-        "--table",
+        "--output",
         str(tmp_path / "t.json"),
     ]
     made = CliRunner().invoke(app, words)
     assert made.exit_code == EXIT_DONE, made.output
     assert read_latency_table(tmp_path / "t.json").sequence == 4  # two words between [CLS] and [SEP]
-    assert "--max-latency 1ms --for fp32" in made.output  # a table is of use in its own precision alone
+    assert "--max-latency 1ms --precision fp32" in made.output  # a table is of use in its own precision alone
 
 
-@pytest.mark.parametrize(
-    ("more", "named"),
-    [
-        (["--compare", "m"], "--compare"),
-        (["--html", "page.html"], "--html"),
-        (["--batch", "8"], "--batch"),
-        (["--operators"], "--operators"),
-        (["--host", "me@pi"], "on the host itself"),
-        (["--sequence", "8", "--data", "rows.jsonl"], "--sequence and --data"),
-    ],
-)
-def test_what_a_table_has_no_use_for_is_refused(tmp_path, more, named):
-    refused = CliRunner().invoke(app, ["profile", str(tmp_path / "m"), "--table", str(tmp_path / "t.json"), *more])
+def test_two_lengths_at_once_are_refused(tmp_path):
+    model = make_checkpoint(tmp_path / "m")
+    (tmp_path / "rows.txt").write_text("turn the lights on\n")
+    more = ["--sequence", "8", "--data", str(tmp_path / "rows.txt"), "--output", str(tmp_path / "t.json")]
+    refused = CliRunner().invoke(app, ["latency-table", str(model), *more])
     assert refused.exit_code == EXIT_USAGE
-    assert named in refused.output
+    assert "--sequence and --data" in refused.output
+    assert not (tmp_path / "t.json").exists()
 
 
 def test_a_length_or_precision_that_cannot_be_is_refused(tmp_path):
     model = make_checkpoint(tmp_path / "m")
     with pytest.raises(UsageError, match="tokens"):
-        tables.write_table(model, tmp_path / "t.json", precision="int8", sequence=[1000])
+        tables.write_table(model, tmp_path / "t.json", precision="int8", sequence=1000)
     with pytest.raises(UsageError, match="no latency"):
         tables.write_table(model, tmp_path / "t.json", precision="int2")
     assert not (tmp_path / "t.json").exists()

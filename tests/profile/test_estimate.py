@@ -1,4 +1,4 @@
-"""What a user of `edgelm profile --estimate` sees: figures that are marked, with a band, for devices that are not
+"""What a user of `edgelm estimate` sees: figures that are marked, with a band, for devices that are not
 there."""
 
 import json
@@ -32,11 +32,11 @@ def bundle(tmp_path_factory):
 
 
 def run(*arguments):
-    return CliRunner().invoke(app, ["profile", *map(str, arguments)])
+    return CliRunner().invoke(app, ["estimate", *map(str, arguments)])
 
 
 def test_an_estimate_is_marked_and_has_a_band(bundle):
-    shown = run(bundle, "--estimate", "jetson-orin-nano", "--sequence", 32, "--batch", 1, "--batch", 8, "--json")
+    shown = run(bundle, "--device", "jetson-orin-nano", "--sequence", 32, "--batch", 1, "--batch", 8, "--json")
     assert shown.exit_code == EXIT_DONE, shown.output
     (entry,) = json.loads(shown.stdout)["estimates"]
     assert (entry["source"], entry["device"], entry["precision"]) == ("estimated", "jetson-orin-nano", "fp16")
@@ -56,7 +56,7 @@ def test_an_estimate_is_marked_and_has_a_band(bundle):
 
 
 def test_the_length_is_that_of_the_golden_samples(bundle):
-    (entry,) = json.loads(run(bundle, "--estimate", "t4", "--json").stdout)["estimates"]
+    (entry,) = json.loads(run(bundle, "--device", "t4", "--json").stdout)["estimates"]
     golden = json.loads((bundle / "golden.json").read_text())["inputs"]
     lengths = sorted(len(sample["input_ids"][0]) for sample in golden)
     assert lengths[0] <= entry["cases"][0]["sequence"] <= lengths[-1]
@@ -65,7 +65,7 @@ def test_the_length_is_that_of_the_golden_samples(bundle):
 def test_subjects_side_by_side_on_the_users_texts(bundle, tmp_path):
     texts = tmp_path / "texts.csv"
     texts.write_text("text\n" + "good\n" * 3)
-    options = ["--compare", bundle / "model.onnx", "--data", texts, "--estimate", "t4", "--estimate", "a100"]
+    options = ["--compare", bundle / "model.onnx", "--data", texts, "--device", "t4", "--device", "a100"]
     shown = run(bundle, *options, "--json")
     assert shown.exit_code == EXIT_DONE, shown.output
     found = json.loads(shown.stdout)["estimates"]
@@ -81,7 +81,7 @@ def test_subjects_side_by_side_on_the_users_texts(bundle, tmp_path):
 def test_people_see_what_bounds_it_and_that_it_was_not_measured(bundle, tmp_path):
     files = {name: tmp_path / f"estimate.{name}" for name in ("html", "md", "json")}
     options = ["--html", files["html"], "--markdown", files["md"], "--output", files["json"]]
-    shown = run(bundle, "--estimate", "jetson-orin-nano", "--estimate", "a100", *options)
+    shown = run(bundle, "--device", "jetson-orin-nano", "--device", "a100", *options)
     assert shown.exit_code == EXIT_DONE, shown.output
     for text in (shown.output, files["html"].read_text(), files["md"].read_text()):
         assert "not measured" in text
@@ -92,12 +92,12 @@ def test_people_see_what_bounds_it_and_that_it_was_not_measured(bundle, tmp_path
         "jetson-orin-nano",
         "a100",
     ]
-    assert run(bundle, "--estimate", "a100", "--html", files["html"]).exit_code == EXIT_USAGE  # it is there already
+    assert run(bundle, "--device", "a100", "--html", files["html"]).exit_code == EXIT_USAGE  # it is there already
 
 
 def test_an_onnx_file_and_a_cpu_with_figures(tmp_path):
     path = make_bundle(tmp_path / "b.edge") / "model.onnx"
-    (entry,) = json.loads(run(path, "--estimate", "raspberry-pi-5", "--json").stdout)["estimates"]
+    (entry,) = json.loads(run(path, "--device", "raspberry-pi-5", "--json").stdout)["estimates"]
     (case,) = entry["cases"]
     assert case["sequence"] == 32
     assert {row["name"]: row["launches"] for row in case["operators"]}["Gemm"] == 1
@@ -107,11 +107,11 @@ def test_an_onnx_file_and_a_cpu_with_figures(tmp_path):
     ("device", "code", "words"), [("cpu", EXIT_USAGE, "devices detect"), ("no-such", EXIT_USAGE, "no device")]
 )
 def test_a_device_without_figures_is_refused(bundle, device, code, words):
-    shown = run(bundle, "--estimate", device)
+    shown = run(bundle, "--device", device)
     assert shown.exit_code == code
     assert words in " ".join(shown.stderr.split())
 
 
 def test_what_has_no_graph_is_refused(bundle, tmp_path):
-    assert run(bundle.parent / "checkpoint", "--estimate", "t4").exit_code == EXIT_USAGE
-    assert run(tmp_path / "nothing", "--estimate", "t4").exit_code == EXIT_INPUT
+    assert run(bundle.parent / "checkpoint", "--device", "t4").exit_code == EXIT_USAGE
+    assert run(tmp_path / "nothing", "--device", "t4").exit_code == EXIT_INPUT

@@ -11,8 +11,8 @@ from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
 from edgelm.anatomy.sizes import sizes_of
-from edgelm.compress.batches import median_length
 from edgelm.data.dataset import Dataset
+from edgelm.data.encoding import median_length
 from edgelm.errors import RecipeError
 from edgelm.latency_table import LatencyTable, count_operations
 from edgelm.recipe import FitSettings

@@ -89,7 +89,7 @@ def test_measured_hosts_and_estimated_devices_stand_in_one_table(bundle, serve, 
         bundle,
         "--host",
         "device",
-        "--estimate",
+        "--with-estimate",
         "raspberry-pi-5",
         "--batch",
         1,
@@ -398,7 +398,7 @@ def texts_of(folder: Path, *columns: str) -> Path:
             2,
             "input_ids is [1, 8]; this profile gives [1, 3]",
         ),
-        (lambda folder: ("--estimate", "cpu"), 2, "devices detect"),
+        (lambda folder: ("--with-estimate", "cpu"), 2, "devices detect"),
         (lambda folder: ("--wheels", folder / "none"), 2, "is no folder"),
         (lambda folder: ("--wheels", folder), 2, "no wheel of numpy"),
     ],
@@ -436,4 +436,3 @@ def test_options_that_make_no_sense(bundle, tmp_path):
     assert run(bundle, "--host", "a b", python=None).exit_code == 2
     assert run(bundle, "--host", "a", "--host", "a", python=None).exit_code == 2
     assert run(bundle, "--host", "a", "--install", "--wheels", tmp_path, python=None).exit_code == 2
-    assert run(bundle, "--host", "a", "--table", tmp_path / "t.json", python=None).exit_code == 2

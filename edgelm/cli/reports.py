@@ -1,0 +1,81 @@
+"""What `edgelm profile` and `edgelm estimate` share: options, the files of a report, and how results are drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from edgelm.cli.tables import make_table
+
+Batches = Annotated[
+    list[int] | None, typer.Option("--batch", min=1, help="Texts in a call. May be repeated. Default: 1.")
+]
+Html = Annotated[Path | None, typer.Option("--html", help="Write a report as one HTML page.")]
+Markdown = Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown.")]
+
+
+def check_files(*files: Path | None, html: Path | None, overwrite: bool) -> None:
+    """Refuse files that could not be written in the end, before anything is measured.
+
+    Args:
+        html: is one of them that needs jinja2.
+
+    Raises:
+        OutputExistsError: one is there, and `overwrite` is not set.
+        MissingExtraError: HTML without jinja2.
+    """
+    from edgelm.files.output import check_output
+    from edgelm.report import check_page
+
+    for file in (html, *files):
+        if file is not None:
+            check_output(file, overwrite=overwrite)
+    if html is not None:
+        check_page()
+
+
+def draw_profiles(console: Console, values: dict[str, Any], *, with_operators: bool) -> None:
+    """What was measured, with estimates in the same table."""
+    from edgelm.report.tables import estimates_note, latency_table, operator_table, provider_notes, subject_table
+
+    profiles, estimates = values["profiles"], values.get("estimates")
+    for where in dict.fromkeys(
+        (item["host"], item["machine"]["cpu"], item["settings"]["threads"], item["settings"]["runs"])
+        for item in profiles
+    ):
+        there, cpu, threads, runs = where
+        console.print(
+            f"Measured on {f'{there}: ' if there else ''}{cpu}, {threads} threads, {runs} runs each, interleaved."
+        )
+    for note in provider_notes(profiles):
+        console.print(note, markup=False)
+    if estimates:
+        console.print(estimates_note(estimates))
+    parts = [subject_table(profiles), latency_table(profiles, estimates)] + (
+        [operator_table(profiles[0])] if with_operators else []
+    )
+    for header, rows in parts:
+        table = make_table(*header)
+        for column in table.columns:  # on a narrow terminal an interval goes below its figure
+            column.no_wrap = column.no_wrap and not str(column.header).startswith(("p50", "vs "))
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+        console.print()
+
+
+def draw_estimates(console: Console, values: dict[str, Any]) -> None:
+    """What was estimated alone: latencies, then the operators of each subject and device."""
+    from edgelm.report.estimates import sections
+    from edgelm.report.tables import estimates_note
+
+    console.print(estimates_note(values["estimates"]))
+    for title, (header, rows) in sections(values["estimates"]):
+        table = make_table(*header, title=title)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+        console.print()
