@@ -79,7 +79,11 @@ def command_lines(text: str) -> list[str]:
 # The one file that names what is no option any more; tests/cli/test_renamed.py looks at what it says instead.
 FORMER = {"renamed.py": {old for table in RENAMED.values() for old in table}}
 FILES = sorted(
-    [*(REPOSITORY / "edgelm").rglob("*.py"), REPOSITORY / "README.md", *(REPOSITORY / "recipes").rglob("*.yaml")]
+    [
+        *(REPOSITORY / "edgelm").rglob("*.py"),
+        *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md")),
+        *(file for folder in ("recipes", "devices") for file in (REPOSITORY / folder).rglob("*.yaml")),
+    ]
 )
 
 

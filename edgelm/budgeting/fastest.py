@@ -52,8 +52,7 @@ def find_fastest(
         OutputExistsError: `output` is there and `overwrite` is not set.
     """
     check_output(output, overwrite=overwrite, kind=CHECKPOINT)
-    table = resolve_budget(Budget(max_latency_ms=math.inf)).table
-    assert table is not None
+    table = resolve_budget(Budget(max_latency_ms=math.inf)).cost_table
     whole = table.predict(table.sizes.full())
     tries = output.with_name(output.name + ".tries")
     held, failed, factor = 1.0, math.inf, 2.0

@@ -89,6 +89,11 @@ class BudgetTargets:
     goal: Constraints
     table: LatencyTable | None
 
+    @property
+    def cost_table(self) -> LatencyTable:
+        """What blocks cost: in time or, where nothing bounds that, in operations."""
+        return self.table or count_operations(self.sizes, self.sequence)
+
     def _judge(self, result: CompressResult, checkpoint: Checkpoint, shapes: Shapes) -> list[Verdict]:
         """Every bound against what the compressed model costs and loses."""
         sizes = replace(self.sizes, vocabulary=int(checkpoint.config["vocab_size"]))
@@ -128,7 +133,7 @@ class BudgetTargets:
         """The result with its verdicts, and what each layer costs: in time, or where nothing bounds that in
         operations."""
         checkpoint = open_checkpoint(result.path)
-        table = self.table or count_operations(self.sizes, self.sequence)
+        table = self.cost_table
         shapes = checkpoint.record.layers or sizes_of(checkpoint.config, task=checkpoint.task).full()
         return Outcome(
             result,

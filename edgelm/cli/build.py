@@ -62,18 +62,15 @@ def build(
     Example: edgelm build my-model.edge
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
-        from dataclasses import replace
-
         from edgelm.engines import build as run
-        from edgelm.runtime import open_bundle
 
-        plan = open_bundle(bundle).manifest.plan
-        asked: dict[str, Any] = {"workspace_mb": workspace, "portable": portable, "refit": refit, "strip": strip}
-        given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
         result = run(
             bundle,
             package=package,
-            plan=replace(plan, **given) if plan is not None and given else plan,
+            workspace_mb=workspace,
+            portable=portable,
+            refit=refit,
+            strip=strip,
             capability=capability,
             rebuild=rebuild,
             progress=screen.progress,

@@ -68,6 +68,10 @@ def build(
     *,
     package: str | None = None,
     plan: EnginePlan | None = None,
+    workspace_mb: int | None = None,
+    portable: bool | None = None,
+    refit: bool | None = None,
+    strip: bool | None = None,
     capability: str | None = None,
     rebuild: bool = False,
     progress: Progress = silent,
@@ -80,6 +84,7 @@ def build(
     Args:
         package: tensorrt or tensorrt-rtx; None: the first that the bundle's device prefers and is installed.
         plan: instead of the bundle's; kept in its place.
+        workspace_mb, portable, refit, strip: changes to that plan, as `EnginePlan` says; None: as it has it.
         capability: compute capability to build for; None: that of the GPU here or, without one, of the plan.
         rebuild: also where an engine that fits is there.
 
@@ -97,6 +102,8 @@ def build(
             f"{opened.path}: no engine plan: it was made for {opened.manifest.device}.",
             hint="Export it with --device of a GPU or a Jetson.",
         )
+    asked: dict[str, Any] = {"workspace_mb": workspace_mb, "portable": portable, "refit": refit, "strip": strip}
+    plan = replace(plan, **{name: value for name, value in asked.items() if value is not None})
     backend = load_backend(package or _first_installed(opened))
     if plan.portable and backend.rtx:
         raise UsageError(

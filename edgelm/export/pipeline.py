@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -53,7 +54,7 @@ from edgelm.quantize.saturation import largest_pair_sum
 from edgelm.quantize.settings import Quantization
 from edgelm.quantize.target import target_of
 from edgelm.runtime import open_bundle
-from edgelm.runtime.manifest import Manifest, Parity, TensorSpec
+from edgelm.runtime.manifest import EnginePlan, Manifest, Parity, TensorSpec
 from edgelm.runtime.tensorrt import MODULES, installed_backends
 from edgelm.tasks.text import TextClassification
 from edgelm.version import __version__
@@ -227,7 +228,7 @@ def export(
     progress("export", 3, 3)
     no_engine = ""
     if manifest.plan is not None:
-        no_engine = _add_engine(output, manifest, progress) if engine else "none was asked for"
+        no_engine = _add_engine(output, manifest.plan, manifest.runtimes, progress) if engine else "none was asked for"
         manifest = open_bundle(output).manifest
     size = (
         output.stat().st_size
@@ -259,13 +260,12 @@ def _with_embedding_bits(quantization: Quantization, meant: int, precision: str,
     return quantization
 
 
-def _add_engine(output: Path, manifest: Manifest, progress: Progress) -> str:
+def _add_engine(output: Path, plan: EnginePlan, runtimes: Sequence[str], progress: Progress) -> str:
     """Build an engine into the bundle; why there is none, if none can be built here."""
-    assert manifest.plan is not None
-    there = [name for name in manifest.runtimes if name in installed_backends()]
+    there = [name for name in runtimes if name in installed_backends()]
     if not there:
-        return f"none of {', '.join(name for name in manifest.runtimes if name in MODULES)} is installed here"
-    capability = manifest.plan.compute_capability
+        return f"none of {', '.join(name for name in runtimes if name in MODULES)} is installed here"
+    capability = plan.compute_capability
     try:
         package = can_build_for(capability, there)
         if package is None:

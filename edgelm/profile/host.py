@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import Any, Protocol
 
 from edgelm.hardware.machine import describe_machine
+from edgelm.line_process import LineProcess
 from edgelm.profile.subject import Subject
 from edgelm.runtime.session import available_cores
 
@@ -62,7 +60,7 @@ class LocalHost:
 
     def start(self, module: str, *, threads: int | None = None) -> Channel:
         """As in `Host`."""
-        return _Process(module, threads)
+        return LineProcess(module, threads=threads or None, environment={"PYTHONDONTWRITEBYTECODE": "1"})
 
     def locate(self, subject: Subject) -> str:
         """As in `Host`."""
@@ -75,47 +73,6 @@ class LocalHost:
     def describe(self) -> dict[str, Any]:
         """As in `Host`."""
         return describe_machine().to_dict()
-
-
-class _Process:
-    """A `Channel` to a process of this machine."""
-
-    def __init__(self, module: str, threads: int | None) -> None:
-        environment = (
-            os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
-        )
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=environment,
-        )
-
-    def exchange(self, line: str) -> str:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(line + "\n")
-            self._process.stdin.flush()
-            return self._process.stdout.readline()
-        except BrokenPipeError:
-            return ""
-
-    def ending(self) -> str:
-        return f"exit code {self._process.wait()}"
-
-    def close(self) -> None:
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
 
 
 HERE = LocalHost()
