@@ -1,0 +1,111 @@
+"""README's commands do what it says: every fenced one is run in its order, on a small model and small data."""
+
+import csv
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import typer
+from models import TEXTS, make_checkpoint
+from typer.testing import CliRunner
+
+from edgelm.checkpoint import open_checkpoint
+from edgelm.cli.main import app
+from edgelm.errors import EXIT_BUDGET, EXIT_DONE
+from edgelm.latency_table import count_operations
+from edgelm.profile.block_latency import encoder_sizes
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r"^```(?:bash|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+# What cannot run here, by how the line begins: what of it is looked at instead, and why.
+NOT_RUN = {
+    "bash scripts/": "makes an environment of its own; the script is there",
+    "torchrun ": "several processes are tests/end_to_end/test_processes.py's; the command is parsed",
+    "accelerate launch ": "several processes are tests/end_to_end/test_processes.py's; the command is parsed",
+    "cmake ": "needs ONNX Runtime's C++ library; tests/export/test_cpp_example.py builds it",
+    "build/answer/answer ": "needs ONNX Runtime's C++ library; tests/export/test_cpp_example.py runs it",
+    "edgelm profile build/my-model.edge --host ": "needs hosts; tests/profile/remote has some; the command is parsed",
+}
+# What is added to a command so that it ends soon, by how the line begins; of an option that is given twice the last
+# counts. The budget cannot be met by so small a model, and nobody finds trial 12 among one.
+SOONER = {
+    "edgelm profile build/my-model.edge --compare": "--runs 5 --warmup 1 --loads 1",
+    "edgelm search": "--trials 1 --runs 5",
+    "edgelm compress --from-trial 12": "--from-trial 0 --overwrite",
+    "edgelm compress ./my-model --data train.csv --eval dev.csv --device cpu": "--time-limit 10s --table table.json",
+    "edgelm compress ./my-model --data train.csv --eval dev.csv --recipe fastest": (
+        "--set 'distill.shape={layers: 2, hidden: 32, ffn: 64}' --overwrite"
+    ),
+}
+WITH_BUDGET = ("--speedup", "--max-drop")
+
+
+def commands() -> list[str]:
+    """One line a command, its spaces as one."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    lines = [line for block in BLOCK.findall(text) for line in block.replace("\\\n", " ").splitlines()]
+    return [" ".join(line.removeprefix("$ ").split()) for line in lines if line.strip() and not line.startswith("#")]
+
+
+def beginning(line: str, table: dict[str, str]) -> str | None:
+    return next((start for start in table if line.startswith(start)), None)
+
+
+COMMANDS = commands()
+RUN = [line for line in COMMANDS if beginning(line, NOT_RUN) is None]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where a reader types: the model and the rows that README speaks of."""
+    here = tmp_path_factory.mktemp("readme")
+    make_checkpoint(here / "my-model", layers=3, hidden=64, heads=4, ffn=128)
+    table = count_operations(encoder_sizes(open_checkpoint(here / "my-model")), 10)  # to measure one takes minutes
+    replace(table, source="measured", unit="ms", precision="int8", pytorch=100.0).save(here / "table.json")
+    for name, columns in {"train": ("text", "label"), "dev": ("text", "label"), "texts": ("text",)}.items():
+        rows = [(f"{text} {number}", ("negative", "positive")[number % 2]) for number, text in enumerate(TEXTS * 4)]
+        with (here / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([columns, *(row[: len(columns)] for row in rows)])
+    return here
+
+
+@pytest.mark.parametrize("line", RUN)
+def test_a_command_runs_after_those_before_it(line, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    sooner = SOONER.get(beginning(line, SOONER), "")
+    program, *words = shlex.split(f"{line} {sooner}")
+    if program == "python":
+        done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip()
+        return
+    assert program == "edgelm", f"{line}: neither run nor excused"
+    result = CliRunner().invoke(app, words)
+    allowed = (EXIT_DONE, EXIT_BUDGET) if set(words) & set(WITH_BUDGET) else (EXIT_DONE,)
+    assert result.exit_code in allowed, result.output
+    for option, path in pairwise(words):
+        if option in ("--output", "--html"):
+            assert (folder / path).exists()
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line not in RUN])
+def test_what_cannot_run_here_can_be_typed(line):
+    words = shlex.split(line)
+    if words[0] == "bash":
+        assert (REPOSITORY / words[1]).is_file()
+    elif "edgelm" in words:
+        name, *given = words[words.index("edgelm") + 1 :]
+        parsed = typer.main.get_command(app).commands[name].make_context(name, given)
+        assert parsed.params
+
+
+def test_every_exception_is_of_a_command_that_is_there():
+    assert all(any(line.startswith(start) for line in COMMANDS) for start in (*NOT_RUN, *SOONER))
+    assert len(RUN) >= 10
