@@ -14,11 +14,11 @@ import typer
 from models import TEXTS, make_checkpoint
 from typer.testing import CliRunner
 
+from edgelm.anatomy.sizes import sizes_of
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
 from edgelm.errors import EXIT_BUDGET, EXIT_DONE
 from edgelm.latency_table import count_operations
-from edgelm.profile.block_latency import encoder_sizes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(?:bash|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -66,7 +66,8 @@ def folder(tmp_path_factory):
     """Where a reader types: the model and the rows that README speaks of."""
     here = tmp_path_factory.mktemp("readme")
     make_checkpoint(here / "my-model", layers=3, hidden=64, heads=4, ffn=128)
-    table = count_operations(encoder_sizes(open_checkpoint(here / "my-model")), 10)  # to measure one takes minutes
+    model = open_checkpoint(here / "my-model")
+    table = count_operations(sizes_of(model.config, task=model.task), 10)  # to measure one takes minutes
     replace(table, source="measured", unit="ms", precision="int8", pytorch=100.0).save(here / "table.json")
     for name, columns in {"train": ("text", "label"), "dev": ("text", "label"), "texts": ("text",)}.items():
         rows = [(f"{text} {number}", ("negative", "positive")[number % 2]) for number, text in enumerate(TEXTS * 4)]
