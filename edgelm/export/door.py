@@ -35,15 +35,17 @@ _KINDS = (
 
 def hard_texts(texts: Sequence[Any], task: Task) -> list[Any]:
     """Texts that are easy to get wrong: empty, blank, an emoji, Chinese, Arabic, NUL, unknown letters, and 100,000
-    characters of `texts`; as second texts of pairs and as choices too, and as contexts of a question, which may not be
+    characters of `texts`; as second texts of pairs too, and as choices and contexts of a question, none of which may be
     empty."""
     words = " ".join(_plain(text) for text in texts).strip() or "long"
     found = [*_KINDS, (f"{words} " * (_LONG // len(words) + 1))[:_LONG]]
+    if task.schema in ("choices", "answers"):
+        found = [text for text in found if text.strip()]
     after = [*found[1:], found[0]]
     if task.schema == "choices":
         return [(text, (text, other)) for text, other in zip(found, after, strict=True)]
     if task.schema == "answers":
-        return [("what?", text) for text in found if text.strip()]
+        return [("what?", text) for text in found]
     return list(zip(found, after, strict=True)) if task.pair else found
 
 
