@@ -60,8 +60,10 @@ def texts(file: Path) -> list[str]:
     if file.suffix != ".py":
         return re.split(r"\n\s*\n|\n(?=[|`>#-])", file.read_text(encoding="utf-8").replace("\\\n", " "))
     found = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+    nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    pieces = {part for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in nodes:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in pieces:
             found.append(node.value)
         elif isinstance(node, ast.JoinedStr):
             found.append("".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values))
