@@ -45,11 +45,7 @@ MODEL_SETTINGS: tuple[Setting, ...] = (
         "the families of edgelm.anatomy.families.table; others are refused",
     ),
     Setting(
-        _CONFIG,
-        "auto_map",
-        "the model is code of its own",
-        "refused",
-        "code is never run; edgelm's own module may be there",
+        _CONFIG, "auto_map", "the model is code of its own", "refused", "code is never run; edgelm knows its own file"
     ),
     Setting(_CONFIG, "vocab_size", "rows of the token embeddings", "applied", _SHAPE),
     Setting(_CONFIG, "hidden_size", "width of the encoder", "applied", _SHAPE),
