@@ -13,6 +13,9 @@ import torch
 import transformers
 from torch import nn
 
+COLUMNS = "head_columns"
+_ARGUMENT, _PLACE = "position_bias", 2  # of the attention's forward
+
 
 class AbsentOutput(nn.Linear):
     """An output projection without inputs, (hidden, 0): it gives its bias to every token, whatever comes in."""
@@ -69,13 +72,35 @@ class AbsentAttention(nn.Module):
         return result, None
 
 
+def set_columns(attention: nn.Module, columns: torch.Tensor) -> None:
+    """Let an attention read these columns of the table."""
+    if not has_columns(attention):
+        attention.register_forward_pre_hook(_select, with_kwargs=True)
+    attention.register_buffer(COLUMNS, columns.detach().clone())
+
+
+def has_columns(attention: nn.Module) -> bool:
+    """Whether an attention reads columns of its own."""
+    return COLUMNS in dict(attention.named_buffers(recurse=False))
+
+
+def _select(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    columns = module.get_buffer(COLUMNS)
+    if kwargs.get(_ARGUMENT) is not None:
+        return args, kwargs | {_ARGUMENT: kwargs[_ARGUMENT].index_select(1, columns)}
+    if len(args) > _PLACE and args[_PLACE] is not None:
+        args = (*args[:_PLACE], args[_PLACE].index_select(1, columns), *args[_PLACE + 1 :])
+    return args, kwargs
+
+
 def resize(base: nn.Module, layers: dict[str, Any]) -> None:
     """Give the parts of an encoder the sizes that `edgelm_layers` says, in place.
 
     Args:
         base: the encoder, without a head.
         layers: by path in the encoder: `linear`, the inputs and outputs of linear layers; `counts`, numbers that
-            modules keep; `absent`, the attentions that are gone, with the names of their projections.
+            modules keep; `columns`, how many of a table of all heads an attention reads; `gone`, norms that nothing
+            reads any more; `absent`, the attentions that are gone, with the names of their projections.
     """
     for path, (inputs, outputs) in layers["linear"].items():
         linear: Any = base.get_submodule(path)
@@ -83,11 +108,16 @@ def resize(base: nn.Module, layers: dict[str, Any]) -> None:
         linear.weight = nn.Parameter(linear.weight.detach()[:outputs, :inputs].clone())
         if linear.bias is not None:
             linear.bias = nn.Parameter(linear.bias.detach()[:outputs].clone())
-        if inputs == 0:
-            base.set_submodule(path, AbsentOutput(linear.get_parameter("bias")))
+        if inputs == 0:  # a family without biases got one of zeros
+            bias = linear.weight.new_zeros(outputs) if linear.bias is None else linear.bias
+            base.set_submodule(path, AbsentOutput(bias))
     for path, counts in layers["counts"].items():
         for name, count in counts.items():
             setattr(base.get_submodule(path), name, count)
+    for path, count in layers["columns"].items():
+        set_columns(base.get_submodule(path), torch.arange(count))
+    for path in layers["gone"]:
+        base.set_submodule(path, nn.Identity())
     for path, absent in layers["absent"].items():
         attention = base.get_submodule(path)
         base.set_submodule(path, AbsentAttention(attention, tuple(absent["projections"]), **absent["options"]))

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from edgelm.anatomy.layers import base_model
-from edgelm.anatomy.modeling_edgelm import AbsentAttention
+from edgelm.anatomy.modeling_edgelm import COLUMNS, AbsentAttention, has_columns
 from edgelm.model_folder.own_code import LAYERS_ENTRY, MODULE_FILE
 from edgelm.model_folder.weight_files import read_json
 
@@ -52,19 +52,26 @@ def differing_shapes(model: PreTrainedModel) -> dict[str, Any] | None:
         full = dict(base_model(type(model)._from_config(model.config)).named_modules())
     linear: dict[str, list[int]] = {}
     counts: dict[str, dict[str, int]] = {}
+    columns: dict[str, int] = {}
+    gone: list[str] = []
     absent: dict[str, dict[str, Any]] = {}
     for path, module in base_model(model).named_modules():
         if isinstance(module, AbsentAttention):
             absent[path] = {"projections": module.projections, "options": module.options}
+        elif has_columns(module):
+            columns[path] = len(module.get_buffer(COLUMNS))
         if path not in full or isinstance(module, AbsentAttention):
             continue
         if isinstance(module, nn.Linear):
             sizes, before = ([each.in_features, each.out_features] for each in (module, full[path]))
             if sizes != before:
                 linear[path] = sizes
+        elif isinstance(module, nn.Identity) and not isinstance(full[path], nn.Identity):
+            gone.append(path)
         elif own := _differing_counts(module, full[path]):
             counts[path] = own
-    return {"linear": linear, "counts": counts, "absent": absent} if linear else None
+    parts = {"linear": linear, "counts": counts, "columns": columns, "gone": gone, "absent": absent}
+    return parts if linear else None
 
 
 def auto_class_name(model: PreTrainedModel) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 MODULE_FILE = "modeling_edgelm.py"
 LAYERS_ENTRY = "edgelm_layers"  # in config.json: the shapes that the module reads
 # SHA-256 of the module as each version of edgelm wrote it, the present one last.
-OWN_MODULES = ("de716acbbbdacc68b341bbef172565dddc63bf987bff2e0b9bd29114e40d95ae",)
+OWN_MODULES = ("615062817b01df72bf656812cdac4ad5007afc25c2be3dccf21671617c43eb21",)
 
 
 def is_own_code(auto_map: Any, folder: Path | None) -> bool:
