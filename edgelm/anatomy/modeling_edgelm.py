@@ -100,17 +100,25 @@ def resize(base: nn.Module, layers: dict[str, Any]) -> None:
         base: the encoder, without a head.
         layers: by path in the encoder: `linear`, the inputs and outputs of linear layers; `counts`, numbers that
             modules keep; `columns`, how many of a table of all heads an attention reads; `gone`, norms that nothing
-            reads any more; `absent`, the attentions that are gone, with the names of their projections.
+            reads any more; `norms`, those of layers that were not the first once; `biases`, linear layers that got
+            one; `tables`, rows and columns of embeddings; `absent`, the attentions that are gone, with the names of
+            their projections.
     """
+    for path, (size, epsilon, biased) in layers["norms"].items():
+        base.set_submodule(path, nn.LayerNorm(size, eps=epsilon, bias=biased))
+    for path, (rows, width) in layers["tables"].items():
+        base.set_submodule(path, nn.Embedding(rows, width))
+    for path in layers["biases"]:
+        biasless: Any = base.get_submodule(path)
+        biasless.bias = nn.Parameter(biasless.weight.new_zeros(biasless.out_features))
     for path, (inputs, outputs) in layers["linear"].items():
         linear: Any = base.get_submodule(path)
         linear.in_features, linear.out_features = inputs, outputs
         linear.weight = nn.Parameter(linear.weight.detach()[:outputs, :inputs].clone())
         if linear.bias is not None:
             linear.bias = nn.Parameter(linear.bias.detach()[:outputs].clone())
-        if inputs == 0:  # a family without biases got one of zeros
-            bias = linear.weight.new_zeros(outputs) if linear.bias is None else linear.bias
-            base.set_submodule(path, AbsentOutput(bias))
+        if inputs == 0:
+            base.set_submodule(path, AbsentOutput(linear.get_parameter("bias")))
     for path, counts in layers["counts"].items():
         for name, count in counts.items():
             setattr(base.get_submodule(path), name, count)

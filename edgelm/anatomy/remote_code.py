@@ -50,28 +50,34 @@ def differing_shapes(model: PreTrainedModel) -> dict[str, Any] | None:
     not at all."""
     with torch.device("meta"):
         full = dict(base_model(type(model)._from_config(model.config)).named_modules())
-    linear: dict[str, list[int]] = {}
-    counts: dict[str, dict[str, int]] = {}
-    columns: dict[str, int] = {}
-    gone: list[str] = []
-    absent: dict[str, dict[str, Any]] = {}
+    found: dict[str, Any] = {name: {} for name in ("linear", "counts", "columns", "norms", "tables", "absent")}
+    found |= {"gone": [], "biases": []}
     for path, module in base_model(model).named_modules():
         if isinstance(module, AbsentAttention):
-            absent[path] = {"projections": module.projections, "options": module.options}
+            found["absent"][path] = {"projections": module.projections, "options": module.options}
         elif has_columns(module):
-            columns[path] = len(module.get_buffer(COLUMNS))
-        if path not in full or isinstance(module, AbsentAttention):
-            continue
-        if isinstance(module, nn.Linear):
-            sizes, before = ([each.in_features, each.out_features] for each in (module, full[path]))
-            if sizes != before:
-                linear[path] = sizes
-        elif isinstance(module, nn.Identity) and not isinstance(full[path], nn.Identity):
-            gone.append(path)
-        elif own := _differing_counts(module, full[path]):
-            counts[path] = own
-    parts = {"linear": linear, "counts": counts, "columns": columns, "gone": gone, "absent": absent}
-    return parts if linear else None
+            found["columns"][path] = len(module.get_buffer(COLUMNS))
+        if path in full and not isinstance(module, AbsentAttention):
+            _note_module(found, path, module, full[path])
+    return found if any(found.values()) else None
+
+
+def _note_module(found: dict[str, Any], path: str, module: nn.Module, full: nn.Module) -> None:
+    """Add what a module differs in from that of the uncut model."""
+    if isinstance(module, nn.Linear) and isinstance(full, nn.Linear):
+        if (module.in_features, module.out_features) != (full.in_features, full.out_features):
+            found["linear"][path] = [module.in_features, module.out_features]
+        if full.bias is None and module.bias is not None:
+            found["biases"].append(path)
+    elif isinstance(module, nn.Embedding) and isinstance(full, nn.Embedding):
+        if module.weight.shape != full.weight.shape:
+            found["tables"][path] = list(module.weight.shape)
+    elif isinstance(full, nn.Identity) and isinstance(module, nn.LayerNorm):
+        found["norms"][path] = [module.normalized_shape[0], module.eps, module.bias is not None]
+    elif isinstance(module, nn.Identity) and not isinstance(full, nn.Identity):
+        found["gone"].append(path)
+    elif own := _differing_counts(module, full):
+        found["counts"][path] = own
 
 
 def auto_class_name(model: PreTrainedModel) -> str:

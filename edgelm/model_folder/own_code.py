@@ -10,7 +10,7 @@ from typing import Any
 MODULE_FILE = "modeling_edgelm.py"
 LAYERS_ENTRY = "edgelm_layers"  # in config.json: the shapes that the module reads
 # SHA-256 of the module as each version of edgelm wrote it, the present one last.
-OWN_MODULES = ("615062817b01df72bf656812cdac4ad5007afc25c2be3dccf21671617c43eb21",)
+OWN_MODULES = ("e03014f35fc0c240970d178c06d175a2fadfeef5e683d98deaa774fd4e9f9d67",)
 
 
 def is_own_code(auto_map: Any, folder: Path | None) -> bool:

@@ -62,6 +62,19 @@ def test_transformers_computes_what_edgelm_computes(tmp_path, family):
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_whole_layers_that_went_need_no_more_than_that(tmp_path, family):
+    checkpoint = open_checkpoint(make_checkpoint(tmp_path / "full", family, layers=3))
+    model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
+    keep_layers(model, [1, 2])  # what is the first layer now was not the first: some families have it otherwise
+    save_checkpoint(tmp_path / "cut", model, tokenizer, checkpoint.record)
+    inputs = inputs_of(tmp_path / "cut")
+    with torch.inference_mode():
+        expected = load_checkpoint(tmp_path / "cut")(**inputs).logits
+        found = load_plain(tmp_path / "cut", transformers.AutoModelForSequenceClassification)(**inputs).logits
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+
+
 @pytest.mark.parametrize("family", ["bert", "distilbert"])
 def test_the_encoder_alone_too_and_what_it_saves_loads_again(tmp_path, family):
     folder = save_cut(tmp_path, family, kind=ENCODER)
