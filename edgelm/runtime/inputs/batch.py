@@ -19,6 +19,7 @@ class Tokens(Protocol):
         sequence_ids: which of two texts each token belongs to, 0 or 1; None: none, as of special tokens.
     """
 
+    def __len__(self) -> int: ...
     @property
     def ids(self) -> Sequence[int]: ...
     @property

@@ -50,24 +50,28 @@ class TextProcessor:
         """
         task = self.manifest.task
         context = make_sequences(self._encoder, tuple(check_sample(task, sample) for sample in samples))
-        lengths = [len(sequence.ids) for sequence in context.sequences]
-        longest = max(lengths, default=0)
-        if not self.padded and any(length != longest for length in lengths):
+        lengths = {len(sequence) for sequence in context.sequences}
+        if len(lengths) > 1 and not self.padded:
+            alone = len(context.samples) == 1  # windows of one text, or its endings
             raise UsageError(
                 "this bundle was exported for one text at a time: texts in one call must be equally long.",
-                hint="Call the model itself, which takes them one by one, or export without --single.",
+                hint="Export it without --single."
+                if alone
+                else "Call the model itself, which takes them one by one, or export without --single.",
             )
-        return Batch(
-            {name: _stack(context.sequences, field, longest, padding=padding) for name, field, padding in self._inputs},
-            context,
-        )
+        longest = max(lengths) if len(lengths) > 1 else None
+        fields = {name: _stack(context.sequences, field, longest, padding) for name, field, padding in self._inputs}
+        return Batch(fields, context)
 
 
-def _stack(sequences: Sequence[Tokens], field: str, longest: int, *, padding: int) -> np.ndarray:
-    """One field of sequences, (sequences, longest), int64, filled up behind each."""
+def _stack(sequences: Sequence[Tokens], field: str, longest: int | None, padding: int) -> np.ndarray:
+    """One field of sequences, (sequences, longest), int64, filled up behind each; `longest` is None where all are
+    equally long."""
+    rows = [getattr(sequence, field) for sequence in sequences]
+    if longest is None:
+        return np.array(rows, dtype=np.int64)
     stacked = np.full((len(sequences), longest), padding, dtype=np.int64)
-    for row, sequence in zip(stacked, sequences, strict=True):
-        values = getattr(sequence, field)
+    for row, values in zip(stacked, rows, strict=True):
         row[: len(values)] = values
     return stacked
 

@@ -21,6 +21,9 @@ class Window:
     word_ids: list[int | None]
     sequence_ids: list[int | None]
 
+    def __len__(self) -> int:
+        return len(self.ids)
+
 
 _FIELDS = ("ids", "type_ids", "attention_mask", "offsets", "word_ids", "sequence_ids")
 

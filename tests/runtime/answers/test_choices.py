@@ -69,3 +69,12 @@ def test_what_is_no_text_with_endings_is_refused(made, sample):
 def test_an_empty_ending_is_refused(made):
     with pytest.raises(DataError, match="an ending of 'a' is empty"):
         make_model(*made, MultipleChoice(), session=EndingsSession)(("a", ("b", " ")))
+
+
+def test_endings_of_unlike_lengths_need_a_graph_that_reads_a_mask(made):
+    tokenizer = make_tokenizer()
+    tokenizer.model_input_names = ["input_ids"]  # what a bundle reads that was exported with --single
+    bundle = make_model(made[0], tokenizer, MultipleChoice(), session=EndingsSession)
+    with pytest.raises(UsageError, match="exported for one text at a time") as refused:
+        bundle(SAMPLES[0])
+    assert refused.value.hint == "Export it without --single."

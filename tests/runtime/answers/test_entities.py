@@ -170,3 +170,20 @@ def test_what_is_neither_text_nor_words_is_refused(sample):
         bundle([sample])
     with pytest.raises(UsageError, match="need the batch"):
         bundle.read(np.zeros((1, 3, len(BIO)), dtype=np.float32))
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta"])
+def test_words_become_the_tokens_of_transformers_own_tokenizer(family):
+    model, tokenizer = random_model(family)
+    bundle = make_model(model, tokenizer, TokenClassification(BIO), max_length=20)
+    samples = [tuple(text.split()) for text in (*TEXTS, "U.S. caf\N{LATIN SMALL LETTER E WITH ACUTE} zebra!")]
+    wanted = tokenizer(
+        [list(sample) for sample in samples],
+        is_split_into_words=True,
+        truncation=True,
+        max_length=20,
+        padding=True,
+        return_tensors="np",
+    )
+    for name, values in bundle.tokenize(samples).items():
+        assert values.tolist() == wanted[name].tolist()
