@@ -23,8 +23,8 @@ def read_choices(task: MultipleChoice, outputs: np.ndarray, context: Context) ->
         the `choice` itself, its `index`, its `score`, and the `scores` of all endings in their order, which sum to one.
     """
     answers = []
-    for index, (_, endings) in enumerate(context.samples):
-        scores = softmax(outputs[context.of(index), 0].astype(np.float64))
+    for (_, endings), rows in zip(context.samples, context.by_sample(), strict=True):
+        scores = softmax(outputs[rows, 0].astype(np.float64))
         best = int(scores.argmax())
         answers.append(
             {"choice": endings[best], "index": best, "score": float(scores[best]), "scores": scores.tolist()}

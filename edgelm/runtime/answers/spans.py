@@ -32,10 +32,10 @@ def read_spans(task: QuestionAnswering, outputs: np.ndarray, context: Context) -
         where the task knows questions without one; its score is the smallest that a window's first token has.
     """
     answers = []
-    for index, (_, text) in enumerate(context.samples):
+    for (_, text), rows in zip(context.samples, context.by_sample(), strict=True):
         found: dict[tuple[int, int], float] = {}
         nothing = 1.0
-        for row in context.of(index):
+        for row in rows:
             sequence = context.sequences[row]
             logits = outputs[row, : len(sequence.ids)].astype(np.float64)
             starts, ends = _shares(logits, sequence)

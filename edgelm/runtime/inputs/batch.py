@@ -51,9 +51,12 @@ class Context:
     sequences: tuple[Tokens, ...] = ()
     begins: tuple[tuple[bool, ...], ...] = ()
 
-    def of(self, sample: int) -> list[int]:
-        """The sequences of a sample, in order."""
-        return [index for index, owner in enumerate(self.owners) if owner == sample]
+    def by_sample(self) -> list[list[int]]:
+        """For each sample its sequences, in order."""
+        found: list[list[int]] = [[] for _ in self.samples]
+        for index, owner in enumerate(self.owners):
+            found[owner].append(index)
+        return found
 
 
 class Batch(dict[str, np.ndarray]):
