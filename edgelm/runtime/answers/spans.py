@@ -40,8 +40,9 @@ def read_spans(task: QuestionAnswering, outputs: np.ndarray, context: Context) -
             logits = outputs[row, : len(sequence.ids)].astype(np.float64)
             starts, ends = _shares(logits, sequence)
             nothing = min(nothing, float(starts[0] * ends[0]))
+            places = _word_places(sequence)
             for first, last, score in _spans(starts, ends, sequence, task.max_answer_tokens):
-                place = _characters(sequence, first, last)
+                place = _characters(sequence, places, first, last)
                 found[place] = max(score, found.get(place, 0.0))
         if task.null_answers:
             found[0, 0] = nothing
@@ -65,16 +66,16 @@ def _shares(logits: np.ndarray, sequence: Tokens) -> tuple[np.ndarray, np.ndarra
 def _spans(starts: np.ndarray, ends: np.ndarray, sequence: Tokens, longest: int) -> Iterator[tuple[int, int, float]]:
     """The best spans of a window: first and last token, and score."""
     inside = np.flatnonzero(_of_text(sequence))
-    products = np.outer(starts[inside], ends[inside])
-    places = np.arange(len(inside))
-    lengths = places[None, :] - places[:, None] + 1
-    products[(lengths < 1) | (lengths > longest)] = -1.0
+    count = len(inside)
+    products = np.full((count, min(longest, count)), -1.0)  # (first token, tokens after it)
+    for after in range(products.shape[1]):
+        products[: count - after, after] = starts[inside[: count - after]] * ends[inside[after:]]
     flat = products.ravel()
     kept = np.argpartition(-flat, BEST)[:BEST] if len(flat) > BEST else np.arange(len(flat))
     for place in kept[np.argsort(-flat[kept], kind="stable")]:
         if flat[place] >= 0:
-            first, last = divmod(int(place), len(inside))
-            yield int(inside[first]), int(inside[last]), float(flat[place])
+            first, after = divmod(int(place), products.shape[1])
+            yield int(inside[first]), int(inside[first + after]), float(flat[place])
 
 
 def _of_text(sequence: Tokens) -> np.ndarray:
@@ -82,14 +83,19 @@ def _of_text(sequence: Tokens) -> np.ndarray:
     return np.array([number == 1 for number in sequence.sequence_ids])
 
 
-def _characters(sequence: Tokens, first: int, last: int) -> tuple[int, int]:
+def _word_places(sequence: Tokens) -> dict[int, tuple[int, int]]:
+    """Where each word of the text begins and ends, in characters, as far as the window has it."""
+    places: dict[int, tuple[int, int]] = {}
+    for word, (start, end), number in zip(sequence.word_ids, sequence.offsets, sequence.sequence_ids, strict=True):
+        if number == 1 and word is not None:
+            first, last = places.get(word, (start, end))
+            places[word] = min(first, start), max(last, end)
+    return places
+
+
+def _characters(sequence: Tokens, places: dict[int, tuple[int, int]], first: int, last: int) -> tuple[int, int]:
     """Where the words begin and end that two tokens belong to; the tokens themselves, where these are no words."""
-    own = [
-        (word, place)
-        for word, place, number in zip(sequence.word_ids, sequence.offsets, sequence.sequence_ids, strict=True)
-        if number == 1
-    ]
     begin, end = sequence.word_ids[first], sequence.word_ids[last]
     if begin is None or end is None:
         return sequence.offsets[first][0], sequence.offsets[last][1]
-    return min(place[0] for word, place in own if word == begin), max(place[1] for word, place in own if word == end)
+    return places[begin][0], places[end][1]
