@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_entities import BIO
 from test_entities import random_model as tagger
-from test_spans import random_model as answerer
+from test_found_answers import random_model as answerer
 from torch_sessions import make_model
 
 from edgelm.errors import DataError
