@@ -174,7 +174,8 @@ def _fresh_rows(
             fresh.append(row)
     columns = list(zip(*fresh, strict=True)) if fresh else [() for _ in sides]
     source = f"{dataset.source} (changed by {settings.method})"
-    return Dataset(source, tuple(columns[0]), None if dataset.pairs is None else tuple(columns[1]))
+    pairs = None if dataset.pairs is None else tuple(columns[1])
+    return Dataset(source, tuple(columns[0]), pairs, schema=dataset.schema)
 
 
 def _rows(changed: list[list[list[str]]], copies: int) -> Iterator[tuple[str, ...]]:
