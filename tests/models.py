@@ -117,6 +117,22 @@ def make_wide(folder: Path, family: str = "bert", *, cut: bool = False) -> Path:
     return folder / "cut"
 
 
+def make_sharing_checkpoint(folder: Path, *, kind: str = "text-classification", layers: int = 3) -> Path:
+    """An ALBERT all of whose layers share one set of weights, as all published ones do."""
+    import transformers
+
+    from edgelm.anatomy import load_checkpoint, load_tokenizer
+
+    make_checkpoint(folder, "albert", kind=kind, layers=1)
+    model, tokenizer = load_checkpoint(folder), load_tokenizer(folder)
+    config = transformers.AlbertConfig.from_dict(model.config.to_dict() | {"num_hidden_layers": layers})
+    sharing = type(model)(config)
+    sharing.load_state_dict(model.state_dict())
+    sharing.eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return Path(folder)
+
+
 def make_tokenizer(family: str = "bert"):
     """A tokenizer of the family's kind that knows the words of `TEXTS`; the same in every run."""
     return tokenizer_of(family, TEXTS)

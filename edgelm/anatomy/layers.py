@@ -231,14 +231,38 @@ def base_model(model: PreTrainedModel) -> nn.Module:
 
 
 def blocks(model: PreTrainedModel) -> list[Block]:
-    """The encoder layers, from the input on.
+    """The encoder layers that have weights of their own, from the input on. Where several share theirs (ALBERT), they
+    are one here, and what is cut of it is cut of all.
 
     Raises:
         UnsupportedFamily: the architecture has no anatomy.
     """
     family = family_of(model.config.model_type)
+    if getattr(model.config, "inner_group_num", 1) != 1:
+        raise UnsupportedFamily(
+            f"config.json: inner_group_num is {model.config.inner_group_num}, groups of several layers each.",
+            hint="edgelm takes ALBERT models with inner_group_num 1, which all published ones have.",
+        )
     layers = base_model(model).get_submodule(family.layers)
     return [Block(layer, family) for layer in layers.children()]
+
+
+def require_own_weights(model: PreTrainedModel, what: str) -> None:
+    """Refuse a model whose layers share their weights (ALBERT), of which `what` would need some alone.
+
+    Raises:
+        UnsupportedFamily: its layers share their weights.
+    """
+    family = family_of(model.config.model_type)
+    layers = int(getattr(model.config, family.config_layers))
+    own = layers if family.config_groups is None else int(getattr(model.config, family.config_groups))
+    if own != layers:
+        raise UnsupportedFamily(
+            f"the {layers} layers of this {model.config.model_type} share {own} set{'s' * (own > 1)} of weights, so "
+            f"{what}.",
+            hint="Cut its heads and channels in all layers at once (stage prune), its vocabulary, or quantize it; or "
+            "teach a student of another family.",
+        )
 
 
 def sublayers(model: PreTrainedModel) -> list[tuple[int, Sublayer]]:
@@ -256,7 +280,14 @@ def layer_shapes(model: PreTrainedModel) -> tuple[LayerShape, ...]:
 
 
 def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> None:
-    """Drop all encoder layers but these, in place."""
+    """Drop all encoder layers but these, in place.
+
+    Raises:
+        UnsupportedFamily: the layers share their weights.
+    """
+    if sorted(layers) == list(range(len(blocks(model)))):
+        return
+    require_own_weights(model, "none of them can be dropped")
     family = family_of(model.config.model_type)
     base = base_model(model)
     parent_path, _, name = family.layers.rpartition(".")

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
 from edgelm.anatomy import Rows, blocks, layer_shapes
+from edgelm.anatomy.layers import require_own_weights
 from edgelm.compress.distillation.layer_matching import spread_layers
 from edgelm.compress.distillation.losses import soft_loss
 from edgelm.compress.evaluate import predict
@@ -70,7 +71,11 @@ def cut_to_goal(model: PreTrainedModel, settings: FitSettings, goal: Constraints
     race.
 
     A goal that no cut reaches is approached: one layer stays, with the least that it can have.
+
+    Raises:
+        UnsupportedFamily: the layers share their weights.
     """
+    require_own_weights(model, "they cannot be fitted to a budget one by one")
     loss = teacher_loss(settings.judged, settings.max_length, material)
     cuts: dict[tuple[LayerShape, ...], Cut] = {}
     for method in ("obs", "fisher") if settings.method == "both" else (settings.method,):

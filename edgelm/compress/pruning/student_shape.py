@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import blocks
+from edgelm.anatomy.layers import require_own_weights
 from edgelm.compress.distillation.layer_matching import spread_layers
 from edgelm.errors import RecipeError
 
@@ -45,7 +46,9 @@ def resolve_shape(
     Raises:
         RecipeError: larger than the model, heads that cannot share the hidden size, or (ELECTRA) a hidden size that
             does away with the projection behind the embeddings, or heads of another width with rotary positions.
+        UnsupportedFamily: the layers share their weights.
     """
+    require_own_weights(model, "no student can be cut out of some of them")
     every = blocks(model)
     limits = {
         "hidden": model.config.hidden_size,
