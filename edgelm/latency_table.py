@@ -126,11 +126,11 @@ def read_latency_table(path: str | Path) -> LatencyTable:
 def count_operations(sizes: ModelSizes, sequence: int) -> LatencyTable:
     """A table of multiply-accumulates, for a budget that no machine decides.
 
-    A head: 4·s·d·d_h for its projections and 2·s²·d_h for scores and mixing; a channel: 2·s·d; as Kwon et al. (2022)
-    count them.
+    A head: 4·s·d·d_h for its projections and 2·s²·d_h for scores and mixing; a channel: 2·s·d, with a gate 3·s·d; as
+    Kwon et al. (2022) count them.
     """
     head = (4 * sequence * sizes.hidden * sizes.head_size + 2 * sequence**2 * sizes.head_size) / 1e6
-    channel = 2 * sequence * sizes.hidden / 1e6
+    channel = sizes.ffn_matrices * sequence * sizes.hidden / 1e6
     attention, ffn = {0: 0.0, sizes.heads: head * sizes.heads}, {0: 0.0, sizes.ffn: channel * sizes.ffn}
     return LatencyTable("counted", "10^6 operations", sizes, "any", sequence, 0.0, 0.0, attention, ffn)
 

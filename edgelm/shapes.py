@@ -32,6 +32,8 @@ class ModelSizes:
         positions: longest text in tokens.
         types: token types; 0: the model has no embedding of them.
         outputs: width of the head; 0: there is none.
+        gated: whether every channel has a gate: a third matrix of the feed-forward network.
+        position_table: whether there is an embedding for each position.
     """
 
     layers: int
@@ -42,6 +44,13 @@ class ModelSizes:
     positions: int = 512
     types: int = 2
     outputs: int = 2
+    gated: bool = False
+    position_table: bool = True
+
+    @property
+    def ffn_matrices(self) -> int:
+        """Matrices of one feed-forward network, all of them as large."""
+        return 3 if self.gated else 2
 
     @property
     def head_size(self) -> int:

@@ -34,6 +34,8 @@ def sizes_of(config: Mapping[str, Any] | Any, *, task: Task | None = None) -> Mo
         positions=usable_positions(family, values),
         types=int(values.get("type_vocab_size", 2)) if family.token_types else 0,
         outputs=max(len(task.labels), 1) if isinstance(task, TextClassification) else 0,
+        gated=family.ffn_gate is not None,
+        position_table=family.has_position_table(values),
     )
 
 

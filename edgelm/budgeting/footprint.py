@@ -45,7 +45,8 @@ def size_table(
     row = precision_of(precision)
     small = _float_bytes(precision, device)  # also biases and norms
     scale = row.column_bytes
-    table = (sizes.vocabulary + sizes.positions + sizes.types) * row_bytes(sizes, precision, device, embedding_bits)
+    rows = sizes.vocabulary + sizes.types + (sizes.positions if sizes.position_table else 0)
+    table = rows * row_bytes(sizes, precision, device, embedding_bits)
     norm = 2 * sizes.hidden * small
     layer = 3 * norm  # two norms, and the biases of two output projections
 
@@ -61,9 +62,9 @@ def size_table(
         return (products + 3 * width * (small + scale) + sizes.hidden * scale * (heads > 0)) / 1e6
 
     def ffn(channels: int) -> float:
-        return (
-            2 * matrix(sizes.hidden, channels) + channels * (small + scale) + sizes.hidden * scale * (channels > 0)
-        ) / 1e6
+        inner = sizes.ffn_matrices - 1  # of channels and gates, fused into one matrix
+        products = matrix(sizes.hidden, inner * channels) + matrix(channels, sizes.hidden)
+        return (products + inner * channels * (small + scale) + sizes.hidden * scale * (channels > 0)) / 1e6
 
     rest = (table + norm + head) / 1e6 + tokenizer_mb + _BESIDE_MB
     # A point at every 16 channels: from one to the next, a matrix may become large enough for integers.

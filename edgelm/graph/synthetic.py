@@ -71,6 +71,15 @@ class _Writer:
     def _embed(self) -> str:
         sizes = self.sizes
         words = self._node("Gather", [self._random("words", sizes.vocabulary, sizes.hidden), TOKENS], "word_embedding")
+        total = words if not sizes.position_table else self._place(words)
+        if sizes.types:
+            types = self._node("Gather", [self._random("types", sizes.types, sizes.hidden), TYPES], "type_embedding")
+            total = self._node("Add", [total, types], "embedding_typed")
+        return self._node("LayerNormalization", [total, *self._norm("embeddings")], "embedding", axis=-1, epsilon=1e-12)
+
+    def _place(self, words: str) -> str:
+        """With the embeddings of positions."""
+        sizes = self.sizes
         length = self._node("Shape", [TOKENS], "length", start=1, end=2)
         start, axis = self._constant("start", np.array([0])), self._constant("axis", np.array([0]))
         ids = self._node(
@@ -81,11 +90,7 @@ class _Writer:
         places = self._node(
             "Gather", [self._random("positions", sizes.positions, sizes.hidden), ids], "position_embedding"
         )
-        total = self._node("Add", [words, places], "embedding_sum")
-        if sizes.types:
-            types = self._node("Gather", [self._random("types", sizes.types, sizes.hidden), TYPES], "type_embedding")
-            total = self._node("Add", [total, types], "embedding_typed")
-        return self._node("LayerNormalization", [total, *self._norm("embeddings")], "embedding", axis=-1, epsilon=1e-12)
+        return self._node("Add", [words, places], "embedding_sum")
 
     def _attend(self, name: str, hidden: str, heads: int) -> str:
         if not heads:
@@ -103,11 +108,22 @@ class _Writer:
     def _feed_forward(self, name: str, hidden: str, channels: int) -> str:
         if not channels:
             return self._constant_sublayer(name, hidden)
+        active = self._gated(name, hidden, channels) if self.sizes.gated else self._active(name, hidden, channels)
+        return self._add_norm(name, self._matmul(f"{name}.out", active, channels, self.sizes.hidden), hidden)
+
+    def _active(self, name: str, hidden: str, channels: int) -> str:
         inner = self._matmul(f"{name}.in", hidden, self.sizes.hidden, channels)
-        active = self._node(
+        return self._node(
             "BiasGelu", [inner, self._random(f"{name}.in.bias", channels)], f"{name}.active", domain=MICROSOFT
         )
-        return self._add_norm(name, self._matmul(f"{name}.out", active, channels, self.sizes.hidden), hidden)
+
+    def _gated(self, name: str, hidden: str, channels: int) -> str:
+        """Channels and gates in one matrix, as ModernBERT has them."""
+        packed = self._matmul(f"{name}.in", hidden, self.sizes.hidden, 2 * channels)
+        parts = [f"{name}.channels", f"{name}.gates"]
+        split = self._constant(f"{name}.in.sizes", np.array([channels] * 2))
+        self.graph.graph.node.append(helper.make_node("Split", [packed, split], parts, axis=-1))
+        return self._node("Mul", [self._node("Gelu", parts[:1], f"{name}.gelu"), parts[1]], f"{name}.active")
 
     def _constant_sublayer(self, name: str, hidden: str) -> str:
         total = self._node("Add", [hidden, self._random(f"{name}.bias", self.sizes.hidden)], f"{name}.sum")

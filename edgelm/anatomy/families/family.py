@@ -38,6 +38,7 @@ class Family:
         rotary: whether queries and keys are turned by angles that a head's width decides, so that it must stay.
         token_types: whether the model reads `token_type_ids`.
         word_embeddings: the table with one row a token.
+        position_table: whether there is an embedding for each position; or the name in config.json that says so.
         positions_from_padding: whether positions are counted from the id of the padding token, which must then never
             change.
         padding: that id, where the class does not read it from the configuration.
@@ -67,6 +68,7 @@ class Family:
     rotary: bool = False
     token_types: bool = True
     word_embeddings: str = "embeddings.word_embeddings"
+    position_table: bool | str = True
     positions_from_padding: bool = False
     padding: int | None = None
     config_layers: str = "num_hidden_layers"
@@ -85,6 +87,12 @@ class Family:
             "ffn": self.config_ffn,
         }
         return {size: int(config[name]) for size, name in names.items()}
+
+    def has_position_table(self, config: Mapping[str, Any]) -> bool:
+        """Whether a model of this configuration has an embedding for each position."""
+        if isinstance(self.position_table, str):
+            return bool(config.get(self.position_table, True))
+        return self.position_table
 
     def padding_of(self, config: Any) -> int | None:
         """The id of the padding token that positions are counted from, or that the configuration names."""

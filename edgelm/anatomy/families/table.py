@@ -93,6 +93,7 @@ FAMILIES: tuple[Family, ...] = (
         first_norm="attn_norm",
         head_size="head_dim",
         rotary=True,
+        position_table=False,
         token_types=False,
         word_embeddings="embeddings.tok_embeddings",
         config_by_layer=("layer_types",),
@@ -111,6 +112,7 @@ FAMILIES: tuple[Family, ...] = (
         attention="attention.self",
         attention_residual="attention.self",
         token_types=True,
+        position_table="position_biased_input",
     ),
 )
 
