@@ -61,6 +61,7 @@ def make_checkpoint(
         "bert": ("Bert", usual),
         "roberta": ("Roberta", usual | {"type_vocab_size": 1}),
         "xlm-roberta": ("XLMRoberta", usual | {"type_vocab_size": 1}),
+        "camembert": ("Camembert", usual | {"type_vocab_size": 1}),
         "electra": ("Electra", usual | {"embedding_size": hidden // 2}),
         "distilbert": ("DistilBert", {"dim": hidden, "n_layers": layers, "n_heads": heads, "hidden_dim": ffn}),
         "mpnet": ("MPNet", usual),

@@ -30,7 +30,7 @@ def tokenizer_of(family: str, texts: Sequence[str]) -> Any:
     """The tokenizer of a family's kind: WordPiece, byte-level BPE or Unigram; the same in every run."""
     from transformers import PreTrainedTokenizerFast
 
-    if "roberta" in family:
+    if "roberta" in family or family == "camembert":
         made, marks, names = _byte_level(texts, ROBERTA_MARKS), ROBERTA_MARKS, WITHOUT_TYPES
     elif family == "modernbert":
         made, marks, names = _byte_level(texts, BERT_MARKS), BERT_MARKS, WITHOUT_TYPES

@@ -22,6 +22,7 @@ CLASSES = {
     "electra": "Electra",
     "roberta": "Roberta",
     "xlm-roberta": "XLMRoberta",
+    "camembert": "Camembert",
     "distilbert": "DistilBert",
     "mpnet": "MPNet",
     "modernbert": "ModernBert",
@@ -31,7 +32,8 @@ CLASSES = {
 # Kinds of task by the ending of the class; what has no head for a task is an encoder.
 _HEADS = {task.architecture: kind for kind, task in TASKS.items() if task.architecture != "Model"}
 # How weights of the base model begin in the names of a model with a head, where that is not "{model_type}.".
-_PREFIXES = {"xlm-roberta": "roberta.", "modernbert": "model.", "deberta-v2": "deberta."}
+_PREFIXES = {"xlm-roberta": "roberta.", "camembert": "roberta.", "modernbert": "model.", "deberta-v2": "deberta."}
+_COUNTED = ("roberta", "xlm-roberta", "camembert")  # their positions are counted from the padding's id
 _CLASSIFIER, _ENCODERS = "ForSequenceClassification", ("Model", "ForMaskedLM", "ForPreTraining")
 _TAKEN = f"edgelm takes *{', *'.join((*_HEADS, *_ENCODERS))}."
 
@@ -135,7 +137,7 @@ def check_config(config: Mapping[str, Any], folder: Path | None = None) -> None:
 
 def _check_padding(config: Mapping[str, Any]) -> None:
     padding, rows = config.get("pad_token_id", 0), config.get("vocab_size")
-    if padding is None and "roberta" not in str(config.get("model_type")):
+    if padding is None and config.get("model_type") not in _COUNTED:
         return
     if (
         isinstance(padding, bool)

@@ -28,7 +28,7 @@ def _bert_like(*model_types: str, token_types: bool, positions_from_padding: boo
 
 FAMILIES: tuple[Family, ...] = (
     _bert_like("bert", "electra", token_types=True),
-    _bert_like("roberta", "xlm-roberta", token_types=False, positions_from_padding=True),
+    _bert_like("roberta", "xlm-roberta", "camembert", token_types=False, positions_from_padding=True),
     Family(
         model_types=("distilbert",),
         layers="transformer.layer",
