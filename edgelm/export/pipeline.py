@@ -154,7 +154,7 @@ def export(
     elif pairs:
         raise UsageError(
             f"--pairs is for classifiers of texts, not {task.kind}.",
-            hint="Leave --pairs out; give a sentence encoder the two texts one by one.",
+            hint="Leave --pairs out; a sentence encoder reads single texts, one by one.",
         )
     elif evaluation is not None:
         task = completed(task, evaluation)
