@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
+from tokenizers import Tokenizer
 from transformers import CONFIG_MAPPING, AutoTokenizer
 
 from edgelm.anatomy.text_settings import with_text_settings
@@ -15,7 +17,7 @@ from edgelm.errors import ModelError
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
-def load_tokenizer(checkpoint: Checkpoint | str | Path) -> Any:
+def load_tokenizer(checkpoint: Checkpoint | str | Path, *, single_words: bool = False) -> Any:
     """The fast tokenizer of a checkpoint.
 
     It names the inputs that the model has, and a token to pad with: padding is masked, so any token of the table serves
@@ -23,6 +25,8 @@ def load_tokenizer(checkpoint: Checkpoint | str | Path) -> Any:
 
     Args:
         checkpoint: an open checkpoint, or a folder, whose tokenizer is not held against a model then.
+        single_words: it will be given words one by one. One that tells words by the blank before them puts a blank
+            before each then, as it met them in texts.
 
     Raises:
         ModelError: no tokenizer files, or none that has a fast form; a tokenizer that does not fit the model.
@@ -30,6 +34,8 @@ def load_tokenizer(checkpoint: Checkpoint | str | Path) -> Any:
     path = checkpoint.tokenizer_path if isinstance(checkpoint, Checkpoint) else Path(checkpoint)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        if single_words and tokenizer.is_fast and _lacks_blank(tokenizer):
+            tokenizer = _with_blanks(AutoTokenizer.from_pretrained(path, local_files_only=True, add_prefix_space=True))
     except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
         raise ModelError(
             f"{path}: no tokenizer that can be loaded.",
@@ -44,6 +50,26 @@ def load_tokenizer(checkpoint: Checkpoint | str | Path) -> Any:
     if isinstance(checkpoint, Checkpoint) and checkpoint.family in CONFIG_MAPPING:
         _fit(tokenizer, path, CONFIG_MAPPING[checkpoint.family]().to_dict() | checkpoint.config)
     return tokenizer
+
+
+def _lacks_blank(tokenizer: Any) -> bool:
+    """Whether a byte-level tokenizer reads a word that stands alone as the end of one."""
+    return any(not part["add_prefix_space"] for part in _byte_levels(json.loads(tokenizer.backend_tokenizer.to_str())))
+
+
+def _with_blanks(tokenizer: Any) -> Any:
+    """The same tokenizer, which puts a blank before each word also where its class does not know of the setting."""
+    values = json.loads(tokenizer.backend_tokenizer.to_str())
+    for part in _byte_levels(values):
+        part["add_prefix_space"] = True
+    tokenizer.backend_tokenizer.pre_tokenizer = Tokenizer.from_str(json.dumps(values)).pre_tokenizer
+    return tokenizer
+
+
+def _byte_levels(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """The byte-level parts of tokenizer.json's pre-tokenizer."""
+    parts: Any = values["pre_tokenizer"] or {}
+    return [part for part in (parts, *parts.get("pretokenizers", ())) if part.get("type") == "ByteLevel"]
 
 
 def _fit(tokenizer: Any, path: Path, config: dict[str, Any]) -> None:

@@ -98,7 +98,7 @@ def finetune(
     evaluation = evaluation.for_task(task)
     set_seed(seed)  # a new head starts from random numbers
     model = load_backbone(checkpoint, task, allow_new_head=allow_new_head)
-    tokenizer = load_tokenizer(checkpoint)
+    tokenizer = load_tokenizer(checkpoint, single_words=task.schema == "words")
     start = time.monotonic()
     work = output.with_name(output.name + ".work")
     key = digest(

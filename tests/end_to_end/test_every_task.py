@@ -155,3 +155,16 @@ def test_words_of_a_sentence_weigh_as_much_as_those_of_another():
     assert hard_loss(rows, targets, "classes").item() == pytest.approx(
         ((each[:4].mean() + each[4]) / 2).item(), rel=1e-6
     )
+
+
+def test_words_that_stand_alone_are_read_as_in_a_text(tmp_path):
+    """RoBERTa's tokenizer tells a word by the blank before it: without one, words of a list would be ends of words."""
+    base = make_checkpoint(tmp_path / "base", "roberta", kind="sentence-embedding")
+    rows = rows_of("token-classification")
+    settings = TrainSettings.model_validate(TRAIN | {"max_steps": 1})
+    finetune(base, dataset=rows, evaluation=rows, output=tmp_path / "t", kind="token-classification", settings=settings)
+    tokenizer = load_tokenizer(open_checkpoint(tmp_path / "t"))
+    words = rows.texts[0]
+    alone = tokenizer(list(words), is_split_into_words=True)["input_ids"]
+    assert alone == tokenizer(" ".join(words))["input_ids"]
+    assert tokenizer.convert_ids_to_tokens(alone)[1].startswith("\u0120")
