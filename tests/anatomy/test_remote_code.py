@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from models import FAMILIES, TEXTS, make_checkpoint
+from models import ANATOMIES, TEXTS, make_checkpoint
 from safetensors.torch import load_file
 
 import edgelm.anatomy
@@ -51,7 +51,7 @@ def load_plain(folder, auto):
     return model.eval()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ANATOMIES)
 def test_transformers_computes_what_edgelm_computes(tmp_path, family):
     folder = save_cut(tmp_path, family)
     checkpoint, inputs = open_checkpoint(folder), inputs_of(folder)
@@ -62,7 +62,7 @@ def test_transformers_computes_what_edgelm_computes(tmp_path, family):
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ANATOMIES)
 def test_whole_layers_that_went_need_no_more_than_that(tmp_path, family):
     checkpoint = open_checkpoint(make_checkpoint(tmp_path / "full", family, layers=3))
     model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)

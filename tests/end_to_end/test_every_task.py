@@ -25,6 +25,7 @@ from edgelm.tasks.table import TASKS
 
 TRAINED = [kind for kind, task in TASKS.items() if task.architecture != "Model"]
 NEW = [kind for kind in TRAINED if kind != "text-classification"]
+QUICK = ("fp16", "int8")  # the others, and most pairs of a family and a task, take minutes in all
 TRAIN = {"max_steps": 4, "batch_size": 4, "learning_rate": 1e-3, "max_length": 32}
 RECIPE = Recipe.model_validate(
     {
@@ -71,7 +72,10 @@ def test_a_task_goes_the_whole_way(tmp_path, kind):
     assert len(answers) == 3
 
 
-@pytest.mark.parametrize("precision", [name for name in PRECISIONS if name != "bf16"])
+@pytest.mark.parametrize(
+    "precision",
+    [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in PRECISIONS if name != "bf16"],
+)
 @pytest.mark.parametrize("kind", NEW)
 def test_a_task_has_bundles_of_every_precision(tmp_path, kind, precision):
     # Matrices large enough for integers, and weights that keep random answers from being ties.
@@ -84,8 +88,14 @@ def test_a_task_has_bundles_of_every_precision(tmp_path, kind, precision):
     assert verify(tmp_path / "b").ok
 
 
-@pytest.mark.parametrize("kind", NEW)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [
+        pytest.param(family, kind, marks=[] if number % len(NEW) == place else pytest.mark.slow)
+        for number, family in enumerate(FAMILIES)
+        for place, kind in enumerate(NEW)
+    ],
+)
 def test_heads_of_every_family_answer_alike_alone_and_in_batches(tmp_path, family, kind):
     folder = make_checkpoint(tmp_path / "m", family, kind=kind, **labels_of(kind))
     rows = rows_of(kind, 6)

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from fake_gpu import make_cuda
-from models import FAMILIES, make_wide
+from models import ANATOMIES, make_wide
 from onnx import helper, numpy_helper
 from typer.testing import CliRunner
 
@@ -51,7 +51,7 @@ def checkpoints(tmp_path_factory):
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("cut", [False, True], ids=["full", "pruned"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ANATOMIES)
 def test_export_puts_an_engine_into_the_bundle(tmp_path, checkpoints, family, cut, precision):
     """For a GPU that is not here: nobody has run it, and onnxruntime answers meanwhile."""
     output, quantization = tmp_path / "b.edge", Quantization(method="minmax")

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from models import FAMILIES, TEXTS, make_checkpoint
+from models import ANATOMIES, TEXTS, make_checkpoint
 from typer.testing import CliRunner
 
 import edgelm.runtime
@@ -55,7 +55,7 @@ def torch_outputs(folder, texts):
 
 
 @pytest.mark.parametrize("kind", ["text-classification", "sentence-embedding"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ANATOMIES)
 def test_fp32_bundles_of_pruned_models_compute_what_pytorch_computes(tmp_path, family, kind):
     folder = wide_pruned(tmp_path, family, kind=kind)
     export(folder, output=tmp_path / "b", device=load_device("cpu"), precision="fp32", calibration=CALIBRATION)

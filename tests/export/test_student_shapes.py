@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from models import FAMILIES, TEXTS, make_checkpoint
+from models import ANATOMIES, TEXTS, make_checkpoint
 
 import edgelm.runtime
 from edgelm.anatomy import load_checkpoint, load_tokenizer, model_outputs, save_checkpoint
@@ -18,7 +18,7 @@ from edgelm.export.pipeline import export
 ROWS = Dataset("memory", texts=TEXTS)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ANATOMIES)
 def test_bundles_of_carved_students_compute_what_pytorch_computes(tmp_path, family):
     checkpoint = open_checkpoint(make_checkpoint(tmp_path / "teacher", family, hidden=48, heads=6, ffn=96))
     teacher, tokenizer, task = load_checkpoint(checkpoint), load_tokenizer(checkpoint), checkpoint.task

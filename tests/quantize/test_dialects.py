@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from graphs import make_feeds, make_graph, optimized_graph
-from models import FAMILIES, make_wide
+from models import ANATOMIES, make_wide
 
 from edgelm.data.dataset import Dataset
 from edgelm.device import load_device
@@ -70,7 +70,7 @@ def test_both_dialects_compute_the_same_within_their_grids():
 
 
 @pytest.mark.parametrize("cut", [False, True], ids=["full", "pruned"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ANATOMIES)
 def test_onnxruntime_runs_a_whole_encoder_in_integers(tmp_path, family, cut):
     counts = operator_counts(optimized_graph(onnx.load(exported(tmp_path, family, cut))))
     integers = counts.get("MatMulIntegerToFloat", 0) + counts.get("QAttention", 0)

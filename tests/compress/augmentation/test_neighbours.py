@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from models import FAMILIES, make_checkpoint
+from models import ANATOMIES, make_checkpoint
 
 from edgelm.anatomy import load_checkpoint, load_tokenizer
 from edgelm.compress.augmentation.neighbours import WholeWords
@@ -13,7 +13,7 @@ def whole_words(folder, family="bert"):
     return WholeWords(load_checkpoint(folder), load_tokenizer(folder))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ANATOMIES)
 def test_only_pieces_that_are_words_count(tmp_path, family):
     whole = whole_words(tmp_path / "m", family)
     assert {"movie", "kitchen", "quick"} <= set(whole.words)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from models import FAMILIES, TEXTS, make_checkpoint, make_tokenizer
+from models import ANATOMIES, TEXTS, make_checkpoint, make_tokenizer
 
 from edgelm.anatomy import blocks, load_checkpoint, model_outputs
 from edgelm.compress.batches import Share
@@ -73,7 +73,7 @@ def test_relation_heads_divide_both_widths_and_no_larger_number_does(teacher, st
     assert not any(teacher % more == student % more == 0 for more in range(heads + 1, wanted + 1))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ANATOMIES)
 def test_what_is_captured_is_what_the_projections_give_in_every_family(tmp_path, family):
     model = load_checkpoint(make_checkpoint(tmp_path / "m", family))
     block = blocks(model)[1]

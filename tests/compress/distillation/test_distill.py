@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from models import FAMILIES, TEXTS, make_checkpoint, make_tokenizer
+from models import ANATOMIES, TEXTS, make_checkpoint, make_tokenizer
 
 from edgelm.anatomy import Rows, blocks, load_checkpoint
 from edgelm.compress.batches import EncodedDataset, Share
@@ -69,7 +69,7 @@ def test_padding_has_no_part_in_the_hidden_loss():
     )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ANATOMIES)
 def test_a_student_of_some_layers_has_just_these(tmp_path, family):
     teacher = load_checkpoint(make_checkpoint(tmp_path / "teacher", family, layers=3))
     student = student_from_layers(teacher, [0, 2])

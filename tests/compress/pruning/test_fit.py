@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import FAMILIES, TEXTS, make_checkpoint
+from models import ANATOMIES, TEXTS, make_checkpoint
 
 from edgelm import compress
 from edgelm.anatomy import blocks, layer_shapes, load_checkpoint, load_tokenizer, model_outputs
@@ -106,7 +106,7 @@ def test_channel_counts_fall_to_none_in_whole_multiples():
     assert channel_counts(20, 32) == [20, 0]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ANATOMIES)
 def test_units_that_say_nothing_go_without_a_trace(tmp_path, family):
     folder = make_checkpoint(tmp_path / "m", family)
     model, tokenizer, task = load_checkpoint(folder), load_tokenizer(folder), open_checkpoint(folder).task
@@ -158,7 +158,7 @@ def test_reconstruction_brings_a_cut_model_nearer_to_its_original(tmp_path, fami
         torch.testing.assert_close(found, wanted, atol=2e-2, rtol=2e-2)  # the target is in half precision
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ANATOMIES)
 def test_a_layer_with_nothing_left_goes_whole(tmp_path, family):
     """Its norm stays: the layer before it gives what it would have given, once the least squares are solved."""
     folder = make_checkpoint(tmp_path / "m", family, layers=3)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import FAMILIES, TEXTS, make_checkpoint
+from models import ANATOMIES, TEXTS, make_checkpoint
 
 from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, model_outputs
 from edgelm.compress.pruning.mask_scores import choose_channels, choose_heads, cut, measure_importance
@@ -26,7 +26,7 @@ def outputs_of(model, folder, kind="text-classification"):
         return model_outputs(model, task, dict(tokenizer(list(TEXTS), padding=True, return_tensors="pt")))[0]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ANATOMIES)
 def test_removing_units_that_do_nothing_changes_nothing(tmp_path, family):
     folder = make_checkpoint(tmp_path / "m", family)
     model = load_checkpoint(folder)
@@ -82,7 +82,7 @@ def test_every_unit_gets_a_finite_score_with_and_without_labels(tmp_path, kind, 
         assert layer.sum() > 0
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ANATOMIES)
 def test_of_a_part_that_is_gone_there_is_nothing_to_score_or_keep(tmp_path, family):
     folder = make_checkpoint(tmp_path / "m", family)
     model, task = load_checkpoint(folder), TextClassification(labels=("negative", "positive"))

@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from models import FAMILIES, TEXTS, make_checkpoint
+from models import ANATOMIES, TEXTS, make_checkpoint
 
 from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, model_outputs, save_checkpoint
 from edgelm.checkpoint import open_checkpoint
@@ -29,7 +29,7 @@ def outputs_of(model, tokenizer, task):
 
 
 @pytest.mark.parametrize("kind", ["text-classification", "sentence-embedding"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ANATOMIES)
 def test_students_of_every_family_load_back_as_the_same_function(tmp_path, family, kind):
     teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher", family, kind=kind)
     before = copy.deepcopy(teacher.state_dict())
@@ -46,7 +46,7 @@ def test_students_of_every_family_load_back_as_the_same_function(tmp_path, famil
     assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ANATOMIES)
 def test_a_student_of_the_teachers_shape_is_the_teacher(tmp_path, family):
     teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher", family)
     student, _ = cut_to_sizes(
@@ -55,7 +55,7 @@ def test_a_student_of_the_teachers_shape_is_the_teacher(tmp_path, family):
     assert torch.equal(outputs_of(student, tokenizer, checkpoint.task), outputs_of(teacher, tokenizer, checkpoint.task))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ANATOMIES)
 def test_a_part_that_the_model_has_lost_whole_is_none_of_the_students_either(tmp_path, family):
     teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher", family)
     blocks(teacher)[0].cut(heads=[])
@@ -71,7 +71,7 @@ def test_a_part_that_the_model_has_lost_whole_is_none_of_the_students_either(tmp
     assert torch.equal(outputs_of(narrow, tokenizer, checkpoint.task), outputs_of(again, tokenizer, checkpoint.task))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ANATOMIES)
 def test_cutting_away_what_does_nothing_changes_nothing(tmp_path, family):
     """Hidden dimensions that are zero everywhere, heads and channels that write nothing: what is left computes the
     same."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from models import FAMILIES, TEXTS, make_checkpoint, make_tokenizer
+from models import ANATOMIES, TEXTS, make_checkpoint, make_tokenizer
 from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
@@ -338,7 +338,7 @@ def test_the_english_encoder_reads_held_out_texts_as_before():
 
 
 @pytest.mark.parametrize("kind", ["text-classification", "sentence-embedding"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ANATOMIES)
 def test_outputs_of_covered_texts_are_the_same_bit_for_bit(tmp_path, family, kind):
     checkpoint = open_checkpoint(make_checkpoint(tmp_path / "m", family, kind=kind))
     model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
