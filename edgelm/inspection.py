@@ -11,7 +11,7 @@ from edgelm.checkpoint import open_checkpoint
 from edgelm.errors import EdgelmError, InputError
 from edgelm.model_folder.weight_files import check_safetensors
 from edgelm.runtime import open_bundle
-from edgelm.runtime.manifest import GRAPH_FILE, MANIFEST_FILE
+from edgelm.runtime.manifest import MANIFEST_FILE
 
 _BARS = 32
 _HINT = "Give a checkpoint folder, a bundle, an ONNX file or a calibration table."
@@ -81,9 +81,11 @@ def _bundle(path: Path, run: bool) -> dict[str, Any]:
         "kind": "bundle",
         "path": str(path),
         "size_mb": bundle.size_bytes / 1e6,
-        "manifest": json.loads(bundle.manifest.to_json()),
+        "manifest": bundle.manifest.to_dict(),
     }
-    return values | {"graph": _graph(bundle.read(GRAPH_FILE), str(path))} | (_run(path) if run else {})
+    return (
+        values | {"graph": _graph(bundle.read(bundle.manifest.graph().file), str(path))} | (_run(path) if run else {})
+    )
 
 
 def _run(path: Path) -> dict[str, Any]:

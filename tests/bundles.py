@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,7 +15,9 @@ from onnx import helper, numpy_helper
 
 from edgelm.graph.external_data import save_graph
 from edgelm.runtime.golden import Golden
-from edgelm.runtime.manifest import FileEntry, Manifest, TensorSpec, Tokenization
+from edgelm.runtime.graph_spec import ROLES, GraphSpec, TensorSpec
+from edgelm.runtime.manifest import FileEntry, Manifest
+from edgelm.runtime.preprocessing import TextProcessing
 from edgelm.runtime.script import SCRIPT, vendored_files
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import TextClassification
@@ -29,7 +31,7 @@ _SAMPLES = {
 
 
 def make_bundle(folder: Path, task: Task = SENTIMENT, **changes) -> Path:
-    """Write a bundle for `task`; `changes` replace fields of the manifest."""
+    """Write a bundle for `task`; `changes` replace fields of the manifest or of its graph."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     folder.mkdir(parents=True)
@@ -91,14 +93,21 @@ def make_bundle(folder: Path, task: Task = SENTIMENT, **changes) -> Path:
         "task": task,
         "family": "tiny",
         "precision": "fp32",
-        "opset": 18,
-        "inputs": tuple(TensorSpec(name, "int64", ("batch", "sequence")) for name in names),
-        "outputs": tuple(TensorSpec(name, "float32", tuple(axes)) for name in task.output_names),
-        "tokenization": Tokenization(max_length=32, pad_id=0, pad_token="[PAD]"),
+        "tokenization": TextProcessing(max_length=32, pad_id=0, pad_token="[PAD]"),
         "files": files,
     }
+    own = {name: changes.pop(name) for name in ("plan", "session", "parity", "pair_sum") if name in changes}
+    graph = model_graph(names, {name: tuple(axes) for name in task.output_names}, **own)
+    values["graphs"] = (graph,)
     (folder / "manifest.json").write_text(Manifest(**values | changes).to_json())
     return folder
+
+
+def model_graph(names: Iterable[str], outputs: Mapping[str, tuple[int | str, ...]], **changes) -> GraphSpec:
+    """What a manifest says of a graph of tokens with these inputs, and these outputs and their shapes."""
+    inputs = tuple(TensorSpec(name, "int64", ("batch", "sequence"), ROLES[name]) for name in names)
+    given = tuple(TensorSpec(name, "float32", shape, ROLES[name]) for name, shape in outputs.items())
+    return GraphSpec("model", "model.onnx", inputs, given, opset=18, **changes)
 
 
 def _write_golden(folder: Path, weights: dict, task: Task) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import torch
+from bundles import model_graph
 
 from edgelm.runtime.inputs.text import make_encoder
-from edgelm.runtime.manifest import Manifest, TensorSpec, Tokenization
+from edgelm.runtime.manifest import Manifest
 from edgelm.runtime.model import Model
+from edgelm.runtime.preprocessing import TextProcessing
 from edgelm.runtime.provider import Opened
 
 
@@ -46,10 +48,8 @@ def make_model(model, tokenizer, task, *, max_length=128, side="right", session=
         task=task,
         family="bert",
         precision="fp32",
-        opset=18,
-        inputs=tuple(TensorSpec(name, "int64", ("batch", "sequence")) for name in names),
-        outputs=tuple(TensorSpec(name, "float32", ()) for name in task.output_names),
-        tokenization=Tokenization(
+        graphs=(model_graph(names, dict.fromkeys(task.output_names, ())),),
+        tokenization=TextProcessing(
             max_length=max_length,
             pad_id=tokenizer.pad_token_id,
             pad_token=tokenizer.pad_token,

@@ -17,7 +17,8 @@ from edgelm.files.moving import open_workspace, restore
 from edgelm.files.output import disk_errors, staged_output
 from edgelm.runtime import Bundle, open_bundle
 from edgelm.runtime.archive import pack
-from edgelm.runtime.manifest import MANIFEST_FILE, OPTIMIZED_FILE, FileEntry, Manifest
+from edgelm.runtime.graph_spec import OPTIMIZED_FILE
+from edgelm.runtime.manifest import MANIFEST_FILE, FileEntry, Manifest
 from edgelm.runtime.session import make_session
 from edgelm.runtime.verify import verify
 
@@ -48,7 +49,7 @@ def open_draft(bundle: Bundle, *, without: Collection[str] = (OPTIMIZED_FILE,)) 
 def add_optimized_graph(draft: Path, settings: dict[str, Any]) -> None:
     """Write the graph into a draft as onnxruntime runs it with these settings, and list it in the draft's manifest."""
     bundle = open_bundle(draft)
-    make_session(replace(bundle, manifest=replace(bundle.manifest, session=settings)), optimized=draft / OPTIMIZED_FILE)
+    make_session(bundle.with_settings(settings), optimized=draft / OPTIMIZED_FILE)
     entry = FileEntry.of(OPTIMIZED_FILE, (draft / OPTIMIZED_FILE).read_bytes())
     others = (other for other in bundle.manifest.files if other.path != OPTIMIZED_FILE)
     _write_manifest(draft / MANIFEST_FILE, bundle, replace(bundle.manifest, files=(*others, entry)))
@@ -104,7 +105,7 @@ def save_settings(bundle: Bundle, draft: Path, settings: dict[str, Any]) -> None
     Raises:
         BundleError: with them it does not give its golden answers; it is left as it was.
     """
-    manifest = replace(open_bundle(draft).manifest, session=settings)
+    manifest = open_bundle(draft).with_settings(settings).manifest
     if "optimized_by" not in settings:
         (draft / OPTIMIZED_FILE).unlink(missing_ok=True)
         manifest = _without(manifest, (OPTIMIZED_FILE,))
@@ -148,16 +149,15 @@ def _write_manifest(file: Path, bundle: Bundle, manifest: Manifest) -> None:
 def _without(manifest: Manifest, names: Sequence[str]) -> Manifest:
     """The manifest of the same bundle without these files: engines and the optimized graph are things that it can be
     without."""
-    session = {
-        key: value for key, value in manifest.session.items() if key != "optimized_by" or OPTIMIZED_FILE not in names
-    }
-    engines = tuple(record for record in manifest.engines if record.path not in names)
-    return replace(
-        manifest,
-        session=session,
-        engines=engines,
-        files=tuple(entry for entry in manifest.files if entry.path not in names),
-    )
+    graphs = []
+    for graph in manifest.graphs:
+        engines = tuple(record for record in graph.engines if record.path not in names)
+        session = {
+            key: value for key, value in graph.session.items() if key != "optimized_by" or OPTIMIZED_FILE not in names
+        }
+        graphs.append(replace(graph, session=session, engines=engines))
+    files = tuple(entry for entry in manifest.files if entry.path not in names)
+    return replace(manifest, graphs=tuple(graphs), files=files)
 
 
 def _share(source: Path, target: Path) -> None:

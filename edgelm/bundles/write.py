@@ -18,11 +18,11 @@ from edgelm.graph.external_data import save_graph
 from edgelm.runtime.archive import pack
 from edgelm.runtime.bundle import SINGLE_FILE_SUFFIX
 from edgelm.runtime.golden import Golden
+from edgelm.runtime.graph_spec import GRAPH_FILE
 from edgelm.runtime.inputs.files import example_argument
 from edgelm.runtime.manifest import (
     CARD_FILE,
     GOLDEN_FILE,
-    GRAPH_FILE,
     MANIFEST_FILE,
     SCRIPT_FILE,
     TOKENIZER_FILE,
@@ -127,8 +127,7 @@ def model_card(manifest: Manifest) -> str:
         lines += ["Without Python: the C++ example in `cpp/`; `cpp/main.cpp` says how to build it.", ""]
     if task.labels:
         lines += [f"Labels: {', '.join(task.labels)}.", ""]
-    if manifest.parity:
-        parity = manifest.parity
+    for parity in (graph.parity for graph in manifest.graphs if graph.parity):
         lines += [
             f"Against PyTorch on {parity.samples} texts: largest error {parity.max_error:.3g}, mean "
             f"{parity.mean_error:.3g}, "

@@ -195,13 +195,14 @@ def export(
 
 def _draw(console: Console, values: dict[str, Any]) -> None:
     manifest = values["manifest"]
-    parity, quality = manifest["parity"], manifest["quality"]
+    graph, quality = manifest["graphs"][0], manifest["quality"]
+    parity = graph["parity"]
     table = make_table("bundle", manifest["name"])
     table.add_row("precision", manifest["precision"])
     table.add_row("device", manifest["device"])
     table.add_row("size", f"{values['size_mb']:.1f} MB")
-    table.add_row("graph", f"{sum(values['operators'].values())} nodes, opset {manifest['opset']}")
-    for engine in manifest["engines"]:
+    table.add_row("graph", f"{sum(values['operators'].values())} nodes, opset {graph['opset']}")
+    for engine in graph["engines"]:
         table.add_row("engine", f"{engine['path']}, {engine['seconds']:.0f} s to build")
     table.add_row("largest error against PyTorch", f"{parity['max_error']:.2g}")
     table.add_row("changed answers", f"{parity['changed']:.2%} of {parity['samples']}")

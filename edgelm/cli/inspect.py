@@ -68,10 +68,10 @@ def _draw(console: Console, values: dict[str, Any], *, with_sites: bool) -> None
 
 def _engine_rows(manifest: dict[str, Any]) -> dict[str, str]:
     """The plan of engines, and each engine with what it was built with."""
-    plan, rows = manifest["plan"], {}
-    if plan is not None:
-        rows["engine plan, texts x tokens"] = shapes_line(plan["profiles"])
-    for engine in manifest["engines"]:
+    graph, rows = manifest["graphs"][0], {}
+    if graph["plan"] is not None:
+        rows["engine plan, texts x tokens"] = shapes_line(graph["plan"]["profiles"])
+    for engine in graph["engines"]:
         driver = f", driver for CUDA {engine['driver']}" if engine["driver"] else ""
         proven = (
             "not replayed yet" if engine["difference"] is None else f"golden samples within {engine['difference']:.2g}"

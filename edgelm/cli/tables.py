@@ -37,8 +37,11 @@ def make_table(*columns: str, title: str = "", numbers_from: int = 1) -> Table:
 
 
 def shapes_line(profiles: list[dict[str, Any]]) -> str:
-    """What each profile of an engine takes, (texts x tokens)."""
-    shapes = [["x".join(map(str, profile[name])) for name in ("least", "usual", "most")] for profile in profiles]
+    """What each profile of an engine takes: the sizes of its axes, texts x tokens."""
+    shapes = [
+        ["x".join(str(sizes[which]) for sizes in profile["axes"].values()) for which in range(3)]
+        for profile in profiles
+    ]
     return "; ".join(f"{least} to {most}, fastest at {usual}" for least, usual, most in shapes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from edgelm.errors import EngineError
 from edgelm.progress import Progress, silent
 from edgelm.runtime.cache import keep
 from edgelm.runtime.engine import can_be_compatible
-from edgelm.runtime.manifest import EnginePlan
+from edgelm.runtime.engine_plan import EnginePlan
+from edgelm.runtime.graph_spec import TensorSpec
 from edgelm.runtime.tensorrt import Backend, make_logger, start
 
 
@@ -20,6 +22,7 @@ def build_engine(
     plan: EnginePlan,
     backend: Backend,
     *,
+    inputs: Sequence[TensorSpec],
     capability: str,
     timings: Path | None = None,
     progress: Progress = silent,
@@ -30,6 +33,7 @@ def build_engine(
 
     Args:
         graph: file, with its weights beside it.
+        inputs: of the graph.
         capability: compute capability of the GPU that it is for. The full TensorRT builds for the GPU that is here
             alone.
         timings: file with the timing cache of the full TensorRT, read and written; a second build for the same GPU need
@@ -55,8 +59,8 @@ def build_engine(
     _set_target(config, backend, capability)
     for shape in plan.profiles:
         profile = builder.create_optimization_profile()
-        for index in range(network.num_inputs):
-            profile.set_shape(network.get_input(index).name, shape.least, shape.usual, shape.most)
+        for spec in inputs:
+            profile.set_shape(spec.name, *shape.shapes(spec.shape))
         if config.add_optimization_profile(profile) < 0:
             raise EngineError(
                 f"{graph.name}: {backend.name} refuses the profile {shape}.",

@@ -16,16 +16,9 @@ from edgelm.progress import Progress, silent
 from edgelm.runtime import Bundle, load, open_bundle
 from edgelm.runtime.cache import cache_folder
 from edgelm.runtime.cuda import Gpu, find_gpu
+from edgelm.runtime.engine_plan import EnginePlan, EngineRecord, one_profile
 from edgelm.runtime.golden import Golden
-from edgelm.runtime.manifest import (
-    ENGINES_FOLDER,
-    GOLDEN_FILE,
-    EnginePlan,
-    EngineRecord,
-    Manifest,
-    graph_hash,
-    one_profile,
-)
+from edgelm.runtime.manifest import ENGINES_FOLDER, GOLDEN_FILE, Manifest, graph_hash
 from edgelm.runtime.provider import wanted_providers
 from edgelm.runtime.tensorrt import MODULES, Backend, installed_backends, load_backend
 from edgelm.runtime.verify import largest_difference
@@ -126,10 +119,12 @@ def build(
     data = _serialize(opened, record, backend, gpu, progress)
     record = replace(record, seconds=round(time.monotonic() - start, 2))
     others = tuple(entry for entry in opened.manifest.engines if entry.path != record.path)
-    manifest = replace(opened.manifest, plan=plan, engines=(*others, record))
+    graph = replace(opened.manifest.graph(), plan=plan, engines=(*others, record))
+    manifest = opened.manifest.with_graph(graph)
 
     def prove(draft: Path) -> Manifest:
-        return replace(manifest, engines=(*others, replace(record, difference=_replay(draft, record))))
+        proven = replace(record, difference=_replay(draft, record))
+        return manifest.with_graph(replace(graph, engines=(*others, proven)))
 
     made = add_files(opened, {record.path: data}, manifest, check=prove if gpu else None)
     return BuildResult(opened.path, made.engines[-1], len(data) / 1e6, built=True)
@@ -154,7 +149,7 @@ def _record(bundle: Bundle, plan: EnginePlan, backend: Backend, capability: str,
         driver=gpu.driver if gpu else None,
         precision=bundle.manifest.precision,
         plan=plan,
-        graph=graph_hash(bundle.manifest),
+        graph=graph_hash(bundle.manifest, bundle.manifest.graph()),
         seconds=0.0,
     )
 
@@ -168,9 +163,10 @@ def _serialize(bundle: Bundle, record: EngineRecord, backend: Backend, gpu: Gpu 
     timings = None if gpu is None else cache_folder("tensorrt") / f"{_label(backend, capability)}.timings"
     with tempfile.TemporaryDirectory() as folder:
         return build_engine(
-            bundle.extract_graph(Path(folder)),
+            bundle.extract_graph(Path(folder), bundle.manifest.graph().file),
             record.plan,
             backend,
+            inputs=bundle.manifest.inputs,
             capability=capability,
             timings=timings,
             progress=progress,

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgelm.device import Device
-from edgelm.runtime.manifest import EnginePlan, ShapeRange
+from edgelm.runtime.engine_plan import EnginePlan, ShapeRange
 
 _STEP = 8  # tokens: kernels work in tiles, so lengths between two steps cost what the longer one costs
 _SHORT = 0.9  # share of the texts that the first profile is for
@@ -35,11 +35,16 @@ def make_plan(
     """
     ordered = sorted(min(length, max_length) for length in lengths) or [max_length]
     short, median, long = (_up(_quantile(ordered, share), max_length) for share in (_SHORT, 0.5, 0.99))
-    profiles = [ShapeRange((1, 1), (batch, median), (batch, short))]
+    profiles = [_profile(batch, median, short)]
     if short < max_length:
-        profiles.append(ShapeRange((1, 1), (batch, max(long, short)), (batch, max_length)))
+        profiles.append(_profile(batch, max(long, short), max_length))
     workspace = _USUAL if device.memory_gb is None else min(_LARGEST, int(1000 * device.memory_gb * _SHARE))
     return EnginePlan(tuple(profiles), workspace, device.compute_capability, portable=portable, strip=strip)
+
+
+def _profile(batch: int, usual: int, most: int) -> ShapeRange:
+    """Of up to so many texts, fastest for that many, and of any length up to `most` tokens."""
+    return ShapeRange({"batch": (1, batch, batch), "sequence": (1, usual, most)})
 
 
 def _quantile(ordered: Sequence[int], share: float) -> int:

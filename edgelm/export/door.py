@@ -102,7 +102,7 @@ def _infer(model: Model, some: Expected) -> list[np.ndarray]:
 
 def _infer_batches(model: Model, some: Expected) -> list[np.ndarray]:
     """The same in padded batches; one by one again where the graph reads no mask."""
-    size = _BATCH if any(spec.name == "attention_mask" for spec in model.manifest.inputs) else 1
+    size = _BATCH if model.manifest.graph().names("mask") else 1
     found = []
     for start in range(0, len(some.texts), size):
         texts, wanted = some.texts[start : start + size], some.feeds[start : start + size]

@@ -12,7 +12,7 @@ from edgelm.graph.unpadded import MASK
 from edgelm.metrics.rows import is_real
 from edgelm.metrics.scores import agreement
 from edgelm.precision import precision_of
-from edgelm.runtime.manifest import Parity
+from edgelm.runtime.graph_spec import Parity
 
 
 def check_parity(session: Any, wanted: np.ndarray, samples: Samples, *, precision: str) -> Parity:

@@ -54,7 +54,9 @@ from edgelm.quantize.saturation import largest_pair_sum
 from edgelm.quantize.settings import Quantization
 from edgelm.quantize.target import target_of
 from edgelm.runtime import open_bundle
-from edgelm.runtime.manifest import EnginePlan, Manifest, Parity, TensorSpec
+from edgelm.runtime.engine_plan import EnginePlan
+from edgelm.runtime.graph_spec import GRAPH_FILE, MODEL, ROLES, GraphSpec, Parity, TensorSpec
+from edgelm.runtime.manifest import Manifest
 from edgelm.runtime.tensorrt import MODULES, installed_backends
 from edgelm.tasks.text import TextClassification
 from edgelm.version import __version__
@@ -94,7 +96,7 @@ class ExportResult:
             "no_engine": self.no_engine,
             "guessed": self.guessed,
         }
-        return said | {"manifest": json.loads(self.manifest.to_json())}
+        return said | {"manifest": self.manifest.to_dict()}
 
 
 def export(
@@ -203,11 +205,11 @@ def export(
         made.graph, source, device=device, precision=precision, family=opened.family, name=output.stem, parity=parity
     )
     quality = {} if evaluation is None or evaluation.labels is None else measure_quality(session, source, evaluation)
+    spec = replace(manifest.graph(), pair_sum=largest_pair_sum(made.graph))
     if target_of(device).fused:
-        manifest = replace(manifest, session={"disabled_optimizers": list(DISABLED_OPTIMIZERS)})
+        spec = replace(spec, session={"disabled_optimizers": list(DISABLED_OPTIMIZERS)})
     manifest = replace(
         manifest,
-        pair_sum=largest_pair_sum(made.graph),
         calibration=made.calibration,
         quality=quality,
         lineage=opened.record.to_dict(),
@@ -215,9 +217,9 @@ def export(
     if set(device.runtimes) & MODULES.keys():
         texts = material.inputs((calibration or evaluation or rows).sample(_LENGTHS, seed=seed))
         lengths = encode(source.tokenizer, task, texts, max_length=source.max_length).encoded.lengths
-        manifest = replace(
-            manifest, plan=make_plan(device, lengths, max_length=source.max_length, batch=1 if single else max_batch)
-        )
+        batch = 1 if single else max_batch
+        spec = replace(spec, plan=make_plan(device, lengths, max_length=source.max_length, batch=batch))
+    manifest = manifest.with_graph(spec)
     golden = make_golden(session, source, expected.texts[:_GOLDEN_TEXTS], precision)
     here = target_of(device).here and made.runnable is made.graph
     check = partial(check_door, expected=expected, hard=hard, precision=precision, session=None if here else session)
@@ -288,24 +290,31 @@ def _manifest(
     tools = {"edgelm": __version__} | {
         package: version(package) for package in ("torch", "transformers", "onnx", "onnxruntime")
     }
-    opset = next(entry.version for entry in graph.opset_import if entry.domain == "")
+    spec = GraphSpec(
+        name=MODEL,
+        file=GRAPH_FILE,
+        inputs=tuple(
+            TensorSpec(value.name, "int64", ("batch", "sequence"), ROLES[value.name]) for value in graph.graph.input
+        ),
+        outputs=tuple(
+            TensorSpec(value.name, "float32", _shape(value), ROLES[value.name]) for value in graph.graph.output
+        ),
+        opset=next(entry.version for entry in graph.opset_import if entry.domain == ""),
+        parity=parity,
+    )
     return Manifest(
         name=name,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         task=source.task,
         family=family,
         precision=precision,
-        opset=opset,
-        inputs=tuple(TensorSpec(value.name, "int64", ("batch", "sequence")) for value in graph.graph.input),
-        outputs=tuple(
-            TensorSpec(
-                value.name, "float32", tuple(dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim)
-            )
-            for value in graph.graph.output
-        ),
         tokenization=tokenization_of(source.tokenizer, source.max_length),
         device=device.name,
         runtimes=device.runtimes,
-        parity=parity,
+        graphs=(spec,),
         tools=tools,
     )
+
+
+def _shape(value: onnx.ValueInfoProto) -> tuple[int | str, ...]:
+    return tuple(dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim)

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from edgelm.runtime.manifest import Tokenization
+from edgelm.runtime.preprocessing import TextProcessing
 from edgelm.tasks.task import Task
 
 
@@ -25,9 +25,9 @@ class Source:
     max_length: int
 
 
-def tokenization_of(tokenizer: Any, max_length: int) -> Tokenization:
+def tokenization_of(tokenizer: Any, max_length: int) -> TextProcessing:
     """What of the tokenizer's settings tokenizer.json does not hold."""
-    return Tokenization(
+    return TextProcessing(
         max_length=max_length,
         pad_id=int(tokenizer.pad_token_id),
         pad_token=str(tokenizer.pad_token),

@@ -15,7 +15,7 @@ from edgelm.profile.inputs import find_texts, make_feeds
 from edgelm.profile.subject import Subject, find_subject
 from edgelm.runtime import open_bundle
 from edgelm.runtime.golden import Golden
-from edgelm.runtime.manifest import GOLDEN_FILE, GRAPH_FILE
+from edgelm.runtime.manifest import GOLDEN_FILE
 
 if TYPE_CHECKING:
     from edgelm.cost.roofline import Constants, Cost
@@ -171,7 +171,8 @@ def _read_graph(subject: Subject) -> Any:
     import onnx
 
     if subject.kind == "bundle":
-        return onnx.ModelProto.FromString(open_bundle(subject.path).read(GRAPH_FILE))
+        bundle = open_bundle(subject.path)
+        return onnx.ModelProto.FromString(bundle.read(bundle.manifest.graph().file))
     if subject.kind == "onnx":
         return onnx.load(subject.path, load_external_data=False)
     raise UsageError(

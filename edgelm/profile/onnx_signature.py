@@ -7,18 +7,27 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgelm.errors import InputError
-from edgelm.runtime.manifest import TensorSpec
 
 _GRAPH, _INITIALIZER, _INPUT, _TENSOR_NAME = 7, 5, 11, 8
 _TYPES = {1: "float32", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64"}  # TensorProto.DataType
 _WIDTHS = {1: 8, 5: 4}  # wire types of fixed size: their bytes
 
 
-def read_inputs(path: Path) -> tuple[TensorSpec, ...]:
+@dataclass(frozen=True)
+class GraphInput:
+    """An input of a graph: its name, its type by numpy's name, and its shape; a dynamic axis is given by its name."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+def read_inputs(path: Path) -> tuple[GraphInput, ...]:
     """The graph's inputs, in its order; an axis without a size has its name, or none.
 
     Raises:
@@ -38,13 +47,13 @@ def read_inputs(path: Path) -> tuple[TensorSpec, ...]:
     )  # older files list their constants among the inputs
 
 
-def _spec(value: memoryview) -> TensorSpec:
+def _spec(value: memoryview) -> GraphInput:
     """ValueInfoProto: name 1, type 2; TypeProto: tensor_type 1; Tensor: elem_type 1, shape 2; dim 1: dim_value 1,
     dim_param 2."""
     tensor = _last(_last(value, 2), 1)
     kind = _last(tensor, 1, 0)
     shape = tuple(_last(axis, 1, None) or bytes(_last(axis, 2)).decode() for axis in _all(_last(tensor, 2), 1))
-    return TensorSpec(bytes(_last(value, 1)).decode(), _TYPES.get(kind, f"type {kind}"), shape)
+    return GraphInput(bytes(_last(value, 1)).decode(), _TYPES.get(kind, f"type {kind}"), shape)
 
 
 def _last(message: memoryview, field: int, default: Any = b"") -> Any:

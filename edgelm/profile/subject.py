@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,7 +64,7 @@ def find_subject(path: str | Path) -> Subject:
         manifest = bundle.manifest
         longest = manifest.tokenization.max_length
         what = (manifest.name, path, "bundle", manifest.precision, bundle.size_bytes / 1e6, manifest.device)
-        return Subject(*what, json.loads(manifest.to_json()), longest=longest)
+        return Subject(*what, manifest.to_dict(), longest=longest)
     raise InputError(
         f"{path}: nothing that can be measured.", hint="Give a bundle, an ONNX file, or a checkpoint folder."
     )

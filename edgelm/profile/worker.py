@@ -208,9 +208,7 @@ class _Worker:
     def _bundle(self) -> Bundle:
         """The bundle, with the session settings that are tried."""
         bundle = open_bundle(self.path)
-        return (
-            bundle if self.session is None else replace(bundle, manifest=replace(bundle.manifest, session=self.session))
-        )
+        return bundle if self.session is None else bundle.with_settings(self.session)
 
     def _load_onnx(self) -> Callable[[Feeds], Any]:
         import onnxruntime

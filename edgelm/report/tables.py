@@ -168,12 +168,13 @@ def operator_table(profile: dict[str, Any]) -> Table:
 def quality_table(profile: dict[str, Any]) -> Table:
     """Metrics of the checkpoint and the bundle, and parity with PyTorch, from the manifest."""
     manifest = profile["manifest"]
-    quality, parity = manifest.get("quality") or {}, manifest.get("parity")
+    graphs = manifest.get("graphs", [manifest])  # a profile of an older edgelm has a bundle's one graph there
+    quality = manifest.get("quality") or {}
     rows = [
         [name, f"{value:.4f}", f"{quality['bundle'][name]:.4f}"]
         for name, value in quality.get("checkpoint", {}).items()
     ]
-    if parity:
+    for parity in filter(None, (graph.get("parity") for graph in graphs)):
         rows.append([f"changed answers on {parity['samples']} texts", "", f"{parity['changed']:.2%}"])
         rows.append(["largest error of an output", "", f"{parity['max_error']:.3g}"])
     return ["measure", "checkpoint", "bundle"], rows

@@ -6,14 +6,15 @@ import contextlib
 import hashlib
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from edgelm.errors import BundleError
 from edgelm.runtime.contents import FILE, archive_contents, find_plain_file, folder_contents
 from edgelm.runtime.external_data import check_graph
 from edgelm.runtime.hashing import EarlyHash, hash_file
-from edgelm.runtime.manifest import GRAPH_FILE, MANIFEST_FILE, WEIGHTS_FILE, FileEntry, Manifest
+from edgelm.runtime.manifest import MANIFEST_FILE, WEIGHTS_FILE, FileEntry, Manifest
 
 SINGLE_FILE_SUFFIX = ".edgelm"
 _LARGEST_MANIFEST = 64 << 20  # bytes
@@ -130,7 +131,7 @@ class Bundle:
                 raise BundleError(f"{self.path}: {entry.path} is missing.", hint="Copy the bundle again.")
             self._compare_sizes(entry, sizes[entry.path])
 
-    def read_graph(self, name: str = GRAPH_FILE) -> bytes:
+    def read_graph(self, name: str) -> bytes:
         """The graph under this name, serialized: it takes weights from the bundle's own file alone.
 
         Raises:
@@ -140,8 +141,8 @@ class Bundle:
         check_graph(data, WEIGHTS_FILE if self.has(WEIGHTS_FILE) else None, f"{self.path}: {name}")
         return data
 
-    def extract_graph(self, folder: Path, name: str = GRAPH_FILE) -> Path:
-        """Write the graph into a folder, with its weights beside it, for those who read files alone; where it then
+    def extract_graph(self, folder: Path, name: str) -> Path:
+        """Write a graph into a folder, with its weights beside it, for those who read files alone; where it then
         lies.
 
         Raises:
@@ -151,6 +152,11 @@ class Bundle:
         if self.has(WEIGHTS_FILE):
             (folder / WEIGHTS_FILE).write_bytes(self.read(WEIGHTS_FILE))
         return folder / name
+
+    def with_settings(self, session: dict[str, Any]) -> Bundle:
+        """The same bundle, to be run with these session settings."""
+        graph = replace(self.manifest.graph(), session=session)
+        return replace(self, manifest=self.manifest.with_graph(graph))
 
     def has(self, name: str) -> bool:
         """Whether the manifest lists a file of this name."""

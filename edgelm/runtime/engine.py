@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ from edgelm.errors import BundleError, ResourceError
 from edgelm.runtime.bundle import Bundle
 from edgelm.runtime.cache import keep
 from edgelm.runtime.cuda import JETSONS, Gpu, Stream
-from edgelm.runtime.manifest import EngineRecord, Manifest, ShapeRange, graph_hash
+from edgelm.runtime.engine_plan import EngineRecord, ShapeRange
+from edgelm.runtime.manifest import Manifest, graph_hash
 from edgelm.runtime.tensorrt import Backend, last_error, make_logger, start
+
+_BATCH = "batch"  # the first axis of every input, and of every output
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ def misfit(manifest: Manifest, record: EngineRecord, backend: Backend, gpu: Gpu)
 
     An engine of another version, GPU or graph would be refused by TensorRT at best, and give wrong answers at worst.
     """
-    if record.graph != graph_hash(manifest):
+    if record.graph != graph_hash(manifest, manifest.graph()):
         return "it was built from another graph"
     if record.package != backend.name:
         return f"it was built by {record.package}"
@@ -109,6 +113,7 @@ class EngineSession:
         inputs = {name for name in names if self._engine.get_tensor_mode(name) == module.TensorIOMode.INPUT}
         self._inputs = [name for name in names if name in inputs]
         self._outputs = [name for name in names if name not in inputs]
+        self._shapes = {spec.name: spec.shape for spec in bundle.manifest.inputs}
         self._types = {name: np.dtype(module.nptype(self._engine.get_tensor_dtype(name))) for name in names}
         for index, context in enumerate(self._contexts):
             if index:
@@ -130,10 +135,10 @@ class EngineSession:
             BundleError: a length that no profile holds.
         """
         wanted = names or self._outputs
-        count, tokens = feeds[self._inputs[0]].shape
-        profiles = self.record.plan.profiles
+        sizes = self._sizes(feeds)
+        count = sizes.pop(_BATCH)
         most = max(
-            (profile.most[0] for profile in profiles if profile.least[1] <= tokens <= profile.most[1]), default=count
+            (profile.axes[_BATCH][2] for profile in self.record.plan.profiles if profile.holds(sizes)), default=count
         )
         parts = [
             self._call(wanted, {name: feeds[name][start : start + most] for name in self._inputs})
@@ -143,8 +148,7 @@ class EngineSession:
 
     def _call(self, wanted: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         stream = self._stream
-        rows, tokens = feeds[self._inputs[0]].shape
-        context = self._contexts[choose_profile(self.record.plan.profiles, (rows, tokens))]
+        context = self._contexts[choose_profile(self.record.plan.profiles, self._sizes(feeds))]
         held = []  # the copies must live until the GPU has read them
         for name in self._inputs:
             values = np.ascontiguousarray(feeds[name], dtype=self._types[name])
@@ -164,6 +168,15 @@ class EngineSession:
         stream.wait()
         self._keep_kernels()
         return [results[name].astype(np.float32, copy=False) for name in wanted]
+
+    def _sizes(self, feeds: dict[str, np.ndarray]) -> dict[str, int]:
+        """Of the inputs' dynamic axes, by name."""
+        return {
+            axis: size
+            for name in self._inputs
+            for axis, size in zip(self._shapes[name], feeds[name].shape, strict=True)
+            if isinstance(axis, str)
+        }
 
     def _make_context(self) -> Any:
         """One for each profile; TensorRT-RTX compiles its kernels for them."""
@@ -190,7 +203,10 @@ class EngineSession:
         refitter = module.Refitter(self._engine, self._log)
         parser = module.OnnxParserRefitter(refitter, self._log)
         with tempfile.TemporaryDirectory() as folder:
-            done = parser.refit_from_file(str(bundle.extract_graph(Path(folder)))) and refitter.refit_cuda_engine()
+            done = (
+                parser.refit_from_file(str(bundle.extract_graph(Path(folder), bundle.manifest.graph().file)))
+                and refitter.refit_cuda_engine()
+            )
         if not done:
             raise BundleError(
                 f"{bundle.path}: the weights do not fit {self.record.path}: {self._reason()}",
@@ -201,16 +217,16 @@ class EngineSession:
         return last_error(self._log)
 
 
-def choose_profile(profiles: tuple[ShapeRange, ...], shape: tuple[int, int]) -> int:
-    """The first profile that holds a shape.
+def choose_profile(profiles: tuple[ShapeRange, ...], sizes: Mapping[str, int]) -> int:
+    """The first profile that holds inputs whose axes have these sizes.
 
     Raises:
         BundleError: none does.
     """
     for index, profile in enumerate(profiles):
-        if profile.holds(shape):
+        if profile.holds(sizes):
             return index
     raise BundleError(
-        f"no engine profile holds {shape[0]} texts of {shape[1]} tokens.",
+        f"no engine profile holds inputs of {' and '.join(f'{axis} {size}' for axis, size in sizes.items())}.",
         hint="Export the bundle again with a longer --max-length.",
     )

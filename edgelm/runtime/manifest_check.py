@@ -1,5 +1,4 @@
-"""What a manifest must be like beyond its JSON: types, ranges, one entry a file, and session settings that edgelm
-knows."""
+"""What a manifest must be like beyond its JSON: types, ranges, and one entry a file."""
 
 from __future__ import annotations
 
@@ -9,7 +8,6 @@ from typing import Any
 
 from edgelm.errors import BundleError
 from edgelm.runtime.field_types import check_types
-from edgelm.runtime.session_settings import check_settings
 from edgelm.tasks.table import TASKS
 
 _MOST_TOKENS = 1 << 24
@@ -21,8 +19,6 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (("tokenization", "pad_id"), lambda value: 0 <= value < _LARGEST_ID, "a token"),
     (("tokenization", "pad_type_id"), lambda value: 0 <= value < _LARGEST_ID, "a token type"),
     (("schema",), lambda value: value >= 1, "a schema"),
-    (("opset",), lambda value: value >= 1, "an opset"),
-    (("outputs",), bool, "a list of at least one output"),
 )
 
 # The same for the fields of tasks, whichever kind has them.
@@ -40,8 +36,7 @@ def check_manifest(kind: type, values: dict[str, Any]) -> None:
         kind: the dataclass that is made of the values.
 
     Raises:
-        BundleError: a value of a wrong type or out of its range, by its place; a file that is listed twice; an unknown
-            session setting.
+        BundleError: a value of a wrong type or out of its range, by its place; a file that is listed twice.
     """
     check_types(kind, values, "manifest.json")
     for path, fits, words in _RANGES:
@@ -70,7 +65,6 @@ def check_manifest(kind: type, values: dict[str, Any]) -> None:
         if entry.get("size", 0) < 0 or not re.fullmatch("[0-9a-f]{64}", entry.get("sha256", "0" * 64)):
             _refuse(f"files: {name}: size and sha256 are not those of a file")
         seen.add(name)
-    check_settings(values.get("session", {}))
 
 
 def _refuse(what: str) -> None:

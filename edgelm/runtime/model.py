@@ -11,6 +11,7 @@ import numpy as np
 from edgelm.errors import BundleError, DataError, EdgelmError
 from edgelm.runtime.answers.table import Answer, check_outputs, read_outputs
 from edgelm.runtime.bundle import Bundle, open_bundle
+from edgelm.runtime.graph_spec import ROLES
 from edgelm.runtime.inputs.batch import Batch
 from edgelm.runtime.inputs.text import TextProcessor, load_text_processor
 from edgelm.runtime.manifest import Manifest
@@ -130,17 +131,19 @@ class Model:
 
 
 def _output_names(manifest: Manifest) -> list[str]:
-    """What the graph is asked for: its first output, or those that the task names, where these are several."""
-    names, wanted = [spec.name for spec in manifest.outputs], list(manifest.task.output_names)
-    if len(wanted) == 1:
-        return names[:1]
-    if missing := [name for name in wanted if name not in names]:
+    """What the graph is asked for: the outputs of the roles that the task reads.
+
+    Raises:
+        BundleError: one is missing.
+    """
+    graph, wanted = manifest.graph(), [ROLES[name] for name in manifest.task.output_names]
+    if missing := [role for role in wanted if not graph.names(role)]:
         raise BundleError(
-            f"the manifest has no output {' and no output '.join(missing)}; {manifest.task.kind} needs "
+            f"the manifest has no output for {' and none for '.join(missing)}; {manifest.task.kind} needs "
             f"{' and '.join(wanted)}.",
             hint="Export the bundle again.",
         )
-    return wanted
+    return [graph.find(role).name for role in wanted]
 
 
 def load(

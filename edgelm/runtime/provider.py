@@ -23,7 +23,7 @@ from edgelm.runtime.bundle import Bundle
 from edgelm.runtime.cache import cache_folder
 from edgelm.runtime.cuda import Gpu, find_gpu
 from edgelm.runtime.engine import EngineSession, misfit
-from edgelm.runtime.manifest import EnginePlan, EngineRecord, one_profile
+from edgelm.runtime.engine_plan import EnginePlan, EngineRecord, one_profile
 from edgelm.runtime.plugin import find_devices
 from edgelm.runtime.saturation import warn_if_slower
 from edgelm.runtime.session import make_session, preload_cuda
@@ -206,8 +206,10 @@ def _provider_options(name: str, bundle: Bundle) -> dict[str, str]:
     if name not in MODULES or plan is None:
         return {}
     prefix, plan = ("trt", plan) if name == "tensorrt" else ("nv", one_profile(plan))
-    bounds = {"min": "least", "opt": "usual", "max": "most"}
-    options = {f"{prefix}_profile_{theirs}_shapes": _shapes(bundle, plan, ours) for theirs, ours in bounds.items()}
+    options = {
+        f"{prefix}_profile_{bound}_shapes": _shapes(bundle, plan, which)
+        for which, bound in enumerate(("min", "opt", "max"))
+    }
     options[f"{prefix}_max_workspace_size"] = str(plan.workspace_mb * 10**6)
     if name == "tensorrt":
         folder = str(cache_folder(_CACHE))
@@ -222,10 +224,14 @@ def _provider_options(name: str, bundle: Bundle) -> dict[str, str]:
     return options
 
 
-def _shapes(bundle: Bundle, plan: EnginePlan, which: str) -> str:
-    """In the form that onnxruntime reads: one shape for every input and profile."""
-    shapes = [getattr(profile, which) for profile in plan.profiles]
-    return ",".join(f"{spec.name}:{rows}x{tokens}" for rows, tokens in shapes for spec in bundle.manifest.inputs)
+def _shapes(bundle: Bundle, plan: EnginePlan, which: int) -> str:
+    """In the form that onnxruntime reads: one shape for every profile and input; `which`: 0 the least, 1 the usual, 2
+    the largest."""
+    return ",".join(
+        f"{spec.name}:{'x'.join(map(str, profile.shapes(spec.shape)[which]))}"
+        for profile in plan.profiles
+        for spec in bundle.manifest.inputs
+    )
 
 
 def _kernel_cache(record: EngineRecord, gpu: Gpu) -> Path:

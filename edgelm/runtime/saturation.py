@@ -53,7 +53,8 @@ def sums_exactly() -> bool:
 def is_proven(manifest: Manifest) -> bool:
     """Whether the bundle's products are exact on every CPU: it has none in integers, or its weights leave no pair that
     could overflow."""
-    return manifest.precision not in INTEGERS or (manifest.pair_sum is not None and manifest.pair_sum <= EXACT_PAIR)
+    pair_sum = manifest.graph().pair_sum
+    return manifest.precision not in INTEGERS or (pair_sum is not None and pair_sum <= EXACT_PAIR)
 
 
 def needs_exact_kernels(manifest: Manifest) -> bool:
@@ -80,13 +81,13 @@ def describe_sums(manifest: Manifest) -> str:
         return ""
     room = f"16-bit sums hold {EXACT_PAIR}"
     if is_proven(manifest):
-        return f"exact on every CPU: neighbouring weights sum to {manifest.pair_sum} at most, {room}"
+        return f"exact on every CPU: neighbouring weights sum to {manifest.graph().pair_sum} at most, {room}"
     here = (
         "exact here: this CPU sums in 32 bits"
         if sums_exactly()
         else "exact here, but slower: this CPU sums in 16 bits, other kernels are used"
     )
     known = "what neighbouring weights sum to is not known"
-    if manifest.pair_sum is not None:
-        known = f"neighbouring weights sum to {manifest.pair_sum}"
+    if (pair_sum := manifest.graph().pair_sum) is not None:
+        known = f"neighbouring weights sum to {pair_sum}"
     return f"{here}; {known}, {room}"

@@ -13,7 +13,8 @@ from typing import Any
 
 from edgelm.errors import BundleError
 from edgelm.runtime.bundle import Bundle
-from edgelm.runtime.manifest import GRAPH_FILE, OPTIMIZED_FILE, WEIGHTS_FILE
+from edgelm.runtime.graph_spec import OPTIMIZED_FILE
+from edgelm.runtime.manifest import WEIGHTS_FILE
 from edgelm.runtime.saturation import EXACT_ENTRY, needs_exact_kernels
 
 CPU = "CPUExecutionProvider"
@@ -44,7 +45,8 @@ def make_session(
     """
     import onnxruntime
 
-    settings = bundle.manifest.session
+    graph = bundle.manifest.graph()
+    settings = graph.session
     options = make_options(settings, threads=threads)
     exact = provider == CPU and needs_exact_kernels(bundle.manifest)
     if exact:
@@ -63,23 +65,23 @@ def make_session(
         if cached:
             options.graph_optimization_level = levels.ORT_DISABLE_ALL  # it is done
         disabled = settings.get("disabled_optimizers")
-        with _source(bundle, options, OPTIMIZED_FILE if cached else GRAPH_FILE) as graph:
+        with _source(bundle, options, OPTIMIZED_FILE if cached else graph.file) as source:
             if devices:
                 options.add_provider_for_devices(list(devices), provider_options or {})
-                return onnxruntime.InferenceSession(graph, options, disabled_optimizers=disabled)
+                return onnxruntime.InferenceSession(source, options, disabled_optimizers=disabled)
             providers = [(provider, provider_options or {}), *([CPU] if provider != CPU else [])]
             again = int(
                 provider != CPU
             )  # what fails by the CPU fails by it again, and onnxruntime prints about it in between
             return onnxruntime.InferenceSession(
-                graph, options, providers=providers, disabled_optimizers=disabled, enable_fallback=again
+                source, options, providers=providers, disabled_optimizers=disabled, enable_fallback=again
             )
     except BundleError:
         raise
     except Exception as error:  # onnxruntime's exceptions have no common base but Exception
         reason = str(error).strip().splitlines()[0][:200]
         raise BundleError(
-            f"{bundle.path}: onnxruntime {onnxruntime.__version__} cannot load {GRAPH_FILE}: {reason}",
+            f"{bundle.path}: onnxruntime {onnxruntime.__version__} cannot load {graph.file}: {reason}",
             hint="Export it again, or update onnxruntime.",
         ) from error
 

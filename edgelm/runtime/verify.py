@@ -13,7 +13,8 @@ from edgelm.errors import BundleError, EdgelmError
 from edgelm.runtime.bundle import Bundle, open_bundle
 from edgelm.runtime.contents import FILE
 from edgelm.runtime.golden import Golden
-from edgelm.runtime.manifest import GOLDEN_FILE, GRAPH_FILE, MANIFEST_FILE, OPTIMIZED_FILE
+from edgelm.runtime.graph_spec import OPTIMIZED_FILE
+from edgelm.runtime.manifest import GOLDEN_FILE, MANIFEST_FILE
 from edgelm.runtime.model import Model, load
 from edgelm.runtime.saturation import describe_sums
 
@@ -79,7 +80,7 @@ def _file_checks(bundle: Bundle) -> Iterator[Check]:
             yield Check(_printable(name), ok=False, detail=f"{kind}; a bundle holds plain files alone")
         elif name not in known:
             yield Check(_printable(name), ok=False, detail=_why_unlisted(name))
-    for needed in (GRAPH_FILE, GOLDEN_FILE):
+    for needed in (*(graph.file for graph in bundle.manifest.graphs), GOLDEN_FILE):
         if needed not in known:
             yield Check(needed, ok=False, detail="the manifest does not list it")
 

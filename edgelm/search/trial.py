@@ -127,7 +127,7 @@ def _make(job: Job, progress: Progress) -> dict[str, Any]:
         max_length=job.max_length,
         **options,
     )
-    write_json(folder / "manifest.json", json.loads(bundle.manifest.to_json()))
+    write_json(folder / "manifest.json", bundle.manifest.to_dict())
     task = find_checkpoint(job.model, allow_pickle=job.allow_pickle).task
     metrics = (
         bundle.manifest.quality["bundle"]

@@ -5,6 +5,7 @@ import json
 import shutil
 
 import pytest
+from bundles import model_graph
 from models import TEXTS, make_checkpoint
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoTokenizer
@@ -15,7 +16,7 @@ from edgelm.checkpoint import open_checkpoint
 from edgelm.errors import ModelError
 from edgelm.export.source import tokenization_of
 from edgelm.runtime.inputs.text import make_encoder
-from edgelm.runtime.manifest import Manifest, TensorSpec
+from edgelm.runtime.manifest import Manifest
 from edgelm.tasks.text import TextClassification
 
 HARD = ("", "[MASK] [SEP] Ça\u0301 VA 今天 <user> [PERSON]", "a" * 300, *TEXTS, " ".join(TEXTS * 4))
@@ -110,8 +111,8 @@ def encoder_of(folder, *, pair=False):
     length = min(128, tokenizer.model_max_length)
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     task = TextClassification(labels=("a", "b"), pair=pair)
-    inputs = tuple(TensorSpec(name, "int64", ("batch", "sequence")) for name in tokenizer.model_input_names)
-    manifest = Manifest("m", "", task, "bert", "fp32", 18, inputs, (), tokenization_of(tokenizer, length))
+    graph = model_graph(tokenizer.model_input_names, {"logits": ("batch", 2)})
+    manifest = Manifest("m", "", task, "bert", "fp32", tokenization_of(tokenizer, length), (graph,))
     return make_encoder(manifest, backend), length
 
 

@@ -149,7 +149,7 @@ def test_an_older_opset_is_kept_to(files):
         "--json",
     )
     assert made.exit_code == 0, made.output
-    assert json.loads(made.stdout)["manifest"]["opset"] == 17
+    assert json.loads(made.stdout)["manifest"]["graphs"][0]["opset"] == 17
 
 
 def test_texts_that_say_nothing_are_refused(files, tmp_path):

@@ -32,12 +32,15 @@ from edgelm.errors import (
 from edgelm.runtime import cuda as cuda_module
 from edgelm.runtime import load, open_bundle
 from edgelm.runtime.archive import pack
-from edgelm.runtime.manifest import EnginePlan, ShapeRange, one_profile
+from edgelm.runtime.engine_plan import EnginePlan, ShapeRange, one_profile
 from edgelm.runtime.provider import FallbackWarning
 from edgelm.runtime.verify import verify
 
 PLAN = EnginePlan(
-    (ShapeRange((1, 1), (2, 8), (2, 8)), ShapeRange((1, 1), (2, 16), (2, 32))),
+    (
+        ShapeRange({"batch": (1, 2, 2), "sequence": (1, 8, 8)}),
+        ShapeRange({"batch": (1, 2, 2), "sequence": (1, 16, 32)}),
+    ),
     workspace_mb=256,
     compute_capability="8.7",
 )
@@ -197,8 +200,8 @@ def test_an_engine_of_another_graph_is_never_loaded(machine, bundle):
     machine()
     result = build(bundle)
     manifest = open_bundle(bundle).manifest
-    changed = replace(manifest, engines=(replace(result.engine, graph="0" * 64),))
-    (bundle / "manifest.json").write_text(changed.to_json())
+    graph = replace(manifest.graph(), engines=(replace(result.engine, graph="0" * 64),))
+    (bundle / "manifest.json").write_text(manifest.with_graph(graph).to_json())
     with pytest.warns(FallbackWarning, match="built from another graph"):
         assert load(bundle).opened.engine is None
     assert build(bundle).built
@@ -293,18 +296,20 @@ def test_every_text_has_a_profile(lengths, max_length, batch):
     plan = make_plan(load_device("jetson-orin-nano"), lengths, max_length=max_length, batch=batch)
     for made in (plan, one_profile(plan)):
         assert all(
-            any(profile.holds((rows, tokens)) for profile in made.profiles)
+            any(profile.holds({"batch": rows, "sequence": tokens}) for profile in made.profiles)
             for tokens in (1, max_length)
             for rows in (1, batch)
         )
-        assert all(profile.holds(profile.usual) for profile in made.profiles)
-        assert not any(profile.holds((1, max_length + 1)) for profile in made.profiles)
+        sizes = [profile.axes.values() for profile in made.profiles]
+        assert all(least <= usual <= most for axes in sizes for least, usual, most in axes)
+        assert not any(profile.holds({"batch": 1, "sequence": max_length + 1}) for profile in made.profiles)
 
 
 def test_profiles_follow_the_lengths_of_the_texts():
     lengths = [10] * 60 + [20] * 35 + [100] * 5
     plan = make_plan(load_device("rtx-4090"), lengths, max_length=128)
-    assert [(profile.usual, profile.most) for profile in plan.profiles] == [((1, 16), (1, 24)), ((1, 104), (1, 128))]
+    assert [profile.axes["sequence"] for profile in plan.profiles] == [(1, 16, 24), (1, 104, 128)]
+    assert [profile.axes["batch"] for profile in plan.profiles] == [(1, 1, 1)] * 2
     assert plan.compute_capability == "8.9"
     assert make_plan(load_device("jetson-orin-nano"), lengths, max_length=128).workspace_mb == 2000  # a quarter of 8 GB
     assert len(make_plan(load_device("rtx-4090"), [128] * 9, max_length=128).profiles) == 1

@@ -21,7 +21,8 @@ from edgelm.errors import EXIT_DONE, EXIT_INPUT, EXIT_USAGE, EngineError, Resour
 from edgelm.export.pipeline import export
 from edgelm.quantize.settings import Quantization
 from edgelm.runtime import cuda, load, open_bundle
-from edgelm.runtime.manifest import EnginePlan, ShapeRange
+from edgelm.runtime.engine_plan import EnginePlan, ShapeRange
+from edgelm.runtime.graph_spec import TensorSpec
 from edgelm.runtime.provider import FallbackWarning
 from edgelm.runtime.tensorrt import load_backend
 from edgelm.runtime.verify import verify
@@ -34,7 +35,8 @@ TEXTS = Dataset(
         f"turn the {word} on in room {index}" for index, word in enumerate(["lights", "film", "heat", "music"] * 8)
     ),
 )
-PLAN = EnginePlan((ShapeRange((1, 1), (1, 8), (4, 32)),), workspace_mb=256)
+PLAN = EnginePlan((ShapeRange({"batch": (1, 1, 4), "sequence": (1, 8, 32)}),), workspace_mb=256)
+INPUTS = (TensorSpec("x", "int64", ("batch", "sequence"), "tokens"),)
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +196,9 @@ def test_an_unknown_operator_is_named_with_what_to_do(tmp_path):
         helper.make_node("FusedThing", ["f"], ["y"], name="/layer.0/thing", domain="com.microsoft"),
     ]
     with pytest.raises(EngineError) as caught:
-        build_engine(save(tmp_path / "g.onnx", nodes), PLAN, load_backend("tensorrt-rtx"), capability="8.9")
+        build_engine(
+            save(tmp_path / "g.onnx", nodes), PLAN, load_backend("tensorrt-rtx"), inputs=INPUTS, capability="8.9"
+        )
     assert "node /layer.0/thing (FusedThing)" in caught.value.message
     assert "standard operators" in caught.value.hint
 
@@ -213,6 +217,7 @@ def test_unsigned_integers_are_named_with_what_to_do(tmp_path):
             save(tmp_path / "g.onnx", nodes, [*constants, ("axis", np.array([2]))]),
             PLAN,
             load_backend("tensorrt-rtx"),
+            inputs=INPUTS,
             capability="8.9",
         )
     assert "/layer.0/quantize" in caught.value.message
@@ -222,4 +227,4 @@ def test_unsigned_integers_are_named_with_what_to_do(tmp_path):
 def test_a_graph_that_is_none_is_refused(tmp_path):
     (tmp_path / "g.onnx").write_bytes(b"nothing")
     with pytest.raises(EngineError, match=r"g\.onnx: tensorrt-rtx"):
-        build_engine(tmp_path / "g.onnx", PLAN, load_backend("tensorrt-rtx"), capability="8.9")
+        build_engine(tmp_path / "g.onnx", PLAN, load_backend("tensorrt-rtx"), inputs=INPUTS, capability="8.9")

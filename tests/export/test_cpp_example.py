@@ -8,6 +8,7 @@ import subprocess
 import numpy as np
 import onnx
 import pytest
+from bundles import model_graph
 from models import TEXTS, make_checkpoint, make_tokenizer
 from onnx import helper, numpy_helper
 
@@ -18,7 +19,9 @@ from edgelm.device import load_device
 from edgelm.export.pipeline import export
 from edgelm.runtime import open_bundle
 from edgelm.runtime.golden import Golden
-from edgelm.runtime.manifest import SCHEMA_VERSION, Manifest, TensorSpec, Tokenization
+from edgelm.runtime.manifest import Manifest
+from edgelm.runtime.manifest_schemas import SCHEMA_VERSION
+from edgelm.runtime.preprocessing import TextProcessing
 from edgelm.runtime.verify import verify
 from edgelm.tasks.table import make_task
 
@@ -58,10 +61,8 @@ def make_bundle(folder, family="bert", **task):
         task=task,
         family=family,
         precision="fp32",
-        opset=18,
-        inputs=tuple(TensorSpec(name, "int64", ("batch", "sequence")) for name in names),
-        outputs=(TensorSpec(task.output_names[0], "float32", ("batch", width)),),
-        tokenization=Tokenization(LONGEST, tokenizer.pad_token_id, tokenizer.pad_token),
+        graphs=(model_graph(names, {task.output_names[0]: ("batch", width)}),),
+        tokenization=TextProcessing(LONGEST, tokenizer.pad_token_id, tokenizer.pad_token),
     )
     write_bundle(folder, manifest, graph, tokenizer, Golden([], [], [], tolerance=0), overwrite=False)
     return folder

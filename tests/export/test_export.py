@@ -146,7 +146,7 @@ def test_the_manifest_has_parity_quality_calibration_and_lineage(tmp_path):
     assert result.exit_code == 0, result.output
     manifest = open_bundle(tmp_path / "b.edgelm").manifest
     assert manifest.to_json() == json.dumps(json.loads(result.stdout)["manifest"], indent=2) + "\n"
-    assert manifest.parity.samples == 16
+    assert manifest.graph().parity.samples == 16
     assert set(manifest.quality["checkpoint"]) == {"accuracy", "macro_f1", "f1"}
     calibration = manifest.calibration
     assert {name: calibration[name] for name in ("method", "samples", "source")} == {

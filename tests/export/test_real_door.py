@@ -26,7 +26,7 @@ from edgelm.export.expected import expected_answers
 from edgelm.export.pairs import reads_pairs
 from edgelm.export.pipeline import export
 from edgelm.runtime.answers.classes import read_answers
-from edgelm.runtime.manifest import Tokenization
+from edgelm.runtime.preprocessing import TextProcessing
 from edgelm.tasks.text import TextClassification
 
 ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.lists(st.sampled_from(TEXTS), max_size=8).map(
@@ -184,7 +184,7 @@ def test_a_bundle_that_answers_otherwise_is_refused_and_leaves_nothing(made, tmp
 
 
 def tokenization(tokenizer, max_length):
-    return Tokenization(max_length, tokenizer.pad_token_id, tokenizer.pad_token)
+    return TextProcessing(max_length, tokenizer.pad_token_id, tokenizer.pad_token)
 
 
 def expected_of(folder, texts):
@@ -218,7 +218,7 @@ def test_hard_texts_are_many_kinds_and_long():
 
 
 def test_the_manifest_says_how_many_hard_texts_were_answered(made):
-    assert made("bert-single")[1].manifest.parity.hard_texts == 8
+    assert made("bert-single")[1].manifest.graph().parity.hard_texts == 8
     assert made("bert-single")[1].manifest.schema == 3
 
 

@@ -94,7 +94,7 @@ def test_bundles_for_cpus_that_may_lack_vnni_cannot_overflow(checkpoint, tmp_pat
     assert len(weights) > 0
     assert worst_sum(weights) <= 2**15 - 1
     assert max(np.abs(matrix).max() for matrix in weights) > 64  # more than seven bits are used
-    assert open_bundle(output).manifest.pair_sum == worst_sum(weights) // 255
+    assert open_bundle(output).manifest.graph().pair_sum == worst_sum(weights) // 255
     assert check_named(output, "INT8 sums").detail.startswith("exact on every CPU")
 
 
@@ -114,7 +114,7 @@ def test_a_calibration_table_is_replayed_within_the_bound(checkpoint, tmp_path):
 
 def test_a_bundle_for_wide_sums_says_so(wide):
     assert worst_sum(integer_weights(wide)) > 2**15
-    assert open_bundle(wide).manifest.pair_sum > 128
+    assert open_bundle(wide).manifest.graph().pair_sum > 128
 
 
 def test_where_sums_are_narrow_such_a_bundle_warns_and_verify_says_what_it_found(wide, narrow_cpu):
@@ -145,9 +145,9 @@ def test_where_sums_are_wide_nothing_is_said(wide, monkeypatch):
 
 def test_a_manifest_from_before_is_read_and_trusted_with_nothing(wide):
     values = json.loads(open_bundle(wide).manifest.to_json())
-    del values["pair_sum"]
+    del values["graphs"][0]["pair_sum"]
     old = Manifest.from_json(json.dumps(values))
-    assert old.pair_sum is None
+    assert old.graph().pair_sum is None
     assert not saturation.is_proven(old)
     assert saturation.is_proven(replace(old, precision="int8-weights"))
     assert "not known" in saturation.describe_sums(old)
@@ -155,10 +155,9 @@ def test_a_manifest_from_before_is_read_and_trusted_with_nothing(wide):
 
 def test_a_graph_that_was_optimized_for_wide_sums_is_not_used_where_they_are_narrow(wide, narrow_cpu, tmp_path):
     copy = shutil.copytree(wide, tmp_path / "copy")
-    manifest = open_bundle(copy).manifest
-    (copy / "manifest.json").write_text(
-        replace(manifest, session=manifest.session | {"optimized_by": optimizer()}).to_json()
-    )
+    bundle = open_bundle(copy)
+    changed = bundle.with_settings(bundle.manifest.session | {"optimized_by": optimizer()})
+    (copy / "manifest.json").write_text(changed.manifest.to_json())
     (copy / "optimized.onnx").write_bytes(b"")  # whoever reads it fails
     with pytest.warns(saturation.SaturationWarning):
         edgelm.runtime.load(copy)
@@ -183,5 +182,5 @@ def test_a_model_too_small_for_integers_is_exact_everywhere(tmp_path):
         folder, output=tmp_path / "b", device=load_device("x86-vnni"), precision="int8-dynamic", calibration=CALIBRATION
     )
     manifest = open_bundle(tmp_path / "b").manifest
-    assert manifest.pair_sum == 0
+    assert manifest.graph().pair_sum == 0
     assert saturation.is_proven(manifest)

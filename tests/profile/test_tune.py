@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +122,7 @@ def test_a_dry_run_changes_nothing(bundle):
 )
 def test_the_runtime_obeys_every_setting_and_answers_the_same(made, settings):
     opened = open_bundle(made)
-    changed = replace(opened, manifest=replace(opened.manifest, session=opened.manifest.session | settings))
+    changed = opened.with_settings(opened.manifest.session | settings)
     np.testing.assert_allclose(answers(changed), answers(made), atol=1e-5)
 
 
@@ -141,7 +140,7 @@ def test_an_optimized_graph_is_kept_small_and_used_by_the_onnxruntime_and_archit
     opened = open_bundle(bundle)
     version, architecture = optimizer().split()
     for another in (f"0.0.1 {architecture}", f"{version} another-architecture", version):
-        other = replace(opened, manifest=replace(opened.manifest, session={"optimized_by": another}))
+        other = opened.with_settings({"optimized_by": another})
         np.testing.assert_allclose(answers(other), wanted, atol=1e-5)
     with rewrite.open_draft(opened) as draft:  # tuned again, without
         rewrite.save_settings(opened, draft, {})

@@ -125,7 +125,7 @@ def test_an_optimized_graph_is_looked_through_too(folder, tmp_path, monkeypatch)
     graph = onnx.load(folder / "model.onnx")
     in_initializer(graph, "secret.bin")
     (folder / "optimized.onnx").write_bytes(graph.SerializeToString())
-    reseal(folder, set_field(("session",), {"optimized_by": optimizer()}))
+    reseal(folder, set_field(("graphs", 0, "session"), {"optimized_by": optimizer()}))
     with pytest.raises(BundleError, match=r"optimized\.onnx takes weights from 'secret\.bin'"):
         edgelm.runtime.load(folder)
 
@@ -148,6 +148,6 @@ def test_weights_beyond_the_end_of_their_file_are_refused(with_weights):
     (with_weights / "weights.bin").write_bytes((with_weights / "weights.bin").read_bytes()[:100])
     reseal(with_weights)
     for mapped in (True, False):
-        reseal(with_weights, set_field(("session",), {"mapped": mapped}))
+        reseal(with_weights, set_field(("graphs", 0, "session"), {"mapped": mapped}))
         with pytest.raises(BundleError, match=r"cannot load model\.onnx"):
             edgelm.runtime.load(with_weights)

@@ -44,7 +44,7 @@ def folder(tmp_path):
     ],
 )
 def test_session_settings_that_edgelm_never_writes_are_refused_by_name(folder, session, named):
-    reseal(folder, set_field(("session",), session))
+    reseal(folder, set_field(("graphs", 0, "session"), session))
     with pytest.raises(BundleError, match=named):
         edgelm.runtime.load(folder)
     assert run("verify", folder).exit_code == 4
@@ -63,7 +63,8 @@ def test_session_settings_that_edgelm_writes_are_taken(folder):
     reseal(
         folder,
         set_field(
-            ("session",), settings | {"disabled_optimizers": ["SkipLayerNormFusion"], "optimized_by": "1.0 other"}
+            ("graphs", 0, "session"),
+            settings | {"disabled_optimizers": ["SkipLayerNormFusion"], "optimized_by": "1.0 other"},
         ),
     )
     assert edgelm.runtime.load(folder)("a good film")["label"]
@@ -81,8 +82,8 @@ def test_session_settings_that_edgelm_writes_are_taken(folder):
         (("files", 0, "path"), "a\x1bb", "outside the bundle"),
         (("runtimes",), "cpu", "runtimes: 'cpu' is not a list"),
         (("runtimes",), ["abacus"], "there is no 'abacus'"),
-        (("inputs", 0, "shape"), "ab", "shape: 'ab' is not a list"),
-        (("outputs",), [], "outputs"),
+        (("graphs", 0, "inputs", 0, "shape"), "ab", "shape: 'ab' is not a list"),
+        (("graphs", 0, "outputs"), [], "outputs"),
         (("task", "kind"), "poetry", "task: kind: 'poetry' is not one of"),
         (("task", "labels"), [1, 2], "labels.0.: 1 is not a text"),
         (("tokenization", "max_length"), 0, "max_length: 0 is not a length"),
@@ -94,9 +95,9 @@ def test_session_settings_that_edgelm_writes_are_taken(folder):
             {"kind": "text-classification", "labels": ["a", "b"], "pair": True, "prompt": "x"},
             "not before pairs",
         ),
-        (("opset",), None, "opset"),
+        (("graphs", 0, "opset"), None, "opset"),
         (("schema",), 0, "schema"),
-        (("plan",), {"profiles": [{"least": [1]}]}, "least: .1. is not a list of 2"),
+        (("graphs", 0, "plan"), {"profiles": [{"axes": {"batch": [1]}}]}, "batch: .1. is not a list of 3"),
     ],
 )
 def test_a_manifest_field_of_a_wrong_kind_is_refused_by_its_place(folder, path, value, words):
@@ -126,7 +127,7 @@ QUESTIONS = {"kind": "question-answering"}
         (QUESTIONS | {"max_answer_tokens": 0}, "max_answer_tokens: 0 is not a number of tokens of at least one"),
         (QUESTIONS | {"max_answer_tokens": 1.5}, "max_answer_tokens: 1.5 is not a whole number"),
         (QUESTIONS | {"null_answers": "yes"}, "null_answers: 'yes' is not true or false"),
-        (QUESTIONS, "has no output start_logits and no output end_logits"),
+        (QUESTIONS, "has no output for start and none for end"),
         ({"kind": "multiple-choice", "choices": -2}, "task: choices: -2 is not a number of endings"),
         (["token-classification"], "task: .* is not an object"),
         ({"kind": ["token-classification"]}, "task: kind"),

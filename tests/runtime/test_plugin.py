@@ -12,7 +12,7 @@ from bundles import make_bundle
 import edgelm.runtime
 from edgelm.errors import UsageError
 from edgelm.runtime import open_bundle, plugin, provider
-from edgelm.runtime.manifest import EnginePlan, ShapeRange
+from edgelm.runtime.engine_plan import EnginePlan, ShapeRange
 
 
 @pytest.fixture
@@ -74,7 +74,13 @@ def test_a_plugin_that_cannot_run_here_is_passed_over_with_the_reason(install, b
 
 def test_onnxruntimes_tensorrt_builds_for_the_plans_lengths(tmp_path):
     """Several profiles for the full TensorRT; TensorRT-RTX takes one, for all of them."""
-    plan = EnginePlan((ShapeRange((1, 1), (2, 8), (2, 16)), ShapeRange((1, 1), (2, 24), (2, 32))), workspace_mb=256)
+    plan = EnginePlan(
+        (
+            ShapeRange({"batch": (1, 2, 2), "sequence": (1, 8, 16)}),
+            ShapeRange({"batch": (1, 2, 2), "sequence": (1, 24, 32)}),
+        ),
+        workspace_mb=256,
+    )
     bundle = open_bundle(make_bundle(tmp_path / "b", plan=plan))
     several, one = (provider._provider_options(name, bundle) for name in ("tensorrt", "tensorrt-rtx"))
     assert several["trt_profile_max_shapes"] == "input_ids:2x16,attention_mask:2x16,input_ids:2x32,attention_mask:2x32"

@@ -33,7 +33,7 @@
 
 using Json = nlohmann::ordered_json;  // keeps labels in the order of the model
 
-constexpr int kSchema = 3;  // of manifest.json: the newest that this example reads
+constexpr int kSchema = 4;  // of manifest.json: the newest that this example reads
 
 // What tokenizer/tokenizer.rs offers; it says on stderr why something failed.
 struct Tokenizer;
@@ -64,13 +64,33 @@ Json read_manifest(const std::filesystem::path& bundle) {
   return manifest;
 }
 
+// The one graph of the model: up to schema 3 the manifest itself said what it is.
+Json find_graph(const Json& manifest) {
+  Json graph = manifest;
+  if (manifest.at("schema").get<int>() < 4) {
+    graph["file"] = "model.onnx";
+    return graph;
+  }
+  const Json& graphs = manifest.at("graphs");
+  std::string names;
+  for (const Json& each : graphs) names += (names.empty() ? "" : ", ") + each.at("name").get<std::string>();
+  if (names != "model") {
+    throw std::runtime_error("manifest.json: the model has the graphs " + names +
+                             "; this example runs one that is called model. `python run.py` answers it");
+  }
+  graph = graphs.at(0);
+  const std::string file = graph.at("file");
+  if (file.find_first_of("/\\:") != std::string::npos) throw std::runtime_error("manifest.json: " + file + " lies outside the bundle");
+  return graph;
+}
+
 // The session settings that change what is computed, or how fast; the others of a manifest can be left out. ONNX Runtime has
 // configuration keys that make it read other files: only those that edgelm writes are handed on.
-Ort::SessionOptions make_options(const Json& manifest) {
-  const Json& settings = manifest.at("session");
+Ort::SessionOptions make_options(const Json& graph) {
+  const Json& settings = graph.at("session");
   Ort::SessionOptions options;
   // x86 without VNNI sums INT8 products in 16 bits; where the weights leave pairs that could overflow, it must take other kernels.
-  const bool proven = manifest.contains("pair_sum") && manifest["pair_sum"].is_number() && manifest["pair_sum"].get<int>() <= 128;
+  const bool proven = graph.contains("pair_sum") && graph["pair_sum"].is_number() && graph["pair_sum"].get<int>() <= 128;
   if (!proven) options.AddConfigEntry("session.x64quantprecision", "1");
   options.SetIntraOpNumThreads(settings.value("intra_op_num_threads", 0));  // 0: ONNX Runtime chooses
   if (settings.contains("disabled_optimizers")) {
@@ -108,10 +128,10 @@ std::map<std::string, std::vector<std::int64_t>> tokenize(const std::filesystem:
 }
 
 // Runs the graph: the logits, or the sentence vector, of one row.
-std::vector<double> infer(Ort::Session& session, const Json& manifest, std::map<std::string, std::vector<std::int64_t>> fields) {
+std::vector<double> infer(Ort::Session& session, const Json& graph, std::map<std::string, std::vector<std::int64_t>> fields) {
   const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
   std::vector<std::string> names;  // a graph asks for some of the fields: one made by `export --single` for the tokens alone
-  for (const Json& input : manifest.at("inputs")) names.push_back(input.at("name"));
+  for (const Json& input : graph.at("inputs")) names.push_back(input.at("name"));
   std::vector<const char*> input_names;
   std::vector<Ort::Value> inputs;
   for (const std::string& name : names) {
@@ -120,7 +140,7 @@ std::vector<double> infer(Ort::Session& session, const Json& manifest, std::map<
     inputs.push_back(Ort::Value::CreateTensor<std::int64_t>(memory, values.data(), values.size(), shape.data(), shape.size()));
     input_names.push_back(name.c_str());
   }
-  const std::string output_name = manifest.at("outputs").at(0).at("name");
+  const std::string output_name = graph.at("outputs").at(0).at("name");
   const char* output_names[] = {output_name.c_str()};
   const auto outputs = session.Run(Ort::RunOptions{nullptr}, input_names.data(), inputs.data(), inputs.size(), output_names, 1);
   const float* values = outputs[0].GetTensorData<float>();
@@ -184,6 +204,7 @@ int main(int count, char** words) try {
   const std::filesystem::path bundle = words[1];
   const char* second = count == 4 ? words[3] : nullptr;
   const Json manifest = read_manifest(bundle);
+  const Json graph = find_graph(manifest);
   if (manifest.at("task").value("pair", false) != (second != nullptr)) {
     std::cerr << "this model reads " << (second ? "one text" : "two texts at once") << "\n";
     return 2;
@@ -193,8 +214,8 @@ int main(int count, char** words) try {
   Ort::Env environment(ORT_LOGGING_LEVEL_ERROR, "edgelm");
   environment.DisableTelemetryEvents();
   // ONNX Runtime finds the weights beside the graph by itself, and maps them into memory.
-  Ort::Session session(environment, (bundle / "model.onnx").c_str(), make_options(manifest));
-  const Json answer = read_answer(manifest.at("task"), infer(session, manifest, tokenize(bundle, manifest, text.c_str(), second)));
+  Ort::Session session(environment, (bundle / graph.at("file").get<std::string>()).c_str(), make_options(graph));
+  const Json answer = read_answer(manifest.at("task"), infer(session, graph, tokenize(bundle, manifest, text.c_str(), second)));
   std::cout << answer.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
   return 0;
 } catch (const std::exception& error) {

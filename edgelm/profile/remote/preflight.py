@@ -92,7 +92,7 @@ def check_providers(client: AgentClient, subjects: Sequence[Subject]) -> None:
         name = str(subject.provider)
         wanted, package = EXECUTION_PROVIDERS.get(name, name), MODULES.get(name)
         engine = package in there["packages"] and any(
-            entry["package"] == name for entry in (subject.manifest or {}).get("engines", ())
+            entry["package"] == name for graph in subject.manifest.get("graphs", ()) for entry in graph["engines"]
         )
         if wanted not in there["providers"] and PLUGINS.get(name) not in there["packages"] and not engine:
             raise UsageError(

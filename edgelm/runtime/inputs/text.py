@@ -9,13 +9,14 @@ import numpy as np
 
 from edgelm.errors import BundleError, UsageError
 from edgelm.runtime.bundle import Bundle
+from edgelm.runtime.graph_spec import Role
 from edgelm.runtime.inputs.batch import Batch, Tokens
 from edgelm.runtime.inputs.samples import check_sample
 from edgelm.runtime.inputs.sequences import Encoder, make_sequences
 from edgelm.runtime.manifest import MANIFEST_FILE, TOKENIZER_FILE, Manifest
 
-# What a sequence of tokens offers for each input of a graph.
-_FIELDS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+# What a sequence of tokens offers for each role of a graph's inputs.
+_FIELDS: dict[Role, str] = {"tokens": "ids", "mask": "attention_mask", "types": "type_ids"}
 
 
 class TextProcessor:
@@ -30,11 +31,11 @@ class TextProcessor:
 
     def __init__(self, manifest: Manifest, tokenizer: Any) -> None:
         self.manifest, self.tokenizer = manifest, tokenizer
-        self.padded = any(spec.name == "attention_mask" for spec in manifest.inputs)
+        self.padded = bool(manifest.graph().names("mask"))
         self._encoder = Encoder(manifest, tokenizer)
         settings = manifest.tokenization
         padding = {"ids": settings.pad_id, "attention_mask": 0, "type_ids": settings.pad_type_id}
-        self._inputs = [(spec.name, _FIELDS[spec.name], padding[_FIELDS[spec.name]]) for spec in manifest.inputs]
+        self._inputs = [(spec.name, _FIELDS[spec.role], padding[_FIELDS[spec.role]]) for spec in manifest.inputs]
 
     def __call__(self, samples: Sequence[Any]) -> Batch:
         """The graph's inputs, each (sequences, tokens), int64: padded to the batch's longest.
@@ -82,10 +83,10 @@ def load_text_processor(bundle: Bundle) -> TextProcessor:
     Raises:
         BundleError: its tokenizer cannot be read, or its graph asks for what text does not give.
     """
-    unknown = [spec.name for spec in bundle.manifest.inputs if spec.name not in _FIELDS]
-    if unknown or not bundle.manifest.outputs:
+    unknown = [spec.name for spec in bundle.manifest.inputs if spec.role not in _FIELDS]
+    if unknown:
         raise BundleError(
-            f"{bundle.path}: the graph needs inputs that text does not give: {', '.join(unknown) or 'none named'}.",
+            f"{bundle.path}: the graph needs inputs that text does not give: {', '.join(unknown)}.",
             hint="Export the bundle again.",
         )
     from tokenizers import Tokenizer

@@ -19,14 +19,14 @@ from edgelm.engines import build
 from edgelm.profile.remote.agent_client import AgentClient
 from edgelm.profile.result import Profile
 from edgelm.runtime import cuda
-from edgelm.runtime.manifest import EnginePlan, ShapeRange
+from edgelm.runtime.engine_plan import EnginePlan, ShapeRange
 from edgelm.runtime.provider import FallbackWarning
 
 
 def plan_for(device: str) -> dict:
     """What export writes for a device with TensorRT."""
     plan = EnginePlan(
-        (ShapeRange((1, 1), (2, 8), (2, 32)),),
+        (ShapeRange({"batch": (1, 2, 2), "sequence": (1, 8, 32)}),),
         workspace_mb=256,
         compute_capability=load_device(device).compute_capability,
     )

@@ -15,7 +15,7 @@ import onnx
 import pytest
 from bundles import make_bundle
 
-from edgelm.runtime.manifest import Tokenization
+from edgelm.runtime.preprocessing import TextProcessing
 from edgelm.tasks.text import TextClassification
 
 pytest.importorskip("asyncssh", reason="the extra `remote` is not installed")
@@ -346,7 +346,7 @@ def pairs_of(folder: Path) -> Path:
 
 def short_of(folder: Path) -> Path:
     """A bundle that reads fewer tokens than the first."""
-    return make_bundle(folder / "short.edge", tokenization=Tokenization(max_length=16, pad_id=0, pad_token="[PAD]"))
+    return make_bundle(folder / "short.edge", tokenization=TextProcessing(max_length=16, pad_id=0, pad_token="[PAD]"))
 
 
 def cut_of(folder: Path) -> Path:
