@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import subprocess
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -66,6 +68,9 @@ def make_bundle(folder, family="bert", **task):
     )
     write_bundle(folder, manifest, graph, tokenizer, Golden([], [], [], tolerance=0), overwrite=False)
     return folder
+
+
+OLD_BUNDLES = Path(__file__).parents[1] / "runtime" / "old_bundles"
 
 
 def test_a_bundle_carries_the_example_and_lists_it(tmp_path):
@@ -159,6 +164,17 @@ def test_the_example_answers_with_an_exported_int8_model(built, tmp_path, single
 
 
 @pytest.mark.cpp
+@pytest.mark.parametrize("schema", [1, 2, 3])
+def test_the_example_answers_with_bundles_of_older_schemas(built, tmp_path, schema):
+    with zipfile.ZipFile(OLD_BUNDLES / f"schema-{schema}.zip") as archive:
+        archive.extractall(tmp_path / "old")
+    done = run(built[0], tmp_path / "old", "a good film")
+    assert done.returncode == 0, done.stderr
+    wanted = edgelm.runtime.load(tmp_path / "old")("a good film")
+    assert json.loads(done.stdout)["scores"] == pytest.approx(wanted["scores"], abs=1e-5)
+
+
+@pytest.mark.cpp
 def test_building_leaves_the_bundle_as_it_was_made(built):
     assert verify(built[1], replay=False).ok
 
@@ -174,6 +190,13 @@ def test_what_cannot_be_answered_is_said(built, tmp_path):
     done = run(executable, make_bundle(tmp_path / "endings", kind="multiple-choice"), "a", "b")
     assert done.returncode == 1
     assert "the model is for multiple-choice" in done.stderr
+    several = make_bundle(tmp_path / "several")
+    manifest = json.loads((several / "manifest.json").read_text())
+    manifest["graphs"] = [manifest["graphs"][0] | {"name": name} for name in ("encoder", "decoder")]
+    (several / "manifest.json").write_text(json.dumps(manifest))
+    assert (
+        "has the graphs encoder, decoder; this example runs models of one graph" in run(executable, several, "a").stderr
+    )
     newer = make_bundle(tmp_path / "newer")
     manifest = json.loads((newer / "manifest.json").read_text())
     (newer / "manifest.json").write_text(json.dumps(manifest | {"schema": SCHEMA_VERSION + 1}))

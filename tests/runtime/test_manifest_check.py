@@ -70,6 +70,10 @@ def test_session_settings_that_edgelm_writes_are_taken(folder):
     assert edgelm.runtime.load(folder)("a good film")["label"]
 
 
+def plan_of(tokens):
+    return {"profiles": [{"axes": {"batch": [1, 1, 1], "sequence": tokens}}]}
+
+
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
@@ -97,6 +101,27 @@ def test_session_settings_that_edgelm_writes_are_taken(folder):
         ),
         (("graphs", 0, "opset"), None, "opset"),
         (("schema",), 0, "schema"),
+        (("graphs",), [], "graphs: there is none"),
+        (("graphs",), {}, "graphs: .* is not a list"),
+        (("graphs", 0, "name"), "", "graphs: each needs a name of its own"),
+        (("graphs", 0, "name"), "decoder", "no graph is called model; there are decoder"),
+        (("graphs", 0, "file"), "../model.onnx", "file: '../model.onnx' is no .onnx file beside"),
+        (("graphs", 0, "file"), "run.py", "file: 'run.py' is no .onnx file beside"),
+        (("graphs", 0, "file"), "optimized.onnx", "is no .onnx file beside"),
+        (("graphs", 0, "file"), "other.onnx", "does not list other.onnx"),
+        (("graphs", 0, "pair_sum"), -1, "pair_sum: -1 is no sum"),
+        (("graphs", 0, "inputs"), [], "inputs: there is none"),
+        (("graphs", 0, "inputs", 0, "role"), "pixels", "role: 'pixels' is not one of tokens, mask"),
+        (("graphs", 0, "inputs", 0, "role"), "logits", "inputs: input_ids: logits is not one of tokens"),
+        (("graphs", 0, "inputs", 0, "role"), "mask", "inputs: a role is there twice"),
+        (("graphs", 0, "inputs", 0, "role"), "positions", "inputs that text does not give: input_ids"),
+        (("graphs", 0, "inputs", 0, "layer"), 0, "layer 0 does not go with tokens"),
+        (("graphs", 0, "inputs", 0, "name"), "attention_mask", "inputs: a name is there twice"),
+        (("graphs", 0, "outputs", 0, "role"), "embedding", "no output for logits"),
+        (("graphs", 0, "plan"), {"profiles": []}, "plan: profiles: there is none"),
+        (("graphs", 0, "plan"), {"profiles": [{"axes": {"batch": [1, 1, 1]}}]}, "no sizes of the inputs' sequence"),
+        (("graphs", 0, "plan"), plan_of([1, 9, 8]), "sequence: 1, 9, 8 are not sizes in order"),
+        (("graphs", 0, "plan"), plan_of([-1, 1, 8]), "sequence: -1, 1, 8 are not sizes in order"),
         (("graphs", 0, "plan"), {"profiles": [{"axes": {"batch": [1]}}]}, "batch: .1. is not a list of 3"),
     ],
 )

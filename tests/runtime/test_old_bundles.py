@@ -13,14 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import WORDS
+from bundles import WORDS, set_field
 from typer.testing import CliRunner
 
 import edgelm.runtime
 from edgelm.bundles import edit as rewrite
 from edgelm.cli.main import app
+from edgelm.errors import BundleError
+from edgelm.profile.pipeline import profile
+from edgelm.profile.tune import tune
 from edgelm.runtime import open_bundle
 from edgelm.runtime.archive import pack
+from edgelm.runtime.graph_spec import Parity
+from edgelm.runtime.manifest import Manifest
 from edgelm.runtime.saturation import is_proven
 from edgelm.runtime.verify import verify
 
@@ -66,6 +71,64 @@ def test_an_old_bundle_answers_as_ever(folder):
             assert result.exit_code == 0, result.output
     manifest = open_bundle(folder).manifest
     assert (manifest.tokenization.truncation_side, is_proven(manifest)) == ("right", True)
+
+
+def test_an_old_manifest_is_one_graph_whose_tensors_have_roles_and_is_written_as_it_was(folder):
+    text = (folder / "manifest.json").read_text()
+    manifest = Manifest.from_json(text)
+    graph = manifest.graph()
+    assert [(spec.name, spec.role) for spec in (*graph.inputs, *graph.outputs)] == [
+        ("input_ids", "tokens"),
+        ("attention_mask", "mask"),
+        ("logits", "logits"),
+    ]
+    before, after = json.loads(text), json.loads(manifest.to_json())
+    assert {name: after[name] for name in before.keys() - {"task", "tokenization"}} == {
+        name: before[name] for name in before.keys() - {"task", "tokenization"}
+    }
+    assert "graphs" not in after
+
+
+def test_the_engine_plan_of_an_old_bundle_names_the_axes_that_its_sizes_are_of(tmp_path):
+    with zipfile.ZipFile(OLD[2]) as archive:
+        manifest = Manifest.from_json(archive.read("manifest.json"))
+    assert [profile.axes for profile in manifest.plan.profiles] == [
+        {"batch": (1, 2, 2), "sequence": (1, 8, 8)},
+        {"batch": (1, 2, 2), "sequence": (1, 16, 32)},
+    ]
+    assert manifest.graph().parity == Parity(64, 1e-6, 1e-7, 0.0, 1e-3, 8)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("inputs", 0, "name"), "pixels", r"inputs.0.: 'pixels' is not one of input_ids"),
+        (("inputs", 0), "input_ids", "inputs.0.: 'input_ids' is not an object"),
+        (("outputs",), [], "outputs: there is none"),
+        (("plan",), {"profiles": [{"least": [1]}]}, "plan: profiles.0.: least: .1. is not a list of 2"),
+        (("plan",), {"profiles": [{"least": [1, 1]}]}, "not a manifest of schema 3 .*usual"),
+        (("plan",), {"profiles": "all"}, "profiles: 'all' is not a list"),
+        (("engines",), [{"plan": 1}], "plan: 1 is not an object"),
+        (("session",), {"mapped": 2}, "mapped"),
+    ],
+    ids=str,
+)
+def test_a_forged_manifest_of_an_older_schema_is_refused_by_its_place(path, value, words):
+    with zipfile.ZipFile(OLD[2]) as archive:
+        values = json.loads(archive.read("manifest.json"))
+    set_field(path, value)(values)
+    with pytest.raises(BundleError, match=words):
+        Manifest.from_json(json.dumps(values))
+
+
+@pytest.mark.parametrize("folder", OLD[2:], ids=["schema-3"], indirect=True)
+def test_an_old_bundle_is_profiled_and_tuned_as_ever(folder):
+    (measured,) = profile(folder, sequence_lengths=[3], runs=20, warmup=1, loads=1)
+    assert measured.cases and measured.manifest["graphs"][0]["inputs"][0]["role"] == "tokens"
+    assert tune(folder, time_limit=5).after.p50_ms > 0
+    after = json.loads((folder / "manifest.json").read_text())
+    assert "graphs" not in after and after["session"]["tuned"]
+    assert run_py(folder, "--verify")["ok"]
 
 
 def pack_as(folder, file):

@@ -76,7 +76,7 @@ Json find_graph(const Json& manifest) {
   for (const Json& each : graphs) names += (names.empty() ? "" : ", ") + each.at("name").get<std::string>();
   if (names != "model") {
     throw std::runtime_error("manifest.json: the model has the graphs " + names +
-                             "; this example runs one that is called model. `python run.py` answers it");
+                             "; this example runs models of one graph, which is called model");
   }
   graph = graphs.at(0);
   const std::string file = graph.at("file");
