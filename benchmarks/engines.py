@@ -21,7 +21,8 @@ from edgelm.device import Device
 from edgelm.engines import BuildResult, build
 from edgelm.hardware.machine import describe_machine
 from edgelm.runtime import open_bundle
-from edgelm.runtime.manifest import GRAPH_FILE, WEIGHTS_FILE
+from edgelm.runtime.graph_spec import GRAPH_FILE
+from edgelm.runtime.manifest import WEIGHTS_FILE
 
 PRECISIONS = ("fp32", "fp16", "int8")
 MAX_LENGTH = 128

@@ -179,9 +179,7 @@ def edgelm_subject(name: str, bundle: Path, on: str, batch: int, package: str | 
     copy = bundle.with_name(f"{bundle.stem}-batch-{batch}.edge")
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(bundle, copy)
-    profiles = tuple(
-        replace(entry, usual=(batch, entry.usual[1]), most=(batch, entry.most[1])) for entry in plan.profiles
-    )
+    profiles = tuple(replace(entry, axes=entry.axes | {"batch": (1, batch, batch)}) for entry in plan.profiles)
     engine = build(copy, package=package, plan=replace(plan, profiles=profiles)).engine
     return replace(find_subject(copy), name=name, provider=engine.package), engine.seconds
 

@@ -39,6 +39,7 @@ from edgelm.graph.rewrites import TRACED
 from edgelm.graph.session import make_plain_session
 from edgelm.progress import silent
 from edgelm.quantize.settings import Quantization
+from edgelm.runtime import open_bundle
 
 MAX_LENGTH = 128
 LOAD = """
@@ -112,7 +113,7 @@ def show_products(bundle: Path, model: Any, rounds: int) -> None:
     config = model.config
     hidden, inner = config.hidden_size, config.intermediate_size
     shapes = [(hidden, 3 * hidden), (hidden, hidden), (hidden, inner), (inner, hidden)] * config.num_hidden_layers
-    disabled = json.loads((bundle / "manifest.json").read_text())["session"]["disabled_optimizers"]
+    disabled = open_bundle(bundle).manifest.session["disabled_optimizers"]
     session = onnxruntime.InferenceSession(
         str(bundle / "model.onnx"), options(), providers=["CPUExecutionProvider"], disabled_optimizers=disabled
     )

@@ -76,7 +76,8 @@ def start(model: str, shapes: set[tuple[int, ...]]) -> Callable[[Feed], np.ndarr
     options.intra_op_num_threads = THREADS
     options.log_severity_level = 3
     manifest = Path(model).with_name("manifest.json")  # a bundle of edgelm names the optimizers that it goes without
-    disabled = json.loads(manifest.read_text())["session"].get("disabled_optimizers", []) if manifest.is_file() else []
+    graphs = json.loads(manifest.read_text())["graphs"] if manifest.is_file() else [{"session": {}}]
+    disabled = graphs[0]["session"].get("disabled_optimizers", [])
     session = onnxruntime.InferenceSession(
         model, options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
     )

@@ -112,7 +112,7 @@ def main() -> None:
             there = answers(shlex.split(given.there), output, texts, given.rounds)
             for way in here:
                 cells = compare(here[way]["vectors"], there[way]["vectors"])
-                parity = made.manifest.parity
+                parity = made.manifest.graph().parity
                 changed = "-" if parity is None else f"{parity.changed:.5f}"
                 print(
                     f"| {precision} | {name} | {way} | {changed} | {cells} | {here[way]['ms']:.2f} | "
