@@ -20,16 +20,17 @@ def check_graphs(graphs: Sequence[GraphSpec]) -> None:
     """Refuse graphs that no manifest of edgelm lists.
 
     Raises:
-        BundleError: no graph, or two of one name or file; a file that does not lie beside the manifest; tensors of one
-            name, or of a role that they cannot have; keys and values without a layer, or that are read and not given
-            again; a plan whose profiles do not say the sizes of the inputs; an unknown session setting.
+        BundleError: no graph, or two of one name or file; a file that does not lie beside the manifest; names that
+            cannot be printed; tensors of one name, or of a role that they cannot have; keys and values without a layer,
+            or that are read and not given again; a plan whose profiles do not say the sizes of the inputs; an unknown
+            session setting.
     """
     if not graphs:
         _refuse("graphs: there is none")
     for what in ("name", "file"):
         found = [getattr(graph, what) for graph in graphs]
-        if len(set(found)) < len(found) or "" in found:
-            _refuse(f"graphs: each needs a {what} of its own")
+        if len(set(found)) < len(found) or not all(each and each.isprintable() for each in found):
+            _refuse(f"graphs: each needs a {what} of its own that can be printed")
     for index, graph in enumerate(graphs):
         _check_graph(graph, f"graphs[{index}]")
 
@@ -58,6 +59,8 @@ def _check_tensors(specs: Sequence[TensorSpec], place: str, roles: Sequence[str]
     if not specs:
         _refuse(f"{place}: there is none")
     for spec in specs:
+        if not spec.name or not spec.name.isprintable():
+            _refuse(f"{place}: {spec.name!r} is not a name")
         if spec.role not in roles:
             _refuse(f"{place}: {spec.name}: {spec.role} is not one of {', '.join(roles)}")
         if spec.role.endswith(("-key", "-value")) != (spec.layer is not None) or (spec.layer or 0) < 0:

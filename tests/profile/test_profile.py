@@ -21,6 +21,7 @@ from edgelm.profile.result import Case, Profile
 from edgelm.profile.subject import Subject, find_subject
 from edgelm.progress import silent
 from edgelm.report import render_html
+from edgelm.report.tables import quality_table
 
 VOID = {"meta", "rect", "line"}
 
@@ -291,3 +292,11 @@ def test_plain_onnx_file_runs_beside_the_bundle(bundle):
     found = profile(bundle, compare=[bundle / "model.onnx"], threads=1, runs=10, loads=1)
     assert found[1].kind == "onnx"
     assert found[1].cases[0].percentile_ms(50) > 0
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["graphs", "one-graph"])
+def test_a_report_says_how_far_a_bundle_is_from_pytorch_whatever_the_age_of_the_profile(older):
+    said = {"parity": {"samples": 64, "changed": 0.03125, "max_error": 0.012}}
+    _, rows = quality_table({"manifest": said if older else {"graphs": [said]}})
+    assert rows == [["changed answers on 64 texts", "", "3.12%"], ["largest error of an output", "", "0.012"]]
+    assert quality_table({"manifest": {}})[1] == []  # of a checkpoint

@@ -10,9 +10,10 @@ import edgelm.runtime
 from edgelm.errors import BundleError
 from edgelm.runtime import open_bundle
 from edgelm.runtime.engine_plan import EnginePlan, ShapeRange, one_profile
-from edgelm.runtime.graph_spec import GraphSpec, TensorSpec
+from edgelm.runtime.graph_spec import ROLES, GraphSpec, TensorSpec
 from edgelm.runtime.manifest import Manifest
 from edgelm.runtime.verify import verify
+from edgelm.tasks.table import TASKS
 
 _PAST = ("batch", 2, "past", 4)
 _PRESENT = ("batch", 2, "total", 4)
@@ -50,6 +51,11 @@ def test_tensors_are_found_by_their_roles_whatever_they_are_called(decoder):
     for role, words in (("mask", "no input or output for mask"), ("past-key", "has 2 inputs or outputs for past-key")):
         with pytest.raises(BundleError, match=words):
             decoder.find(role)
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_every_output_of_a_task_has_a_role(kind):
+    assert len({ROLES[name] for name in TASKS[kind].output_names}) == len(TASKS[kind].output_names)
 
 
 def test_what_a_step_reads_of_the_cache_goes_with_what_it_gives_for_the_next(decoder):

@@ -105,6 +105,8 @@ def plan_of(tokens):
         (("graphs",), {}, "graphs: .* is not a list"),
         (("graphs", 0, "name"), "", "graphs: each needs a name of its own"),
         (("graphs", 0, "name"), "decoder", "no graph is called model; there are decoder"),
+        (("graphs", 0, "name"), "a\x1bb", "name of its own that can be printed"),
+        (("graphs", 0, "inputs", 0, "name"), "a\x1bb", r"inputs: 'a.x1bb' is not a name"),
         (("graphs", 0, "file"), "../model.onnx", "file: '../model.onnx' is no .onnx file beside"),
         (("graphs", 0, "file"), "run.py", "file: 'run.py' is no .onnx file beside"),
         (("graphs", 0, "file"), "optimized.onnx", "is no .onnx file beside"),
