@@ -14,7 +14,7 @@ from typing import Any
 from edgelm.errors import ModelError
 from edgelm.files.places import told_places
 from edgelm.model_folder.adapter import ADAPTER_WEIGHTS_FILE, adapted_config, base_folder, is_adapter, read_adapter
-from edgelm.model_folder.config import check_config, read_task
+from edgelm.model_folder.config import check_config, fills_masks, read_task
 from edgelm.model_folder.sentence_transformers import SentenceFolder, read_sentence_folder
 from edgelm.model_folder.weight_files import (
     PICKLE_FILE,
@@ -27,7 +27,7 @@ from edgelm.model_folder.weight_files import (
 from edgelm.shapes import LayerShape
 from edgelm.tasks.table import task_from_dict
 from edgelm.tasks.task import Task
-from edgelm.tasks.text import SentenceEmbedding, TextClassification
+from edgelm.tasks.text import FillMask, SentenceEmbedding, TextClassification
 
 RECORD_FILE = "edgelm.json"
 RECORD_SCHEMA = 1
@@ -260,6 +260,8 @@ def _open_model(path: Path, allow_pickle: bool, any_head: bool) -> Checkpoint:
     task = read_task(config, shapes or None)
     task = task if sentence is None else sentence.task(task)
     record = _read_record(folder, task, sentence)
+    if isinstance(record.task, FillMask) and fills_masks(config):  # else an encoder, as config.json alone has it
+        return Checkpoint(path, config, record)
     if (record.task.kind, record.task.output, record.task.labels) != (task.kind, task.output, task.labels):
         # The folder was written again by another tool, or its labels were given other names: config.json is what the
         # model is built of.

@@ -9,6 +9,7 @@ from small_tokenizers import tokenizer_of
 
 from edgelm.anatomy.families.table import FAMILIES as ROWS
 from edgelm.anatomy.families.table import supported_model_types
+from edgelm.checkpoint import Record
 from edgelm.tasks.table import TASKS
 
 FAMILIES = supported_model_types()  # what every test of families runs on: a new row of the table is tested everywhere
@@ -97,6 +98,8 @@ def make_checkpoint(
         model = getattr(transformers, f"{prefix}{task.architecture}")(config)
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    if kind == "fill-mask":  # config.json alone would have it an encoder
+        Record(TASKS[kind](), source="random").write(Path(folder))
     return Path(folder)
 
 

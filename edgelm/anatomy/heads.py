@@ -122,7 +122,7 @@ def _claimed_task(checkpoint: Checkpoint) -> Task | None:
     if not isinstance(checkpoint.task, SentenceEmbedding):
         return checkpoint.task
     names = [str(name) for name in checkpoint.config.get("architectures") or []]
-    heads = [task.architecture for task in TASKS.values() if task.architecture != "Model"]
+    heads = [task.architecture for task in TASKS.values() if not _PRETRAINED.search(task.architecture)]
     return read_task(checkpoint.config) if any(name.endswith(head) for name in names for head in heads) else None
 
 

@@ -9,13 +9,16 @@ def say(answer: dict[str, Any], top: int) -> str:
     """An answer of any task.
 
     Args:
-        top: how many labels, answers or endings, where the answer has more than the best.
+        top: how many labels, answers, endings or tokens, where the answer has more than the best.
     """
     if "embedding" in answer:
         return " ".join(f"{value:.5f}" for value in answer["embedding"])
     if "entities" in answer:
         found = (f"{entity['text']} ({entity['entity']} {entity['score']:.3f})" for entity in answer["entities"])
         return "  ".join(found) or "(none)"
+    if "masks" in answer:
+        named = ([f"{entry['token']} {entry['score']:.3f}" for entry in mask["tokens"]] for mask in answer["masks"])
+        return " | ".join("  ".join(tokens[:top]) for tokens in named)
     if "best" in answer:
         return "  ".join(f"{entry['answer'] or '(no answer)'} {entry['score']:.3f}" for entry in answer["best"][:top])
     if "choice" in answer:

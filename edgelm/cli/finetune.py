@@ -87,6 +87,7 @@ def finetune(
         from edgelm.files.output import check_output
         from edgelm.files.output_kinds import CHECKPOINT
         from edgelm.recipe import TrainSettings
+        from edgelm.tasks.table import TASKS
 
         schema = read_schema(task)
         check_output(output, overwrite=overwrite, kind=CHECKPOINT)
@@ -117,7 +118,13 @@ def finetune(
             skip_bad_rows=skip_bad_rows,
         )
         dataset, judged = read_train_and_eval(
-            data, evaluation, columns=named, problem=read_problem(problem), schema=schema, screen=screen
+            data,
+            evaluation,
+            columns=named,
+            problem=read_problem(problem),
+            need_labels=not TASKS[task].own_targets,
+            schema=schema,
+            screen=screen,
         )
 
         from edgelm.compress.finetune import finetune as train

@@ -207,7 +207,7 @@ def read_judged(
         columns=columns,
         labels=_labels(task),
         problem=task.problem if isinstance(task, TextClassification) else problem,
-        need_labels=task.output in ("classes", "binary"),
+        need_labels=task.output in ("classes", "binary") and not task.own_targets,
         split="validation",
         schema=task.schema,
     )

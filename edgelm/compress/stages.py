@@ -176,7 +176,16 @@ def quantize(
 def vocabulary(
     model: PreTrainedModel, settings: VocabularySettings, context: StageContext
 ) -> tuple[PreTrainedModel, Record, Any]:
-    """Drop the tokens that the texts never use; the third value is the tokenizer of those that are left."""
+    """Drop the tokens that the texts never use; the third value is the tokenizer of those that are left.
+
+    Raises:
+        RecipeError: the model names tokens, each of which its head has a row for.
+    """
+    if context.record.task.own_targets:
+        raise RecipeError(
+            f"the stage vocabulary drops tokens, which a model for {context.record.task.kind} names.",
+            hint="Leave the stage out of the recipe.",
+        )
     known = read_vocabulary(context.tokenizer)
     rows = tuple(all_texts(context.dataset))
     size = sum(map(len, rows)) + sum(Path(path).stat().st_size for path in settings.corpora)

@@ -10,6 +10,7 @@ from edgelm.data.label_matching import match_labels, shorten
 from edgelm.errors import DataError, DataWarning
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import (
+    FillMask,
     MultipleChoice,
     QuestionAnswering,
     SentenceEmbedding,
@@ -29,6 +30,8 @@ def align(rows: Dataset, task: Task, *, first_label: int | None = None) -> Datas
     """
     if isinstance(task, MultipleChoice) and rows.schema == "choices":
         _check_endings(rows, task)
+    if isinstance(task, FillMask):
+        return _with_themselves(rows)
     if rows.labels is None:
         return rows
     if rows.schema != task.schema:
@@ -48,6 +51,16 @@ def align(rows: Dataset, task: Task, *, first_label: int | None = None) -> Datas
     if isinstance(task, QuestionAnswering) and not task.null_answers:
         _check_answers(rows)
     return rows
+
+
+def _with_themselves(rows: Dataset) -> Dataset:
+    """Texts as their own labels, whatever else they are labelled with."""
+    if rows.schema != "text" or rows.pairs is not None:
+        raise DataError(
+            f"{rows.source}: {rows.kind()}, but a model for fill-mask reads single texts.",
+            hint="Give rows of single texts, or choose the column with --text-column.",
+        )
+    return replace(rows, labels=rows.texts, label_names=(), problem=None)
 
 
 def answered(rows: Dataset) -> Dataset:

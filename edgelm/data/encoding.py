@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
 from edgelm.data.dataset import Dataset
+from edgelm.errors import ModelError
 from edgelm.runtime.inputs.windows import Window, cut_windows
 from edgelm.tasks.task import Task
-from edgelm.tasks.text import MultipleChoice, QuestionAnswering, TokenClassification
+from edgelm.tasks.text import FillMask, MultipleChoice, QuestionAnswering, TokenClassification
 
 NO_CLASS = -100  # the target of what has none; torch's cross-entropy leaves it out
+_MASKED = 0.15  # share of a text's tokens: Devlin et al. 2019 (arXiv:1810.04805), section 3.1
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,10 @@ class Encoded:
             Empty for others.
         windows: the sequences of a task that looks for answers, with the places of their tokens in the text; empty for
             others.
-        counted: for each token whether it counts: 1 for a word's first token, or where an answer may begin or end.
+        counted: for each token whether it counts: 1 for a word's first token, where an answer may begin or end, a mask.
             Empty for tasks that give one row a sample.
+        originals: for each token the id that a mask stands for, `NO_CLASS` where there is no mask or nobody knows; empty
+            for tasks without masks.
     """
 
     columns: dict[str, list[list[int]]]
@@ -37,6 +42,7 @@ class Encoded:
     words: list[list[int]]
     windows: list[Window]
     counted: list[list[int]]
+    originals: list[list[int]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.owner)
@@ -57,12 +63,15 @@ def encode_samples(samples: Sequence[Any], tokenizer: Any, task: Task, *, max_le
 
     Raises:
         DataError: a question that leaves no room for its text, or a text that becomes no token.
+        ModelError: masks are to be filled in, and the tokenizer has none.
     """
     longest = int(min(max_length, tokenizer.model_max_length))
     if isinstance(task, TokenClassification):
         return _words(samples, tokenizer, longest)
     if isinstance(task, QuestionAnswering):
         return _windows(samples, tokenizer, task, longest)
+    if isinstance(task, FillMask):
+        return _masked(samples, tokenizer, longest)
     owner = list(range(len(samples)))
     if isinstance(task, MultipleChoice):
         owner = [number for number, (_, choices) in enumerate(samples) for _ in choices]
@@ -99,6 +108,32 @@ def _first_tokens(word_ids: Sequence[int | None]) -> list[int]:
     return [-1 if word is None or word == last else word for word, last in zip(word_ids, before, strict=True)]
 
 
+def _masked(samples: Sequence[Any], tokenizer: Any, longest: int) -> Encoded:
+    """Texts that count at their masks. One without a mask gets some: a text has the same ones whenever it is read."""
+    mask = tokenizer.mask_token_id
+    if mask is None:
+        raise ModelError("the tokenizer has no mask token.", hint="Give a model that was trained to fill in masks.")
+    columns = _columns(tokenizer(list(samples), truncation=True, max_length=longest), tokenizer)
+    special = set(tokenizer.all_special_ids)
+    counted, originals = [], []
+    for number, ids in enumerate(columns["input_ids"]):
+        places = [] if mask in ids else _places_to_mask(ids, special)
+        masked = [mask if place in places else token for place, token in enumerate(ids)]
+        columns["input_ids"][number] = masked
+        counted.append([int(token == mask) for token in masked])
+        originals.append([token if place in places else NO_CLASS for place, token in enumerate(ids)])
+    return Encoded(columns, list(range(len(samples))), [], [], counted, originals)
+
+
+def _places_to_mask(ids: Sequence[int], special: set[int]) -> set[int]:
+    """Of 15 % of the tokens, at least one, without special ones; chosen by a hash of all ids."""
+    free = [place for place, token in enumerate(ids) if token not in special]
+    if not free:
+        return set()
+    draw = np.random.default_rng(crc32(np.asarray(ids, dtype="<i8").tobytes()))
+    return set(draw.choice(free, size=max(1, round(_MASKED * len(free))), replace=False).tolist())
+
+
 def _windows(samples: Sequence[Any], tokenizer: Any, task: QuestionAnswering, longest: int) -> Encoded:
     """Texts in windows that overlap, each behind its question, as a bundle cuts them."""
     found = tokenizer([question for question, _ in samples], [text for _, text in samples], verbose=False)
@@ -132,6 +167,8 @@ def targets(encoded: Encoded, labels: Sequence[Any], task: Task) -> list[Any] | 
         the tokens (start, end) of the answer, the first token of all for a window without one; samples: (samples,)
         int64 classes, (samples, labels) float32 for several labels, (samples,) float32 values, where NaN is for none.
     """
+    if isinstance(task, FillMask):
+        return encoded.originals
     if task.per == "token":
         return [_tags(row, labels[owner]) for row, owner in zip(encoded.words, encoded.owner, strict=True)]
     if task.per == "position":

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from edgelm.data.dataset import Dataset
 from edgelm.tasks.task import Task
-from edgelm.tasks.text import MultipleChoice, QuestionAnswering, TextClassification, TokenClassification
+from edgelm.tasks.text import FillMask, MultipleChoice, QuestionAnswering, TextClassification, TokenClassification
 
 
 def task_of_rows(kind: str, rows: Dataset) -> Task:
@@ -21,6 +21,8 @@ def task_of_rows(kind: str, rows: Dataset) -> Task:
         return completed(QuestionAnswering(), rows)
     if kind == MultipleChoice.kind:
         return completed(MultipleChoice(), rows)
+    if kind == FillMask.kind:
+        return FillMask()
     return TextClassification(rows.problem or "single-label", rows.label_names, pair=rows.pairs is not None)
 
 

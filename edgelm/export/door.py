@@ -18,6 +18,7 @@ from edgelm.runtime.inputs.batch import Batch
 from edgelm.runtime.inputs.text import load_text_processor
 from edgelm.runtime.provider import Opened
 from edgelm.tasks.task import Task
+from edgelm.tasks.text import FillMask
 
 _BATCH = 8
 _LONG = 100_000  # characters
@@ -41,6 +42,8 @@ def hard_texts(texts: Sequence[Any], task: Task) -> list[Any]:
     found = [*_KINDS, (f"{words} " * (_LONG // len(words) + 1))[:_LONG]]
     if task.schema in ("choices", "answers"):
         found = [text for text in found if text.strip()]
+    if isinstance(task, FillMask):  # at both ends: a long text is cut at one of them
+        return [f"{task.mask_token} {text} {task.mask_token}" for text in found]
     after = [*found[1:], found[0]]
     if task.schema == "choices":
         # Two long texts in one sequence would take tokenizers a window for every pair of their parts.

@@ -164,7 +164,9 @@ def export(
     rows = calibration or load_dataset(
         shipped_folder("calibration_data") / "english.jsonl", need_labels=False, read="texts"
     )
-    source = Source(load_checkpoint(opened, allow_pickle=allow_pickle), load_tokenizer(opened), task, 0)
+    tokenizer = load_tokenizer(opened)
+    task = task.read_by(tokenizer)
+    source = Source(load_checkpoint(opened, allow_pickle=allow_pickle), tokenizer, task, 0)
     check_token_types(source.tokenizer, source.model.config, pair=task.pair)
     limit = usable_positions(family_of(opened.family), source.model.config)
     check_length(max_length, limit)

@@ -13,7 +13,7 @@ import onnx
 from edgelm.data.dataset import Dataset
 from edgelm.device import Device
 from edgelm.errors import CalibrationError, DataError, UsageError
-from edgelm.export.samples import Samples, encode
+from edgelm.export.samples import Samples, encode, with_mask
 from edgelm.files.places import told_place
 from edgelm.graph.fusion import fuse_attention, split_norms
 from edgelm.graph.session import make_plain_session
@@ -36,7 +36,7 @@ from edgelm.quantize.target import Target, target_of
 from edgelm.quantize.weight_only import quantize_weights
 from edgelm.runtime.saturation import EXACT_PAIR
 from edgelm.tasks.task import Task
-from edgelm.tasks.text import MultipleChoice
+from edgelm.tasks.text import FillMask, MultipleChoice
 
 _JUDGED = 64  # texts that choices are made on, of those that calibration does not see
 _BATCH = 8
@@ -64,10 +64,13 @@ class Material:
         return encode(self.tokenizer, self.task, texts, max_length=self.max_length).feeds()
 
     def inputs(self, rows: Dataset) -> list[Any]:
-        """Samples as the task has them; where rows of texts have no second ones, the next rows' stand in."""
+        """Samples as the task has them; where rows of texts have no second ones, the next rows' stand in;
+        where they have no mask, one stands for a word."""
         after = (*rows.texts[1:], *rows.texts[:1])
         if isinstance(self.task, MultipleChoice) and rows.schema != self.task.schema:
             return [(text, (text, other)) for text, other in zip(rows.texts, after, strict=True)]
+        if isinstance(self.task, FillMask):
+            return [with_mask(text, self.tokenizer, max_length=self.max_length) for text in rows.texts]
         if not self.task.pair and self.task.schema != "words":
             return list(rows.texts)
         return rows.inputs() if rows.pairs or not self.task.pair else list(zip(rows.texts, after, strict=True))

@@ -72,6 +72,18 @@ def encode(tokenizer: Any, task: Task, texts: Sequence[Any], *, max_length: int)
     return Samples(texts, encode_samples(texts, tokenizer, task, max_length=max_length), tokenizer, task)
 
 
+def with_mask(text: str, tokenizer: Any, *, max_length: int) -> str:
+    """A text with a mask among its first `max_length` tokens: in the place of the word in its middle or, where that
+    lies behind them, at the end that is read."""
+    words = text.split()
+    middle = " ".join((*words[: len(words) // 2], tokenizer.mask_token, *words[len(words) // 2 + 1 :]))
+    for candidate in (text, middle):
+        if tokenizer.mask_token_id in tokenizer(candidate, truncation=True, max_length=max_length)["input_ids"]:
+            return candidate
+    ends = (text, tokenizer.mask_token) if tokenizer.truncation_side == "left" else (tokenizer.mask_token, text)
+    return " ".join(ends)
+
+
 def join_outputs(outputs: Sequence[np.ndarray]) -> np.ndarray:
     """A graph's outputs as one array: one output as it is, several side by side in a last axis."""
     return outputs[0] if len(outputs) == 1 else np.stack(outputs, axis=-1)

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from edgelm.data.dataset import Dataset
-from edgelm.data.encoding import Encoded
+from edgelm.data.encoding import NO_CLASS, Encoded
 from edgelm.metrics.scores import agreement, pair_similarity, score
 from edgelm.metrics.spans import span_scores
 from edgelm.metrics.squad import answer_scores
 from edgelm.runtime.answers.spans import read_spans
 from edgelm.runtime.inputs.batch import Context
 from edgelm.tasks.task import Task
-from edgelm.tasks.text import QuestionAnswering
+from edgelm.tasks.text import FillMask, QuestionAnswering
 
 OUTSIDE = "O"  # the tag of a word that the sequence was cut before
 
@@ -49,9 +49,21 @@ def judge(task: Task, made: Predictions, dataset: Dataset) -> dict[str, float]:
     if task.schema == "answers":
         wanted = [[text for text, _ in answers or ()] for answers in labels]
         return answer_scores(_answers(task, made, dataset), wanted)
+    if isinstance(task, FillMask):
+        return _masked_accuracy(made)
     if task.output == "vectors":
         return score(task, pair_similarity(*np.split(made.rows, 2)), labels)
     return score(task, made.rows, labels)
+
+
+def _masked_accuracy(made: Predictions) -> dict[str, float]:
+    """The share of masks whose likeliest token is the one that stood there; 0 where it is not known of any."""
+    encoded = made.encoded
+    pairs = zip(encoded.counted, encoded.originals, strict=True)
+    wanted = np.asarray([token for row, own in pairs for counts, token in zip(row, own, strict=True) if counts])
+    known = wanted != NO_CLASS
+    right = made.rows.argmax(axis=1)[known] == wanted[known]
+    return {"accuracy": float(right.mean()) if right.size else 0.0}
 
 
 def agree(task: Task, made: Predictions, reference: Predictions, dataset: Dataset) -> float:

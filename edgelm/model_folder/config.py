@@ -29,12 +29,12 @@ CLASSES = {
     "deberta-v2": "DebertaV2",
     "albert": "Albert",
 }
-# Kinds of task by the ending of the class; what has no head for a task is an encoder.
-_HEADS = {task.architecture: kind for kind, task in TASKS.items() if task.architecture != "Model"}
 # How weights of the base model begin in the names of a model with a head, where that is not "{model_type}.".
 _PREFIXES = {"xlm-roberta": "roberta.", "camembert": "roberta.", "modernbert": "model.", "deberta-v2": "deberta."}
 _COUNTED = ("roberta", "xlm-roberta", "camembert")  # their positions are counted from the padding's id
 _CLASSIFIER, _ENCODERS = "ForSequenceClassification", ("Model", "ForMaskedLM", "ForPreTraining")
+# Kinds of task by the ending of the class; what has no head for a task, or only that of pretraining, is an encoder.
+_HEADS = {task.architecture: kind for kind, task in TASKS.items() if task.architecture not in _ENCODERS}
 _TAKEN = f"edgelm takes *{', *'.join((*_HEADS, *_ENCODERS))}."
 
 # The first part of a weight's name, behind the base model's own.
@@ -85,6 +85,11 @@ def read_task(config: Mapping[str, Any], weights: Shapes | None = None) -> Task:
         return TokenClassification(labels)
     problem = _problem(config, len(labels))
     return TextClassification(problem=problem, labels=labels, activation=_activation(config, problem, len(labels)))
+
+
+def fills_masks(config: Mapping[str, Any]) -> bool:
+    """Whether the model of a folder is a masked language model, by its class."""
+    return any(str(name).endswith("ForMaskedLM") for name in config.get("architectures") or ())
 
 
 def check_config(config: Mapping[str, Any], folder: Path | None = None) -> None:

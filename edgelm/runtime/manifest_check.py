@@ -25,6 +25,7 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
 _TASK_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "stride": (lambda value: 0 <= value <= _MOST_TOKENS, "a number of tokens"),
     "max_answer_tokens": (lambda value: 1 <= value <= _MOST_TOKENS, "a number of tokens of at least one"),
+    "top": (lambda value: value >= 1, "a number of tokens of at least one"),
     "choices": (lambda value: value >= 0, "a number of endings"),
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import (
+    FillMask,
     MultipleChoice,
     QuestionAnswering,
     SentenceEmbedding,
@@ -17,7 +18,14 @@ from edgelm.tasks.text import (
 
 TASKS: dict[str, type[Task]] = {
     task.kind: task
-    for task in (TextClassification, SentenceEmbedding, TokenClassification, QuestionAnswering, MultipleChoice)
+    for task in (
+        TextClassification,
+        SentenceEmbedding,
+        TokenClassification,
+        QuestionAnswering,
+        MultipleChoice,
+        FillMask,
+    )
 }
 
 

@@ -38,6 +38,7 @@ class Task:
             `Model` for an encoder without a head.
         output_names: the outputs of the graph, as transformers names them.
         schema: which columns its data has, see `edgelm.data.schemas`.
+        own_targets: whether the targets are tokens of the texts themselves, so that rows need no labels.
     """
 
     kind: ClassVar[TaskKind]
@@ -45,6 +46,7 @@ class Task:
     architecture: ClassVar[str] = "Model"
     output_names: ClassVar[tuple[str, ...]] = ("logits",)
     schema: ClassVar[str] = "text"
+    own_targets: ClassVar[bool] = False
 
     @property
     def output(self) -> Output:
@@ -71,6 +73,10 @@ class Task:
         """JSON-ready; the inverse is `edgelm.tasks.table.task_from_dict`."""
         values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         return {"kind": self.kind} | values
+
+    def read_by(self, tokenizer: Any) -> Task:
+        """The task with what only the model's tokenizer can say of it."""
+        return self
 
     def prompted(self, texts: Sequence[Any]) -> list[Any]:
         """Texts as the model reads them: each behind the prompt, where there is one."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
+from edgelm.errors import ModelError
 from edgelm.tasks.task import Activation, Output, Per, Problem, Task, TaskKind
 
 # How token vectors become one: the first, the last, the largest, the mean, the sum over the root of the length, the
@@ -166,3 +167,32 @@ class MultipleChoice(Task):
     def pair(self) -> bool:
         """Text and ending in one sequence."""
         return True
+
+
+@dataclass(frozen=True)
+class FillMask(Task):
+    """The tokens that may stand where a text has a mask, as masked language models are pretrained (BERT, Devlin et al.
+    2019, arXiv:1810.04805). Texts are their own labels: some of their tokens are masked to train and to judge by.
+
+    Attributes:
+        mask_token: what stands in a text where a token is asked for.
+        top: how many tokens a bundle names for a mask, the likeliest first.
+    """
+
+    kind: ClassVar[TaskKind] = "fill-mask"
+    per: ClassVar[Per] = "token"
+    architecture: ClassVar[str] = "ForMaskedLM"
+    own_targets: ClassVar[bool] = True
+
+    mask_token: str = "[MASK]"
+    top: int = 5
+
+    def read_by(self, tokenizer: Any) -> Task:
+        """With the tokenizer's own mask.
+
+        Raises:
+            ModelError: it has none.
+        """
+        if tokenizer.mask_token is None:
+            raise ModelError("the tokenizer has no mask token.", hint="Give a model that was trained to fill in masks.")
+        return replace(self, mask_token=str(tokenizer.mask_token))

@@ -10,6 +10,7 @@ from edgelm.data.schemas import SCHEMAS
 from edgelm.runtime.answers.table import READERS
 from edgelm.tasks.table import TASKS, make_task, task_from_dict
 from edgelm.tasks.text import (
+    FillMask,
     MultipleChoice,
     QuestionAnswering,
     SentenceEmbedding,
@@ -25,6 +26,7 @@ SAMPLES = (
     TokenClassification(("O", "B-X", "I-X"), "max"),
     QuestionAnswering(32, 10, True),
     MultipleChoice(4),
+    FillMask("<mask>", 3),
 )
 
 

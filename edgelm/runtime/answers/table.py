@@ -12,6 +12,7 @@ from edgelm.errors import BundleError, UsageError
 from edgelm.runtime.answers.choices import read_choices
 from edgelm.runtime.answers.classes import class_width, read_answers
 from edgelm.runtime.answers.entities import read_entities
+from edgelm.runtime.answers.masks import read_masks
 from edgelm.runtime.answers.numbers import check_finite
 from edgelm.runtime.answers.spans import read_spans
 from edgelm.runtime.inputs.batch import Batch, Context
@@ -45,6 +46,7 @@ READERS: dict[TaskKind, Reader] = {
     "token-classification": Reader(lambda task: len(task.labels), read_entities, of_tokens=True),
     "question-answering": Reader(lambda task: len(task.output_names), read_spans, of_tokens=True),
     "multiple-choice": Reader(lambda task: 1, read_choices),
+    "fill-mask": Reader(lambda task: None, read_masks, of_tokens=True),
 }
 
 

@@ -44,12 +44,14 @@ class Context:
             for each ending.
         sequences: the tokens of each.
         begins: for each sequence and token, whether a word begins there; empty where the task reads no words.
+        tokenizer: of the tokenizers library, where answers are tokens; else None.
     """
 
     samples: tuple[Any, ...] = ()
     owners: tuple[int, ...] = ()
     sequences: tuple[Tokens, ...] = ()
     begins: tuple[tuple[bool, ...], ...] = ()
+    tokenizer: Any = None
 
     def by_sample(self) -> list[list[int]]:
         """For each sample its sequences, in order."""

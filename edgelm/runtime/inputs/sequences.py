@@ -112,8 +112,13 @@ def _endings(encoder: Encoder, samples: tuple[Any, ...]) -> Context:
     return Context(samples, owners, encoder([(text, ending) for text, endings in samples for ending in endings]))
 
 
+def _with_masks(encoder: Encoder, samples: tuple[Any, ...]) -> Context:
+    return Context(samples, tuple(range(len(samples))), encoder(samples), tokenizer=encoder.tokenizer)
+
+
 _MAKERS: dict[TaskKind, Callable[[Encoder, tuple[Any, ...]], Context]] = {
     "token-classification": _words,
     "question-answering": _windows,
     "multiple-choice": _endings,
+    "fill-mask": _with_masks,
 }
