@@ -25,7 +25,7 @@ from edgelm.model_folder.weight_files import (
     weight_files,
 )
 from edgelm.shapes import LayerShape
-from edgelm.tasks.table import task_from_dict
+from edgelm.tasks.table import TASKS, task_from_dict
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import FillMask, SentenceEmbedding, TextClassification
 
@@ -174,6 +174,28 @@ class Checkpoint:
     def task(self) -> Task:
         """What the model is for."""
         return self.record.task
+
+    def for_task(self, kind: str | None) -> Checkpoint:
+        """The same folder for another task that its head can do: that of a masked language model, which is read as a
+        sentence encoder, fills in masks.
+
+        Args:
+            kind: of the task; None: as the folder is read.
+
+        Raises:
+            ModelError: its head is for something else.
+        """
+        if kind is None or kind == self.task.kind:
+            return self
+        if kind != FillMask.kind or not fills_masks(self.config):
+            found = ", ".join(map(str, self.config.get("architectures") or ())) or "a class that it does not name"
+            raise ModelError(
+                f"{self.path}: the model is {found}, for {self.task.kind}, and has no head for {kind}.",
+                hint=f"Train one with `edgelm finetune {self.path} --task {kind} ...`."
+                if kind in TASKS
+                else f"Tasks: {', '.join(TASKS)}.",
+            )
+        return replace(self, record=replace(self.record, task=FillMask()), sentence=None)
 
     @property
     def size_mb(self) -> float:

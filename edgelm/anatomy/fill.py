@@ -103,9 +103,10 @@ def _fill_cut(model: Any, state: State, layers: Sequence[LayerShape]) -> tuple[P
         (name, tuple(named[name].shape), tuple(own[name].shape))
         for name in sorted(named.keys() & own.keys() - fitting.keys())
     ]
-    return model, LoadingReport(
-        tuple(sorted(own.keys() - named.keys())), tuple(sorted(named.keys() - own.keys())), tuple(mismatched)
-    )
+    # A weight that is shared, as a decoder of masks with the embeddings, is saved under one of its names.
+    given = {own[name].data_ptr() for name in fitting if own[name].numel()}
+    missing = sorted(name for name in own.keys() - named.keys() if own[name].data_ptr() not in given)
+    return model, LoadingReport(tuple(missing), tuple(sorted(named.keys() - own.keys())), tuple(mismatched))
 
 
 def _own_name(name: str, own: State, prefix: str) -> str:

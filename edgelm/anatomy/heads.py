@@ -96,10 +96,14 @@ def head_mismatch(checkpoint: Checkpoint, task: Task, report: LoadingReport, mod
         return f"its head has {_labels(theirs)}, the data {_labels(task.labels)}"
     random = [name for name in report.random if is_head(name, model)]
     outside = [name for name in report.mismatched if is_head(name[0], model)]
+    shared = set(getattr(model, "all_tied_weights_keys", None) or ())  # with the embeddings, as a decoder of masks
     held = [
         name
         for name in model.state_dict()
-        if is_head(name, model) and not _POOLER.match(name) and not _modernbert_head(name, model) and name not in random
+        if is_head(name, model)
+        and not _POOLER.match(name)
+        and not _modernbert_head(name, model)
+        and name not in shared.union(random)
     ]
     if random and (outside or held or _claims_head(checkpoint)):
         return f"{LoadingReport(tuple(name for name in report.missing if name in random), (), tuple(outside))}"

@@ -12,11 +12,14 @@ from edgelm.model_folder.weight_files import PICKLE_FILE
 _PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
 
 
-def find_checkpoint(name_or_path: str | Path, *, allow_pickle: bool = False, any_head: bool = False) -> Checkpoint:
+def find_checkpoint(
+    name_or_path: str | Path, *, allow_pickle: bool = False, any_head: bool = False, task: str | None = None
+) -> Checkpoint:
     """Open a model, or an adapter with its base model, by folder or by hub id, such as `org/name`.
 
     Args:
         any_head: the encoder alone is wanted, so whatever head is on it does not matter.
+        task: kind of task that its head is read for, see `Checkpoint.for_task`; None: as the folder says.
 
     Raises:
         ModelError: no such folder, and the hub has no such model or cannot be reached.
@@ -28,7 +31,8 @@ def find_checkpoint(name_or_path: str | Path, *, allow_pickle: bool = False, any
     def fetch(name: str) -> Path:
         return _download(name, allow_pickle=allow_pickle)
 
-    return open_checkpoint(path if local else fetch(text), allow_pickle=allow_pickle, any_head=any_head, fetch=fetch)
+    found = open_checkpoint(path if local else fetch(text), allow_pickle=allow_pickle, any_head=any_head, fetch=fetch)
+    return found.for_task(task)
 
 
 def _download(name: str, *, allow_pickle: bool) -> Path:

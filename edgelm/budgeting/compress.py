@@ -35,6 +35,7 @@ def compress_to_budget(
     overwrite: bool = False,
     allow_pickle: bool = False,
     max_length: int = 128,
+    kind: str | None = None,
     progress: Progress = silent,
     run: Callable[..., CompressResult] = compress,
 ) -> Outcome:
@@ -52,6 +53,7 @@ def compress_to_budget(
         table: latencies that were measured on the device; None: measured here for a CPU, estimated for other devices.
         unlabelled: further texts, which the original model labels.
         time_limit: in seconds, for the trainings.
+        kind: the task that a masked language model is compressed for; None: as the folder is read.
         run: what compresses; `compress`, or a trial of a search that is made in full.
 
     Returns:
@@ -66,7 +68,7 @@ def compress_to_budget(
     chosen = recipe or load_recipe(default_recipe(budget), overrides=overrides)
     resolve = functools.partial(
         resolve_budget,
-        checkpoint=find_checkpoint(model, allow_pickle=allow_pickle),
+        checkpoint=find_checkpoint(model, allow_pickle=allow_pickle, task=kind),
         rows=dataset,
         precision=precision,
         device=device,
@@ -87,6 +89,7 @@ def compress_to_budget(
         allow_pickle=allow_pickle,
         max_length=max_length,
         progress=progress,
+        **({} if kind is None else {"kind": kind}),
     )
     if budget.only_drop and recipe is None:
         rows = [rows.fingerprint() for rows in (dataset, evaluation, unlabelled) if rows is not None]

@@ -115,6 +115,9 @@ def compress(
     first_label: FirstLabel = None,
     missing_label: MissingLabel = None,
     skip_bad_rows: SkipBadRows = False,
+    kind: Annotated[
+        str | None, typer.Option("--task", help="fill-mask, for a masked language model. Default: as it is read.")
+    ] = None,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")
     ] = False,
@@ -155,7 +158,7 @@ def compress(
         from edgelm.data.reading import warn_of_shared
         from edgelm.lengths import DEFAULT_LENGTH
 
-        checkpoint = find_checkpoint(model, allow_pickle=allow_pickle)
+        checkpoint = find_checkpoint(model, allow_pickle=allow_pickle, task=kind)
         check_length(max_length, usable_positions(family_of(checkpoint.family), checkpoint.config))
         named = read_columns(
             text_column,
@@ -184,6 +187,7 @@ def compress(
             unlabelled=further,
             time_limit=seconds,
             overwrite=overwrite,
+            kind=kind,
             allow_pickle=allow_pickle,
             max_length=max_length or DEFAULT_LENGTH,
             progress=screen.progress,

@@ -112,6 +112,9 @@ def export(
     first_label: FirstLabel = None,
     missing_label: MissingLabel = None,
     skip_bad_rows: SkipBadRows = False,
+    kind: Annotated[
+        str | None, typer.Option("--task", help="fill-mask, for a masked language model. Default: as it is read.")
+    ] = None,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")
     ] = False,
@@ -159,7 +162,7 @@ def export(
         from edgelm.anatomy import find_checkpoint
         from edgelm.export.pipeline import export as run
 
-        task = find_checkpoint(checkpoint, allow_pickle=allow_pickle).task
+        task = find_checkpoint(checkpoint, allow_pickle=allow_pickle, task=kind).task
         texts = read_calibration(calibration, columns=named, by_label=calibration_choice == "label", schema=task.schema)
         judged = read_judged(task, evaluation, columns=named, screen=screen)
         result = run(
@@ -179,6 +182,7 @@ def export(
             seed=seed,
             allow_pickle=allow_pickle,
             overwrite=overwrite,
+            kind=kind,
             progress=screen.progress,
         )
         screen.result(result.to_dict(), _draw)

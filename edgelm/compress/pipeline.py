@@ -82,6 +82,7 @@ def compress(
     overwrite: bool = False,
     allow_pickle: bool = False,
     max_length: int = 128,
+    kind: str | None = None,
     progress: Progress = silent,
 ) -> CompressResult:
     """Run a recipe's stages on a model and write the resulting checkpoint.
@@ -96,6 +97,7 @@ def compress(
         unlabelled: further texts for the stages that learn from the original model, which labels them.
         time_limit: in seconds, from the call on: trainings take fewer steps, in proportion to their epochs, and still
             anneal.
+        kind: the task that a masked language model is compressed for, such as fill-mask; None: as the folder is read.
 
     Raises:
         ModelError, DataError, RecipeError: the input cannot be used.
@@ -107,7 +109,7 @@ def compress(
     goal = goal or Constraints()
     files = recipe_files(recipe)
     check_batches(*(stage.train for stage in recipe.stages if hasattr(stage, "train")))
-    checkpoint = find_checkpoint(model, allow_pickle=allow_pickle)
+    checkpoint = find_checkpoint(model, allow_pickle=allow_pickle, task=kind)
     _check_lengths(recipe, max_length, usable_positions(family_of(checkpoint.family), checkpoint.config))
     task = completed(checkpoint.task, dataset)
     dataset, evaluation = (rows.for_task(task) for rows in (dataset, evaluation))

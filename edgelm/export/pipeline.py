@@ -117,6 +117,7 @@ def export(
     seed: int = 0,
     allow_pickle: bool = False,
     overwrite: bool = False,
+    kind: str | None = None,
     progress: Progress = silent,
 ) -> ExportResult:
     """Export a checkpoint as a bundle for a device.
@@ -137,6 +138,7 @@ def export(
             bundle; else it holds the plan alone, and `edgelm build` builds on the device.
         single: the graph reads one text at a time, unpadded: it asks for no mask, nor for token types where texts come
             alone.
+        kind: the task that a masked language model is exported for, such as fill-mask; None: as the folder is read.
 
     Raises:
         UsageError: the device does not run the precision; an opset that is too old or too new; settings that do not go
@@ -148,7 +150,7 @@ def export(
     output = Path(output)
     check_output(output, overwrite=overwrite, kind=bundle_kind(output))
     check_precision(device, precision)
-    opened = find_checkpoint(checkpoint, allow_pickle=allow_pickle)
+    opened = find_checkpoint(checkpoint, allow_pickle=allow_pickle, task=kind)
     quantization = _with_embedding_bits(quantization, opened.record.embedding_bits, precision, device)
     task = opened.task
     if isinstance(task, TextClassification):
