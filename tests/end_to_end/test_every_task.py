@@ -63,7 +63,9 @@ def test_a_task_goes_the_whole_way(tmp_path, kind):
     trained = finetune(base, dataset=rows, evaluation=rows, output=tmp_path / "t", kind=kind, settings=settings)
     task = trained.record.task
     assert task.metric in trained.metrics
-    made = compress(tmp_path / "t", dataset=rows, evaluation=rows, recipe=recipe_of(kind), output=tmp_path / "c", max_length=32)
+    made = compress(
+        tmp_path / "t", dataset=rows, evaluation=rows, recipe=recipe_of(kind), output=tmp_path / "c", max_length=32
+    )
     assert {task.metric, "agreement"} <= made.record.stages[-1].after.keys()
     assert made.parameters < made.original["parameters"]
     bundle = export(
