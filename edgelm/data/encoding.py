@@ -33,7 +33,7 @@ class Encoded:
             others.
         counted: for each token whether it counts: 1 for a word's first token, where an answer may begin or end, a mask.
             Empty for tasks that give one row a sample.
-        originals: for each token the id that a mask stands for, `NO_CLASS` where there is no mask or nobody knows; empty
+        originals: for each token the id that a mask stands for; `NO_CLASS` where there is none, or none is known. Empty
             for tasks without masks.
     """
 
