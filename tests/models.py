@@ -97,7 +97,7 @@ def make_checkpoint(
             config.label2id = {name: index for index, name in enumerate(labels)}
         model = getattr(transformers, f"{prefix}{task.architecture}")(config)
         if kind == "fill-mask":  # some tokens are likelier than others, or random answers would be ties
-            torch.nn.init.normal_(model.get_output_embeddings().bias, std=4.0)
+            torch.nn.init.normal_(model.get_output_embeddings().bias, std=16.0)
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     if kind == "fill-mask":  # config.json alone would have it an encoder
