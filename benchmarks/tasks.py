@@ -1,5 +1,5 @@
 """Token classification and question answering: `EDGELM_DATA=FOLDER python benchmarks/tasks.py [--set all] [--work
-build/tasks] [--recipe balanced] [--override KEY=VALUE] [--limit N] [--stages train export judge time]`.
+build/tasks] [--recipe balanced] [--override KEY=VALUE] [--limit N] [--steps N] [--stages train export judge time]`.
 
 Reads NAME/train.jsonl, dev.jsonl and test.jsonl of `snips` (its slots), `wikiann_en` and `squad`. A teacher is
 fine-tuned from the demo's MiniLM-L6 and compressed; teacher and student are exported. Training sees train, choices are
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ from edgelm.graph.session import make_plain_session
 from edgelm.metrics.judge import Predictions, judge
 from edgelm.profile.interval import measure_ratio
 from edgelm.profile.result import Profile
+from edgelm.progress import Progress
 from edgelm.recipe import TrainSettings
 
 STAGES = ("train", "export", "judge", "time")
@@ -87,7 +89,8 @@ class Run:
     """One set in its work folder.
 
     Attributes:
-        student: the name of the compressed checkpoint: that of the recipe, with what differs from it.
+        student: the name of the compressed checkpoint.
+        steps: after which each training ends; None: as set and recipe say.
     """
 
     name: str
@@ -96,6 +99,7 @@ class Run:
     recipe: str
     overrides: tuple[str, ...]
     student: str
+    steps: int | None
 
     @property
     def setup(self) -> Setup:
@@ -114,6 +118,19 @@ class Run:
         return {name: self.folder / f"{name}.onnx" for name in ("ort-fp32", "ort-dynamic")}
 
 
+def _say_steps() -> Progress:
+    """A line on stderr for every tenth of a piece of work, with the seconds so far."""
+    start, said = time.monotonic(), set[tuple[str, int]]()
+
+    def say(description: str, done: int, total: int) -> None:
+        tenth = (description, 10 * done // max(total, 1))
+        if tenth not in said:
+            said.add(tenth)
+            print(f"{time.monotonic() - start:.0f} s: {description}, {done} of {total}", file=sys.stderr, flush=True)
+
+    return say
+
+
 def train(run: Run) -> None:
     """The teacher and the compressed checkpoint, where they are missing."""
     teacher, student, setup = run.folder / "teacher", run.folder / run.student, run.setup
@@ -123,12 +140,19 @@ def train(run: Run) -> None:
             continue
         start = time.monotonic()
         if path is teacher:
-            found = finetune(find_encoder(), output=path, kind=setup.kind, settings=setup.teacher, **common).metrics
+            settings = setup.teacher.model_copy(update={"max_steps": run.steps})
+            made = finetune(
+                find_encoder(), output=path, kind=setup.kind, settings=settings, progress=_say_steps(), **common
+            )
+            found = made.metrics
         else:
             length = f"max_length={setup.teacher.max_length}"
-            changes = [f"prune.{length}", f"recover.train.{length}", "recover.train.precision=bf16"]
+            changes = [] if run.steps is None else [f"recover.train.max_steps={run.steps}"]
+            changes += [f"prune.{length}", f"recover.train.{length}", "recover.train.precision=bf16"]
             recipe = load_recipe(run.recipe, overrides=[*changes, *setup.student, *run.overrides])
-            found = compress(teacher, recipe=recipe, output=path, **common).record.stages[-1].metrics
+            found = (
+                compress(teacher, recipe=recipe, output=path, progress=_say_steps(), **common).record.stages[-1].after
+            )
         said = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
         print(f"{run.name}, {path.name}: {time.monotonic() - start:.0f} s; dev: {said}", flush=True)
 
@@ -223,6 +247,7 @@ def main() -> None:
     parser.add_argument("--override", action="append", default=[], help="A setting of the recipe: prune.keep_ffn=0.3.")
     parser.add_argument("--student", help="Name of the compressed checkpoint in the work folder; default: the recipe.")
     parser.add_argument("--limit", type=int, help="Rows of each part, for a quick run; give another --work then.")
+    parser.add_argument("--steps", type=int, help="Steps of each training; default: the epochs of set and recipe.")
     parser.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES)
     parser.add_argument("--judge", default="test", choices=["dev", "test"])
     parser.add_argument("--runs", type=int, default=300)
@@ -235,7 +260,7 @@ def main() -> None:
         folder = given.work / name
         folder.mkdir(parents=True, exist_ok=True)
         rows = load_rows(name, given.limit)
-        run = Run(name, folder, rows, given.recipe, tuple(given.override), given.student or given.recipe)
+        run = Run(name, folder, rows, given.recipe, tuple(given.override), given.student or given.recipe, given.steps)
         if "train" in given.stages:
             train(run)
         if "export" in given.stages:
