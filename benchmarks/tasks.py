@@ -2,9 +2,11 @@
 build/tasks] [--recipe balanced] [--override KEY=VALUE] [--limit N] [--steps N] [--stages train export judge time]`.
 
 Reads NAME/train.jsonl, dev.jsonl and test.jsonl of `snips` (its slots), `wikiann_en` and `squad`. A teacher is
-fine-tuned from the demo's MiniLM-L6 and compressed; teacher and student are exported. Training sees train, choices are
-made on dev (`--judge dev` judges there), figures are of test. Beside edgelm's bundles stand PyTorch eager FP32, the
-teacher's plain graph in onnxruntime, and onnxruntime's `quantize_dynamic` of that graph, which is what Optimum calls.
+fine-tuned from the demo's MiniLM-L6 and compressed; teacher and student are exported. Training sees train and keeps
+what did best on dev, `--judge dev` is for choices, and figures are of test. Beside edgelm's bundles stand PyTorch eager
+FP32, the teacher's plain graph in onnxruntime, and onnxruntime's `quantize_dynamic` of that graph, which is what
+Optimum calls.
+
 Latency: batch 1, unpadded (for squad windows of 384 tokens, stride 128), every subject in a process of its own, in one
 interleaved run. What lies in the work folder from an earlier run is used again.
 """
@@ -50,14 +52,12 @@ class Setup:
     Attributes:
         kind: the task.
         schema: which columns its rows have.
-        teacher: settings of its training, chosen on dev.
-        student: what of the recipe differs, as `load_recipe` takes overrides.
+        teacher: settings of its training, usual ones that were not tuned.
     """
 
     kind: str
     schema: str
     teacher: TrainSettings
-    student: tuple[str, ...] = ()
 
 
 def _settings(**values: Any) -> TrainSettings:
@@ -149,7 +149,7 @@ def train(run: Run) -> None:
             length = f"max_length={setup.teacher.max_length}"
             changes = [] if run.steps is None else [f"recover.train.max_steps={run.steps}"]
             changes += [f"prune.{length}", f"recover.train.{length}", "recover.train.precision=bf16"]
-            recipe = load_recipe(run.recipe, overrides=[*changes, *setup.student, *run.overrides])
+            recipe = load_recipe(run.recipe, overrides=[*changes, *run.overrides])
             found = (
                 compress(teacher, recipe=recipe, output=path, progress=_say_steps(), **common).record.stages[-1].after
             )
@@ -173,11 +173,11 @@ def make_bundles(run: Run) -> None:
             )
     plain, dynamic = run.graphs.values()
     if not plain.is_file():
-        checkpoint = run.folder / "teacher"
+        teacher = run.folder / "teacher"
         model, tokenizer, task = (
-            load_checkpoint(checkpoint),
-            load_tokenizer(checkpoint),
-            open_checkpoint(checkpoint).task,
+            load_checkpoint(teacher),
+            load_tokenizer(teacher),
+            open_checkpoint(teacher).task,
         )
         graph = export_graph(model, tokenizer, task, max_length=length, fused=False)
         split_norms(graph)
