@@ -28,7 +28,7 @@ class _Tail:
         """Add an operator and return the name of what it gives."""
         self.count += 1
         output = f"sentence_{self.count}_{kind.lower()}"
-        name = f"{self.module}/{kind}"
+        name = f"{self.module}/{kind}_{self.count}"  # onnxruntime wants names of nodes to differ
         self.graph.node.append(helper.make_node(kind, list(inputs), [output], name=name, **attributes))
         return output
 
