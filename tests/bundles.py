@@ -78,8 +78,12 @@ def make_bundle(folder: Path, task: Task = SENTIMENT, **changes) -> Path:
         ir_version=9,
     )
     (folder / "model.onnx").write_bytes(graph.SerializeToString())
-    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    masked = task.kind == "fill-mask"
+    words = [*WORDS[:-1], "[MASK]"] if masked else WORDS
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    if masked:
+        tokenizer.add_special_tokens(["[MASK]"])
     (folder / "tokenizer.json").write_text(tokenizer.to_str())
     (folder / "run.py").write_text(SCRIPT)
     for name, source in vendored_files().items():

@@ -11,6 +11,7 @@ from edgelm.errors import DataError, UsageError
 from edgelm.lines import read_lines, read_texts
 from edgelm.runtime.inputs.samples import check_sample
 from edgelm.tasks.task import Task
+from edgelm.tasks.text import FillMask
 
 _STRUCTURED = {  # kinds whose samples have parts, each with a line as JSON
     "question-answering": '{"question": "...", "context": "..."}',
@@ -65,6 +66,8 @@ def example_words(task: Task) -> tuple[str, ...]:
         return ("Who wrote it?", "--pair", "It was written by Ada.")
     if task.kind == "multiple-choice":
         return ("some text", "an ending", "another ending")
+    if isinstance(task, FillMask):
+        return (f"some {task.mask_token} text",)
     return ("first text", "--pair", "second text") if task.pair else ("some text",)
 
 
@@ -72,4 +75,6 @@ def example_argument(task: Task) -> str:
     """What to type behind a bundle's `run.py`, where each argument is a line of a file, as a shell reads it."""
     if task.kind in _STRUCTURED:
         return f"'{_STRUCTURED[task.kind]}'"
+    if isinstance(task, FillMask):
+        return f"'some {task.mask_token} text'"
     return r"$'first text\tsecond text'" if task.pair else '"some text"'
