@@ -14,6 +14,7 @@ from edgelm.tasks.table import TASKS
 
 FAMILIES = supported_model_types()  # what every test of families runs on: a new row of the table is tested everywhere
 ANATOMIES = [row.model_types[0] for row in ROWS]  # one of each row, where a test takes long
+FEW = ANATOMIES[:3]  # where it takes so long that the others are tested in one way alone, and in all when slow ones are
 
 MARKS = {"bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
 TEXTS = (

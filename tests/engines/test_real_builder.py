@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from fake_gpu import make_cuda
-from models import ANATOMIES, make_wide
+from models import ANATOMIES, FEW, make_wide
 from onnx import helper, numpy_helper
 from typer.testing import CliRunner
 
@@ -51,9 +51,17 @@ def checkpoints(tmp_path_factory):
     return make
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-@pytest.mark.parametrize("cut", [False, True], ids=["full", "pruned"])
-@pytest.mark.parametrize("family", ANATOMIES)
+@pytest.mark.parametrize(
+    ("family", "cut", "precision"),
+    [
+        pytest.param(
+            family, cut, precision, marks=[] if family in FEW or (cut and precision == "int8") else pytest.mark.slow
+        )
+        for family in ANATOMIES
+        for cut in (False, True)
+        for precision in ("fp32", "fp16", "int8")
+    ],
+)
 def test_export_puts_an_engine_into_the_bundle(tmp_path, checkpoints, family, cut, precision):
     """For a GPU that is not here: nobody has run it, and onnxruntime answers meanwhile."""
     output, quantization = tmp_path / "b.edge", Quantization(method="minmax")

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from graphs import make_feeds, make_graph, optimized_graph
-from models import ANATOMIES, make_wide
+from models import ANATOMIES, FEW, make_wide
 
 from edgelm.data.dataset import Dataset
 from edgelm.device import load_device
@@ -69,8 +69,14 @@ def test_both_dialects_compute_the_same_within_their_grids():
         assert np.abs(found - outputs[0]).max() < 0.05 * np.ptp(outputs[0])  # eight bits in two products
 
 
-@pytest.mark.parametrize("cut", [False, True], ids=["full", "pruned"])
-@pytest.mark.parametrize("family", ANATOMIES)
+@pytest.mark.parametrize(
+    ("family", "cut"),
+    [
+        pytest.param(family, cut, marks=[] if family in FEW or not cut else pytest.mark.slow)
+        for family in ANATOMIES
+        for cut in (False, True)
+    ],
+)
 def test_onnxruntime_runs_a_whole_encoder_in_integers(tmp_path, family, cut):
     counts = operator_counts(optimized_graph(onnx.load(exported(tmp_path, family, cut))))
     integers = counts.get("MatMulIntegerToFloat", 0) + counts.get("QAttention", 0)
