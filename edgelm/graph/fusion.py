@@ -6,6 +6,8 @@ stands alone and can be quantized, and closed again (`fuse_attention`) around wh
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
@@ -22,7 +24,7 @@ def simplify_attention(graph: onnx.ModelProto) -> None:
     """
     if not any(node.op_type == "Attention" for node in graph.graph.node):
         return
-    weights = weights_of(graph)
+    weights, used = weights_of(graph), Counter[str]()
     nodes = [helper.make_node("Cast", ["attention_mask"], ["key_padding_mask"], to=onnx.TensorProto.INT32)]
     for index, node in enumerate(graph.graph.node):
         if node.op_type != "Attention" or node.domain != MICROSOFT:
@@ -31,9 +33,13 @@ def simplify_attention(graph: onnx.ModelProto) -> None:
         source, weight = node.input[:2]
         sizes = helper.get_node_attr_value(node, "qkv_hidden_sizes")
         heads = helper.get_node_attr_value(node, "num_heads")
-        packed, parts = f"{module_of(node) or index}.qkv", [f"{part}_{index}" for part in ("query", "key", "value")]
-        bias = add_weight(graph, f"{packed}.bias", numpy_helper.to_array(weights[node.input[2]]))
-        split = add_weight(graph, f"{packed}.sizes", np.asarray(sizes, dtype=np.int64))
+        own, parts = f"{module_of(node) or index}.qkv", [f"{part}_{index}" for part in ("query", "key", "value")]
+        bias, split = f"{own}.bias", f"{own}.sizes"
+        used[own] += 1  # layers that share their weights are one module
+        packed = own if used[own] == 1 else f"{own}_{used[own]}"
+        if packed == own:
+            add_weight(graph, bias, numpy_helper.to_array(weights[node.input[2]]))
+            add_weight(graph, split, np.asarray(sizes, dtype=np.int64))
         nodes += [
             helper.make_node("MatMul", [source, weight], [f"{packed}_product"], name=f"{packed}/MatMul"),
             helper.make_node("Add", [f"{packed}_product", bias], [packed], name=f"{packed}/Add"),
@@ -44,7 +50,7 @@ def simplify_attention(graph: onnx.ModelProto) -> None:
                 [node.output[0]],
                 domain=MICROSOFT,
                 num_heads=heads,
-                name=f"{packed.removesuffix('.qkv')}/MultiHeadAttention",
+                name=f"{packed.replace('.qkv', '')}/MultiHeadAttention",
             ),
         ]
     replace_nodes(graph, nodes)
