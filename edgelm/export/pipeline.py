@@ -151,6 +151,7 @@ def export(
     check_output(output, overwrite=overwrite, kind=bundle_kind(output))
     check_precision(device, precision)
     opened = find_checkpoint(checkpoint, allow_pickle=allow_pickle, task=kind)
+    family = family_of(opened.family)
     quantization = _with_embedding_bits(quantization, opened.record.embedding_bits, precision, device)
     task = opened.task
     if isinstance(task, TextClassification):
@@ -170,7 +171,7 @@ def export(
     task = task.read_by(tokenizer)
     source = Source(load_checkpoint(opened, allow_pickle=allow_pickle), tokenizer, task, 0)
     check_token_types(source.tokenizer, source.model.config, pair=task.pair)
-    limit = usable_positions(family_of(opened.family), source.model.config)
+    limit = usable_positions(family, source.model.config)
     check_length(max_length, limit)
     source = replace(
         source, max_length=max_length or int(min(limit, source.tokenizer.model_max_length, _DEFAULT_LENGTH))
