@@ -192,6 +192,11 @@ class Dataset:
         return hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()
 
 
+def as_text(sample: Any) -> str:
+    """One text of a sample: words and endings, and the parts of a pair, with blanks between them."""
+    return sample if isinstance(sample, str) else " ".join(as_text(part) for part in sample)
+
+
 def load_dataset(
     source: str | Path,
     *,

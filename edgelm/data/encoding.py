@@ -9,7 +9,7 @@ from zlib import crc32
 
 import numpy as np
 
-from edgelm.data.dataset import Dataset
+from edgelm.data.dataset import Dataset, as_text
 from edgelm.errors import ModelError
 from edgelm.runtime.inputs.windows import Window, cut_windows
 from edgelm.tasks.task import Task
@@ -205,18 +205,15 @@ def _answer(encoded: Encoded, number: int, answers: Sequence[tuple[str, int]] | 
 def all_texts(rows: Dataset) -> Iterator[str]:
     """Every text of the rows: first ones, then second ones; words that stand alone are joined by blanks."""
     for text in rows.texts:
-        yield text if isinstance(text, str) else " ".join(text)
+        yield as_text(text)
     for pair in rows.pairs or ():
         yield from (pair,) if isinstance(pair, str) else pair
 
 
 def plain_inputs(rows: Dataset) -> list[str] | list[tuple[str, str]]:
     """What a tokenizer takes of each row: one text, or two; words and choices are joined by blanks."""
-    texts = [text if isinstance(text, str) else " ".join(text) for text in rows.texts]
-    if rows.pairs is None:
-        return texts
-    seconds = [pair if isinstance(pair, str) else " ".join(pair) for pair in rows.pairs]
-    return list(zip(texts, seconds, strict=True))
+    texts = [as_text(text) for text in rows.texts]
+    return texts if rows.pairs is None else list(zip(texts, map(as_text, rows.pairs), strict=True))
 
 
 def padded(encoded: Encoded, numbers: Sequence[int], tokenizer: Any) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgelm.data.dataset import Dataset
+from edgelm.data.dataset import Dataset, as_text
 from edgelm.data.schemas import SCHEMAS
 from edgelm.errors import DataWarning
 
@@ -119,7 +119,7 @@ def _is_path(source: str) -> bool:
 
 def _spaceless(rows: Dataset) -> Iterator[tuple[str, ...]]:
     for text, second in zip(rows.texts, rows.pairs or ((),) * len(rows), strict=True):
-        first = text if isinstance(text, str) else " ".join(text)  # words are the text that they make up
+        first = as_text(text)  # words are the text that they make up
         parts = (first, second) if isinstance(second, str) else (first, *second)
         yield tuple(" ".join(part.split()) for part in parts)
 

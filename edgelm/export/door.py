@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from edgelm.data.dataset import as_text
 from edgelm.errors import DataError, ParityError
 from edgelm.export.expected import Expected
 from edgelm.metrics.scores import agreement
@@ -38,7 +39,7 @@ def hard_texts(texts: Sequence[Any], task: Task) -> list[Any]:
     """Texts that are easy to get wrong: empty, blank, an emoji, Chinese, Arabic, NUL, unknown letters, and 100,000
     characters of `texts`; as second texts of pairs too, and as choices and contexts of a question, none of which may be
     empty."""
-    words = " ".join(_plain(text) for text in texts).strip() or "long"
+    words = as_text(texts).strip() or "long"
     found = [*_KINDS, (f"{words} " * (_LONG // len(words) + 1))[:_LONG]]
     if task.schema in ("choices", "answers"):
         found = [text for text in found if text.strip()]
@@ -51,10 +52,6 @@ def hard_texts(texts: Sequence[Any], task: Task) -> list[Any]:
     if task.schema == "answers":
         return [("what?", text) for text in found]
     return list(zip(found, after, strict=True)) if task.pair else found
-
-
-def _plain(sample: Any) -> str:
-    return sample if isinstance(sample, str) else " ".join(_plain(part) for part in sample)
 
 
 def check_door(path: Path, expected: Expected, hard: Expected, *, precision: str, session: Any = None) -> None:

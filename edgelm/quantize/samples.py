@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 
-from edgelm.data.dataset import Dataset
+from edgelm.data.dataset import Dataset, as_text
 from edgelm.errors import CalibrationError
 
 _CANDIDATES = 10_000  # that the search for diverse texts looks at
@@ -30,7 +30,7 @@ def choose_samples(rows: Dataset, count: int, how: str, *, seed: int = 0) -> Dat
         picks = _by_label(rows, count, seed)
     elif how == "diverse":
         candidates = sorted(random.Random(seed).sample(range(len(rows)), min(_CANDIDATES, len(rows))))
-        texts = [rows.texts[index] + (" " + rows.pairs[index] if rows.pairs else "") for index in candidates]
+        texts = [as_text(sample) for sample in rows.take(candidates).inputs()]
         picks = [candidates[index] for index in _most_diverse(texts, min(count, len(texts)), seed)]
     else:
         picks = random.Random(seed).sample(range(len(rows)), min(count, len(rows)))

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+import task_rows
 from graphs import make_feeds, make_graph, output_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -389,3 +390,12 @@ def test_a_graph_that_is_quantized_already_is_refused():
 def test_settings_that_cannot_be_are_refused(values):
     with pytest.raises(UsageError):
         Quantization(**values)
+
+
+@pytest.mark.parametrize("choice", ["random", "length", "diverse"])
+@pytest.mark.parametrize("kind", ["token-classification", "question-answering", "multiple-choice"])
+def test_rows_of_every_task_can_be_chosen_from(kind, choice):
+    rows = task_rows.rows_of(kind, 12)
+    chosen = choose_samples(rows, 5, choice)
+    assert len(chosen) == 5
+    assert set(chosen.inputs()) <= set(rows.inputs())

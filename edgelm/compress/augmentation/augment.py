@@ -13,7 +13,7 @@ from edgelm.anatomy import find_checkpoint, load_masked_lm, load_tokenizer
 from edgelm.compress.augmentation.masked_lm import WordPosition, fill_places
 from edgelm.compress.augmentation.neighbours import WholeWords
 from edgelm.compress.augmentation.words import Words, plain, split_words
-from edgelm.data.dataset import Dataset
+from edgelm.data.dataset import Dataset, as_text
 from edgelm.errors import RecipeError
 from edgelm.progress import Progress, silent
 from edgelm.recipe import AugmentSettings
@@ -58,7 +58,7 @@ def augment(
             f"{dataset.source}: augment changes texts and pairs of texts, not texts with choices.",
             hint="Leave augment out of the recipe.",
         )
-    texts = tuple(text if isinstance(text, str) else " ".join(text) for text in dataset.texts)
+    texts = tuple(map(as_text, dataset.texts))
     sides = [texts] if dataset.pairs is None else [texts, dataset.pairs]
     replace = None if settings.method == "noise" else _replacer(settings, teacher, tokenizer, progress)
     changed: list[list[list[str]]] = []  # per side, per row, per copy
