@@ -37,18 +37,21 @@ class EncodedDataset(TorchDataset[dict[str, Any]]):
         self.numbered = numbered
         self.encoded = encoded = encode_samples(dataset.inputs(), tokenizer, task, max_length=max_length)
         self.labels = None if dataset.labels is None else targets(encoded, dataset.labels, task)
-        self.parts = _parts(encoded.owner) if task.schema == "choices" else None
+        self.parts = encoded.parts if task.schema == "choices" else None
         lengths = encoded.lengths
         self.lengths = (
-            lengths if self.parts is None else [max(lengths[start:end], default=0) for start, end in self.parts]
+            lengths if self.parts is None else [max(lengths[number] for number in part) for part in self.parts]
         )
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        place: Any = index if self.parts is None else slice(*self.parts[index])
-        row: dict[str, Any] = {name: ids[place] for name, ids in self.encoded.columns.items()}
+        columns = self.encoded.columns.items()
+        if self.parts is None:
+            row: dict[str, Any] = {name: ids[index] for name, ids in columns}
+        else:
+            row = {name: [ids[number] for number in self.parts[index]] for name, ids in columns}
         if self.encoded.counted:
             row["counted"] = self.encoded.counted[index]
         if self.labels is not None:
@@ -56,12 +59,6 @@ class EncodedDataset(TorchDataset[dict[str, Any]]):
         if self.numbered:
             row["row"] = index
         return row
-
-
-def _parts(owner: list[int]) -> list[tuple[int, int]]:
-    """Where each sample's sequences begin and end."""
-    starts = [number for number, own in enumerate(owner) if number == 0 or owner[number - 1] != own]
-    return list(zip(starts, [*starts[1:], len(owner)], strict=True))
 
 
 class LengthGroupedSampler(Sampler[int]):

@@ -52,6 +52,12 @@ class Encoded:
         """Tokens of each sequence."""
         return [len(ids) for ids in self.columns["input_ids"]]
 
+    @property
+    def parts(self) -> list[range]:
+        """The numbers of each sample's sequences."""
+        starts = [number for number, own in enumerate(self.owner) if number == 0 or self.owner[number - 1] != own]
+        return list(map(range, starts, [*starts[1:], len(self.owner)]))
+
 
 def encode_samples(samples: Sequence[Any], tokenizer: Any, task: Task, *, max_length: int) -> Encoded:
     """Cut samples into tokens as a task reads them, at most `max_length` a sequence.

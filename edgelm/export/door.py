@@ -78,7 +78,7 @@ def check_door(path: Path, expected: Expected, hard: Expected, *, precision: str
     batches = [_infer_batches(model, some) for some in (expected, hard)]
     tolerance = judged.tolerance
     if judged.judged_by == "answers":
-        changed = 1 - agreement(task, expected.rows(task, alone[0]), expected.rows(task, expected.outputs))
+        changed = 1 - agreement(task, expected.rows(alone[0]), expected.rows(expected.outputs))
         if not changed <= tolerance:
             raise _refusal(f"{changed:.1%} of the answers differ from transformers', accepted {tolerance:.2g}")
     else:
@@ -91,7 +91,7 @@ def check_door(path: Path, expected: Expected, hard: Expected, *, precision: str
 def _infer(model: Model, some: Expected) -> list[np.ndarray]:
     """The outputs of every sample alone; the ids are checked."""
     found = []
-    for text, wanted in zip(some.texts, some.feeds, strict=True):
+    for text, wanted in zip(some.texts, some.feeds(), strict=True):
         feed = _tokenize(model, [text])
         for name, values in feed.items():
             if not np.array_equal(values, wanted[name]):
@@ -103,9 +103,9 @@ def _infer(model: Model, some: Expected) -> list[np.ndarray]:
 def _infer_batches(model: Model, some: Expected) -> list[np.ndarray]:
     """The same in padded batches; one by one again where the graph reads no mask."""
     size = _BATCH if model.manifest.graph().names("mask") else 1
-    found = []
+    found, feeds = [], some.feeds()
     for start in range(0, len(some.texts), size):
-        texts, wanted = some.texts[start : start + size], some.feeds[start : start + size]
+        texts, wanted = some.texts[start : start + size], feeds[start : start + size]
         feed = _tokenize(model, texts)
         shapes = [alone["input_ids"].shape for alone in wanted]
         ends = np.cumsum([sequences for sequences, _ in shapes])
@@ -122,7 +122,7 @@ def _infer_batches(model: Model, some: Expected) -> list[np.ndarray]:
     return found
 
 
-def _tokenize(model: Model, texts: list[Any]) -> Batch:
+def _tokenize(model: Model, texts: Sequence[Any]) -> Batch:
     try:
         return model.tokenize(texts)
     except DataError as error:

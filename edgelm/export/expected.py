@@ -11,9 +11,8 @@ import torch
 from transformers import PreTrainedModel, pipeline
 
 from edgelm.anatomy import model_outputs
-from edgelm.data.encoding import Encoded
-from edgelm.export.samples import Feeds, encode, join_outputs
-from edgelm.metrics.rows import counted_outputs, stack_rows
+from edgelm.export.samples import Feeds, Samples, encode, join_outputs
+from edgelm.metrics.rows import stack_rows
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import SentenceEmbedding, TextClassification, TokenClassification
 
@@ -23,51 +22,47 @@ class Expected:
     """Samples, one by one, through transformers' own door.
 
     Attributes:
-        texts: those that become tokens.
-        feeds: the inputs of each, (sequences, tokens).
+        samples: those that become tokens, encoded.
         outputs: of each sample what the model gives, (sequences, labels), (sequences, width), (sequences, tokens,
             labels), or (sequences, tokens, 2) for an answer's start and end.
         answers: of each sample what the pipeline says; empty where transformers has none for the task.
-        encoded: the sequences.
     """
 
-    texts: list[Any]
-    feeds: list[Feeds]
+    samples: Samples
     outputs: list[np.ndarray]
     answers: list[Any]
-    encoded: Encoded
 
-    def rows(self, task: Task, outputs: Sequence[np.ndarray]) -> np.ndarray:
+    @property
+    def texts(self) -> Sequence[Any]:
+        """The samples as they were given."""
+        return self.samples.texts
+
+    def feeds(self) -> list[Feeds]:
+        """The inputs of each sample alone, (sequences, tokens)."""
+        return [self.samples.feed(part) for part in self.samples.encoded.parts]
+
+    def rows(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
         """(rows, width): what counts in outputs for these samples; of several choices one row a sample."""
-        if task.schema == "choices":
-            return stack_rows([found.T for found in outputs])
-        if not self.encoded.counted:
-            return np.concatenate(list(outputs))
-        sequences = [sequence for found in outputs for sequence in found]
-        return stack_rows(
-            [
-                counted_outputs(task, sequence[None, : len(counted)], np.asarray([counted]))
-                for sequence, counted in zip(sequences, self.encoded.counted, strict=True)
-            ]
-        )
+        parts = zip(outputs, self.samples.encoded.parts, strict=True)
+        return self.samples.by_choice(stack_rows([self.samples.read([found], part) for found, part in parts]))
 
 
 def expected_answers(
     model: PreTrainedModel, tokenizer: Any, task: Task, texts: Sequence[Any], *, max_length: int
 ) -> Expected:
     """Ask transformers; texts that become no token are left out, since a model cannot read nothing."""
-    alone = [encode(tokenizer, task, [text], max_length=max_length) for text in texts]
-    kept = [index for index, sample in enumerate(alone) if all(sample.encoded.lengths)]
-    texts, alone = [texts[index] for index in kept], [alone[index] for index in kept]
-    feeds = [sample.feed(range(len(sample.encoded))) for sample in alone]
-    encoded = encode(tokenizer, task, texts, max_length=max_length).encoded
+    samples = encode(tokenizer, task, texts, max_length=max_length)
+    empty = {owner for owner, length in zip(samples.encoded.owner, samples.encoded.lengths, strict=True) if not length}
+    if empty:
+        texts = [text for number, text in enumerate(texts) if number not in empty]
+        samples = encode(tokenizer, task, texts, max_length=max_length)
+    feeds = Expected(samples, [], []).feeds()
     if isinstance(task, SentenceEmbedding):
-        return Expected(texts, feeds, [_vector(model, task, feed)[None] for feed in feeds], [], encoded)
+        return Expected(samples, [_vector(model, task, feed)[None] for feed in feeds], [])
     if isinstance(task, TextClassification):
-        outputs, answers = _scores(model, tokenizer, task, feeds)
-        return Expected(texts, feeds, outputs, answers, encoded)
+        return Expected(samples, *_scores(model, tokenizer, task, feeds))
     outputs = [_outputs(model, task, feed) for feed in feeds]
-    return Expected(texts, feeds, outputs, _entities(model, tokenizer, task, texts, max_length), encoded)
+    return Expected(samples, outputs, _entities(model, tokenizer, task, texts, max_length))
 
 
 def _outputs(model: PreTrainedModel, task: Task, feed: Feeds) -> np.ndarray:

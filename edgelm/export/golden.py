@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from edgelm.runtime.golden import Golden
 _MOST_NUMBERS = 1_000_000  # of all outputs: about 20 MB of JSON
 
 
-def make_golden(session: Any, source: Source, texts: list[Any], precision: str) -> Golden:
+def make_golden(session: Any, source: Source, texts: Sequence[Any], precision: str) -> Golden:
     """Samples for the device to replay.
 
     Other CPUs sum floats in another order (FP32, FP16, BF16), and an activation that falls on a rounding edge may take

@@ -203,8 +203,7 @@ def export(
         expected_answers(reference, source.tokenizer, task, texts, max_length=source.max_length)
         for texts in (sample, hard_texts(sample, task))
     )
-    samples = encode(source.tokenizer, task, expected.texts, max_length=source.max_length)
-    parity = check_parity(session, expected.rows(task, expected.outputs), samples, precision=precision)
+    parity = check_parity(session, expected.rows(expected.outputs), expected.samples, precision=precision)
     parity = replace(parity, hard_texts=len(hard.texts))
     manifest = _manifest(
         made.graph, source, device=device, precision=precision, family=opened.family, name=output.stem, parity=parity

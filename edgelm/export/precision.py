@@ -71,9 +71,9 @@ class Material:
             return [(text, (text, other)) for text, other in zip(rows.texts, after, strict=True)]
         if isinstance(self.task, FillMask):
             return [with_mask(text, self.tokenizer, max_length=self.max_length) for text in rows.texts]
-        if not self.task.pair and self.task.schema != "words":
+        if not self.task.pair:
             return list(rows.texts)
-        return rows.inputs() if rows.pairs or not self.task.pair else list(zip(rows.texts, after, strict=True))
+        return rows.inputs() if rows.pairs else list(zip(rows.texts, after, strict=True))
 
     def judge(self, graph: onnx.ModelProto, rows: Dataset) -> Evaluator:
         """Rows with the float graph's outputs, and the task's metric where they are labelled (for embeddings: the mean
@@ -318,6 +318,4 @@ def _labelled(rows: Dataset, task: Task) -> Dataset | None:
 
 
 def _metric(task: Task, outputs: np.ndarray, samples: Samples, rows: Dataset) -> float:
-    choices = len(outputs) // len(rows) if task.schema == "choices" else 1
-    found = outputs.reshape(len(rows), choices) if choices > 1 else outputs
-    return judge(task, Predictions(found, samples.encoded), rows)[task.metric]
+    return judge(task, Predictions(samples.by_choice(outputs), samples.encoded), rows)[task.metric]

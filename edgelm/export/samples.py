@@ -59,8 +59,11 @@ class Samples:
     def rows(self, run: Callable[[Feeds], Sequence[np.ndarray]], *, batch_size: int = 1) -> np.ndarray:
         """(rows, width) over all sequences; of several choices one row a sample."""
         found = [self.read(run(self.feed(numbers)), numbers) for numbers in self.batches(batch_size)]
-        rows = stack_rows(found)
-        return rows.reshape(self.encoded.owner[-1] + 1, -1) if self.task.schema == "choices" else rows
+        return self.by_choice(stack_rows(found))
+
+    def by_choice(self, rows: np.ndarray) -> np.ndarray:
+        """Rows of all sequences; of several choices one row a sample, (samples, choices)."""
+        return rows.reshape(len(self.encoded.parts), -1) if self.task.schema == "choices" else rows
 
 
 def encode(tokenizer: Any, task: Task, texts: Sequence[Any], *, max_length: int) -> Samples:
