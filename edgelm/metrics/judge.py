@@ -13,12 +13,11 @@ from edgelm.data.encoding import NO_CLASS, Encoded
 from edgelm.metrics.scores import agreement, pair_similarity, score
 from edgelm.metrics.spans import span_scores
 from edgelm.metrics.squad import answer_scores
+from edgelm.runtime.answers.entities import OUTSIDE
 from edgelm.runtime.answers.spans import read_spans
 from edgelm.runtime.inputs.batch import Context
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import FillMask, QuestionAnswering
-
-OUTSIDE = "O"  # the tag of a word that the sequence was cut before
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def _tags(task: Task, made: Predictions, dataset: Dataset) -> list[list[str]]:
     for text, words in zip(dataset.texts, encoded.words, strict=True):
         places = {word: task.labels[next(best)] for word in words if word >= 0}
         count = max(places, default=-1) + 1 if isinstance(text, str) else len(text)
-        found.append([places.get(word, OUTSIDE) for word in range(count)])
+        found.append([places.get(word, OUTSIDE) for word in range(count)])  # behind the cut: none
     return found
 
 

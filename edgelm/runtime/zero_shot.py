@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from edgelm.errors import UsageError
+from edgelm.runtime.answers.classes import name_best, name_fitting
 from edgelm.runtime.answers.numbers import check_finite, softmax
 from edgelm.runtime.model import Model
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import TextClassification
 
 TEMPLATE = "This example is {}."
-
-Answer = dict[str, Any]
 
 
 def classify(
@@ -64,16 +63,8 @@ def classify(
             scores = softmax(logits[:, [contradiction, entailment]])[:, 1]
         else:
             scores = softmax(logits[:, entailment])
-        answers.append(_answer(labels, scores.tolist(), multi_label))
+        answers.append((name_fitting if multi_label else name_best)(labels, scores))
     return answers[0] if single else answers
-
-
-def _answer(labels: Sequence[str], scores: list[float], multi_label: bool) -> Answer:
-    named = dict(zip(labels, scores, strict=True))
-    if multi_label:
-        return {"labels": [label for label, score in named.items() if score >= 0.5], "scores": named}
-    best = max(named, key=lambda label: named[label])
-    return {"label": best, "score": named[best], "scores": named}
 
 
 def _find_labels(task: Task) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,10 +44,10 @@ def read_answers(task: Task, outputs: np.ndarray) -> list[Answer]:
             return [{"scores": dict(zip(task.labels, row.tolist(), strict=True))} for row in values]
         return [{"score": float(row[0])} for row in values]
     if task.problem == "multi-label":
-        return [_several(task, row) for row in sigmoid(outputs)]
+        return [name_fitting(task.labels, row) for row in sigmoid(outputs)]
     if outputs.shape[1] == 1:
-        return [_one(task, row) for row in sigmoid(outputs)]
-    return [_one(task, row) for row in softmax(outputs)]
+        return [name_best(task.labels, row) for row in sigmoid(outputs)]
+    return [name_best(task.labels, row) for row in softmax(outputs)]
 
 
 def class_width(task: Task) -> int | None:
@@ -54,15 +55,17 @@ def class_width(task: Task) -> int | None:
     return max(len(task.labels), int(task.output == "values")) if isinstance(task, TextClassification) else None
 
 
-def _one(task: Task, scores: np.ndarray) -> Answer:
+def name_best(labels: Sequence[str], scores: np.ndarray) -> Answer:
+    """The answer where one label fits: the first of the best ones."""
     best = int(scores.argmax())
     return {
-        "label": task.labels[best],
+        "label": labels[best],
         "score": float(scores[best]),
-        "scores": dict(zip(task.labels, scores.tolist(), strict=True)),
+        "scores": dict(zip(labels, scores.tolist(), strict=True)),
     }
 
 
-def _several(task: Task, scores: np.ndarray) -> Answer:
-    named = dict(zip(task.labels, scores.tolist(), strict=True))
+def name_fitting(labels: Sequence[str], scores: np.ndarray) -> Answer:
+    """The answer where several labels may fit: those with a score of at least 0.5."""
+    named = dict(zip(labels, scores.tolist(), strict=True))
     return {"labels": [label for label, score in named.items() if score >= 0.5], "scores": named}
