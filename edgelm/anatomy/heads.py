@@ -12,8 +12,7 @@ from edgelm.anatomy.fill import LoadingReport
 from edgelm.anatomy.weights import State, WeightsWarning, some
 from edgelm.checkpoint import Checkpoint
 from edgelm.errors import ModelError
-from edgelm.model_folder.config import read_task
-from edgelm.tasks.table import TASKS
+from edgelm.model_folder.config import HEADS, read_task
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import SentenceEmbedding
 
@@ -126,8 +125,7 @@ def _claimed_task(checkpoint: Checkpoint) -> Task | None:
     if not isinstance(checkpoint.task, SentenceEmbedding):
         return checkpoint.task
     names = [str(name) for name in checkpoint.config.get("architectures") or []]
-    heads = [task.architecture for task in TASKS.values() if not _PRETRAINED.search(task.architecture)]
-    return read_task(checkpoint.config) if any(name.endswith(head) for name in names for head in heads) else None
+    return read_task(checkpoint.config) if any(name.endswith(tuple(HEADS)) for name in names) else None
 
 
 def _claims_head(checkpoint: Checkpoint) -> bool:

@@ -15,15 +15,9 @@ from edgelm.anatomy.layers import base_model
 from edgelm.anatomy.modeling_edgelm import COLUMNS, AbsentAttention, has_columns
 from edgelm.model_folder.own_code import LAYERS_ENTRY, MODULE_FILE
 from edgelm.model_folder.weight_files import read_json
+from edgelm.tasks.table import TASKS
 
 _CARD_FILE = "README.md"
-_AUTO_CLASSES = (
-    "AutoModelForSequenceClassification",
-    "AutoModelForTokenClassification",
-    "AutoModelForQuestionAnswering",
-    "AutoModelForMultipleChoice",
-    "AutoModelForMaskedLM",
-)
 
 
 def save_remote_code(folder: Path, model: PreTrainedModel) -> None:
@@ -82,8 +76,8 @@ def _note_module(found: dict[str, Any], path: str, module: nn.Module, full: nn.M
 
 def auto_class_name(model: PreTrainedModel) -> str:
     """The auto class of transformers that loads a model of this class."""
-    ends = {name.removeprefix("AutoModel"): name for name in _AUTO_CLASSES}
-    return next((name for end, name in ends.items() if type(model).__name__.endswith(end)), "AutoModel")
+    heads = (task.architecture for task in TASKS.values() if task.architecture != "Model")
+    return next((f"AutoModel{head}" for head in heads if type(model).__name__.endswith(head)), "AutoModel")
 
 
 def _differing_counts(module: nn.Module, full: nn.Module) -> dict[str, int]:

@@ -34,8 +34,8 @@ _PREFIXES = {"xlm-roberta": "roberta.", "camembert": "roberta.", "modernbert": "
 _COUNTED = ("roberta", "xlm-roberta", "camembert")  # their positions are counted from the padding's id
 _CLASSIFIER, _ENCODERS = "ForSequenceClassification", ("Model", "ForMaskedLM", "ForPreTraining")
 # Kinds of task by the ending of the class; what has no head for a task, or only that of pretraining, is an encoder.
-_HEADS = {task.architecture: kind for kind, task in TASKS.items() if task.architecture not in _ENCODERS}
-_TAKEN = f"edgelm takes *{', *'.join((*_HEADS, *_ENCODERS))}."
+HEADS = {task.architecture: kind for kind, task in TASKS.items() if task.architecture not in _ENCODERS}
+_TAKEN = f"edgelm takes *{', *'.join((*HEADS, *_ENCODERS))}."
 
 # The first part of a weight's name, behind the base model's own.
 _ENCODER_PARTS = {"embeddings", "embeddings_project", "encoder", "transformer", "pooler", "layers", "final_norm"}
@@ -179,14 +179,14 @@ def _named_kind(config: Mapping[str, Any]) -> str | None:
 
 
 def _kind_of_class(name: str, model_type: str) -> str | None:
-    ending = next((ending for ending in (*_HEADS, *_ENCODERS) if name.endswith(ending)), None)
+    ending = next((ending for ending in (*HEADS, *_ENCODERS) if name.endswith(ending)), None)
     if model_type in CLASSES:
         start = "" if ending is None else name.removeprefix("TF").removesuffix(ending)
         if start not in CLASSES.values():
             return None
     elif ending is None:
         return "encoder"  # of a family that has no anatomy here, which is said where the model is built
-    return _HEADS.get(ending or "", "encoder")
+    return HEADS.get(ending or "", "encoder")
 
 
 def _kind_of_weights(config: Mapping[str, Any], weights: Shapes | None) -> str:
