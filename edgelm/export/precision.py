@@ -81,7 +81,9 @@ class Material:
         rows = rows.take(
             sorted(range(len(rows)), key=lambda index: len(rows.texts[index]))
         )  # alike lengths: little padding
-        samples = encode(self.tokenizer, self.task, self.inputs(rows), max_length=self.max_length)
+        # Texts that are their own labels are masked where they are encoded: it is known then what stood there.
+        texts = list(rows.texts) if self.task.own_targets else self.inputs(rows)
+        samples = encode(self.tokenizer, self.task, texts, max_length=self.max_length)
         batches = samples.batches(_BATCH)
         feeds = [samples.feed(numbers) for numbers in batches]
 

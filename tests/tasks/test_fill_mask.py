@@ -9,7 +9,7 @@ from models import TEXTS, make_checkpoint, make_tokenizer
 from task_rows import rows_of
 
 import edgelm.runtime
-from edgelm.anatomy import find_checkpoint, load_checkpoint
+from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import RECORD_FILE
 from edgelm.compress.finetune import finetune
 from edgelm.compress.pipeline import compress
@@ -18,6 +18,8 @@ from edgelm.data.encoding import NO_CLASS, encode_samples, targets
 from edgelm.device import load_device
 from edgelm.errors import DataError, ModelError, RecipeError
 from edgelm.export.pipeline import export
+from edgelm.export.precision import Material
+from edgelm.export.trace import export_graph
 from edgelm.metrics.judge import Predictions, judge
 from edgelm.recipe import Recipe, TrainSettings
 from edgelm.tasks.text import FillMask
@@ -82,6 +84,19 @@ def test_accuracy_is_of_the_masks_whose_token_is_known():
     outputs = np.zeros((sum(map(sum, encoded.counted)), len(tokenizer)), dtype=np.float32)
     outputs[0, wanted] = 1
     assert judge(FillMask(), Predictions(outputs, encoded), rows) == {"accuracy": 1.0}
+
+
+def test_a_largest_drop_is_measured_on_masks_whose_token_is_known(pretrained):
+    checkpoint = find_checkpoint(pretrained, task="fill-mask")
+    model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
+    rows, task = rows_of("fill-mask", 6), checkpoint.task.read_by(tokenizer)
+    graph = export_graph(model, tokenizer, task, max_length=64, fused=True)
+    trial = Material(rows, None, tokenizer, task, 64, 0).judge(graph, rows)
+    encoded = encode_samples(sorted(rows.texts, key=len), tokenizer, task, max_length=64)
+    known = [token for row in encoded.originals for token in row if token != NO_CLASS]
+    right = np.eye(trial.wanted.shape[1], dtype=np.float32)[known]
+    assert trial.score(right) == 1.0
+    assert trial.score(np.roll(right, 1, axis=1)) == 0.0
 
 
 def test_pairs_of_texts_are_refused():
