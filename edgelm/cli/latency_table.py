@@ -10,7 +10,7 @@ from rich.console import Console
 
 from edgelm.cli.command import join, options
 from edgelm.cli.console import open_screen
-from edgelm.cli.options import Json, Overwrite, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.options import Json, Overwrite, PairColumn, Quiet, TextColumn, Threads, Verbose
 from edgelm.cli.tables import make_table
 
 
@@ -27,9 +27,7 @@ def latency_table(
     data: Annotated[
         str | None, typer.Option("--data", help="Texts whose median length is measured, instead of --sequence.")
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Threads of one operator. Default: one a core.")
-    ] = None,
+    threads: Threads = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     overwrite: Overwrite = False,

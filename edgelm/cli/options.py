@@ -18,6 +18,7 @@ Provider = Annotated[
         "as its device prefers.",
     ),
 ]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of one operator. Default: one a core.")]
 TextColumn = Annotated[
     str | None,
     typer.Option(

@@ -10,7 +10,7 @@ import typer
 
 from edgelm.cli.command import argument, options
 from edgelm.cli.console import open_screen
-from edgelm.cli.options import Json, Overwrite, PairColumn, Provider, Quiet, TextColumn, Verbose
+from edgelm.cli.options import Json, Overwrite, PairColumn, Provider, Quiet, TextColumn, Threads, Verbose
 from edgelm.cli.reports import Batches, Html, Markdown, check_files, draw_profiles
 from edgelm.errors import EXIT_FAILED, EdgelmError, UsageError
 
@@ -29,9 +29,7 @@ def profile(
     data: Annotated[
         str | None, typer.Option("--data", help="Texts to measure on. Default: the bundle's golden samples.")
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Threads of one operator. Default: one a core.")
-    ] = None,
+    threads: Threads = None,
     provider: Provider = None,
     warmup: Annotated[
         int, typer.Option("--warmup", min=0, help="Calls of each subject in each case before the measured ones.")
