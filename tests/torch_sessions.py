@@ -5,7 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import torch
+import transformers
 from bundles import model_graph
+from models import make_tokenizer
 
 from edgelm.runtime.inputs.text import make_encoder
 from edgelm.runtime.manifest import Manifest
@@ -37,6 +39,30 @@ class EndingsSession(TorchSession):
         with torch.inference_mode():
             found = self.model(**{name: torch.from_numpy(values)[:, None] for name, values in feeds.items()})
         return [found.logits.numpy()]
+
+
+def random_model(architecture, family="bert", *, spread=0.3, seed=0, **settings):
+    """A small random model with a head, such as `ForMultipleChoice`, and its tokenizer; its weights are wide, so that
+    answers differ from text to text."""
+    torch.manual_seed(seed)
+    tokenizer = make_tokenizer(family)
+    prefix = {"bert": "Bert", "distilbert": "DistilBert", "roberta": "Roberta"}[family]
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    if family == "distilbert":
+        sizes = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
+    config = getattr(transformers, f"{prefix}Config")(
+        vocab_size=len(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_range=spread,
+        **sizes,
+        **settings,
+    )
+    return getattr(transformers, f"{prefix}{architecture}")(config).eval(), tokenizer
+
+
+def named(labels):
+    """The entries of a configuration that name labels."""
+    return {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
 
 
 def make_model(model, tokenizer, task, *, max_length=128, side="right", session=TorchSession):

@@ -5,10 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
-import transformers
 from bundles import make_bundle
-from models import TEXTS, make_tokenizer
-from torch_sessions import make_model
+from models import TEXTS
+from torch_sessions import make_model, random_model
 from typer.testing import CliRunner
 
 from edgelm.cli.main import app
@@ -27,18 +26,7 @@ def run(*arguments):
 
 @pytest.fixture(scope="module")
 def made():
-    torch.manual_seed(0)
-    tokenizer = make_tokenizer()
-    config = transformers.BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        initializer_range=0.3,
-        num_labels=1,
-    )
-    return transformers.BertForSequenceClassification(config).eval(), tokenizer
+    return random_model("ForSequenceClassification", num_labels=1)
 
 
 @pytest.mark.parametrize("task", [VALUE, SQUASHED, LONE], ids=["value", "sigmoid", "one label"])

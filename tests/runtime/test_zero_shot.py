@@ -4,11 +4,10 @@ import json
 
 import numpy as np
 import pytest
-import torch
 import transformers
 from bundles import make_bundle
-from models import TEXTS, make_tokenizer
-from torch_sessions import make_model
+from models import TEXTS
+from torch_sessions import make_model, named, random_model
 from typer.testing import CliRunner
 
 from edgelm.cli.main import app
@@ -31,27 +30,15 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def random_model(labels):
-    torch.manual_seed(1)
-    tokenizer = make_tokenizer()
-    config = transformers.BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=130,
-        initializer_range=0.3,
-        id2label=dict(enumerate(labels)),
-        label2id={label: index for index, label in enumerate(labels)},
-    )
-    return transformers.BertForSequenceClassification(config).eval(), tokenizer
+def entailing_model(labels):
+    settings = {"max_position_embeddings": 130} | named(labels)
+    return random_model("ForSequenceClassification", seed=1, **settings)
 
 
 @pytest.mark.parametrize("labels", ORDERS, ids="-".join)
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_scores_are_those_of_the_pipeline(labels, multi_label):
-    model, tokenizer = random_model(labels)
+    model, tokenizer = entailing_model(labels)
     pipe = transformers.pipeline("zero-shot-classification", model=model, tokenizer=tokenizer, device="cpu")
     bundle = make_model(model, tokenizer, TextClassification(labels=labels, pair=True))
     texts = [*TEXTS[:4], " ".join(TEXTS * 4)]  # the last one is cut; its label is not
@@ -70,7 +57,7 @@ def test_scores_are_those_of_the_pipeline(labels, multi_label):
 
 
 def test_a_lone_label_is_judged_against_contradiction():
-    model, tokenizer = random_model(MNLI)
+    model, tokenizer = entailing_model(MNLI)
     pipe = transformers.pipeline("zero-shot-classification", model=model, tokenizer=tokenizer, device="cpu")
     answer = classify(make_model(model, tokenizer, TASK), TEXTS[0], ["music"])
     assert answer["score"] == pytest.approx(pipe(TEXTS[0], ["music"])["scores"][0], abs=1e-5)
@@ -78,7 +65,7 @@ def test_a_lone_label_is_judged_against_contradiction():
 
 def test_contradiction_is_found_by_its_name_where_it_is_neither_first_nor_last():
     labels = ("neutral", "contradiction", "entailment")
-    model, tokenizer = random_model(labels)
+    model, tokenizer = entailing_model(labels)
     bundle = make_model(model, tokenizer, TextClassification(labels=labels, pair=True))
     logits = bundle.infer(bundle.tokenize([(TEXTS[0], "This example is music.")]))[0]
     wanted = 1 / (1 + np.exp(logits[1] - logits[2]))
@@ -98,7 +85,7 @@ def test_contradiction_is_found_by_its_name_where_it_is_neither_first_nor_last()
     ],
 )
 def test_labels_that_cannot_be_told_apart_are_refused(labels, template, words):
-    bundle = make_model(*random_model(MNLI), TASK)
+    bundle = make_model(*entailing_model(MNLI), TASK)
     with pytest.raises(UsageError, match=words):
         classify(bundle, TEXTS[0], labels, template=template)
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_entities import BIO
-from test_entities import random_model as tagger
-from test_found_answers import random_model as answerer
+from test_entities import tagging_model as tagger
+from test_found_answers import answering_model as answerer
 from torch_sessions import make_model
 
 from edgelm.errors import DataError

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 from models import TEXTS, make_tokenizer
-from torch_sessions import EndingsSession, make_model
-from transformers import BertConfig, BertForMultipleChoice
+from torch_sessions import EndingsSession, make_model, random_model
 
 from edgelm.errors import DataError, UsageError
 from edgelm.tasks.text import MultipleChoice
@@ -21,17 +20,7 @@ SAMPLES = [
 
 @pytest.fixture(scope="module")
 def made():
-    torch.manual_seed(0)
-    tokenizer = make_tokenizer()
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        initializer_range=0.4,
-    )
-    return BertForMultipleChoice(config).eval(), tokenizer
+    return random_model("ForMultipleChoice", spread=0.4)
 
 
 def test_choices_are_those_of_the_model_whatever_their_number(made):

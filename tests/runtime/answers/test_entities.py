@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from models import TEXTS, make_tokenizer
-from torch_sessions import make_model
+from models import TEXTS
+from torch_sessions import make_model, named, random_model
 
 from edgelm.errors import UsageError
 from edgelm.tasks.text import AGGREGATIONS, TokenClassification
@@ -24,29 +24,14 @@ HARD = (
 )
 
 
-def random_model(family="bert", labels=BIO, seed=0):
-    """A small random model; its weights are wide, so that every label occurs."""
-    torch.manual_seed(seed)
-    tokenizer = make_tokenizer(family)
-    prefix = {"bert": "Bert", "distilbert": "DistilBert", "roberta": "Roberta"}[family]
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-    if family == "distilbert":
-        sizes = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
-    config = getattr(transformers, f"{prefix}Config")(
-        vocab_size=len(tokenizer),
-        pad_token_id=tokenizer.pad_token_id,
-        max_position_embeddings=140,
-        initializer_range=0.5,
-        id2label=dict(enumerate(labels)),
-        label2id={label: index for index, label in enumerate(labels)},
-        **sizes,
-    )
-    return getattr(transformers, f"{prefix}ForTokenClassification")(config).eval(), tokenizer
+def tagging_model(family="bert", labels=BIO, seed=0):
+    settings = {"max_position_embeddings": 140} | named(labels)
+    return random_model("ForTokenClassification", family, spread=0.5, seed=seed, **settings)
 
 
 @pytest.fixture(scope="module", params=["bert", "distilbert", "roberta"])
 def made(request):
-    return random_model(request.param)
+    return tagging_model(request.param)
 
 
 @pytest.mark.filterwarnings("ignore:Tokenizer does not support real words")
@@ -76,7 +61,7 @@ def test_entities_are_those_of_the_pipeline(made, aggregation):
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 def test_words_that_were_given_have_the_entities_of_the_pipeline(aggregation):
     """Where the tokenizer leaves words whole or in marked pieces, the words are those of the pipeline."""
-    model, tokenizer = random_model()
+    model, tokenizer = tagging_model()
     pipe = transformers.pipeline(
         "token-classification", model=model, tokenizer=tokenizer, aggregation_strategy=aggregation, device="cpu"
     )
@@ -95,7 +80,7 @@ def test_words_that_were_given_have_the_entities_of_the_pipeline(aggregation):
 
 
 def test_a_word_has_the_tag_of_its_first_sub_token_and_o_behind_the_longest_sequence():
-    model, tokenizer = random_model()
+    model, tokenizer = tagging_model()
     bundle = make_model(model, tokenizer, TokenClassification(BIO), max_length=12)
     words = ("turn", "the", "zebra", "lights", "U.S.", "on", "film", "film", "film", "film")
     encoded = tokenizer([list(words)], is_split_into_words=True, truncation=True, max_length=12, return_tensors="pt")
@@ -113,7 +98,7 @@ def test_a_word_has_the_tag_of_its_first_sub_token_and_o_behind_the_longest_sequ
 
 
 def test_texts_and_words_stand_in_one_batch():
-    model, tokenizer = random_model()
+    model, tokenizer = tagging_model()
     bundle = make_model(model, tokenizer, TokenClassification(BIO))
     samples = ["turn the lights on", ("turn", "the", "lights", "on"), "a film"]
     together = bundle(samples)
@@ -165,7 +150,7 @@ def test_tags_with_endings_are_joined_by_the_rules_of_conlleval():
 
 @pytest.mark.parametrize("sample", [7, (), ("a", 1), (("a",),)])
 def test_what_is_neither_text_nor_words_is_refused(sample):
-    bundle = make_model(*random_model(), TokenClassification(BIO))
+    bundle = make_model(*tagging_model(), TokenClassification(BIO))
     with pytest.raises(UsageError, match="a text or a tuple of words"):
         bundle([sample])
     with pytest.raises(UsageError, match="need the batch"):
@@ -174,7 +159,7 @@ def test_what_is_neither_text_nor_words_is_refused(sample):
 
 @pytest.mark.parametrize("family", ["bert", "distilbert", "roberta"])
 def test_words_become_the_tokens_of_transformers_own_tokenizer(family):
-    model, tokenizer = random_model(family)
+    model, tokenizer = tagging_model(family)
     bundle = make_model(model, tokenizer, TokenClassification(BIO), max_length=20)
     samples = [tuple(text.split()) for text in (*TEXTS, "U.S. caf\N{LATIN SMALL LETTER E WITH ACUTE} zebra!")]
     wanted = tokenizer(

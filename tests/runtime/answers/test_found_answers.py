@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import torch
-import transformers
 from models import TEXTS, make_tokenizer
-from torch_sessions import make_model
+from torch_sessions import make_model, random_model
 from transformers.pipelines.document_question_answering import select_starts_ends
 
 from edgelm.errors import DataError, UsageError
@@ -16,22 +15,8 @@ LONG = " ".join(TEXTS) + " unheardwords, zebra! " + " ".join(reversed(TEXTS))
 QUESTIONS = ("what is it going to do?", "lights?", "who turns the kitchen lights on and off")
 
 
-def random_model(family="bert", seed=0):
-    """A small random model whose best answers differ from text to text."""
-    torch.manual_seed(seed)
-    tokenizer = make_tokenizer(family)
-    prefix = {"bert": "Bert", "roberta": "Roberta"}[family]
-    config = getattr(transformers, f"{prefix}Config")(
-        vocab_size=len(tokenizer),
-        pad_token_id=tokenizer.pad_token_id,
-        max_position_embeddings=140,
-        initializer_range=0.4,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-    )
-    return getattr(transformers, f"{prefix}ForQuestionAnswering")(config).eval(), tokenizer
+def answering_model(family="bert", seed=0):
+    return random_model("ForQuestionAnswering", family, spread=0.4, seed=seed, max_position_embeddings=140)
 
 
 def reference(model, tokenizer, question, text, *, max_length, stride, longest, null_answers):
@@ -82,7 +67,7 @@ def reference(model, tokenizer, question, text, *, max_length, stride, longest, 
 @pytest.mark.parametrize("null_answers", [False, True])
 @pytest.mark.parametrize(("max_length", "stride", "longest"), [(40, 8, 15), (128, 32, 3), (48, 0, 1)])
 def test_answers_and_n_best_are_those_of_the_published_algorithm(family, null_answers, max_length, stride, longest):
-    model, tokenizer = random_model(family)
+    model, tokenizer = answering_model(family)
     task = QuestionAnswering(stride=stride, max_answer_tokens=longest, null_answers=null_answers)
     bundle = make_model(model, tokenizer, task, max_length=max_length)
     samples = [(question, text) for question in QUESTIONS for text in (LONG, TEXTS[0], "Film.")]
@@ -112,7 +97,7 @@ def test_answers_and_n_best_are_those_of_the_published_algorithm(family, null_an
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize(("max_length", "stride"), [(40, 8), (40, 1), (30, 5), (64, 0)])
 def test_windows_are_those_of_the_tokenizer(family, side, max_length, stride):
-    model, tokenizer = random_model(family)
+    model, tokenizer = answering_model(family)
     bundle = make_model(model, tokenizer, QuestionAnswering(stride=stride), max_length=max_length, side=side)
     batch = bundle.tokenize([(QUESTIONS[0], LONG)])
     tokenizer.truncation_side = side
@@ -139,7 +124,7 @@ def test_windows_are_those_of_the_tokenizer(family, side, max_length, stride):
 
 def test_a_stride_that_leaves_no_way_forward_becomes_half_a_window():
     """128 tokens in common do not fit into windows of 24: the tokenizers library panics there."""
-    bundle = make_model(*random_model(), QuestionAnswering(stride=128), max_length=24)
+    bundle = make_model(*answering_model(), QuestionAnswering(stride=128), max_length=24)
     batch = bundle.tokenize([(QUESTIONS[1], LONG)])
     starts = [window.offsets[window.sequence_ids.index(1)] for window in batch.context.sequences]
     assert starts == sorted(set(starts))
@@ -148,7 +133,7 @@ def test_a_stride_that_leaves_no_way_forward_becomes_half_a_window():
 
 
 def test_many_windows_are_answered_in_several_calls_of_the_graph():
-    bundle = make_model(*random_model(), QuestionAnswering(stride=4), max_length=24)
+    bundle = make_model(*answering_model(), QuestionAnswering(stride=4), max_length=24)
     batch = bundle.tokenize([(QUESTIONS[1], LONG * 12)])
     outputs = bundle.infer(batch)
     assert outputs.shape == (*batch["input_ids"].shape, 2)
@@ -158,7 +143,7 @@ def test_many_windows_are_answered_in_several_calls_of_the_graph():
 
 
 def test_a_dictionary_says_the_same_as_a_pair():
-    bundle = make_model(*random_model(), QuestionAnswering())
+    bundle = make_model(*answering_model(), QuestionAnswering())
     sample = {"question": QUESTIONS[0], "context": LONG}
     assert bundle(sample) == bundle((QUESTIONS[0], LONG)) == bundle([sample])[0]
 
@@ -174,7 +159,7 @@ def test_a_dictionary_says_the_same_as_a_pair():
     ],
 )
 def test_what_cannot_be_searched_is_refused_with_what_to_do(sample, words):
-    bundle = make_model(*random_model(), QuestionAnswering(), max_length=40)
+    bundle = make_model(*answering_model(), QuestionAnswering(), max_length=40)
     with pytest.raises(DataError, match=words) as refused:
         bundle(sample)
     assert refused.value.hint
@@ -185,4 +170,4 @@ def test_what_cannot_be_searched_is_refused_with_what_to_do(sample, words):
 )
 def test_what_is_no_question_with_a_text_is_refused(sample):
     with pytest.raises(UsageError, match="a question and a text that answers it"):
-        make_model(*random_model(), QuestionAnswering())(sample)
+        make_model(*answering_model(), QuestionAnswering())(sample)
