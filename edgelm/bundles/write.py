@@ -1,10 +1,10 @@
-"""Writes a bundle: graph, tokenizer, configuration, golden samples, model card, runtime, C++ example and, last, the
+"""Writes a bundle: graphs, tokenizer, configuration, golden samples, model card, runtime, C++ example and, last, the
 manifest with every hash."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,10 @@ import onnx
 from edgelm.bundles.hub_files import CONFIG_FILE, TOKENIZER_CONFIG_FILE, bundle_tokenizer_config
 from edgelm.files.output import staged_output
 from edgelm.files.output_kinds import BUNDLE, FILE, OutputKind
-from edgelm.graph.external_data import save_graph
+from edgelm.graph.external_data import save_graphs
 from edgelm.runtime.archive import pack
 from edgelm.runtime.bundle import SINGLE_FILE_SUFFIX
 from edgelm.runtime.golden import Golden
-from edgelm.runtime.graph_spec import GRAPH_FILE
 from edgelm.runtime.inputs.files import example_argument
 from edgelm.runtime.manifest import (
     CARD_FILE,
@@ -39,7 +38,7 @@ _CPP_EXAMPLE = ("CMakeLists.txt", "main.cpp", "tokenizer/Cargo.toml", "tokenizer
 def write_bundle(
     output: Path,
     manifest: Manifest,
-    graph: onnx.ModelProto,
+    graphs: Mapping[str, onnx.ModelProto],
     tokenizer: Any,
     golden: Golden,
     *,
@@ -50,6 +49,7 @@ def write_bundle(
     """Write a bundle, as a folder or (with a name ending in `.edgelm`) as one file, and return its final manifest.
 
     Args:
+        graphs: by the names of their files, as the manifest has them.
         config: the text of config.json, see `edgelm.bundles.hub_files`; None: of a graph that no model of transformers
             stands behind.
         check: looks at the finished bundle before it takes its place; where it raises, nothing is left.
@@ -60,7 +60,7 @@ def write_bundle(
     with staged_output(output, overwrite=overwrite, kind=bundle_kind(output)) as aside:
         folder = aside.with_name(aside.name + ".folder") if output.suffix == SINGLE_FILE_SUFFIX else aside
         folder.mkdir()
-        _write_content(folder, manifest, graph, tokenizer, golden, config)
+        _write_content(folder, manifest, graphs, tokenizer, golden, config)
         manifest = replace(
             manifest, files=tuple(_entry(folder, path) for path in sorted(folder.rglob("*")) if path.is_file())
         )
@@ -77,9 +77,14 @@ def bundle_kind(output: Path) -> OutputKind:
 
 
 def _write_content(
-    folder: Path, manifest: Manifest, graph: onnx.ModelProto, tokenizer: Any, golden: Golden, config: str | None
+    folder: Path,
+    manifest: Manifest,
+    graphs: Mapping[str, onnx.ModelProto],
+    tokenizer: Any,
+    golden: Golden,
+    config: str | None,
 ) -> None:
-    save_graph(graph, folder / GRAPH_FILE, WEIGHTS_FILE)
+    save_graphs(graphs, folder, WEIGHTS_FILE)
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()

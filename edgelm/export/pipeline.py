@@ -229,7 +229,14 @@ def export(
     check = partial(check_door, expected=expected, hard=hard, precision=precision, session=None if here else session)
     config = bundle_config(json.loads(source.model.config.to_json_string()), type(source.model).__name__)
     manifest = write_bundle(
-        output, manifest, made.graph, source.tokenizer, golden, overwrite=overwrite, config=config, check=check
+        output,
+        manifest,
+        {GRAPH_FILE: made.graph},
+        source.tokenizer,
+        golden,
+        overwrite=overwrite,
+        config=config,
+        check=check,
     )
     progress("export", 3, 3)
     no_engine = ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +34,41 @@ def save_graph(graph: onnx.ModelProto, path: Path, weights: str) -> None:
     Args:
         weights: name of that file.
     """
-    structure = _copy_without(graph, "graph")
-    structure.graph.CopyFrom(_copy_without(graph.graph, "initializer"))
-    with (path.parent / weights).open("wb") as file:
-        for tensor in graph.graph.initializer:
-            size = len(tensor.raw_data)
-            if size < _SMALLEST:
-                structure.graph.initializer.append(tensor)
-                continue
-            file.write(b"\0" * (-file.tell() % _ALIGNMENT))
-            entry = structure.graph.initializer.add(
-                name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, data_location=onnx.TensorProto.EXTERNAL
-            )
-            for key, value in (("location", weights), ("offset", file.tell()), ("length", size)):
-                entry.external_data.add(key=key, value=str(value))
-            file.write(tensor.raw_data)
-    path.write_bytes(structure.SerializeToString())
+    save_graphs({path.name: graph}, path.parent, weights)
+
+
+def save_graphs(graphs: Mapping[str, onnx.ModelProto], folder: Path, weights: str) -> None:
+    """Write graphs, and their constants of 1 kB and more into one file beside them (ONNX external data): constants of
+    equal bytes are stored once, also where two graphs have them.
+
+    Args:
+        graphs: by the names of their files.
+        weights: name of the file of constants.
+    """
+    stored: dict[tuple[int, bytes], int] = {}  # size and hash: where it begins
+    with (folder / weights).open("wb") as file:
+        for name, graph in graphs.items():
+            structure = _copy_without(graph, "graph")
+            structure.graph.CopyFrom(_copy_without(graph.graph, "initializer"))
+            for tensor in graph.graph.initializer:
+                size = len(tensor.raw_data)
+                if size < _SMALLEST:
+                    structure.graph.initializer.append(tensor)
+                    continue
+                key = (size, hashlib.sha256(tensor.raw_data).digest())
+                if key not in stored:
+                    file.write(b"\0" * (-file.tell() % _ALIGNMENT))
+                    stored[key] = file.tell()
+                    file.write(tensor.raw_data)
+                entry = structure.graph.initializer.add(
+                    name=tensor.name,
+                    data_type=tensor.data_type,
+                    dims=tensor.dims,
+                    data_location=onnx.TensorProto.EXTERNAL,
+                )
+                for field, value in (("location", weights), ("offset", stored[key]), ("length", size)):
+                    entry.external_data.add(key=field, value=str(value))
+            (folder / name).write_bytes(structure.SerializeToString())
 
 
 def _copy_without(message: Any, omitted: str) -> Any:

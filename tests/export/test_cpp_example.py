@@ -66,7 +66,7 @@ def make_bundle(folder, family="bert", **task):
         graphs=(model_graph(names, {task.output_names[0]: ("batch", width)}),),
         tokenization=TextProcessing(LONGEST, tokenizer.pad_token_id, tokenizer.pad_token),
     )
-    write_bundle(folder, manifest, graph, tokenizer, Golden([], [], [], tolerance=0), overwrite=False)
+    write_bundle(folder, manifest, {"model.onnx": graph}, tokenizer, Golden([], [], [], tolerance=0), overwrite=False)
     return folder
 
 

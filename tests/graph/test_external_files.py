@@ -6,7 +6,7 @@ import pytest
 from graphs import make_feeds, make_graph
 
 from edgelm.graph import external_data as files
-from edgelm.graph.external_data import save_graph
+from edgelm.graph.external_data import save_graph, save_graphs
 from edgelm.graph.session import make_plain_session
 
 
@@ -24,6 +24,17 @@ def test_a_graph_with_its_weights_beside_it_is_the_same(tmp_path):
         for entry in tensor.external_data
         if entry.key == "offset"
     )
+
+
+def test_what_two_graphs_share_is_stored_once(tmp_path):
+    graph = make_graph()
+    save_graph(graph, tmp_path / "model.onnx", "weights.bin")
+    alone = (tmp_path / "weights.bin").stat().st_size
+    save_graphs({"first.onnx": graph, "second.onnx": graph}, tmp_path, "weights.bin")
+    assert (tmp_path / "weights.bin").stat().st_size == alone
+    feed, wanted = make_feeds(1)[0], make_plain_session(graph).run(None, make_feeds(1)[0])[0]
+    for name in ("first.onnx", "second.onnx"):
+        np.testing.assert_array_equal(make_plain_session(onnx.load(tmp_path / name)).run(None, feed)[0], wanted)
 
 
 def test_graphs_too_large_for_one_message_run(monkeypatch):
