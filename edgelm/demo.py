@@ -13,7 +13,8 @@ from edgelm.data.dataset import load_dataset
 from edgelm.data.reading import warn_of_shared
 from edgelm.device import load_device
 from edgelm.errors import MissingExtraError, ModelError
-from edgelm.export.pipeline import ExportResult, export
+from edgelm.export.finish import ExportResult
+from edgelm.export.pipeline import export
 from edgelm.files.shipped import shipped_folder
 from edgelm.profile.pipeline import profile
 from edgelm.progress import Progress, silent

@@ -63,3 +63,19 @@ def tells_pairs(task: Task) -> bool:
     return isinstance(task, TextClassification) and bool(
         {label.lower().replace(" ", "_") for label in task.labels} & _BETWEEN_TWO
     )
+
+
+def note_guess(before: Task, task: Task, *, said: bool) -> str:
+    """A sentence for the user where the labels' names alone decided that the bundle reads pairs; else nothing.
+
+    Args:
+        before: the task as the checkpoint has it.
+        task: the same task, as the bundle has it.
+        said: an option or data decided.
+    """
+    if said or before.pair or not task.pair or not tells_pairs(task):
+        return ""
+    return (
+        f"The labels ({', '.join(task.labels)}) tell of two texts: the bundle reads pairs. --no-pairs makes one for "
+        "single texts."
+    )

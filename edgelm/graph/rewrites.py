@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 import onnx
@@ -101,10 +102,10 @@ def fold_weight_joins(graph: onnx.ModelProto) -> None:
     replace_nodes(graph, nodes)
 
 
-def operator_counts(graph: onnx.ModelProto) -> dict[str, int]:
-    """How many nodes of each operator there are, most frequent first."""
+def operator_counts(*graphs: onnx.ModelProto) -> dict[str, int]:
+    """How many nodes of each operator there are in all graphs together, most frequent first."""
     counts: dict[str, int] = {}
-    for node in graph.graph.node:
+    for node in chain.from_iterable(graph.graph.node for graph in graphs):
         counts[node.op_type] = counts.get(node.op_type, 0) + 1
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 

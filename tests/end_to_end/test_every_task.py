@@ -153,16 +153,16 @@ def test_a_sentence_encoder_has_no_head_to_train(tmp_path):
 
 
 def test_a_bundle_whose_tags_differ_is_not_written(tmp_path, monkeypatch):
-    from edgelm.export import pipeline
+    from edgelm.export import text_steps
 
     folder = make_checkpoint(tmp_path / "m", kind="token-classification", labels=TAGS)
-    real = pipeline.expected_answers
+    real = text_steps.expected_answers
 
     def wrong(*arguments, **options):
         found = real(*arguments, **options)
         return dataclasses.replace(found, outputs=[-outputs for outputs in found.outputs])
 
-    monkeypatch.setattr(pipeline, "expected_answers", wrong)
+    monkeypatch.setattr(text_steps, "expected_answers", wrong)
     with pytest.raises(ParityError):
         export(
             folder,

@@ -50,7 +50,7 @@ def files(tmp_path_factory):
     [
         ("edgelm.compress.pruning.mask_scores", "cut"),  # scores are measured, nothing is cut
         ("edgelm.compress.pipeline", "save_checkpoint"),  # a stage is done, its result is being written
-        ("edgelm.export.pipeline", "check_parity"),  # the graph is quantized
+        ("edgelm.export.text_steps", "check_parity"),  # the graph is quantized
         ("edgelm.bundles.write", "_entry"),  # half of the bundle is on the disk
     ],
 )

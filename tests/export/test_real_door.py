@@ -176,7 +176,7 @@ def test_a_bundle_that_answers_otherwise_is_refused_and_leaves_nothing(made, tmp
     """A runtime that cuts or pads otherwise than transformers, as one without the sides did."""
     folder, _ = made("bert-left")
     monkeypatch.setattr(
-        "edgelm.export.pipeline.tokenization_of", lambda *given: replace(tokenization(*given), truncation_side="right")
+        "edgelm.export.finish.tokenization_of", lambda *given: replace(tokenization(*given), truncation_side="right")
     )
     with pytest.raises(ParityError, match=r"input_ids of .* are not those of the Hugging Face tokenizer"):
         export(folder, output=tmp_path / "b", device=load_device("cpu"), precision="fp32", max_length=LENGTH)

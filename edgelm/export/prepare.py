@@ -1,0 +1,111 @@
+"""The beginning of an export: the checkpoint as a living model, and the rows that it is calibrated and measured on."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from edgelm.anatomy import (
+    check_token_types,
+    family_of,
+    find_checkpoint,
+    load_checkpoint,
+    load_tokenizer,
+)
+from edgelm.anatomy.sizes import check_length, usable_positions
+from edgelm.bundles.write import bundle_kind
+from edgelm.checkpoint import Checkpoint
+from edgelm.data.dataset import Dataset, load_dataset
+from edgelm.data.task_rows import completed
+from edgelm.device import check_precision
+from edgelm.errors import UsageError
+from edgelm.export.draft import Draft
+from edgelm.export.pairs import note_guess, reads_pairs
+from edgelm.export.settings import ExportSettings
+from edgelm.export.source import Source
+from edgelm.files.output import check_output
+from edgelm.files.shipped import shipped_folder
+from edgelm.precision import precision_of
+from edgelm.quantize.settings import Quantization
+from edgelm.quantize.target import target_of
+from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
+
+DEFAULT_LENGTH = 512  # tokens, of a model that takes more
+
+
+def prepare(settings: ExportSettings) -> Draft:
+    """Load what is exported, and refuse what cannot be before anything takes long.
+
+    Returns:
+        a draft without graphs, whose settings have the bits of embeddings that hold for this device.
+
+    Raises:
+        UsageError, DataError, ModelError, OutputExistsError: as `edgelm.export.pipeline.export`.
+    """
+    check_output(settings.output, overwrite=settings.overwrite, kind=bundle_kind(settings.output))
+    check_precision(settings.device, settings.precision)
+    checkpoint = find_checkpoint(settings.checkpoint, allow_pickle=settings.allow_pickle, task=settings.kind)
+    family = family_of(checkpoint.family)
+    settings = replace(settings, quantization=_with_embedding_bits(settings, checkpoint.record.embedding_bits))
+    task = _task_of(checkpoint, settings)
+    evaluation = None if settings.evaluation is None else settings.evaluation.for_task(task)
+    rows = settings.calibration or load_dataset(
+        shipped_folder("calibration_data") / "english.jsonl", need_labels=False, read="texts"
+    )
+    tokenizer = load_tokenizer(checkpoint)
+    task = task.read_by(tokenizer)
+    model = load_checkpoint(checkpoint, allow_pickle=settings.allow_pickle)
+    check_token_types(tokenizer, model.config, pair=task.pair)
+    limit = usable_positions(family, model.config)
+    check_length(settings.max_length, limit)
+    max_length = settings.max_length or int(min(limit, tokenizer.model_max_length, DEFAULT_LENGTH))
+    labelled = None
+    if settings.quantization.max_drop is not None and evaluation is not None:
+        labelled, evaluation = _halves(evaluation, settings.seed)
+    given = (settings.pairs, settings.calibration, settings.evaluation)
+    return Draft(
+        settings,
+        checkpoint,
+        Source(model, tokenizer, task, max_length),
+        rows,
+        labelled=labelled,
+        evaluation=evaluation,
+        guessed=note_guess(checkpoint.task, task, said=any(each is not None for each in given)),
+    )
+
+
+def _task_of(checkpoint: Checkpoint, settings: ExportSettings) -> Task:
+    """The checkpoint's task, with what options and data say of it."""
+    task = checkpoint.task
+    if isinstance(task, TextClassification):
+        pair = reads_pairs(task, settings.pairs, settings.calibration, settings.evaluation)
+        return replace(task, pair=pair)
+    if settings.pairs:
+        raise UsageError(
+            f"--pairs is for classifiers of texts, not {task.kind}.",
+            hint="Leave --pairs out; a sentence encoder reads single texts, one by one.",
+        )
+    return task if settings.evaluation is None else completed(task, settings.evaluation)
+
+
+def _with_embedding_bits(settings: ExportSettings, meant: int) -> Quantization:
+    """The bits that were asked for, or else those that the checkpoint was compressed for.
+
+    Raises:
+        UsageError: they were asked for where no embedding becomes an integer.
+    """
+    quantization, precision, device = settings.quantization, settings.precision, settings.device
+    if precision_of(precision).integers and target_of(device).integer_embeddings:
+        return replace(quantization, embedding_bits=quantization.embedding_bits or meant)
+    if quantization.embedding_bits is not None:
+        raise UsageError(
+            f"--embedding-bits is for integers on a CPU, not {precision} on {device.name}.", hint="Leave it out."
+        )
+    return quantization
+
+
+def _halves(rows: Dataset, seed: int) -> tuple[Dataset, Dataset]:
+    """Two halves, drawn at random: what chooses must not be what is reported."""
+    order = random.Random(seed).sample(range(len(rows)), len(rows))
+    return rows.take(sorted(order[::2])), rows.take(sorted(order[1::2]))
