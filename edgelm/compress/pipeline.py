@@ -248,14 +248,13 @@ def _run_stage(
 ) -> None:
     """Run one stage, measure its result and keep it in `folder`."""
     start = time.monotonic()
-    result, record, *changed = STAGES[type(settings)](model, settings, context)
-    tokenizer = changed[0] if changed else context.tokenizer
-    if changed:
-        record = replace(
-            record, tokens=kept_tokens(record, (model, result), (context.tokenizer, tokenizer), evaluation)
-        )
+    result = STAGES[type(settings)](model, settings, context)
+    tokenizer, record = context.tokenizer, result.record
+    if result.tokenizer is not None:
+        tokenizer, tokenizers = result.tokenizer, (context.tokenizer, result.tokenizer)
+        record = replace(record, tokens=kept_tokens(record, (model, result.model), tokenizers, evaluation))
     after, _ = evaluate(
-        result,
+        result.model,
         tokenizer,
         record.task,
         evaluation,
@@ -270,13 +269,13 @@ def _run_stage(
         seed=context.seed,
         before=before,
         after=after,
-        parameters=parameter_count(result),
+        parameters=parameter_count(result.model),
         seconds=round(time.monotonic() - start, 1),
     )
 
     def keep() -> None:
         with staged_output(folder) as aside:
-            save_checkpoint(aside, result, tokenizer, record.with_stage(stage))
+            save_checkpoint(aside, result.model, tokenizer, record.with_stage(stage))
         shutil.rmtree(context.work, ignore_errors=True)
 
     processes.on_main(keep)

@@ -86,7 +86,22 @@ class StageContext:
     seconds: float | None = None
 
 
-def distill(model: PreTrainedModel, settings: DistillSettings, context: StageContext) -> tuple[PreTrainedModel, Record]:
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage made.
+
+    Attributes:
+        model: the new one; the stage's own is left as it was.
+        record: of the checkpoint that it is kept as.
+        tokenizer: that the model reads by from here on; None: the same as before.
+    """
+
+    model: PreTrainedModel
+    record: Record
+    tokenizer: Any = None
+
+
+def distill(model: PreTrainedModel, settings: DistillSettings, context: StageContext) -> StageResult:
     """Make a student of the model's layers or in a shape of its own, or take the one given, and let the teacher teach
     it."""
     record = context.record
@@ -101,10 +116,10 @@ def distill(model: PreTrainedModel, settings: DistillSettings, context: StageCon
         chosen = spread_layers(total, settings.layers) if isinstance(settings.layers, int) else list(settings.layers)
         student = student_from_layers(model, chosen)
         record = _with_layers(record, model, sorted(set(chosen)))
-    return _teach(student, settings.loss, settings.train, context, "distill"), record
+    return StageResult(_teach(student, settings.loss, settings.train, context, "distill"), record)
 
 
-def prune(model: PreTrainedModel, settings: PruneSettings, context: StageContext) -> tuple[PreTrainedModel, Record]:
+def prune(model: PreTrainedModel, settings: PruneSettings, context: StageContext) -> StageResult:
     """Remove the least important heads and FFN channels."""
     sample = context.dataset.sample(settings.samples, seed=context.seed)
     importance = measure_importance(
@@ -120,10 +135,10 @@ def prune(model: PreTrainedModel, settings: PruneSettings, context: StageContext
     heads = choose_heads(importance.heads, settings.keep_heads)
     ffn = choose_channels(importance.ffn, settings.keep_ffn, multiple=settings.ffn_multiple)
     smaller = cut_units(model, heads, ffn)
-    return smaller, replace(context.record, layers=_kept(context.record, heads, ffn))
+    return StageResult(smaller, replace(context.record, layers=_kept(context.record, heads, ffn)))
 
 
-def fit(model: PreTrainedModel, settings: FitSettings, context: StageContext) -> tuple[PreTrainedModel, Record]:
+def fit(model: PreTrainedModel, settings: FitSettings, context: StageContext) -> StageResult:
     """Cut the model to the goal, or to its share of the way there."""
     goal = context.goal
     if not goal.bounds:
@@ -143,17 +158,16 @@ def fit(model: PreTrainedModel, settings: FitSettings, context: StageContext) ->
     )
     record = _with_layers(context.record, model, cut.layers)
     channels = [range(shape.ffn) for shape in layer_shapes(cut.model)]
-    return cut.model, replace(record, layers=_kept(record, cut.heads, channels))
+    return StageResult(cut.model, replace(record, layers=_kept(record, cut.heads, channels)))
 
 
-def recover(model: PreTrainedModel, settings: RecoverSettings, context: StageContext) -> tuple[PreTrainedModel, Record]:
+def recover(model: PreTrainedModel, settings: RecoverSettings, context: StageContext) -> StageResult:
     """Distil the teacher's knowledge back into the cut model."""
-    return _teach(copy.deepcopy(model), settings.loss, settings.train, context, "recover"), context.record
+    student = _teach(copy.deepcopy(model), settings.loss, settings.train, context, "recover")
+    return StageResult(student, context.record)
 
 
-def quantize(
-    model: PreTrainedModel, settings: QuantizeSettings, context: StageContext
-) -> tuple[PreTrainedModel, Record]:
+def quantize(model: PreTrainedModel, settings: QuantizeSettings, context: StageContext) -> StageResult:
     """Let the teacher teach the model while it computes as INT8 will; its weights stay floats, for export to
     quantize."""
     student = copy.deepcopy(model)
@@ -170,13 +184,11 @@ def quantize(
     )
     wide = settings.symmetric or settings.wide_sums
     with fake_quantized(student, intervals, pair=None if wide else EXACT_PAIR):
-        return _teach(student, settings.loss, settings.train, context, "quantize"), context.record
+        return StageResult(_teach(student, settings.loss, settings.train, context, "quantize"), context.record)
 
 
-def vocabulary(
-    model: PreTrainedModel, settings: VocabularySettings, context: StageContext
-) -> tuple[PreTrainedModel, Record, Any]:
-    """Drop the tokens that the texts never use; the third value is the tokenizer of those that are left.
+def vocabulary(model: PreTrainedModel, settings: VocabularySettings, context: StageContext) -> StageResult:
+    """Drop the tokens that the texts never use, in model and tokenizer.
 
     Raises:
         RecipeError: the model names tokens, each of which its head has a row for.
@@ -199,20 +211,15 @@ def vocabulary(
         | fixed_tokens(model) & set(known.ids.values()),
         frequent=settings.frequent,
     )
-    return cut_tokens(model, kept), context.record, keep_tokens(context.tokenizer, kept)
+    return StageResult(cut_tokens(model, kept), context.record, keep_tokens(context.tokenizer, kept))
 
 
-def embeddings(
-    model: PreTrainedModel, settings: EmbeddingsSettings, context: StageContext
-) -> tuple[PreTrainedModel, Record]:
+def embeddings(model: PreTrainedModel, settings: EmbeddingsSettings, context: StageContext) -> StageResult:
     """Note in how many bits export keeps the embedding tables; the weights stay as they are."""
-    return model, replace(context.record, embedding_bits=settings.bits)
+    return StageResult(model, replace(context.record, embedding_bits=settings.bits))
 
 
-# A stage that changes the tokenizer returns the new one as a third value.
-Made = tuple[PreTrainedModel, Record] | tuple[PreTrainedModel, Record, Any]
-
-STAGES: dict[type, Callable[[PreTrainedModel, Any, StageContext], Made]] = {
+STAGES: dict[type, Callable[[PreTrainedModel, Any, StageContext], StageResult]] = {
     VocabularySettings: vocabulary,
     EmbeddingsSettings: embeddings,
     DistillSettings: distill,
