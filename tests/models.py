@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+from generators import GENERATORS as GENERATORS
+from generators import make_generator as make_generator
 from small_tokenizers import tokenizer_of
 
 from edgelm.anatomy.families.table import FAMILIES as ROWS
