@@ -41,6 +41,9 @@ _PAIR_NAMES = (
     ("question", "passage"),
 )
 _LABEL_NAMES = ("label", "labels", "intent", "category", "class", "target", "sentiment", "score", "stars", "rating")
+_PROMPT_NAMES = ("messages", "conversations", "conversation", "prompt", "instruction", "question", "text", "content")
+_SOURCE_NAMES = ("translation", "source", "src", "document", "article", "dialogue", "text", "input", "body", "en")
+_TARGET_NAMES = ("target", "tgt", "summary", "summaries", "highlights", "abstract", "title", "translation", "output")
 _OPTIONS: dict[Role, str] = {"text": "--text-column", "pair": "--pair-column", "label": "--label-column"}
 
 
@@ -126,6 +129,20 @@ SCHEMAS: dict[str, Schema] = {
                     required=True,
                 ),
                 Column("label", "label", ("label", "answer", "answerkey")),
+            ),
+        ),
+        Schema(
+            "prompts",
+            (
+                Column("text", "text", _PROMPT_NAMES, required=True),
+                Column("label", "completion", ("completion", "response", "output", "answer", "chosen")),
+            ),
+        ),
+        Schema(
+            "targets",
+            (
+                Column("text", "source", _SOURCE_NAMES, required=True),
+                Column("label", "target", _TARGET_NAMES),
             ),
         ),
     )

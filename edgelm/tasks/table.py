@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from edgelm.tasks.generation import GenerationSettings, Summarization, TextGeneration, Translation
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import (
     FillMask,
@@ -25,6 +26,9 @@ TASKS: dict[str, type[Task]] = {
         QuestionAnswering,
         MultipleChoice,
         FillMask,
+        TextGeneration,
+        Translation,
+        Summarization,
     )
 }
 
@@ -49,6 +53,7 @@ def task_from_dict(values: Mapping[str, Any]) -> Task:
     """
     known = [field.name for field in fields(TASKS.get(values["kind"], Task))]
     found = {name: values[name] for name in known if name in values}
-    return make_task(
-        values["kind"], **{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
-    )
+    made: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+    if "settings" in made:
+        made["settings"] = GenerationSettings.from_dict(made["settings"])
+    return make_task(values["kind"], **made)

@@ -20,7 +20,8 @@ def make(kind):
 
 @pytest.mark.parametrize(
     "task",
-    [*map(make, TASKS), TextClassification(labels=("no", "yes"), pair=True)],
+    # A generator's bundle has other graphs, which this maker of bundles does not make.
+    [*(make(kind) for kind in TASKS if not TASKS[kind].generates), TextClassification(labels=("no", "yes"), pair=True)],
     ids=lambda task: task.kind + "-pair" * (task.pair and task.kind == "text-classification"),
 )
 def test_the_line_of_the_card_and_the_next_step_of_verify_can_be_pasted(tmp_path, task):
