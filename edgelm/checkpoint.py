@@ -15,6 +15,7 @@ from edgelm.errors import ModelError
 from edgelm.files.places import told_places
 from edgelm.model_folder.adapter import ADAPTER_WEIGHTS_FILE, adapted_config, base_folder, is_adapter, read_adapter
 from edgelm.model_folder.config import check_config, fills_masks, read_task
+from edgelm.model_folder.generators import as_recorded, generator_family, generator_types, read_generator
 from edgelm.model_folder.sentence_transformers import SentenceFolder, read_sentence_folder
 from edgelm.model_folder.weight_files import (
     PICKLE_FILE,
@@ -177,7 +178,7 @@ class Checkpoint:
 
     def for_task(self, kind: str | None) -> Checkpoint:
         """The same folder for another task that its head can do: that of a masked language model, which is read as a
-        sentence encoder, fills in masks.
+        sentence encoder, fills in masks; an encoder-decoder translates or writes summaries.
 
         Args:
             kind: of the task; None: as the folder is read.
@@ -187,6 +188,13 @@ class Checkpoint:
         """
         if kind is None or kind == self.task.kind:
             return self
+        if generator_family(self.config) is not None:
+            return replace(self, record=replace(self.record, task=read_generator(self.config, self.path, kind=kind)))
+        if kind in TASKS and TASKS[kind].generates:
+            raise ModelError(
+                f"{self.path}: {self.family or 'the model'} is an encoder, which reads texts and writes none.",
+                hint=f"For {kind} give a generator: {', '.join(generator_types())}.",
+            )
         if kind != FillMask.kind or not fills_masks(self.config):
             found = ", ".join(map(str, self.config.get("architectures") or ())) or "a class that it does not name"
             raise ModelError(
@@ -277,6 +285,10 @@ def _open_model(path: Path, allow_pickle: bool, any_head: bool) -> Checkpoint:
             )
     check_config(config, path)
     shapes = {name: entry["shape"] for file in files for name, entry in check_safetensors(file).items()}
+    if generator_family(config) is not None:
+        found = read_generator(config, path)
+        record = _read_record(folder, found, None)
+        return Checkpoint(path, config, replace(record, task=as_recorded(record.task, found)))
     if any_head:
         return Checkpoint(path, config, _read_record(folder, SentenceEmbedding(), sentence), sentence)
     task = read_task(config, shapes or None)

@@ -77,6 +77,16 @@ def fill(
     """
     if layers or has_additions(outline_of(model_class, config), state):
         return _fill_cut(model_class._from_config(config, dtype=torch.float32), state, layers)
+    return fill_whole(model_class, config, state)
+
+
+def fill_whole(model_class: type[PreTrainedModel], config: Any, state: State) -> tuple[PreTrainedModel, LoadingReport]:
+    """Build an uncut model in FP32 and fill it, as transformers does: a head that is the embedding table stays so, if
+    the folder does not hold another for it.
+
+    Returns:
+        The model, and what did not fit.
+    """
     options = {"dtype": torch.float32, "ignore_mismatched_sizes": True, "output_loading_info": True}
     model, info = model_class.from_pretrained(None, config=config, state_dict=state, **options)
     if info["error_msgs"]:

@@ -17,7 +17,8 @@ from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 
 from edgelm.anatomy.adapters import adapted_model_config, merged_weights
 from edgelm.anatomy.families.table import family_of
-from edgelm.anatomy.fill import auto_class, fill, outline
+from edgelm.anatomy.fill import auto_class, fill, fill_whole, outline
+from edgelm.anatomy.generators import generation_config, refuse_generator
 from edgelm.anatomy.heads import encoder_weights, head_mismatch, is_head, require_encoder, require_whole, say_new_head
 from edgelm.anatomy.layers import layer_shapes
 from edgelm.anatomy.model_settings import PLAIN
@@ -51,7 +52,7 @@ def load_checkpoint(checkpoint: Checkpoint | str | Path, *, allow_pickle: bool =
         allow_pickle: load `pytorch_model.bin` (weights only) where there is no safetensors file.
 
     Returns:
-        a `PreTrainedModel`: a sequence classifier, or the bare encoder for sentence embeddings.
+        a `PreTrainedModel`: with the head of its task, or the bare encoder for sentence embeddings.
 
     Raises:
         ModelError: files missing or broken, or weights that do not fit the configuration; those are named.
@@ -75,8 +76,9 @@ def load_backbone(checkpoint: Checkpoint, task: Task, *, allow_new_head: bool = 
     Raises:
         ModelError, UnsupportedFamily, MissingExtraError: as `load_checkpoint`; also a head that is not the task's.
     """
-    if isinstance(task, SentenceEmbedding):
+    if isinstance(task, SentenceEmbedding) or task.generates:
         return _load_whole(checkpoint, task)
+    refuse_generator(checkpoint, task)
     family_of(checkpoint.family)
     path = checkpoint.path
     with quiet(), translated(path):
@@ -151,6 +153,12 @@ def head_config(task: Task) -> dict[str, Any]:
 def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: Any, record: Record) -> None:
     """Write a checkpoint: config.json, model.safetensors, tokenizer files, edgelm.json with the shape of each layer,
     the modules of a sentence encoder, a card, and what transformers needs to build layers of shapes of their own."""
+    if record.task.generates:
+        model.generation_config = generation_config(record.task)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        record.write(folder)
+        return
     # By the model's own names, whatever older ones it was loaded from.
     model.save_pretrained(folder, state_dict=without_head(model.state_dict()), save_original_format=False)
     if isinstance(record.task, SentenceEmbedding):
@@ -199,6 +207,8 @@ def _shapes_to_record(model: PreTrainedModel, record: Record) -> tuple[Any, ...]
 
 def _load_whole(checkpoint: Checkpoint, task: Task) -> PreTrainedModel:
     """The model of a checkpoint for a task, all of whose weights lie in the folder."""
+    if task.generates:
+        return _load_generator(checkpoint, task)
     family_of(checkpoint.family)
     with quiet(), translated(checkpoint.path):
         config = _config(checkpoint)
@@ -207,6 +217,18 @@ def _load_whole(checkpoint: Checkpoint, task: Task) -> PreTrainedModel:
         require_whole(report, model, checkpoint.path)
         model = attach_head(model, checkpoint) if task == checkpoint.task else model
         refuse_not_finite(model, checkpoint.path)
+    return model.eval()
+
+
+def _load_generator(checkpoint: Checkpoint, task: Task) -> PreTrainedModel:
+    """A model that writes, with its settings of generation."""
+    with quiet(), translated(checkpoint.path):
+        config = _config(checkpoint)
+        shape = outline(auto_class(task), config)
+        model, report = fill_whole(type(shape), config, _state(checkpoint, shape))
+        require_whole(report, model, checkpoint.path)
+        refuse_not_finite(model, checkpoint.path)
+        model.generation_config = generation_config(task)
     return model.eval()
 
 

@@ -27,7 +27,7 @@ _POOLING, _DENSE, _NORM, _UNIT = (
 )
 _SHAPE = "the model is built so; weights of another shape are refused when they are loaded"
 _BUILT = "the model is built so by transformers, and exported as it is"
-_DECODER = "true is refused: edgelm takes encoders"
+_DECODER = "true is refused for families of encoders; generators are families of their own"
 
 MODEL_SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -191,7 +191,13 @@ MODEL_SETTINGS: tuple[Setting, ...] = (
         "the weights of the folder take their place",
     ),
     *FAMILY_SETTINGS,
-    Setting(_GENERATION, "*", "how text is generated", "ignored", "encoders generate none; the file is not read"),
+    Setting(
+        _GENERATION,
+        "*",
+        "how text is generated",
+        "applied",
+        "edgelm.model_folder.generators, of models that write; what edgelm does not compute is refused",
+    ),
     Setting(
         _MODULES,
         "type",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from edgelm.anatomy.families.family import Family
 from edgelm.anatomy.families.table import family_of
 from edgelm.errors import ModelError, UsageError
+from edgelm.model_folder.generators import generator_family, longest_text
 from edgelm.shapes import ModelSizes
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import TextClassification
@@ -63,6 +65,21 @@ def usable_positions(family: Family, config: Mapping[str, Any] | Any) -> int:
             hint="Copy or download the model again.",
         )
     return int(rows) - (int(padding) + 1)
+
+
+def text_limit(config: Mapping[str, Any]) -> int:
+    """The longest text in tokens that a model takes, encoder or generator; without end where nothing limits it.
+
+    Args:
+        config: config.json's content.
+
+    Raises:
+        UnsupportedFamily: it is neither.
+        ModelError: the configuration leaves no room for a text.
+    """
+    if generator_family(config) is not None:
+        return longest_text(config) or sys.maxsize
+    return usable_positions(family_of(str(config.get("model_type", ""))), config)
 
 
 def check_length(length: int | None, limit: int, *, option: str = "--max-length") -> None:

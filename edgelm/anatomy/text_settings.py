@@ -9,9 +9,10 @@ from typing import Any
 
 from tokenizers import normalizers
 
-from edgelm.anatomy.families.table import family_of, supported_model_types
-from edgelm.anatomy.sizes import usable_positions
+from edgelm.anatomy.families.table import supported_model_types
+from edgelm.anatomy.sizes import text_limit
 from edgelm.errors import ModelError
+from edgelm.model_folder.generators import generator_types
 from edgelm.model_folder.sentence_transformers import transformer_settings
 
 
@@ -54,8 +55,8 @@ def _positions(folder: Path) -> int:
     """The longest text of the model beside a tokenizer; without end where there is none, or one without an anatomy."""
     file = folder / "config.json"
     config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    known = config.get("model_type") in supported_model_types()
-    return usable_positions(family_of(config["model_type"]), config) if known else sys.maxsize
+    known = config.get("model_type") in (*supported_model_types(), *generator_types())
+    return text_limit(config) if known else sys.maxsize
 
 
 def _lowers(normalizer: Any) -> bool:

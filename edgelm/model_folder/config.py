@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.errors import ModelError
+from edgelm.model_folder.generators import generator_family, read_generator, refuse_decoder
 from edgelm.model_folder.own_code import is_own_code
 from edgelm.tasks.table import TASKS, make_task
 from edgelm.tasks.task import Activation, Problem, Task
@@ -34,7 +35,8 @@ _PREFIXES = {"xlm-roberta": "roberta.", "camembert": "roberta.", "modernbert": "
 _COUNTED = ("roberta", "xlm-roberta", "camembert")  # their positions are counted from the padding's id
 _CLASSIFIER, _ENCODERS = "ForSequenceClassification", ("Model", "ForMaskedLM", "ForPreTraining")
 # Kinds of task by the ending of the class; what has no head for a task, or only that of pretraining, is an encoder.
-HEADS = {task.architecture: kind for kind, task in TASKS.items() if task.architecture not in _ENCODERS}
+_READING = {kind: task.architecture for kind, task in TASKS.items() if not task.generates}
+HEADS = {ending: kind for kind, ending in _READING.items() if ending not in _ENCODERS}
 _TAKEN = f"edgelm takes *{', *'.join((*HEADS, *_ENCODERS))}."
 
 # The first part of a weight's name, behind the base model's own.
@@ -73,6 +75,8 @@ def read_task(config: Mapping[str, Any], weights: Shapes | None = None) -> Task:
         ModelError: a head that edgelm does not know, several that disagree, none that can be told from the weights, or
             labels, a problem type or an activation that contradict each other or cannot be read.
     """
+    if generator_family(config) is not None:
+        return read_generator(config)
     kind = _named_kind(config)
     if kind is None:
         kind = _kind_of_weights(config, weights)
@@ -101,12 +105,7 @@ def check_config(config: Mapping[str, Any], folder: Path | None = None) -> None:
     Raises:
         ModelError: such a setting, by name.
     """
-    for key in ("is_decoder", "add_cross_attention", "is_encoder_decoder"):
-        if config.get(key):
-            raise ModelError(
-                f"config.json: {key} is {config[key]!r}: this is a decoder.",
-                hint="edgelm takes encoders, which read a text at once.",
-            )
+    refuse_decoder(config)
     positions = config.get("position_embedding_type")
     if positions not in (None, "absolute"):
         raise ModelError(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from edgelm.anatomy.families.family import Family, Slice
 from edgelm.errors import UnsupportedFamily
+from edgelm.model_folder.generators import generator_types
 
 
 def _bert_like(*model_types: str, token_types: bool, positions_from_padding: bool = False) -> Family:
@@ -126,11 +127,16 @@ def family_of(model_type: str) -> Family:
     """The anatomy of an architecture.
 
     Raises:
-        UnsupportedFamily: there is none; the supported ones are listed.
+        UnsupportedFamily: there is none; the supported ones are listed. Generators have none yet.
     """
     for family in FAMILIES:
         if model_type in family.model_types:
             return family
+    if model_type in generator_types():
+        raise UnsupportedFamily(
+            f"{model_type} models write texts: generators are not compressed yet.",
+            hint=f"Families that edgelm makes smaller: {', '.join(supported_model_types())}.",
+        )
     raise UnsupportedFamily(
         f"model family {model_type or '(none in config.json)'!r} is not supported; supported: "
         f"{', '.join(supported_model_types())}.",

@@ -1,0 +1,61 @@
+"""Models that write, as transformers runs them: their settings, and what they are refused for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import GenerationConfig
+
+from edgelm.checkpoint import Checkpoint
+from edgelm.errors import ModelError
+from edgelm.tasks.generation import Generation
+from edgelm.tasks.task import Task
+
+
+def generation_config(task: Task, **changes: Any) -> GenerationConfig:
+    """A task's settings as transformers' `generate` takes them.
+
+    Args:
+        changes: entries that are set otherwise.
+
+    Returns:
+        entries that change nothing are left out, so that the file of a saved model says no more than it must.
+    """
+    if not isinstance(task, Generation):
+        raise TypeError(f"{task.kind} generates nothing")
+    own = task.settings
+    entries: dict[str, Any] = {
+        "max_new_tokens": own.max_new_tokens,
+        "min_new_tokens": own.min_new_tokens or None,
+        "num_beams": own.num_beams,
+        "do_sample": own.do_sample,
+        "repetition_penalty": None if own.repetition_penalty == 1 else own.repetition_penalty,
+        "no_repeat_ngram_size": own.no_repeat_ngram_size or None,
+        "eos_token_id": list(own.eos_ids) if len(own.eos_ids) > 1 else next(iter(own.eos_ids), None),
+        "pad_token_id": own.pad_id,
+        "decoder_start_token_id": own.decoder_start_id,
+        "forced_bos_token_id": own.forced_bos_id,
+        "forced_eos_token_id": own.forced_eos_id,
+        "bad_words_ids": [[token] for token in own.bad_ids] or None,
+        "stop_strings": list(own.stop) or None,
+    }
+    if own.num_beams > 1:
+        entries |= {"length_penalty": own.length_penalty, "early_stopping": own.early_stopping}
+    if own.do_sample:
+        drawn = {"temperature": own.temperature, "top_k": own.top_k, "top_p": own.top_p}
+        entries |= drawn | ({"min_p": own.min_p} if own.min_p else {})
+    kept = {name: value for name, value in (entries | changes).items() if value is not None}
+    return GenerationConfig(**kept)
+
+
+def refuse_generator(checkpoint: Checkpoint, task: Task) -> None:
+    """Refuse a generator where a model with another head is needed.
+
+    Raises:
+        ModelError: the checkpoint writes texts, the task does not.
+    """
+    if checkpoint.task.generates and not task.generates:
+        raise ModelError(
+            f"{checkpoint.path}: a {checkpoint.family} model writes texts; edgelm has no head for {task.kind} on it.",
+            hint=f"Give an encoder for {task.kind}, or one of the tasks that it can do: --task {checkpoint.task.kind}.",
+        )
