@@ -191,13 +191,7 @@ MODEL_SETTINGS: tuple[Setting, ...] = (
         "the weights of the folder take their place",
     ),
     *FAMILY_SETTINGS,
-    Setting(
-        _GENERATION,
-        "*",
-        "how text is generated",
-        "applied",
-        "edgelm.model_folder.generators, of models that write; what edgelm does not compute is refused",
-    ),
+    Setting(_GENERATION, "*", "how text is generated", "applied", "of generators; what is not computed is refused"),
     Setting(
         _MODULES,
         "type",

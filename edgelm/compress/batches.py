@@ -14,6 +14,8 @@ from torch.utils.data import Sampler
 
 from edgelm.data.dataset import Dataset
 from edgelm.data.encoding import NO_CLASS, encode_samples, targets
+from edgelm.data.written import DECODED, encode_written
+from edgelm.tasks.generation import Generation
 from edgelm.tasks.task import Task
 
 EXTRA_COLUMNS = ("labels", "row", "counted")  # what a batch has beside a model's inputs
@@ -28,17 +30,23 @@ class EncodedDataset(TorchDataset[dict[str, Any]]):
         numbered: an item says which one it is, as `row`.
 
     Attributes:
-        lengths: tokens of each item; of several choices, of the longest.
+        lengths: tokens of each item; of several choices, of the longest; of a source with its target, of both.
     """
 
     def __init__(
         self, dataset: Dataset, tokenizer: Any, task: Task, *, max_length: int, numbered: bool = False
     ) -> None:
         self.numbered = numbered
-        self.encoded = encoded = encode_samples(dataset.inputs(), tokenizer, task, max_length=max_length)
-        self.labels = None if dataset.labels is None else targets(encoded, dataset.labels, task)
+        if isinstance(task, Generation):  # whose targets are read as well, or are the texts themselves
+            self.encoded = encoded = encode_written(dataset, tokenizer, task, max_length=max_length)
+        else:
+            self.encoded = encoded = encode_samples(dataset.inputs(), tokenizer, task, max_length=max_length)
+        known = dataset.labels is not None or isinstance(task, Generation)
+        self.labels = targets(encoded, dataset.labels or (), task) if known else None
         self.parts = encoded.parts if task.schema == "choices" else None
         lengths = encoded.lengths
+        if DECODED in encoded.columns:
+            lengths = [own + len(ids) for own, ids in zip(lengths, encoded.columns[DECODED], strict=True)]
         self.lengths = (
             lengths if self.parts is None else [max(lengths[number] for number in part) for part in self.parts]
         )
@@ -136,7 +144,10 @@ class Collator:
         columns = {name: [row[name] for row in rows] for name in names}
         if columns["input_ids"] and columns["input_ids"][0] and isinstance(columns["input_ids"][0][0], list):
             columns = {name: [ids for some in values for ids in some] for name, values in columns.items()}
+        decoded = columns.pop(DECODED, None)
         batch: dict[str, torch.Tensor] = dict(self.tokenizer.pad(columns, padding_side="right", return_tensors="pt"))
+        if decoded is not None:
+            batch[DECODED] = _padded(decoded, self.tokenizer.pad_token_id)
         if "counted" in rows[0]:
             batch["counted"] = _padded([row["counted"] for row in rows], 0)
         labels = [row["labels"] for row in rows if "labels" in row]

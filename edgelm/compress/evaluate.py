@@ -10,13 +10,17 @@ import torch
 from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
-from edgelm.anatomy import counted_rows, model_outputs
+from edgelm.anatomy import counted_rows, counted_targets, model_outputs
 from edgelm.compress.batches import Collator, EncodedDataset, model_inputs
+from edgelm.compress.write import write
 from edgelm.data.dataset import Dataset
 from edgelm.metrics.judge import Predictions, agree, judge
 from edgelm.metrics.rows import stack_rows
+from edgelm.metrics.texts import judge_texts
 from edgelm.progress import Progress, silent
 from edgelm.tasks.task import Task
+
+_LOGITS = 1 << 26  # of one batch of a generator: 256 MiB in FP32
 
 
 def predict(
@@ -30,9 +34,12 @@ def predict(
     description: str = "evaluate",
     progress: Progress = silent,
 ) -> Predictions:
-    """Outputs of a model for every row, in the order of the data set. Several processes share the work, and all get the
-    outputs."""
-    data = EncodedDataset(replace(dataset, labels=None), tokenizer, task, max_length=max_length)
+    """Outputs of a model for every row, in the order of the data set; of a generator what `token_scores` keeps of them.
+    Several processes share the work, and all get the outputs."""
+    given = dataset if task.generates else replace(dataset, labels=None)
+    data = EncodedDataset(given, tokenizer, task, max_length=max_length)
+    if task.generates:
+        batch_size = min(batch_size, max(1, _LOGITS // (max(data.lengths) * int(model.config.vocab_size))))
     collate = Collator(tokenizer)
     order = np.argsort(data.lengths, kind="stable")  # rows of like length together: little padding
     starts = range(0, len(order), batch_size)
@@ -46,7 +53,10 @@ def predict(
             batch = {name: tensor.to(device) for name, tensor in batch.items()}
             outputs, _ = model_outputs(model, task, model_inputs(batch))
             rows = counted_rows(task, outputs, batch.get("counted"))
-            mine.append(_by_item(rows.values.float().cpu().numpy(), rows.owner, rows.samples))
+            values = rows.values.float()
+            if task.generates:
+                values = token_scores(values, counted_targets(task, batch["labels"], batch["counted"]))
+            mine.append(_by_item(values.cpu().numpy(), rows.owner, rows.samples))
             progress(description, min(start + batch_size, len(order)), len(order))
     model.train(was_training)
     parts = processes.gather(mine)
@@ -57,6 +67,13 @@ def predict(
     for place, item in zip(order, found, strict=True):
         by_item[int(place)] = item
     return Predictions(stack_rows(by_item), data.encoded)
+
+
+def token_scores(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """What is kept of a generator's rows, since its logits would not fit into memory: (rows, 2), the likeliest token,
+    and the loss on the right one, the negative logarithm of its probability."""
+    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    return torch.stack([logits.argmax(dim=-1).to(losses.dtype), losses], dim=-1)
 
 
 def _by_item(rows: np.ndarray, owner: torch.Tensor | None, items: int) -> list[np.ndarray]:
@@ -75,12 +92,15 @@ def evaluate(
     *,
     reference: Predictions | None = None,
     max_length: int = 128,
+    written: bool = True,
     progress: Progress = silent,
 ) -> tuple[dict[str, float], Predictions]:
     """Metrics of a model on a data set.
 
     Args:
         reference: outputs of the original model for the same data; adds the metric `agreement`.
+        written: whether a model of translations or summaries writes them, to be held against the references; if not,
+            it is judged by its outputs on the references alone, which takes a moment.
 
     Returns:
         metrics by name, and the model's outputs. Sentence embeddings of labelled pairs are judged by the correlation of
@@ -92,7 +112,10 @@ def evaluate(
         made = Predictions(np.concatenate([side.rows for side in found]), found[0].encoded)
     else:
         made = predict(model, tokenizer, task, dataset, max_length=max_length, progress=progress)
-    metrics = {} if dataset.labels is None else judge(task, made, dataset)
+    metrics = {} if dataset.labels is None and not task.own_targets else judge(task, made, dataset)
+    if written and task.schema == "targets" and dataset.labels is not None:
+        texts = write(model, tokenizer, task, dataset.texts, max_length=max_length, progress=progress)
+        metrics = judge_texts(task, texts, dataset.labels) | metrics
     if reference is not None:
         metrics["agreement"] = agree(task, made, reference, dataset)
     return metrics, made

@@ -21,9 +21,11 @@ from edgelm.data.choices import read_choices
 from edgelm.data.content import BadRows, Content
 from edgelm.data.label_lists import LabelFormat
 from edgelm.data.labels import LabelOptions, Labels, read_labels
-from edgelm.data.schemas import Found, find_columns, schema_of
+from edgelm.data.prompts import read_prompts
+from edgelm.data.schemas import SCHEMAS, Found, find_columns, schema_of
 from edgelm.data.sources import read_table
 from edgelm.data.table import Table
+from edgelm.data.targets import find_sides, read_targets
 from edgelm.data.words import read_words
 from edgelm.errors import DataError, UsageError
 from edgelm.tasks.task import Problem, Task
@@ -90,6 +92,10 @@ class Dataset:
         answers  a question                its context         a tuple of (answer, first character in the context),
                                                                empty where the question has no answer
         choices  a text                    a tuple of endings  index of the right ending
+        prompts  a text, a prompt, or a    None                a prompt's completion
+                 tuple of messages (role,
+                 content)
+        targets  a source                  None                a tuple of references, the first one to learn
 
     Attributes:
         source: the path or hub id, as the user gave it.
@@ -101,7 +107,7 @@ class Dataset:
         label_names: the names of labels or tags, in the order of the logits; letters of endings.
         problem: how the labels of texts exclude each other; None without labels, and for other schemas.
         origin: how they were read; None for rows that were not. Equal rows are equal whatever it is.
-        schema: text, words, answers or choices, as `Task.schema` names it.
+        schema: text, words, answers, choices, prompts or targets, as `Task.schema` names it.
     """
 
     source: str
@@ -166,7 +172,7 @@ class Dataset:
         if self.schema == "choices":
             return f"texts with {len((self.pairs or ((),))[0])} endings"
         if self.schema != "text":
-            return {"words": "words", "answers": "questions with contexts"}[self.schema]
+            return SCHEMAS[self.schema].what
         return "single texts" if self.pairs is None else "pairs of texts"
 
     def for_task(self, task: Task, *, first_label: int | None = None) -> Dataset:
@@ -220,7 +226,7 @@ def load_dataset(
         read: "texts" leaves the column of the target unread, whatever is in it.
         split: which split, where the source has several and names none: "train" or "validation" by any of their usual
             names, or exactly another.
-        schema: what a row is: text, words, answers or choices, as `Task.schema` names it.
+        schema: what a row is, as `Task.schema` names it.
 
     Raises:
         DataError: missing or empty source, missing columns, rows of a wrong type, labels outside `labels`.
@@ -228,8 +234,11 @@ def load_dataset(
     """
     wanted = schema_of(schema)
     _check_options(schema, columns, problem)
-    table = read_table(source, split=split)
-    found = find_columns(table, wanted, text=columns.text, pair=columns.text_pair, label=columns.label)
+    table = read_table(source, split=split, documents=schema == "prompts")
+    text, label = columns.text, columns.label
+    if schema == "targets":
+        table, text, label = find_sides(table, text, label)
+    found = find_columns(table, wanted, text=text, pair=columns.text_pair, label=label)
     if found.label is None and need_labels and read == "all":
         what = "labels" if schema in ("text", "choices") else str(getattr(wanted.column("label"), "what", "labels"))
         raise DataError(
@@ -272,6 +281,9 @@ def _read_content(table: Table, schema: str, found: Found, columns: Columns, lab
         return read_words(table, found, labels=labels, skip_bad_rows=columns.skip_bad_rows)
     if schema == "answers":
         return read_answers(table, found, skip_bad_rows=columns.skip_bad_rows)
+    if schema in ("prompts", "targets"):
+        read = read_prompts if schema == "prompts" else read_targets
+        return read(table, found, skip_bad_rows=columns.skip_bad_rows)
     return read_choices(
         table,
         found,

@@ -31,10 +31,11 @@ class Encoded:
             Empty for others.
         windows: the sequences of a task that looks for answers, with the places of their tokens in the text; empty for
             others.
-        counted: for each token whether it counts: 1 for a word's first token, where an answer may begin or end, a mask.
-            Empty for tasks that give one row a sample.
-        originals: for each token the id that a mask stands for; `NO_CLASS` where there is none, or none is known. Empty
-            for tasks without masks.
+        counted: for each token whether it counts: 1 for a word's first token, where an answer may begin or end, a mask,
+            or where a token of a target comes next. Empty for tasks that give one row a sample. Of encoder-decoders,
+            and so `originals`, for each token that the decoder reads.
+        originals: for each token the id that a mask stands for, or that comes next in the target; `NO_CLASS` where
+            there is none, or none is known. Empty for other tasks.
     """
 
     columns: dict[str, list[list[int]]]
@@ -173,7 +174,7 @@ def targets(encoded: Encoded, labels: Sequence[Any], task: Task) -> list[Any] | 
         the tokens (start, end) of the answer, the first token of all for a window without one; samples: (samples,)
         int64 classes, (samples, labels) float32 for several labels, (samples,) float32 values, where NaN is for none.
     """
-    if isinstance(task, FillMask):
+    if encoded.originals:
         return encoded.originals
     if task.per == "token":
         return [_tags(row, labels[owner]) for row, owner in zip(encoded.words, encoded.owner, strict=True)]

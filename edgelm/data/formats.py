@@ -16,8 +16,11 @@ from edgelm.errors import DataError, DataWarning, MissingExtraError
 from edgelm.lines import decode, split_lines
 
 
-def read_file(path: Path) -> Table:
+def read_file(path: Path, *, documents: bool = False) -> Table:
     """The rows of a file, by the ending of its name.
+
+    Args:
+        documents: whether the texts of a .txt file are what stands between blank lines, where it has some.
 
     Raises:
         DataError: of an unknown kind, empty, no text, or with a broken row.
@@ -30,7 +33,7 @@ def read_file(path: Path) -> Table:
         )
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty.", hint="Give a file with rows.")
-    return reader(path)
+    return _read_documents(path) if documents and reader is _read_text else reader(path)
 
 
 def _read_csv(path: Path) -> Table:
@@ -94,6 +97,22 @@ def _read_text(path: Path) -> Table:
             DataWarning(f"{path}: {blank} blank line{'s' * (blank > 1)} of {len(lines)} left out."), stacklevel=2
         )
     return Table(str(path), ("text",), tuple({"text": line} for _, line in kept), tuple(number for number, _ in kept))
+
+
+def _read_documents(path: Path) -> Table:
+    """One text between each two blank lines; without blank lines one a line."""
+    lines = [*split_lines(_text(path).strip("\n")), ""]
+    if all(line.strip() for line in lines[:-1]):
+        return _read_text(path)
+    rows, places, kept = [], [], list[str]()
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            kept.append(line)
+        elif kept:
+            rows.append({"text": "\n".join(kept)})
+            places.append(number - len(kept))
+            kept = []
+    return Table(str(path), ("text",), tuple(rows), tuple(places))
 
 
 def _read_json_lines(path: Path) -> Table:

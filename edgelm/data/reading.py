@@ -14,6 +14,7 @@ from edgelm.data.schemas import SCHEMAS
 from edgelm.errors import DataWarning
 
 _SAMPLES = 3
+_WRITTEN = ("prompts", "targets")  # their targets are texts, not classes
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Reading:
     Attributes:
         source: as the user named it.
         rows: how many were read.
-        schema: what a row is: text, words, answers or choices.
+        schema: what a row is, as `Task.schema` names it.
         columns: the columns of the inputs and the target, by what they hold, such as `text` and `label`.
         problem: how labels of texts exclude each other; None without labels.
         label_format: what lists of labels held; None without lists.
@@ -73,7 +74,7 @@ def _whats(rows: Dataset) -> tuple[str, str, str]:
 
 
 def _counts(rows: Dataset) -> dict[str, int]:
-    if rows.problem == "regression" or rows.labels is None:
+    if rows.problem == "regression" or rows.labels is None or rows.schema in _WRITTEN:
         return {}
     if rows.schema == "answers":
         known = [bool(answers) for answers in rows.labels if answers is not None]
@@ -128,6 +129,8 @@ def _sample(rows: Dataset, row: int) -> dict[str, Any]:
     first, second, target = _whats(rows)
     text = rows.texts[row]
     sample: dict[str, Any] = {first: text if isinstance(text, str) else list(text)}
+    if rows.schema == "prompts" and not isinstance(text, str):
+        sample[first] = [f"{role}: {content}" for role, content in text]
     if rows.pairs is not None:
         pair = rows.pairs[row]
         sample[second] = pair if isinstance(pair, str) else list(pair)
@@ -137,6 +140,8 @@ def _sample(rows: Dataset, row: int) -> dict[str, Any]:
             sample[target] = _names(rows, label)
         elif rows.schema == "answers":
             sample[target] = [answer for answer, _ in label]
+        elif rows.schema in _WRITTEN:
+            sample[target] = label if isinstance(label, str) else list(label)
         else:
             sample[target] = label if rows.problem == "regression" else ", ".join(_names(rows, label))
     return sample

@@ -42,8 +42,8 @@ _PAIR_NAMES = (
 )
 _LABEL_NAMES = ("label", "labels", "intent", "category", "class", "target", "sentiment", "score", "stars", "rating")
 _PROMPT_NAMES = ("messages", "conversations", "conversation", "prompt", "instruction", "question", "text", "content")
-_SOURCE_NAMES = ("translation", "source", "src", "document", "article", "dialogue", "text", "input", "body", "en")
-_TARGET_NAMES = ("target", "tgt", "summary", "summaries", "highlights", "abstract", "title", "translation", "output")
+_SOURCE_NAMES = ("source", "src", "document", "article", "dialogue", "text", "input", "body")
+_TARGET_NAMES = ("target", "tgt", "summary", "summaries", "highlights", "abstract", "title", "output")
 _OPTIONS: dict[Role, str] = {"text": "--text-column", "pair": "--pair-column", "label": "--label-column"}
 
 
@@ -79,11 +79,13 @@ class Schema:
         name: as in `Task.schema`.
         columns: the first input, the second input if rows may have one, and the target.
         paired: names of first and second inputs that go together, the best first.
+        what: what the rows are, for a message.
     """
 
     name: str
     columns: tuple[Column, ...]
     paired: tuple[tuple[str, str], ...] = ()
+    what: str = "texts"
 
     def column(self, role: Role) -> Column | None:
         """The column of a role; None where rows have none."""
@@ -108,6 +110,7 @@ SCHEMAS: dict[str, Schema] = {
                 Column("text", "words", ("tokens", "words", *_TEXT_NAMES), required=True),
                 Column("label", "tags", ("tags", "ner_tags", "labels", "pos_tags", "chunk_tags")),
             ),
+            what="words",
         ),
         Schema(
             "answers",
@@ -116,6 +119,7 @@ SCHEMAS: dict[str, Schema] = {
                 Column("pair", "context", ("context", "passage", "document"), required=True),
                 Column("label", "answers", ("answers", "answer")),
             ),
+            what="questions with contexts",
         ),
         Schema(
             "choices",
@@ -130,6 +134,7 @@ SCHEMAS: dict[str, Schema] = {
                 ),
                 Column("label", "label", ("label", "answer", "answerkey")),
             ),
+            what="texts with endings",
         ),
         Schema(
             "prompts",
@@ -137,6 +142,7 @@ SCHEMAS: dict[str, Schema] = {
                 Column("text", "text", _PROMPT_NAMES, required=True),
                 Column("label", "completion", ("completion", "response", "output", "answer", "chosen")),
             ),
+            what="texts to go on with",
         ),
         Schema(
             "targets",
@@ -144,6 +150,7 @@ SCHEMAS: dict[str, Schema] = {
                 Column("text", "source", _SOURCE_NAMES, required=True),
                 Column("label", "target", _TARGET_NAMES),
             ),
+            what="sources with targets",
         ),
     )
 }

@@ -37,12 +37,13 @@ def parse_source(text: str) -> Source:
     return Source(name, config or None, split or None)
 
 
-def read_table(source: str | Path, *, split: str = "train") -> Table:
+def read_table(source: str | Path, *, split: str = "train", documents: bool = False) -> Table:
     """Read a file, a saved folder or a hub data set.
 
     Args:
         source: as `parse_source` takes it.
         split: where the source names none: `train` or `validation` by any of their usual names, or exactly another.
+        documents: whether the texts of a plain text are what stands between blank lines, where it has some.
 
     Raises:
         DataError: missing, empty, of an unknown kind, no text, with a broken row, or without the split.
@@ -54,7 +55,7 @@ def read_table(source: str | Path, *, split: str = "train") -> Table:
             raise DataError(
                 f"{path}: a file has no splits, and {found.split!r} is asked for.", hint=f"Give {path} alone."
             )
-        table = read_file(path)
+        table = read_file(path, documents=documents)
     elif path.is_dir() or _is_hub_id(found.name):
         table = _read_with_datasets(found, split, folder=path.is_dir())
     else:

@@ -27,7 +27,7 @@ class Predictions:
     Attributes:
         rows: (rows, width) float32, the rows that count: one a sample in the order of the data, or those of the first
             sequence, of the second, and so on; of sentence vectors of pairs, those of the first texts and then those of
-            the second.
+            the second; of a generator two values, the likeliest token and the loss on the right one.
         encoded: the sequences that they are of.
     """
 
@@ -50,6 +50,8 @@ def judge(task: Task, made: Predictions, dataset: Dataset) -> dict[str, float]:
         return answer_scores(_answers(task, made, dataset), wanted)
     if isinstance(task, FillMask):
         return _masked_accuracy(made)
+    if task.generates:
+        return _likelihoods(made)
     if task.output == "vectors":
         return score(task, pair_similarity(*np.split(made.rows, 2)), labels)
     return score(task, made.rows, labels)
@@ -57,12 +59,25 @@ def judge(task: Task, made: Predictions, dataset: Dataset) -> dict[str, float]:
 
 def _masked_accuracy(made: Predictions) -> dict[str, float]:
     """The share of masks whose likeliest token is the one that stood there; 0 where it is not known of any."""
-    encoded = made.encoded
-    pairs = zip(encoded.counted, encoded.originals, strict=True)
-    wanted = np.asarray([token for row, own in pairs for counts, token in zip(row, own, strict=True) if counts])
+    wanted = _wanted(made)
     known = wanted != NO_CLASS
     right = made.rows.argmax(axis=1)[known] == wanted[known]
     return {"accuracy": float(right.mean()) if right.size else 0.0}
+
+
+def _wanted(made: Predictions) -> np.ndarray:
+    """(rows,) the token that each row should name."""
+    pairs = zip(made.encoded.counted, made.encoded.originals, strict=True)
+    return np.asarray([token for row, own in pairs for counts, token in zip(row, own, strict=True) if counts])
+
+
+def _likelihoods(made: Predictions) -> dict[str, float]:
+    """Of all tokens of the targets alike, each given those before it: the mean logarithm of their probability, its
+    negative's exponential, and the share of them that were the likeliest."""
+    likeliest, losses = made.rows.astype(np.float64).T
+    loss = float(losses.mean()) if losses.size else 0.0
+    right = float((likeliest == _wanted(made)).mean()) if losses.size else 0.0
+    return {"log_likelihood": -loss, "perplexity": float(np.exp(loss)), "token_accuracy": right}
 
 
 def agree(task: Task, made: Predictions, reference: Predictions, dataset: Dataset) -> float:
@@ -103,4 +118,15 @@ def _answers(task: Task, made: Predictions, dataset: Dataset) -> list[str]:
     return [answer["answer"] for answer in read_spans(task, logits, context)]
 
 
-_READERS: dict[str, Callable[[Task, Predictions, Dataset], list[Any]]] = {"words": _tags, "answers": _answers}
+def _likeliest(task: Task, made: Predictions, dataset: Dataset) -> list[float]:
+    """The token that a generator would write at each place of the targets."""
+    found: list[float] = made.rows[:, 0].tolist()
+    return found
+
+
+_READERS: dict[str, Callable[[Task, Predictions, Dataset], list[Any]]] = {
+    "words": _tags,
+    "answers": _answers,
+    "prompts": _likeliest,
+    "targets": _likeliest,
+}

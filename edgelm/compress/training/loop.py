@@ -90,7 +90,7 @@ def train(
 
     def judge(trained: PreTrainedModel) -> dict[str, float]:
         assert evaluation is not None
-        metrics, _ = evaluate(trained, tokenizer, task, evaluation, max_length=settings.max_length)
+        metrics, _ = evaluate(trained, tokenizer, task, evaluation, max_length=settings.max_length, written=False)
         return metrics
 
     callbacks: list[TrainerCallback] = [_MarkWhole(), _OwnNoise(), _Report(description, progress)]
@@ -276,7 +276,7 @@ def _arguments(
         save_steps=interval,
         save_total_limit=2 if judge else 1,
         load_best_model_at_end=judge,
-        metric_for_best_model=task.metric if judge else None,
+        metric_for_best_model=task.selection if judge else None,
         greater_is_better=True if judge else None,
         logging_strategy="steps",
         logging_steps=max(1, steps // 100),
