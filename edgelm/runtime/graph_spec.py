@@ -27,6 +27,8 @@ Role = Literal[
     "start",
     "end",
     "embedding",
+    "rows",
+    "memory-mask",
 ]
 # By the names that transformers gives inputs and outputs.
 ROLES: dict[str, Role] = {
@@ -51,7 +53,8 @@ class TensorSpec:
         role: what it is of: tokens, mask (1 where a token is, 0 where padding), types (of tokens) and positions that a
             graph reads; logits, start and end (logits of where an answer begins and ends) or embedding that it gives;
             keys and values of attention: past (of the tokens before), present (those and the new ones) and cross (of
-            the encoder).
+            the encoder); rows, the places among the new tokens whose logits are wanted; memory-mask, 1 where the
+            encoder read a token.
         layer: whose keys or values they are, from 0; None for all else.
     """
 

@@ -1,0 +1,215 @@
+"""Writes a graph node by node: the operators that decoders and encoders of generators are made of, on onnxruntime's
+CPU kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from edgelm.errors import ModelError
+from edgelm.graph.rewrites import MICROSOFT, add_weight
+from edgelm.runtime.graph_spec import Role, TensorSpec
+
+OPSET = 20
+_IR_VERSION = 10
+# An activation by the names of transformers: operator, its domain and its attributes.
+_ACTIVATIONS: dict[str, tuple[str, str, dict[str, float]]] = {
+    "gelu": ("Gelu", MICROSOFT, {}),
+    "gelu_new": ("FastGelu", MICROSOFT, {}),
+    "gelu_fast": ("FastGelu", MICROSOFT, {}),
+    "gelu_pytorch_tanh": ("FastGelu", MICROSOFT, {}),
+    "quick_gelu": ("QuickGelu", MICROSOFT, {"alpha": 1.702}),
+    "relu": ("Relu", "", {}),
+    "silu": ("QuickGelu", MICROSOFT, {"alpha": 1.0}),
+    "swish": ("QuickGelu", MICROSOFT, {"alpha": 1.0}),
+}
+
+
+@dataclass(frozen=True)
+class GeneratorGraph:
+    """A graph with what its tensors are.
+
+    Attributes:
+        model: the graph; its constants lie in it.
+        inputs, outputs: in the graph's order.
+    """
+
+    model: onnx.ModelProto
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class GraphBuilder:
+    """A graph that grows from its inputs to its outputs.
+
+    A place is the name of a PyTorch module, `model.layers.0.mlp`. A node there is named `model.layers.0.mlp/Mul`, with
+    a number behind it where that is taken, and so is what it gives.
+    """
+
+    def __init__(self, name: str, *, half: bool = False) -> None:
+        """Begin an empty graph.
+
+        Args:
+            half: its floats are FP16.
+        """
+        self.float_type = np.dtype(np.float16 if half else np.float32)
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
+        self.model = helper.make_model(
+            helper.make_graph([], name, [], []), opset_imports=opsets, ir_version=_IR_VERSION, producer_name="edgelm"
+        )
+        self._inputs: list[TensorSpec] = []
+        self._outputs: list[TensorSpec] = []
+        self._used = set[str]()
+
+    def input(
+        self, name: str, dtype: np.dtype | str, shape: Sequence[int | str], role: Role, layer: int | None = None
+    ) -> str:
+        """Declare an input and return its name."""
+        spec = TensorSpec(name, np.dtype(dtype).name, tuple(shape), role, layer)
+        self._inputs.append(spec)
+        self.model.graph.input.append(_value_info(spec))
+        self._used.add(name)
+        return name
+
+    def output(
+        self, name: str, dtype: np.dtype | str, shape: Sequence[int | str], role: Role, layer: int | None = None
+    ) -> str:
+        """Declare an output, which a node gives by this name (`node_giving`), and return its name."""
+        spec = TensorSpec(name, np.dtype(dtype).name, tuple(shape), role, layer)
+        self._outputs.append(spec)
+        self.model.graph.output.append(_value_info(spec))
+        self._used.add(name)
+        return name
+
+    def finish(self) -> GeneratorGraph:
+        """The graph, with what was declared."""
+        return GeneratorGraph(self.model, tuple(self._inputs), tuple(self._outputs))
+
+    def constant(self, name: str, values: np.ndarray | np.generic | Sequence[int] | int | float) -> str:
+        """Add a constant, floats in the graph's own precision and Python's integers as INT64, and return its name: a
+        second of the same name is the first."""
+        if name not in self._used:
+            array = np.asarray(values)
+            floats = array.dtype.kind == "f"
+            add_weight(self.model, name, array.astype(self.float_type) if floats else array)
+            self._used.add(name)
+        return name
+
+    def raw_constant(self, name: str, values: np.ndarray) -> str:
+        """Add a constant in its own type, and return its name: a second of the same name is the first."""
+        if name not in self._used:
+            add_weight(self.model, name, values)
+            self._used.add(name)
+        return name
+
+    def node(self, operator: str, inputs: Sequence[str], place: str, *, domain: str = "", **attributes: object) -> str:
+        """Add a node that gives one value, and return the value's name."""
+        name = self._unused(f"{place}/{operator}")
+        self._add(operator, inputs, [name], name, domain, attributes)
+        return name
+
+    def nodes(
+        self, operator: str, inputs: Sequence[str], place: str, count: int, *, domain: str = "", **attributes: object
+    ) -> list[str]:
+        """Add a node that gives several values, and return their names."""
+        name = self._unused(f"{place}/{operator}")
+        given = [self._unused(f"{name}.{index}") for index in range(count)]
+        self._add(operator, inputs, given, name, domain, attributes)
+        return given
+
+    def node_giving(
+        self,
+        outputs: Sequence[str],
+        operator: str,
+        inputs: Sequence[str],
+        place: str,
+        *,
+        domain: str = "",
+        **attributes: object,
+    ) -> None:
+        """Add a node whose values have the names that are given: outputs of the graph, empty for what nobody reads."""
+        name = self._unused(f"{place}/{operator}")
+        self._add(operator, inputs, outputs, name, domain, attributes)
+
+    def cast(self, source: str, dtype: np.dtype | type, place: str) -> str:
+        """A value in another type."""
+        return self.node("Cast", [source], place, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+
+    def split(self, source: str, sizes: Sequence[int], place: str) -> list[str]:
+        """The parts of a value along its last axis."""
+        return self.nodes("Split", [source, self.constant(f"{place}.sizes", list(sizes))], place, len(sizes), axis=-1)
+
+    def reshape(self, source: str, shape: Sequence[int], place: str) -> str:
+        """A value in another shape: 0 keeps an axis, -1 takes what is left."""
+        text = "x".join(str(size) for size in shape)
+        return self.node("Reshape", [source, self.constant(f"shape.{text}", list(shape))], place)
+
+    def rms_norm(self, source: str, weight: np.ndarray, place: str, *, epsilon: float) -> str:
+        """Root mean square norm over the last axis."""
+        scale = self.constant(f"{place}.weight", weight)
+        return self.node("SimplifiedLayerNormalization", [source, scale], place, axis=-1, epsilon=epsilon)
+
+    def add_rms_norm(
+        self, source: str, skip: str, weight: np.ndarray, place: str, *, epsilon: float
+    ) -> tuple[str, str]:
+        """The root mean square norm of a sum, and the sum."""
+        scale = self.constant(f"{place}.weight", weight)
+        given = [self._unused(f"{place}/{part}") for part in ("Norm", "Sum")]
+        self.node_giving(
+            [given[0], "", "", given[1]],
+            "SkipSimplifiedLayerNormalization",
+            [source, skip, scale],
+            place,
+            domain=MICROSOFT,
+            epsilon=epsilon,
+        )
+        return given[0], given[1]
+
+    def layer_norm(self, source: str, weight: np.ndarray, bias: np.ndarray, place: str, *, epsilon: float) -> str:
+        """Layer norm over the last axis. The fused norm of a sum is the slower kernel (benchmarks/norms.py): let Add
+        stand before it."""
+        scale, shift = self.constant(f"{place}.weight", weight), self.constant(f"{place}.bias", bias)
+        return self.node("LayerNormalization", [source, scale, shift], place, axis=-1, epsilon=epsilon)
+
+    def activation(self, source: str, kind: str, place: str) -> str:
+        """An activation by the name that transformers gives it.
+
+        Raises:
+            ModelError: no operator computes it.
+        """
+        if kind not in _ACTIVATIONS:
+            raise ModelError(
+                f"{place}: the activation {kind!r} has no operator here.",
+                hint=f"Known activations: {', '.join(_ACTIVATIONS)}.",
+            )
+        operator, domain, attributes = _ACTIVATIONS[kind]
+        return self.node(operator, [source], place, domain=domain, **attributes)
+
+    def _add(
+        self,
+        operator: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        name: str,
+        domain: str,
+        attributes: dict[str, object],
+    ) -> None:
+        node = helper.make_node(operator, list(inputs), list(outputs), name=name, domain=domain, **attributes)
+        self.model.graph.node.append(node)
+
+    def _unused(self, name: str) -> str:
+        found, count = name, 1
+        while found in self._used:
+            found, count = f"{name}_{count}", count + 1
+        self._used.add(found)
+        return found
+
+
+def _value_info(spec: TensorSpec) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(
+        spec.name, helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype)), list(spec.shape)
+    )

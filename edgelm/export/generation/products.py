@@ -1,0 +1,217 @@
+"""Matrix products and tables of a graph in its precision: floats, bytes with one scale a column, or blocks of few
+bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgelm.errors import UsageError
+from edgelm.export.generation.builder import GraphBuilder
+from edgelm.graph.rewrites import MICROSOFT
+from edgelm.precision import Precision, precision_of
+from edgelm.quantize.blocks import BLOCK, BlockWeight, pack, round_blocks
+from edgelm.quantize.grid import quantize_columns
+
+Quantize = Callable[[str, np.ndarray, int], BlockWeight]  # a module's name, its weight (in, out) and bits
+_BYTES = "int8-weights"
+
+
+def to_nearest(name: str, weight: np.ndarray, bits: int) -> BlockWeight:
+    """The default `Quantize`: rounds to the nearest."""
+    return round_blocks(weight, bits)
+
+
+@dataclass(frozen=True)
+class Product:
+    """A linear module of PyTorch.
+
+    Attributes:
+        name: of the module.
+        weight: (in, out) float32.
+        bias: (out,) float32, or None.
+    """
+
+    name: str
+    weight: np.ndarray
+    bias: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """An embedding table that is in a graph, for lookups, and for a head's product where the two are tied.
+
+    Attributes:
+        name: of the module.
+        rows, width: its shape.
+        values: name of the constant: (rows, width) floats, or packed blocks (rows, blocks, bytes).
+        scale: name of the scales (rows, blocks, 1); empty for floats.
+        bits: of an integer; 0 for floats.
+    """
+
+    name: str
+    rows: int
+    width: int
+    values: str
+    scale: str = ""
+    bits: int = 0
+
+
+class Products:
+    """Adds products and tables to a graph.
+
+    Attributes:
+        graph: where they go.
+        precision: of the products.
+        head: of tables, and of the product that gives the logits.
+    """
+
+    def __init__(
+        self,
+        graph: GraphBuilder,
+        precision: str,
+        *,
+        head: str | None = None,
+        quantize: Quantize = to_nearest,
+        pair: int | None = None,
+    ) -> None:
+        """Take a graph and the precision of its weights.
+
+        Args:
+            precision: fp32, fp16, int8-dynamic, int8-weights or int4.
+            head: precision of tables and head; None: 8 bits in blocks where weights are integers, since these weigh
+                most on the answers, else the same.
+            quantize: makes the blocks of a weight; it may give other bits than it was asked for.
+            pair: the largest sum of two neighbouring integers in int8-dynamic (`edgelm.quantize.grid.pair_sums`).
+
+        Raises:
+            UsageError: the graphs of generators have no such precision.
+        """
+        self.graph = graph
+        self.precision = _known(precision)
+        self.head = _known(head or (_BYTES if self.precision.integers else precision))
+        self._quantize = quantize
+        self._pair = pair
+
+    def linear(self, source: str, *products: Product, place: str = "", precision: Precision | None = None) -> str:
+        """One or more linear modules of the same input, their outputs side by side.
+
+        Args:
+            place: name of the whole; empty: that of the one module.
+            precision: None: that of the products; `head` for a head that no table is tied to.
+        """
+        place, precision = place or products[0].name, precision or self.precision
+        if precision.conversion != "blocks":
+            weight = np.concatenate([product.weight for product in products], axis=1)
+            bias = _joined_bias(products)
+            if precision.conversion == "dynamic":
+                return self._dynamic(source, weight, bias, place)
+            return self._floats(source, weight, bias, place)
+        made = [self._quantize(product.name, product.weight, precision.bits) for product in products]
+        if len({weight.bits for weight in made}) == 1:
+            return self._blocks(source, _joined_blocks(made), _joined_bias(products), place)
+        parts = [
+            self._blocks(source, weight, product.bias, product.name)
+            for product, weight in zip(products, made, strict=True)
+        ]
+        return self.graph.node("Concat", parts, place, axis=-1)
+
+    def table(self, name: str, weight: np.ndarray) -> Table:
+        """Store a table (rows, width) in the head's precision."""
+        rows, width = weight.shape
+        if self.head.conversion != "blocks":
+            return Table(name, rows, width, self.graph.constant(f"{name}.weight", weight))
+        made = self._quantize(name, weight.T, self.head.bits)
+        values = self.graph.raw_constant(f"{name}.weight_u{made.bits}", pack(made))
+        return Table(name, rows, width, values, self._scale(f"{name}.weight", made.scale.T[:, :, None]), made.bits)
+
+    def look_up(self, table: Table, ids: str) -> str:
+        """Rows of a table: (batch, sequence, width) floats."""
+        graph = self.graph
+        if not table.bits:
+            return graph.node("Gather", [table.values, ids], table.name, axis=0)
+        # One block a row of the last axis: so the operator reads what MatMulNBits reads, without a second copy.
+        settings = {"bits": table.bits, "block_size": BLOCK, "gather_axis": 0, "quantize_axis": 2}
+        inputs = [table.values, ids, table.scale]
+        blocks = graph.node("GatherBlockQuantized", inputs, table.name, domain=MICROSOFT, **settings)
+        found = graph.reshape(blocks, [0, 0, -1], table.name)
+        if table.width % BLOCK == 0:
+            return found
+        ends = [graph.constant(f"{table.name}.{key}", [value]) for key, value in (("first", 0), ("width", table.width))]
+        return graph.node("Slice", [found, *ends, graph.constant("last_axis", [-1])], table.name)
+
+    def project(self, source: str, table: Table, place: str) -> str:
+        """The product with a table's transpose: logits of a tied head."""
+        if not table.bits:
+            return self.graph.node("FusedMatMul", [source, table.values], place, domain=MICROSOFT, transB=1)
+        flat = self.graph.reshape(table.scale, [table.rows, -1], f"{place}.scale")
+        return self._block_product(source, table.values, flat, None, table, place)
+
+    def _floats(self, source: str, weight: np.ndarray, bias: np.ndarray | None, place: str) -> str:
+        result = self.graph.node("MatMul", [source, self.graph.constant(f"{place}.weight.T", weight)], place)
+        if bias is None:
+            return result
+        return self.graph.node("Add", [result, self.graph.constant(f"{place}.bias", bias)], place)
+
+    def _dynamic(self, source: str, weight: np.ndarray, bias: np.ndarray | None, place: str) -> str:
+        made = quantize_columns(weight, pair=self._pair)
+        inputs = [
+            source,
+            self.graph.raw_constant(f"{place}.weight.T_s8", made.values),
+            self.graph.raw_constant(f"{place}.weight.T_scale", made.scale),
+            self.graph.raw_constant(f"{place}.weight.T_zero", np.zeros(len(made.scale), dtype=np.int8)),
+        ]
+        if bias is not None:
+            inputs.append(self.graph.constant(f"{place}.bias", bias))
+        return self.graph.node("DynamicQuantizeMatMul", inputs, place, domain=MICROSOFT)
+
+    def _blocks(self, source: str, made: BlockWeight, bias: np.ndarray | None, place: str) -> str:
+        packed = self.graph.raw_constant(f"{place}.weight_u{made.bits}", pack(made))
+        scale = self._scale(f"{place}.weight", np.ascontiguousarray(made.scale.T))
+        width, rows = made.values.shape
+        return self._block_product(
+            source, packed, scale, bias, Table(place, rows, width, packed, bits=made.bits), place
+        )
+
+    def _block_product(
+        self, source: str, packed: str, scale: str, bias: np.ndarray | None, table: Table, place: str
+    ) -> str:
+        inputs = [source, packed, scale]
+        if bias is not None:
+            inputs += ["", "", self.graph.constant(f"{place}.bias", bias)]
+        # accuracy_level 4: the kernel takes the activations of a block as bytes, which CPUs multiply fastest.
+        sizes = {"K": table.width, "N": table.rows, "bits": table.bits, "block_size": BLOCK, "accuracy_level": 4}
+        return self.graph.node("MatMulNBits", inputs, place, domain=MICROSOFT, **sizes)
+
+    def _scale(self, name: str, values: np.ndarray) -> str:
+        """Scales, stored as FP16: half the size in the file; onnxruntime folds the cast when it loads the graph."""
+        stored = self.graph.raw_constant(f"{name}_scale_f16", values)
+        return stored if self.graph.float_type == np.float16 else self.graph.cast(stored, np.float32, f"{name}_scale")
+
+
+def _known(name: str) -> Precision:
+    precision = precision_of(name)
+    if precision.conversion == "static" or name == "bf16":
+        raise UsageError(
+            f"generators are not exported in {name}.", hint="Use fp32, fp16, int8-dynamic, int8-weights or int4."
+        )
+    return precision
+
+
+def _joined_bias(products: tuple[Product, ...]) -> np.ndarray | None:
+    if all(product.bias is None for product in products):
+        return None
+    return np.concatenate(
+        [
+            np.zeros(product.weight.shape[1], np.float32) if product.bias is None else product.bias
+            for product in products
+        ]
+    )
+
+
+def _joined_blocks(parts: list[BlockWeight]) -> BlockWeight:
+    """Matrices of the same input side by side."""
+    values = np.concatenate([part.values for part in parts], axis=1)
+    return BlockWeight(values, np.concatenate([part.scale for part in parts], axis=1), parts[0].bits)
