@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+from numpy.typing import DTypeLike
 from onnx import helper
 
 from edgelm.errors import ModelError
@@ -43,6 +44,23 @@ class GeneratorGraph:
     outputs: tuple[TensorSpec, ...]
 
 
+@dataclass(frozen=True)
+class Norm:
+    """A norm over the last axis: of layers or, without a bias, of root mean squares.
+
+    Attributes:
+        name: of the module.
+        weight: (width,) float32.
+        epsilon: added to the variance.
+        bias: (width,) float32, or None.
+    """
+
+    name: str
+    weight: np.ndarray
+    epsilon: float
+    bias: np.ndarray | None = None
+
+
 class GraphBuilder:
     """A graph that grows from its inputs to its outputs.
 
@@ -66,7 +84,7 @@ class GraphBuilder:
         self._used = set[str]()
 
     def input(
-        self, name: str, dtype: np.dtype | str, shape: Sequence[int | str], role: Role, layer: int | None = None
+        self, name: str, dtype: DTypeLike, shape: Sequence[int | str], role: Role, layer: int | None = None
     ) -> str:
         """Declare an input and return its name."""
         spec = TensorSpec(name, np.dtype(dtype).name, tuple(shape), role, layer)
@@ -76,7 +94,7 @@ class GraphBuilder:
         return name
 
     def output(
-        self, name: str, dtype: np.dtype | str, shape: Sequence[int | str], role: Role, layer: int | None = None
+        self, name: str, dtype: DTypeLike, shape: Sequence[int | str], role: Role, layer: int | None = None
     ) -> str:
         """Declare an output, which a node gives by this name (`node_giving`), and return its name."""
         spec = TensorSpec(name, np.dtype(dtype).name, tuple(shape), role, layer)
@@ -135,7 +153,7 @@ class GraphBuilder:
         name = self._unused(f"{place}/{operator}")
         self._add(operator, inputs, outputs, name, domain, attributes)
 
-    def cast(self, source: str, dtype: np.dtype | type, place: str) -> str:
+    def cast(self, source: str, dtype: DTypeLike, place: str) -> str:
         """A value in another type."""
         return self.node("Cast", [source], place, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
@@ -148,32 +166,35 @@ class GraphBuilder:
         text = "x".join(str(size) for size in shape)
         return self.node("Reshape", [source, self.constant(f"shape.{text}", list(shape))], place)
 
-    def rms_norm(self, source: str, weight: np.ndarray, place: str, *, epsilon: float) -> str:
-        """Root mean square norm over the last axis."""
-        scale = self.constant(f"{place}.weight", weight)
-        return self.node("SimplifiedLayerNormalization", [source, scale], place, axis=-1, epsilon=epsilon)
+    def norm(self, source: str, norm: Norm) -> str:
+        """A norm over the last axis."""
+        scale = self.constant(f"{norm.name}.weight", norm.weight)
+        operator, inputs = "SimplifiedLayerNormalization", [source, scale]
+        if norm.bias is not None:
+            operator = "LayerNormalization"
+            inputs.append(self.constant(f"{norm.name}.bias", norm.bias))
+        return self.node(operator, inputs, norm.name, axis=-1, epsilon=norm.epsilon)
 
-    def add_rms_norm(
-        self, source: str, skip: str, weight: np.ndarray, place: str, *, epsilon: float
-    ) -> tuple[str, str]:
-        """The root mean square norm of a sum, and the sum."""
-        scale = self.constant(f"{place}.weight", weight)
-        given = [self._unused(f"{place}/{part}") for part in ("Norm", "Sum")]
+    def add_norm(self, source: str, skip: str, norm: Norm) -> tuple[str, str]:
+        """The norm of a sum, and the sum.
+
+        Root mean square norms take the sum in; for layer norms the fused operator is the slower one
+        (benchmarks/norms.py).
+        """
+        if norm.bias is not None:
+            total = self.node("Add", [source, skip], norm.name)
+            return self.norm(total, norm), total
+        scale = self.constant(f"{norm.name}.weight", norm.weight)
+        normed, total = (self._unused(f"{norm.name}/{part}") for part in ("Norm", "Sum"))
         self.node_giving(
-            [given[0], "", "", given[1]],
+            [normed, "", "", total],
             "SkipSimplifiedLayerNormalization",
             [source, skip, scale],
-            place,
+            norm.name,
             domain=MICROSOFT,
-            epsilon=epsilon,
+            epsilon=norm.epsilon,
         )
-        return given[0], given[1]
-
-    def layer_norm(self, source: str, weight: np.ndarray, bias: np.ndarray, place: str, *, epsilon: float) -> str:
-        """Layer norm over the last axis. The fused norm of a sum is the slower kernel (benchmarks/norms.py): let Add
-        stand before it."""
-        scale, shift = self.constant(f"{place}.weight", weight), self.constant(f"{place}.bias", bias)
-        return self.node("LayerNormalization", [source, scale, shift], place, axis=-1, epsilon=epsilon)
+        return normed, total
 
     def activation(self, source: str, kind: str, place: str) -> str:
         """An activation by the name that transformers gives it.

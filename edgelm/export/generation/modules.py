@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from torch import Tensor, nn
 
+from edgelm.export.generation.builder import Norm
 from edgelm.export.generation.products import Product
 
 
@@ -19,3 +22,18 @@ def product_of(name: str, module: nn.Module) -> Product:
     own = {key: to_array(value) for key, value in module.named_parameters(recurse=False)}
     weight = own["weight"]
     return Product(name, weight.T if isinstance(module, nn.Linear) else weight, own.get("bias"))
+
+
+def norm_of(name: str, module: Any, offset: float = 0.0) -> Norm:
+    """A norm: nn.LayerNorm, or a root mean square norm of transformers.
+
+    Args:
+        offset: what the family adds to the weight of the latter.
+    """
+    weight = to_array(module.weight)
+    if isinstance(module, nn.LayerNorm):
+        bias = np.zeros_like(weight) if module.bias is None else to_array(module.bias)
+        return Norm(name, weight, module.eps, bias)
+    # transformers' modules keep it under two names
+    epsilon = module.variance_epsilon if hasattr(module, "variance_epsilon") else module.eps
+    return Norm(name, weight + np.float32(offset), float(epsilon))

@@ -16,7 +16,8 @@ from edgelm.quantize.blocks import BLOCK, BlockWeight, pack, round_blocks
 from edgelm.quantize.grid import quantize_columns
 
 Quantize = Callable[[str, np.ndarray, int], BlockWeight]  # a module's name, its weight (in, out) and bits
-_BYTES = "int8-weights"
+_HEAD = "int8-weights"
+_BYTES_LEVEL, _FLOATS_LEVEL = 4, 1  # accuracy_level of MatMulNBits
 
 
 def to_nearest(name: str, weight: np.ndarray, bits: int) -> BlockWeight:
@@ -76,6 +77,7 @@ class Products:
         head: str | None = None,
         quantize: Quantize = to_nearest,
         pair: int | None = None,
+        byte_activations: bool = True,
     ) -> None:
         """Take a graph and the precision of its weights.
 
@@ -85,15 +87,18 @@ class Products:
                 most on the answers, else the same.
             quantize: makes the blocks of a weight; it may give other bits than it was asked for.
             pair: the largest sum of two neighbouring integers in int8-dynamic (`edgelm.quantize.grid.pair_sums`).
+            byte_activations: products of blocks take the activations of a block as bytes, which CPUs multiply fastest;
+                False: as FP32.
 
         Raises:
             UsageError: the graphs of generators have no such precision.
         """
         self.graph = graph
         self.precision = _known(precision)
-        self.head = _known(head or (_BYTES if self.precision.integers else precision))
+        self.head = _known(head or (_HEAD if self.precision.integers else precision))
         self._quantize = quantize
         self._pair = pair
+        self._bytes = byte_activations
 
     def linear(self, source: str, *products: Product, place: str = "", precision: Precision | None = None) -> str:
         """One or more linear modules of the same input, their outputs side by side.
@@ -142,18 +147,22 @@ class Products:
         ends = [graph.constant(f"{table.name}.{key}", [value]) for key, value in (("first", 0), ("width", table.width))]
         return graph.node("Slice", [found, *ends, graph.constant("last_axis", [-1])], table.name)
 
-    def project(self, source: str, table: Table, place: str) -> str:
+    def project(self, source: str, table: Table, place: str, *, bias: np.ndarray | None = None) -> str:
         """The product with a table's transpose: logits of a tied head."""
-        if not table.bits:
-            return self.graph.node("FusedMatMul", [source, table.values], place, domain=MICROSOFT, transB=1)
-        flat = self.graph.reshape(table.scale, [table.rows, -1], f"{place}.scale")
-        return self._block_product(source, table.values, flat, None, table, place)
+        if table.bits:
+            flat = self.graph.reshape(table.scale, [table.rows, -1], f"{place}.scale")
+            return self._block_product(source, table.values, flat, bias, table, place)
+        result = self.graph.node("FusedMatMul", [source, table.values], place, domain=MICROSOFT, transB=1)
+        return self._add_bias(result, bias, place)
 
     def _floats(self, source: str, weight: np.ndarray, bias: np.ndarray | None, place: str) -> str:
         result = self.graph.node("MatMul", [source, self.graph.constant(f"{place}.weight.T", weight)], place)
+        return self._add_bias(result, bias, place)
+
+    def _add_bias(self, source: str, bias: np.ndarray | None, place: str) -> str:
         if bias is None:
-            return result
-        return self.graph.node("Add", [result, self.graph.constant(f"{place}.bias", bias)], place)
+            return source
+        return self.graph.node("Add", [source, self.graph.constant(f"{place}.bias", bias)], place)
 
     def _dynamic(self, source: str, weight: np.ndarray, bias: np.ndarray | None, place: str) -> str:
         made = quantize_columns(weight, pair=self._pair)
@@ -181,8 +190,8 @@ class Products:
         inputs = [source, packed, scale]
         if bias is not None:
             inputs += ["", "", self.graph.constant(f"{place}.bias", bias)]
-        # accuracy_level 4: the kernel takes the activations of a block as bytes, which CPUs multiply fastest.
-        sizes = {"K": table.width, "N": table.rows, "bits": table.bits, "block_size": BLOCK, "accuracy_level": 4}
+        sizes = {"K": table.width, "N": table.rows, "bits": table.bits, "block_size": BLOCK}
+        sizes["accuracy_level"] = _BYTES_LEVEL if self._bytes else _FLOATS_LEVEL
         return self.graph.node("MatMulNBits", inputs, place, domain=MICROSOFT, **sizes)
 
     def _scale(self, name: str, values: np.ndarray) -> str:

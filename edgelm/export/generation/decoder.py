@@ -1,0 +1,191 @@
+"""The graph of a decoder-only model: tokens in, logits out, keys and values in a cache; the same for prompts and steps.
+
+Rows of a batch may differ in length: their tokens stand on the left, and the mask says how many each has. New keys and
+values are written behind those that are there: into the same buffer, where past and present are bound to one, else
+into new tensors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedModel
+
+from edgelm.errors import ModelError
+from edgelm.export.generation.attention import IDS, LOGITS, MASK, PLACES, ROWS, Attention
+from edgelm.export.generation.builder import GeneratorGraph, GraphBuilder
+from edgelm.export.generation.families import DecoderFamily, decoder_family
+from edgelm.export.generation.modules import norm_of, product_of, to_array
+from edgelm.export.generation.products import Products, Quantize, Table, to_nearest
+from edgelm.graph.rewrites import rename_value
+
+
+def decoder_graph(
+    model: PreTrainedModel,
+    *,
+    precision: str = "fp32",
+    head: str | None = None,
+    positions: int | None = None,
+    ragged_steps: bool = False,
+    quantize: Quantize = to_nearest,
+    pair: int | None = None,
+) -> GeneratorGraph:
+    """Build the graph of a decoder-only model.
+
+    Inputs: `input_ids` (batch, sequence); `attention_mask` (batch, total), 1 for each token that a row has after this
+    call, then 0; `position_ids` (batch, sequence), where positions are learned; `logit_positions` (batch, rows), the
+    places among the new tokens whose logits are wanted; for each layer `past_key_values.N.key` and `.value` (batch, kv
+    heads, past, head size). Outputs: `logits` (batch, rows, vocabulary), FP32; for each layer `present.N.key` and
+    `.value`. The first call may hold prompts of any lengths; later calls hold one token a row, or several for a batch
+    of one.
+
+    Args:
+        precision: of the matrices: fp32, fp16 (with the cache and all arithmetic), int8-dynamic, int8-weights or int4.
+        head: precision of the embedding table and the head; None: the products' own or, beside integers, int8-weights.
+        positions: how many the graph reaches at most; None: as many as the model.
+        ragged_steps: later calls may hold several tokens for several rows, as many in each as it needs: what stands
+            behind the last place that is asked for is padding. onnxruntime before 1.32 refuses such a graph.
+        quantize: makes the integers of a matrix, by the name of its PyTorch module.
+        pair: see `edgelm.quantize.grid.pair_sums`; for int8-dynamic.
+
+    Raises:
+        UnsupportedFamily: the model's type has no row in `families`.
+        ModelError: the model has something that onnxruntime's kernels do not compute.
+        UsageError: the precision is none for generators.
+    """
+    config: Any = model.config
+    family = decoder_family(config.model_type)
+    if getattr(config, "use_bidirectional_attention", False):
+        raise ModelError("the model attends to later tokens too.", hint="Export it as a sentence encoder.")
+    if getattr(config, "add_cross_attention", False):
+        raise ModelError("the decoder attends to an encoder that is not here.", hint="Export the whole model.")
+    graph = GraphBuilder("decoder", half=precision == "fp16")
+    products = Products(graph, precision, head=head, quantize=quantize, pair=pair)
+    reach = min(positions or config.max_position_embeddings, config.max_position_embeddings)
+    return _Decoder(model, family, graph, products, positions=reach, ragged_steps=ragged_steps).build()
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """What flows from sublayer to sublayer: names of the sum of all so far, and of its norm that the next one reads."""
+
+    total: str
+    normed: str
+
+
+class _Decoder:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        family: DecoderFamily,
+        graph: GraphBuilder,
+        products: Products,
+        *,
+        positions: int,
+        ragged_steps: bool,
+    ) -> None:
+        self.model, self.family, self.graph, self.products = model, family, graph, products
+        self.config: Any = model.config
+        self.positions = positions
+        graph.input(IDS, np.int64, ("batch", "sequence"), "tokens")
+        graph.input(MASK, np.int64, ("batch", "total"), "mask")
+        if family.places:
+            graph.input(PLACES, np.int64, ("batch", "sequence"), "positions")
+        graph.input(ROWS, np.int64, ("batch", "rows"), "rows")
+        vocabulary = self._weight_of_head().shape[0]
+        graph.output(LOGITS, np.float32, ("batch", "rows", vocabulary), "logits")
+        self.wanted = graph.node("Unsqueeze", [ROWS, graph.constant("last_axis", [-1])], "rows")
+        self.attention = Attention(model, family, graph, products, positions=positions, ragged_steps=ragged_steps)
+
+    def build(self) -> GeneratorGraph:
+        """All of it."""
+        family = self.family
+        table, total = self._embed()
+        names = [f"{family.body}.{family.layers}.{index}" for index in range(self.config.num_hidden_layers)]
+        following = [f"{name}.{family.attention_norm}" for name in names] + [f"{family.body}.{family.last_norm}"]
+        stream = _Stream(total, self._norm(total, following[0]))
+        for index, name in enumerate(names):
+            mixed, total = self.attention.attend(index, name, stream.normed), stream.total
+            if index + 1 == len(names):  # what comes after the last attention is wanted at some places alone
+                mixed, total = self._at_rows(mixed), self._at_rows(total)
+            output = self._product(mixed, f"{name}.{family.attention_output}")
+            stream = self._add(output, total, name, family.after_attention, f"{name}.{family.feed_forward_norm}")
+            output = self._feed_forward(name, stream.normed)
+            stream = self._add(output, stream.total, name, family.after_feed_forward, following[index + 1])
+        self._head(stream.normed, table)
+        return self.graph.finish()
+
+    def _embed(self) -> tuple[Table, str]:
+        graph, family = self.graph, self.family
+        words: Any = self.model.get_submodule(f"{family.body}.{family.words}")
+        table = self.products.table(f"{family.body}.{family.words}", to_array(words.weight))
+        total = self.products.look_up(table, IDS)
+        scale = getattr(words, "scalar_embed_scale", None)
+        if scale is not None:
+            total = graph.node("Mul", [total, graph.constant(f"{table.name}.scale", np.float32(scale))], table.name)
+        if family.places:
+            place = f"{family.body}.{family.places}"
+            rows = to_array(self.model.get_submodule(place).get_parameter("weight"))[: self.positions]
+            full = self.products.precision.name == "fp32"
+            stored = graph.raw_constant(f"{place}.weight", rows if full else rows.astype(np.float16))
+            found = graph.node("Gather", [stored, PLACES], place, axis=0)
+            if not full and graph.float_type == np.float32:
+                found = graph.cast(found, np.float32, place)
+            total = graph.node("Add", [total, found], place)
+        return table, total
+
+    def _feed_forward(self, name: str, source: str) -> str:
+        graph, family = self.graph, self.family
+        place = f"{name}.mlp"
+        kinds = (getattr(self.config, key, None) for key in ("hidden_activation", "hidden_act", "activation_function"))
+        kind = next(filter(None, kinds))
+        up = product_of(f"{name}.{family.up}", self.model.get_submodule(f"{name}.{family.up}"))
+        if not family.gate:
+            active = graph.activation(self.products.linear(source, up), kind, place)
+        else:
+            gate = product_of(f"{name}.{family.gate}", self.model.get_submodule(f"{name}.{family.gate}"))
+            packed = self.products.linear(source, gate, up, place=f"{place}.gate_up")
+            gates, channels = graph.split(packed, [up.weight.shape[1]] * 2, f"{place}.gate_up")
+            active = graph.node("Mul", [graph.activation(gates, kind, place), channels], place)
+        return self._product(active, f"{name}.{family.down}")
+
+    def _product(self, source: str, name: str) -> str:
+        return self.products.linear(source, product_of(name, self.model.get_submodule(name)))
+
+    def _norm(self, source: str, name: str) -> str:
+        return self.graph.norm(source, norm_of(name, self.model.get_submodule(name), self.family.norm_offset))
+
+    def _add(self, output: str, total: str, layer: str, after: str, following: str) -> _Stream:
+        """Add a sublayer's output, normed where the family does so, and norm the sum for what follows."""
+        if after:
+            output = self._norm(output, f"{layer}.{after}")
+        norm = norm_of(following, self.model.get_submodule(following), self.family.norm_offset)
+        normed, total = self.graph.add_norm(output, total, norm)
+        return _Stream(total, normed)
+
+    def _at_rows(self, source: str) -> str:
+        """(batch, rows, width) of (batch, sequence, width)."""
+        return self.graph.node("GatherND", [source, self.wanted], "rows", batch_dims=1)
+
+    def _weight_of_head(self) -> Any:
+        head: Any = self.model.get_output_embeddings()
+        return head.weight
+
+    def _head(self, source: str, table: Table) -> None:
+        graph = self.graph
+        words: Any = self.model.get_submodule(f"{self.family.body}.{self.family.words}")
+        if self._weight_of_head() is words.weight:
+            logits = self.products.project(source, table, "lm_head")
+        else:
+            head = product_of("lm_head", self.model.get_submodule("lm_head"))
+            logits = self.products.linear(source, head, precision=self.products.head)
+        cap = getattr(self.config, "final_logit_softcapping", None)
+        if cap:
+            limit = graph.constant("lm_head.softcap", np.float32(cap))
+            capped = graph.node("Tanh", [graph.node("Div", [logits, limit], "lm_head")], "lm_head")
+            logits = graph.node("Mul", [capped, limit], "lm_head")
+        if graph.float_type != np.float32:
+            logits = graph.cast(logits, np.float32, "lm_head")
+        rename_value(graph.model, logits, LOGITS)
