@@ -31,6 +31,7 @@ def decoder_graph(
     ragged_steps: bool = False,
     quantize: Quantize = to_nearest,
     pair: int | None = None,
+    byte_activations: bool = True,
 ) -> GeneratorGraph:
     """Build the graph of a decoder-only model.
 
@@ -48,7 +49,7 @@ def decoder_graph(
         ragged_steps: later calls may hold several tokens for several rows, as many in each as it needs: what stands
             behind the last place that is asked for is padding. onnxruntime before 1.32 refuses such a graph.
         quantize: makes the integers of a matrix, by the name of its PyTorch module.
-        pair: see `edgelm.quantize.grid.pair_sums`; for int8-dynamic.
+        pair, byte_activations: see `Products`.
 
     Raises:
         UnsupportedFamily: the model's type has no row in `families`.
@@ -62,7 +63,7 @@ def decoder_graph(
     if getattr(config, "add_cross_attention", False):
         raise ModelError("the decoder attends to an encoder that is not here.", hint="Export the whole model.")
     graph = GraphBuilder("decoder", half=precision == "fp16")
-    products = Products(graph, precision, head=head, quantize=quantize, pair=pair)
+    products = Products(graph, precision, head=head, quantize=quantize, pair=pair, byte_activations=byte_activations)
     reach = min(positions or config.max_position_embeddings, config.max_position_embeddings)
     return _Decoder(model, family, graph, products, positions=reach, ragged_steps=ragged_steps).build()
 
