@@ -1,0 +1,1 @@
+"""Writes text with a bundle's graphs, token by token."""
