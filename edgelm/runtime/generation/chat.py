@@ -1,0 +1,179 @@
+"""Turns a conversation into a prompt by the model's own template, which is a program that somebody else wrote.
+
+It runs in Jinja's sandbox, reaches nothing outside, and is stopped after a second. This is the one module of the
+runtime that needs jinja2 (`pip install "edgelm[chat]"`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import datetime
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from edgelm.errors import BundleError, DataError, EdgelmError, MissingExtraError, UsageError
+
+Messages: TypeAlias = "Sequence[Mapping[str, Any]]"
+
+ROLES = ("system", "developer", "user", "assistant", "tool")
+LIMIT_S = 1.0
+_LONGEST = 1_000_000  # of what a product of texts or lists may be
+_LARGEST_POWER = 64
+
+
+class ChatTemplate:
+    """A model's template, as tokenizers of transformers have it.
+
+    Args:
+        source: in Jinja.
+        tokens: what it may name: bos_token, eos_token and others.
+        limit_s: how long it may run.
+    """
+
+    def __init__(self, source: str, tokens: Mapping[str, str] = {}, *, limit_s: float = LIMIT_S) -> None:
+        self._source, self._tokens, self._limit_s = source, dict(tokens), limit_s
+        self._template: Any = None
+
+    def __call__(self, messages: Messages, *, answer: bool = True) -> str:
+        """The prompt of a conversation.
+
+        Args:
+            messages: each with a role of `ROLES` and a content; whatever else is in it, the template may read.
+            answer: end with what the model's answer begins with.
+
+        Raises:
+            UsageError: no messages, or such as have no role or no text.
+            DataError: an unknown role, or what the template itself refuses.
+            BundleError: the template is none, reaches outside, or does not end.
+            MissingExtraError: jinja2 is missing.
+        """
+        check_messages(messages)
+        values = {"messages": [dict(message) for message in messages], "tools": None, "documents": None}
+        found: list[str] = []
+
+        def render() -> None:
+            if self._template is None:
+                self._template = _compile(self._source)
+            found.append(self._template.render(**values, add_generation_prompt=answer, **self._tokens))
+
+        try:
+            _limited(render, self._limit_s)
+        except EdgelmError:
+            raise
+        except ImportError as error:
+            raise MissingExtraError("jinja2 is not installed.", hint='pip install "edgelm[chat]"') from error
+        except MemoryError as error:
+            raise BundleError("the chat template makes what is too long.", hint=_HINT) from error
+        except Exception as error:  # what a template does may raise anything
+            raise _translated(error) from error
+        return found[0]
+
+
+_HINT = "Use a bundle whose template is right, or write the prompt yourself and give it as text."
+
+
+def check_messages(messages: Messages) -> None:
+    """Refuse what is no conversation.
+
+    Raises:
+        UsageError: no messages, or such as have no role or no text.
+        DataError: an unknown role.
+    """
+    if not messages:
+        raise UsageError("a conversation needs a message.", hint='Give [{"role": "user", "content": "..."}].')
+    for number, message in enumerate(messages):
+        role, content = message.get("role"), message.get("content")
+        if not isinstance(role, str) or not isinstance(content, str):
+            raise UsageError(
+                f"message {number} has no role or no content that is text.",
+                hint='A message is {"role": "user", "content": "..."}.',
+            )
+        if role not in ROLES:
+            raise DataError(f"message {number}: the role {role!r} is not known.", hint=f"Roles: {', '.join(ROLES)}.")
+
+
+def _translated(error: Exception) -> EdgelmError:
+    from jinja2.exceptions import SecurityError, TemplateSyntaxError
+
+    if isinstance(error, SecurityError):
+        return BundleError(f"the chat template reaches outside: {error}.", hint=_HINT)
+    if isinstance(error, TemplateSyntaxError):
+        return BundleError(f"the chat template cannot be read: {error}.", hint=_HINT)
+    if isinstance(error, _Refused):
+        return DataError(f"the chat template refuses the conversation: {error}", hint="Change the messages.")
+    return BundleError(f"the chat template fails: {type(error).__name__}: {error}.", hint=_HINT)
+
+
+class _Refused(Exception):
+    """What a template calls `raise_exception` with."""
+
+
+class _TooLong(BaseException):
+    """Thrown into the thread of a template that does not end."""
+
+
+def _limited(call: Callable[[], None], limit_s: float) -> None:
+    """Make a call in a thread of its own, and stop it when its time is over.
+
+    Raises:
+        BundleError: it did not end.
+    """
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call()
+        except _TooLong:
+            pass
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if thread.is_alive():
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_TooLong))
+        raise BundleError(f"the chat template did not end within {limit_s:g} s.", hint=_HINT)
+    if raised:
+        raise raised[0]
+
+
+def _compile(source: str) -> Any:
+    """The template in a sandbox that has what transformers' has: loop controls, `generation` blocks (which mark what to
+    train on, and change nothing here), and some functions."""
+    import jinja2
+    import jinja2.ext
+    import jinja2.nodes
+    import jinja2.sandbox
+
+    class Generation(jinja2.ext.Extension):
+        tags = {"generation"}  # noqa: RUF012
+
+        def parse(self, parser: Any) -> Any:
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            return jinja2.nodes.Scope(body).set_lineno(line)
+
+    class Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
+        intercepted_binops = frozenset(("*", "**"))
+
+        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+            sizes = [abs(side) if isinstance(side, (int, float)) else len(side) for side in (left, right)]
+            numbers = isinstance(left, (int, float)) and isinstance(right, (int, float))
+            if sizes[1] > _LARGEST_POWER if operator == "**" else not numbers and sizes[0] * sizes[1] > _LONGEST:
+                raise MemoryError
+            return super().call_binop(context, operator, left, right)
+
+    def refuse(message: str) -> None:
+        raise _Refused(message)
+
+    def to_json(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
+        return json.dumps(value, ensure_ascii=ensure_ascii, **options)
+
+    sandbox = Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols])
+    sandbox.filters["tojson"] = to_json
+    sandbox.globals["raise_exception"] = refuse
+    sandbox.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
+    return sandbox.from_string(source)
