@@ -99,7 +99,8 @@ class Bundle:
         Raises:
             BundleError: as `locate`.
         """
-        mapped = not self.is_file and self.manifest.session.get("mapped", True) and not self.manifest.engines
+        graphs = self.manifest.graphs
+        mapped = not self.is_file and any(graph.session.get("mapped", True) and not graph.engines for graph in graphs)
         if self.check_hashes and mapped and self.has(WEIGHTS_FILE):
             self._early[WEIGHTS_FILE] = EarlyHash(self.locate(WEIGHTS_FILE))
 

@@ -17,6 +17,8 @@ Role = Literal[
     "mask",
     "types",
     "positions",
+    "rows",
+    "memory-mask",
     "past-key",
     "past-value",
     "cross-key",
@@ -27,8 +29,6 @@ Role = Literal[
     "start",
     "end",
     "embedding",
-    "rows",
-    "memory-mask",
 ]
 # By the names that transformers gives inputs and outputs.
 ROLES: dict[str, Role] = {
@@ -51,10 +51,10 @@ class TensorSpec:
         dtype: by numpy's name, such as int64.
         shape: sizes; a dynamic axis is given by its name.
         role: what it is of: tokens, mask (1 where a token is, 0 where padding), types (of tokens) and positions that a
-            graph reads; logits, start and end (logits of where an answer begins and ends) or embedding that it gives;
+            graph reads, rows (of which tokens the logits are wanted) and memory-mask (1 where an encoder's source has a
+            token); logits, start and end (logits of where an answer begins and ends) or embedding that it gives;
             keys and values of attention: past (of the tokens before), present (those and the new ones) and cross (of
-            the encoder); rows, the places among the new tokens whose logits are wanted; memory-mask, 1 where the
-            encoder read a token.
+            the encoder).
         layer: whose keys or values they are, from 0; None for all else.
     """
 

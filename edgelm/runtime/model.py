@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgelm.errors import BundleError, DataError, EdgelmError
+from edgelm.errors import BundleError, DataError, EdgelmError, UsageError
 from edgelm.runtime.answers.table import Answer, check_outputs, read_outputs
 from edgelm.runtime.bundle import Bundle, open_bundle
 from edgelm.runtime.graph_spec import ROLES
@@ -149,7 +149,7 @@ def _output_names(manifest: Manifest) -> list[str]:
 def load(
     path: str | Path | Bundle, *, threads: int | None = None, provider: str | None = None, check_hashes: bool = True
 ) -> Model:
-    """Load a bundle.
+    """Load a bundle of a model that writes no text; `edgelm.runtime.load` loads any.
 
     The SHA-256 of every file that answers depend on (graph, weights, tokenizer, engine) is compared with the manifest's
     before the file is used; a folder's weights, which are mapped, before the model is given out. Who can write to the
@@ -165,9 +165,14 @@ def load(
 
     Raises:
         BundleError: broken, changed, or made by a newer edgelm.
-        UsageError: the provider is not there.
+        UsageError: the provider is not there, or the model writes text.
     """
     bundle = path if isinstance(path, Bundle) else open_bundle(path, check_hashes=check_hashes)
+    if bundle.manifest.task.generates:
+        raise UsageError(
+            f"{bundle.path}: a model for {bundle.manifest.task.kind} writes text and gives no answers of another kind.",
+            hint="Load it with edgelm.runtime.load.",
+        )
     bundle.hash_early()  # while tokenizer, libraries and session are loaded
     encoder = load_text_processor(bundle)
     return Model(open_session(bundle, threads=threads, provider=provider), encoder)

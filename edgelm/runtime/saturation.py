@@ -53,8 +53,14 @@ def sums_exactly() -> bool:
 def is_proven(manifest: Manifest) -> bool:
     """Whether the bundle's products are exact on every CPU: it has none in integers, or its weights leave no pair that
     could overflow."""
-    pair_sum = manifest.graph().pair_sum
+    pair_sum = _pair_sum(manifest)
     return manifest.precision not in INTEGERS or (pair_sum is not None and pair_sum <= EXACT_PAIR)
+
+
+def _pair_sum(manifest: Manifest) -> int | None:
+    """What two neighbouring INT8 weights of any graph sum to at most; None: not known."""
+    sums = [graph.pair_sum for graph in manifest.graphs]
+    return max(found) if len(found := [each for each in sums if each is not None]) == len(sums) else None
 
 
 def needs_exact_kernels(manifest: Manifest) -> bool:
@@ -81,13 +87,13 @@ def describe_sums(manifest: Manifest) -> str:
         return ""
     room = f"16-bit sums hold {EXACT_PAIR}"
     if is_proven(manifest):
-        return f"exact on every CPU: neighbouring weights sum to {manifest.graph().pair_sum} at most, {room}"
+        return f"exact on every CPU: neighbouring weights sum to {_pair_sum(manifest)} at most, {room}"
     here = (
         "exact here: this CPU sums in 32 bits"
         if sums_exactly()
         else "exact here, but slower: this CPU sums in 16 bits, other kernels are used"
     )
     known = "what neighbouring weights sum to is not known"
-    if (pair_sum := manifest.graph().pair_sum) is not None:
+    if (pair_sum := _pair_sum(manifest)) is not None:
         known = f"neighbouring weights sum to {pair_sum}"
     return f"{here}; {known}, {room}"

@@ -13,7 +13,7 @@ from typing import Any
 
 from edgelm.errors import BundleError
 from edgelm.runtime.bundle import Bundle
-from edgelm.runtime.graph_spec import OPTIMIZED_FILE
+from edgelm.runtime.graph_spec import MODEL, OPTIMIZED_FILE, GraphSpec
 from edgelm.runtime.manifest import WEIGHTS_FILE
 from edgelm.runtime.saturation import EXACT_ENTRY, needs_exact_kernels
 
@@ -23,6 +23,7 @@ CPU = "CPUExecutionProvider"
 def make_session(
     bundle: Bundle,
     *,
+    name: str = MODEL,
     threads: int | None = None,
     provider: str = CPU,
     provider_options: dict[str, str] | None = None,
@@ -30,9 +31,10 @@ def make_session(
     profile: str | None = None,
     optimized: Path | None = None,
 ) -> Any:
-    """An onnxruntime `InferenceSession` for the bundle's graph.
+    """An onnxruntime `InferenceSession` for a graph of the bundle.
 
     Args:
+        name: of the graph.
         threads: within one operator; None: what the manifest says, else one for each core that this process may use.
         provider: an execution provider by onnxruntime's name; the CPU takes what it does not know.
         provider_options: onnxruntime's, for that provider.
@@ -45,7 +47,7 @@ def make_session(
     """
     import onnxruntime
 
-    graph = bundle.manifest.graph()
+    graph = bundle.manifest.graph(name)
     settings = graph.session
     options = make_options(settings, threads=threads)
     exact = provider == CPU and needs_exact_kernels(bundle.manifest)
@@ -60,12 +62,12 @@ def make_session(
         options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED  # beyond it are layouts for one kind of CPU
     try:
         cached = (
-            optimized is None and provider == CPU and _has_cache(bundle) and not exact
+            optimized is None and provider == CPU and _has_cache(bundle, graph) and not exact
         )  # onnxruntime chooses exact kernels when it optimizes
         if cached:
             options.graph_optimization_level = levels.ORT_DISABLE_ALL  # it is done
         disabled = settings.get("disabled_optimizers")
-        with _source(bundle, options, OPTIMIZED_FILE if cached else graph.file) as source:
+        with _source(bundle, options, graph, OPTIMIZED_FILE if cached else graph.file) as source:
             if devices:
                 options.add_provider_for_devices(list(devices), provider_options or {})
                 return onnxruntime.InferenceSession(source, options, disabled_optimizers=disabled)
@@ -122,9 +124,9 @@ def optimizer() -> str:
     return f"{onnxruntime.__version__} {platform.machine()}"
 
 
-def _has_cache(bundle: Bundle) -> bool:
-    """Whether the bundle holds its graph as it is optimized here."""
-    return not bundle.is_file and bundle.manifest.session.get("optimized_by") == optimizer()
+def _has_cache(bundle: Bundle, graph: GraphSpec) -> bool:
+    """Whether the bundle holds the graph as it is optimized here."""
+    return not bundle.is_file and graph.session.get("optimized_by") == optimizer()
 
 
 def preload_cuda() -> None:
@@ -137,12 +139,12 @@ def preload_cuda() -> None:
 
 
 @contextlib.contextmanager
-def _source(bundle: Bundle, options: Any, name: str) -> Iterator[str | bytes]:
-    """What a session is made of: a path, beside which it finds the weights to map into memory, or bytes, with the
-    weights in the options. They must be there until the session is made. Of mapped weights the hash is compared
-    afterwards, before anyone gets the session."""
+def _source(bundle: Bundle, options: Any, spec: GraphSpec, name: str) -> Iterator[str | bytes]:
+    """What a session of a graph is made of, which lies under this name: a path, beside which it finds the weights to map
+    into memory, or bytes, with the weights in the options. They must be there until the session is made. Of mapped
+    weights the hash is compared afterwards, before anyone gets the session."""
     graph, weights = bundle.read_graph(name), bundle.has(WEIGHTS_FILE)
-    if not bundle.is_file and bundle.manifest.session.get("mapped", True):
+    if not bundle.is_file and spec.session.get("mapped", True):
         if weights:
             bundle.locate(WEIGHTS_FILE)  # no link, no pipe, of the size that the manifest says
         try:

@@ -89,17 +89,25 @@ def load_text_processor(bundle: Bundle) -> TextProcessor:
             f"{bundle.path}: the graph needs inputs that text does not give: {', '.join(unknown)}.",
             hint="Export the bundle again.",
         )
+    return make_encoder(bundle.manifest, load_tokenizer(bundle))
+
+
+def load_tokenizer(bundle: Bundle) -> Any:
+    """A bundle's tokenizer, of the tokenizers library, as its file says it.
+
+    Raises:
+        BundleError: it cannot be read.
+    """
     from tokenizers import Tokenizer
 
     try:
-        tokenizer = Tokenizer.from_buffer(bundle.read(TOKENIZER_FILE))
+        return Tokenizer.from_buffer(bundle.read(TOKENIZER_FILE))
     except BundleError:
         raise
     except Exception as error:  # tokenizers raises bare Exception
         raise BundleError(
             f"{bundle.path}: {TOKENIZER_FILE} cannot be read: {error}", hint="Copy or export the bundle again."
         ) from error
-    return make_encoder(bundle.manifest, tokenizer)
 
 
 def make_encoder(manifest: Manifest, tokenizer: Any) -> TextProcessor:

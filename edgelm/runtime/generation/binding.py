@@ -1,0 +1,58 @@
+"""A graph's inputs and outputs bound to arrays, which it reads and writes in place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgelm.errors import BundleError
+
+
+class Binding:
+    """The arrays that a session reads and writes. What stays where it was is not bound again."""
+
+    def __init__(self, session: Any) -> None:
+        self._session, self._bound = session, session.io_binding()
+        self._run = session.run_with_iobinding
+        self._places: dict[str, tuple[int, tuple[int, ...]]] = {}
+        self._arrays: dict[str, np.ndarray] = {}  # onnxruntime keeps their addresses alone
+
+    def read(self, name: str, array: np.ndarray) -> None:
+        """Have an input read this array, C-contiguous; its content may change until the next run."""
+        if self._moved(name, array):
+            address, shape = self._places[name]
+            self._bound.bind_input(name, "cpu", 0, array.dtype.type, shape, address)
+
+    def write(self, name: str, array: np.ndarray) -> None:
+        """Have an output write into this array, C-contiguous."""
+        if self._moved(name, array):
+            address, shape = self._places[name]
+            self._bound.bind_output(name, "cpu", 0, array.dtype.type, shape, address)
+
+    def run(self) -> None:
+        """Run the graph.
+
+        Raises:
+            BundleError: it fails.
+        """
+        try:
+            self._run(self._bound)
+        except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            shapes = ", ".join(
+                f"{name} {' x '.join(map(str, array.shape))}"
+                for name, array in self._arrays.items()
+                if array.ndim < 4  # keys and values are many, and alike
+            )
+            raise BundleError(
+                f"the graph cannot take {shapes}: {reason[:200]}",
+                hint="`edgelm verify` checks the bundle; export it again if it passes.",
+            ) from error
+
+    def _moved(self, name: str, array: np.ndarray) -> bool:
+        place = (array.ctypes.data, array.shape)
+        if self._places.get(name) == place:
+            return False
+        self._places[name], self._arrays[name] = place, array
+        return True

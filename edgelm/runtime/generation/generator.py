@@ -1,0 +1,366 @@
+"""A loaded bundle that writes: a prompt in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+
+from edgelm.errors import DataError, UsageError
+from edgelm.runtime.answers.table import Answer
+from edgelm.runtime.generation.beams import search_beams
+from edgelm.runtime.generation.chat import Messages
+from edgelm.runtime.generation.decoder import Decoder, SourceEncoder, pad
+from edgelm.runtime.generation.logits import log_softmax
+from edgelm.runtime.generation.prompts import Prompt, PromptReader
+from edgelm.runtime.generation.rows import STOP, Row
+from edgelm.runtime.generation.speculation import Drafter, DraftModel, PromptLookup, common_beginning, write_speculating
+from edgelm.runtime.generation.strategies import write_tokens
+from edgelm.runtime.generation.streaming import TextStream
+from edgelm.runtime.manifest import Manifest
+from edgelm.runtime.provider import Opened
+from edgelm.tasks.generation import Generation, GenerationSettings
+
+_MOST_ROWS = 16  # texts, or beams of texts, that are written at once
+_PIECE = 256  # tokens of a long prompt that are read at once
+
+
+class Generator:
+    """A bundle that is ready to write.
+
+    One text is written at a time, or several beside each other; while a stream is open, another call ends it.
+
+    What was read for one prompt stays in the cache: a next prompt that begins alike, as that of a conversation does,
+    is read from where it differs.
+
+    Args:
+        decoder: which reads tokens.
+        encoder: which reads the sources of an encoder-decoder.
+        reader: which makes tokens of prompts.
+
+    Attributes:
+        settings: of the model, where a call does not say otherwise.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        task: Generation,
+        opened: Opened,
+        decoder: Decoder,
+        reader: PromptReader,
+        encoder: SourceEncoder | None = None,
+    ) -> None:
+        self.manifest, self.task, self.opened = manifest, task, opened
+        self.decoder, self.encoder, self.reader = decoder, encoder, reader
+        self.tokenizer = reader.tokenizer
+        self.settings = task.settings
+        self._turn = 0
+        self._row: Row | None = None  # whose tokens are in the cache
+
+    def __call__(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        truncate: bool = False,
+        draft: Generator | Drafter | str | None = None,
+        **settings: Any,
+    ) -> Any:
+        """Write what comes after a prompt, or after each of several.
+
+        Args:
+            prompts: a text, a conversation (a list of messages with role and content), or a list of these.
+            truncate: cut a prompt that is too long, on the left, with a warning; else it is refused.
+            draft: guess tokens and read several in one step: "lookup" guesses by the prompt (see
+                `edgelm.runtime.generation.speculation`), a generator of the same vocabulary by itself. Nothing else is
+                written then.
+            settings: in the place of the model's, see `edgelm.tasks.generation.GenerationSettings`.
+
+        Returns:
+            for each prompt {"text": ..., "tokens": how many were written, "finish": "stop" or "length", "prompt_tokens":
+            ...}, with a draft also how many tokens were "drafted" and "accepted".
+
+        Raises:
+            UsageError: a setting that is none, or prompts of another kind.
+            DataError: a prompt that is empty or too long; a role that is not known.
+            BundleError: the graph fails.
+        """
+        chosen = self.settings_with(settings)
+        single = isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], Mapping))
+        several: list[Any] = [prompts] if single else list(prompts)
+        ids = [self.reader(prompt, room=chosen.max_new_tokens, truncate=truncate) for prompt in several]
+        chats = [not isinstance(prompt, str) for prompt in several]
+        at_once = 1 if draft is not None else max(1, _MOST_ROWS // chosen.num_beams)
+        answers: list[Answer] = []
+        for begin in range(0, len(ids), at_once):
+            part = slice(begin, begin + at_once)
+            answers += self._answer(ids[part], chats[part], chosen, draft, first=begin)
+        return answers[0] if single else answers
+
+    def chat(self, messages: Messages, **options: Any) -> Answer:
+        """Answer a conversation; options as those of a call."""
+        found: Answer = self([*messages], **options)
+        return found
+
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        truncate: bool = False,
+        draft: Generator | Drafter | str | None = None,
+        **settings: Any,
+    ) -> Iterator[str]:
+        """As a call for one prompt, but its text piece by piece: whole characters, nothing of a stop string.
+
+        Whoever has enough closes the iterator, or lets go of it; the generator then is as before.
+
+        Raises:
+            UsageError: beams, which are not known before the end; or another call was made meanwhile.
+        """
+        chosen = self.settings_with(settings)
+        if chosen.num_beams > 1:
+            raise UsageError("beam search knows no text before its end.", hint="Stream with num_beams=1.")
+        ids = self.reader(prompt, room=chosen.max_new_tokens, truncate=truncate)
+        return self._stream(ids, isinstance(prompt, str), chosen, draft)
+
+    def write(
+        self,
+        prompts: Sequence[Sequence[int]],
+        settings: GenerationSettings | None = None,
+        *,
+        draft: Generator | Drafter | str | None = None,
+    ) -> list[Row]:
+        """Write behind prompts of tokens, of an encoder-decoder for sources of tokens; stop strings are not looked for.
+
+        Raises:
+            BundleError: the graph fails.
+        """
+        chosen = settings or self.settings
+        rows, logits = self._read(prompts, chosen)
+        for _ in self._write(rows, logits, chosen, self._drafter(draft, prompts)):
+            pass
+        return rows
+
+    def score(self, text: str, target: str | None = None) -> dict[str, Any]:
+        """How likely the model finds a text or, for an encoder-decoder, a target for a source.
+
+        Returns:
+            {"tokens": how many were judged, "log_likelihood": the sum, "perplexity": ..., "token_log_likelihoods":
+            [...]}, natural logarithms.
+
+        Raises:
+            UsageError: a target for a decoder alone, or none for an encoder-decoder.
+            DataError: a text that has no token behind another, or is too long.
+        """
+        if (target is None) != (self.encoder is None):
+            raise UsageError(
+                "an encoder-decoder judges a target for a text, a decoder alone a text.",
+                hint="score(text, target) or score(text).",
+            )
+        ids = self.reader(text)
+        if target is None:
+            found = self.score_tokens(ids)
+        else:
+            encoded = self.tokenizer.encode(target).ids
+            found = self.score_tokens([self._start_id, *encoded], source=ids)
+        if not len(found):
+            raise DataError("a text of one token has none to judge.", hint="Give a longer one.")
+        return {
+            "tokens": len(found),
+            "log_likelihood": float(found.sum()),
+            "perplexity": float(np.exp(-found.mean())),
+            "token_log_likelihoods": found.tolist(),
+        }
+
+    def score_tokens(self, ids: Sequence[int], *, source: Sequence[int] | None = None) -> np.ndarray:
+        """The logarithm of the probability of each token but the first, given those before it, (tokens - 1,) float64.
+
+        Raises:
+            DataError: more tokens than the model reads.
+        """
+        if self.decoder.context and len(ids) > self.decoder.context:
+            raise DataError(
+                f"a text of {len(ids):,} tokens; the model reads {self.decoder.context:,}.", hint="Score it in parts."
+            )
+        self._begin(1, None if source is None else [source])
+        tokens, found = np.array([ids], dtype=np.int64), []
+        for begin in range(0, len(ids) - 1, _PIECE):
+            part = tokens[:, begin : min(begin + _PIECE, len(ids) - 1)]
+            logits = self.decoder.step(part, wanted=np.arange(part.shape[1])[None])
+            shares = log_softmax(logits[0].astype(np.float64))
+            found.append(shares[np.arange(part.shape[1]), tokens[0, begin + 1 : begin + 1 + part.shape[1]]])
+        return np.concatenate(found) if found else np.zeros(0)
+
+    def settings_with(self, changes: Mapping[str, Any]) -> GenerationSettings:
+        """The model's settings with changes.
+
+        Raises:
+            UsageError: a name that is none, or an impossible value.
+        """
+        known = {field.name for field in fields(GenerationSettings)}
+        if unknown := sorted(changes.keys() - known):
+            raise UsageError(
+                f"there is no setting {', '.join(unknown)}.", hint=f"Settings: {', '.join(sorted(known))}."
+            )
+        listed = {
+            name: (value,) if isinstance(value, (str, int)) else tuple(value)
+            for name, value in changes.items()
+            if name in ("stop", "eos_ids", "bad_ids")
+        }
+        if "max_new_tokens" in changes and "min_new_tokens" not in changes:
+            least = min(self.settings.min_new_tokens, changes["max_new_tokens"])
+            listed["min_new_tokens"] = least
+        return replace(self.settings, **{**changes, **listed})
+
+    @property
+    def _start_id(self) -> int:
+        start = self.settings.decoder_start_id
+        assert start is not None  # looked at when the bundle was opened
+        return start
+
+    def _answer(
+        self,
+        ids: Sequence[Sequence[int]],
+        chats: Sequence[bool],
+        settings: GenerationSettings,
+        draft: Generator | Drafter | str | None,
+        *,
+        first: int,
+    ) -> list[Answer]:
+        rows, logits = self._read(ids, settings, first=first)
+        before = [self._before(row, chat=chat) for row, chat in zip(rows, chats, strict=True)]
+        streams = [TextStream(self.tokenizer, stop=settings.stop, prompt=tokens) for tokens in before]
+        watched = bool(settings.stop) and settings.num_beams == 1
+        pieces: list[list[str]] = [[] for _ in rows]
+        for row in self._write(rows, logits, settings, self._drafter(draft, ids)):
+            if watched:
+                place = row.index - first
+                pieces[place].append(streams[place].push(row.last))
+                row.finish = STOP if streams[place].stopped else row.finish
+        answers = []
+        for row, stream, said, prompt in zip(rows, streams, pieces, ids, strict=True):
+            if not watched:
+                said += [stream.push(token) for token in row.written]
+            text = "".join([*said, stream.finish()])
+            answer: Answer = {
+                "text": text,
+                "tokens": row.new,
+                "finish": STOP if stream.stopped else row.finish,
+                "prompt_tokens": len(prompt),
+            }
+            if draft is not None:
+                answer |= {"drafted": row.drafted, "accepted": row.accepted}
+            answers.append(answer)
+        return answers
+
+    def _stream(
+        self,
+        ids: list[int],
+        plain: bool,
+        settings: GenerationSettings,
+        draft: Generator | Drafter | str | None,
+    ) -> Iterator[str]:
+        rows, logits = self._read([ids], settings)
+        turn = self._turn
+        stream = TextStream(self.tokenizer, stop=settings.stop, prompt=self._before(rows[0], chat=not plain))
+        for row in self._write(rows, logits, settings, self._drafter(draft, [ids])):
+            piece = stream.push(row.last)
+            if stream.stopped:
+                row.finish = STOP
+            if piece:
+                yield piece
+                if turn != self._turn:
+                    raise UsageError(
+                        "another call of the generator was made while a stream was open.",
+                        hint="Read a stream to its end first, or load the bundle twice.",
+                    )
+        if piece := stream.finish():
+            yield piece
+
+    def _before(self, row: Row, *, chat: bool) -> Sequence[int]:
+        """The tokens that a text follows, where it goes on where they end."""
+        if chat or self.encoder is not None:
+            return ()
+        found: list[int] = row.tokens[: row.prompt].tolist()
+        return found
+
+    def _read(
+        self, prompts: Sequence[Sequence[int]], settings: GenerationSettings, *, first: int = 0
+    ) -> tuple[list[Row], np.ndarray]:
+        """Read prompts; the rows that they begin, and the logits of what comes first in each."""
+        starts = prompts if self.encoder is None else [[self._start_id]] * len(prompts)
+        rows = []
+        for place, start in enumerate(starts):
+            room = self.decoder.context - len(start) + 1 if self.decoder.context else settings.max_new_tokens
+            rows.append(Row(first + place, start, most=min(settings.max_new_tokens, room), seed=settings.seed))
+        if self.encoder is not None or len(rows) > 1:
+            self._begin(len(rows), None if self.encoder is None else prompts)
+            ids, counts = pad(starts, self._pad_id)
+            return rows, self.decoder.step(ids, counts=counts)
+        known = self._known(rows[0].tokens)
+        self._turn += 1
+        if known:
+            self.decoder.truncate(known)
+        else:
+            self.decoder.start(1)
+        self._row = rows[0] if settings.num_beams == 1 else None
+        return rows, self._read_on(rows[0].tokens[known:])
+
+    def _read_on(self, tokens: np.ndarray) -> np.ndarray:
+        """Read the rest of one prompt, long ones piece by piece; the logits of what comes behind it."""
+        for begin in range(0, len(tokens), _PIECE):
+            logits = self.decoder.step(tokens[None, begin : begin + _PIECE])
+        return logits
+
+    def _known(self, tokens: np.ndarray) -> int:
+        """How many tokens of a prompt are in the cache, the last one left out: it is read for its logits."""
+        if self._row is None or self.decoder.rows != 1:
+            return 0
+        cached = self._row.tokens[: int(self.decoder.lengths[0])]
+        return min(common_beginning(cached, tokens), len(tokens) - 1)
+
+    def _begin(self, rows: int, sources: Sequence[Sequence[int]] | None) -> None:
+        self._turn += 1
+        self._row = None
+        memory = None
+        if self.encoder is not None and sources is not None:
+            memory = self.encoder(sources, pad_id=self._pad_id)
+        self.decoder.start(rows, memory=memory)
+
+    @property
+    def _pad_id(self) -> int:
+        """What fills shorter texts up; it is masked, so any token will do."""
+        return self.settings.pad_id or 0
+
+    def _write(
+        self, rows: list[Row], logits: np.ndarray, settings: GenerationSettings, drafter: Drafter | None
+    ) -> Iterator[Row]:
+        if drafter is not None:
+            yield from write_speculating(self.decoder, rows[0], logits, settings, drafter)
+        elif settings.num_beams > 1:
+            search_beams(self.decoder, rows, logits, settings)
+        else:
+            yield from write_tokens(self.decoder, rows, logits, settings)
+
+    def _drafter(self, draft: Generator | Drafter | str | None, prompts: Sequence[Sequence[int]]) -> Drafter | None:
+        """What guesses for one prompt.
+
+        Raises:
+            UsageError: a draft that is none, or a model of another vocabulary.
+        """
+        if draft == "lookup":
+            draft = PromptLookup()
+        if isinstance(draft, PromptLookup) and self.encoder is not None:
+            return draft.from_source(tuple(prompts[0]))
+        if isinstance(draft, Generator):
+            if draft is self or draft.encoder is not None or self.encoder is not None:
+                raise UsageError("a draft is another decoder alone.", hint='Give a smaller model, or draft="lookup".')
+            if draft.tokenizer.get_vocab() != self.tokenizer.get_vocab():
+                raise UsageError("the draft has another vocabulary.", hint="Give a model with the same tokenizer.")
+            draft._turn, draft._row = draft._turn + 1, None  # its cache is used for this
+            return DraftModel(draft.decoder)
+        if draft is None or (callable(draft) and not isinstance(draft, str)):
+            return draft
+        raise UsageError(f"{draft!r} is no draft.", hint='Give "lookup", or a loaded generator.')
