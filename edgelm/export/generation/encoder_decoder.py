@@ -1,0 +1,144 @@
+"""The two graphs of an encoder-decoder.
+
+`encoder` reads the source and gives the keys and values to which the decoder's layers attend, projected once.
+`decoder` reads them, new tokens and its own cache, and gives logits: the same for first calls and later ones.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from transformers import PreTrainedModel
+
+from edgelm.export.generation.attention import IDS, LOGITS, MASK, PLACES, ROWS
+from edgelm.export.generation.builder import GeneratorGraph, GraphBuilder
+from edgelm.export.generation.encoder_decoder_families import parts_of
+from edgelm.export.generation.products import Products, Quantize, to_nearest
+from edgelm.export.generation.stacks import EncoderDecoderParts, StackParts
+from edgelm.export.generation.sublayers import SEQUENCE, SOURCES, Stream, Sublayers
+from edgelm.graph.rewrites import rename_value
+
+MEMORY_MASK = "encoder_attention_mask"
+
+
+def encoder_decoder_graphs(
+    model: PreTrainedModel,
+    *,
+    precision: str = "fp32",
+    head: str | None = None,
+    quantize: Quantize = to_nearest,
+) -> dict[str, GeneratorGraph]:
+    """Build the graphs of an encoder-decoder, by their names: encoder and decoder. What both read, such as a shared
+    table, has one name and equal bytes in both.
+
+    The encoder reads `input_ids` and `attention_mask` (batch, encoder_sequence) and gives `cross.N.key` and `.value`
+    (batch, heads, encoder_sequence, head size) for each layer of the decoder.
+
+    The decoder reads `input_ids` (batch, sequence); `attention_mask` (batch, total), 1 for each token that a row has
+    after this call, then 0; `position_ids` (batch, sequence), where positions have a table; `logit_positions` (batch,
+    rows), the places among the new tokens whose logits are wanted; `encoder_attention_mask` (sources,
+    encoder_sequence); the encoder's `cross.N.key` and `.value` of as many sources; and `past_key_values.N.key` and
+    `.value` (batch, heads, past, head size). The batch is a multiple of the sources: rows of one source, such as
+    beams, stand behind each other. It gives `logits` (batch, rows, vocabulary), FP32, and `present.N.key` and
+    `.value`, in the same buffer where past and present are bound to one. First calls may hold rows of any lengths,
+    their tokens on the left; later calls one token a row, or several for a batch of one.
+
+    Args:
+        precision: of the matrices: fp32, fp16, int8-dynamic, int8-weights or int4.
+        head: precision of the tables and the head; None: the products' own or, beside integers, int8-weights.
+        quantize: makes the integers of a matrix, by the name of its PyTorch module.
+
+    Raises:
+        UnsupportedFamily: the model's type has no row in `encoder_decoder_families`.
+        ModelError: the model has an activation that onnxruntime's kernels do not compute.
+        UsageError: the precision is none for generators.
+    """
+    parts = parts_of(model)
+
+    def writer(name: str) -> Sublayers:
+        graph = GraphBuilder(name, half=precision == "fp16")
+        return Sublayers(graph, Products(graph, precision, head=head, quantize=quantize))
+
+    return {"encoder": _encoder(parts, writer("encoder")), "decoder": _decoder(parts, writer("decoder"))}
+
+
+def _encoder(parts: EncoderDecoderParts, write: Sublayers) -> GeneratorGraph:
+    graph, stack = write.graph, parts.encoder
+    graph.input(IDS, np.int64, ("batch", SEQUENCE), "tokens")
+    graph.input(MASK, np.int64, ("batch", SEQUENCE), "mask")
+    mask = graph.cast(MASK, np.int32, "mask")
+    length = graph.node("Squeeze", [graph.node("Shape", [IDS], "positions", start=1, end=2)], "positions")
+    positions = _range(graph, length, "positions")
+    bias = ""
+    if stack.distances is not None:
+        of_batch = write.distance_bias(stack.distances, positions, positions, "encoder.position_bias")
+        bias = graph.node("Unsqueeze", [of_batch, graph.constant("axis_0", [0])], "encoder.position_bias")
+    # Not flat: onnxruntime 1.32 makes a broken Slice of a Gather at a Range.
+    _, total = write.embed(stack, graph.node("Unsqueeze", [positions, graph.constant("axis_0", [0])], "positions"))
+    stream = Stream(graph, stack.pre_norm, total)
+    for layer in stack.layers:
+        before_attention, before_feed_forward = layer.norms
+        stream.add(write.attend(layer.attention, stream.read(before_attention), mask, bias), before_attention)
+        stream.add(write.feed_forward(layer.feed_forward, stream.read(before_feed_forward)), before_feed_forward)
+    memory = stream.end(stack.last_norm)
+    for index, layer in enumerate(parts.decoder.layers):
+        if layer.cross:
+            write.project_memory(layer.cross, memory, index)
+    return graph.finish()
+
+
+def _decoder(parts: EncoderDecoderParts, write: Sublayers) -> GeneratorGraph:
+    graph, stack = write.graph, parts.decoder
+    graph.input(IDS, np.int64, ("batch", "sequence"), "tokens")
+    graph.input(MASK, np.int64, ("batch", "total"), "mask")
+    if stack.places:
+        graph.input(PLACES, np.int64, ("batch", "sequence"), "positions")
+    graph.input(ROWS, np.int64, ("batch", "rows"), "rows")
+    graph.input(MEMORY_MASK, np.int64, (SOURCES, SEQUENCE), "memory-mask")
+    graph.output(LOGITS, np.float32, ("batch", "rows", parts.head.weight.shape[1]), "logits")
+    memory_mask = graph.cast(MEMORY_MASK, np.int32, "memory")
+    rows = graph.node("Concat", [graph.node("Shape", [IDS], "rows"), graph.constant("rest", [-1])], "rows", axis=0)
+    filled = graph.node("ReduceSum", [MASK, graph.constant("axis_1", [1])], "lengths", keepdims=0)
+    total = graph.node("Squeeze", [graph.node("Shape", [MASK], "total", start=1, end=2)], "total")
+    last = graph.node("Sub", [filled, graph.constant("one", 1)], "lengths")
+    lengths = [graph.cast(last, np.int32, "lengths"), graph.cast(total, np.int32, "total")]
+    bias = _cached_bias(stack, write, filled, total) if stack.distances is not None else ""
+    table, embedded = write.embed(stack, PLACES)
+    stream = Stream(graph, stack.pre_norm, embedded)
+    for index, layer in enumerate(stack.layers):
+        norms = list(layer.norms)
+        norm = norms.pop(0)
+        stream.add(write.attend_cached(layer.attention, stream.read(norm), index, lengths, bias), norm)
+        if layer.cross:
+            norm = norms.pop(0)
+            stream.add(write.attend_memory(layer.cross, stream.read(norm), index, memory_mask, rows), norm)
+        stream.add(write.feed_forward(layer.feed_forward, stream.read(norms[0])), norms[0])
+    wanted = graph.node("Unsqueeze", [ROWS, graph.constant("last_axis", [-1])], "rows")
+    states = graph.node("GatherND", [stream.end(stack.last_norm), wanted], "rows", batch_dims=1)
+    if parts.tied:
+        logits = write.products.project(states, table, "lm_head")
+        if parts.head.bias is not None:
+            logits = graph.node("Add", [logits, graph.constant("lm_head.bias", parts.head.bias)], "lm_head")
+    else:
+        logits = write.products.linear(states, parts.head, precision=write.products.head)
+    if graph.float_type != np.float32:
+        logits = graph.cast(logits, np.float32, "lm_head")
+    rename_value(graph.model, logits, LOGITS)
+    return graph.finish()
+
+
+def _cached_bias(stack: StackParts, write: Sublayers, filled: str, total: str) -> str:
+    """(batch, heads, sequence, total): the bias by distance where each row's new tokens stand behind its own past."""
+    graph, place = write.graph, "decoder.position_bias"
+    count = graph.node("Squeeze", [graph.node("Shape", [IDS], place, start=1, end=2)], place)
+    # A first call pads its rows: the least of them have fewer tokens than the call has places, and begin at 0.
+    past = graph.node("Max", [graph.node("Sub", [filled, count], place), graph.constant("zero", 0)], place)
+    column = graph.node("Unsqueeze", [past, graph.constant("axis_1", [1])], place)
+    queries = graph.node("Add", [column, _range(graph, count, place)], place)
+    assert stack.distances is not None
+    of_heads = write.distance_bias(stack.distances, queries, _range(graph, total, place), place)
+    return graph.node("Transpose", [of_heads], place, perm=[1, 0, 2, 3])
+
+
+def _range(graph: GraphBuilder, end: str, place: str) -> str:
+    """(end,): from 0 up."""
+    return graph.node("Range", [graph.constant("zero", 0), end, graph.constant("one", 1)], place)
