@@ -162,8 +162,10 @@ class LlamaCpp:
     Args:
         path: the GGUF.
         context: positions that its cache holds.
-        threads: of prompts and of single tokens alike.
+        threads: of prompts and of single tokens alike. They spin while they wait: more than there are free cores make it
+            slower by far.
         cache: precision of keys and values: f16 (llama.cpp's default), f32 or q8_0.
+        flash: flash attention, which rounds to F16 on the way; None: llama.cpp's choice, which is to take it.
         every_row: logits of each token can be asked for, not of the last alone; takes memory.
         library: default: that of EDGELM_LLAMA_CPP.
 
@@ -179,6 +181,7 @@ class LlamaCpp:
         context: int = 2048,
         threads: int = 2,
         cache: str = "f16",
+        flash: bool | None = None,
         every_row: bool = False,
         library: Library | None = None,
     ) -> None:
@@ -195,6 +198,8 @@ class LlamaCpp:
         settings.n_outputs_max = 0 if every_row else 1
         settings.n_outputs_max_per_seq = 0 if every_row else 1
         settings.n_threads = settings.n_threads_batch = threads
+        if flash is not None:
+            settings.flash_attn_type = int(flash)
         settings.type_k = settings.type_v = CACHES[cache]
         self._context = self._call.llama_init_from_model(self._model, settings)
         if not self._context:
