@@ -20,7 +20,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from teachers import SETTINGS, load_rows, make_teacher
 
 from edgelm import compress, export, load_device, load_recipe, profile
-from edgelm.anatomy import load_checkpoint, load_tokenizer
+from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer
 from edgelm.budget import Budget
 from edgelm.budgeting.targets import resolve_budget
 from edgelm.checkpoint import open_checkpoint
@@ -39,7 +39,7 @@ MAX_LENGTH = 128
 def make_rival(teacher: Path, folder: Path, test: Any) -> tuple[Path, float]:
     """onnxruntime's `quantize_dynamic` of the teacher's graph of standard operators, and its accuracy on test."""
     tokenizer, task = load_tokenizer(teacher), open_checkpoint(teacher).task
-    graph = export_graph(load_checkpoint(teacher), tokenizer, task, max_length=MAX_LENGTH, fused=False)
+    graph = export_graph(TaskModel(load_checkpoint(teacher), tokenizer, task, MAX_LENGTH), fused=False)
     split_norms(graph)
     onnx.save(graph, folder / "plain.onnx")
     target = folder / "ort-dynamic.onnx"
@@ -148,7 +148,7 @@ def main() -> None:
         "|\n|---|---|---|---|---|---|---|---|"
     )
     task = open_checkpoint(teacher).task
-    quality, _ = evaluate(load_checkpoint(teacher), tokenizer, task, rows["test"].for_task(task), max_length=MAX_LENGTH)
+    quality, _ = evaluate(TaskModel(load_checkpoint(teacher), tokenizer, task, MAX_LENGTH), rows["test"].for_task(task))
     print(f"| teacher, PyTorch FP32 | {quality['accuracy']:.4f} | {eager:.3f} | 1.00x | | | {found[2].size_mb:.1f} | |")
     print(
         f"| onnxruntime dynamic INT8 | {rival_accuracy:.4f} | {times[1]:.3f} | {eager / times[1]:.2f}x | | | "

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from teachers import SETTINGS, load_rows, make_teacher
 
-from edgelm.anatomy import load_checkpoint, load_tokenizer
+from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
 from edgelm.data.dataset import Dataset
 from edgelm.export.precision import Material
@@ -45,7 +45,7 @@ def compare(name: str, work: Path) -> None:
     folder = make_teacher(name, work)
     model, tokenizer, task = load_checkpoint(folder), load_tokenizer(folder), open_checkpoint(folder).task
     dev = load_rows(name)["dev"].for_task(task)
-    graph = export_graph(model, tokenizer, task, max_length=MAX_LENGTH, fused=True)
+    graph = export_graph(TaskModel(model, tokenizer, task, MAX_LENGTH), fused=True)
     split_norms(graph)
     base = quantize_embeddings(graph)
     material = Material(dev, None, tokenizer, task, MAX_LENGTH, 0)

@@ -35,7 +35,7 @@ from ending import run
 from teachers import load_rows, make_teacher
 
 from edgelm import compress, export, load_device, load_recipe, profile
-from edgelm.anatomy import load_checkpoint, load_tokenizer
+from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import Checkpoint, open_checkpoint
 from edgelm.data.dataset import Dataset
 from edgelm.device import Device
@@ -138,7 +138,7 @@ def onnxruntime_subjects(checkpoint: Checkpoint, on: str, folder: Path) -> list[
         )
         return []
     graph = export_graph(
-        load_checkpoint(checkpoint), load_tokenizer(checkpoint), checkpoint.task, max_length=MAX_LENGTH, fused=True
+        TaskModel(load_checkpoint(checkpoint), load_tokenizer(checkpoint), checkpoint.task, MAX_LENGTH), fused=True
     )
     fuse_attention(graph)
     subjects = []

@@ -30,7 +30,7 @@ from onnx import TensorProto, helper, numpy_helper
 from teachers import SETTINGS, load_rows, make_teacher
 
 from edgelm import export, load_device
-from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer
+from edgelm.anatomy import TaskModel, blocks, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
 from edgelm.export.parity import graph_outputs
 from edgelm.export.precision import Material, to_precision
@@ -58,9 +58,8 @@ def float_graph(checkpoint: Path, *, layers: int | None = None) -> onnx.ModelPro
     if layers:
         model.bert.encoder.layer = model.bert.encoder.layer[:layers]
         assert len(list(blocks(model))) == layers
-    return export_graph(
-        model, load_tokenizer(checkpoint), open_checkpoint(checkpoint).task, max_length=MAX_LENGTH, fused=True
-    )
+    task = open_checkpoint(checkpoint).task
+    return export_graph(TaskModel(model, load_tokenizer(checkpoint), task, MAX_LENGTH), fused=True)
 
 
 def show_nodes(checkpoint: Path, material: Material) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from teachers import SETTINGS, load_rows, make_teacher
 
 from edgelm import compress, load_recipe
-from edgelm.anatomy import load_checkpoint, load_tokenizer
+from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
 from edgelm.compress.evaluate import evaluate
 
@@ -35,7 +35,7 @@ def main() -> None:
         teacher, rows = make_teacher(name, given.work), load_rows(name)
         task, tokenizer = open_checkpoint(teacher).task, load_tokenizer(teacher)
         test = rows["test"].for_task(task)
-        before, _ = evaluate(load_checkpoint(teacher), tokenizer, task, test)
+        before, _ = evaluate(TaskModel(load_checkpoint(teacher), tokenizer, task), test)
         for speedup in given.speedups:
             recipe = load_recipe("one-shot", overrides=[f"fit.speedup={speedup}"])
             with tempfile.TemporaryDirectory() as folder:
@@ -44,7 +44,7 @@ def main() -> None:
                     teacher, dataset=rows["train"], evaluation=rows["dev"], recipe=recipe, output=Path(folder) / "cut"
                 )
                 seconds = time.monotonic() - start
-                after, _ = evaluate(load_checkpoint(made.path), tokenizer, task, test)
+                after, _ = evaluate(TaskModel(load_checkpoint(made.path), tokenizer, task), test)
             dev = (made.original["metrics"]["accuracy"], made.record.stages[-1].after["accuracy"])
             figures = f"{dev[0]:.4f} -> {dev[1]:.4f} | {before['accuracy']:.4f} -> {after['accuracy']:.4f}"
             print(

@@ -30,7 +30,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from teachers import SETTINGS, load_rows, make_teacher
 
 from edgelm import export, load_device
-from edgelm.anatomy import load_checkpoint, load_tokenizer
+from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
 from edgelm.data.dataset import Dataset
 from edgelm.export.parity import encode
@@ -83,7 +83,7 @@ def make_subjects(name: str, work: Path, optimum: str | None, nncf: str | None) 
                 checkpoint, output=output, device=load_device("cpu"), calibration=dev, max_length=MAX_LENGTH, **options
             )
         subjects.append(Subject(label, output / "model.onnx"))
-    plain = export_graph(model, tokenizer, task, max_length=MAX_LENGTH, fused=False)
+    plain = export_graph(TaskModel(model, tokenizer, task, MAX_LENGTH), fused=False)
     split_norms(plain)
     onnx.save(plain, folder / "plain.onnx")
     target = folder / "ort-dynamic.onnx"

@@ -15,7 +15,7 @@ from pathlib import Path
 from teachers import SETTINGS, load_rows, make_teacher
 
 from edgelm import compress, load_device, load_recipe
-from edgelm.anatomy import load_checkpoint, load_tokenizer
+from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
 from edgelm.export.precision import Material, to_precision
 from edgelm.export.trace import export_graph
@@ -36,7 +36,7 @@ def compare(name: str, work: Path, overrides: list[str]) -> None:
         target = load_device(device)
 
         def graph(checkpoint: Path, fused: bool = target.kind == "cpu"):  # type: ignore[no-untyped-def]
-            return export_graph(load_checkpoint(checkpoint), tokenizer, task, max_length=MAX_LENGTH, fused=fused)
+            return export_graph(TaskModel(load_checkpoint(checkpoint), tokenizer, task, MAX_LENGTH), fused=fused)
 
         trained = work / "-".join((name, "quantization-aware", device, *overrides)).replace("/", "")
         if not trained.is_dir():

@@ -23,7 +23,7 @@ from machine import print_machine
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from edgelm import compress, export, finetune, load_device, load_recipe, profile
-from edgelm.anatomy import load_checkpoint, load_tokenizer
+from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
 from edgelm.data.dataset import Dataset, load_dataset
 from edgelm.demo import find_encoder
@@ -90,7 +90,7 @@ def make_rivals(work: Path, rows: dict[str, Dataset]) -> dict[str, float]:
     found = {}
     for name, fused in (("ort-dynamic-plain", False), ("ort-dynamic-fused", True)):
         source, target = work / f"{name}-fp32.onnx", work / f"{name}.onnx"
-        graph = export_graph(model, tokenizer, task, max_length=512, fused=fused)
+        graph = export_graph(TaskModel(model, tokenizer, task, 512), fused=fused)
         split_norms(graph)
         onnx.save(graph, source)
         quantize_dynamic(

@@ -27,7 +27,7 @@ from machine import print_machine
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from edgelm import compress, export, finetune, load_device, load_recipe, profile
-from edgelm.anatomy import load_checkpoint, load_tokenizer
+from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
 from edgelm.compress.evaluate import evaluate
 from edgelm.data.dataset import Dataset, load_dataset
@@ -179,7 +179,7 @@ def make_bundles(run: Run) -> None:
             load_tokenizer(teacher),
             open_checkpoint(teacher).task,
         )
-        graph = export_graph(model, tokenizer, task, max_length=length, fused=False)
+        graph = export_graph(TaskModel(model, tokenizer, task, length), fused=False)
         split_norms(graph)
         onnx.save(graph, plain)
     if not dynamic.is_file():
@@ -197,7 +197,7 @@ def judge_all(run: Run, part: str) -> dict[str, dict[str, float]]:
     for name in ("teacher", run.student):
         if name not in found:
             model = load_checkpoint(run.folder / name)
-            found[name], _ = evaluate(model, load_tokenizer(run.folder / name), task, rows, max_length=length)
+            found[name], _ = evaluate(TaskModel(model, load_tokenizer(run.folder / name), task, length), rows)
     samples = encode(tokenizer, task, rows.inputs(), max_length=length)
     for name, path in {**run.bundles, **run.graphs}.items():
         if name not in found:

@@ -8,7 +8,7 @@ from edgelm.anatomy.layers import Block, Sublayer, blocks, keep_layers, layer_sh
 from edgelm.anatomy.loading import head_config, load_backbone, load_checkpoint, load_masked_lm, save_checkpoint
 from edgelm.anatomy.projection import Projection
 from edgelm.anatomy.reference import load_reference
-from edgelm.anatomy.task_model import Rows, counted_rows, counted_targets, model_outputs, pool
+from edgelm.anatomy.task_model import Rows, TaskModel, counted_rows, counted_targets, model_outputs, pool
 from edgelm.anatomy.tokenizer import check_token_types, load_tokenizer
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Projection",
     "Rows",
     "Sublayer",
+    "TaskModel",
     "blocks",
     "check_token_types",
     "counted_rows",

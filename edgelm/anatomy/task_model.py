@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,8 +11,11 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from edgelm.anatomy.sentence_head import HEAD
+from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import MultipleChoice, SentenceEmbedding
+
+EXTRA_COLUMNS = ("labels", "row", "counted")  # what a batch has beside a model's inputs
 
 
 def pool(tokens: torch.Tensor, mask: torch.Tensor, task: SentenceEmbedding) -> torch.Tensor:
@@ -131,3 +135,50 @@ def counted_targets(task: Task, labels: torch.Tensor, counted: torch.Tensor | No
     if task.per == "token" and counted is not None:
         return labels[counted.bool()]
     return labels.flatten() if task.per == "position" else labels
+
+
+@dataclass(frozen=True)
+class TaskModel:
+    """A model with what it takes to ask it: the tokenizer that it reads by, the task that it answers, and a length.
+
+    Attributes:
+        model: a model of transformers with the task's head, or a sentence encoder.
+        max_length: the longest sequence that it is given, in tokens; what is longer is cut.
+    """
+
+    model: PreTrainedModel
+    tokenizer: Any
+    task: Task
+    max_length: int = DEFAULT_LENGTH
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's weights lie."""
+        return next(self.model.parameters()).device
+
+    def with_model(self, model: PreTrainedModel) -> TaskModel:
+        """Another model that reads by the same tokenizer and answers the same task."""
+        return replace(self, model=model)
+
+    def with_length(self, max_length: int) -> TaskModel:
+        """The same model, given sequences of another length."""
+        return replace(self, max_length=max_length)
+
+    def outputs(
+        self, batch: Mapping[str, torch.Tensor], *, hidden_states: bool = False
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """`model_outputs` for a batch, of which the model reads its inputs alone."""
+        inputs = {name: tensor for name, tensor in batch.items() if name not in EXTRA_COLUMNS}
+        return model_outputs(self.model, self.task, inputs, hidden_states=hidden_states)
+
+    def rows(self, batch: Mapping[str, torch.Tensor]) -> Rows:
+        """The rows that count in the outputs for a batch."""
+        return self.counted(self.outputs(batch)[0], batch)
+
+    def counted(self, outputs: torch.Tensor, batch: Mapping[str, torch.Tensor]) -> Rows:
+        """The rows that count in outputs for a batch, this model's or another's of the same task."""
+        return counted_rows(self.task, outputs, batch.get("counted"))
+
+    def targets(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The target of each row that counts, of a batch that has labels."""
+        return counted_targets(self.task, batch["labels"], batch.get("counted"))

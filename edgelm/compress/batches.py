@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,35 +12,37 @@ from torch import nn
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
+from edgelm.anatomy.task_model import EXTRA_COLUMNS, TaskModel
 from edgelm.data.dataset import Dataset
 from edgelm.data.encoding import NO_CLASS, encode_samples, targets
 from edgelm.data.written import DECODED, encode_written
 from edgelm.tasks.generation import Generation
-from edgelm.tasks.task import Task
 
-EXTRA_COLUMNS = ("labels", "row", "counted")  # what a batch has beside a model's inputs
+Batch = dict[str, torch.Tensor]
 
 
 class EncodedDataset(TorchDataset[dict[str, Any]]):
-    """Token ids of every row, encoded once and kept unpadded.
+    """Token ids of every row as a model reads them, encoded once and kept unpadded.
 
     An item is a sample; of documents that are read in windows, a window.
 
     Args:
+        reader: whose tokenizer, task and length it is encoded for.
         numbered: an item says which one it is, as `row`.
 
     Attributes:
         lengths: tokens of each item; of several choices, of the longest; of a source with its target, of both.
     """
 
-    def __init__(
-        self, dataset: Dataset, tokenizer: Any, task: Task, *, max_length: int, numbered: bool = False
-    ) -> None:
+    def __init__(self, dataset: Dataset, reader: TaskModel, *, numbered: bool = False) -> None:
+        task = reader.task
         self.numbered = numbered
+        self.collate = Collator(reader.tokenizer)
         if isinstance(task, Generation):  # whose targets are read as well, or are the texts themselves
-            self.encoded = encoded = encode_written(dataset, tokenizer, task, max_length=max_length)
+            encoded = encode_written(dataset, reader.tokenizer, task, max_length=reader.max_length)
         else:
-            self.encoded = encoded = encode_samples(dataset.inputs(), tokenizer, task, max_length=max_length)
+            encoded = encode_samples(dataset.inputs(), reader.tokenizer, task, max_length=reader.max_length)
+        self.encoded = encoded
         known = dataset.labels is not None or isinstance(task, Generation)
         self.labels = targets(encoded, dataset.labels or (), task) if known else None
         self.parts = encoded.parts if task.schema == "choices" else None
@@ -67,6 +69,36 @@ class EncodedDataset(TorchDataset[dict[str, Any]]):
         if self.numbered:
             row["row"] = index
         return row
+
+    def batch(self, numbers: Sequence[int]) -> Batch:
+        """Items by number as one batch."""
+        return self.collate([self[number] for number in numbers])
+
+    def by_length(self, size: int, *, first: int = 0, step: int = 1) -> Iterator[NumberedBatch]:
+        """Batches of items of like length, which need little padding, the shortest first.
+
+        Args:
+            first, step: only every `step`-th batch, from the one with the number `first` on.
+        """
+        order = sorted(range(len(self)), key=lambda number: self.lengths[number])
+        for start in range(first * size, len(order), step * size):
+            numbers = order[start : start + size]
+            yield NumberedBatch(numbers, self.batch(numbers), start + len(numbers))
+
+
+@dataclass(frozen=True)
+class NumberedBatch:
+    """A batch of `EncodedDataset.by_length`.
+
+    Attributes:
+        numbers: the items that it holds.
+        tensors: (batch, tokens) each, as `Collator` joins them.
+        done: how many items this batch and all before it hold.
+    """
+
+    numbers: list[int]
+    tensors: Batch
+    done: int
 
 
 class LengthGroupedSampler(Sampler[int]):
@@ -168,8 +200,3 @@ def _tokens(row: dict[str, Any]) -> int:
 def _padded(rows: list[list[int]], value: int) -> torch.Tensor:
     """(rows, longest), filled up behind."""
     return nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value)
-
-
-def model_inputs(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What of a batch the model reads."""
-    return {name: tensor for name, tensor in batch.items() if name not in EXTRA_COLUMNS}

@@ -3,69 +3,55 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from itertools import chain
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
-from edgelm.anatomy import counted_rows, counted_targets, model_outputs
-from edgelm.compress.batches import Collator, EncodedDataset, model_inputs
+from edgelm.anatomy import TaskModel
+from edgelm.compress.batches import EncodedDataset
 from edgelm.compress.write import write
 from edgelm.data.dataset import Dataset
 from edgelm.metrics.judge import Predictions, agree, judge
 from edgelm.metrics.rows import stack_rows
 from edgelm.metrics.texts import judge_texts
 from edgelm.progress import Progress, silent
-from edgelm.tasks.task import Task
 
 _LOGITS = 1 << 26  # of one batch of a generator: 256 MiB in FP32
 
 
 def predict(
-    model: PreTrainedModel,
-    tokenizer: Any,
-    task: Task,
+    model: TaskModel,
     dataset: Dataset,
     *,
-    max_length: int = 128,
     batch_size: int = 32,
     description: str = "evaluate",
     progress: Progress = silent,
 ) -> Predictions:
     """Outputs of a model for every row, in the order of the data set; of a generator what `token_scores` keeps of them.
     Several processes share the work, and all get the outputs."""
-    given = dataset if task.generates else replace(dataset, labels=None)
-    data = EncodedDataset(given, tokenizer, task, max_length=max_length)
-    if task.generates:
-        batch_size = min(batch_size, max(1, _LOGITS // (max(data.lengths) * int(model.config.vocab_size))))
-    collate = Collator(tokenizer)
-    order = np.argsort(data.lengths, kind="stable")  # rows of like length together: little padding
-    starts = range(0, len(order), batch_size)
-    mine: list[list[np.ndarray]] = []
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
+    generates = model.task.generates
+    data = EncodedDataset(dataset if generates else replace(dataset, labels=None), model)
+    if generates:
+        batch_size = min(batch_size, max(1, _LOGITS // (max(data.lengths) * int(model.model.config.vocab_size))))
+    mine: list[tuple[list[int], list[np.ndarray]]] = []
+    was_training = model.model.training
+    model.model.eval()
     with torch.inference_mode():
-        for start in starts[processes.index() :: processes.count()]:
-            batch = collate([data[int(index)] for index in order[start : start + batch_size]])
-            batch = {name: tensor.to(device) for name, tensor in batch.items()}
-            outputs, _ = model_outputs(model, task, model_inputs(batch))
-            rows = counted_rows(task, outputs, batch.get("counted"))
+        for part in data.by_length(batch_size, first=processes.index(), step=processes.count()):
+            batch = {name: tensor.to(model.device) for name, tensor in part.tensors.items()}
+            rows = model.rows(batch)
             values = rows.values.float()
-            if task.generates:
-                values = token_scores(values, counted_targets(task, batch["labels"], batch["counted"]))
-            mine.append(_by_item(values.cpu().numpy(), rows.owner, rows.samples))
-            progress(description, min(start + batch_size, len(order)), len(order))
-    model.train(was_training)
-    parts = processes.gather(mine)
-    found = [
-        item for number in range(len(starts)) for item in parts[number % len(parts)][number // len(parts)]
-    ]  # in the order of length
-    by_item: list[np.ndarray] = [np.empty(0)] * len(order)
-    for place, item in zip(order, found, strict=True):
-        by_item[int(place)] = item
+            if generates:
+                values = token_scores(values, model.targets(batch))
+            mine.append((part.numbers, _by_item(values.cpu().numpy(), rows.owner, rows.samples)))
+            progress(description, part.done, len(data))
+    model.model.train(was_training)
+    by_item: list[np.ndarray] = [np.empty(0)] * len(data)
+    for numbers, items in chain.from_iterable(processes.gather(mine)):
+        for number, item in zip(numbers, items, strict=True):
+            by_item[number] = item
     return Predictions(stack_rows(by_item), data.encoded)
 
 
@@ -85,13 +71,10 @@ def _by_item(rows: np.ndarray, owner: torch.Tensor | None, items: int) -> list[n
 
 
 def evaluate(
-    model: PreTrainedModel,
-    tokenizer: Any,
-    task: Task,
+    model: TaskModel,
     dataset: Dataset,
     *,
     reference: Predictions | None = None,
-    max_length: int = 128,
     written: bool = True,
     progress: Progress = silent,
 ) -> tuple[dict[str, float], Predictions]:
@@ -106,15 +89,16 @@ def evaluate(
         metrics by name, and the model's outputs. Sentence embeddings of labelled pairs are judged by the correlation of
         cosine similarity with the label; unlabelled text only by agreement.
     """
+    task = model.task
     if task.output == "vectors" and dataset.pairs is not None:
         sides = [replace(dataset, texts=texts, pairs=None) for texts in (dataset.texts, dataset.pairs)]
-        found = [predict(model, tokenizer, task, side, max_length=max_length, progress=progress) for side in sides]
+        found = [predict(model, side, progress=progress) for side in sides]
         made = Predictions(np.concatenate([side.rows for side in found]), found[0].encoded)
     else:
-        made = predict(model, tokenizer, task, dataset, max_length=max_length, progress=progress)
+        made = predict(model, dataset, progress=progress)
     metrics = {} if dataset.labels is None and not task.own_targets else judge(task, made, dataset)
     if written and task.schema == "targets" and dataset.labels is not None:
-        texts = write(model, tokenizer, task, dataset.texts, max_length=max_length, progress=progress)
+        texts = write(model.model, model.tokenizer, task, dataset.texts, max_length=model.max_length, progress=progress)
         metrics = judge_texts(task, texts, dataset.labels) | metrics
     if reference is not None:
         metrics["agreement"] = agree(task, made, reference, dataset)

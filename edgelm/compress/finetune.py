@@ -10,7 +10,15 @@ from typing import Any
 from transformers import set_seed
 
 from edgelm import distributed as processes
-from edgelm.anatomy import family_of, find_checkpoint, load_backbone, load_tokenizer, parameter_count, save_checkpoint
+from edgelm.anatomy import (
+    TaskModel,
+    family_of,
+    find_checkpoint,
+    load_backbone,
+    load_tokenizer,
+    parameter_count,
+    save_checkpoint,
+)
 from edgelm.anatomy.sizes import check_length, usable_positions
 from edgelm.checkpoint import Record, StageRecord, open_checkpoint
 from edgelm.compress.chance import Chance, judge_chance
@@ -111,9 +119,7 @@ def finetune(
     processes.meet(output.parent, lambda: key)
     with disk_errors(output):
         model = train(
-            model,
-            tokenizer,
-            task,
+            TaskModel(model, tokenizer, task, settings.max_length),
             dataset,
             settings,
             work=work / key[:16],
@@ -123,7 +129,7 @@ def finetune(
             description="finetune",
             progress=progress,
         )
-        metrics, _ = evaluate(model, tokenizer, task, evaluation, max_length=settings.max_length, progress=progress)
+        metrics, _ = evaluate(TaskModel(model, tokenizer, task, settings.max_length), evaluation, progress=progress)
         seconds = round(time.monotonic() - start, 1)
         stage = StageRecord(
             "finetune", settings.model_dump(mode="json"), seed, {}, metrics, parameter_count(model), seconds

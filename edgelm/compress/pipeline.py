@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
 from edgelm.anatomy import (
+    TaskModel,
     family_of,
     find_checkpoint,
     layer_shapes,
@@ -121,7 +122,7 @@ def compress(
         output.parent, lambda: digest(model_fingerprint(checkpoint), *(rows.fingerprint() for rows in given), *asked)
     )
     further = _further_texts(dataset, unlabelled, recipe, teacher, tokenizer, progress)
-    metrics, reference = evaluate(teacher, tokenizer, task, evaluation, max_length=max_length, progress=progress)
+    metrics, reference = evaluate(TaskModel(teacher, tokenizer, task, max_length), evaluation, progress=progress)
     metrics["agreement"] = 1.0
     original = {"metrics": metrics, "parameters": parameter_count(teacher), "size_mb": checkpoint.size_mb}
     record = replace(
@@ -253,15 +254,8 @@ def _run_stage(
     if result.tokenizer is not None:
         tokenizer, tokenizers = result.tokenizer, (context.tokenizer, result.tokenizer)
         record = replace(record, tokens=kept_tokens(record, (model, result.model), tokenizers, evaluation))
-    after, _ = evaluate(
-        result.model,
-        tokenizer,
-        record.task,
-        evaluation,
-        reference=reference,
-        max_length=max_length,
-        progress=context.progress,
-    )
+    judged = TaskModel(result.model, tokenizer, record.task, max_length)
+    after, _ = evaluate(judged, evaluation, reference=reference, progress=context.progress)
     values = settings.model_dump(mode="json")
     stage = StageRecord(
         stage=values.pop("stage"),

@@ -14,6 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import (
+    TaskModel,
     blocks,
     cut_tokens,
     find_checkpoint,
@@ -85,6 +86,10 @@ class StageContext:
     goal: Constraints
     seconds: float | None = None
 
+    def asked(self, model: PreTrainedModel, max_length: int) -> TaskModel:
+        """A model of this stage with its tokenizer and task, and the length that the stage reads."""
+        return TaskModel(model, self.tokenizer, self.record.task, max_length)
+
 
 @dataclass(frozen=True)
 class StageResult:
@@ -123,12 +128,9 @@ def prune(model: PreTrainedModel, settings: PruneSettings, context: StageContext
     """Remove the least important heads and FFN channels."""
     sample = context.dataset.sample(settings.samples, seed=context.seed)
     importance = measure_importance(
-        model,
-        context.tokenizer,
-        context.record.task,
+        context.asked(model, settings.max_length),
         sample,
         method=settings.importance,
-        max_length=settings.max_length,
         seed=context.seed,
         progress=context.progress,
     )
@@ -140,18 +142,11 @@ def prune(model: PreTrainedModel, settings: PruneSettings, context: StageContext
 
 def fit(model: PreTrainedModel, settings: FitSettings, context: StageContext) -> StageResult:
     """Cut the model to the goal, or to its share of the way there."""
-    goal = context.goal
+    goal, teacher = context.goal, context.asked(context.teacher, settings.max_length)
     if not goal.bounds:
-        goal = operations_goal(context.teacher, context.tokenizer, context.record.task, context.dataset, settings)
+        goal = operations_goal(teacher, context.dataset, settings.speedup)
     material = Material(
-        context.teacher,
-        context.tokenizer,
-        context.record.task,
-        context.dataset,
-        context.seed,
-        context.work,
-        context.seconds,
-        context.progress,
+        teacher, context.dataset, context.seed, context.work, seconds=context.seconds, progress=context.progress
     )
     cut = cut_to_goal(
         model, settings, goal.partway(settings.share, layer_shapes(model), model.config.vocab_size), material
@@ -173,13 +168,10 @@ def quantize(model: PreTrainedModel, settings: QuantizeSettings, context: StageC
     student = copy.deepcopy(model)
     rows = context.dataset.sample(settings.samples, seed=context.seed)
     intervals = calibrate(
-        student,
-        context.tokenizer,
-        context.record.task,
+        context.asked(student, settings.train.max_length),
         rows,
         method=settings.ranges,
         symmetric=settings.symmetric,
-        max_length=settings.train.max_length,
         progress=context.progress,
     )
     wide = settings.symmetric or settings.wide_sums
@@ -233,15 +225,13 @@ STAGES: dict[type, Callable[[PreTrainedModel, Any, StageContext], StageResult]] 
 def _teach(
     student: PreTrainedModel, loss: DistillLoss, settings: TrainSettings, context: StageContext, description: str
 ) -> PreTrainedModel:
-    task = context.record.task
-    projection = _projection(student, loss, settings, context)
-    teacher_cache = TeacherCache(context.teacher, task, taught_layers(context.teacher, student, loss))
-    taught = distillation_loss(context.teacher, student, task, loss, projection=projection, teacher_cache=teacher_cache)
+    teacher = context.asked(context.teacher, settings.max_length)
+    projection = _projection(student, teacher, loss, context)
+    teacher_cache = TeacherCache(teacher, taught_layers(teacher.model, student, loss))
+    taught = distillation_loss(teacher, student, loss, projection=projection, teacher_cache=teacher_cache)
     with attached(student, projection), fake_quantized_embeddings(student, context.record.embedding_bits):
         return train(
-            student,
-            context.tokenizer,
-            task,
+            teacher.with_model(student),
             context.dataset if context.unlabelled is None else context.dataset.join(context.unlabelled),
             settings,
             work=context.work,
@@ -255,17 +245,16 @@ def _teach(
 
 
 def _projection(
-    student: PreTrainedModel, loss: DistillLoss, settings: TrainSettings, context: StageContext
+    student: PreTrainedModel, teacher: TaskModel, loss: DistillLoss, context: StageContext
 ) -> nn.Linear | None:
     """What takes the student's hidden states to the teacher's: needed where widths differ, and a part of dynamic
     matching."""
-    teacher = context.teacher
     if loss.hidden == 0:
         return None
-    if student.config.hidden_size != teacher.config.hidden_size:
-        options = {"max_length": settings.max_length, "seed": context.seed}
-        return fitted_projection(teacher, student, context.tokenizer, context.record.task, context.dataset, **options)
-    return identity_projection(teacher.config.hidden_size) if loss.matching == "dynamic" else None
+    width = teacher.model.config.hidden_size
+    if student.config.hidden_size != width:
+        return fitted_projection(teacher, student, context.dataset, seed=context.seed)
+    return identity_projection(width) if loss.matching == "dynamic" else None
 
 
 def _carved_student(
@@ -276,11 +265,8 @@ def _carved_student(
     sizes = settings.shape.model_dump(exclude={"samples"})
     shape = resolve_shape(model, **sizes)
     activity = measure_activity(
-        model,
-        context.tokenizer,
-        context.record.task,
+        context.asked(model, settings.train.max_length),
         context.dataset.sample(settings.shape.samples, seed=context.seed),
-        max_length=settings.train.max_length,
         progress=context.progress,
     )
     student, cuts = cut_to_sizes(model, shape, activity)

@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 
 import onnx
 
+from edgelm.anatomy import TaskModel
 from edgelm.checkpoint import Checkpoint
 from edgelm.data.dataset import Dataset
 from edgelm.export.settings import ExportSettings
-from edgelm.export.source import Source
 from edgelm.runtime.golden import Golden
 from edgelm.runtime.graph_spec import GraphSpec
 
@@ -62,7 +62,7 @@ class Draft:
 
     settings: ExportSettings
     checkpoint: Checkpoint
-    source: Source
+    source: TaskModel
     rows: Dataset
     labelled: Dataset | None = None
     evaluation: Dataset | None = None

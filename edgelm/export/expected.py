@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, pipeline
 
-from edgelm.anatomy import model_outputs
+from edgelm.anatomy import TaskModel
 from edgelm.export.samples import Feeds, Samples, encode, join_outputs
 from edgelm.metrics.rows import stack_rows
 from edgelm.tasks.task import Task
@@ -47,22 +47,21 @@ class Expected:
         return self.samples.by_choice(stack_rows([self.samples.read([found], part) for found, part in parts]))
 
 
-def expected_answers(
-    model: PreTrainedModel, tokenizer: Any, task: Task, texts: Sequence[Any], *, max_length: int
-) -> Expected:
+def expected_answers(source: TaskModel, texts: Sequence[Any]) -> Expected:
     """Ask transformers; texts that become no token are left out, since a model cannot read nothing."""
-    samples = encode(tokenizer, task, texts, max_length=max_length)
+    model, task = source.model, source.task
+    samples = encode(source.tokenizer, task, texts, max_length=source.max_length)
     empty = {owner for owner, length in zip(samples.encoded.owner, samples.encoded.lengths, strict=True) if not length}
     if empty:
         texts = [text for number, text in enumerate(texts) if number not in empty]
-        samples = encode(tokenizer, task, texts, max_length=max_length)
+        samples = encode(source.tokenizer, task, texts, max_length=source.max_length)
     feeds = Expected(samples, [], []).feeds()
     if isinstance(task, SentenceEmbedding):
-        return Expected(samples, [_vector(model, task, feed)[None] for feed in feeds], [])
+        return Expected(samples, [_vector(source, task, feed)[None] for feed in feeds], [])
     if isinstance(task, TextClassification):
-        return Expected(samples, *_scores(model, tokenizer, task, feeds))
+        return Expected(samples, *_scores(source, task, feeds))
     outputs = [_outputs(model, task, feed) for feed in feeds]
-    return Expected(samples, outputs, _entities(model, tokenizer, task, texts, max_length))
+    return Expected(samples, outputs, _entities(source, texts))
 
 
 def _outputs(model: PreTrainedModel, task: Task, feed: Feeds) -> np.ndarray:
@@ -74,27 +73,30 @@ def _outputs(model: PreTrainedModel, task: Task, feed: Feeds) -> np.ndarray:
     return found[0].T if task.schema == "choices" else join_outputs(found)
 
 
-def _entities(model: PreTrainedModel, tokenizer: Any, task: Task, texts: Sequence[Any], max_length: int) -> list[Any]:
+def _entities(source: TaskModel, texts: Sequence[Any]) -> list[Any]:
     """The spans that transformers' pipeline finds in each text; None for words that stand alone, which it does not
     read, and for texts that are longer than the model."""
+    task, tokenizer = source.task, source.tokenizer
     if not isinstance(task, TokenClassification):
         return []
     pipe: Any = pipeline(
-        "token-classification", model=model, tokenizer=tokenizer, device="cpu", aggregation_strategy=task.aggregation
+        "token-classification",
+        model=source.model,
+        tokenizer=tokenizer,
+        device="cpu",
+        aggregation_strategy=task.aggregation,
     )
     return [
         pipe(text)
-        if isinstance(text, str) and text and len(tokenizer(text, verbose=False)["input_ids"]) <= max_length
+        if isinstance(text, str) and text and len(tokenizer(text, verbose=False)["input_ids"]) <= source.max_length
         else None
         for text in texts
     ]
 
 
-def _scores(
-    model: PreTrainedModel, tokenizer: Any, task: TextClassification, feeds: Sequence[Feeds]
-) -> tuple[list[np.ndarray], list[Any]]:
+def _scores(source: TaskModel, task: TextClassification, feeds: Sequence[Feeds]) -> tuple[list[np.ndarray], list[Any]]:
     """Logits of each text, and the pipeline's scores by label."""
-    pipe: Any = pipeline("text-classification", model=model, tokenizer=tokenizer, device="cpu")
+    pipe: Any = pipeline("text-classification", model=source.model, tokenizer=source.tokenizer, device="cpu")
     function = _activation(task)
     outputs, scores = [], []
     for feed in feeds:
@@ -115,13 +117,13 @@ def _activation(task: TextClassification) -> dict[str, Any]:
     return {"function_to_apply": ClassificationFunction.SIGMOID if squashed else ClassificationFunction.NONE}
 
 
-def _vector(model: PreTrainedModel, task: SentenceEmbedding, feed: dict[str, np.ndarray]) -> np.ndarray:
+def _vector(source: TaskModel, task: SentenceEmbedding, feed: dict[str, np.ndarray]) -> np.ndarray:
     """The sentence vector of one text: pooled in NumPy, unless layers of the model's own follow."""
     inputs = {name: torch.from_numpy(values) for name, values in feed.items()}
     with torch.inference_mode():
         if task.head:
-            return np.asarray(model_outputs(model, task, inputs)[0][0].numpy())
-        tokens = np.asarray(model(**inputs).last_hidden_state[0].numpy(), dtype=np.float64)
+            return np.asarray(source.outputs(inputs)[0][0].numpy())
+        tokens = np.asarray(source.model(**inputs).last_hidden_state[0].numpy(), dtype=np.float64)
     vector = np.concatenate([_pool(tokens, way) for way in task.pooling.split("+")])
     if task.normalize:
         vector = vector / np.linalg.norm(vector)

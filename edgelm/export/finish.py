@@ -15,7 +15,7 @@ from edgelm.engines import build
 from edgelm.engines.pipeline import can_build_for
 from edgelm.errors import EdgelmError
 from edgelm.export.draft import Draft
-from edgelm.export.source import tokenization_of
+from edgelm.export.tokenization import tokenization_of
 from edgelm.graph.rewrites import operator_counts
 from edgelm.runtime import open_bundle
 from edgelm.runtime.engine_plan import EnginePlan

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from edgelm.anatomy import TaskModel
 from edgelm.export.samples import encode, join_outputs
-from edgelm.export.source import Source
 from edgelm.precision import precision_of
 from edgelm.runtime.golden import Golden
 
 _MOST_NUMBERS = 1_000_000  # of all outputs: about 20 MB of JSON
 
 
-def make_golden(session: Any, source: Source, texts: Sequence[Any], precision: str) -> Golden:
+def make_golden(session: Any, source: TaskModel, texts: Sequence[Any], precision: str) -> Golden:
     """Samples for the device to replay.
 
     Other CPUs sum floats in another order (FP32, FP16, BF16), and an activation that falls on a rounding edge may take

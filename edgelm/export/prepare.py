@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 
 from edgelm.anatomy import (
+    TaskModel,
     check_token_types,
     family_of,
     find_checkpoint,
@@ -22,7 +23,6 @@ from edgelm.errors import UsageError
 from edgelm.export.draft import Draft
 from edgelm.export.pairs import note_guess, reads_pairs
 from edgelm.export.settings import ExportSettings
-from edgelm.export.source import Source
 from edgelm.files.output import check_output
 from edgelm.files.shipped import shipped_folder
 from edgelm.precision import precision_of
@@ -67,7 +67,7 @@ def prepare(settings: ExportSettings) -> Draft:
     return Draft(
         settings,
         checkpoint,
-        Source(model, tokenizer, task, max_length),
+        TaskModel(model, tokenizer, task, max_length),
         rows,
         labelled=labelled,
         evaluation=evaluation,

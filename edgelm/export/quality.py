@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from edgelm.anatomy import TaskModel
 from edgelm.data.dataset import Dataset
 from edgelm.export.samples import Samples, encode, graph_rows, torch_rows
-from edgelm.export.source import Source
 from edgelm.files.places import told_place
 from edgelm.metrics.judge import Predictions, judge
 
 
-def measure_quality(session: Any, source: Source, evaluation: Dataset) -> dict[str, Any]:
+def measure_quality(session: Any, source: TaskModel, evaluation: Dataset) -> dict[str, Any]:
     """The task's metrics of the checkpoint and of the graph, on the same rows."""
     sides = [evaluation]
     if source.task.output == "vectors" and evaluation.pairs is not None:

@@ -41,10 +41,7 @@ def trace(draft: Draft) -> Draft:
     settings, source = draft.settings, draft.source
     limit = usable_positions(family_of(draft.checkpoint.family), source.model.config)
     model = export_graph(
-        source.model,
-        source.tokenizer,
-        source.task,
-        max_length=max(source.max_length, min(limit, DEFAULT_LENGTH)),
+        source.with_length(max(source.max_length, min(limit, DEFAULT_LENGTH))),
         fused=target_of(settings.device).fused,
         opset=settings.opset,
     )
@@ -88,8 +85,7 @@ def compare(draft: Draft) -> Draft:
     rows = (draft.evaluation or draft.rows).sample(_PARITY_TEXTS, seed=settings.seed + 1)
     texts = _material(draft).inputs(rows)
     expected, hard = (
-        expected_answers(reference, source.tokenizer, source.task, some, max_length=source.max_length)
-        for some in (texts, hard_texts(texts, source.task))
+        expected_answers(source.with_model(reference), some) for some in (texts, hard_texts(texts, source.task))
     )
     parity = check_parity(
         graph.session, expected.rows(expected.outputs), expected.samples, precision=settings.precision

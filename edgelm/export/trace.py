@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 from transformers.exporters import OnnxConfig, OnnxExporter
 from transformers.exporters.onnxruntime_fusions import fuse_for_onnxruntime
 
+from edgelm.anatomy import TaskModel
 from edgelm.anatomy.sentence_head import head_layers
 from edgelm.errors import ModelError, UsageError
 from edgelm.export.pooling import append_pooling
@@ -37,13 +38,11 @@ BATCH, SEQUENCE = "batch", "sequence"
 _READ = (TOKENS, MASK, TYPES)
 
 
-def export_graph(
-    model: PreTrainedModel, tokenizer: Any, task: Task, *, max_length: int, fused: bool, opset: int | None = None
-) -> onnx.ModelProto:
+def export_graph(source: TaskModel, *, fused: bool, opset: int | None = None) -> onnx.ModelProto:
     """Export a model in FP32; the counts of operators before fusion are kept in the graph's metadata (`TRACED`).
 
     Args:
-        max_length: longest sequence in tokens that the graph must take.
+        source: the graph takes sequences of its `max_length` tokens, and shorter ones.
         fused: use onnxruntime's own operators (MultiHeadAttention, BiasGelu, SkipLayerNormalization); False: standard
             ONNX operators alone, for other runtimes.
         opset: of the standard operators; None: the exporter's own choice.
@@ -62,8 +61,9 @@ def export_graph(
             f"onnx {onnx.__version__} knows no opset {opset}.",
             hint=f"Give --opset {onnx.defs.onnx_opset_version()} or less.",
         )
-    sample = _sample_inputs(tokenizer, max_length)
-    sequence = torch.export.Dim(SEQUENCE, min=2, max=max_length)
+    model, task = source.model, source.task
+    sample = _sample_inputs(source.tokenizer, source.max_length)
+    sequence = torch.export.Dim(SEQUENCE, min=2, max=source.max_length)
     shapes = {name: {0: torch.export.Dim(BATCH), 1: sequence} for name in sample}
     before = model.config._attn_implementation
     # Eager attention: the pattern of plain matrix products is the one that fuses.

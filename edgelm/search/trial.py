@@ -155,7 +155,7 @@ def single_texts(task: Task, rows: Dataset) -> Dataset:
 
 def _agreement(job: Job, evaluation: Dataset, progress: Progress) -> float:
     """How closely the bundle's outputs agree with the original model's, on rows without labels."""
-    from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer
+    from edgelm.anatomy import TaskModel, find_checkpoint, load_checkpoint, load_tokenizer
     from edgelm.compress.evaluate import predict
     from edgelm.export.samples import encode, graph_rows
     from edgelm.metrics.judge import Predictions, agree
@@ -167,7 +167,7 @@ def _agreement(job: Job, evaluation: Dataset, progress: Progress) -> float:
     bundle = load(folder / "bundle")
     task = bundle.manifest.task
     rows = single_texts(task, evaluation)
-    reference = predict(model, load_tokenizer(original), task, rows, max_length=job.max_length, progress=progress)
+    reference = predict(TaskModel(model, load_tokenizer(original), task, job.max_length), rows, progress=progress)
     tokenizer = load_tokenizer(find_checkpoint(folder / "checkpoint"))
     samples = encode(tokenizer, task, rows.inputs(), max_length=bundle.manifest.tokenization.max_length)
     return agree(task, Predictions(graph_rows(bundle.session, samples), samples.encoded), reference, rows)

@@ -5,6 +5,7 @@ import torch
 from models import FAMILIES, TEXTS, make_checkpoint, make_sharing_checkpoint
 
 from edgelm.anatomy import (
+    TaskModel,
     blocks,
     keep_layers,
     layer_shapes,
@@ -87,7 +88,7 @@ def test_a_masked_language_model_becomes_a_classifier_with_its_own_first_matrix(
 def test_layers_that_share_their_weights_are_cut_together(tmp_path):
     checkpoint = open_checkpoint(make_sharing_checkpoint(tmp_path / "m"))
     model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
-    importance = measure_importance(model, tokenizer, checkpoint.task, Dataset("memory", texts=TEXTS))
+    importance = measure_importance(TaskModel(model, tokenizer, checkpoint.task), Dataset("memory", texts=TEXTS))
     smaller = cut(model, choose_heads(importance.heads, 0.5), choose_channels(importance.ffn, 0.5, multiple=8))
     assert [(shape.heads, shape.ffn) for shape in layer_shapes(smaller)] == [(2, 32)]
     assert smaller.config.num_hidden_layers == 3

@@ -14,7 +14,7 @@ from edgelm.anatomy import check_token_types, load_tokenizer
 from edgelm.anatomy.tokenizer_settings import TOKENIZER_SETTINGS
 from edgelm.checkpoint import open_checkpoint
 from edgelm.errors import ModelError
-from edgelm.export.source import tokenization_of
+from edgelm.export.tokenization import tokenization_of
 from edgelm.runtime.inputs.text import make_encoder
 from edgelm.runtime.manifest import Manifest
 from edgelm.tasks.text import TextClassification

@@ -7,7 +7,7 @@ import pytest
 from models import TEXTS, make_checkpoint
 from sentence_folders import add_modules, dense, edit, make_sentence_folder, pooling
 
-from edgelm.anatomy import load_checkpoint
+from edgelm.anatomy import TaskModel, load_checkpoint
 from edgelm.compress.pipeline import compress
 from edgelm.data.dataset import Dataset
 from edgelm.errors import ModelError
@@ -36,7 +36,7 @@ def test_a_compressed_encoder_keeps_its_layers_its_prompt_and_its_cut(tmp_path):
     )
     checkpoint = find_checkpoint(result.path)
     assert checkpoint.task == find_checkpoint(folder).task
-    found = predict(load_checkpoint(checkpoint), load_tokenizer(checkpoint), checkpoint.task, ROWS, max_length=128).rows
+    found = predict(TaskModel(load_checkpoint(checkpoint), load_tokenizer(checkpoint), checkpoint.task), ROWS).rows
     wanted = SentenceTransformer(str(result.path), device="cpu").encode(list(TEXTS))
     assert wanted.shape == (len(TEXTS), 12)
     np.testing.assert_allclose(found, wanted, atol=1e-5)

@@ -5,9 +5,9 @@ import torch
 from generators import DECODERS, ENCODER_DECODERS, SENTENCES, make_generator
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from edgelm.anatomy import load_tokenizer
+from edgelm.anatomy import TaskModel, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
-from edgelm.compress.batches import Collator, EncodedDataset, Share, model_inputs
+from edgelm.compress.batches import EncodedDataset, Share
 from edgelm.compress.distillation.distill import label_loss
 from edgelm.data.dataset import Dataset
 from edgelm.data.encoding import NO_CLASS
@@ -51,10 +51,9 @@ def learned(encoded, number=0):
 def test_a_decoder_reads_what_the_models_own_shift_makes_of_the_labels(tmp_path, family):
     checkpoint = open_checkpoint(make_generator(tmp_path / "m", family))
     tokenizer, task = load_tokenizer(checkpoint), checkpoint.task
-    data = EncodedDataset(
-        rows(SENTENCES[:3], [(text,) for text in SENTENCES[3:6]], "targets"), tokenizer, task, max_length=64
-    )
-    batch = Collator(tokenizer)([data[number] for number in range(3)])
+    reader = TaskModel(None, tokenizer, task, 64)
+    data = EncodedDataset(rows(SENTENCES[:3], [(text,) for text in SENTENCES[3:6]], "targets"), reader)
+    batch = data.batch(range(3))
     labels = batch["labels"]
     expected = tokenizer(text_target=list(SENTENCES[3:6]), padding=True, return_tensors="pt")
     assert torch.equal(labels, expected["input_ids"].masked_fill(expected["attention_mask"] == 0, -100))
@@ -62,9 +61,9 @@ def test_a_decoder_reads_what_the_models_own_shift_makes_of_the_labels(tmp_path,
     real = batch["counted"].bool()
     own = model.prepare_decoder_input_ids_from_labels(labels)
     assert torch.equal(batch["decoder_input_ids"][real], own[real])
-    one = Collator(tokenizer)([data[0]])  # of one row its mean over tokens is transformers' own loss
+    one = data.batch([0])  # of one row its mean over tokens is transformers' own loss
     with torch.no_grad():
-        loss = label_loss(task)(model, one, Share())
+        loss = label_loss(reader)(model, one, Share())
         theirs = model(input_ids=one["input_ids"], attention_mask=one["attention_mask"], labels=one["labels"]).loss
     torch.testing.assert_close(loss, theirs)
 
@@ -81,8 +80,10 @@ def test_a_completion_is_learned_with_its_end_and_its_prompt_is_not(tmp_path, to
     batch = {name: torch.tensor(value) for name, value in encoded.columns.items()}
     counted, targets = torch.tensor(encoded.counted), torch.tensor(encoded.originals)
     with torch.no_grad():
-        loss = label_loss(TASK)(model, {**batch, "counted": counted, "labels": targets}, Share())
-        theirs = model(**model_inputs(batch), labels=torch.tensor([labels])).loss
+        loss = label_loss(TaskModel(model, tokenizer, TASK))(
+            model, {**batch, "counted": counted, "labels": targets}, Share()
+        )
+        theirs = model(**batch, labels=torch.tensor([labels])).loss
     torch.testing.assert_close(loss, theirs)
 
 

@@ -15,7 +15,7 @@ from transformers import AutoModel, AutoTokenizer, pipeline
 from typer.testing import CliRunner
 
 import edgelm.runtime
-from edgelm.anatomy import load_checkpoint, load_tokenizer
+from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
 from edgelm.data.dataset import Dataset
@@ -190,7 +190,7 @@ def tokenization(tokenizer, max_length):
 def expected_of(folder, texts):
     checkpoint = open_checkpoint(folder)
     return expected_answers(
-        load_checkpoint(checkpoint), load_tokenizer(checkpoint), checkpoint.task, texts, max_length=LENGTH
+        TaskModel(load_checkpoint(checkpoint), load_tokenizer(checkpoint), checkpoint.task, LENGTH), texts
     )
 
 

@@ -6,7 +6,7 @@ import torch
 from models import ANATOMIES, TEXTS, make_checkpoint
 
 import edgelm.runtime
-from edgelm.anatomy import load_checkpoint, load_tokenizer, model_outputs, save_checkpoint
+from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer, model_outputs, save_checkpoint
 from edgelm.checkpoint import open_checkpoint
 from edgelm.compress.pruning.activation_scores import measure_activity
 from edgelm.compress.pruning.student_shape import resolve_shape
@@ -25,7 +25,7 @@ def test_bundles_of_carved_students_compute_what_pytorch_computes(tmp_path, fami
     # Heads of six, and room for five; those with rotary positions stay eight wide.
     width = {"hidden": 32, "heads": 3} if family == "modernbert" else {"hidden": 30, "heads": 4}
     shape = resolve_shape(teacher, layers=1, ffn=40, **width)
-    student, _ = cut_to_sizes(teacher, shape, measure_activity(teacher, tokenizer, task, ROWS))
+    student, _ = cut_to_sizes(teacher, shape, measure_activity(TaskModel(teacher, tokenizer, task), ROWS))
     save_checkpoint(tmp_path / "student", student, tokenizer, checkpoint.record)
     export(tmp_path / "student", output=tmp_path / "b", device=load_device("cpu"), precision="fp32", calibration=ROWS)
     with torch.inference_mode():

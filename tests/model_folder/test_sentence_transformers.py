@@ -48,13 +48,13 @@ def theirs(folder: Path, texts=LONG) -> np.ndarray:
 
 
 def ours(folder: Path, texts=LONG) -> np.ndarray:
-    from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer
+    from edgelm.anatomy import TaskModel, find_checkpoint, load_checkpoint, load_tokenizer
     from edgelm.compress.evaluate import predict
     from edgelm.data.dataset import Dataset
 
     checkpoint = find_checkpoint(folder)
     rows = Dataset(texts=tuple(texts), source="test", label_names=())
-    return predict(load_checkpoint(checkpoint), load_tokenizer(checkpoint), checkpoint.task, rows, max_length=128).rows
+    return predict(TaskModel(load_checkpoint(checkpoint), load_tokenizer(checkpoint), checkpoint.task), rows).rows
 
 
 def export_fp32(folder: Path, output: Path, **options):

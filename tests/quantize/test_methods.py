@@ -95,7 +95,7 @@ def test_attention_outputs_are_divided_at_no_cost_through_their_values(tmp_path,
     """Cross-layer equalization: the same function and not a node more."""
     from models import TEXTS, make_checkpoint
 
-    from edgelm.anatomy import load_checkpoint, load_tokenizer
+    from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer
     from edgelm.checkpoint import open_checkpoint
     from edgelm.export.trace import export_graph
 
@@ -104,7 +104,7 @@ def test_attention_outputs_are_divided_at_no_cost_through_their_values(tmp_path,
     for name, weight in model.named_parameters():
         if name.endswith("bias"):  # equal ones are exported as one constant
             weight.data.normal_()
-    graph = export_graph(model, tokenizer, open_checkpoint(folder).task, max_length=64, fused=fused)
+    graph = export_graph(TaskModel(model, tokenizer, open_checkpoint(folder).task, 64), fused=fused)
     folds = find_folds(graph)
     assert len(folds) == 2  # layers
     rng = np.random.default_rng(0)

@@ -9,7 +9,7 @@ from models import TEXTS, make_checkpoint, make_tokenizer
 from task_rows import rows_of
 
 import edgelm.runtime
-from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer
+from edgelm.anatomy import TaskModel, find_checkpoint, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import RECORD_FILE
 from edgelm.compress.finetune import finetune
 from edgelm.compress.pipeline import compress
@@ -90,7 +90,7 @@ def test_a_largest_drop_is_measured_on_masks_whose_token_is_known(pretrained):
     checkpoint = find_checkpoint(pretrained, task="fill-mask")
     model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
     rows, task = rows_of("fill-mask", 6), checkpoint.task.read_by(tokenizer)
-    graph = export_graph(model, tokenizer, task, max_length=64, fused=True)
+    graph = export_graph(TaskModel(model, tokenizer, task, 64), fused=True)
     trial = Material(rows, None, tokenizer, task, 64, 0).judge(graph, rows)
     encoded = encode_samples(sorted(rows.texts, key=len), tokenizer, task, max_length=64)
     known = [token for row in encoded.originals for token in row if token != NO_CLASS]

@@ -11,15 +11,15 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
-from edgelm.anatomy import Rows, blocks, counted_rows, counted_targets, keep_layers, model_outputs
-from edgelm.compress.batches import Share, model_inputs
+from edgelm.anatomy import Rows, TaskModel, blocks, keep_layers
+from edgelm.compress.batches import Share
 from edgelm.compress.distillation.attention_relations import captured, related_blocks, relation_loss
 from edgelm.compress.distillation.layer_matching import dynamic_pairs, layer_pairs, masked_distance, matched_layers
 from edgelm.compress.distillation.losses import hard_loss, soft_loss
 from edgelm.compress.distillation.teacher_cache import States, TeacherCache
 from edgelm.errors import RecipeError
 from edgelm.recipe import DistillLoss
-from edgelm.tasks.task import Task
+from edgelm.tasks.task import Output
 
 LossFunction = Callable[[PreTrainedModel, dict[str, torch.Tensor], Share], torch.Tensor]
 
@@ -41,13 +41,12 @@ def student_from_layers(teacher: PreTrainedModel, layers: Sequence[int]) -> PreT
     return student
 
 
-def label_loss(task: Task) -> LossFunction:
+def label_loss(learner: TaskModel) -> LossFunction:
     """`hard_loss` alone, as a function of the model, a batch and its share."""
 
     def compute(model: PreTrainedModel, batch: dict[str, torch.Tensor], share: Share) -> torch.Tensor:
-        outputs, _ = model_outputs(model, task, model_inputs(batch))
-        rows = counted_rows(task, outputs, batch.get("counted"))
-        return share.rows * hard_loss(rows, _targets(task, batch), task.output)
+        rows = learner.with_model(model).rows(batch)
+        return share.rows * hard_loss(rows, learner.targets(batch), learner.task.output)
 
     return compute
 
@@ -76,9 +75,8 @@ def taught_layers(teacher: PreTrainedModel, student: PreTrainedModel, loss: Dist
 
 
 def distillation_loss(
-    teacher: PreTrainedModel,
+    teacher: TaskModel,
     student: PreTrainedModel,
-    task: Task,
     loss: DistillLoss,
     *,
     projection: nn.Module | None = None,
@@ -95,45 +93,41 @@ def distillation_loss(
     Raises:
         RecipeError: `loss.relation_layer` names a layer that the teacher does not have.
     """
-    ask = teacher_cache or TeacherCache(teacher, task, taught_layers(teacher, student, loss))
-    related = related_blocks(teacher, student, loss)
-    hidden = _hidden_part(len(blocks(teacher)), len(blocks(student)), loss, projection)
+    ask = teacher_cache or TeacherCache(teacher, taught_layers(teacher.model, student, loss))
+    related = related_blocks(teacher.model, student, loss)
+    hidden = _hidden_part(len(blocks(teacher.model)), len(blocks(student)), loss, projection)
+    output = teacher.task.output
 
     def compute(model: PreTrainedModel, batch: dict[str, torch.Tensor], share: Share) -> torch.Tensor:
-        inputs = model_inputs(batch)
         with captured(related.teacher) as wanted_parts:
             taught, teacher_hidden = ask(batch)
         with captured(related.student) as parts:
-            outputs, student_hidden = model_outputs(model, task, inputs, hidden_states=loss.hidden > 0)
-        rows, wanted = (counted_rows(task, some, batch.get("counted")) for some in (outputs, taught))
-        total = loss.soft * _soft_part(rows, wanted.values, task, loss.temperature, share)
-        if loss.hard > 0 and "labels" in batch and task.output != "vectors":
-            total = total + share.rows * loss.hard * hard_loss(rows, _targets(task, batch), task.output)
+            outputs, student_hidden = teacher.with_model(model).outputs(batch, hidden_states=loss.hidden > 0)
+        rows, wanted = (teacher.counted(some, batch) for some in (outputs, taught))
+        total = loss.soft * _soft_part(rows, wanted.values, output, loss.temperature, share)
+        if loss.hard > 0 and "labels" in batch and output != "vectors":
+            total = total + share.rows * loss.hard * hard_loss(rows, teacher.targets(batch), output)
         if loss.hidden > 0:
-            total = total + loss.hidden * hidden(student_hidden, teacher_hidden, inputs["attention_mask"], share)
+            total = total + loss.hidden * hidden(student_hidden, teacher_hidden, batch["attention_mask"], share)
         if related.student is not None:
-            related_loss = relation_loss(parts, wanted_parts, inputs["attention_mask"], heads=related.heads)
+            related_loss = relation_loss(parts, wanted_parts, batch["attention_mask"], heads=related.heads)
             total = total + share.tokens * loss.relations * related_loss
         return total
 
     return compute
 
 
-def _targets(task: Task, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    return counted_targets(task, batch["labels"], batch.get("counted"))
-
-
-def _soft_part(student: Rows, teacher: torch.Tensor, task: Task, temperature: float, share: Share) -> torch.Tensor:
+def _soft_part(student: Rows, teacher: torch.Tensor, output: Output, temperature: float, share: Share) -> torch.Tensor:
     """`soft_loss` of this process's rows, for what they count.
 
     Where it looks at all pairs of texts of a batch, the others' texts are constants here: each process has the gradient
     by its own.
     """
-    if task.output != "vectors" or student.values.shape == teacher.shape:
-        return share.rows * soft_loss(student, teacher, task.output, temperature=temperature)
+    if output != "vectors" or student.values.shape == teacher.shape:
+        return share.rows * soft_loss(student, teacher, output, temperature=temperature)
     rows = student.samples if share.rows else 0
     values, teacher = (processes.with_rows_of_others(vectors[:rows]) for vectors in (student.values, teacher))
-    return processes.count() * soft_loss(Rows(values, None, len(values)), teacher, task.output, temperature=temperature)
+    return processes.count() * soft_loss(Rows(values, None, len(values)), teacher, output, temperature=temperature)
 
 
 def _hidden_part(

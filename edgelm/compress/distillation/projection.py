@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import blocks, model_outputs
-from edgelm.compress.batches import Collator, EncodedDataset, model_inputs
+from edgelm.anatomy import TaskModel, blocks
+from edgelm.compress.batches import EncodedDataset
 from edgelm.compress.distillation.layer_matching import layer_pairs
 from edgelm.data.dataset import Dataset
-from edgelm.tasks.task import Task
 
 _NAME = "distillation_projection"
 _FIT_ROWS = 256  # some thousand tokens: several times a student's width
@@ -29,16 +27,7 @@ def identity_projection(width: int) -> nn.Linear:
     return projection
 
 
-def fitted_projection(
-    teacher: PreTrainedModel,
-    student: PreTrainedModel,
-    tokenizer: Any,
-    task: Task,
-    dataset: Dataset,
-    *,
-    max_length: int,
-    seed: int,
-) -> nn.Linear:
+def fitted_projection(teacher: TaskModel, student: PreTrainedModel, dataset: Dataset, *, seed: int) -> nn.Linear:
     """The map that best takes the student's hidden states to the teacher's before training, by least squares over
     layers at equal depth.
 
@@ -48,18 +37,17 @@ def fitted_projection(
     Args:
         dataset: texts; 256 of them are read.
     """
-    pairs = layer_pairs(len(blocks(teacher)), len(blocks(student)))
-    encoded, collate = (
-        EncodedDataset(dataset.sample(_FIT_ROWS, seed=seed), tokenizer, task, max_length=max_length),
-        Collator(tokenizer),
-    )
-    narrow, wide = student.config.hidden_size, teacher.config.hidden_size
+    pairs = layer_pairs(len(blocks(teacher.model)), len(blocks(student)))
+    encoded = EncodedDataset(dataset.sample(_FIT_ROWS, seed=seed), teacher)
+    learner = teacher.with_model(student.eval())
+    teacher.model.eval()
+    narrow, wide = student.config.hidden_size, teacher.model.config.hidden_size
     squares, products = torch.zeros(narrow, narrow, dtype=torch.float64), torch.zeros(narrow, wide, dtype=torch.float64)
     for index in range(len(encoded)):
-        batch = model_inputs(collate([encoded[index]]))
+        batch = encoded.batch([index])
         with torch.no_grad():
-            _, wanted = model_outputs(teacher.eval(), task, batch, hidden_states=True)
-            _, found = model_outputs(student.eval(), task, batch, hidden_states=True)
+            _, wanted = teacher.outputs(batch, hidden_states=True)
+            _, found = learner.outputs(batch, hidden_states=True)
         for teacher_layer, student_layer in pairs:
             states = found[student_layer][0].double()  # (tokens, narrow)
             squares += states.T @ states

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 
 import psutil
 import torch
-from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
-from edgelm.anatomy import model_outputs
-from edgelm.compress.batches import Collator, EncodedDataset, model_inputs
+from edgelm.anatomy import TaskModel
+from edgelm.compress.batches import EncodedDataset
 from edgelm.progress import Progress, silent
-from edgelm.tasks.task import Task
 
 States = Mapping[int, torch.Tensor] | Sequence[torch.Tensor]
 
@@ -42,16 +40,15 @@ class TeacherCache:
         layers: indices into its hidden states, the embeddings' output first.
     """
 
-    def __init__(self, teacher: PreTrainedModel, task: Task, layers: Sequence[int]) -> None:
-        self.teacher = teacher.eval().requires_grad_(False)
-        self.task = task
+    def __init__(self, teacher: TaskModel, layers: Sequence[int]) -> None:
+        teacher.model.eval().requires_grad_(False)
+        self.teacher = teacher
         self.layers = tuple(layers)
         self._kept: _Kept | None = None
 
     def prepare(
         self,
         rows: EncodedDataset,
-        collate: Collator,
         *,
         passes: float,
         half: bool,
@@ -83,13 +80,11 @@ class TeacherCache:
         starts = lengths.cumsum(0) - lengths
         states = torch.empty(tokens, len(self.layers), self._hidden, dtype=torch.float16)
         outputs = torch.empty(0)
-        order = sorted(range(len(rows)), key=lambda row: rows.lengths[row])
         done = 0
-        for first in range(0, len(order), _BATCH):
-            chosen = order[first : first + _BATCH]
-            batch = collate([rows[row] for row in chosen])
+        for part in rows.by_length(_BATCH):
+            chosen, batch = part.numbers, part.tensors
             with torch.autocast("cpu", torch.bfloat16, enabled=half):
-                found, hidden = self._ask(model_inputs(batch))
+                found, hidden = self._ask(batch)
             real = batch["attention_mask"].bool()
             places = torch.cat([int(starts[row]) + torch.arange(rows.lengths[row]) for row in chosen])
             if not len(outputs):
@@ -104,13 +99,13 @@ class TeacherCache:
             spent = time.monotonic() - start
             if seconds is not None and spent > _SURE and spent * tokens / done > _TIME * seconds:
                 return
-            progress("teacher", first + len(chosen), len(order))
+            progress("teacher", part.done, len(rows))
         self._kept = _Kept(outputs, states, starts, lengths)
 
     def __call__(self, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, States]:
         """What the teacher answers to a batch: outputs, and hidden states (batch, tokens, hidden) by index."""
         if self._kept is None or "row" not in batch:
-            return self._ask(model_inputs(batch))
+            return self._ask(batch)
         kept, rows = self._kept, batch["row"]
         if not self.layers and not self._by_token:
             return kept.outputs[rows], {}
@@ -125,28 +120,29 @@ class TeacherCache:
         states = kept.states[places].float()
         return outputs, {layer: states[:, :, place] for place, layer in enumerate(self.layers)}
 
-    def _ask(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, States]:
-        self.teacher.to(inputs["input_ids"].device)
+    def _ask(self, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, States]:
+        self.teacher.model.to(batch["input_ids"].device)
         with torch.no_grad():
-            return model_outputs(self.teacher, self.task, inputs, hidden_states=bool(self.layers))
+            return self.teacher.outputs(batch, hidden_states=bool(self.layers))
 
     @property
     def _by_token(self) -> bool:
-        return self.task.per != "sample"
+        return self.teacher.task.per != "sample"
 
     @property
     def _hidden(self) -> int:
-        return int(self.teacher.config.hidden_size)
+        return int(self.teacher.model.config.hidden_size)
 
     def _bytes(self, rows: EncodedDataset) -> int:
         states = 2 * sum(rows.lengths) * len(self.layers) * self._hidden
-        return states + (4 * sum(rows.lengths) * _width(self.task, self.teacher) if self._by_token else 0)
+        return states + (4 * sum(rows.lengths) * _width(self.teacher) if self._by_token else 0)
 
 
-def _width(task: Task, teacher: PreTrainedModel) -> int:
+def _width(teacher: TaskModel) -> int:
     """Outputs of one token."""
+    task = teacher.task
     return (
         max(len(task.labels), len(task.output_names))
         if task.labels or task.per == "position"
-        else int(teacher.config.vocab_size)
+        else int(teacher.model.config.vocab_size)
     )

@@ -11,11 +11,10 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import Projection, Sublayer, blocks, model_outputs
+from edgelm.anatomy import Projection, Sublayer, TaskModel, blocks
 from edgelm.compress.pruning.second_moments import token_batches
 from edgelm.data.dataset import Dataset
 from edgelm.progress import Progress, silent
-from edgelm.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -41,25 +40,18 @@ class Activity:
 
 
 def measure_activity(
-    model: PreTrainedModel,
-    tokenizer: Any,
-    task: Task,
-    dataset: Dataset,
-    *,
-    max_length: int = 128,
-    batch_size: int = 16,
-    progress: Progress = silent,
+    model: TaskModel, dataset: Dataset, *, batch_size: int = 16, progress: Progress = silent
 ) -> Activity:
     """Run texts through a model and score its dimensions, heads and channels by their energy at real tokens.
 
     Norms of activations times outgoing weights are the forward-only counterpart of gradient scores: they need no labels
     and no loss, and say the same of a dimension for every layer that shares it.
     """
-    batches = token_batches(tokenizer, task, dataset.without_labels(), max_length=max_length, size=batch_size)
+    batches = token_batches(model, dataset.without_labels(), size=batch_size)
     done = 0
     sums: dict[tuple[int, str], torch.Tensor] = {}
     seen: set[tuple[int, str]] = set()
-    hidden, tokens = torch.zeros(model.config.hidden_size, dtype=torch.float64), 0
+    hidden, tokens = torch.zeros(model.model.config.hidden_size, dtype=torch.float64), 0
     mask = torch.ones(0)
 
     def add(layer: int, part: str, projection: Projection) -> Callable[..., None]:
@@ -82,7 +74,7 @@ def measure_activity(
         return hook
 
     handles = []
-    for index, block in enumerate(blocks(model)):
+    for index, block in enumerate(blocks(model.model.eval())):
         handles.append(block.layer.register_forward_pre_hook(begin(index)))
         if block.heads:
             for part in ("query", "key"):
@@ -96,7 +88,7 @@ def measure_activity(
         with torch.no_grad():
             for batch in batches:
                 mask = batch["attention_mask"]
-                _, states = model_outputs(model.eval(), task, batch, hidden_states=True)
+                _, states = model.outputs(batch, hidden_states=True)
                 hidden += sum(_square_sum(state, mask) for state in states)
                 tokens += int(mask.sum())
                 done += len(mask)
@@ -104,7 +96,7 @@ def measure_activity(
     finally:
         for handle in handles:
             handle.remove()
-    return _scores(model, hidden, sums, max(tokens, 1))
+    return _scores(model.model, hidden, sums, max(tokens, 1))
 
 
 def _square_sum(vectors: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

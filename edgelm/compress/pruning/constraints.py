@@ -7,17 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from transformers import PreTrainedModel
-
 from edgelm import distributed as processes
+from edgelm.anatomy import TaskModel
 from edgelm.anatomy.sizes import sizes_of
 from edgelm.data.dataset import Dataset
 from edgelm.data.encoding import median_length
 from edgelm.errors import RecipeError
 from edgelm.latency_table import LatencyTable, count_operations
-from edgelm.recipe import FitSettings
 from edgelm.shapes import Shapes
-from edgelm.tasks.task import Task
 
 Measure = Callable[[Shapes], float]
 
@@ -100,20 +97,18 @@ class Constraints:
         return cost, sum(weights) - rest
 
 
-def operations_goal(
-    teacher: PreTrainedModel, tokenizer: Any, task: Task, rows: Dataset, settings: FitSettings
-) -> Constraints:
-    """Where no device was measured: `settings.speedup` times fewer multiply-accumulates than the teacher's, at the
-    rows' median length.
+def operations_goal(teacher: TaskModel, rows: Dataset, speedup: float | None) -> Constraints:
+    """Where no device was measured: `speedup` times fewer multiply-accumulates than the teacher's, at the rows' median
+    length.
 
     Raises:
         RecipeError: the recipe names no speed-up.
     """
-    if settings.speedup is None:
+    if speedup is None:
         raise RecipeError(
             "the recipe cuts to a budget, and none was given.",
             hint="Give --max-latency, --speedup, --max-size or --max-memory, or --set fit.speedup=2 (in operations).",
         )
-    length = median_length(tokenizer, task, rows, max_length=settings.max_length)
-    table = count_operations(sizes_of(teacher.config), length)
-    return Constraints((Constraint("operations", table, table.predict(table.sizes.full()) / settings.speedup),))
+    length = median_length(teacher.tokenizer, teacher.task, rows, max_length=teacher.max_length)
+    table = count_operations(sizes_of(teacher.model.config), length)
+    return Constraints((Constraint("operations", table, table.predict(table.sizes.full()) / speedup),))

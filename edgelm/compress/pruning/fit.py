@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
-from edgelm.anatomy import Rows, blocks, layer_shapes
+from edgelm.anatomy import Rows, TaskModel, blocks, layer_shapes
 from edgelm.anatomy.layers import require_own_weights
 from edgelm.compress.distillation.layer_matching import spread_layers
 from edgelm.compress.distillation.losses import soft_loss
@@ -27,7 +27,6 @@ from edgelm.data.dataset import Dataset
 from edgelm.progress import Progress, silent
 from edgelm.recipe import FitSettings, RaceSettings
 from edgelm.shapes import LayerShape, Shapes
-from edgelm.tasks.task import Task
 
 _TEMPERATURE = 2.0
 _CLOSE = 0.02  # of an allowance: nearer is not worth another search
@@ -45,9 +44,7 @@ Maker = Callable[[Constraints, int], list[int] | None]
 class Material:
     """A model's teacher, what it reads, and a folder for the states of a training, which may take so many seconds."""
 
-    teacher: PreTrainedModel
-    tokenizer: Any
-    task: Task
+    teacher: TaskModel
     rows: Dataset
     seed: int
     work: Path
@@ -76,7 +73,7 @@ def cut_to_goal(model: PreTrainedModel, settings: FitSettings, goal: Constraints
         UnsupportedFamily: the layers share their weights.
     """
     require_own_weights(model, "they cannot be fitted to a budget one by one")
-    loss = teacher_loss(settings.judged, settings.max_length, material)
+    loss = teacher_loss(settings.judged, material)
     cuts: dict[tuple[LayerShape, ...], Cut] = {}
     for method in ("obs", "fisher") if settings.method == "both" else (settings.method,):
         module_levels = make_levels(model, method, settings, material)
@@ -157,9 +154,8 @@ def _cut(
     smaller, layers = assemble(model, chosen), _kept_layers(model, module_levels, picks)
     if settings.reconstruct:
         rows = material.rows.sample(settings.samples, seed=material.seed)
-        common: dict[str, Any] = {"max_length": settings.max_length, "progress": material.progress}
-        sources = segments(layers, len(blocks(model)))
-        smaller = reconstruct(smaller, model, material.tokenizer, material.task, rows, sources=sources, **common)
+        sources, original = segments(layers, len(blocks(model))), material.teacher.with_model(model)
+        smaller = reconstruct(smaller, original, rows, sources=sources, progress=material.progress)
     heads = {module.layer: level.units for module, level in chosen if module.kind == ATTENTION}
     return Cut(smaller, processes.same(loss(smaller)), tuple(layers), tuple(heads.get(layer, ()) for layer in layers))
 
@@ -169,11 +165,8 @@ def _race(models: Sequence[PreTrainedModel], settings: FitSettings, asked: RaceS
         models,
         asked,
         teacher=material.teacher,
-        tokenizer=material.tokenizer,
-        task=material.task,
         rows=material.rows,
-        loss=teacher_loss(max(settings.judged, _RACE_JUDGED), settings.max_length, material),
-        max_length=settings.max_length,
+        loss=teacher_loss(max(settings.judged, _RACE_JUDGED), material),
         work=material.work,
         seed=material.seed,
         seconds=material.seconds,
@@ -189,25 +182,26 @@ def _believable(factor: float) -> float:
 def make_levels(model: PreTrainedModel, method: str, settings: FitSettings, material: Material) -> list[ModuleLevels]:
     """By optimal brain surgeon (`obs`) or by the Fisher information of masks (`fisher`)."""
     rows = material.rows.sample(settings.samples, seed=material.seed)
-    common: dict[str, Any] = {"max_length": settings.max_length, "progress": material.progress}
+    asked = material.teacher.with_model(model)
     if method == "obs":
-        return obs_levels(model, material.tokenizer, material.task, rows, multiple=settings.multiple, **common)
-    importance = measure_importance(model, material.tokenizer, material.task, rows, seed=material.seed, **common)
+        return obs_levels(asked, rows, multiple=settings.multiple, progress=material.progress)
+    importance = measure_importance(asked, rows, seed=material.seed, progress=material.progress)
     return fisher_levels(model, importance, multiple=settings.multiple)
 
 
-def teacher_loss(judged: int, max_length: int, material: Material) -> Loss:
+def teacher_loss(judged: int, material: Material) -> Loss:
     """How far a model's outputs are from the teacher's, on so many texts."""
     rows = material.rows.sample(judged, seed=material.seed + 1)
 
     def outputs(model: PreTrainedModel) -> torch.Tensor:
-        return torch.from_numpy(predict(model, material.tokenizer, material.task, rows, max_length=max_length).rows)
+        return torch.from_numpy(predict(material.teacher.with_model(model), rows).rows)
 
-    wanted = outputs(material.teacher)
+    wanted = outputs(material.teacher.model)
 
     def loss(model: PreTrainedModel) -> float:
         found = outputs(model)
-        return float(soft_loss(Rows(found, None, len(found)), wanted, material.task.output, temperature=_TEMPERATURE))
+        output = material.teacher.task.output
+        return float(soft_loss(Rows(found, None, len(found)), wanted, output, temperature=_TEMPERATURE))
 
     return loss
 

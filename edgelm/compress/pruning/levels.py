@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import Sublayer, sublayers
+from edgelm.anatomy import Sublayer, TaskModel, sublayers
 from edgelm.anatomy.layers import ATTENTION, FFN
 from edgelm.compress.pruning.mask_scores import Importance
 from edgelm.compress.pruning.obs import remove_units
 from edgelm.compress.pruning.second_moments import collect_moments
 from edgelm.data.dataset import Dataset
 from edgelm.progress import Progress
-from edgelm.tasks.task import Task
 
 __all__ = ["ATTENTION", "FFN", "Level", "ModuleLevels", "channel_counts", "fisher_levels", "obs_levels"]
 
@@ -64,20 +62,11 @@ def channel_counts(total: int, multiple: int) -> list[int]:
     return [*counts, 0]
 
 
-def obs_levels(
-    model: PreTrainedModel,
-    tokenizer: Any,
-    task: Task,
-    rows: Dataset,
-    *,
-    multiple: int,
-    max_length: int,
-    progress: Progress,
-) -> list[ModuleLevels]:
+def obs_levels(model: TaskModel, rows: Dataset, *, multiple: int, progress: Progress) -> list[ModuleLevels]:
     """Levels by optimal brain surgeon on the outputs of each module (ZipLM, Kurtic et al. 2023)."""
-    moments = collect_moments(model, tokenizer, task, rows, max_length=max_length, progress=progress)
+    moments = collect_moments(model, rows, progress=progress)
     module_levels = []
-    for number, (layer, sublayer) in enumerate(modules := sublayers(model)):
+    for number, (layer, sublayer) in enumerate(modules := sublayers(model.model)):
         output = sublayer.output
         weight, bias = output.weight.detach(), output.bias
         bias = weight.new_zeros(len(weight)) if bias is None else bias.detach()

@@ -17,13 +17,12 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import Sublayer, blocks, counted_rows, counted_targets, model_outputs
+from edgelm.anatomy import Sublayer, TaskModel, blocks
 from edgelm.anatomy.layers import ATTENTION
-from edgelm.compress.batches import Collator, EncodedDataset, model_inputs
+from edgelm.compress.batches import Batch, EncodedDataset
 from edgelm.compress.distillation.losses import hard_loss
 from edgelm.data.dataset import Dataset
 from edgelm.progress import Progress, silent
-from edgelm.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -44,13 +43,10 @@ class Importance:
 
 
 def measure_importance(
-    model: PreTrainedModel,
-    tokenizer: Any,
-    task: Task,
+    model: TaskModel,
     dataset: Dataset,
     *,
     method: str = "fisher",
-    max_length: int = 128,
     batch_size: int = 16,
     seed: int = 0,
     progress: Progress = silent,
@@ -64,20 +60,17 @@ def measure_importance(
     Returns:
         scores that can be compared across layers, for heads and channels each.
     """
-    model = copy.deepcopy(model).eval().requires_grad_(False)
-    encoded = EncodedDataset(dataset, tokenizer, task, max_length=max_length)
-    collate = Collator(tokenizer)
-    order = sorted(range(len(encoded)), key=lambda index: encoded.lengths[index])
+    masked = model.with_model(copy.deepcopy(model.model).eval().requires_grad_(False))
+    encoded = EncodedDataset(dataset, model)
     generator = torch.Generator().manual_seed(seed)
-    with _masks(model) as masks:
+    with _masks(masked.model) as masks:
         totals = [torch.zeros(mask.shape, dtype=torch.float64) for mask in masks]
         there = [(total, mask) for total, mask in zip(totals, masks, strict=True) if len(mask)]
-        for start in range(0, len(order), batch_size):
-            batch = collate([encoded[index] for index in order[start : start + batch_size]])
-            grads = torch.autograd.grad(_loss(model, task, batch, generator), [mask for _, mask in there])
+        for part in encoded.by_length(batch_size):
+            grads = torch.autograd.grad(_loss(masked, part.tensors, generator), [mask for _, mask in there])
             for (total, _), grad in zip(there, grads, strict=True):
                 total += grad.double().square() if method == "fisher" else grad.double().abs()
-            progress("importance", min(start + batch_size, len(order)), len(order))
+            progress("importance", part.done, len(encoded))
     return Importance(heads=tuple(totals[0::2]), ffn=tuple(totals[1::2]))
 
 
@@ -165,24 +158,21 @@ def _scale(mask: torch.Tensor, sublayer: Sublayer) -> Any:
     return hook
 
 
-def _loss(
-    model: PreTrainedModel, task: Task, batch: dict[str, torch.Tensor], generator: torch.Generator
-) -> torch.Tensor:
+def _loss(model: TaskModel, batch: Batch, generator: torch.Generator) -> torch.Tensor:
     """The loss whose gradients are scored.
 
     Classes: cross-entropy on the labels; without labels, on classes drawn from the model's own distribution, which
     gives the true Fisher information. Values and vectors: a random projection of the outputs, whose squared gradients
     estimate the diagonal of the Gauss-Newton matrix (the Fisher information of a Gaussian around them).
     """
-    outputs, _ = model_outputs(model, task, model_inputs(batch))
-    rows = counted_rows(task, outputs, batch.get("counted"))
-    if task.output in ("values", "vectors"):
+    rows, output = model.rows(batch), model.task.output
+    if output in ("values", "vectors"):
         return (rows.values * torch.randn(rows.values.shape, generator=generator)).sum() / len(rows.values)
     said = rows.values.detach()
     if "labels" in batch:
-        targets = counted_targets(task, batch["labels"], batch.get("counted"))
-    elif task.output == "binary":
+        targets = model.targets(batch)
+    elif output == "binary":
         targets = torch.bernoulli(said.sigmoid(), generator=generator)
     else:
         targets = torch.multinomial(said.softmax(dim=-1), 1, generator=generator).squeeze(-1)
-    return hard_loss(rows, targets, task.output)
+    return hard_loss(rows, targets, output)

@@ -18,12 +18,12 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import Sublayer, blocks, model_outputs, sublayers
+from edgelm.anatomy import Sublayer, TaskModel, blocks, sublayers
 from edgelm.anatomy.layers import ATTENTION, FFN, Kind
-from edgelm.compress.pruning.second_moments import Batch, token_batches
+from edgelm.compress.batches import Batch
+from edgelm.compress.pruning.second_moments import token_batches
 from edgelm.data.dataset import Dataset
 from edgelm.progress import Progress, silent
-from edgelm.tasks.task import Task
 from edgelm.tasks.text import SentenceEmbedding
 
 _DAMPING = 0.02
@@ -31,13 +31,10 @@ _DAMPING = 0.02
 
 def reconstruct(
     student: PreTrainedModel,
-    original: PreTrainedModel,
-    tokenizer: Any,
-    task: Task,
+    original: TaskModel,
     rows: Dataset,
     *,
     sources: Sequence[tuple[int, int]],
-    max_length: int,
     progress: Progress = silent,
 ) -> PreTrainedModel:
     """A copy of the student with new output projections, from the input on: each sees what those before it now give.
@@ -48,20 +45,22 @@ def reconstruct(
         sources: for each layer of the student the original's layers that it stands for, first and last.
     """
     student = copy.deepcopy(student).eval()
-    batches = token_batches(tokenizer, task, rows, max_length=max_length)
-    wanted = _sums(original.eval(), task, batches, progress)
+    asked = original.with_model(student)
+    batches = token_batches(original, rows)
+    wanted = _sums(original, batches, progress)
     count, steps = len(blocks(student)), sublayers(student)
     for number, (index, sublayer) in enumerate(steps):
-        first_only = index == count - 1 and sublayer.kind == FFN and _reads_first(student, task)
+        first_only = index == count - 1 and sublayer.kind == FFN and _reads_first(asked)
         source = sources[index][0 if sublayer.kind == ATTENTION else 1]
-        _solve(student, task, sublayer, batches, wanted[source, sublayer.kind], first_only=first_only)
+        _solve(asked, sublayer, batches, wanted[source, sublayer.kind], first_only=first_only)
         progress("reconstruct", number + 1, len(steps))
     return student
 
 
-def _reads_first(model: PreTrainedModel, task: Task) -> bool:
+def _reads_first(model: TaskModel) -> bool:
     """Whether the last layer's first token is all that the head reads."""
-    if task.per != "sample" or getattr(model.config, "classifier_pooling", "cls") != "cls":
+    task = model.task
+    if task.per != "sample" or getattr(model.model.config, "classifier_pooling", "cls") != "cls":
         return False
     return not isinstance(task, SentenceEmbedding) or task.pooling == "cls"
 
@@ -71,8 +70,7 @@ class _Reached(Exception):
 
 
 def _solve(
-    student: PreTrainedModel,
-    task: Task,
+    student: TaskModel,
     sublayer: Sublayer,
     batches: Sequence[Batch],
     wanted: Sequence[torch.Tensor],
@@ -94,7 +92,7 @@ def _solve(
             torch.inference_mode(),
             suppress(_Reached),
         ):
-            model_outputs(student, task, batch)
+            student.outputs(batch)
         keep = _kept_tokens(batch, first_only=first_only)
         values, residual = inputs[0][keep], residuals[0][keep]
         ones = torch.cat([values, values.new_ones(len(values), 1)], dim=1)
@@ -111,13 +109,13 @@ def _solve(
 
 
 def _sums(
-    original: PreTrainedModel, task: Task, batches: Sequence[Batch], progress: Progress
+    original: TaskModel, batches: Sequence[Batch], progress: Progress
 ) -> dict[tuple[int, Kind], list[torch.Tensor]]:
     """By layer and sublayer, batch by batch: residual plus what the sublayer adds, (batch, tokens, hidden) float16."""
     found: dict[tuple[int, Kind], list[torch.Tensor]] = {}
     for number, batch in enumerate(batches):
-        with _watch_sums(original) as sums, torch.inference_mode():
-            model_outputs(original, task, batch)
+        with _watch_sums(original.model.eval()) as sums, torch.inference_mode():
+            original.outputs(batch)
         for key, value in sums.items():
             found.setdefault(key, []).append(value.half())
         progress("original", number + 1, len(batches))

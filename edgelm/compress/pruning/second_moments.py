@@ -4,31 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import model_outputs, sublayers
-from edgelm.compress.batches import Collator, EncodedDataset, model_inputs
+from edgelm.anatomy import TaskModel, sublayers
+from edgelm.compress.batches import Batch, EncodedDataset
 from edgelm.compress.pruning.obs import moments_of
 from edgelm.data.dataset import Dataset
 from edgelm.progress import Progress, silent
-from edgelm.tasks.task import Task
 
-Batch = dict[str, torch.Tensor]
 _BATCH = 16
 
 
-def collect_moments(
-    model: PreTrainedModel, tokenizer: Any, task: Task, rows: Dataset, *, max_length: int, progress: Progress = silent
-) -> list[torch.Tensor]:
+def collect_moments(model: TaskModel, rows: Dataset, *, progress: Progress = silent) -> list[torch.Tensor]:
     """(in + 1, in + 1) float64 for each output projection that has inputs: attention, FFN, attention, ... from the
     input on."""
-    modules = output_projections(model)
+    modules = output_projections(model.model.eval())
     sums: list[torch.Tensor | None] = [None] * len(modules)
-    batches = token_batches(tokenizer, task, rows, max_length=max_length)
+    batches = token_batches(model, rows)
     for number, batch in enumerate(batches):
         real = batch["attention_mask"].bool()
 
@@ -38,7 +33,7 @@ def collect_moments(
             sums[index] = found if known is None else known + found
 
         with watch_inputs(modules, add), torch.inference_mode():
-            model_outputs(model.eval(), task, batch)
+            model.outputs(batch)
         progress("moments", number + 1, len(batches))
     return [entry for entry in sums if entry is not None]
 
@@ -48,12 +43,9 @@ def output_projections(model: PreTrainedModel) -> list[nn.Module]:
     return [sublayer.output.module for _, sublayer in sublayers(model)]
 
 
-def token_batches(tokenizer: Any, task: Task, rows: Dataset, *, max_length: int, size: int = _BATCH) -> list[Batch]:
-    """Rows as batches of like lengths, without labels."""
-    encoded, collate = EncodedDataset(rows, tokenizer, task, max_length=max_length), Collator(tokenizer)
-    order = sorted(range(len(encoded)), key=lambda index: encoded.lengths[index])
-    made = [collate([encoded[index] for index in order[start : start + size]]) for start in range(0, len(order), size)]
-    return [model_inputs(batch) for batch in made]
+def token_batches(model: TaskModel, rows: Dataset, *, size: int = _BATCH) -> list[Batch]:
+    """Rows as batches of like lengths, to be run more than once."""
+    return [part.tensors for part in EncodedDataset(rows, model).by_length(size)]
 
 
 @contextmanager

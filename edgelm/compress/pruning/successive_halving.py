@@ -10,19 +10,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
-from edgelm.anatomy import blocks
+from edgelm.anatomy import TaskModel, blocks
 from edgelm.compress.distillation.distill import distillation_loss
 from edgelm.compress.distillation.teacher_cache import TeacherCache
 from edgelm.compress.training.loop import train
 from edgelm.data.dataset import Dataset
 from edgelm.progress import Progress
 from edgelm.recipe import DistillLoss, RaceSettings, TrainSettings
-from edgelm.tasks.task import Task
 
 _ROWS = 2  # times what is read in the first round
 
@@ -31,12 +29,9 @@ def race(
     models: Sequence[PreTrainedModel],
     settings: RaceSettings,
     *,
-    teacher: PreTrainedModel,
-    tokenizer: Any,
-    task: Task,
+    teacher: TaskModel,
     rows: Dataset,
     loss: Callable[[PreTrainedModel], float],
-    max_length: int,
     work: Path,
     seed: int,
     seconds: float | None,
@@ -55,20 +50,18 @@ def race(
         the winner's place in `models`.
     """
     taught = rows.sample(_ROWS * settings.steps * settings.batch_size, seed=seed)
-    teacher_cache = TeacherCache(teacher, task, range(len(blocks(teacher)) + 1))  # any layer, for students of any depth
+    teacher_cache = TeacherCache(teacher, range(len(blocks(teacher.model)) + 1))  # any layer, for students of any depth
     left, steps = list(range(len(models))), settings.steps
     rounds = max(1, (len(left) - 1).bit_length())
     while len(left) > 1:
         found = {}
         for place in left:
             processes.on_main(lambda: shutil.rmtree(work, ignore_errors=True))
-            learning = distillation_loss(teacher, models[place], task, DistillLoss(), teacher_cache=teacher_cache)
+            learning = distillation_loss(teacher, models[place], DistillLoss(), teacher_cache=teacher_cache)
             train(
-                models[place],
-                tokenizer,
-                task,
+                teacher.with_model(models[place]),
                 taught,
-                _train_settings(settings, steps, max_length),
+                _train_settings(settings, steps, teacher.max_length),
                 work=work,
                 seed=seed + len(left),
                 loss=learning,

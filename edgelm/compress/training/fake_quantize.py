@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import model_outputs
-from edgelm.compress.batches import Collator, EncodedDataset, model_inputs
+from edgelm.anatomy import TaskModel
+from edgelm.compress.batches import EncodedDataset
 from edgelm.data.dataset import Dataset
 from edgelm.progress import Progress, silent
 from edgelm.quantize.blocks import BLOCK
@@ -21,7 +21,6 @@ from edgelm.quantize.grid import unsigned_grid
 from edgelm.quantize.matmuls import SMALLEST
 from edgelm.quantize.ranges import range_of
 from edgelm.quantize.statistics import Statistics
-from edgelm.tasks.task import Task
 
 Interval = tuple[float, float]
 
@@ -36,28 +35,20 @@ def integer_modules(model: PreTrainedModel) -> dict[str, nn.Linear]:
 
 
 def calibrate(
-    model: PreTrainedModel,
-    tokenizer: Any,
-    task: Task,
-    rows: Dataset,
-    *,
-    method: str,
-    symmetric: bool,
-    max_length: int,
-    progress: Progress = silent,
+    model: TaskModel, rows: Dataset, *, method: str, symmetric: bool, progress: Progress = silent
 ) -> dict[str, Interval]:
     """The interval of each integer module's input on these rows, by `edgelm.quantize.ranges`."""
-    statistics = {name: Statistics() for name in integer_modules(model)}
-    encoded, collate = EncodedDataset(rows, tokenizer, task, max_length=max_length), Collator(tokenizer)
+    modules = integer_modules(model.model.eval())
+    statistics = {name: Statistics() for name in modules}
+    encoded = EncodedDataset(rows, model)
     handles = [
         module.register_forward_pre_hook(lambda _, inputs, entry=statistics[name]: entry.add(inputs[0].numpy()))
-        for name, module in integer_modules(model).items()
+        for name, module in modules.items()
     ]
     try:
         with torch.inference_mode():
             for index in range(len(encoded)):
-                batch = collate([encoded[index]])
-                model_outputs(model.eval(), task, model_inputs(batch))
+                model.outputs(encoded.batch([index]))
                 progress("calibrate", index + 1, len(encoded))
     finally:
         for handle in handles:

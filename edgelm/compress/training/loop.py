@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from edgelm import distributed as processes
+from edgelm.anatomy import TaskModel
 from edgelm.compress.batches import Collator, EncodedDataset, LengthGroupedSampler, Share
 from edgelm.compress.distillation.distill import LossFunction, label_loss
 from edgelm.compress.distillation.teacher_cache import TeacherCache
@@ -45,9 +46,7 @@ _WHOLE = "whole"  # a training state without this file was cut off while it was 
 
 
 def train(
-    model: PreTrainedModel,
-    tokenizer: Any,
-    task: Task,
+    model: TaskModel,
     dataset: Dataset,
     settings: TrainSettings,
     *,
@@ -61,7 +60,7 @@ def train(
     description: str = "train",
     progress: Progress = silent,
 ) -> PreTrainedModel:
-    """Train `model` in place and return it, in eval mode.
+    """Train a model in place and return it, in eval mode; it is given `settings.max_length` tokens.
 
     Args:
         work: folder for training states; a run that was interrupted goes on from the last one there, with the same
@@ -83,14 +82,15 @@ def train(
         raise UsageError("training in fp16 needs a GPU, and there is none here.", hint="Use bf16 or fp32.")
     set_seed(seed)
     start = time.monotonic()
-    data = EncodedDataset(dataset, tokenizer, task, max_length=settings.max_length, numbered=teacher_cache is not None)
+    model = model.with_length(settings.max_length)
+    data = EncodedDataset(dataset, model, numbered=teacher_cache is not None)
     arguments = _arguments(
-        settings, task, rows=len(data), work=work, seed=seed, judge=evaluation is not None, log_dir=log_dir
+        settings, model.task, rows=len(data), work=work, seed=seed, judge=evaluation is not None, log_dir=log_dir
     )
 
     def judge(trained: PreTrainedModel) -> dict[str, float]:
         assert evaluation is not None
-        metrics, _ = evaluate(trained, tokenizer, task, evaluation, max_length=settings.max_length, written=False)
+        metrics, _ = evaluate(model.with_model(trained), evaluation, written=False)
         return metrics
 
     callbacks: list[TrainerCallback] = [_MarkWhole(), _OwnNoise(), _Report(description, progress)]
@@ -101,7 +101,6 @@ def train(
         passes = settings.epochs if settings.max_steps is None else settings.max_steps * batch / len(data)
         teacher_cache.prepare(
             data,
-            Collator(tokenizer),
             passes=passes,
             half=computes_in_bf16(settings),
             seconds=seconds,
@@ -109,16 +108,16 @@ def train(
         )
     if seconds is not None:
         callbacks.append(EndInTime(max(1.0, seconds - (time.monotonic() - start))))
-    with _quiet(log_dir), only_read_weights(model, task), dropping_out(model, settings.dropout):
+    with _quiet(log_dir), only_read_weights(model.model, model.task), dropping_out(model.model, settings.dropout):
         trainer = _Trainer(
-            loss=loss or label_loss(task),
+            loss=loss or label_loss(model),
             batch_size=settings.batch_size,
-            collate=Collator(tokenizer, process=processes.index(), processes=processes.count()),
-            model=model,
+            collate=Collator(model.tokenizer, process=processes.index(), processes=processes.count()),
+            model=model.model,
             args=arguments,
             train_dataset=data,
             eval_dataset=evaluation,
-            data_collator=Collator(tokenizer),
+            data_collator=data.collate,
             judge=judge,
             callbacks=callbacks,
         )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from models import ANATOMIES, TEXTS, make_checkpoint, make_tokenizer
 
-from edgelm.anatomy import blocks, load_checkpoint, model_outputs
+from edgelm.anatomy import TaskModel, blocks, load_checkpoint, model_outputs
 from edgelm.compress.batches import Share
 from edgelm.compress.distillation.attention_relations import (
     PARTS,
@@ -106,12 +106,13 @@ def test_where_the_last_layer_has_lost_its_heads_the_last_that_has_some_is_relat
     teacher, student = (load_checkpoint(make_checkpoint(tmp_path / "m", layers=3)) for _ in range(2))
     loss, task = DistillLoss(relations=1.0, soft=0.0, hidden=0.0), TextClassification(labels=("a", "b"))
     batch = dict(make_tokenizer()(list(TEXTS), padding=True, return_tensors="pt"))
+    taught = TaskModel(teacher, make_tokenizer(), task)
     blocks(student)[2].cut(heads=[])
     assert related_blocks(teacher, student, loss).student.module("query") is blocks(student)[1].module("query")
-    assert distillation_loss(teacher, student, task, loss)(student, batch, Share()) > 0
+    assert distillation_loss(taught, student, loss)(student, batch, Share()) > 0
     for block in blocks(student):
         block.cut(heads=[])
-    assert distillation_loss(teacher, student, task, loss)(student, batch, Share()) == 0  # nothing to relate
+    assert distillation_loss(taught, student, loss)(student, batch, Share()) == 0  # nothing to relate
 
 
 def test_a_layer_that_the_teacher_does_not_have_is_refused(tmp_path):

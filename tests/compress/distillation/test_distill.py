@@ -5,7 +5,7 @@ import pytest
 import torch
 from models import ANATOMIES, TEXTS, make_checkpoint, make_tokenizer
 
-from edgelm.anatomy import Rows, blocks, load_checkpoint
+from edgelm.anatomy import Rows, TaskModel, blocks, load_checkpoint
 from edgelm.compress.batches import EncodedDataset, Share
 from edgelm.compress.distillation.distill import (
     distillation_loss,
@@ -93,14 +93,15 @@ LABELLED = {
 def test_labels_count_only_in_the_rows_that_have_one(problem):
     task, labels, _ = LABELLED[problem]
     rows = Dataset("memory", texts=TEXTS[:4], labels=labels, problem=problem).join(Dataset("more", texts=TEXTS[4:6]))
-    encoded = EncodedDataset(rows, make_tokenizer(), task, max_length=32)
+    reader = TaskModel(None, make_tokenizer(), task, 32)
+    encoded = EncodedDataset(rows, reader)
     outputs = torch.randn(6, len(task.labels), requires_grad=True)
     loss = hard_loss(
         rows_of(outputs), torch.as_tensor(np.asarray([encoded[index]["labels"] for index in range(6)])), task.output
     )
     alone = hard_loss(
         rows_of(outputs[:4]),
-        torch.as_tensor(EncodedDataset(rows.take(range(4)), make_tokenizer(), task, max_length=32).labels),
+        torch.as_tensor(EncodedDataset(rows.take(range(4)), reader).labels),
         task.output,
     )
     assert loss.item() == pytest.approx(alone.item() * 4 / 6, rel=1e-5)  # float32; divided by all rows of the batch
@@ -133,9 +134,8 @@ def test_each_loss_alone_reaches_the_student(tmp_path, weight):
     teacher = load_checkpoint(make_checkpoint(tmp_path / "teacher", layers=3))
     student = student_from_layers(teacher, [0, 2]).train()
     weights = {"soft": 0.0, "hard": 0.0, "hidden": 0.0, "relations": 0.0} | {weight: 1.0}
-    compute = distillation_loss(
-        teacher, student, TextClassification(labels=("a", "b")), DistillLoss(**weights, relation_heads=4)
-    )
+    asked = TaskModel(teacher, make_tokenizer(), TextClassification(labels=("a", "b")))
+    compute = distillation_loss(asked, student, DistillLoss(**weights, relation_heads=4))
     batch = dict(make_tokenizer()(list(TEXTS), padding=True, return_tensors="pt")) | {
         "labels": torch.zeros(len(TEXTS), dtype=torch.int64)
     }

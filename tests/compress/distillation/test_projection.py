@@ -7,7 +7,7 @@ import torch
 from models import TEXTS, make_checkpoint
 
 from edgelm import compress
-from edgelm.anatomy import load_checkpoint, load_tokenizer, model_outputs
+from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer, model_outputs
 from edgelm.checkpoint import open_checkpoint
 from edgelm.compress.distillation.projection import attached, fitted_projection, identity_projection
 from edgelm.data.dataset import Dataset
@@ -28,7 +28,7 @@ def test_it_begins_as_the_least_squares_solution(tmp_path):
     teacher = load_checkpoint(make_checkpoint(tmp_path / "teacher", layers=2))
     student = load_checkpoint(make_checkpoint(tmp_path / "student", layers=1, hidden=16, heads=2, seed=1))
     tokenizer = load_tokenizer(tmp_path / "teacher")
-    found = fitted_projection(teacher, student, tokenizer, TASK, ROWS, max_length=32, seed=0)
+    found = fitted_projection(TaskModel(teacher, tokenizer, TASK, 32), student, ROWS, seed=0)
     narrow, wide = [], []
     with torch.no_grad():
         for text in ROWS.texts:
@@ -114,7 +114,7 @@ def test_a_narrower_student_comes_closer_to_the_teachers_hidden_states(tmp_path)
             output=tmp_path / name,
         )
         student = load_checkpoint(tmp_path / name)
-        projection = fitted_projection(teacher, student, tokenizer, TASK, ROWS, max_length=32, seed=0)
+        projection = fitted_projection(TaskModel(teacher, tokenizer, TASK, 32), student, ROWS, seed=0)
         inputs = dict(tokenizer(list(TEXTS), padding=True, return_tensors="pt"))
         mask = inputs["attention_mask"].bool()
         with torch.no_grad():

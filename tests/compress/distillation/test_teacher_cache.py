@@ -5,9 +5,9 @@ import torch
 from models import TEXTS, make_checkpoint
 
 from edgelm import compress
-from edgelm.anatomy import load_checkpoint, load_tokenizer
+from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
-from edgelm.compress.batches import Collator, EncodedDataset
+from edgelm.compress.batches import EncodedDataset
 from edgelm.compress.distillation import teacher_cache as module
 from edgelm.compress.distillation.teacher_cache import TeacherCache
 from edgelm.data.dataset import Dataset
@@ -25,13 +25,13 @@ ROWS = Dataset(
 @pytest.mark.parametrize("kind", ["text-classification", "sentence-embedding"])
 def test_what_is_kept_is_what_is_said(tmp_path, kind):
     folder = make_checkpoint(tmp_path / "m", kind=kind)
-    task, tokenizer = open_checkpoint(folder).task, load_tokenizer(folder)
-    rows = EncodedDataset(ROWS.without_labels(), tokenizer, task, max_length=32, numbered=True)
-    teacher = TeacherCache(load_checkpoint(folder), task, [0, 2])
-    batch = Collator(tokenizer)([rows[index] for index in (3, 0, 5)])
+    asked = TaskModel(load_checkpoint(folder), load_tokenizer(folder), open_checkpoint(folder).task, 32)
+    rows = EncodedDataset(ROWS.without_labels(), asked, numbered=True)
+    teacher = TeacherCache(asked, [0, 2])
+    batch = rows.batch((3, 0, 5))
     wanted, states = teacher(batch)
-    teacher.prepare(rows, Collator(tokenizer), passes=2, half=False)
-    teacher.teacher = None  # not asked any more
+    teacher.prepare(rows, passes=2, half=False)
+    teacher.teacher = asked.with_model(None)  # not asked any more
     found, kept = teacher(batch)
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)  # FP32 sums in other batches
     real = batch["attention_mask"].bool()
@@ -43,12 +43,12 @@ def test_what_is_kept_is_what_is_said(tmp_path, kind):
 
 def test_it_is_asked_anew_where_keeping_does_not_pay(tmp_path, monkeypatch):
     folder = make_checkpoint(tmp_path / "m")
-    task, tokenizer = open_checkpoint(folder).task, load_tokenizer(folder)
-    rows = EncodedDataset(ROWS, tokenizer, task, max_length=32, numbered=True)
+    asked = TaskModel(load_checkpoint(folder), load_tokenizer(folder), open_checkpoint(folder).task, 32)
+    rows = EncodedDataset(ROWS, asked, numbered=True)
 
     def kept(**changed):
-        teacher = TeacherCache(load_checkpoint(folder), task, [1])
-        teacher.prepare(rows, Collator(tokenizer), **({"passes": 3, "half": False} | changed))
+        teacher = TeacherCache(asked, [1])
+        teacher.prepare(rows, **({"passes": 3, "half": False} | changed))
         return teacher._kept is not None
 
     assert kept()

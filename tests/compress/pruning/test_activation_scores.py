@@ -3,7 +3,7 @@
 import torch
 from models import TEXTS, make_checkpoint
 
-from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer
+from edgelm.anatomy import TaskModel, blocks, load_checkpoint, load_tokenizer
 from edgelm.compress.pruning.activation_scores import measure_activity
 from edgelm.data.dataset import Dataset
 from edgelm.tasks.text import TextClassification
@@ -12,7 +12,9 @@ from edgelm.tasks.text import TextClassification
 def test_scores_are_mean_squares_at_real_tokens_times_outgoing_weights(tmp_path):
     folder = make_checkpoint(tmp_path / "m")
     model, tokenizer = load_checkpoint(folder).double(), load_tokenizer(folder)
-    found = measure_activity(model, tokenizer, TextClassification(labels=("a", "b")), Dataset("memory", texts=TEXTS))
+    found = measure_activity(
+        TaskModel(model, tokenizer, TextClassification(labels=("a", "b"))), Dataset("memory", texts=TEXTS)
+    )
     block = blocks(model)[1]
     hidden, channels, values, queries, keys = [], [], [], [], []
     block.module("ffn_out").register_forward_pre_hook(lambda _, inputs: channels.append(inputs[0][0]))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from models import ANATOMIES, TEXTS, make_checkpoint
 
 from edgelm import compress
-from edgelm.anatomy import blocks, layer_shapes, load_checkpoint, load_tokenizer, model_outputs
+from edgelm.anatomy import TaskModel, blocks, layer_shapes, load_checkpoint, load_tokenizer, model_outputs
 from edgelm.anatomy.sizes import sizes_of
 from edgelm.checkpoint import open_checkpoint
 from edgelm.compress.pruning.constraints import Constraint, Constraints
@@ -114,7 +114,7 @@ def test_units_that_say_nothing_go_without_a_trace(tmp_path, family):
         for block in blocks(model):
             block.module("attention_output").weight[:, : block.head_size] = 0
             block.module("ffn_out").weight[:, 32:] = 0
-    module_levels = obs_levels(model, tokenizer, task, ROWS, multiple=32, max_length=64, progress=silent)
+    module_levels = obs_levels(TaskModel(model, tokenizer, task, 64), ROWS, multiple=32, progress=silent)
     picks = [
         next(
             index
@@ -141,7 +141,7 @@ def test_reconstruction_brings_a_cut_model_nearer_to_its_original(tmp_path, fami
         [(ModuleLevels(layer, "ffn", ()), Level(tuple(range(0, 64, 2)), 0.0)) for layer in (0, 1)]
         + [(ModuleLevels(0, "attention", ()), Level((0, 2), 0.0))],
     )
-    mended = reconstruct(cut, model, tokenizer, task, ROWS, sources=[(0, 0), (1, 1)], max_length=64)
+    mended = reconstruct(cut, TaskModel(model, tokenizer, task, 64), ROWS, sources=[(0, 0), (1, 1)])
     inputs = dict(tokenizer(list(TEXTS), padding=True, return_tensors="pt"))
 
     def distance(made):
@@ -151,7 +151,7 @@ def test_reconstruction_brings_a_cut_model_nearer_to_its_original(tmp_path, fami
         return float((hidden - wanted)[real].square().mean())
 
     assert distance(mended) < 0.5 * distance(cut)
-    same = reconstruct(model, model, tokenizer, task, ROWS, sources=[(0, 0), (1, 1)], max_length=64)
+    same = reconstruct(model, TaskModel(model, tokenizer, task, 64), ROWS, sources=[(0, 0), (1, 1)])
     whole = dict(model.named_parameters())
     for name, found in same.named_parameters():
         wanted = whole.get(name, torch.zeros(len(found)))  # a bias that the family lacks
@@ -170,7 +170,7 @@ def test_a_layer_with_nothing_left_goes_whole(tmp_path, family):
     assert len(blocks(smaller)) == 2
     if norm := blocks(smaller)[0].output_norm:
         assert float(norm.weight[0].detach()) == 2.0
-    mended = reconstruct(smaller, model, tokenizer, task, ROWS, sources=segments([0, 2], 3), max_length=64)
+    mended = reconstruct(smaller, TaskModel(model, tokenizer, task, 64), ROWS, sources=segments([0, 2], 3))
     inputs = dict(tokenizer(list(TEXTS), padding=True, return_tensors="pt"))
 
     def distance(made):
@@ -293,7 +293,7 @@ def test_no_try_trades_one_bound_for_the_other(tmp_path, wanted):
         ),
     }
     module_levels = [module(layer, kind, [0, 1, 2, 4, 8]) for layer in range(4) for kind in (ATTENTION, FFN)]
-    material = Material(model, None, None, ROWS, 0, tmp_path)
+    material = Material(TaskModel(model, None, None), ROWS, 0, tmp_path)
 
     def loss(made):
         return -sum(getattr(block, wanted) for block in blocks(made))
@@ -337,13 +337,9 @@ def test_the_race_goes_to_the_one_that_loses_least(tmp_path):
     models = [load_checkpoint(make_checkpoint(tmp_path / "m", layers=3)) for _ in range(5)]
     folder = tmp_path / "m"
     marks = {id(model): float(abs(place - 3)) for place, model in enumerate(models)}
-    tokenizer, task = load_tokenizer(folder), open_checkpoint(folder).task
     common = {
-        "teacher": load_checkpoint(folder),
-        "tokenizer": tokenizer,
-        "task": task,
+        "teacher": TaskModel(load_checkpoint(folder), load_tokenizer(folder), open_checkpoint(folder).task, 16),
         "rows": ROWS,
-        "max_length": 16,
         "seed": 0,
         "progress": silent,
     }

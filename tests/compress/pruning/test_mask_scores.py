@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import ANATOMIES, TEXTS, make_checkpoint
 
-from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, model_outputs
+from edgelm.anatomy import TaskModel, blocks, load_checkpoint, load_tokenizer, model_outputs
 from edgelm.compress.pruning.mask_scores import choose_channels, choose_heads, cut, measure_importance
 from edgelm.data.dataset import Dataset
 from edgelm.tasks.text import SentenceEmbedding, TextClassification
@@ -50,7 +50,7 @@ def test_fisher_importance_is_the_squared_gradient_of_the_loss(tmp_path):
         "memory", texts=TEXTS[:1], labels=(1,), label_names=("negative", "positive"), problem="single-label"
     )
     task = TextClassification(labels=dataset.label_names)
-    scores = measure_importance(model, tokenizer, task, dataset)
+    scores = measure_importance(TaskModel(model, tokenizer, task), dataset)
 
     def loss_with(layer, head, scale):
         changed = copy.deepcopy(model)
@@ -76,7 +76,7 @@ def test_every_unit_gets_a_finite_score_with_and_without_labels(tmp_path, kind, 
     folder = make_checkpoint(tmp_path / "m", kind=kind)
     labels = tuple(index % 2 for index in range(len(TEXTS))) if labelled and kind == "text-classification" else None
     dataset = Dataset("memory", texts=TEXTS, labels=labels, label_names=("negative", "positive"))
-    scores = measure_importance(load_checkpoint(folder), load_tokenizer(folder), TASKS[kind], dataset)
+    scores = measure_importance(TaskModel(load_checkpoint(folder), load_tokenizer(folder), TASKS[kind]), dataset)
     for layer in (*scores.heads, *scores.ffn):
         assert torch.isfinite(layer).all()
         assert layer.sum() > 0
@@ -88,7 +88,7 @@ def test_of_a_part_that_is_gone_there_is_nothing_to_score_or_keep(tmp_path, fami
     model, task = load_checkpoint(folder), TextClassification(labels=("negative", "positive"))
     blocks(model)[0].cut(heads=[])
     blocks(model)[1].cut(ffn=[])
-    scores = measure_importance(model, load_tokenizer(folder), task, Dataset("memory", texts=TEXTS))
+    scores = measure_importance(TaskModel(model, load_tokenizer(folder), task), Dataset("memory", texts=TEXTS))
     assert [len(layer) for layer in (*scores.heads, *scores.ffn)] == [0, 4, 64, 0]
     assert scores.heads[1].sum() > 0
     assert scores.ffn[0].sum() > 0

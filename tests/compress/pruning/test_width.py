@@ -7,7 +7,7 @@ import pytest
 import torch
 from models import ANATOMIES, TEXTS, make_checkpoint
 
-from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, model_outputs, save_checkpoint
+from edgelm.anatomy import TaskModel, blocks, load_checkpoint, load_tokenizer, model_outputs, save_checkpoint
 from edgelm.checkpoint import open_checkpoint
 from edgelm.compress.pruning.activation_scores import measure_activity
 from edgelm.compress.pruning.student_shape import resolve_shape
@@ -34,7 +34,7 @@ def test_students_of_every_family_load_back_as_the_same_function(tmp_path, famil
     teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher", family, kind=kind)
     before = copy.deepcopy(teacher.state_dict())
     shape = resolve_shape(teacher, layers=2, hidden=32, heads=3, ffn=40)
-    student, _ = cut_to_sizes(teacher, shape, measure_activity(teacher, tokenizer, checkpoint.task, ROWS))
+    student, _ = cut_to_sizes(teacher, shape, measure_activity(TaskModel(teacher, tokenizer, checkpoint.task), ROWS))
     save_checkpoint(tmp_path / "student", student, tokenizer, checkpoint.record)
     again = load_checkpoint(tmp_path / "student")
     assert torch.equal(outputs_of(student, tokenizer, checkpoint.task), outputs_of(again, tokenizer, checkpoint.task))
@@ -50,7 +50,7 @@ def test_students_of_every_family_load_back_as_the_same_function(tmp_path, famil
 def test_a_student_of_the_teachers_shape_is_the_teacher(tmp_path, family):
     teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher", family)
     student, _ = cut_to_sizes(
-        teacher, resolve_shape(teacher), measure_activity(teacher, tokenizer, checkpoint.task, ROWS)
+        teacher, resolve_shape(teacher), measure_activity(TaskModel(teacher, tokenizer, checkpoint.task), ROWS)
     )
     assert torch.equal(outputs_of(student, tokenizer, checkpoint.task), outputs_of(teacher, tokenizer, checkpoint.task))
 
@@ -60,7 +60,7 @@ def test_a_part_that_the_model_has_lost_whole_is_none_of_the_students_either(tmp
     teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher", family)
     blocks(teacher)[0].cut(heads=[])
     blocks(teacher)[1].cut(ffn=[])
-    activity = measure_activity(teacher, tokenizer, checkpoint.task, ROWS)
+    activity = measure_activity(TaskModel(teacher, tokenizer, checkpoint.task), ROWS)
     same, cuts = cut_to_sizes(teacher, resolve_shape(teacher), activity)
     assert torch.equal(outputs_of(same, tokenizer, checkpoint.task), outputs_of(teacher, tokenizer, checkpoint.task))
     assert (len(cuts[0].heads), len(cuts[1].channels)) == (0, 0)
@@ -83,7 +83,7 @@ def test_cutting_away_what_does_nothing_changes_nothing(tmp_path, family):
     heads, channels = [0, 2, 3, 5], torch.arange(16, 80)
     with torch.no_grad():
         grow(teacher, narrow, dims, heads, channels)
-    activity = measure_activity(teacher, tokenizer, checkpoint.task, ROWS)
+    activity = measure_activity(TaskModel(teacher, tokenizer, checkpoint.task), ROWS)
     found, cuts = cut_to_sizes(teacher, resolve_shape(teacher, hidden=32, heads=4, ffn=64), activity)
     for cut in cuts:
         assert cut.heads.tolist() == heads
@@ -147,7 +147,7 @@ def test_narrower_heads_keep_the_scale_of_their_scores(tmp_path):
                 block.module(part).weight[:, :24] = 0
     shape = resolve_shape(teacher, hidden=24, heads=6)
     assert shape.head_size == 4
-    activity = measure_activity(teacher, tokenizer, checkpoint.task, ROWS)
+    activity = measure_activity(TaskModel(teacher, tokenizer, checkpoint.task), ROWS)
     student, cuts = cut_to_sizes(teacher, shape, activity)
     assert cuts[0].scores.tolist() == list(range(1, 48, 2))
     block, source = blocks(student)[0], blocks(teacher)[0]
@@ -169,7 +169,9 @@ def test_the_dimensions_before_a_classifier_are_chosen_by_the_weights_around_the
     with torch.no_grad():
         teacher.classifier.weight[:, :16] = 0  # of the pooler's outputs these are not read
     student, _ = cut_to_sizes(
-        teacher, resolve_shape(teacher, hidden=32), measure_activity(teacher, tokenizer, checkpoint.task, ROWS)
+        teacher,
+        resolve_shape(teacher, hidden=32),
+        measure_activity(TaskModel(teacher, tokenizer, checkpoint.task), ROWS),
     )
     assert torch.equal(student.classifier.weight, teacher.classifier.weight[:, 16:])
     assert torch.equal(student.classifier.bias, teacher.classifier.bias)
@@ -177,7 +179,7 @@ def test_the_dimensions_before_a_classifier_are_chosen_by_the_weights_around_the
 
 def test_making_a_student_leaves_the_random_numbers_alone(tmp_path):
     teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher")
-    activity = measure_activity(teacher, tokenizer, checkpoint.task, ROWS)
+    activity = measure_activity(TaskModel(teacher, tokenizer, checkpoint.task), ROWS)
     torch.manual_seed(5)
     wanted = torch.rand(3)
     torch.manual_seed(5)

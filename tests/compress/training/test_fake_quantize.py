@@ -7,7 +7,7 @@ import torch
 from models import ANATOMIES, TEXTS, make_checkpoint
 
 from edgelm import compress
-from edgelm.anatomy import load_checkpoint, load_tokenizer, model_outputs
+from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer, model_outputs
 from edgelm.checkpoint import open_checkpoint
 from edgelm.compress.training.fake_quantize import calibrate, fake_quantized, fake_weight, integer_modules
 from edgelm.data.dataset import Dataset
@@ -29,7 +29,7 @@ def outputs_of(model, folder, rows=TEXTS):
 
 def calibrated(model, folder, method="minmax"):
     task = SentenceEmbedding()
-    return calibrate(model, load_tokenizer(folder), task, ROWS, method=method, symmetric=False, max_length=32)
+    return calibrate(TaskModel(model, load_tokenizer(folder), task, 32), ROWS, method=method, symmetric=False)
 
 
 @pytest.mark.parametrize("pair", [None, 128])

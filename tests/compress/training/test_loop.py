@@ -6,7 +6,7 @@ import pytest
 import torch
 from models import TEXTS, make_checkpoint
 
-from edgelm.anatomy import load_checkpoint, load_tokenizer
+from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer
 from edgelm.compress.training import loop as training
 from edgelm.compress.training.loop import train
 from edgelm.data.dataset import Dataset
@@ -41,7 +41,7 @@ def test_two_accumulated_batches_of_four_are_one_of_eight(tmp_path, own_loss):
         work = tmp_path / f"work-{accumulation}"
         trained.append(
             train(
-                model, load_tokenizer(tmp_path / "m"), task, ROWS, settings, work=work, seed=0, loss=loss
+                TaskModel(model, load_tokenizer(tmp_path / "m"), task), ROWS, settings, work=work, seed=0, loss=loss
             ).state_dict()
         )
     first, second = trained
@@ -66,9 +66,7 @@ def test_a_training_drops_out_what_it_is_told_to(tmp_path, share):
 
     task = TextClassification(labels=("negative", "positive"))
     train(
-        model,
-        load_tokenizer(tmp_path / "m"),
-        task,
+        TaskModel(model, load_tokenizer(tmp_path / "m"), task),
         ROWS,
         TrainSettings(max_steps=1, dropout=share),
         work=tmp_path / "w",

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from typer.testing import CliRunner
 
 from edgelm import distributed as processes
-from edgelm.anatomy import FAMILIES, blocks, load_checkpoint, model_outputs
+from edgelm.anatomy import FAMILIES, TaskModel, blocks, load_checkpoint, model_outputs
 from edgelm.cli.main import app
 from edgelm.compress.batches import Collator, EncodedDataset, LengthGroupedSampler, Share
 from edgelm.compress.distillation.attention_relations import PARTS, relation_loss
@@ -28,7 +28,7 @@ TASK = TextClassification(labels=("no", "yes"))
 def encoded(rows):
     """Rows of different lengths, each told from the others by its label."""
     texts = tuple(" ".join(TEXTS[: 1 + index % 5]) for index in range(rows))
-    return EncodedDataset(Dataset("rows", texts, None, tuple(range(rows))), make_tokenizer(), TASK, max_length=64)
+    return EncodedDataset(Dataset("rows", texts, None, tuple(range(rows))), TaskModel(None, make_tokenizer(), TASK, 64))
 
 
 @given(rows=st.integers(1, 40), each=st.integers(1, 3), count=st.integers(2, 4), epoch=st.integers(0, 3))
@@ -103,10 +103,10 @@ def test_a_loss_reaches_every_weight_that_is_trained(tmp_path, family, kind):
     blocks(student)[0].cut(heads=[])
     blocks(student)[1].cut(ffn=[])
     tokenizer = make_tokenizer(family)
-    batch = Collator(tokenizer)([dict(row) for row in EncodedDataset(labelled(), tokenizer, TASK, max_length=32)])
+    batch = EncodedDataset(labelled(), TaskModel(teacher, tokenizer, TASK, 32)).batch(range(4))
     for loss in [
-        distillation_loss(teacher, student, task, DistillLoss(soft=0.0, relations=1.0)),
-        *([label_loss(TASK)] if task is TASK else []),
+        distillation_loss(TaskModel(teacher, tokenizer, task), student, DistillLoss(soft=0.0, relations=1.0)),
+        *([label_loss(TaskModel(student, tokenizer, TASK))] if task is TASK else []),
     ]:
         student.zero_grad()
         with only_read_weights(student, task):
@@ -123,7 +123,7 @@ def test_what_all_texts_of_a_batch_have_to_do_with_each_other_is_learnt_from_all
     task = SentenceEmbedding()
     teacher = load_checkpoint(make_checkpoint(tmp_path / "wide", kind="sentence-embedding", hidden=16, heads=2))
     student = load_checkpoint(make_checkpoint(tmp_path / "narrow", kind="sentence-embedding", hidden=8, heads=2))
-    loss = distillation_loss(teacher, student, task, DistillLoss(hidden=0.0))
+    loss = distillation_loss(TaskModel(teacher, make_tokenizer(), task), student, DistillLoss(hidden=0.0))
     rows = [{name: ids for name, ids in row.items() if name != "labels"} for row in encoded(2)]
     whole = gradient(loss, student, Collator(make_tokenizer())(rows), Share())
     parts = [Collator(make_tokenizer(), process=index, processes=3)(rows) for index in range(3)]

@@ -4,7 +4,7 @@ import pytest
 from models import TEXTS, make_checkpoint
 
 from edgelm import compress
-from edgelm.anatomy import load_checkpoint, load_tokenizer
+from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
 from edgelm.compress.training import loop as training
 from edgelm.compress.training.time_limit import EndInTime, training_seconds
@@ -48,9 +48,7 @@ def test_a_training_is_shortened_once_its_pace_is_known(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "EndInTime", Watch)
     settings = TrainSettings(max_steps=1000, batch_size=2, learning_rate=1e-4, warmup=0.1)
     training.train(
-        load_checkpoint(folder),
-        load_tokenizer(folder),
-        open_checkpoint(folder).task,
+        TaskModel(load_checkpoint(folder), load_tokenizer(folder), open_checkpoint(folder).task),
         ROWS,
         settings,
         work=tmp_path / "w",

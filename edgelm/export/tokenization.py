@@ -1,28 +1,10 @@
-"""What an export begins with: the checkpoint as a living model, with its tokenizer."""
+"""What a bundle remembers of the tokenizer that it reads by."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-from transformers import PreTrainedModel
-
 from edgelm.runtime.preprocessing import TextProcessing
-from edgelm.tasks.task import Task
-
-
-@dataclass(frozen=True)
-class Source:
-    """A checkpoint that is being exported.
-
-    Attributes:
-        max_length: the longest text that its bundle reads, in tokens.
-    """
-
-    model: PreTrainedModel
-    tokenizer: Any
-    task: Task
-    max_length: int
 
 
 def tokenization_of(tokenizer: Any, max_length: int) -> TextProcessing:
