@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import Block, Projection, blocks
+from edgelm.anatomy.hooks import Watch, watching
 from edgelm.errors import RecipeError
 from edgelm.recipe import DistillLoss
 
@@ -66,19 +66,15 @@ def captured(block: Block | None) -> Iterator[dict[str, torch.Tensor]]:
     nothing for None."""
     found: dict[str, torch.Tensor] = {}
 
-    def keep(part: str, projection: Projection) -> Callable[..., None]:
-        def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+    def keep(part: str, projection: Projection) -> Watch:
+        def seen(output: torch.Tensor) -> None:
             found.setdefault(part, projection.split(output))  # DeBERTa's then read relative positions as well
 
-        return hook
+        return seen
 
     projections = {} if block is None else {part: block.projection(part) for part in PARTS}
-    handles = [each.module.register_forward_hook(keep(part, each)) for part, each in projections.items()]
-    try:
+    with watching(outputs=[(each.module, keep(part, each)) for part, each in projections.items()]):
         yield found
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def log_relations(vectors: torch.Tensor, mask: torch.Tensor, heads: int) -> torch.Tensor:

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import Projection, Sublayer, TaskModel, blocks
+from edgelm.anatomy.hooks import Watch, watching
 from edgelm.compress.pruning.second_moments import token_batches
 from edgelm.data.dataset import Dataset
 from edgelm.progress import Progress, silent
@@ -54,48 +53,39 @@ def measure_activity(
     hidden, tokens = torch.zeros(model.model.config.hidden_size, dtype=torch.float64), 0
     mask = torch.ones(0)
 
-    def add(layer: int, part: str, projection: Projection) -> Callable[..., None]:
-        def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor | None = None) -> None:
+    def add(layer: int, part: str, projection: Projection | None = None) -> Watch:
+        def add_squares(vectors: torch.Tensor) -> None:
             if (layer, part) in seen:
                 return
             seen.add((layer, part))
-            squares = _square_sum(inputs[0] if output is None else projection.split(output), mask)
+            squares = _square_sum(vectors if projection is None else projection.split(vectors), mask)
             sums[layer, part] = squares + sums.get((layer, part), 0)
 
-        return hook
+        return add_squares
 
-    def begin(layer: int) -> Callable[..., None]:
+    def begin(layer: int) -> Callable[[], None]:
         """Each call of a layer counts each part once: DeBERTa's queries and keys then go on to read relative
         positions."""
+        return lambda: seen.difference_update([key for key in seen if key[0] == layer])
 
-        def hook(*_: Any) -> None:
-            seen.difference_update([key for key in seen if key[0] == layer])
-
-        return hook
-
-    handles = []
-    for index, block in enumerate(blocks(model.model.eval())):
-        handles.append(block.layer.register_forward_pre_hook(begin(index)))
-        if block.heads:
-            for part in ("query", "key"):
-                projection = block.projection(part)
-                handles.append(projection.module.register_forward_hook(add(index, part, projection)))
-        for sublayer in block.sublayers:
-            if sublayer.units:
-                hook = add(index, sublayer.kind, sublayer.output)
-                handles.append(sublayer.output.module.register_forward_pre_hook(hook))
-    try:
-        with torch.no_grad():
-            for batch in batches:
-                mask = batch["attention_mask"]
-                _, states = model.outputs(batch, hidden_states=True)
-                hidden += sum(_square_sum(state, mask) for state in states)
-                tokens += int(mask.sum())
-                done += len(mask)
-                progress("activity", done, len(dataset))
-    finally:
-        for handle in handles:
-            handle.remove()
+    layers = list(enumerate(blocks(model.model.eval())))
+    scored = [(index, part, each.projection(part)) for index, each in layers if each.heads for part in ("query", "key")]
+    read = [(index, part) for index, each in layers for part in each.sublayers if part.units]
+    with (
+        watching(
+            calls=[(each.layer, begin(index)) for index, each in layers],
+            inputs=[(sublayer.output.module, add(index, sublayer.kind)) for index, sublayer in read],
+            outputs=[(projection.module, add(index, part, projection)) for index, part, projection in scored],
+        ),
+        torch.no_grad(),
+    ):
+        for batch in batches:
+            mask = batch["attention_mask"]
+            _, states = model.outputs(batch, hidden_states=True)
+            hidden += sum(_square_sum(state, mask) for state in states)
+            tokens += int(mask.sum())
+            done += len(mask)
+            progress("activity", done, len(dataset))
     return _scores(model.model, hidden, sums, max(tokens, 1))
 
 

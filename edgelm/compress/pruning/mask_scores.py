@@ -11,13 +11,12 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import Sublayer, TaskModel, blocks
+from edgelm.anatomy.hooks import Watch, watching
 from edgelm.anatomy.layers import ATTENTION
 from edgelm.compress.batches import Batch, EncodedDataset
 from edgelm.compress.distillation.losses import hard_loss
@@ -135,27 +134,16 @@ def cut(model: PreTrainedModel, heads: Sequence[Sequence[int]], ffn: Sequence[Se
 @contextmanager
 def _masks(model: PreTrainedModel) -> Iterator[list[torch.Tensor]]:
     """Put masks of ones before the output projections; yields them as heads, channels, heads, channels, ..."""
-    masks: list[torch.Tensor] = []
-    handles = []
-    for block in blocks(model):
-        for sublayer in block.sublayers:
-            masks.append(torch.ones(sublayer.units, requires_grad=True))
-            if len(masks[-1]):
-                handles.append(sublayer.output.module.register_forward_pre_hook(_scale(masks[-1], sublayer)))
-    try:
+    parts = [sublayer for block in blocks(model) for sublayer in block.sublayers]
+    masks = [torch.ones(sublayer.units, requires_grad=True) for sublayer in parts]
+    there = [(mask, sublayer) for mask, sublayer in zip(masks, parts, strict=True) if sublayer.units]
+    with watching(inputs=[(sublayer.output.module, _scale(mask, sublayer)) for mask, sublayer in there]):
         yield masks
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
-def _scale(mask: torch.Tensor, sublayer: Sublayer) -> Any:
+def _scale(mask: torch.Tensor, sublayer: Sublayer) -> Watch:
     width = sublayer.unit_size
-
-    def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return (inputs[0] * mask.repeat_interleave(width), *inputs[1:])
-
-    return hook
+    return lambda inputs: inputs * mask.repeat_interleave(width)
 
 
 def _loss(model: TaskModel, batch: Batch, generator: torch.Generator) -> torch.Tensor:

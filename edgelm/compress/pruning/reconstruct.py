@@ -12,13 +12,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import Sublayer, TaskModel, blocks, sublayers
+from edgelm.anatomy.hooks import Watch, watching
 from edgelm.anatomy.layers import ATTENTION, FFN, Kind
 from edgelm.compress.batches import Batch
 from edgelm.compress.pruning.second_moments import token_batches
@@ -86,15 +85,8 @@ def _solve(
         torch.zeros(width, output.out_features, dtype=torch.float64),
     )
     for batch, sums in zip(batches, wanted, strict=True):
-        with (
-            _watch(sublayer.residual) as residuals,
-            _watch(output.module, stop=True) as inputs,
-            torch.inference_mode(),
-            suppress(_Reached),
-        ):
-            student.outputs(batch)
         keep = _kept_tokens(batch, first_only=first_only)
-        values, residual = inputs[0][keep], residuals[0][keep]
+        values, residual = (given[keep] for given in _given(student, batch, sublayer))
         ones = torch.cat([values, values.new_ones(len(values), 1)], dim=1)
         error = sums[keep].float() - residual - torch.nn.functional.linear(values, output.weight, output.bias)
         gram += (ones.T @ ones).double()
@@ -106,6 +98,22 @@ def _solve(
         output.weight.add_(change[:, :-1])
         if output.bias is not None:
             output.bias.add_(change[:, -1])
+
+
+def _given(student: TaskModel, batch: Batch, sublayer: Sublayer) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a sublayer's output projection is given, and what its output is added to, each (batch, tokens, width); the
+    model runs no further."""
+    values: list[torch.Tensor] = []
+    residuals: list[torch.Tensor] = []
+
+    def stop(given: torch.Tensor) -> None:
+        values.append(given)
+        raise _Reached
+
+    watched = [(sublayer.residual, residuals.append), (sublayer.output.module, stop)]
+    with watching(inputs=watched), torch.inference_mode(), suppress(_Reached):
+        student.outputs(batch)
+    return values[0], residuals[0]
 
 
 def _sums(
@@ -125,43 +133,24 @@ def _sums(
 @contextmanager
 def _watch_sums(model: PreTrainedModel) -> Iterator[dict[tuple[int, Kind], torch.Tensor]]:
     found: dict[tuple[int, Kind], torch.Tensor] = {}
-    handles = []
-    for index, block in enumerate(blocks(model)):
-        for sublayer in block.sublayers:
-            if sublayer.kind == ATTENTION and not sublayer.units:
-                continue  # nothing reads the residual there
-            key = (index, sublayer.kind)
 
-            def remember(_: nn.Module, inputs: tuple[torch.Tensor, ...], key: tuple[int, Kind] = key) -> None:
-                found[key] = inputs[0]
+    def remember(key: tuple[int, Kind]) -> Watch:
+        return lambda residual: found.update({key: residual})
 
-            def add(_: nn.Module, __: Any, output: torch.Tensor, key: tuple[int, Kind] = key) -> None:
-                found[key] = found[key] + output
+    def add(key: tuple[int, Kind]) -> Watch:
+        return lambda output: found.update({key: found[key] + output})
 
-            handles.append(sublayer.residual.register_forward_pre_hook(remember))
-            handles.append(sublayer.output.module.register_forward_hook(add))
-    try:
+    parts = [
+        ((index, sublayer.kind), sublayer)
+        for index, block in enumerate(blocks(model))
+        for sublayer in block.sublayers
+        if sublayer.units or sublayer.kind != ATTENTION  # else nothing reads the residual there
+    ]
+    with watching(
+        inputs=[(sublayer.residual, remember(key)) for key, sublayer in parts],
+        outputs=[(sublayer.output.module, add(key)) for key, sublayer in parts],
+    ):
         yield found
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def _watch(module: nn.Module, *, stop: bool = False) -> Iterator[list[torch.Tensor]]:
-    """The module's input, once it has run; `stop`: the model runs no further."""
-    found: list[torch.Tensor] = []
-
-    def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        found.append(inputs[0])
-        if stop:
-            raise _Reached
-
-    handle = module.register_forward_pre_hook(hook)
-    try:
-        yield found
-    finally:
-        handle.remove()
 
 
 def _kept_tokens(batch: Batch, *, first_only: bool) -> torch.Tensor:

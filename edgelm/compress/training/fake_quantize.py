@@ -12,6 +12,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import TaskModel
+from edgelm.anatomy.hooks import Watch, watching
 from edgelm.compress.batches import EncodedDataset
 from edgelm.data.dataset import Dataset
 from edgelm.progress import Progress, silent
@@ -41,19 +42,16 @@ def calibrate(
     modules = integer_modules(model.model.eval())
     statistics = {name: Statistics() for name in modules}
     encoded = EncodedDataset(rows, model)
-    handles = [
-        module.register_forward_pre_hook(lambda _, inputs, entry=statistics[name]: entry.add(inputs[0].numpy()))
-        for name, module in modules.items()
-    ]
-    try:
-        with torch.inference_mode():
-            for index in range(len(encoded)):
-                model.outputs(encoded.batch([index]))
-                progress("calibrate", index + 1, len(encoded))
-    finally:
-        for handle in handles:
-            handle.remove()
+    watched = [(module, _noted_in(statistics[name])) for name, module in modules.items()]
+    with watching(inputs=watched), torch.inference_mode():
+        for index in range(len(encoded)):
+            model.outputs(encoded.batch([index]))
+            progress("calibrate", index + 1, len(encoded))
     return {name: range_of(entry, method, symmetric=symmetric) for name, entry in statistics.items()}
+
+
+def _noted_in(statistics: Statistics) -> Watch:
+    return lambda values: statistics.add(values.numpy())
 
 
 @contextlib.contextmanager
@@ -94,16 +92,12 @@ def fake_quantized_embeddings(model: PreTrainedModel, bits: int) -> Iterator[Non
         for module in model.modules()
         if isinstance(module, nn.Embedding) and module.weight.numel() >= SMALLEST_TABLE
     ]
-    handles = [module.register_forward_hook(_round_rows) for module in tables] if bits == 4 else []
-    try:
+    with watching(outputs=[(table, _rounding(table)) for table in tables] if bits == 4 else ()):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
-def _round_rows(module: nn.Module, _: Any, rows: torch.Tensor) -> torch.Tensor | None:
-    return fake_blocks(rows) if module.training else None
+def _rounding(table: nn.Embedding) -> Watch:
+    return lambda rows: fake_blocks(rows) if table.training else None
 
 
 def fake_blocks(rows: torch.Tensor) -> torch.Tensor:
