@@ -11,11 +11,16 @@ import numpy as np
 
 from edgelm.data.dataset import Dataset, as_text
 from edgelm.errors import ModelError
+from edgelm.runtime.inputs.pairs import cut_pair
 from edgelm.runtime.inputs.windows import Window, cut_windows
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import FillMask, MultipleChoice, QuestionAnswering, TokenClassification
 
 NO_CLASS = -100  # the target of what has none; torch's cross-entropy leaves it out
+_FIELDS = {"input_ids": "ids", "token_type_ids": "type_ids", "attention_mask": "attention_mask"}  # of an encoding
+# Characters of both texts of a pair, in lengths of a sequence, up to which the tokenizer cuts them itself: it keeps a
+# window for each part of the one with each of the other, a few hundred then.
+_WINDOWS = 8
 _MASKED = 0.15  # share of a text's tokens: Devlin et al. 2019 (arXiv:1810.04805), section 3.1
 
 
@@ -83,12 +88,22 @@ def encode_samples(samples: Sequence[Any], tokenizer: Any, task: Task, *, max_le
     if isinstance(task, MultipleChoice):
         owner = [number for number, (_, choices) in enumerate(samples) for _ in choices]
         samples = [(text, choice) for text, choices in samples for choice in choices]
-    found = tokenizer(task.prompted(samples), truncation=True, max_length=longest)
-    return Encoded(_columns(found, tokenizer), owner, [], [], [])
+    texts = task.prompted(samples)
+    if any(isinstance(text, tuple) and min(map(len, text)) > _WINDOWS * longest for text in texts):
+        return Encoded(_cut_pairs(texts, tokenizer, longest), owner, [], [], [])
+    return Encoded(_columns(tokenizer(texts, truncation=True, max_length=longest), tokenizer), owner, [], [], [])
 
 
 def _columns(found: Any, tokenizer: Any) -> dict[str, list[list[int]]]:
     return {name: list(found[name]) for name in tokenizer.model_input_names}
+
+
+def _cut_pairs(pairs: Sequence[Any], tokenizer: Any, longest: int) -> dict[str, list[list[int]]]:
+    """Pairs of texts so long that the tokenizer's own cutting would take gigabytes, cut as a bundle cuts them."""
+    found = tokenizer([first for first, _ in pairs], [second for _, second in pairs], verbose=False)
+    from_left = tokenizer.truncation_side != "left"
+    cut = [cut_pair(encoding, longest=longest, from_left=from_left) for encoding in found.encodings]
+    return {name: [getattr(each, _FIELDS[name]) for each in cut] for name in tokenizer.model_input_names}
 
 
 def _words(samples: Sequence[Any], tokenizer: Any, longest: int) -> Encoded:
@@ -150,8 +165,7 @@ def _windows(samples: Sequence[Any], tokenizer: Any, task: QuestionAnswering, lo
         cut = cut_windows(encoding, longest=longest, stride=task.stride, from_left=tokenizer.truncation_side != "left")
         owner += [number] * len(cut)
         windows += cut
-    fields = {"input_ids": "ids", "token_type_ids": "type_ids", "attention_mask": "attention_mask"}
-    columns = {name: [getattr(window, fields[name]) for window in windows] for name in tokenizer.model_input_names}
+    columns = {name: [getattr(window, _FIELDS[name]) for window in windows] for name in tokenizer.model_input_names}
     counted = [[int(side == 1) for side in window.sequence_ids] for window in windows]
     for window, row in zip(windows, counted, strict=True):
         row[null_place(window.ids, tokenizer)] = 1

@@ -37,8 +37,8 @@ _KINDS = (
 
 def hard_texts(texts: Sequence[Any], task: Task) -> list[Any]:
     """Texts that are easy to get wrong: empty, blank, an emoji, Chinese, Arabic, NUL, unknown letters, and 100,000
-    characters of `texts`; as second texts of pairs too, and as choices and contexts of a question, none of which may be
-    empty."""
+    characters of `texts`; as second texts of pairs too, both of them long in one, and as choices and contexts of a
+    question, none of which may be empty."""
     words = as_text(texts).strip() or "long"
     found = [*_KINDS, (f"{words} " * (_LONG // len(words) + 1))[:_LONG]]
     if task.schema in ("choices", "answers"):
@@ -47,11 +47,10 @@ def hard_texts(texts: Sequence[Any], task: Task) -> list[Any]:
         return [f"{task.mask_token} {text} {task.mask_token}" for text in found]
     after = [*found[1:], found[0]]
     if task.schema == "choices":
-        # Two long texts in one sequence would take tokenizers a window for every pair of their parts.
-        return [(text, ("yes", other)) for text, other in zip(found, after, strict=True)]
+        return [(text, ("yes", other)) for text, other in zip(found, [*after[:-1], found[-1]], strict=True)]
     if task.schema == "answers":
         return [("what?", text) for text in found]
-    return list(zip(found, after, strict=True)) if task.pair else found
+    return [*zip(found, after, strict=True), (found[-1], found[-1])] if task.pair else found
 
 
 def check_door(path: Path, expected: Expected, hard: Expected, *, precision: str, session: Any = None) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from edgelm.errors import BundleError, DataError
 from edgelm.runtime.inputs.batch import Context, Tokens
+from edgelm.runtime.inputs.pairs import cut_pair
 from edgelm.runtime.inputs.windows import cut_windows
 from edgelm.runtime.inputs.words import WordFinder
 from edgelm.runtime.manifest import TOKENIZER_FILE, Manifest
@@ -18,8 +19,8 @@ class Encoder:
     """A tokenizer of the tokenizers library, and what its exceptions mean.
 
     Args:
-        tokenizer: set up by `edgelm.runtime.inputs.text.make_encoder`: it cuts at the model's longest sequence, but
-            for question answering, and pads nothing.
+        tokenizer: set up by `edgelm.runtime.inputs.text.make_encoder`: it cuts single texts at the model's longest
+            sequence, but no pairs, and pads nothing.
     """
 
     def __init__(self, manifest: Manifest, tokenizer: Any) -> None:
@@ -73,7 +74,15 @@ def make_sequences(encoder: Encoder, samples: tuple[Any, ...]) -> Context:
 
 
 def _whole_texts(encoder: Encoder, samples: tuple[Any, ...]) -> Context:
-    return Context(samples, tuple(range(len(samples))), encoder(encoder.manifest.task.prompted(samples)))
+    task = encoder.manifest.task
+    found = _pairs(encoder, samples) if task.pair else encoder(task.prompted(samples))
+    return Context(samples, tuple(range(len(samples))), found)
+
+
+def _pairs(encoder: Encoder, pairs: Sequence[Any]) -> tuple[Tokens, ...]:
+    settings = encoder.manifest.tokenization
+    from_left = settings.truncation_side != "left"
+    return tuple(cut_pair(found, longest=settings.max_length, from_left=from_left) for found in encoder(pairs))
 
 
 def _words(encoder: Encoder, samples: tuple[Any, ...]) -> Context:
@@ -109,7 +118,9 @@ def _windows(encoder: Encoder, samples: tuple[Any, ...]) -> Context:
 
 def _endings(encoder: Encoder, samples: tuple[Any, ...]) -> Context:
     owners = tuple(index for index, (_, endings) in enumerate(samples) for _ in endings)
-    return Context(samples, owners, encoder([(text, ending) for text, endings in samples for ending in endings]))
+    return Context(
+        samples, owners, _pairs(encoder, [(text, ending) for text, endings in samples for ending in endings])
+    )
 
 
 def _with_masks(encoder: Encoder, samples: tuple[Any, ...]) -> Context:

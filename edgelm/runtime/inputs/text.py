@@ -118,7 +118,7 @@ def make_encoder(manifest: Manifest, tokenizer: Any) -> TextProcessor:
     """
     settings = manifest.tokenization
     try:
-        if manifest.task.per == "position":  # read whole, in windows
+        if manifest.task.pair:  # read whole: cut in windows, or as `edgelm.runtime.inputs.pairs` does
             tokenizer.no_truncation()
         else:
             tokenizer.enable_truncation(settings.max_length, direction=settings.truncation_side)

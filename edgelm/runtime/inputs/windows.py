@@ -25,7 +25,7 @@ class Window:
         return len(self.ids)
 
 
-_FIELDS = ("ids", "type_ids", "attention_mask", "offsets", "word_ids", "sequence_ids")
+TOKEN_FIELDS = ("ids", "type_ids", "attention_mask", "offsets", "word_ids", "sequence_ids")
 
 
 def cut_windows(encoding: Any, *, longest: int, stride: int, from_left: bool = True) -> list[Window]:
@@ -56,7 +56,7 @@ def cut_windows(encoding: Any, *, longest: int, stride: int, from_left: bool = T
             f"the question has {parts.count(0)} tokens; a window of {longest} has no room for a text behind it.",
             hint="Shorten the question, or export the bundle again with a longer --max-length.",
         )
-    found = {name: list(getattr(encoding, name)) for name in _FIELDS}
+    found = {name: list(getattr(encoding, name)) for name in TOKEN_FIELDS}
     return [
         Window(
             **{
