@@ -32,6 +32,8 @@ from edgelm.tasks.task import Task
 from edgelm.tasks.text import TextClassification
 
 DEFAULT_LENGTH = 512  # tokens, of a model that takes more
+# By schema: the sequences that one sample may have, of unlike lengths, which are padded to be read together.
+_SEVERAL = {"answers": "windows of a long text", "choices": "one for each choice"}
 
 
 def prepare(settings: ExportSettings) -> Draft:
@@ -49,6 +51,12 @@ def prepare(settings: ExportSettings) -> Draft:
     family = family_of(checkpoint.family)
     settings = replace(settings, quantization=_with_embedding_bits(settings, checkpoint.record.embedding_bits))
     task = _task_of(checkpoint, settings)
+    if settings.single and task.schema in _SEVERAL:
+        raise UsageError(
+            f"--single makes a graph for one sequence at a time, but {task.kind} reads several for one sample: "
+            f"{_SEVERAL[task.schema]}.",
+            hint="Leave --single out.",
+        )
     evaluation = None if settings.evaluation is None else settings.evaluation.for_task(task)
     rows = settings.calibration or load_dataset(
         shipped_folder("calibration_data") / "english.jsonl", need_labels=False, read="texts"

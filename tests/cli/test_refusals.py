@@ -42,6 +42,16 @@ def test_a_device_without_the_precision_is_refused_with_those_that_it_has(files)
     assert not (files / "b").exists()
 
 
+@pytest.mark.parametrize("kind", ["question-answering", "multiple-choice"])
+def test_a_graph_for_one_sequence_is_refused_where_a_sample_has_several(tmp_path, kind):
+    folder = make_checkpoint(tmp_path / "m", kind=kind)
+    result = run("export", folder, "--single", "--precision", "fp32", "--output", tmp_path / "b")
+    assert result.exit_code == 2
+    assert f"{kind} reads several for one sample" in result.stderr
+    assert "Leave --single out" in result.stderr
+    assert not (tmp_path / "b").exists()
+
+
 def test_a_pickle_is_refused_until_it_is_allowed(files):
     torch.save(load_file(files / "model" / "model.safetensors"), files / "model" / "pytorch_model.bin")
     (files / "model" / "model.safetensors").unlink()
