@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 from transformers import PreTrainedModel
@@ -14,7 +15,7 @@ from edgelm.checkpoint import Checkpoint
 from edgelm.errors import ModelError
 from edgelm.model_folder.config import HEADS, read_task
 from edgelm.tasks.task import Task
-from edgelm.tasks.text import SentenceEmbedding
+from edgelm.tasks.text import SentenceEmbedding, TextClassification, TokenClassification
 
 # Heads of pretraining, which no task of edgelm's reads: masked words, next sentences, replaced tokens.
 _PRETRAINING = re.compile(
@@ -107,6 +108,16 @@ def head_mismatch(checkpoint: Checkpoint, task: Task, report: LoadingReport, mod
     if random and (outside or held or _claims_head(checkpoint)):
         return f"{LoadingReport(tuple(name for name in report.missing if name in random), (), tuple(outside))}"
     return ""
+
+
+def in_head_order(checkpoint: Checkpoint, task: Task) -> Task:
+    """The task with the labels in the order of the head that the folder has, where it has names for the same ones."""
+    claimed = _claimed_task(checkpoint)
+    if claimed is None or claimed.kind != task.kind or sorted(claimed.labels) != sorted(task.labels):
+        return task
+    if isinstance(task, TextClassification | TokenClassification):
+        return replace(task, labels=claimed.labels)
+    return task
 
 
 def encoder_weights(state: State, model: PreTrainedModel) -> State:

@@ -19,6 +19,7 @@ from edgelm.anatomy import (
     parameter_count,
     save_checkpoint,
 )
+from edgelm.anatomy.heads import in_head_order
 from edgelm.anatomy.sizes import check_length, usable_positions
 from edgelm.checkpoint import Record, StageRecord, open_checkpoint
 from edgelm.compress.chance import Chance, judge_chance
@@ -101,7 +102,7 @@ def finetune(
     checkpoint = find_checkpoint(backbone, allow_pickle=allow_pickle, any_head=True)
     asked = settings.max_length if "max_length" in settings.model_fields_set else None
     check_length(asked, usable_positions(family_of(checkpoint.family), checkpoint.config))
-    task = task_of_rows(kind, dataset)
+    task = in_head_order(checkpoint, task_of_rows(kind, dataset))
     dataset = dataset.for_task(task)
     evaluation = evaluation.for_task(task)
     set_seed(seed)  # a new head starts from random numbers
