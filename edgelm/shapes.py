@@ -32,6 +32,7 @@ class ModelSizes:
         positions: longest text in tokens.
         types: token types; 0: the model has no embedding of them.
         outputs: width of the head; 0: there is none.
+        every_token: whether the head reads every token, not the first one behind a pooler.
         gated: whether every channel has a gate: a third matrix of the feed-forward network.
         position_table: whether there is an embedding for each position.
     """
@@ -46,6 +47,7 @@ class ModelSizes:
     outputs: int = 2
     gated: bool = False
     position_table: bool = True
+    every_token: bool = False
 
     @property
     def ffn_matrices(self) -> int:

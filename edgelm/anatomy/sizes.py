@@ -12,7 +12,6 @@ from edgelm.errors import ModelError, UsageError
 from edgelm.model_folder.generators import generator_family, longest_text
 from edgelm.shapes import ModelSizes
 from edgelm.tasks.task import Task
-from edgelm.tasks.text import TextClassification
 
 _POSITIONS = 512  # where config.json does not say: the default of every family's configuration class
 
@@ -35,10 +34,21 @@ def sizes_of(config: Mapping[str, Any] | Any, *, task: Task | None = None) -> Mo
         vocabulary=int(values["vocab_size"]),
         positions=usable_positions(family, values),
         types=int(values.get("type_vocab_size", 2)) if family.token_types else 0,
-        outputs=max(len(task.labels), 1) if isinstance(task, TextClassification) else 0,
+        outputs=_outputs(task, int(values["vocab_size"])),
+        every_token=task is not None and task.per != "sample",
         gated=family.ffn_gate is not None,
         position_table=family.has_position_table(values),
     )
+
+
+def _outputs(task: Task | None, vocabulary: int) -> int:
+    """Width of a task's head: of labels one each, of a number or a choice one, of an answer its start and end, of masks
+    one for each token."""
+    if task is None or task.architecture == "Model":
+        return 0
+    if task.own_targets:
+        return vocabulary
+    return len(task.output_names) if task.per == "position" else max(len(task.labels), 1)
 
 
 def usable_positions(family: Family, config: Mapping[str, Any] | Any) -> int:

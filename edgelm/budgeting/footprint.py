@@ -54,7 +54,7 @@ def size_table(
         exact = row.integers and rows * columns < SMALLEST
         return rows * columns * (small if exact else row.weight_bytes)
 
-    head = matrix(sizes.hidden, sizes.hidden) + sizes.hidden * (sizes.outputs * 4.0 + 8)
+    head = matrix(sizes.hidden, sizes.hidden) + matrix(sizes.hidden, sizes.outputs) + 8 * sizes.hidden
 
     def attention(heads: int) -> float:
         width = heads * sizes.head_size

@@ -19,7 +19,7 @@ _OPSET = 20
 def encoder_graph(
     sizes: ModelSizes, shapes: Sequence[LayerShape], *, seed: int = 0, blank: bool = False
 ) -> onnx.ModelProto:
-    """A post-norm encoder with a classifier, in the operators that an export has before it is fused or quantized
+    """A post-norm encoder with a head, in the operators that an export has before it is fused or quantized
     (`edgelm.graph.fusion`).
 
     Args:
@@ -27,8 +27,8 @@ def encoder_graph(
         blank: matrices have sizes but no content: to count what the graph does, not to run it.
 
     Returns:
-        inputs int64 (batch, sequence); output `logits`, float32 (batch, outputs), or (batch, hidden) where
-        `sizes.outputs` is 0.
+        inputs int64 (batch, sequence); output `logits`, float32 (batch, outputs), (batch, sequence, outputs) where the
+        head reads every token, or (batch, hidden) where there is none.
     """
     return _Writer(sizes, seed, blank).write(shapes)
 
@@ -43,7 +43,8 @@ class _Writer:
         names = [TOKENS, MASK] + ([TYPES] if sizes.types else [])
         inputs = [helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ["batch", "sequence"]) for name in names]
         width = sizes.outputs or sizes.hidden
-        output = helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["batch", width])
+        axes = ["batch", "sequence", width] if sizes.outputs and sizes.every_token else ["batch", width]
+        output = helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, axes)
         opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(MICROSOFT, 1)]
         self.graph = helper.make_model(
             helper.make_graph([], "encoder", inputs, [output]), opset_imports=opsets, ir_version=10
@@ -57,6 +58,10 @@ class _Writer:
             hidden = self._feed_forward(
                 f"layer.{index}.ffn", self._attend(f"layer.{index}.attention", hidden, shape.heads), shape.ffn
             )
+        if self.sizes.outputs and self.sizes.every_token:
+            product = self._matmul("classifier", hidden, self.sizes.hidden, self.sizes.outputs)
+            self._node("Add", [product, self._random("classifier.bias", self.sizes.outputs)], "logits")
+            return self.graph
         self.graph.graph.initializer.append(
             numpy_helper.from_array(np.array(0), "first")
         )  # a scalar, so that the axis goes
