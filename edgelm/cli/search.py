@@ -78,6 +78,9 @@ def search(
     first_label: FirstLabel = None,
     missing_label: MissingLabel = None,
     skip_bad_rows: SkipBadRows = False,
+    kind: Annotated[
+        str | None, typer.Option("--task", help="fill-mask, for a masked language model. Default: as it is read.")
+    ] = None,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")
     ] = False,
@@ -106,7 +109,7 @@ def search(
         from edgelm.lengths import DEFAULT_LENGTH
         from edgelm.search.pipeline import search as run
 
-        checkpoint = find_checkpoint(model, allow_pickle=allow_pickle)
+        checkpoint = find_checkpoint(model, allow_pickle=allow_pickle, task=kind)
         check_length(max_length, usable_positions(family_of(checkpoint.family), checkpoint.config))
         named = read_columns(
             text_column,
@@ -138,6 +141,7 @@ def search(
             max_length=max_length or DEFAULT_LENGTH,
             keep_bundles=keep_bundles,
             allow_pickle=allow_pickle,
+            kind=kind,
             watch=lambda trial: _tell(screen, trial),
             progress=screen.progress,
         )
@@ -150,7 +154,7 @@ def search(
             raise typer.Exit(EXIT_BUDGET)
         trial = {"--from-trial": result.choice, "--search": output, "--data": data, "--eval": evaluation}
         target_options = {"--device": device, "--precision": precision, "--max-length": max_length}
-        carried = columns(named) | {"--allow-pickle": allow_pickle}
+        carried = columns(named) | {"--task": kind, "--allow-pickle": allow_pickle}
         made = {"--output": unused(output.with_name(f"{output.name}-{result.choice}"))}
         screen.next_step(
             f"{output}/front.html, front.csv, front.json", "compress", *options(trial | target_options | carried | made)

@@ -54,6 +54,7 @@ class ChosenTrial:
         overwrite: bool = False,
         allow_pickle: bool = False,
         max_length: int = 128,
+        kind: str | None = None,
         **options: Any,
     ) -> CompressResult:
         """As `edgelm.compress`, but where the trial ran exactly this, its checkpoint is the result: nothing is trained
@@ -62,15 +63,17 @@ class ChosenTrial:
         A trial that had a share of the training is run again from the original model: its schedule of learning rates
         ended early, and weights that annealed once are another starting point than the recipe means.
         """
-        task = find_checkpoint(model, allow_pickle=allow_pickle).task
+        checkpoint = find_checkpoint(model, allow_pickle=allow_pickle, task=kind)
+        task = checkpoint.task
         asked = {
-            "model": model_fingerprint(find_checkpoint(model, allow_pickle=allow_pickle)),
+            "model": model_fingerprint(checkpoint),
             "data": dataset.for_task(task).fingerprint(),
             "eval": evaluation.for_task(task).fingerprint(),
             "device": device.model_dump(mode="json"),
             "max_length": max_length,
         }
-        same = all(self.question[name] == value for name, value in asked.items()) and recipe == load_recipe(
+        asked |= {"task": kind} if kind else {}
+        same = all(self.question.get(name) == value for name, value in asked.items()) and recipe == load_recipe(
             self.folder / "recipe.yaml"
         )
         more = any(
@@ -88,6 +91,7 @@ class ChosenTrial:
             overwrite=overwrite,
             allow_pickle=allow_pickle,
             max_length=max_length,
+            kind=kind,
             **options,
         )
 

@@ -50,6 +50,7 @@ def search(
     max_length: int = DEFAULT_LENGTH,
     keep_bundles: bool = False,
     allow_pickle: bool = False,
+    kind: str | None = None,
     watch: Watch | None = None,
     progress: Progress = silent,
 ) -> SearchResult:
@@ -71,6 +72,7 @@ def search(
         runs: calls from which a latency is taken.
         threads: of a measured bundle; None: one a core.
         keep_bundles: keep every trial's bundle, not only what it says of itself.
+        kind: the task that a masked language model is compressed for, such as fill-mask; None: as the folder is read.
         watch: told of every trial that ended.
 
     Raises:
@@ -91,7 +93,7 @@ def search(
     _require("optuna", "jinja2")
     space = space or load_space()
     recipes = load_recipes(space, unused=True)
-    common = _Common(model, dataset, evaluation, device, precision, max_length, allow_pickle)
+    common = _Common(model, dataset, evaluation, device, precision, max_length, allow_pickle, kind)
     threads = threads or _cores()
     question = common.question | {
         "space": space.model_dump(mode="json"),
@@ -148,12 +150,13 @@ class _Common:
         precision: str,
         max_length: int,
         allow_pickle: bool,
+        kind: str | None,
     ) -> None:
         from edgelm.anatomy import family_of, find_checkpoint
         from edgelm.compress.lineage import model_fingerprint
 
         check_precision(device, precision)
-        checkpoint = find_checkpoint(model, allow_pickle=allow_pickle)
+        checkpoint = find_checkpoint(model, allow_pickle=allow_pickle, task=kind)
         family_of(checkpoint.family)
         self.dataset, self.evaluation = dataset.for_task(checkpoint.task), evaluation.for_task(checkpoint.task)
         self.metric = quality_name(checkpoint.task, self.evaluation)
@@ -166,6 +169,8 @@ class _Common:
             "precision": precision,
             "max_length": max_length,
         }
+        if kind is not None:
+            self.question["task"] = kind
         self._job = Job(
             folder="",
             rows="",
@@ -176,6 +181,7 @@ class _Common:
             precision=precision,
             max_length=max_length,
             allow_pickle=allow_pickle,
+            kind=kind,
         )
 
     def write_rows(self, folder: Folder) -> None:

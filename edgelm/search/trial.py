@@ -31,6 +31,7 @@ class Job:
         locks: folder in which workers wait for each other, see `edgelm.search.timing_lock`.
         model: folder of the model.
         recipe, device: as JSON.
+        kind: the task that a masked language model is compressed for; None: as the folder is read.
     """
 
     folder: str
@@ -42,6 +43,7 @@ class Job:
     precision: str
     max_length: int
     allow_pickle: bool
+    kind: str | None = None
 
     @property
     def compressed(self) -> bool:
@@ -113,6 +115,7 @@ def _make(job: Job, progress: Progress) -> dict[str, Any]:
             output=folder / "checkpoint",
             device=device,
             max_length=job.max_length,
+            kind=job.kind,
             **options,
         )
         write_json(folder / COMPRESSED_FILE, result.to_dict())
@@ -128,7 +131,7 @@ def _make(job: Job, progress: Progress) -> dict[str, Any]:
         **options,
     )
     write_json(folder / "manifest.json", bundle.manifest.to_dict())
-    task = find_checkpoint(job.model, allow_pickle=job.allow_pickle).task
+    task = find_checkpoint(job.model, allow_pickle=job.allow_pickle, task=job.kind).task
     metrics = (
         bundle.manifest.quality["bundle"]
         if bundle.manifest.quality
@@ -162,7 +165,7 @@ def _agreement(job: Job, evaluation: Dataset, progress: Progress) -> float:
     from edgelm.runtime import load
 
     folder = Path(job.folder)
-    original = find_checkpoint(job.model, allow_pickle=job.allow_pickle)
+    original = find_checkpoint(job.model, allow_pickle=job.allow_pickle, task=job.kind)
     model = load_checkpoint(original, allow_pickle=job.allow_pickle)
     bundle = load(folder / "bundle")
     task = bundle.manifest.task

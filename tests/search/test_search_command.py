@@ -108,6 +108,23 @@ def test_trials_and_front_are_in_the_folder_as_printed(found):
         assert not (place / "bundle").exists()
 
 
+def test_a_masked_language_model_is_searched_for_its_task(files, inline):
+    model = make_checkpoint(files / "masked", kind="fill-mask")
+    (model / "edgelm.json").unlink()  # a folder as transformers writes it, which is read as an encoder otherwise
+    rows = files / "texts.jsonl"
+    rows.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
+    given = ["--data", rows, "--eval", rows, "--task", "fill-mask"]
+    options = ["--precision", "fp32", "--runs", 10, "--threads", 1, "--space", files / "space.yaml"]
+    result = run("search", model, *given, *options, "--output", files / "filled", "--trials", 1)
+    assert result.exit_code == 0, result.output
+    place = files / "filled" / "trials" / "0"
+    assert json.loads((place / "manifest.json").read_text())["task"]["kind"] == "fill-mask"
+    assert "--task fill-mask" in result.stderr + result.stdout
+    made = run("compress", "--from-trial", 0, "--search", files / "filled", *given, "--output", files / "filled-full")
+    assert made.exit_code == 0, made.output
+    assert open_checkpoint(files / "filled-full").task.kind == "fill-mask"
+
+
 def test_the_same_command_has_nothing_more_to_do_and_shows_the_front(files, found):
     folder, values, _ = found
     again = run(*command(files, folder, "--trials", 2, "--train-share", 0.5))
