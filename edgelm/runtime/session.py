@@ -140,8 +140,8 @@ def preload_cuda() -> None:
 
 @contextlib.contextmanager
 def _source(bundle: Bundle, options: Any, spec: GraphSpec, name: str) -> Iterator[str | bytes]:
-    """What a session of a graph is made of, which lies under this name: a path, beside which it finds the weights to map
-    into memory, or bytes, with the weights in the options. They must be there until the session is made. Of mapped
+    """What a session of a graph is made of, which lies under this name: a path, beside which it finds the weights to
+    map into memory, or bytes, with the weights in the options. They must be there until the session is made. Of mapped
     weights the hash is compared afterwards, before anyone gets the session."""
     graph, weights = bundle.read_graph(name), bundle.has(WEIGHTS_FILE)
     if not bundle.is_file and spec.session.get("mapped", True):

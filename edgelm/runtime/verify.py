@@ -12,10 +12,13 @@ import numpy as np
 from edgelm.errors import BundleError, EdgelmError
 from edgelm.runtime.bundle import Bundle, open_bundle
 from edgelm.runtime.contents import FILE
+from edgelm.runtime.generation.golden import GenerationGolden
+from edgelm.runtime.generation.golden import largest_difference as largest_generated
 from edgelm.runtime.golden import Golden
-from edgelm.runtime.graph_spec import OPTIMIZED_FILE
+from edgelm.runtime.graph_spec import MODEL, OPTIMIZED_FILE, GraphSpec
+from edgelm.runtime.loading import load
 from edgelm.runtime.manifest import GOLDEN_FILE, MANIFEST_FILE
-from edgelm.runtime.model import Model, load
+from edgelm.runtime.model import Model
 from edgelm.runtime.saturation import describe_sums
 
 
@@ -102,26 +105,28 @@ def _printable(name: str) -> str:
 
 
 def _replay_checks(bundle: Bundle, provider: str | None) -> Iterator[Check]:
+    generates = bundle.manifest.task.generates
     try:
         model = load(bundle, provider=provider)
-        golden = Golden.from_json(bundle.read(GOLDEN_FILE))
+        golden: Any = (GenerationGolden if generates else Golden).from_json(bundle.read(GOLDEN_FILE))
     except BundleError as error:
         yield Check("load", ok=False, detail=error.message)
         return
     yield Check("provider", ok=True, detail=model.opened.why)
     if model.opened.provider == "cpu" and (found := describe_sums(bundle.manifest)):
         yield Check("INT8 sums", ok=True, detail=found)
-    yield _names_check(bundle, model)
+    sessions = model.sessions if generates else {MODEL: model.session}
+    yield from (_names_check(bundle.manifest.graph(name), session) for name, session in sessions.items())
     try:
-        worst = largest_difference(model, golden)
+        worst = largest_generated(model, golden) if generates else largest_difference(model, golden)
     except EdgelmError as error:  # also of texts that the model does not take
         yield Check("golden samples", ok=False, detail=error.message)
         return
-    ok = worst <= golden.tolerance
+    ok, count = worst <= golden.tolerance, len(golden.samples if generates else golden.texts)
     yield Check(
         "golden samples",
         ok=ok,
-        detail=f"{len(golden.texts)} replayed, largest difference {worst:.2g}, accepted {golden.tolerance:.2g}",
+        detail=f"{count} replayed, largest difference {worst:.2g}, accepted {golden.tolerance:.2g}",
     )
 
 
@@ -152,15 +157,12 @@ def largest_difference(model: Model, golden: Golden) -> float:
     return worst
 
 
-def _names_check(bundle: Bundle, model: Model) -> Check:
-    """The graph's inputs and outputs are those of the manifest."""
-    wanted = ([spec.name for spec in bundle.manifest.inputs], [spec.name for spec in bundle.manifest.outputs])
-    found = (
-        [value.name for value in model.session.get_inputs()],
-        [value.name for value in model.session.get_outputs()],
-    )
+def _names_check(graph: GraphSpec, session: Any) -> Check:
+    """A graph's inputs and outputs are those of the manifest."""
+    wanted = ([spec.name for spec in graph.inputs], [spec.name for spec in graph.outputs])
+    found = ([value.name for value in session.get_inputs()], [value.name for value in session.get_outputs()])
     return Check(
-        "graph",
+        "graph" if graph.name == MODEL else f"graph {graph.name}",
         ok=found == wanted,
         detail="" if found == wanted else f"inputs and outputs {found}; the manifest says {wanted}",
     )

@@ -124,7 +124,7 @@ class Decoder:
         filled, sources = int(self.lengths.max()), self._sources[rows]
         same_sources = np.array_equal(sources, self._sources)
         if len(rows) > self.rows:
-            self._shared = filled  # the prompts, which the rows of one source then have in common
+            self._shared = int(self.lengths.min())  # of the prompts, which the rows of one source have in common
         self.cache.reorder(rows, shared=self._shared if same_sources else 0, filled=filled)
         self.lengths, self._sources = self.lengths[rows], sources
         self._bind_memory()
@@ -209,7 +209,7 @@ class SourceEncoder:
     """
 
     def __init__(self, session: Any, spec: GraphSpec, decoder: GraphSpec) -> None:
-        self._session = session
+        self.session = session
         self._tokens, self._masked = spec.find("tokens").name, [*spec.names("mask")]
         given = {(output.role, output.layer): output.name for output in spec.outputs}
         self._names = {}  # of the decoder, by those of the encoder
@@ -231,7 +231,7 @@ class SourceEncoder:
         mask = (np.arange(ids.shape[1]) < counts[:, None]).astype(np.int64)
         feeds = {self._tokens: ids} | dict.fromkeys(self._masked, mask)
         try:
-            found = self._session.run(list(self._names), feeds)
+            found = self.session.run(list(self._names), feeds)
         except Exception as error:  # onnxruntime's exceptions have no common base but Exception
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise BundleError(

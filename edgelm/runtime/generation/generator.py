@@ -12,11 +12,11 @@ from edgelm.errors import DataError, UsageError
 from edgelm.runtime.answers.table import Answer
 from edgelm.runtime.generation.beams import search_beams
 from edgelm.runtime.generation.chat import Messages
-from edgelm.runtime.generation.decoder import Decoder, SourceEncoder, pad
-from edgelm.runtime.generation.logits import log_softmax
+from edgelm.runtime.generation.decoder import DECODER, ENCODER
 from edgelm.runtime.generation.prompts import Prompt, PromptReader
+from edgelm.runtime.generation.reading import Reading
 from edgelm.runtime.generation.rows import STOP, Row
-from edgelm.runtime.generation.speculation import Drafter, DraftModel, PromptLookup, common_beginning, write_speculating
+from edgelm.runtime.generation.speculation import Drafter, DraftModel, PromptLookup, write_speculating
 from edgelm.runtime.generation.strategies import write_tokens
 from edgelm.runtime.generation.streaming import TextStream
 from edgelm.runtime.manifest import Manifest
@@ -36,9 +36,8 @@ class Generator:
     is read from where it differs.
 
     Args:
-        decoder: which reads tokens.
-        encoder: which reads the sources of an encoder-decoder.
-        reader: which makes tokens of prompts.
+        reading: reads tokens.
+        reader: makes tokens of prompts.
 
     Attributes:
         settings: of the model, where a call does not say otherwise.
@@ -49,16 +48,19 @@ class Generator:
         manifest: Manifest,
         task: Generation,
         opened: Opened,
-        decoder: Decoder,
+        reading: Reading,
         reader: PromptReader,
-        encoder: SourceEncoder | None = None,
     ) -> None:
         self.manifest, self.task, self.opened = manifest, task, opened
-        self.decoder, self.encoder, self.reader = decoder, encoder, reader
+        self.reading, self.reader = reading, reader
         self.tokenizer = reader.tokenizer
         self.settings = task.settings
-        self._turn = 0
-        self._row: Row | None = None  # whose tokens are in the cache
+
+    @property
+    def sessions(self) -> dict[str, Any]:
+        """The sessions of its graphs, by their names in the manifest."""
+        encoder = self.reading.encoder
+        return {DECODER: self.reading.decoder.session} | ({ENCODER: encoder.session} if encoder else {})
 
     def __call__(
         self,
@@ -79,8 +81,8 @@ class Generator:
             settings: in the place of the model's, see `edgelm.tasks.generation.GenerationSettings`.
 
         Returns:
-            for each prompt {"text": ..., "tokens": how many were written, "finish": "stop" or "length", "prompt_tokens":
-            ...}, with a draft also how many tokens were "drafted" and "accepted".
+            for each prompt {"text": ..., "tokens": how many were written, "finish": "stop" or "length",
+            "prompt_tokens": how many were read}, with a draft also how many were "drafted" and "accepted".
 
         Raises:
             UsageError: a setting that is none, or prompts of another kind.
@@ -88,6 +90,8 @@ class Generator:
             BundleError: the graph fails.
         """
         chosen = self.settings_with(settings)
+        if not isinstance(prompts, (str, list, tuple)):
+            raise UsageError(f"{prompts!r:.60} is no prompt.", hint="Give a text, a conversation, or a list of these.")
         single = isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], Mapping))
         several: list[Any] = [prompts] if single else list(prompts)
         ids = [self.reader(prompt, room=chosen.max_new_tokens, truncate=truncate) for prompt in several]
@@ -138,7 +142,7 @@ class Generator:
             BundleError: the graph fails.
         """
         chosen = settings or self.settings
-        rows, logits = self._read(prompts, chosen)
+        rows, logits = self.reading(prompts, chosen)
         for _ in self._write(rows, logits, chosen, self._drafter(draft, prompts)):
             pass
         return rows
@@ -154,17 +158,16 @@ class Generator:
             UsageError: a target for a decoder alone, or none for an encoder-decoder.
             DataError: a text that has no token behind another, or is too long.
         """
-        if (target is None) != (self.encoder is None):
+        if (target is None) != (self.reading.encoder is None):
             raise UsageError(
                 "an encoder-decoder judges a target for a text, a decoder alone a text.",
                 hint="score(text, target) or score(text).",
             )
         ids = self.reader(text)
         if target is None:
-            found = self.score_tokens(ids)
+            found = self.reading.score(ids)
         else:
-            encoded = self.tokenizer.encode(target).ids
-            found = self.score_tokens([self._start_id, *encoded], source=ids)
+            found = self.reading.score([self.reading.start_id, *self.tokenizer.encode(target).ids], source=ids)
         if not len(found):
             raise DataError("a text of one token has none to judge.", hint="Give a longer one.")
         return {
@@ -174,24 +177,16 @@ class Generator:
             "token_log_likelihoods": found.tolist(),
         }
 
-    def score_tokens(self, ids: Sequence[int], *, source: Sequence[int] | None = None) -> np.ndarray:
-        """The logarithm of the probability of each token but the first, given those before it, (tokens - 1,) float64.
+    def first_logits(self, prompt: Sequence[int]) -> np.ndarray:
+        """The logits of what may come behind a prompt of tokens (of an encoder-decoder: first, for a source),
+        (vocabulary,) float32.
 
         Raises:
-            DataError: more tokens than the model reads.
+            BundleError: the graph fails.
         """
-        if self.decoder.context and len(ids) > self.decoder.context:
-            raise DataError(
-                f"a text of {len(ids):,} tokens; the model reads {self.decoder.context:,}.", hint="Score it in parts."
-            )
-        self._begin(1, None if source is None else [source])
-        tokens, found = np.array([ids], dtype=np.int64), []
-        for begin in range(0, len(ids) - 1, _PIECE):
-            part = tokens[:, begin : min(begin + _PIECE, len(ids) - 1)]
-            logits = self.decoder.step(part, wanted=np.arange(part.shape[1])[None])
-            shares = log_softmax(logits[0].astype(np.float64))
-            found.append(shares[np.arange(part.shape[1]), tokens[0, begin + 1 : begin + 1 + part.shape[1]]])
-        return np.concatenate(found) if found else np.zeros(0)
+        _, logits = self.reading([prompt], self.settings)
+        first: np.ndarray = logits[0, -1].copy()
+        return first
 
     def settings_with(self, changes: Mapping[str, Any]) -> GenerationSettings:
         """The model's settings with changes.
@@ -214,12 +209,6 @@ class Generator:
             listed["min_new_tokens"] = least
         return replace(self.settings, **{**changes, **listed})
 
-    @property
-    def _start_id(self) -> int:
-        start = self.settings.decoder_start_id
-        assert start is not None  # looked at when the bundle was opened
-        return start
-
     def _answer(
         self,
         ids: Sequence[Sequence[int]],
@@ -229,7 +218,7 @@ class Generator:
         *,
         first: int,
     ) -> list[Answer]:
-        rows, logits = self._read(ids, settings, first=first)
+        rows, logits = self.reading(ids, settings, first=first)
         before = [self._before(row, chat=chat) for row, chat in zip(rows, chats, strict=True)]
         streams = [TextStream(self.tokenizer, stop=settings.stop, prompt=tokens) for tokens in before]
         watched = bool(settings.stop) and settings.num_beams == 1
@@ -262,8 +251,8 @@ class Generator:
         settings: GenerationSettings,
         draft: Generator | Drafter | str | None,
     ) -> Iterator[str]:
-        rows, logits = self._read([ids], settings)
-        turn = self._turn
+        rows, logits = self.reading([ids], settings)
+        turn = self.reading.turn
         stream = TextStream(self.tokenizer, stop=settings.stop, prompt=self._before(rows[0], chat=not plain))
         for row in self._write(rows, logits, settings, self._drafter(draft, [ids])):
             piece = stream.push(row.last)
@@ -271,7 +260,7 @@ class Generator:
                 row.finish = STOP
             if piece:
                 yield piece
-                if turn != self._turn:
+                if turn != self.reading.turn:
                     raise UsageError(
                         "another call of the generator was made while a stream was open.",
                         hint="Read a stream to its end first, or load the bundle twice.",
@@ -281,68 +270,20 @@ class Generator:
 
     def _before(self, row: Row, *, chat: bool) -> Sequence[int]:
         """The tokens that a text follows, where it goes on where they end."""
-        if chat or self.encoder is not None:
+        if chat or self.reading.encoder is not None:
             return ()
         found: list[int] = row.tokens[: row.prompt].tolist()
         return found
-
-    def _read(
-        self, prompts: Sequence[Sequence[int]], settings: GenerationSettings, *, first: int = 0
-    ) -> tuple[list[Row], np.ndarray]:
-        """Read prompts; the rows that they begin, and the logits of what comes first in each."""
-        starts = prompts if self.encoder is None else [[self._start_id]] * len(prompts)
-        rows = []
-        for place, start in enumerate(starts):
-            room = self.decoder.context - len(start) + 1 if self.decoder.context else settings.max_new_tokens
-            rows.append(Row(first + place, start, most=min(settings.max_new_tokens, room), seed=settings.seed))
-        if self.encoder is not None or len(rows) > 1:
-            self._begin(len(rows), None if self.encoder is None else prompts)
-            ids, counts = pad(starts, self._pad_id)
-            return rows, self.decoder.step(ids, counts=counts)
-        known = self._known(rows[0].tokens)
-        self._turn += 1
-        if known:
-            self.decoder.truncate(known)
-        else:
-            self.decoder.start(1)
-        self._row = rows[0] if settings.num_beams == 1 else None
-        return rows, self._read_on(rows[0].tokens[known:])
-
-    def _read_on(self, tokens: np.ndarray) -> np.ndarray:
-        """Read the rest of one prompt, long ones piece by piece; the logits of what comes behind it."""
-        for begin in range(0, len(tokens), _PIECE):
-            logits = self.decoder.step(tokens[None, begin : begin + _PIECE])
-        return logits
-
-    def _known(self, tokens: np.ndarray) -> int:
-        """How many tokens of a prompt are in the cache, the last one left out: it is read for its logits."""
-        if self._row is None or self.decoder.rows != 1:
-            return 0
-        cached = self._row.tokens[: int(self.decoder.lengths[0])]
-        return min(common_beginning(cached, tokens), len(tokens) - 1)
-
-    def _begin(self, rows: int, sources: Sequence[Sequence[int]] | None) -> None:
-        self._turn += 1
-        self._row = None
-        memory = None
-        if self.encoder is not None and sources is not None:
-            memory = self.encoder(sources, pad_id=self._pad_id)
-        self.decoder.start(rows, memory=memory)
-
-    @property
-    def _pad_id(self) -> int:
-        """What fills shorter texts up; it is masked, so any token will do."""
-        return self.settings.pad_id or 0
 
     def _write(
         self, rows: list[Row], logits: np.ndarray, settings: GenerationSettings, drafter: Drafter | None
     ) -> Iterator[Row]:
         if drafter is not None:
-            yield from write_speculating(self.decoder, rows[0], logits, settings, drafter)
+            yield from write_speculating(self.reading.decoder, rows[0], logits, settings, drafter)
         elif settings.num_beams > 1:
-            search_beams(self.decoder, rows, logits, settings)
+            search_beams(self.reading.decoder, rows, logits, settings)
         else:
-            yield from write_tokens(self.decoder, rows, logits, settings)
+            yield from write_tokens(self.reading.decoder, rows, logits, settings)
 
     def _drafter(self, draft: Generator | Drafter | str | None, prompts: Sequence[Sequence[int]]) -> Drafter | None:
         """What guesses for one prompt.
@@ -352,15 +293,15 @@ class Generator:
         """
         if draft == "lookup":
             draft = PromptLookup()
-        if isinstance(draft, PromptLookup) and self.encoder is not None:
+        if isinstance(draft, PromptLookup) and self.reading.encoder is not None:
             return draft.from_source(tuple(prompts[0]))
         if isinstance(draft, Generator):
-            if draft is self or draft.encoder is not None or self.encoder is not None:
+            if draft is self or draft.reading.encoder is not None or self.reading.encoder is not None:
                 raise UsageError("a draft is another decoder alone.", hint='Give a smaller model, or draft="lookup".')
             if draft.tokenizer.get_vocab() != self.tokenizer.get_vocab():
                 raise UsageError("the draft has another vocabulary.", hint="Give a model with the same tokenizer.")
-            draft._turn, draft._row = draft._turn + 1, None  # its cache is used for this
-            return DraftModel(draft.decoder)
+            draft.reading.begin(1)  # its cache is used for this
+            return DraftModel(draft.reading.decoder)
         if draft is None or (callable(draft) and not isinstance(draft, str)):
             return draft
         raise UsageError(f"{draft!r} is no draft.", hint='Give "lookup", or a loaded generator.')

@@ -11,6 +11,7 @@ from edgelm.runtime.generation.chat import ChatTemplate
 from edgelm.runtime.generation.decoder import DECODER, ENCODER, Decoder, SourceEncoder
 from edgelm.runtime.generation.generator import Generator
 from edgelm.runtime.generation.prompts import PromptReader
+from edgelm.runtime.generation.reading import Reading
 from edgelm.runtime.inputs.text import load_tokenizer
 from edgelm.runtime.provider import Opened, Passed, check_provider, wanted_providers
 from edgelm.runtime.saturation import warn_if_slower
@@ -72,7 +73,9 @@ def open_generator(bundle: Bundle, *, threads: int | None = None, provider: str 
         split_special=manifest.tokenization.split_special,
         side=manifest.tokenization.truncation_side if has_encoder else "left",
     )
-    return Generator(manifest, task, Opened(decoder.session, "cpu", None, passed), decoder, prompts, encoder)
+    settings = task.settings
+    reading = Reading(decoder, encoder, start_id=settings.decoder_start_id or 0, pad_id=settings.pad_id or 0)
+    return Generator(manifest, task, Opened(decoder.session, "cpu", None, passed), reading, prompts)
 
 
 def _check_vocabulary(bundle: Bundle, tokenizer: Any, decoder: Decoder) -> None:

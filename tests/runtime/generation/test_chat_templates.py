@@ -28,7 +28,8 @@ TEMPLATES = {
     "json": "{{ messages | tojson }}{{ messages[0] | tojson(indent=2) }}{{ {'a': '<é>'} | tojson }}",
     "generation": "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}",
     "macro": (
-        "{% macro say(m) %}[{{ m.role }}] {{ m.content }}{% endmacro %}{% for m in messages %}{{ say(m) }}\n{% endfor %}"
+        "{% macro say(m) %}[{{ m.role }}] {{ m.content }}{% endmacro %}"
+        "{% for m in messages %}{{ say(m) }}\n{% endfor %}"
     ),
     "tokens": "{{ bos_token }}{{ messages[1].content }}{{ eos_token }}{% if add_generation_prompt %}>{% endif %}",
     "methods": "{{ messages[0].content.split(' ')[0] }}{{ 'a' * 3 }}{{ 2 ** 3 }}{{ messages | length * 2 }}"

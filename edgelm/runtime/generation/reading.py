@@ -1,0 +1,113 @@
+"""Reads prompts into the cache: of a prompt that begins as the one before, only what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgelm.errors import DataError
+from edgelm.runtime.generation.decoder import Decoder, SourceEncoder, pad
+from edgelm.runtime.generation.logits import log_softmax
+from edgelm.runtime.generation.rows import Row
+from edgelm.runtime.generation.speculation import common_beginning
+from edgelm.tasks.generation import GenerationSettings
+
+_PIECE = 256  # tokens of a long prompt that are read at once
+
+
+class Reading:
+    """A decoder, and which prompt its cache holds.
+
+    Args:
+        encoder: which reads sources, of an encoder-decoder.
+        start_id: what the rows of an encoder-decoder begin with.
+        pad_id: what fills shorter texts up; it is masked, so any token will do.
+
+    Attributes:
+        turn: rises each time something else is read: rows of before cannot go on then.
+    """
+
+    def __init__(
+        self, decoder: Decoder, encoder: SourceEncoder | None = None, *, start_id: int = 0, pad_id: int = 0
+    ) -> None:
+        self.decoder, self.encoder = decoder, encoder
+        self.start_id, self.pad_id = start_id, pad_id
+        self.turn = 0
+        self._row: Row | None = None  # whose tokens are in the cache
+
+    def __call__(
+        self, prompts: Sequence[Sequence[int]], settings: GenerationSettings, *, first: int = 0
+    ) -> tuple[list[Row], np.ndarray]:
+        """Read prompts, or sources of an encoder-decoder.
+
+        Args:
+            first: index of the first of the rows.
+
+        Returns:
+            the rows that they begin, and the logits of what comes first in each, (rows, 1, vocabulary).
+
+        Raises:
+            DataError: a prompt of more tokens than the model reads, or of none.
+            BundleError: the graph fails.
+        """
+        context, most = self.decoder.context, settings.max_new_tokens
+        for prompt in prompts:
+            if not len(prompt) or (self.encoder is None and len(prompt) > context > 0):
+                raise DataError(
+                    f"a prompt of {len(prompt):,} tokens; the model reads from 1 to {context:,}.", hint="Shorten it."
+                )
+        starts = prompts if self.encoder is None else [[self.start_id]] * len(prompts)
+        rooms = [min(most, context - len(start) + 1) if context else most for start in starts]
+        rows = [
+            Row(first + place, start, most=room, seed=settings.seed)
+            for place, (start, room) in enumerate(zip(starts, rooms, strict=True))
+        ]
+        if self.encoder is not None or len(rows) > 1:
+            self.begin(len(rows), None if self.encoder is None else prompts)
+            ids, counts = pad(starts, self.pad_id)
+            return rows, self.decoder.step(ids, counts=counts)
+        tokens = rows[0].tokens
+        known = self._known(tokens)
+        if known:
+            self.turn += 1
+            self.decoder.truncate(known)
+        else:
+            self.begin(1)
+        self._row = rows[0] if settings.num_beams == 1 else None
+        for begin in range(known, len(tokens), _PIECE):
+            logits = self.decoder.step(tokens[None, begin : begin + _PIECE])
+        return rows, logits
+
+    def begin(self, rows: int, sources: Sequence[Sequence[int]] | None = None) -> None:
+        """Forget what was read, and begin so many empty rows."""
+        self.turn += 1
+        self._row = None
+        memory = self.encoder(sources, pad_id=self.pad_id) if self.encoder is not None and sources is not None else None
+        self.decoder.start(rows, memory=memory)
+
+    def score(self, ids: Sequence[int], *, source: Sequence[int] | None = None) -> np.ndarray:
+        """The logarithm of the probability of each token but the first, given those before it, (tokens - 1,) float64.
+
+        Raises:
+            DataError: more tokens than the model reads.
+        """
+        if self.decoder.context and len(ids) > self.decoder.context:
+            raise DataError(
+                f"a text of {len(ids):,} tokens; the model reads {self.decoder.context:,}.", hint="Score it in parts."
+            )
+        self.begin(1, None if source is None else [source])
+        tokens, found = np.array([ids], dtype=np.int64), []
+        for begin in range(0, len(ids) - 1, _PIECE):
+            part = tokens[:, begin : min(begin + _PIECE, len(ids) - 1)]
+            logits = self.decoder.step(part, wanted=np.arange(part.shape[1])[None])
+            shares = log_softmax(logits[0].astype(np.float64))
+            found.append(shares[np.arange(part.shape[1]), tokens[0, begin + 1 : begin + 1 + part.shape[1]]])
+        return np.concatenate(found) if found else np.zeros(0)
+
+    def _known(self, tokens: np.ndarray) -> int:
+        """How many tokens of a prompt are in the cache, the last one left out: it is read for its logits."""
+        if self._row is None or self.decoder.rows != 1:
+            return 0
+        cached = self._row.tokens[: int(self.decoder.lengths[0])]
+        return min(common_beginning(cached, tokens), len(tokens) - 1)
