@@ -65,15 +65,15 @@ class Attention:
         parts = [product_of(part, self._model.get_submodule(part)) for part in family.projections_of(name)]
         widths = [part.weight.shape[1] // size for part in parts]
         heads, kv_heads = (widths[0], widths[1]) if len(widths) > 1 else (widths[0] // 3, widths[0] // 3)
-        packed = self._products.linear(source, *parts, place=f"{place}.query_key_value")
-        inputs = [packed, "", ""]
         if family.query_norm:
-            query, key, value = graph.split(packed, [heads * size, kv_heads * size, kv_heads * size], f"{place}.heads")
+            query, key, value = (self._products.linear(source, part) for part in parts)
             inputs = [
                 self._norm_heads(query, f"{name}.{family.query_norm}", heads, size),
                 self._norm_heads(key, f"{name}.{family.key_norm}", kv_heads, size),
                 value,
             ]
+        else:
+            inputs = [self._products.linear(source, *parts, place=f"{place}.query_key_value"), "", ""]
         past, present = self._cache(index, kv_heads, size)
         inputs += [*past, self._lengths, self._total, *(self._rotary(index) if rotary else [])]
         if self._new:

@@ -142,14 +142,10 @@ class _Decoder:
         place = f"{name}.mlp"
         kinds = (getattr(self.config, key, None) for key in ("hidden_activation", "hidden_act", "activation_function"))
         kind = next(filter(None, kinds))
-        up = product_of(f"{name}.{family.up}", self.model.get_submodule(f"{name}.{family.up}"))
-        if not family.gate:
-            active = graph.activation(self.products.linear(source, up), kind, place)
-        else:
-            gate = product_of(f"{name}.{family.gate}", self.model.get_submodule(f"{name}.{family.gate}"))
-            packed = self.products.linear(source, gate, up, place=f"{place}.gate_up")
-            gates, channels = graph.split(packed, [up.weight.shape[1]] * 2, f"{place}.gate_up")
-            active = graph.node("Mul", [graph.activation(gates, kind, place), channels], place)
+        active = self._product(source, f"{name}.{family.gate or family.up}")
+        active = graph.activation(active, kind, place)
+        if family.gate:  # two products: the Split after one of both would cost more
+            active = graph.node("Mul", [active, self._product(source, f"{name}.{family.up}")], place)
         return self._product(active, f"{name}.{family.down}")
 
     def _product(self, source: str, name: str) -> str:
