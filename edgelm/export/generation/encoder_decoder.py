@@ -6,16 +6,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from transformers import PreTrainedModel
 
 from edgelm.export.generation.attention import IDS, LOGITS, MASK, PLACES, ROWS
 from edgelm.export.generation.builder import GeneratorGraph, GraphBuilder
+from edgelm.export.generation.candidates import CANDIDATES, FullRows
 from edgelm.export.generation.encoder_decoder_families import parts_of
-from edgelm.export.generation.products import Products, Quantize, to_nearest
+from edgelm.export.generation.products import Products, Quantize, Table, to_nearest
 from edgelm.export.generation.stacks import EncoderDecoderParts, StackParts
 from edgelm.export.generation.sublayers import SEQUENCE, SOURCES, Stream, Sublayers
 from edgelm.graph.rewrites import rename_value
+from edgelm.quantize.blocks import BlockWeight
 
 MEMORY_MASK = "encoder_attention_mask"
 
@@ -25,6 +29,7 @@ def encoder_decoder_graphs(
     *,
     precision: str = "fp32",
     head: str | None = None,
+    candidates: int = CANDIDATES,
     quantize: Quantize = to_nearest,
 ) -> dict[str, GeneratorGraph]:
     """Build the graphs of an encoder-decoder, by their names: encoder and decoder. What both read, such as a shared
@@ -45,7 +50,9 @@ def encoder_decoder_graphs(
     Args:
         precision: of the matrices: fp32, fp16, int8-dynamic, int8-weights or int4.
         head: precision of the tables and the head; None: the products' own or, beside integers, int8-weights.
-        quantize: makes the integers of a matrix, by the name of its PyTorch module.
+        candidates: how many of the likeliest tokens have exact logits where the head is in blocks, see
+            `edgelm.export.generation.candidates`; 0: none have.
+        quantize: makes the integers of a matrix, by the name of its PyTorch module; asked once for each.
 
     Raises:
         UnsupportedFamily: the model's type has no row in `encoder_decoder_families`.
@@ -53,12 +60,21 @@ def encoder_decoder_graphs(
         UsageError: the precision is none for generators.
     """
     parts = parts_of(model)
+    made: dict[str, BlockWeight] = {}
+
+    def remember(name: str, weight: np.ndarray, bits: int) -> BlockWeight:
+        if name not in made:
+            made[name] = quantize(name, weight, bits)
+        return made[name]
 
     def writer(name: str) -> Sublayers:
         graph = GraphBuilder(name, half=precision == "fp16")
-        return Sublayers(graph, Products(graph, precision, head=head, quantize=quantize))
+        return Sublayers(graph, Products(graph, precision, head=head, quantize=remember))
 
-    return {"encoder": _encoder(parts, writer("encoder")), "decoder": _decoder(parts, writer("decoder"))}
+    decoder = writer("decoder")
+    states, table = _decoder(parts, decoder)
+    _head(parts, decoder, states, table, made, candidates)
+    return {"encoder": _encoder(parts, writer("encoder")), "decoder": decoder.graph.finish()}
 
 
 def _encoder(parts: EncoderDecoderParts, write: Sublayers) -> GeneratorGraph:
@@ -86,7 +102,8 @@ def _encoder(parts: EncoderDecoderParts, write: Sublayers) -> GeneratorGraph:
     return graph.finish()
 
 
-def _decoder(parts: EncoderDecoderParts, write: Sublayers) -> GeneratorGraph:
+def _decoder(parts: EncoderDecoderParts, write: Sublayers) -> tuple[str, Table]:
+    """What the head reads, (batch, rows, hidden), and the table of the tokens."""
     graph, stack = write.graph, parts.decoder
     graph.input(IDS, np.int64, ("batch", "sequence"), "tokens")
     graph.input(MASK, np.int64, ("batch", "total"), "mask")
@@ -113,17 +130,32 @@ def _decoder(parts: EncoderDecoderParts, write: Sublayers) -> GeneratorGraph:
             stream.add(write.attend_memory(layer.cross, stream.read(norm), index, memory_mask, rows), norm)
         stream.add(write.feed_forward(layer.feed_forward, stream.read(norms[0])), norms[0])
     wanted = graph.node("Unsqueeze", [ROWS, graph.constant("last_axis", [-1])], "rows")
-    states = graph.node("GatherND", [stream.end(stack.last_norm), wanted], "rows", batch_dims=1)
-    if parts.tied:
-        logits = write.products.project(states, table, "lm_head")
-        if parts.head.bias is not None:
-            logits = graph.node("Add", [logits, graph.constant("lm_head.bias", parts.head.bias)], "lm_head")
+    return graph.node("GatherND", [stream.end(stack.last_norm), wanted], "rows", batch_dims=1), table
+
+
+def _head(
+    parts: EncoderDecoderParts,
+    write: Sublayers,
+    states: str,
+    table: Table,
+    made: Mapping[str, BlockWeight],
+    candidates: int,
+) -> None:
+    graph, products, head = write.graph, write.products, parts.head
+    if products.head.conversion != "blocks" and not parts.tied:
+        logits = products.linear(states, head, precision=products.head)
     else:
-        logits = write.products.linear(states, parts.head, precision=write.products.head)
+        rows = head.weight.T
+        table = table if parts.tied else products.table(head.name, rows)
+        logits = products.project(states, table, "lm_head")
+        if table.bits and candidates:
+            full = FullRows(products, table, rows, made[table.name])
+            logits = full.correct(states, logits, min(candidates, table.rows))
+        if head.bias is not None:
+            logits = graph.node("Add", [logits, graph.constant("lm_head.bias", head.bias)], "lm_head")
     if graph.float_type != np.float32:
         logits = graph.cast(logits, np.float32, "lm_head")
     rename_value(graph.model, logits, LOGITS)
-    return graph.finish()
 
 
 def _cached_bias(stack: StackParts, write: Sublayers, filled: str, total: str) -> str:
