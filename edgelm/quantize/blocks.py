@@ -1,85 +1,141 @@
-"""Matrices in unsigned integers of few bits, in blocks of 32 with a scale each."""
+"""Matrices in unsigned integers of few bits, in blocks of input channels with a scale each, and a zero point if
+asked."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from edgelm.quantize.block_scales import Grid, fit_grid
 from edgelm.quantize.rounding import gptq
 
 BLOCK = 32
-_SHRINK = np.arange(1.15, 0.65, -0.05)
 
 
 @dataclass(frozen=True)
 class BlockWeight:
-    """A matrix in unsigned integers around 2**(bits - 1), with a scale for each block of 32 input channels of an
-    output.
+    """A matrix in unsigned integers, with a scale for each block of input channels of an output.
 
     Attributes:
         values: (in, out) uint8, below 2**bits.
-        scale: (blocks, out) float16; negative where the block's extreme is positive.
+        scale: (blocks, out) float16; negative where a symmetric block's extreme is positive.
         bits: 4 or 8.
+        block: input channels that share a scale; the last block may hold fewer.
+        zero: (blocks, out) uint8, the integer that stands for 0; None: 2**(bits - 1) everywhere.
     """
 
     values: np.ndarray
     scale: np.ndarray
     bits: int
+    block: int = BLOCK
+    zero: np.ndarray | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in a file: packed integers, FP16 scales and packed zero points."""
+        zeros = 0 if self.zero is None else -(-len(self.scale) * self.bits // 8) * self.scale.shape[1]
+        return self.scale.size * (self.block * self.bits // 8 + 2) + zeros
 
     def floats(self) -> np.ndarray:
         """(in, out) float32: what the integers stand for."""
-        block = np.arange(len(self.values)) // BLOCK
-        return (self.values.astype(np.float32) - 2 ** (self.bits - 1)) * self.scale.astype(np.float32)[block]
+        block = np.arange(len(self.values)) // self.block
+        zero = 2 ** (self.bits - 1) if self.zero is None else self.zero.astype(np.float32)[block]
+        return (self.values.astype(np.float32) - zero) * self.scale.astype(np.float32)[block]
 
 
-def block_scale(weight: np.ndarray, bits: int) -> np.ndarray:
-    """The scales, (out,) float16, of one block of weights (rows, out), that leave the smallest squared error.
+def round_blocks(
+    weight: np.ndarray,
+    bits: int,
+    matrix: np.ndarray | None = None,
+    *,
+    block: int = BLOCK,
+    zeros: bool = False,
+    importance: np.ndarray | None = None,
+    act_order: bool = False,
+) -> BlockWeight:
+    """Quantize a matrix by blocks: each weight to the nearest integer, or with GPTQ where H is given.
 
-    The candidates put the extreme weight, or somewhat more or less, on the lowest integer: there is one more below zero
-    than above (as ggml's Q4_0 has it). No zero point is needed, and zero is exact.
+    Args:
+        weight: (in, out).
+        bits: 4 or 8.
+        matrix: H, the inputs' (in, in) second moments, positive definite: round with GPTQ.
+        block: input channels that share a scale.
+        zeros: a zero point for each block, so that its integers cover its range, whatever its middle is.
+        importance: (in,) what a channel's squared error weighs when scales are chosen, such as its second moment;
+            None: all the same.
+        act_order: let GPTQ begin with the channels of the largest second moments. Scales are then chosen before, all at
+            once, as blocks stay where they are.
     """
-    extreme = np.take_along_axis(weight, np.abs(weight).argmax(axis=0, keepdims=True), axis=0)[0]
-    best = np.ones(weight.shape[1], dtype=np.float16)
-    least = np.full(weight.shape[1], np.inf)
-    for factor in _SHRINK:
-        scale = (extreme * factor / -(2 ** (bits - 1))).astype(np.float16)
-        scale[scale == 0] = 1  # a block of zeros
-        error = ((_round(weight, scale, bits)[1] - weight) ** 2).sum(axis=0)
-        better = error < least
-        best[better], least[better] = scale[better], error[better]
-    return best
+    count, columns = -(-len(weight) // block), weight.shape[1]
+    heavy = np.ones(len(weight), dtype=np.float32) if importance is None else importance
+    scale = np.ones((count, columns), dtype=np.float16)
+    zero = np.full((count, columns), 2 ** (bits - 1), dtype=np.uint8)
+
+    def fit(work: np.ndarray, index: int) -> None:
+        rows = slice(index * block, (index + 1) * block)
+        scale[index], zero[index] = fit_grid(work[rows], Grid(bits, zeros), heavy[rows])
+
+    def round_rows(work: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
+        step, offset = scale[index].astype(np.float32), zero[index].astype(np.float32)
+        values = np.clip(np.rint(work / step) + offset, 0, 2**bits - 1)
+        return values, (values - offset) * step
+
+    if matrix is None or act_order:
+        for index in range(count):
+            fit(weight, index)
+    if matrix is None:
+        parts = [round_rows(weight[index * block : (index + 1) * block], index)[0] for index in range(count)]
+        values = np.concatenate(parts)
+    elif act_order:
+        order = np.argsort(-np.diagonal(matrix), kind="stable")
+        values = np.empty(weight.shape)
+        values[order] = gptq(
+            weight[order], matrix[np.ix_(order, order)], lambda work, row: round_rows(work[row], order[row] // block)
+        )
+    else:
+        values = gptq(weight, matrix, _as_blocks_begin(fit, round_rows, block))
+    return BlockWeight(values.astype(np.uint8), scale, bits, block, zero if zeros else None)
 
 
-def _round(weight: np.ndarray, scale: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Integers, from zero up, and what they stand for."""
-    half, step = 2 ** (bits - 1), scale.astype(np.float32)
-    values = np.clip(np.rint(weight / step), -half, half - 1)
-    return (values + half).astype(np.int32), values * step
-
-
-def round_blocks(weight: np.ndarray, bits: int, matrix: np.ndarray | None = None) -> BlockWeight:
-    """Quantize (in, out) by blocks: to the nearest, or with GPTQ where H (in, in) is given."""
-    scale = np.zeros((-(-len(weight) // BLOCK), weight.shape[1]), dtype=np.float16)
+def _as_blocks_begin(
+    fit: Callable[[np.ndarray, int], None],
+    round_rows: Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]],
+    block: int,
+) -> Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]:
+    """Rounding of one row for GPTQ; a block's grid is set when the block begins, as earlier errors have moved its
+    weights."""
 
     def round_row(work: np.ndarray, row: int) -> tuple[np.ndarray, np.ndarray]:
-        if row % BLOCK == 0:  # the grid is set when its block begins: earlier errors have moved the weights
-            scale[row // BLOCK] = block_scale(work[row : row + BLOCK], bits)
-        return _round(work[row], scale[row // BLOCK], bits)
+        if row % block == 0:
+            fit(work, row // block)
+        return round_rows(work[row], row // block)
 
-    values = (
-        np.stack([round_row(weight, row)[0] for row in range(len(weight))])
-        if matrix is None
-        else gptq(weight, matrix, round_row)
-    )
-    return BlockWeight(values.astype(np.uint8), scale, bits)
+    return round_row
 
 
 def pack(weight: BlockWeight) -> np.ndarray:
     """(out, blocks, bytes of a block) uint8: two 4-bit values a byte, the first in the low half; the last block filled
-    up with zeros."""
+    up with zeros.
+
+    MatMulNBits reads it as it is, and GatherBlockQuantized too where blocks are its last axis (`quantize_axis` 2, with
+    scales (out, blocks, 1)), so a tied table is stored once.
+    """
     count, columns = weight.scale.shape
-    filled = np.zeros((count * BLOCK, columns), dtype=np.uint8)
+    filled = np.zeros((count * weight.block, columns), dtype=np.uint8)
     filled[: len(weight.values)] = weight.values
-    blocks = filled.T.reshape(columns, count, BLOCK)
-    return blocks if weight.bits == 8 else blocks[:, :, 0::2] | (blocks[:, :, 1::2] << 4)
+    return _halves(filled.T.reshape(columns, count, weight.block), weight.bits)
+
+
+def pack_zeros(weight: BlockWeight) -> np.ndarray | None:
+    """(out, bytes) uint8: the zero points of an output's blocks, packed as its values are; None: there are none."""
+    if weight.zero is None:
+        return None
+    zeros = weight.zero.T
+    return _halves(np.pad(zeros, ((0, 0), (0, zeros.shape[1] % 2))) if weight.bits == 4 else zeros, weight.bits)
+
+
+def _halves(values: np.ndarray, bits: int) -> np.ndarray:
+    """Pairs along the last axis in one byte each, if they have 4 bits."""
+    return values if bits == 8 else values[..., 0::2] | (values[..., 1::2] << 4)
