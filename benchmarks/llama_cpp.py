@@ -162,8 +162,8 @@ class LlamaCpp:
     Args:
         path: the GGUF.
         context: positions that its cache holds.
-        threads: of prompts and of single tokens alike. They spin while they wait: more than there are free cores make it
-            slower by far.
+        threads: of prompts and of single tokens alike. They wait for each other without sleeping, so more
+            than there are free cores make it slower by far.
         cache: precision of keys and values: f16 (llama.cpp's default), f32 or q8_0.
         flash: flash attention, which rounds to F16 on the way; None: llama.cpp's choice, which is to take it.
         every_row: logits of each token can be asked for, not of the last alone; takes memory.
