@@ -1,6 +1,6 @@
 """llama.cpp itself reads the GGUF files that are written, and computes what transformers computes.
 
-Slow, and skipped where EDGELM_LLAMA_CPP names no folder with llama.cpp's libraries (benchmarks/llama_cpp.py says which).
+Slow, and skipped where EDGELM_LLAMA_CPP names no folder with llama.cpp's libraries; benchmarks/llama_cpp.py says which.
 All with one thread and without flash attention, which rounds to F16 on the way.
 """
 
@@ -125,8 +125,9 @@ def test_every_precision_is_read(tmp_path: Path, library: Library, precision: st
     ids = tokenizer(SENTENCES[2])["input_ids"]
     with opened(path, library) as engine:
         found, expected = engine.step(ids, every=True), logits_of(read, ids)
-    # llama.cpp rounds activations too: to 8 bits in blocks of 32, or to the floats that the weights have.
-    assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
+    # llama.cpp rounds activations too: to 8 bits in blocks of 32, or to the floats that the weights have. Random layers
+    # make much of it; weights that were read wrongly would make it 1.4.
+    assert np.linalg.norm(found - expected) < 0.15 * np.linalg.norm(expected)
 
 
 def cut(expression: str | None, *, digits: bool = False, whole: bool = False) -> PreTrainedTokenizerFast:
