@@ -48,6 +48,11 @@ def _no_checkpoint(path: Path) -> str:
     return "" if "schema" in record and "task" in record else "is a folder that is no checkpoint of edgelm"
 
 
+def _no_genai(path: Path) -> str:
+    decoder = _read_json(path / "genai_config.json").get("model")
+    return "" if isinstance(decoder, dict) else "is a folder without a genai_config.json"
+
+
 def _read_json(file: Path) -> dict[str, Any]:
     """A JSON object, or an empty one where there is none."""
     try:
@@ -60,4 +65,5 @@ def _read_json(file: Path) -> dict[str, Any]:
 FILE = OutputKind("a file")
 BUNDLE = OutputKind("a bundle", folder=True, objection=_no_bundle)
 CHECKPOINT = OutputKind("a checkpoint", folder=True, objection=_no_checkpoint)
+GENAI = OutputKind("a folder of onnxruntime-genai", folder=True, objection=_no_genai)
 SHARED_FOLDER = OutputKind("a folder of outputs", folder=True)  # stays; each output in it is one of its own kind
