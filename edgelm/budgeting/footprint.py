@@ -14,10 +14,11 @@ from edgelm.precision import precision_of
 from edgelm.quantize.blocks import BLOCK
 from edgelm.quantize.matmuls import SMALLEST
 from edgelm.quantize.target import target_of
+from edgelm.runtime.script import vendored_files
 from edgelm.shapes import LayerShape, ModelSizes
 
 PROCESS_MB = 62.0  # Python, numpy, tokenizers and onnxruntime with an empty graph, and the tokenizer's tables
-_BESIDE_MB = 0.26  # manifest, golden samples, runtime, C++ example and structure of the graph
+_BESIDE_MB = 0.06  # manifest, golden samples, C++ example and structure of the graph; the runtime is counted
 
 
 def row_bytes(sizes: ModelSizes, precision: str, device: Device, embedding_bits: int = 8) -> float:
@@ -66,7 +67,8 @@ def size_table(
         products = matrix(sizes.hidden, inner * channels) + matrix(channels, sizes.hidden)
         return (products + inner * channels * (small + scale) + sizes.hidden * scale * (channels > 0)) / 1e6
 
-    rest = (table + norm + head) / 1e6 + tokenizer_mb + _BESIDE_MB
+    runtime_mb = sum(path.stat().st_size for path in vendored_files().values()) / 1e6
+    rest = (table + norm + head) / 1e6 + tokenizer_mb + runtime_mb + _BESIDE_MB
     # A point at every 16 channels: from one to the next, a matrix may become large enough for integers.
     return _linear("counted", "MB", sizes, precision, 0, rest, layer / 1e6, attention, ffn, points=sizes.ffn // 16)
 
