@@ -229,6 +229,8 @@ def _load_generator(checkpoint: Checkpoint, task: Task) -> PreTrainedModel:
         require_whole(report, model, checkpoint.path)
         refuse_not_finite(model, checkpoint.path)
         model.generation_config = generation_config(task)
+        for name in getattr(model, "_keys_to_ignore_on_save", None) or ():
+            model.get_parameter(name).requires_grad_(False)  # Marian's sines: what training made of them would be lost
     return model.eval()
 
 

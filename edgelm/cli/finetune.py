@@ -1,4 +1,4 @@
-"""`edgelm finetune`: a teacher from a pretrained encoder."""
+"""`edgelm finetune`: a teacher from a pretrained encoder, or a generator for a use of its own."""
 
 from __future__ import annotations
 
@@ -28,9 +28,12 @@ from edgelm.cli.tables import metrics_line
 
 
 def finetune(
-    backbone: Annotated[str, typer.Argument(help="Folder or hub id of a pretrained encoder.")],
+    backbone: Annotated[str, typer.Argument(help="Folder or hub id of a pretrained encoder or generator.")],
     data: Annotated[
-        str, typer.Option("--data", help="Training rows: CSV, TSV, JSON lines, Parquet, a folder or a hub id (@split).")
+        str,
+        typer.Option(
+            "--data", help="Training rows: CSV, TSV, JSON lines, Parquet, a text, a folder or hub id (@split)."
+        ),
     ],
     evaluation: Annotated[str, typer.Option("--eval", help="Rows to judge by; never trained on.")],
     output: Annotated[Path, typer.Option("--output", help="Folder for the checkpoint.")],
@@ -73,12 +76,18 @@ def finetune(
             "--allow-new-head", help="Replace a head that is missing from the folder, or that has other labels."
         ),
     ] = False,
+    lora: Annotated[
+        int | None, typer.Option("--lora", help="Train with LoRA matrices of this rank, merged in the end.")
+    ] = None,
+    prefix: Annotated[
+        str | None, typer.Option("--prefix", help='Stands before every source, such as "summarize: " (T5).')
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train a classifier on a pretrained encoder. The same command goes on where it was interrupted.
+    """Train a classifier on a pretrained encoder, or a generator. The same command goes on where it was interrupted.
 
     Example: edgelm finetune ./all-MiniLM-L6-v2 --data train.jsonl --eval dev.jsonl --output build/teacher
     """
@@ -141,6 +150,8 @@ def finetune(
             overwrite=overwrite,
             allow_pickle=allow_pickle,
             allow_new_head=allow_new_head,
+            lora=lora,
+            prefix=prefix,
             progress=screen.progress,
         )
         screen.result(result.to_dict(), _draw)
@@ -149,6 +160,8 @@ def finetune(
                 f"Warning: {result.chance.finding}\nCheck the columns (--text-column, --label-column), the labels and "
                 "--learning-rate."
             )
+        if TASKS[task].generates:  # what comes next for it is not made smaller
+            return
         rows = {"--data": data, "--eval": evaluation} | columns(named)
         made = {"--recipe": "balanced", "--output": unused(output.with_name("compressed"))}
         length = {"--max-length": max_length}

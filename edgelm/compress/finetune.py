@@ -1,42 +1,36 @@
-"""A teacher from a pretrained encoder: a head for the task, and training on labelled rows."""
+"""A teacher from a pretrained model: an encoder with a head for the task, or a generator, trained on rows."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from transformers import set_seed
 
 from edgelm import distributed as processes
-from edgelm.anatomy import (
-    TaskModel,
-    family_of,
-    find_checkpoint,
-    load_backbone,
-    load_tokenizer,
-    parameter_count,
-    save_checkpoint,
-)
+from edgelm.anatomy import TaskModel, find_checkpoint, load_backbone, load_tokenizer, parameter_count, save_checkpoint
 from edgelm.anatomy.heads import in_head_order
-from edgelm.anatomy.sizes import check_length, usable_positions
-from edgelm.checkpoint import Record, StageRecord, open_checkpoint
+from edgelm.anatomy.sizes import check_length, text_limit
+from edgelm.checkpoint import Checkpoint, Record, StageRecord, open_checkpoint
 from edgelm.compress.chance import Chance, judge_chance
 from edgelm.compress.evaluate import evaluate
 from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool_versions
 from edgelm.compress.training.loop import train
+from edgelm.compress.training.lora import merged, with_lora
 from edgelm.data.dataset import Dataset
 from edgelm.data.task_rows import task_of_rows
+from edgelm.data.written import with_ends
 from edgelm.errors import UsageError
 from edgelm.files.output import check_output, disk_errors, remove_work, staged_output
 from edgelm.files.output_kinds import CHECKPOINT
 from edgelm.progress import Progress, silent
 from edgelm.recipe import TrainSettings
+from edgelm.tasks.generation import Generation, Rewriting
 from edgelm.tasks.table import TASKS
-from edgelm.tasks.text import (
-    SentenceEmbedding,
-)
+from edgelm.tasks.task import Task
+from edgelm.tasks.text import SentenceEmbedding
 
 
 @dataclass(frozen=True)
@@ -78,36 +72,46 @@ def finetune(
     overwrite: bool = False,
     allow_pickle: bool = False,
     allow_new_head: bool = False,
+    lora: int | None = None,
+    prefix: str | None = None,
     progress: Progress = silent,
 ) -> FinetuneResult:
-    """Train a head for a task, and the encoder under it, and write them as a checkpoint.
+    """Train a model for a task and write it as a checkpoint: a head and the encoder under it, or a whole generator.
 
     The state that did best on `evaluation` is kept. Training states stay in `OUTPUT.work` until the end; the same call,
     after an interruption, goes on from the last one.
 
     Args:
-        backbone: folder or hub id of an encoder, with or without a head.
-        dataset: labelled rows; their label names become the model's.
+        backbone: folder or hub id of an encoder, with or without a head, or of a generator.
+        dataset: labelled rows, whose label names become the model's; texts, prompts, conversations, or sources with
+            targets for generators.
         allow_new_head: make the head anew also where the backbone claims one that is not there, or that has other
             labels; a pretrained encoder gets its head without.
+        lora: train thin matrices of this rank beside the model's own, which they are added to in the end; None: all
+            weights.
+        prefix: what stands before every source of a translation or summary; None: as the model says.
 
     Raises:
         ModelError, DataError: the input cannot be used.
-        UsageError: a task that is not trained on labels.
+        UsageError: a task that is not trained on labels, or a prefix for one that has none.
         OutputExistsError: `output` is there and `overwrite` is not set.
     """
     check_kind(kind)
+    _check_options(kind, lora, prefix)
     output = Path(output)
     check_output(output, overwrite=overwrite, kind=CHECKPOINT)
     checkpoint = find_checkpoint(backbone, allow_pickle=allow_pickle, any_head=True)
-    asked = settings.max_length if "max_length" in settings.model_fields_set else None
-    check_length(asked, usable_positions(family_of(checkpoint.family), checkpoint.config))
+    length = settings.max_length if "max_length" in settings.model_fields_set else None
+    check_length(length, text_limit(checkpoint.config))
+    tokenizer = load_tokenizer(checkpoint, single_words=TASKS[kind].schema == "words")
     task = in_head_order(checkpoint, task_of_rows(kind, dataset))
+    if isinstance(task, Generation):
+        task = _writer(checkpoint, kind, dataset, tokenizer, prefix)
     dataset = dataset.for_task(task)
     evaluation = evaluation.for_task(task)
     set_seed(seed)  # a new head starts from random numbers
     model = load_backbone(checkpoint, task, allow_new_head=allow_new_head)
-    tokenizer = load_tokenizer(checkpoint, single_words=task.schema == "words")
+    asked = TaskModel(model, tokenizer, task, settings.max_length)
     start = time.monotonic()
     work = output.with_name(output.name + ".work")
     key = digest(
@@ -116,11 +120,13 @@ def finetune(
         evaluation.fingerprint(),
         settings.model_dump_json(),
         str(seed),
+        *([] if lora is None else [f"lora {lora}"]),
+        *([] if prefix is None else [f"prefix {prefix}"]),
     )
     processes.meet(output.parent, lambda: key)
     with disk_errors(output):
         model = train(
-            TaskModel(model, tokenizer, task, settings.max_length),
+            asked.with_model(model if lora is None else with_lora(model, task, lora)),
             dataset,
             settings,
             work=work / key[:16],
@@ -130,11 +136,11 @@ def finetune(
             description="finetune",
             progress=progress,
         )
-        metrics, _ = evaluate(TaskModel(model, tokenizer, task, settings.max_length), evaluation, progress=progress)
+        model = model if lora is None else merged(model)
+        metrics, _ = evaluate(asked.with_model(model), evaluation, progress=progress)
         seconds = round(time.monotonic() - start, 1)
-        stage = StageRecord(
-            "finetune", settings.model_dump(mode="json"), seed, {}, metrics, parameter_count(model), seconds
-        )
+        used = settings.model_dump(mode="json") | ({} if lora is None else {"lora": lora})
+        stage = StageRecord("finetune", used, seed, {}, metrics, parameter_count(model), seconds)
         record = Record(
             task=task,
             source=str(backbone),
@@ -155,6 +161,23 @@ def finetune(
     return FinetuneResult(
         output, record, metrics, parameter_count(model), open_checkpoint(output).size_mb, seconds, chance
     )
+
+
+def _writer(checkpoint: Checkpoint, kind: str, rows: Dataset, tokenizer: Any, prefix: str | None) -> Task:
+    """The task of a generator: as its folder has it, and ending where the rows do."""
+    task = checkpoint.for_task(kind).task
+    if prefix is not None and isinstance(task, Rewriting):
+        task = replace(task, prefix=prefix)
+    return with_ends(task, rows, tokenizer) if isinstance(task, Generation) else task
+
+
+def _check_options(kind: str, lora: int | None, prefix: str | None) -> None:
+    if prefix is not None and not issubclass(TASKS[kind], Rewriting):
+        raise UsageError(
+            f"--prefix says nothing about {kind}.", hint="It stands before the sources of translations and summaries."
+        )
+    if lora is not None and lora < 1:
+        raise UsageError(f"--lora is {lora}.", hint="Give the rank of its matrices, such as 8 or 16.")
 
 
 def check_kind(kind: str) -> None:

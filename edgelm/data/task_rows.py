@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgelm.data.dataset import Dataset
+from edgelm.tasks.table import TASKS
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import FillMask, MultipleChoice, QuestionAnswering, TextClassification, TokenClassification
 
@@ -21,8 +22,8 @@ def task_of_rows(kind: str, rows: Dataset) -> Task:
         return completed(QuestionAnswering(), rows)
     if kind == MultipleChoice.kind:
         return completed(MultipleChoice(), rows)
-    if kind == FillMask.kind:
-        return FillMask()
+    if kind == FillMask.kind or TASKS[kind].generates:
+        return TASKS[kind]()
     return TextClassification(rows.problem or "single-label", rows.label_names, pair=rows.pairs is not None)
 
 

@@ -131,7 +131,7 @@ class TextGeneration(Generation):
 
 
 @dataclass(frozen=True)
-class _Rewriting(Generation):
+class Rewriting(Generation):
     """A text for a text: an encoder reads the source, a decoder writes the target.
 
     Attributes:
@@ -149,7 +149,7 @@ class _Rewriting(Generation):
 
 
 @dataclass(frozen=True)
-class Translation(_Rewriting):
+class Translation(Rewriting):
     """A text in another language.
 
     Attributes:
@@ -168,7 +168,7 @@ class Translation(_Rewriting):
 
 
 @dataclass(frozen=True)
-class Summarization(_Rewriting):
+class Summarization(Rewriting):
     """A short text that says what a long one does."""
 
     kind: ClassVar[TaskKind] = "summarization"

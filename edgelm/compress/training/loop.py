@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -330,7 +331,13 @@ def _quiet(log_dir: Path | None) -> Iterator[None]:
     level = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity(logging.ERROR)
     try:
-        with Path(os.devnull).open("w", encoding="utf-8") as sink, contextlib.redirect_stdout(sink):
+        with (
+            Path(os.devnull).open("w", encoding="utf-8") as sink,
+            contextlib.redirect_stdout(sink),
+            warnings.catch_warnings(),
+        ):
+            # peft, when it saves a state: the model it adapts is in memory, and no token was added to it.
+            warnings.filterwarnings("ignore", "Could not find a config file in None")
             yield
     finally:
         transformers.logging.set_verbosity(level)
