@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgelm.export.generation.products import Products, Table
-from edgelm.quantize.blocks import BLOCK, BlockWeight, pack
+from edgelm.quantize.blocks import BlockWeight, pack
 
 CANDIDATES = 64  # candidates: more than beams or samples ever look at, and few enough to cost nothing
 _STEPS = 64  # of the rest in one step of the table: it holds two steps either way, what clipping leaves among them
@@ -20,10 +20,10 @@ _STEPS = 64  # of the rest in one step of the table: it holds two steps either w
 
 def rest_of(weight: np.ndarray, made: BlockWeight) -> BlockWeight:
     """What rounding left of (in, out), in parts of 64 of a step: 8 bits with the same scales."""
-    block = np.arange(len(weight)) // BLOCK
+    block = np.arange(len(weight)) // made.block
     steps = (weight - made.floats()) / made.scale.astype(np.float32)[block]
     values = np.clip(np.rint(steps * _STEPS), -128, 127) + 128
-    return BlockWeight(values.astype(np.uint8), made.scale, 8)
+    return BlockWeight(values.astype(np.uint8), made.scale, 8, made.block)
 
 
 class FullRows:

@@ -90,6 +90,12 @@ class Graphs:
         return np.stack(tokens, axis=1), np.stack(seen)
 
 
+@pytest.fixture(scope="module")
+def graphs(model: PreTrainedModel) -> Graphs:
+    """In FP32."""
+    return Graphs(encoder_decoder_graphs(model))
+
+
 def transformers_greedy(model: PreTrainedModel, ids: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What `generate` writes when nothing but the logits decides."""
     kept = model.generation_config
@@ -107,10 +113,10 @@ def transformers_greedy(model: PreTrainedModel, ids: np.ndarray, mask: np.ndarra
     return found.sequences.numpy(), torch.stack(found.logits).numpy()
 
 
-def test_greedy_tokens_of_a_ragged_batch_are_those_of_transformers(model: PreTrainedModel) -> None:
+def test_greedy_tokens_of_a_ragged_batch_are_those_of_transformers(model: PreTrainedModel, graphs: Graphs) -> None:
     ids, mask = sources_of(model)
 
-    tokens, logits = Graphs(encoder_decoder_graphs(model)).greedy(ids, mask, model.generation_config)
+    tokens, logits = graphs.greedy(ids, mask, model.generation_config)
 
     wanted, wanted_logits = transformers_greedy(model, ids, mask)
     assert len(set(map(tuple, wanted.tolist()))) > 4  # the sources do matter
@@ -118,8 +124,7 @@ def test_greedy_tokens_of_a_ragged_batch_are_those_of_transformers(model: PreTra
     assert np.abs(logits - wanted_logits).max() < 1e-4  # FP32 in another order of sums; logits reach 40
 
 
-def test_padding_of_the_source_changes_nothing(model: PreTrainedModel) -> None:
-    graphs = Graphs(encoder_decoder_graphs(model))
+def test_padding_of_the_source_changes_nothing(model: PreTrainedModel, graphs: Graphs) -> None:
     ids, mask = sources_of(model)
     length = int(mask[1].sum())
 
@@ -129,9 +134,8 @@ def test_padding_of_the_source_changes_nothing(model: PreTrainedModel) -> None:
     assert np.abs(together[:, 1] - alone[:, 0]).max() < 1e-4  # another order of sums
 
 
-def test_a_first_call_of_several_tokens_a_row_equals_steps(model: PreTrainedModel) -> None:
+def test_a_first_call_of_several_tokens_a_row_equals_steps(model: PreTrainedModel, graphs: Graphs) -> None:
     """Rows that begin with 3 and 5 tokens and end with one more each, against transformers without a cache."""
-    graphs = Graphs(encoder_decoder_graphs(model))
     ids, mask = sources_of(model, rows=2)
     begun = np.random.default_rng(2).integers(4, model.config.vocab_size - 1, (2, 6))
     lengths = np.array([3, 5])
@@ -151,8 +155,7 @@ def test_a_first_call_of_several_tokens_a_row_equals_steps(model: PreTrainedMode
         assert np.abs(second[row, 0] - wanted[row, lengths[row]]).max() < 1e-4
 
 
-def test_a_cache_in_place_equals_one_that_grows(model: PreTrainedModel) -> None:
-    graphs = Graphs(encoder_decoder_graphs(model))
+def test_a_cache_in_place_equals_one_that_grows(model: PreTrainedModel, graphs: Graphs) -> None:
     ids, mask = sources_of(model)
     tokens, logits = graphs.greedy(ids, mask, model.generation_config)
 
@@ -175,9 +178,8 @@ def test_a_cache_in_place_equals_one_that_grows(model: PreTrainedModel) -> None:
         assert np.abs(found[:, 0] - logits[step]).max() < 1e-5  # the same sums
 
 
-def test_rows_of_one_source_share_its_keys_and_values(model: PreTrainedModel) -> None:
+def test_rows_of_one_source_share_its_keys_and_values(model: PreTrainedModel, graphs: Graphs) -> None:
     """Three beams for each of two sources, against the same with every source given three times."""
-    graphs = Graphs(encoder_decoder_graphs(model))
     ids, mask = sources_of(model, rows=2)
     begun = np.random.default_rng(3).integers(4, model.config.vocab_size - 1, (6, 1))
     one, first = np.ones((6, 1), np.int64), np.zeros((6, 1), np.int64)
