@@ -30,6 +30,7 @@ def make_session(
     devices: Sequence[Any] = (),
     profile: str | None = None,
     optimized: Path | None = None,
+    growing: bool = False,
 ) -> Any:
     """An onnxruntime `InferenceSession` for a graph of the bundle.
 
@@ -41,6 +42,7 @@ def make_session(
         devices: that the provider runs on, where it is a plugin.
         profile: path prefix for onnxruntime's own profiler; None: off.
         optimized: write the graph as it runs here; what it leaves as it was, it reads from the bundle's weights.
+        growing: every run has shapes of its own, so that no plan of buffers is made for each: a text that is written.
 
     Raises:
         BundleError: the graph cannot be loaded.
@@ -50,6 +52,7 @@ def make_session(
     graph = bundle.manifest.graph(name)
     settings = graph.session
     options = make_options(settings, threads=threads)
+    options.enable_mem_pattern = options.enable_mem_pattern and not growing
     exact = provider == CPU and needs_exact_kernels(bundle.manifest)
     if exact:
         options.add_session_config_entry(EXACT_ENTRY, "1")

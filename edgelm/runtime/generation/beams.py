@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgelm.runtime.generation.logits import Processor, log_softmax, make_processors
+from edgelm.runtime.generation.logits import Processor, largest, log_softmax, make_processors
 from edgelm.runtime.generation.rows import LENGTH, STOP, Row
 from edgelm.runtime.generation.strategies import Steps
 from edgelm.tasks.generation import GenerationSettings
@@ -100,8 +100,7 @@ class _Search:
 
     def _choose(self, shares: np.ndarray) -> np.ndarray:
         """The continuations to look at, best first."""
-        count = min(self._wanted, len(shares))
-        chosen = np.argpartition(shares, -count)[-count:]
+        chosen = largest(shares, min(self._wanted, len(shares)))
         return chosen[np.lexsort((chosen, -shares[chosen]))]
 
     def _keep_texts(self, texts: np.ndarray, scores: np.ndarray, ended: np.ndarray) -> None:

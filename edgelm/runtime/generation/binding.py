@@ -10,25 +10,24 @@ from edgelm.errors import BundleError
 
 
 class Binding:
-    """The arrays that a session reads and writes. What stays where it was is not bound again."""
+    """The arrays that a session reads and writes. One that is there already is not bound again."""
 
     def __init__(self, session: Any) -> None:
         self._session, self._bound = session, session.io_binding()
         self._run = session.run_with_iobinding
-        self._places: dict[str, tuple[int, tuple[int, ...]]] = {}
         self._arrays: dict[str, np.ndarray] = {}  # onnxruntime keeps their addresses alone
 
     def read(self, name: str, array: np.ndarray) -> None:
         """Have an input read this array, C-contiguous; its content may change until the next run."""
-        if self._moved(name, array):
-            address, shape = self._places[name]
-            self._bound.bind_input(name, "cpu", 0, array.dtype.type, shape, address)
+        if self._arrays.get(name) is not array:
+            self._arrays[name] = array
+            self._bound.bind_cpu_input(name, array)
 
     def write(self, name: str, array: np.ndarray) -> None:
         """Have an output write into this array, C-contiguous."""
-        if self._moved(name, array):
-            address, shape = self._places[name]
-            self._bound.bind_output(name, "cpu", 0, array.dtype.type, shape, address)
+        if self._arrays.get(name) is not array:
+            self._arrays[name] = array
+            self._bound.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
 
     def run(self) -> None:
         """Run the graph.
@@ -49,10 +48,3 @@ class Binding:
                 f"the graph cannot take {shapes}: {reason[:200]}",
                 hint="`edgelm verify` checks the bundle; export it again if it passes.",
             ) from error
-
-    def _moved(self, name: str, array: np.ndarray) -> bool:
-        place = (array.ctypes.data, array.shape)
-        if self._places.get(name) == place:
-            return False
-        self._places[name], self._arrays[name] = place, array
-        return True

@@ -110,7 +110,7 @@ class Decoder:
             places = self.lengths[:, None] + np.arange(tokens)
             binding.read(self._names["positions"], self._kept("positions", places))
         if wanted is None:
-            wanted = np.full((rows, 1), tokens - 1) if counts is None else counts[:, None] - 1
+            wanted = (np.array([[tokens]] * rows) if counts is None else counts[:, None]) - 1
         logits = self._logits(rows, wanted.shape[1] if "rows" in self._names else tokens)
         if "rows" in self._names:
             binding.read(self._names["rows"], self._kept("rows", wanted))

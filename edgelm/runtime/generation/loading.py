@@ -54,7 +54,8 @@ def open_generator(bundle: Bundle, *, threads: int | None = None, provider: str 
     tokenizer = load_tokenizer(bundle)
     # An encoder-decoder without a table of positions writes as long as it is let.
     limited = not has_encoder or spec.names("positions")
-    decoder = Decoder(make_session(bundle, name=DECODER, threads=threads), spec, context=context if limited else 0)
+    session = make_session(bundle, name=DECODER, threads=threads, growing=True)
+    decoder = Decoder(session, spec, context=context if limited else 0)
     _check_vocabulary(bundle, tokenizer, decoder)
     encoder = None
     if has_encoder:
@@ -75,7 +76,7 @@ def open_generator(bundle: Bundle, *, threads: int | None = None, provider: str 
     )
     settings = task.settings
     reading = Reading(decoder, encoder, start_id=settings.decoder_start_id or 0, pad_id=settings.pad_id or 0)
-    return Generator(manifest, task, Opened(decoder.session, "cpu", None, passed), reading, prompts)
+    return Generator(manifest, task, Opened(session, "cpu", None, passed), reading, prompts)
 
 
 def _check_vocabulary(bundle: Bundle, tokenizer: Any, decoder: Decoder) -> None:

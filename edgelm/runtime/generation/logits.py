@@ -15,6 +15,7 @@ from edgelm.tasks.generation import GenerationSettings
 # (tokens so far, int64; how many of them were written; logits, changed in place)
 Processor = Callable[[np.ndarray, int, np.ndarray], None]
 _NEVER = -np.inf
+_COLUMNS = 1024  # of the table in which the largest values are looked for
 
 
 def make_processors(settings: GenerationSettings) -> tuple[Processor, ...]:
@@ -60,15 +61,21 @@ def divide(logits: np.ndarray, temperature: float) -> None:
 def keep_top_k(logits: np.ndarray, k: int) -> None:
     """The k largest, and what equals the last of them (Fan et al. 2018, arXiv:1805.04833)."""
     if k < len(logits):
-        logits[logits < np.partition(logits, -k)[-k]] = _NEVER
+        logits[logits < logits[largest(logits, k)].min()] = _NEVER
 
 
 def keep_top_p(logits: np.ndarray, p: float) -> None:
     """The fewest whose probabilities sum to p (nucleus sampling, Holtzman et al. 2020, arXiv:1904.09751)."""
-    order = np.argsort(logits, kind="stable")
-    out = np.cumsum(softmax(logits[order]), dtype=np.float32) <= np.float32(1 - p)
+    shares = softmax(logits)
+    rest = np.float32(1 - p)
+    there = np.flatnonzero(shares > rest / len(shares))  # all others sum to less than the rest
+    order = there[np.argsort(shares[there])]
+    sums = np.cumsum(shares[order], dtype=np.float64)
+    out = sums <= rest - (1.0 - sums[-1])
     out[-1] = False  # the likeliest
-    logits[order[out]] = _NEVER
+    kept = logits[order[~out]]
+    logits[:] = _NEVER
+    logits[order[~out]] = kept
 
 
 def keep_min_p(logits: np.ndarray, p: float) -> None:
@@ -104,6 +111,20 @@ def force(logits: np.ndarray, token: int) -> None:
     """Forbid every other token."""
     logits[:] = _NEVER
     logits[token] = 0
+
+
+def largest(values: np.ndarray, count: int) -> np.ndarray:
+    """Where the largest of (n,) values are, in no order, (count,).
+
+    They lie in the columns of a table whose own largest are largest: most values are looked at but once.
+    """
+    width = len(values) // _COLUMNS
+    if width < 2 or count > _COLUMNS // 4:
+        return np.argpartition(values, -count)[-count:]
+    table, rest = values[: width * _COLUMNS].reshape(width, _COLUMNS), np.arange(width * _COLUMNS, len(values))
+    columns = np.argpartition(table.max(axis=0), -count)[-count:]
+    places = np.concatenate([(np.arange(width)[:, None] * _COLUMNS + columns).ravel(), rest])
+    return places[np.argpartition(values[places], -count)[-count:]]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
