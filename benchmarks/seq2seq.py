@@ -37,14 +37,14 @@ from edgelm.graph.external_data import save_graphs
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "fp32": {},
-    "fp32, head of 8 bits": {"head": "int8-weights"},
-    "fp32, head of 4 bits": {"head": "int4"},
-    "int8-weights": {"precision": "int8-weights"},
-    "int8-weights, no candidates": {"precision": "int8-weights", "candidates": 0},
-    "int8-weights, head of 4 bits": {"precision": "int8-weights", "head": "int4"},
-    "int4": {"precision": "int4"},
-    "int4, no candidates": {"precision": "int4", "candidates": 0},
-    "int8-dynamic": {"precision": "int8-dynamic"},
+    "fp32, head int8": {"head": "int8-weights"},
+    "fp32, head int4": {"head": "int4"},
+    "int8, head int8": {"precision": "int8-weights"},
+    "int8, head int8, rounded": {"precision": "int8-weights", "candidates": 0},
+    "int8, head int4": {"precision": "int8-weights", "head": "int4"},
+    "int4, head int4": {"precision": "int4", "head": "int4"},
+    "int4, head int8, rounded": {"precision": "int4", "candidates": 0},
+    "int8-dynamic, head int8": {"precision": "int8-dynamic"},
 }
 Outputs = list[list[int]]
 SENTENCE = "The house is small and has a garden where children play. "

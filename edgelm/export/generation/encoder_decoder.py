@@ -6,18 +6,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from transformers import PreTrainedModel
 
 from edgelm.export.generation.attention import IDS, LOGITS, MASK, PLACES, ROWS
 from edgelm.export.generation.builder import GeneratorGraph, GraphBuilder
-from edgelm.export.generation.candidates import CANDIDATES, FullRows
+from edgelm.export.generation.candidates import CANDIDATES
 from edgelm.export.generation.encoder_decoder_families import parts_of
-from edgelm.export.generation.products import Products, Quantize, Table, to_nearest
+from edgelm.export.generation.products import Products, Quantize, to_nearest
 from edgelm.export.generation.stacks import EncoderDecoderParts, StackParts
 from edgelm.export.generation.sublayers import SEQUENCE, SOURCES, Stream, Sublayers
+from edgelm.export.generation.words import Words
 from edgelm.graph.rewrites import rename_value
 from edgelm.quantize.blocks import BlockWeight
 
@@ -69,12 +68,10 @@ def encoder_decoder_graphs(
 
     def writer(name: str) -> Sublayers:
         graph = GraphBuilder(name, half=precision == "fp16")
-        return Sublayers(graph, Products(graph, precision, head=head, quantize=remember))
+        words = Words(graph, precision, head=head, candidates=candidates, quantize=remember, made=made)
+        return Sublayers(graph, Products(graph, precision, head=head, quantize=remember), words)
 
-    decoder = writer("decoder")
-    states, table = _decoder(parts, decoder)
-    _head(parts, decoder, states, table, made, candidates)
-    return {"encoder": _encoder(parts, writer("encoder")), "decoder": decoder.graph.finish()}
+    return {"encoder": _encoder(parts, writer("encoder")), "decoder": _decoder(parts, writer("decoder"))}
 
 
 def _encoder(parts: EncoderDecoderParts, write: Sublayers) -> GeneratorGraph:
@@ -89,7 +86,10 @@ def _encoder(parts: EncoderDecoderParts, write: Sublayers) -> GeneratorGraph:
         of_batch = write.distance_bias(stack.distances, positions, positions, "encoder.position_bias")
         bias = graph.node("Unsqueeze", [of_batch, graph.constant("axis_0", [0])], "encoder.position_bias")
     # Not flat: onnxruntime 1.32 makes a broken Slice of a Gather at a Range.
-    _, total = write.embed(stack, graph.node("Unsqueeze", [positions, graph.constant("axis_0", [0])], "positions"))
+    tied = stack.table[0] == parts.head.name
+    total = write.embed(
+        stack, graph.node("Unsqueeze", [positions, graph.constant("axis_0", [0])], "positions"), tied=tied
+    )
     stream = Stream(graph, stack.pre_norm, total)
     for layer in stack.layers:
         before_attention, before_feed_forward = layer.norms
@@ -102,8 +102,7 @@ def _encoder(parts: EncoderDecoderParts, write: Sublayers) -> GeneratorGraph:
     return graph.finish()
 
 
-def _decoder(parts: EncoderDecoderParts, write: Sublayers) -> tuple[str, Table]:
-    """What the head reads, (batch, rows, hidden), and the table of the tokens."""
+def _decoder(parts: EncoderDecoderParts, write: Sublayers) -> GeneratorGraph:
     graph, stack = write.graph, parts.decoder
     graph.input(IDS, np.int64, ("batch", "sequence"), "tokens")
     graph.input(MASK, np.int64, ("batch", "total"), "mask")
@@ -119,8 +118,7 @@ def _decoder(parts: EncoderDecoderParts, write: Sublayers) -> tuple[str, Table]:
     last = graph.node("Sub", [filled, graph.constant("one", 1)], "lengths")
     lengths = [graph.cast(last, np.int32, "lengths"), graph.cast(total, np.int32, "total")]
     bias = _cached_bias(stack, write, filled, total) if stack.distances is not None else ""
-    table, embedded = write.embed(stack, PLACES)
-    stream = Stream(graph, stack.pre_norm, embedded)
+    stream = Stream(graph, stack.pre_norm, write.embed(stack, PLACES, tied=parts.tied))
     for index, layer in enumerate(stack.layers):
         norms = list(layer.norms)
         norm = norms.pop(0)
@@ -130,32 +128,12 @@ def _decoder(parts: EncoderDecoderParts, write: Sublayers) -> tuple[str, Table]:
             stream.add(write.attend_memory(layer.cross, stream.read(norm), index, memory_mask, rows), norm)
         stream.add(write.feed_forward(layer.feed_forward, stream.read(norms[0])), norms[0])
     wanted = graph.node("Unsqueeze", [ROWS, graph.constant("last_axis", [-1])], "rows")
-    return graph.node("GatherND", [stream.end(stack.last_norm), wanted], "rows", batch_dims=1), table
-
-
-def _head(
-    parts: EncoderDecoderParts,
-    write: Sublayers,
-    states: str,
-    table: Table,
-    made: Mapping[str, BlockWeight],
-    candidates: int,
-) -> None:
-    graph, products, head = write.graph, write.products, parts.head
-    if products.head.conversion != "blocks" and not parts.tied:
-        logits = products.linear(states, head, precision=products.head)
-    else:
-        rows = head.weight.T
-        table = table if parts.tied else products.table(head.name, rows)
-        logits = products.project(states, table, "lm_head")
-        if table.bits and candidates:
-            full = FullRows(products, table, rows, made[table.name])
-            logits = full.correct(states, logits, min(candidates, table.rows))
-        if head.bias is not None:
-            logits = graph.node("Add", [logits, graph.constant("lm_head.bias", head.bias)], "lm_head")
+    states = graph.node("GatherND", [stream.end(stack.last_norm), wanted], "rows", batch_dims=1)
+    logits = write.words.logits(states, parts.head, tied=parts.tied)
     if graph.float_type != np.float32:
         logits = graph.cast(logits, np.float32, "lm_head")
     rename_value(graph.model, logits, LOGITS)
+    return graph.finish()
 
 
 def _cached_bias(stack: StackParts, write: Sublayers, filled: str, total: str) -> str:

@@ -6,8 +6,9 @@ import numpy as np
 
 from edgelm.export.generation.attention import IDS
 from edgelm.export.generation.builder import GraphBuilder, Norm
-from edgelm.export.generation.products import Products, Table
+from edgelm.export.generation.products import Products
 from edgelm.export.generation.stacks import AttentionParts, FeedForwardParts, StackParts
+from edgelm.export.generation.words import Words
 from edgelm.graph.rewrites import MICROSOFT
 
 _MASKED = float(np.finfo(np.float32).min)  # added to the score of a key that is padding
@@ -47,22 +48,21 @@ class Stream:
 class Sublayers:
     """Adds sublayers to a graph."""
 
-    def __init__(self, graph: GraphBuilder, products: Products) -> None:
-        self.graph, self.products = graph, products
+    def __init__(self, graph: GraphBuilder, products: Products, words: Words) -> None:
+        self.graph, self.products, self.words = graph, products, words
 
-    def embed(self, stack: StackParts, positions: str) -> tuple[Table, str]:
-        """The table of the tokens, and their embeddings with all that is added to them.
+    def embed(self, stack: StackParts, positions: str, *, tied: bool) -> str:
+        """Embeddings of the tokens, with all that is added to them.
 
         Args:
             positions: (batch or 1, sequence), for a table of places.
+            tied: the head is the table of the tokens.
         """
         graph = self.graph
-        table = self.products.table(*stack.table)
-        total = self.products.look_up(table, IDS)
+        name, weight = stack.table
+        total = self.words.look_up(name, weight, IDS, tied=tied)
         if stack.scale != 1:
-            total = graph.node(
-                "Mul", [total, graph.constant(f"{table.name}.scale", np.float32(stack.scale))], table.name
-            )
+            total = graph.node("Mul", [total, graph.constant(f"{name}.scale", np.float32(stack.scale))], name)
         if stack.places:
             name, rows = stack.places
             full = self.products.precision.name == "fp32"
@@ -71,7 +71,7 @@ class Sublayers:
             if not full and graph.float_type == np.float32:
                 found = graph.cast(found, np.float32, name)
             total = graph.node("Add", [total, found], name)
-        return table, total if stack.embedding_norm is None else graph.norm(total, stack.embedding_norm)
+        return total if stack.embedding_norm is None else graph.norm(total, stack.embedding_norm)
 
     def distance_bias(self, table: np.ndarray, queries: str, keys: str, place: str) -> str:
         """(heads, ..., keys) of positions (...,) and (keys,): what is added to scores by distance.
@@ -156,7 +156,7 @@ class Sublayers:
         value = graph.input(f"cross.{index}.value", graph.float_type, shape, "cross-value", index)
         query = self.products.linear(source, parts.query)
         sources = graph.node("Shape", [mask], parts.name, start=0, end=1)
-        rest = graph.constant(f"{parts.name}.rest", [-1, width])
+        rest = graph.constant(f"rest.{width}", [-1, width])  # one for all layers: onnxruntime makes one shape of them
         by_source = graph.node("Concat", [sources, rest], parts.name, axis=0)
         query = graph.node("Reshape", [query, by_source], parts.name)
         mixed = self._multi_head(parts, [query, key, value, "", mask])
@@ -168,8 +168,8 @@ class Sublayers:
         if len(parts.inputs) == 1:
             active = graph.activation(self.products.linear(source, *parts.inputs), parts.activation, parts.name)
             return self.products.linear(active, parts.output)
-        packed = self.products.linear(source, *parts.inputs, place=f"{parts.name}.gate_up")
-        gate, up = graph.split(packed, [part.weight.shape[1] for part in parts.inputs], f"{parts.name}.gate_up")
+        # Two products: one with a Split behind it is slower.
+        gate, up = (self.products.linear(source, part) for part in parts.inputs)
         active = graph.node("Mul", [graph.activation(gate, parts.activation, parts.name), up], parts.name)
         return self.products.linear(active, parts.output)
 

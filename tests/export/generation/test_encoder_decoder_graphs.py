@@ -212,7 +212,7 @@ def test_weights_in_bytes_compute_the_model_with_rounded_weights(model: PreTrain
         return made[name]
 
     ids, mask = sources_of(model)
-    graphs = Graphs(encoder_decoder_graphs(model, precision="int8-weights", quantize=remember))
+    graphs = Graphs(encoder_decoder_graphs(model, precision="int8-weights", candidates=0, quantize=remember))
     begun = np.full((len(ids), 1), model.generation_config.decoder_start_token_id)
     one, first = np.ones_like(begun), np.zeros_like(begun)
     found, _ = graphs.call(graphs.encode(ids, mask), graphs.empty(len(ids)), begun, one, first)
