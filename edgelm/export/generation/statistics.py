@@ -1,0 +1,72 @@
+"""What the inputs of a model's matrices are like on real text: the second moments that rounding to few bits looks
+at."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers.pytorch_utils import Conv1D
+
+from edgelm.errors import CalibrationError
+
+
+def linear_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """The linear modules of a model by name: PyTorch's, which keep (out, in), and transformers' Conv1D, (in, out)."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
+
+
+@torch.inference_mode()
+def collect_moments(
+    model: nn.Module, batches: Iterable[Mapping[str, Tensor]], names: Collection[str]
+) -> dict[str, np.ndarray]:
+    """The mean of x xᵀ over the inputs x of linear modules, (in, in) float32 by name.
+
+    Modules that read the same activation, such as query, key and value, share one array.
+
+    Args:
+        model: in evaluation mode.
+        batches: arguments of the model, of texts without padding, for padding would count as text.
+        names: of the modules.
+
+    Raises:
+        CalibrationError: there are no batches, or a module gets an input that is not finite.
+    """
+    modules = linear_modules(model)
+    sums: dict[str, Tensor] = {}
+    tokens: dict[str, int] = {}
+    last: tuple[Tensor, str] | None = None
+
+    def watch(name: str) -> RemovableHandle:
+        def add(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            nonlocal last
+            if last is not None and last[0] is inputs[0]:
+                sums[name] = sums[last[1]]
+                return
+            last = inputs[0], name
+            rows = inputs[0].reshape(-1, inputs[0].shape[-1]).float()
+            if name not in sums:
+                sums[name] = torch.zeros(rows.shape[1], rows.shape[1])
+            sums[name] += rows.T @ rows
+            tokens[name] = tokens.get(name, 0) + len(rows)
+
+        return modules[name].register_forward_pre_hook(add)
+
+    handles = [watch(name) for name in names]
+    try:
+        for batch in batches:
+            last = None
+            model(**batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not sums:
+        raise CalibrationError("no texts to learn the inputs of matrices from.")
+    made = {id(total): total.div_(tokens[name]).numpy() for name, total in sums.items() if name in tokens}
+    for name, total in sums.items():
+        if not np.isfinite(np.diagonal(made[id(total)])).all():
+            raise CalibrationError(f"{name}: an input is not finite on the texts that it was calibrated on.")
+    return {name: made[id(total)] for name, total in sums.items()}
