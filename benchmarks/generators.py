@@ -1,0 +1,169 @@
+"""Tokens a second of a generator: edgelm's graphs beside llama.cpp, onnxruntime-genai and transformers.
+
+`python benchmarks/generators.py MODEL --work FOLDER [--rounds 5] [--threads 2] [--contexts 16 256 1024] [--prompt 128]
+[--subjects edgelm:int4 llama.cpp:q4_0 ...] [--genai-python PYTHON --genai FOLDER]`
+
+MODEL is a model folder of a decoder. Subjects: `edgelm:PRECISION` or `edgelm:PRECISION+HEAD`; `llama.cpp:PRECISION`, of
+the same weights, with the library that EDGELM_LLAMA_CPP names (`llama_cpp.py`); `onnxruntime-genai`, of a folder that
+its model builder made; `transformers`. Graphs and GGUFs are made in the folder of --work, where they are not there.
+Each subject is a process of its own, and all of them are measured in turn, round after round.
+
+A row: MB of the file; milliseconds of CPU time for one token after so many tokens, and for a prompt; tokens a second by
+the clock; the most memory that the process held. Medians of all calls. CPU time holds on a machine that others use too;
+threads that spin while they wait count in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections import defaultdict
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from machine import print_machine
+
+SUBJECTS = (
+    "edgelm:int4",
+    "edgelm:int4+int4",
+    "edgelm:int8-weights",
+    "edgelm:int8-dynamic",
+    "edgelm:fp32",
+    "llama.cpp:q4_0",
+    "llama.cpp:q8_0",
+    "transformers",
+)
+HERE = Path(__file__).parent
+POSITIONS = 2048
+CALLS, PROMPTS = 30, 3  # a round
+
+
+def make_graph(model: Path, precision: str, head: str, folder: Path) -> None:
+    """Build and save the graph of a precision."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from edgelm.export.generation.decoder import decoder_graph
+    from edgelm.graph.external_data import save_graph
+    from edgelm.runtime.graph_spec import GraphSpec
+
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    made = decoder_graph(loaded, precision=precision, head=head or None, positions=POSITIONS)
+    folder.mkdir(parents=True)
+    save_graph(made.model, folder / "decoder.onnx", "weights.bin")
+    spec = GraphSpec(name="decoder", file="decoder.onnx", inputs=made.inputs, outputs=made.outputs, opset=20)
+    (folder / "spec.json").write_text(json.dumps(asdict(spec)))
+
+
+def make_gguf(model: Path, precision: str, path: Path) -> None:
+    """Write the weights for llama.cpp."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from edgelm.export.formats.gguf import write_gguf
+
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    write_gguf(loaded, AutoTokenizer.from_pretrained(model), path, precision=precision)
+
+
+def prepare(subject: str, model: Path, work: Path, genai: Path | None) -> Path:
+    """The file or folder that an engine loads."""
+    engine, _, setting = subject.partition(":")
+    if engine == "edgelm":
+        precision, _, head = setting.partition("+")
+        path = work / setting
+        if not path.exists():
+            make_graph(model, precision, head, path)
+        return path
+    if engine == "llama.cpp":
+        path = work / f"{setting}.gguf"
+        if not path.exists():
+            make_gguf(model, setting, path)
+        return path
+    return genai or work / "genai" if engine == "onnxruntime-genai" else model
+
+
+def weight_mb(path: Path) -> float:
+    """Megabytes of the weights, in a file or in the largest one of a folder."""
+    sizes = [path.stat().st_size] if path.is_file() else [file.stat().st_size for file in path.iterdir()]
+    return max(sizes) / 1e6
+
+
+class Subject:
+    """A process that measures one engine."""
+
+    def __init__(self, name: str, path: Path, python: str, threads: int) -> None:
+        self.name, self.path = name, path
+        self.times: dict[tuple[int, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self.peak_mb = 0.0
+        command = [python, str(HERE / "generator_engines.py"), name.partition(":")[0], str(path), str(threads)]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+        )
+
+    def measure(self, before: int, tokens: int, count: int) -> None:
+        """Have it time a few calls, and keep what it says."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"before": before, "tokens": tokens, "count": count}) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        for clock in ("cpu", "wall"):
+            self.times[before, tokens][clock] += answer[clock]
+        self.peak_mb = answer["peak_mb"]
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+    def row(self, contexts: list[int], prompt: int) -> str:
+        """Its line of the table."""
+        cases = [*((context, 1) for context in contexts), (0, prompt)]
+        cpu = [f"{statistics.median(self.times[case]['cpu']):.1f}" for case in cases]
+        rates = [f"{1000 / statistics.median(self.times[context, 1]['wall']):.0f}" for context in contexts]
+        cells = [self.name, f"{weight_mb(self.path):.0f}", *cpu, " / ".join(rates), f"{self.peak_mb:.0f}"]
+        return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Measure all subjects and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--subjects", nargs="+", default=list(SUBJECTS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--contexts", type=int, nargs="+", default=[16, 256, 1024])
+    parser.add_argument("--prompt", type=int, default=128)
+    parser.add_argument("--genai", type=Path)
+    parser.add_argument("--genai-python", default=sys.executable)
+    options: Any = parser.parse_args()
+    print_machine()
+    subjects = []
+    for name in options.subjects:
+        path = prepare(name, options.model, options.work, options.genai)
+        python = options.genai_python if name == "onnxruntime-genai" else sys.executable
+        subjects.append(Subject(name, path, python, options.threads))
+    for _ in range(options.rounds):
+        for context in options.contexts:
+            for subject in subjects:
+                subject.measure(context, 1, CALLS)
+        for subject in subjects:
+            subject.measure(0, options.prompt, PROMPTS)
+    columns = ["subject", "MB", *(f"ms after {context}" for context in options.contexts), f"ms prompt {options.prompt}"]
+    print(f"| {' | '.join([*columns, 'tokens/s', 'peak MB'])} |\n|{'---|' * (len(columns) + 2)}")
+    for subject in subjects:
+        print(subject.row(options.contexts, options.prompt))
+        subject.close()
+
+
+if __name__ == "__main__":
+    main()
