@@ -13,11 +13,28 @@ import typer
 from edgelm.cli.answers import say, say_ranked
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import Provider, Quiet, Verbose
+from edgelm.cli.writing import (
+    Beams,
+    Draft,
+    MaxNewTokens,
+    MinP,
+    NoRepeat,
+    RepetitionPenalty,
+    Seed,
+    Stop,
+    Temperature,
+    TopK,
+    TopP,
+    Truncate,
+    open_draft,
+    writing_settings,
+)
 from edgelm.errors import UsageError
 from edgelm.lines import read_texts
 
 if TYPE_CHECKING:
     from edgelm.runtime import Model
+    from edgelm.runtime.generation.generator import Generator
     from edgelm.tasks.task import Task
 
 
@@ -66,6 +83,18 @@ def run(
             "--top", min=1, help="How many labels, answers or ranked texts to show. Default: one; ranked texts: all."
         ),
     ] = None,
+    max_new_tokens: MaxNewTokens = None,
+    beams: Beams = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    repetition_penalty: RepetitionPenalty = None,
+    no_repeat_ngram: NoRepeat = None,
+    seed: Seed = None,
+    stop: Stop = None,
+    draft: Draft = None,
+    truncate: Truncate = False,
     threads: Annotated[
         int | None,
         typer.Option("--threads", min=1, help="Threads of one operator. Default: as the bundle says, else one a core."),
@@ -82,7 +111,7 @@ def run(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Answer texts with a bundle.
+    """Answer texts with a bundle; a model that writes goes on from them, and shows what it writes as it comes.
 
     Example: edgelm run build/my-model.edge "This is a great movie!"
     """
@@ -93,6 +122,28 @@ def run(
         model = load(bundle, threads=threads, provider=provider, check_hashes=hashes)
         if verbose or model.opened.passed:
             screen.aside(f"Runs on {model.opened.why}.")
+        settings = writing_settings(
+            max_new_tokens=max_new_tokens,
+            beams=beams,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            no_repeat_ngram=no_repeat_ngram,
+            seed=seed,
+            stop=stop,
+        )
+        if model.manifest.task.generates:
+            _refuse_choosing(model.manifest.task, pair, labels, query, top)
+            asked = {"truncate": truncate, "draft": open_draft(draft, threads=threads)} | settings
+            _write(model, _plain(texts or [], file), asked, as_json=as_json, quiet=quiet)
+            return
+        if settings or draft is not None or truncate:
+            raise UsageError(
+                f"a model for {model.manifest.task.kind} writes no text.",
+                hint="Leave out the options of models that write, such as --max-new-tokens.",
+            )
         if query is not None:
             lines = _rank(model, query, _plain(texts or [], file), top)
         elif labels is not None:
@@ -119,6 +170,34 @@ def _check_options(
         raise UsageError("--template and --multi-label go with --labels.", hint='--labels "sports,politics"')
     if not texts and file is None:
         raise UsageError("no text was given.", hint='edgelm run BUNDLE "some text", or --file texts.txt')
+
+
+def _refuse_choosing(task: Task, pair: str | None, labels: str | None, query: str | None, top: int | None) -> None:
+    given = {"--pair": pair, "--labels": labels, "--query": query, "--top": top}
+    if named := [option for option, value in given.items() if value is not None]:
+        raise UsageError(
+            f"{' and '.join(named)}: not for {task.kind}, whose answers are texts.", hint="Give the prompt alone."
+        )
+
+
+def _write(model: Generator, texts: Iterator[str], asked: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
+    """Write behind each text: for people piece by piece, where beams do not keep it back to the end."""
+    streams = (
+        not as_json
+        and model.settings_with(
+            {name: value for name, value in asked.items() if name not in ("truncate", "draft")}
+        ).num_beams
+        == 1
+    )
+    for text in texts:
+        if as_json:
+            line = json.dumps({"text": text, "answer": model(text, **asked)}, ensure_ascii=False)
+            sys.stdout.write(line + "\n")
+        elif not quiet:
+            for piece in model.stream(text, **asked) if streams else [model(text, **asked)["text"]]:
+                sys.stdout.write(piece)
+                sys.stdout.flush()
+            sys.stdout.write("\n")
 
 
 def _answer(model: Model, samples: Iterator[Any]) -> Iterator[dict[str, Any]]:
