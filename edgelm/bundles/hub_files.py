@@ -42,7 +42,9 @@ def bundle_tokenizer_config(tokenizer: Any, manifest: Manifest) -> str:
     values: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": settings.max_length,
-        "model_input_names": [spec.name for spec in manifest.inputs],
+        "model_input_names": [
+            spec.name for spec in manifest.graphs[0].inputs if spec.role in ("tokens", "mask", "types")
+        ],
         "padding_side": "right",
         "truncation_side": settings.truncation_side,
         "split_special_tokens": settings.split_special,

@@ -17,6 +17,7 @@ from edgelm.files.output_kinds import BUNDLE, FILE, OutputKind
 from edgelm.graph.external_data import save_graphs
 from edgelm.runtime.archive import pack
 from edgelm.runtime.bundle import SINGLE_FILE_SUFFIX
+from edgelm.runtime.generation.golden import GenerationGolden
 from edgelm.runtime.golden import Golden
 from edgelm.runtime.inputs.files import example_argument
 from edgelm.runtime.manifest import (
@@ -40,7 +41,7 @@ def write_bundle(
     manifest: Manifest,
     graphs: Mapping[str, onnx.ModelProto],
     tokenizer: Any,
-    golden: Golden,
+    golden: Golden | GenerationGolden,
     *,
     overwrite: bool,
     config: str | None = None,
@@ -81,7 +82,7 @@ def _write_content(
     manifest: Manifest,
     graphs: Mapping[str, onnx.ModelProto],
     tokenizer: Any,
-    golden: Golden,
+    golden: Golden | GenerationGolden,
     config: str | None,
 ) -> None:
     save_graphs(graphs, folder, WEIGHTS_FILE)

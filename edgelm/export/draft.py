@@ -13,6 +13,7 @@ from edgelm.anatomy import TaskModel
 from edgelm.checkpoint import Checkpoint
 from edgelm.data.dataset import Dataset
 from edgelm.export.settings import ExportSettings
+from edgelm.runtime.generation.golden import GenerationGolden
 from edgelm.runtime.golden import Golden
 from edgelm.runtime.graph_spec import GraphSpec
 
@@ -70,7 +71,7 @@ class Draft:
     graphs: tuple[DraftGraph, ...] = ()
     calibration: dict[str, Any] = field(default_factory=dict)
     quality: dict[str, Any] = field(default_factory=dict)
-    golden: Golden = field(default_factory=lambda: Golden([], [], [], tolerance=0.0))
+    golden: Golden | GenerationGolden = field(default_factory=lambda: Golden([], [], [], tolerance=0.0))
     check: Callable[[Path], None] = _nothing_to_check
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from edgelm.data.dataset import Dataset
 from edgelm.device import Device
 from edgelm.export.finish import ExportResult, finish
+from edgelm.export.generation.steps import GENERATION_STEPS
 from edgelm.export.prepare import prepare
 from edgelm.export.settings import ExportSettings
 from edgelm.export.text_steps import TEXT_STEPS
@@ -87,6 +88,6 @@ def export(
             progress=progress,
         )
     )
-    for step in TEXT_STEPS:
+    for step in GENERATION_STEPS if draft.source.task.generates else TEXT_STEPS:
         draft = step(draft)
     return finish(draft)

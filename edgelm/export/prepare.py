@@ -8,12 +8,11 @@ from dataclasses import replace
 from edgelm.anatomy import (
     TaskModel,
     check_token_types,
-    family_of,
     find_checkpoint,
     load_checkpoint,
     load_tokenizer,
 )
-from edgelm.anatomy.sizes import check_length, usable_positions
+from edgelm.anatomy.sizes import check_length, text_limit
 from edgelm.bundles.write import bundle_kind
 from edgelm.checkpoint import Checkpoint
 from edgelm.data.dataset import Dataset, load_dataset
@@ -32,6 +31,7 @@ from edgelm.tasks.task import Task
 from edgelm.tasks.text import TextClassification
 
 DEFAULT_LENGTH = 512  # tokens, of a model that takes more
+DEFAULT_CONTEXT = 8192  # the same, of a model that writes: its cache grows with the text, not with what it could hold
 # By schema: the sequences that one sample may have, of unlike lengths, which are padded to be read together.
 _SEVERAL = {"answers": "windows of a long text", "choices": "one for each choice"}
 
@@ -48,7 +48,7 @@ def prepare(settings: ExportSettings) -> Draft:
     check_output(settings.output, overwrite=settings.overwrite, kind=bundle_kind(settings.output))
     check_precision(settings.device, settings.precision)
     checkpoint = find_checkpoint(settings.checkpoint, allow_pickle=settings.allow_pickle, task=settings.kind)
-    family = family_of(checkpoint.family)
+    settings = replace(settings, precision=_precision_for(checkpoint.task, settings))
     settings = replace(settings, quantization=_with_embedding_bits(settings, checkpoint.record.embedding_bits))
     task = _task_of(checkpoint, settings)
     if settings.single and task.schema in _SEVERAL:
@@ -65,9 +65,10 @@ def prepare(settings: ExportSettings) -> Draft:
     task = task.read_by(tokenizer)
     model = load_checkpoint(checkpoint, allow_pickle=settings.allow_pickle)
     check_token_types(tokenizer, model.config, pair=task.pair)
-    limit = usable_positions(family, model.config)
+    limit = text_limit(model.config.to_dict())
     check_length(settings.max_length, limit)
-    max_length = settings.max_length or int(min(limit, tokenizer.model_max_length, DEFAULT_LENGTH))
+    usual = DEFAULT_CONTEXT if task.generates else DEFAULT_LENGTH
+    max_length = settings.max_length or int(min(limit, tokenizer.model_max_length, usual))
     labelled = None
     if settings.quantization.max_drop is not None and evaluation is not None:
         labelled, evaluation = _halves(evaluation, settings.seed)
@@ -81,6 +82,24 @@ def prepare(settings: ExportSettings) -> Draft:
         evaluation=evaluation,
         guessed=note_guess(checkpoint.task, task, said=any(each is not None for each in given)),
     )
+
+
+def _precision_for(task: Task, settings: ExportSettings) -> str:
+    """The precision that was asked for; for a model that writes int8 means its weights, since ranges that calibration
+    finds for activations ruin what many of them write.
+
+    Raises:
+        UsageError: an option that is of models with one graph.
+    """
+    if not task.generates:
+        return settings.precision
+    given = {"--single": settings.single, "--opset": settings.opset is not None, "--max-batch": settings.max_batch > 1}
+    given |= {"--max-drop": settings.quantization.max_drop is not None}
+    if named := [option for option, there in given.items() if there]:
+        raise UsageError(f"{' and '.join(named)}: not for models that write texts.", hint="Leave it out.")
+    wanted = {"int8": "int8-weights"}.get(settings.precision, settings.precision)
+    check_precision(settings.device, wanted)
+    return wanted
 
 
 def _task_of(checkpoint: Checkpoint, settings: ExportSettings) -> Task:

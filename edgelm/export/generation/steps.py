@@ -1,0 +1,269 @@
+"""The steps of an export that are of models that write: graphs from the weights, comparison with transformers,
+metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from edgelm.anatomy import load_reference
+from edgelm.anatomy.generators import generation_config
+from edgelm.compress.write import write
+from edgelm.data.written import encode_written
+from edgelm.errors import ParityError
+from edgelm.export.draft import Draft, DraftGraph, Step
+from edgelm.export.generation.builder import GeneratorGraph
+from edgelm.export.generation.graphs import generator_graphs
+from edgelm.export.generation.sequences import (
+    TargetSequence,
+    continuation,
+    graph_logits,
+    sequences_of,
+    token_scores,
+    torch_logits,
+)
+from edgelm.export.generation.writing import generation_of, read_with, write_texts
+from edgelm.files.places import told_place
+from edgelm.graph.names import describe
+from edgelm.graph.session import make_plain_session
+from edgelm.metrics.judge import Predictions, judge
+from edgelm.metrics.texts import judge_texts
+from edgelm.precision import precision_of
+from edgelm.runtime.generation.golden import GenerationGolden, GoldenText, largest_difference
+from edgelm.runtime.generation.reading import Reading
+from edgelm.runtime.generation.strategies import write_tokens
+from edgelm.runtime.graph_spec import GraphSpec, Parity
+from edgelm.runtime.loading import load
+from edgelm.tasks.generation import GenerationSettings
+from edgelm.version import __version__
+
+_PROMPTS = 24  # that are written behind, to be compared
+_PROMPT_TOKENS = 48  # of each at most, of a decoder alone: what it writes is compared, not what it reads
+_WRITTEN = 24  # tokens behind each
+_GOLDEN = 8  # of them are replayed on the device
+# Prompts that are easy to cut into other tokens than the Hugging Face tokenizer does.
+_HARD = (
+    "\N{GRINNING FACE}",
+    "今天天气很好，我们去公园。",
+    "مرحبا بالعالم",
+    "zero\0byte",
+    "ᚠᛇᚻ ꙮ \U0001f9ff",
+    "a  b\tc\n\nd ",
+)
+
+
+def build(draft: Draft) -> Draft:
+    """The model's graphs, in their precision."""
+    settings, source = draft.settings, draft.source
+    made = generator_graphs(source.model, precision=settings.precision, positions=source.max_length)
+    settings.progress("export", 2, 3)
+    facts = {"task": source.task.kind, "max_length": source.max_length, "precision": settings.precision}
+    for graph in made.values():
+        describe(graph.model, facts | {"version": __version__})
+    return replace(draft, graphs=tuple(_draft_graph(name, graph) for name, graph in made.items()))
+
+
+def _draft_graph(name: str, graph: GeneratorGraph) -> DraftGraph:
+    opset = next(entry.version for entry in graph.model.opset_import if entry.domain == "")
+    spec = GraphSpec(name, f"{name}.onnx", graph.inputs, graph.outputs, opset)
+    return DraftGraph(spec, graph.model, make_plain_session(graph.model))
+
+
+def compare(draft: Draft) -> Draft:
+    """The graphs against transformers: what each would write next, at every place of what transformers writes.
+
+    A token that changes counts where the checkpoint finds what the graphs would write less than half as likely as its
+    own: which of two that are as good is written, rounding decides.
+
+    Raises:
+        ParityError: they are too far off: by the largest error for FP32, else by the share of tokens that change.
+    """
+    settings, source = draft.settings, draft.source
+    judged = precision_of(settings.precision)
+    model = load_reference(draft.checkpoint, allow_pickle=settings.allow_pickle) or source.model
+    texts = _prompts(draft)
+    sequences = _written_by(model, draft, texts)
+    reading = read_with(draft)
+    wanted = [torch_logits(model, sequence) for sequence in sequences]
+    found = [graph_logits(reading, sequence) for sequence in sequences]
+    errors = np.concatenate([np.abs(own - other).ravel() for own, other in zip(found, wanted, strict=True)])
+    changed = np.concatenate([_worse(own, other) for own, other in zip(found, wanted, strict=True)])
+    parity = Parity(
+        samples=len(sequences),
+        max_error=float(errors.max()),
+        mean_error=float(errors.mean()),
+        changed=round(float(changed.mean()), 6),
+        tolerance=judged.tolerance,
+        hard_texts=len(_HARD),
+    )
+    scale = max(1.0, *(float(np.abs(logits).max()) for logits in wanted))
+    _check(parity, settings.precision, scale)
+    if judged.judged_by == "answers":  # integers write what is their own
+        sequences = _written_with(reading, draft, texts[:_GOLDEN])
+        wanted = [graph_logits(reading, sequence) for sequence in sequences]
+    tolerance = judged.golden_tolerance * scale
+    golden = tuple(
+        GoldenText.of(text, _prompt_of(sequence), logits, tolerance=tolerance)
+        for text, sequence, logits in zip(texts[:_GOLDEN], sequences, wanted, strict=False)
+    )
+    specs = [replace(graph.spec, parity=parity) for graph in draft.graphs]
+    graphs = tuple(replace(graph, spec=spec) for graph, spec in zip(draft.graphs, specs, strict=True))
+    ids = {text: _ids(draft, text) for text in (*texts, *_HARD)}
+    kept = GenerationGolden(golden, tolerance)
+    return replace(draft, graphs=graphs, golden=kept, check=partial(_check_bundle, golden=kept, ids=ids))
+
+
+def measure(draft: Draft) -> Draft:
+    """The task's metrics of checkpoint and graphs, where there are rows to judge on."""
+    rows, source, task = draft.evaluation, draft.source, generation_of(draft)
+    if rows is None or (rows.labels is None and not task.own_targets):
+        return draft
+    encoded = encode_written(rows, source.tokenizer, task, max_length=source.max_length)
+    sequences, reading = sequences_of(encoded), read_with(draft)
+
+    def metrics(logits_of: Callable[[TargetSequence], np.ndarray], texts: Sequence[str]) -> dict[str, float]:
+        scores = [token_scores(logits_of(sequence), sequence.targets) for sequence in sequences]
+        found = judge(task, Predictions(np.concatenate(scores), encoded), rows)
+        return judge_texts(task, texts, rows.labels or ()) | found if texts else found
+
+    own: list[str] = []
+    given: list[str] = []
+    if task.schema == "targets":
+        own = write(source.model, source.tokenizer, task, rows.texts, max_length=source.max_length)
+        given = write_texts(reading, source.tokenizer, [_ids(draft, text) for text in rows.texts], task.settings)
+    quality = {
+        "samples": len(rows),
+        "source": told_place(rows.source),
+        "checkpoint": metrics(lambda sequence: torch_logits(source.model, sequence), own),
+        "bundle": metrics(lambda sequence: graph_logits(reading, sequence), given),
+    }
+    return replace(draft, quality=quality)
+
+
+GENERATION_STEPS: tuple[Step, ...] = (build, compare, measure)
+
+
+def _prompts(draft: Draft) -> list[str]:
+    """Texts that the graphs are compared on; of conversations their first messages."""
+    rows = (draft.evaluation or draft.rows).sample(4 * _PROMPTS, seed=draft.settings.seed + 1)
+    texts = [text if isinstance(text, str) else str(text[0][1]) for text in rows.texts]
+    if not draft.source.model.config.is_encoder_decoder:
+        texts = [_shortened(draft, text) for text in texts]
+    longest = draft.source.max_length
+    return [text for text in dict.fromkeys(texts) if 0 < len(_ids(draft, text)) < longest - _WRITTEN][:_PROMPTS]
+
+
+def _shortened(draft: Draft, text: str) -> str:
+    """A text's beginning, of at most `_PROMPT_TOKENS` tokens."""
+    words = text.split(" ")
+    while len(words) > 1 and len(_ids(draft, " ".join(words))) > _PROMPT_TOKENS:
+        words = words[: max(1, len(words) * 2 // 3)]
+    return " ".join(words)
+
+
+def _ids(draft: Draft, text: str) -> list[int]:
+    """The tokens of a prompt by the Hugging Face tokenizer, cut as a bundle of its length reads it."""
+    tokenizer = draft.source.tokenizer
+    (given,) = draft.source.task.prompted([text])
+    found: list[int] = tokenizer(given, truncation=True, max_length=draft.source.max_length)["input_ids"]
+    return found
+
+
+def _greedy(draft: Draft) -> GenerationSettings:
+    """The settings of the comparison: the likeliest token each time, whatever the model's own rules are."""
+    own = generation_of(draft).settings
+    return GenerationSettings(
+        max_new_tokens=_WRITTEN, eos_ids=own.eos_ids, pad_id=own.pad_id, decoder_start_id=own.decoder_start_id
+    )
+
+
+def _start(draft: Draft) -> int | None:
+    """What the decoder of an encoder-decoder begins with; None for a decoder alone."""
+    return generation_of(draft).settings.decoder_start_id if draft.source.model.config.is_encoder_decoder else None
+
+
+def _written_by(model: PreTrainedModel, draft: Draft, texts: Sequence[str]) -> list[TargetSequence]:
+    """What transformers writes behind each text."""
+    task = replace(generation_of(draft), settings=_greedy(draft))
+    config = generation_config(task, pad_token_id=draft.source.tokenizer.pad_token_id)
+    start, found = _start(draft), []
+    for text in texts:
+        prompt = _ids(draft, text)
+        with torch.inference_mode():
+            (ids,) = model.generate(torch.tensor([prompt]), generation_config=config).tolist()
+        found.append(continuation(prompt, ids[len(prompt) if start is None else 1 :], start=start))
+    return found
+
+
+def _written_with(reading: Reading, draft: Draft, texts: Sequence[str]) -> list[TargetSequence]:
+    """What the graphs write behind each text."""
+    settings, found = _greedy(draft), []
+    for text in texts:
+        prompt = _ids(draft, text)
+        rows, logits = reading([prompt], settings)
+        for _ in write_tokens(reading.decoder, rows, logits, settings):
+            pass
+        found.append(continuation(prompt, rows[0].written, start=_start(draft)))
+    return found
+
+
+def _prompt_of(sequence: TargetSequence) -> list[int]:
+    """The prompt, or the source, of what was written."""
+    found: list[int] = sequence.source or sequence.tokens[: int(sequence.places[0]) + 1].tolist()
+    return found
+
+
+def _worse(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Where the likeliest token of one is less than half as likely in the other as that one's own, (rows,)."""
+    chosen = np.take_along_axis(wanted, found.argmax(axis=1)[:, None], axis=1)[:, 0]
+    return ~(wanted.max(axis=1) - chosen <= np.log(2))  # also what is no number
+
+
+def _check(parity: Parity, precision: str, scale: float) -> None:
+    """Refuse graphs that are too far off.
+
+    Raises:
+        ParityError: they are.
+    """
+    exact = precision_of(precision).conversion == "none"
+    measured, bound = (parity.max_error, parity.tolerance * scale) if exact else (parity.changed, parity.tolerance)
+    if np.isfinite(parity.max_error) and measured <= bound:
+        return
+    said = f"a logit is off by {measured:.2g}" if exact else f"{measured:.1%} of the tokens change for the worse"
+    if not np.isfinite(parity.max_error):
+        said = "their logits are no numbers"
+    better = {"int4": "int8-weights", "int8-dynamic": "int8-weights"}.get(precision, "fp32")
+    raise ParityError(
+        f"the {precision} graphs do not agree with the checkpoint behind {parity.samples} prompts: {said}, accepted "
+        f"{bound:.2g}.",
+        hint=f"Export with --precision {better}.",
+    )
+
+
+def _check_bundle(path: Path, *, golden: GenerationGolden, ids: dict[str, list[int]]) -> None:
+    """The finished bundle cuts prompts as the Hugging Face tokenizer does, and writes what it should.
+
+    Raises:
+        ParityError: it does not.
+        BundleError: it cannot be run.
+    """
+    generator = load(path)
+    for text, wanted in ids.items():
+        if wanted and generator.reader(text) != wanted:
+            raise _refusal(f"the tokens of {text!r:.60} are not those of the Hugging Face tokenizer")
+    worst = largest_difference(generator, golden)
+    if not worst <= golden.tolerance:
+        raise _refusal(f"a logit is off by {worst:.2g}, accepted {golden.tolerance:.2g}")
+
+
+def _refusal(what: str) -> ParityError:
+    return ParityError(
+        f"the bundle does not write as its graphs do: {what}.",
+        hint="Nothing was written. Try --precision fp32; if it stays, report it.",
+    )
