@@ -24,6 +24,9 @@ from edgelm.cli.options import (
     Verbose,
 )
 from edgelm.cli.tables import make_table
+from edgelm.tasks.table import TASKS
+
+BUNDLE = "bundle"
 
 
 def export(
@@ -115,6 +118,14 @@ def export(
     kind: Annotated[
         str | None, typer.Option("--task", help="fill-mask, for a masked language model. Default: as it is read.")
     ] = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="bundle; or, of models that go on from a text, gguf (for llama.cpp; --precision f32, f16, q8_0, "
+            "q4_0, ...) or genai (for onnxruntime-genai).",
+        ),
+    ] = BUNDLE,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")
     ] = False,
@@ -146,9 +157,10 @@ def export(
             max_drop=max_drop,
             table=calibration_table,
         )
-        check_output(output, overwrite=overwrite, kind=bundle_kind(output))
         target = load_device(device)
-        check_precision(target, precision)
+        if form == BUNDLE:
+            check_output(output, overwrite=overwrite, kind=bundle_kind(output))
+            check_precision(target, precision)
         named = read_columns(
             text_column,
             pair_column,
@@ -165,26 +177,33 @@ def export(
         task = find_checkpoint(checkpoint, allow_pickle=allow_pickle, task=kind).task
         texts = read_calibration(calibration, columns=named, by_label=calibration_choice == "label", schema=task.schema)
         judged = read_judged(task, evaluation, columns=named, screen=screen)
-        result = run(
-            checkpoint,
-            output=output,
-            device=target,
-            precision=precision,
-            calibration=texts,
-            quantization=quantization,
-            evaluation=judged,
-            pairs=pairs,
-            max_length=max_length,
-            opset=opset,
-            single=single,
-            max_batch=max_batch,
-            engine=engine,
-            seed=seed,
-            allow_pickle=allow_pickle,
-            overwrite=overwrite,
-            kind=kind,
-            progress=screen.progress,
-        )
+        asked: dict[str, Any] = {
+            "output": output,
+            "device": target,
+            "precision": precision,
+            "calibration": texts,
+            "quantization": quantization,
+            "evaluation": judged,
+            "pairs": pairs,
+            "max_length": max_length,
+            "opset": opset,
+            "single": single,
+            "max_batch": max_batch,
+            "engine": engine,
+            "seed": seed,
+            "allow_pickle": allow_pickle,
+            "overwrite": overwrite,
+            "kind": kind,
+            "progress": screen.progress,
+        }
+        if form != BUNDLE:
+            from edgelm.export.formats.formats import export_as
+            from edgelm.export.settings import ExportSettings
+
+            screen.result(export_as(form, ExportSettings(checkpoint, **asked)).to_dict(), _draw_format)
+            screen.note(f"Result: {output}")
+            return
+        result = run(checkpoint, **asked)
         screen.result(result.to_dict(), _draw)
         if result.guessed:
             screen.note(result.guessed)
@@ -197,9 +216,16 @@ def export(
         screen.next_step(str(output), "profile", argument(output), "--html", unused(output.with_name(f"{name}.html")))
 
 
+def _draw_format(console: Console, values: dict[str, Any]) -> None:
+    table = make_table(values["format"], values["path"])
+    table.add_row("precision", values["precision"])
+    table.add_row("size", f"{values['size_mb']:.1f} MB")
+    console.print(table)
+
+
 def _draw(console: Console, values: dict[str, Any]) -> None:
     manifest = values["manifest"]
-    graph, quality = manifest["graphs"][0], manifest["quality"]
+    graph, quality = manifest["graphs"][-1], manifest["quality"]
     parity = graph["parity"]
     table = make_table("bundle", manifest["name"])
     table.add_row("precision", manifest["precision"])
@@ -209,7 +235,10 @@ def _draw(console: Console, values: dict[str, Any]) -> None:
     for engine in graph["engines"]:
         table.add_row("engine", f"{engine['path']}, {engine['seconds']:.0f} s to build")
     table.add_row("largest error against PyTorch", f"{parity['max_error']:.2g}")
-    table.add_row("changed answers", f"{parity['changed']:.2%} of {parity['samples']}")
+    if TASKS[manifest["task"]["kind"]].generates:
+        table.add_row("tokens that change for the worse", f"{parity['changed']:.2%} behind {parity['samples']} prompts")
+    else:
+        table.add_row("changed answers", f"{parity['changed']:.2%} of {parity['samples']}")
     for name, value in quality.get("checkpoint", {}).items():
         table.add_row(f"{name}, checkpoint -> bundle", f"{value:.4f} -> {quality['bundle'][name]:.4f}")
     console.print(table)

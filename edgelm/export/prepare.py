@@ -23,6 +23,7 @@ from edgelm.export.draft import Draft
 from edgelm.export.pairs import note_guess, reads_pairs
 from edgelm.export.settings import ExportSettings
 from edgelm.files.output import check_output
+from edgelm.files.output_kinds import OutputKind
 from edgelm.files.shipped import shipped_folder
 from edgelm.precision import precision_of
 from edgelm.quantize.settings import Quantization
@@ -36,8 +37,11 @@ DEFAULT_CONTEXT = 8192  # the same, of a model that writes: its cache grows with
 _SEVERAL = {"answers": "windows of a long text", "choices": "one for each choice"}
 
 
-def prepare(settings: ExportSettings) -> Draft:
+def prepare(settings: ExportSettings, *, output_kind: OutputKind | None = None) -> Draft:
     """Load what is exported, and refuse what cannot be before anything takes long.
+
+    Args:
+        output_kind: what the output may replace; None: a bundle.
 
     Returns:
         a draft without graphs, whose settings have the bits of embeddings that hold for this device.
@@ -45,7 +49,7 @@ def prepare(settings: ExportSettings) -> Draft:
     Raises:
         UsageError, DataError, ModelError, OutputExistsError: as `edgelm.export.pipeline.export`.
     """
-    check_output(settings.output, overwrite=settings.overwrite, kind=bundle_kind(settings.output))
+    check_output(settings.output, overwrite=settings.overwrite, kind=output_kind or bundle_kind(settings.output))
     check_precision(settings.device, settings.precision)
     checkpoint = find_checkpoint(settings.checkpoint, allow_pickle=settings.allow_pickle, task=settings.kind)
     settings = replace(settings, precision=_precision_for(checkpoint.task, settings))

@@ -11,6 +11,8 @@ SCRIPT = '''"""Answers with this bundle. Needs numpy, tokenizers and onnxruntime
     python run.py "This is a great movie!"
     python run.py --file texts.txt        one text a line; - reads stdin. A tab stands between the texts of a pair, a
                                           question and its text, a text and its endings; these also as JSON lines
+    python run.py --set max_new_tokens=64 "..."   a setting of a model that writes
+    python run.py --chat                  talk with a model that has a chat template; needs jinja2 as well
     python run.py --verify                hashes and golden samples
     python run.py --provider cpu "..."    by this one of tensorrt, tensorrt-rtx, cuda, openvino, coreml,
                                           qnn, xnnpack, cpu, or not at all
@@ -95,6 +97,8 @@ def main():
     parser.add_argument("--file", help="file with one text a line; - for stdin")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--provider", help="what must run it; default: the first that its device prefers and is here")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of writing")
+    parser.add_argument("--chat", action="store_true", help="talk: a line is a message")
     parser.add_argument("--verify", action="store_true", help="check hashes and replay the golden samples")
     options = parser.parse_args()
     warnings.formatwarning = lambda message, *where: f"Warning: {message}\\\\n"
@@ -104,13 +108,40 @@ def main():
         result = verify(HERE, provider=options.provider)
         print(json.dumps(result.to_dict()))
         return 0 if result.ok else 4
-    if not options.texts and not options.file:
+    if not options.texts and not options.file and not options.chat:
         parser.error("give a text, or --file")
     model = load(HERE, threads=options.threads, provider=options.provider)
     task = model.manifest.task
+    if (options.chat or options.set) and not task.generates:
+        parser.error("--chat and --set are for models that write")
+    settings = dict(map(read_setting, options.set))
+    if options.chat:
+        return talk(model, settings)
     texts = [parse_sample(task, text) for text in options.texts]
     for text in (*texts, *(read_samples(task, options.file) if options.file else ())):
-        print(json.dumps({"text": text, **model(text)}, ensure_ascii=False))
+        answer = {"answer": model(text, **settings)} if task.generates else model(text)
+        print(json.dumps({"text": text, **answer}, ensure_ascii=False))
+    return 0
+
+
+def read_setting(given):
+    name, _, value = given.partition("=")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def talk(model, settings):
+    messages = []
+    for line in sys.stdin:
+        messages.append({"role": "user", "content": line.strip()})
+        said = []
+        for piece in model.stream(messages, **settings):
+            print(piece, end="", flush=True)
+            said.append(piece)
+        print(flush=True)
+        messages.append({"role": "assistant", "content": "".join(said)})
     return 0
 
 

@@ -19,6 +19,7 @@ from edgelm.data.written import encode_written
 from edgelm.errors import ParityError
 from edgelm.export.draft import Draft, DraftGraph, Step
 from edgelm.export.generation.builder import GeneratorGraph
+from edgelm.export.generation.calibrate import calibrate
 from edgelm.export.generation.graphs import generator_graphs
 from edgelm.export.generation.sequences import (
     TargetSequence,
@@ -61,12 +62,17 @@ _HARD = (
 def build(draft: Draft) -> Draft:
     """The model's graphs, in their precision."""
     settings, source = draft.settings, draft.source
-    made = generator_graphs(source.model, precision=settings.precision, positions=source.max_length)
+    chosen = calibrate(draft)
+    settings.progress("export", 1, 3)
+    made = generator_graphs(
+        source.model, precision=settings.precision, positions=source.max_length, quantize=chosen.quantize
+    )
     settings.progress("export", 2, 3)
     facts = {"task": source.task.kind, "max_length": source.max_length, "precision": settings.precision}
     for graph in made.values():
         describe(graph.model, facts | {"version": __version__})
-    return replace(draft, graphs=tuple(_draft_graph(name, graph) for name, graph in made.items()))
+    graphs = tuple(_draft_graph(name, graph) for name, graph in made.items())
+    return replace(draft, graphs=graphs, calibration=chosen.said)
 
 
 def _draft_graph(name: str, graph: GeneratorGraph) -> DraftGraph:
@@ -191,13 +197,16 @@ def _start(draft: Draft) -> int | None:
 def _written_by(model: PreTrainedModel, draft: Draft, texts: Sequence[str]) -> list[TargetSequence]:
     """What transformers writes behind each text."""
     task = replace(generation_of(draft), settings=_greedy(draft))
-    config = generation_config(task, pad_token_id=draft.source.tokenizer.pad_token_id)
     start, found = _start(draft), []
+    own = model.generation_config
+    # What a call leaves open, transformers takes from the model's own.
+    model.generation_config = generation_config(task, pad_token_id=draft.source.tokenizer.pad_token_id)
     for text in texts:
         prompt = _ids(draft, text)
         with torch.inference_mode():
-            (ids,) = model.generate(torch.tensor([prompt]), generation_config=config).tolist()
+            (ids,) = model.generate(torch.tensor([prompt])).tolist()
         found.append(continuation(prompt, ids[len(prompt) if start is None else 1 :], start=start))
+    model.generation_config = own
     return found
 
 
