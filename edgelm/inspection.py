@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,12 @@ from edgelm.runtime import open_bundle
 from edgelm.runtime.manifest import MANIFEST_FILE
 
 _BARS = 32
+# Of a weight's name; what fits none is a head's. The first that fits counts.
+_PARTS = {
+    "layers": re.compile(r"\.(layer|layers|h|block|albert_layers)\.\d"),
+    "embeddings": re.compile(r"(^|\.)(embeddings?\.|embed_|wte|wpe|shared)"),
+    "last norm": re.compile(r"(^|\.)(ln_f|norm|final_layer_norm|final_norm)\."),
+}
 _HINT = "Give a checkpoint folder, a bundle, an ONNX file or a calibration table."
 
 
@@ -58,7 +65,7 @@ def _checkpoint(path: Path) -> dict[str, Any]:
         tensors |= check_safetensors(file)
     parts: dict[str, int] = {}
     for name, tensor in tensors.items():
-        part = "embeddings" if "embeddings." in name else "encoder layers" if ".layer." in name else "head"
+        part = next((part for part, mark in _PARTS.items() if mark.search(name)), "head")
         parts[part] = parts.get(part, 0) + math.prod(tensor["shape"])
     dtypes: dict[str, int] = {}
     for tensor in tensors.values():

@@ -54,7 +54,7 @@ def _draw(console: Console, values: dict[str, Any], *, with_sites: bool) -> None
             rows[name] = f"{value:.4f}"
     task = record.get("task")
     if task:
-        rows["task"] = task["kind"] + (f", {len(task['labels'])} labels" if task["labels"] else "")
+        rows["task"] = task["kind"] + (f", {len(task['labels'])} labels" if task.get("labels") else "")
     _rows(console, rows)
     _draw_lineage(console, record)
     if values.get("graph"):

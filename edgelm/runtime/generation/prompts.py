@@ -61,7 +61,7 @@ class PromptReader:
             if not truncate:
                 raise DataError(
                     f"the prompt has {len(ids):,} tokens; the model reads {self.context:,}.",
-                    hint="Shorten it, or have it cut with truncate=True.",
+                    hint="Shorten it, or have it cut: --truncate, or truncate=True.",
                 )
             kept = max(self.context - room, self.context // 2, 1)
             warnings.warn(
