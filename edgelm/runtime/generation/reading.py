@@ -1,8 +1,13 @@
-"""Reads prompts into the cache: of a prompt that begins as the one before, only what is new."""
+"""Reads prompts into the cache: of a prompt that begins as the one before, only what is new.
+
+Kernels sum in another order for one token than for several, and where activations are rounded to integers that shows: a
+prompt is read in pieces of two tokens or more, so that it gives the same logits to the last bit however much of it was
+there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -75,8 +80,8 @@ class Reading:
         else:
             self.begin(1)
         self._row = rows[0] if settings.num_beams == 1 else None
-        for begin in range(known, len(tokens), _PIECE):
-            logits = self.decoder.step(tokens[None, begin : begin + _PIECE])
+        for begin, end in _pieces(known, len(tokens)):
+            logits = self.decoder.step(tokens[None, begin:end])
         return rows, logits
 
     def begin(self, rows: int, sources: Sequence[Sequence[int]] | None = None) -> None:
@@ -98,16 +103,25 @@ class Reading:
             )
         self.begin(1, None if source is None else [source])
         tokens, found = np.array([ids], dtype=np.int64), []
-        for begin in range(0, len(ids) - 1, _PIECE):
-            part = tokens[:, begin : min(begin + _PIECE, len(ids) - 1)]
-            logits = self.decoder.step(part, wanted=np.arange(part.shape[1])[None])
+        for begin, end in _pieces(0, len(ids) - 1):
+            places = np.arange(end - begin)
+            logits = self.decoder.step(tokens[:, begin:end], wanted=places[None])
             shares = log_softmax(logits[0].astype(np.float64))
-            found.append(shares[np.arange(part.shape[1]), tokens[0, begin + 1 : begin + 1 + part.shape[1]]])
+            found.append(shares[places, tokens[0, begin + 1 : end + 1]])
         return np.concatenate(found) if found else np.zeros(0)
 
     def _known(self, tokens: np.ndarray) -> int:
-        """How many tokens of a prompt are in the cache, the last one left out: it is read for its logits."""
+        """How many tokens of a prompt are in the cache, without the last two, which are read for the logits."""
         if self._row is None or self.decoder.rows != 1:
             return 0
         cached = self._row.tokens[: int(self.decoder.lengths[0])]
-        return min(common_beginning(cached, tokens), len(tokens) - 1)
+        return min(common_beginning(cached, tokens), max(len(tokens) - 2, 0))
+
+
+def _pieces(begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """Where the pieces of a prompt begin and end; none has one token alone, unless there is but one."""
+    while end - begin > _PIECE + 1:
+        yield begin, begin + _PIECE
+        begin += _PIECE
+    if begin < end:
+        yield begin, end

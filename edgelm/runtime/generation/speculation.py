@@ -1,8 +1,11 @@
 """Speculation: several tokens are guessed and read in one step, and those that the model would have written stay.
 
-The tokens are exactly the greedy ones of the model alone (Leviathan et al. 2023, arXiv:2211.17192, with the likeliest
-token instead of drawn ones). A step of a few tokens costs little more than one of one token where it is the weights
-that take the time, so each right guess saves most of a step.
+A step of a few tokens costs little more than one of one token where it is the weights that take the time, so each right
+guess saves most of a step (Leviathan et al. 2023, arXiv:2211.17192, with the likeliest token instead of drawn ones).
+
+The tokens are the greedy ones of the model alone: exactly, where it computes with floats. Where it rounds activations
+to integers, the last digits in which a step of several tokens differs from one of one grow, and a token that led by
+little may be another.
 """
 
 from __future__ import annotations

@@ -88,6 +88,8 @@ def test_a_prompt_that_begins_as_the_last_one_is_read_from_where_it_differs(llam
     longer = f"{TEXT} and more of it"
     answer = llama(longer, max_new_tokens=1)
     assert counts == [len(llama.reader(longer)) - len(first)]
+    llama(longer, max_new_tokens=1)
+    assert counts[1:] == [2]  # kernels sum in another order for one token alone
     llama.reading.begin(1)
     assert llama(longer, max_new_tokens=1) == answer
 
@@ -174,7 +176,9 @@ def test_a_long_prompt_is_read_in_pieces(llama, monkeypatch):
     wanted = llama(text, max_new_tokens=6)
     llama.reading.begin(1)
     monkeypatch.setattr("edgelm.runtime.generation.reading._PIECE", 7)
+    counts = read_tokens(llama, monkeypatch)
     assert llama(text, max_new_tokens=6) == wanted
+    assert set(counts[:-5]) <= {*range(2, 9)}
 
 
 def test_a_text_ends_where_the_model_reads_no_further(llama):
