@@ -42,6 +42,7 @@ METHODS = {
     "int4-plain": FewBits(),
     "int4-zeros": FewBits(zeros=True),
     "int4-128": FewBits(block=128),
+    "int4-gptq": FewBits(method="gptq"),
     "int4-weighted": FewBits(method="weighted"),
     "int4-nearest": FewBits(method="nearest"),
 }

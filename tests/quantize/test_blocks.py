@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgelm.quantize.block_descent import descend
 from edgelm.quantize.block_scales import Grid, fit_grid
 from edgelm.quantize.blocks import BlockWeight, pack, pack_zeros, round_blocks
 from edgelm.quantize.rounding import hessian
@@ -100,6 +101,18 @@ def test_gptq_leaves_less_error_in_the_outputs_than_rounding_to_the_nearest(bits
     nearest = output_error(weight, round_blocks(weight, bits, **settings), matrix)
     compensated = output_error(weight, round_blocks(weight, bits, matrix, act_order=act_order, **settings), matrix)
     assert compensated.sum() < 0.8 * nearest.sum()
+
+
+@pytest.mark.parametrize(("bits", "block", "zeros"), WAYS)
+def test_descent_behind_gptq_raises_no_output_s_error_and_lowers_their_sum(bits, block, zeros):
+    weight, matrix = heavy_tails(block * 2 + 9, 32), correlated_inputs(block * 2 + 9)
+    begun = round_blocks(weight, bits, matrix, block=block, zeros=zeros, importance=np.diagonal(matrix), act_order=True)
+    made = descend(weight, begun, matrix)
+    before, after = output_error(weight, begun, matrix), output_error(weight, made, matrix)
+    assert (after <= before * 1.01).all()  # steps are judged in FP32, errors of 8 bits are small beside its rounding
+    assert after.sum() < 0.98 * before.sum()
+    assert (made.block, made.bits, made.zero is None) == (block, bits, not zeros)
+    assert made.values.max() < 2**bits
 
 
 def test_the_order_of_rounding_does_not_move_channels():

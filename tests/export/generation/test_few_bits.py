@@ -131,9 +131,9 @@ def test_gptq_and_weighted_scales_keep_more_of_a_model_than_the_nearest() -> Non
             dequantized(model, quantize_generator(model, batches[:6], FewBits(method=method))),
             batches[6:],
         )
-        for method in ("nearest", "weighted", "gptq")
+        for method in ("nearest", "weighted", "gptq", "descent")
     ]
-    assert lost[2] < lost[1] < lost[0]
+    assert lost[3] < lost[2] < lost[1] < lost[0]
 
 
 def test_the_rise_of_the_loss_is_told_without_measuring_each_matrix() -> None:
