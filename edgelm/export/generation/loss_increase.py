@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
+from edgelm.anatomy.hooks import watching
 from edgelm.export.generation.statistics import linear_modules
 
 
@@ -34,25 +35,28 @@ def loss_increases(
     sums = dict.fromkeys(wrong, 0.0)
     tokens = 0
 
-    def watch(name: str) -> RemovableHandle:
-        def forward(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            moved = inputs[0].detach() @ changes[name]
+    moved: dict[str, Tensor] = {}
 
-            def backward(gradient: Tensor) -> None:
-                sums[name] += float(((gradient * moved).sum(dim=-1) ** 2).sum()) / 2
+    def read(name: str, given: Tensor) -> None:
+        moved[name] = given.detach() @ changes[name]
 
-            output.register_hook(backward)
+    def give(name: str, output: Tensor) -> None:
+        change = moved.pop(name)
 
-        return modules[name].register_forward_hook(forward)
+        def add(gradient: Tensor) -> None:
+            sums[name] += float(((gradient * change).sum(dim=-1) ** 2).sum()) / 2
+
+        output.register_hook(add)
 
     asked = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     words = model.get_input_embeddings().weight
-    handles = [watch(name) for name in wrong]
     generator = torch.Generator().manual_seed(0)
     try:
         for parameter, _ in asked:
             parameter.requires_grad_(parameter is words)  # gradients of activations alone are needed
-        with torch.enable_grad():
+        inputs = [(modules[name], partial(read, name)) for name in wrong]
+        outputs = [(modules[name], partial(give, name)) for name in wrong]
+        with torch.enable_grad(), watching(inputs=inputs, outputs=outputs):
             for batch in batches:
                 logits = model(**batch).logits.flatten(0, 1)
                 drawn = torch.multinomial(logits.detach().softmax(dim=-1), 1, generator=generator)[:, 0]
@@ -60,8 +64,6 @@ def loss_increases(
                 torch.autograd.grad(loss, words)
                 tokens += len(drawn)
     finally:
-        for handle in handles:
-            handle.remove()
         for parameter, before in asked:
             parameter.requires_grad_(before)
     return {name: total / tokens for name, total in sums.items()}

@@ -4,13 +4,14 @@ at."""
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 from transformers.pytorch_utils import Conv1D
 
+from edgelm.anatomy.hooks import watching
 from edgelm.errors import CalibrationError
 
 
@@ -40,29 +41,22 @@ def collect_moments(
     tokens: dict[str, int] = {}
     last: tuple[Tensor, str] | None = None
 
-    def watch(name: str) -> RemovableHandle:
-        def add(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            nonlocal last
-            if last is not None and last[0] is inputs[0]:
-                sums[name] = sums[last[1]]
-                return
-            last = inputs[0], name
-            rows = inputs[0].reshape(-1, inputs[0].shape[-1]).float()
-            if name not in sums:
-                sums[name] = torch.zeros(rows.shape[1], rows.shape[1])
-            sums[name] += rows.T @ rows
-            tokens[name] = tokens.get(name, 0) + len(rows)
+    def add(name: str, given: Tensor) -> None:
+        nonlocal last
+        if last is not None and last[0] is given:
+            sums[name] = sums[last[1]]
+            return
+        last = given, name
+        rows = given.reshape(-1, given.shape[-1]).float()
+        if name not in sums:
+            sums[name] = torch.zeros(rows.shape[1], rows.shape[1])
+        sums[name] += rows.T @ rows
+        tokens[name] = tokens.get(name, 0) + len(rows)
 
-        return modules[name].register_forward_pre_hook(add)
-
-    handles = [watch(name) for name in names]
-    try:
+    with watching(inputs=[(modules[name], partial(add, name)) for name in names]):
         for batch in batches:
             last = None
             model(**batch)
-    finally:
-        for handle in handles:
-            handle.remove()
     if not sums:
         raise CalibrationError("no texts to learn the inputs of matrices from.")
     made = {id(total): total.div_(tokens[name]).numpy() for name, total in sums.items() if name in tokens}
