@@ -15,7 +15,7 @@ import pytest
 import torch
 from generators import DECODERS, SENTENCES, make_generator
 from models import make_checkpoint
-from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from edgelm.errors import ModelError, OutputExistsError, UnsupportedFamily, UsageError
 from edgelm.export.formats.gguf import PRECISIONS, write_gguf
@@ -219,6 +219,20 @@ def test_tokenizers_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="which token ends a text"):
         write_gguf(model, tokenizer, path)
     assert not path.exists()
+
+
+def test_merges_that_sentencepiece_would_not_make_are_refused(tmp_path: Path) -> None:
+    # Trained merges make each token in one way; llama.cpp would join any two neighbours that are a token together.
+    from tokenizers import Tokenizer, models, normalizers, trainers
+
+    model, _ = small(tmp_path, "mistral")
+    made = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    made.normalizer = normalizers.Replace(" ", "\u2581")
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=["<unk>", "</s>"], show_progress=False)
+    made.train_from_iterator([word for sentence in SENTENCES for word in sentence.split()] * 3, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>", eos_token="</s>")
+    with pytest.raises(ModelError, match=r"\d+ of \d+ tokens have parts that the tokenizer does not merge"):
+        write_gguf(model, tokenizer, tmp_path / "model.gguf")
 
 
 def test_nothing_is_left_of_a_file_that_could_not_be_written(tmp_path: Path) -> None:

@@ -42,8 +42,10 @@ def library() -> Library:
 
 
 def small(folder: Path, family: str, **entries: Any) -> tuple[Any, Any]:
+    kinds = entries.pop("kinds", None)
     path = make_generator(folder / family, family, hidden=64, **entries)
-    return AutoModelForCausalLM.from_pretrained(path).eval(), AutoTokenizer.from_pretrained(path)
+    told = {"layer_types": kinds} if kinds else {}
+    return AutoModelForCausalLM.from_pretrained(path, **told).eval(), AutoTokenizer.from_pretrained(path)
 
 
 def opened(path: Path, library: Library) -> LlamaCpp:
@@ -94,6 +96,8 @@ LLAMA3 |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
         ("qwen3", {"rope_parameters": YARN}),
         ("gpt2", {"tied": False}),
         ("gemma3_text", {"final_logit_softcapping": 1.5}),
+        ("gemma3_text", {"kinds": ["full_attention"] * 2}),
+        ("gemma3_text", {"kinds": ["sliding_attention"] * 2}),
         (
             "gemma3_text",
             {

@@ -85,9 +85,11 @@ def _gemma3(config: Any, head_size: int, family: Family, where: str) -> Entries:
     sliding = rope_entries(ropes["sliding_attention"], kinds=("default",), where=where)
     entries = rope_entries(ropes["full_attention"], kinds=family.ropes, where=where)
     entries["rope.freq_base_swa"] = sliding["rope.freq_base"]
-    entries["attention.sliding_window"] = int(config.sliding_window)
-    # A list, since the usual pattern of five and one can be cut; llama.cpp reads either.
-    entries["attention.sliding_window_pattern"] = [kind == "sliding_attention" for kind in config.layer_types]
+    windowed = [kind == "sliding_attention" for kind in config.layer_types]
+    if any(windowed):  # llama.cpp aborts on a window that no layer has
+        entries["attention.sliding_window"] = int(config.sliding_window)
+        # A list, since the usual pattern of five and one can be cut; llama.cpp reads either.
+        entries["attention.sliding_window_pattern"] = windowed
     if config.final_logit_softcapping is not None:
         entries["final_logit_softcapping"] = float(config.final_logit_softcapping)
     return entries

@@ -12,7 +12,7 @@ _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6  #
 _MARK = "\u2581"  # SentencePiece's for a space
 _UNREACHED = -1e6  # score of a token that no merge makes
 _BYTE_NAMES = frozenset(f"<0x{value:02X}>" for value in range(256))
-_OTHER_SPLITS = 0.01  # of tokens; those of SentencePiece have none, but for a few that are written apart
+_OTHER_SPLITS = 0.01  # of tokens: SentencePiece has none (0 of 255,504 in Gemma 3), merges as trained 12 to 22 %
 
 
 def vocabulary_entries(tokenizer: Any, model: Any, *, rows: int, where: str) -> dict[str, Any]:
