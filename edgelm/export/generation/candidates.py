@@ -39,7 +39,7 @@ class FullRows:
         self._products, self._table = products, table
         name = f"{table.name}.weight_rest"
         stored = products.graph.raw_constant(name, pack(rest_of(weight.T, made)))
-        self._rest = replace(table, name=f"{table.name}.rest", values=stored, bits=8)
+        self._rest = replace(table, name=f"{table.name}.rest", values=stored, bits=8, zeros="", packed_zeros="")
 
     def look_up(self, ids: str) -> str:
         """(batch, sequence, width) floats."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import onnx
 import pytest
 
 from edgelm.errors import ModelError, UsageError
@@ -16,6 +17,7 @@ from edgelm.quantize.blocks import BlockWeight, round_blocks
 from edgelm.quantize.grid import quantize_columns
 
 DRAW = np.random.default_rng(0)
+IDS = np.array([[3, 69, 0]])
 IN, LEFT, RIGHT = 48, 24, 16  # the last block of 32 inputs is half empty
 # FP32: another order of sums. FP16: ten bits. Integers: activations become bytes, one part in 127 of a block's largest.
 TOLERANCES = {"fp32": 1e-5, "fp16": 5e-3, "int8-dynamic": 2e-2, "int8-weights": 2e-2, "int4": 2e-2}
@@ -27,9 +29,11 @@ class Remember:
 
     bits: dict[str, int]
     made: dict[str, BlockWeight]
+    block: int = 32
+    zeros: bool = False
 
     def __call__(self, name: str, weight: np.ndarray, bits: int) -> BlockWeight:
-        self.made[name] = round_blocks(weight, self.bits.get(name, bits))
+        self.made[name] = round_blocks(weight, self.bits.get(name, bits), block=self.block, zeros=self.zeros)
         return self.made[name]
 
 
@@ -49,6 +53,24 @@ def run(precision: str, quantize: Remember, left: Product, right: Product, sourc
     graph.node_giving(["y"], "Identity", [joined], "y")
     (result,) = make_plain_session(graph.finish().model).run(None, {"x": source.astype(graph.float_type)})
     return result.astype(np.float32)
+
+
+def run_tied(
+    precision: str, head: str | None, quantize: Remember, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, onnx.ModelProto]:
+    """Rows of a table, their products with all of it, and the graph."""
+    graph = GraphBuilder("test", half=precision == "fp16")
+    graph.input("ids", np.int64, ("batch", "sequence"), "tokens")
+    graph.output("rows", graph.float_type, ("batch", "sequence", IN), "embedding")
+    graph.output("logits", graph.float_type, ("batch", "sequence", len(weight)), "logits")
+    products = Products(graph, precision, head=head, quantize=quantize)
+    table = products.table("words", weight)
+    rows = products.look_up(table, "ids")
+    graph.node_giving(["rows"], "Identity", [rows], "rows")
+    graph.node_giving(["logits"], "Identity", [products.project(rows, table, "head")], "head")
+    model = graph.finish().model
+    found, logits = make_plain_session(model).run(None, {"ids": IDS})
+    return found, logits, model
 
 
 @pytest.mark.parametrize("precision", TOLERANCES)
@@ -82,32 +104,48 @@ def test_products_of_different_bits_stand_side_by_side() -> None:
     assert np.abs(result - wanted).max() <= TOLERANCES["int4"] * np.abs(wanted).max()
 
 
+@pytest.mark.parametrize("block", [16, 64])
+@pytest.mark.parametrize("zeros", [False, True])
+@pytest.mark.parametrize("precision", ["int8-weights", "int4"])
+def test_blocks_have_the_size_and_zero_points_that_they_were_made_with(block: int, zeros: bool, precision: str) -> None:
+    left, right = two_products()
+    source = DRAW.standard_normal((2, 3, IN)).astype(np.float32)
+    quantize = Remember({}, {}, block, zeros)
+
+    result = run(precision, quantize, left, right, source)
+
+    stored = [quantize.made[name].floats() for name in ("left", "right")]
+    wanted = np.concatenate([source @ stored[0], source @ stored[1] + right.bias], axis=-1)
+    assert np.abs(result - wanted).max() <= TOLERANCES[precision] * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("block", [16, 64])
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_tied_table_has_them_too(block: int, bits: int) -> None:
+    weight = DRAW.standard_normal((70, IN)).astype(np.float32)
+    quantize = Remember({"words": bits}, {}, block, zeros=True)
+
+    found, logits, _ = run_tied("int4", None, quantize, weight)
+
+    stored = quantize.made["words"].floats().T
+    assert np.abs(found - stored[IDS]).max() <= 1e-6 * np.abs(stored).max()
+    wanted = stored[IDS] @ stored.T
+    assert np.abs(logits - wanted).max() <= TOLERANCES["int4"] * np.abs(wanted).max()
+
+
 @pytest.mark.parametrize(("precision", "head"), [("fp32", None), ("fp16", None), ("int4", None), ("int4", "int4")])
 def test_a_tied_head_reads_the_table_of_the_lookup(precision: str, head: str | None) -> None:
     weight = DRAW.standard_normal((70, IN)).astype(np.float32)
-    ids = np.array([[3, 69, 0]])
     quantize = Remember({}, {})
-    graph = GraphBuilder("test", half=precision == "fp16")
-    graph.input("ids", np.int64, ("batch", "sequence"), "tokens")
-    graph.output("rows", graph.float_type, ("batch", "sequence", IN), "embedding")
-    graph.output("logits", graph.float_type, ("batch", "sequence", 70), "logits")
-    products = Products(graph, precision, head=head, quantize=quantize)
-    table = products.table("words", weight)
-    rows = products.look_up(table, "ids")
-    graph.node_giving(["rows"], "Identity", [rows], "rows")
-    graph.node_giving(["logits"], "Identity", [products.project(rows, table, "head")], "head")
-    model = graph.finish().model
 
-    found, logits = make_plain_session(model).run(None, {"ids": ids})
+    found, logits, model = run_tied(precision, head, quantize, weight)
 
     stored = quantize.made["words"].floats().T if quantize.made else weight
     tolerance = 5e-3 if precision == "fp16" else 1e-6
-    assert np.abs(found - stored[ids]).max() <= tolerance * np.abs(stored).max()
-    wanted = stored[ids] @ stored.T
+    assert np.abs(found - stored[IDS]).max() <= tolerance * np.abs(stored).max()
+    wanted = stored[IDS] @ stored.T
     assert np.abs(logits - wanted).max() <= TOLERANCES[precision] * np.abs(wanted).max()
-    assert sum(tensor.dims[0] == 70 and tensor.data_type != 10 for tensor in weights_of(model).values()) == (
-        0 if precision == "fp16" else 1
-    )
+    assert sum(tensor.dims[0] == 70 and "scale" not in tensor.name for tensor in weights_of(model).values()) == 1
 
 
 @pytest.mark.parametrize("precision", ["int8", "bf16"])
