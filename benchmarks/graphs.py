@@ -30,7 +30,7 @@ from onnx import TensorProto, helper, numpy_helper
 from teachers import SETTINGS, load_rows, make_teacher
 
 from edgelm import export, load_device
-from edgelm.anatomy import TaskModel, blocks, load_checkpoint, load_tokenizer
+from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer, model_layers
 from edgelm.checkpoint import open_checkpoint
 from edgelm.export.parity import graph_outputs
 from edgelm.export.precision import Material, to_precision
@@ -57,7 +57,7 @@ def float_graph(checkpoint: Path, *, layers: int | None = None) -> onnx.ModelPro
     model = load_checkpoint(checkpoint)
     if layers:
         model.bert.encoder.layer = model.bert.encoder.layer[:layers]
-        assert len(list(blocks(model))) == layers
+        assert len(list(model_layers(model))) == layers
     task = open_checkpoint(checkpoint).task
     return export_graph(TaskModel(model, load_tokenizer(checkpoint), task, MAX_LENGTH), fused=True)
 

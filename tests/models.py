@@ -112,7 +112,7 @@ def make_checkpoint(
 def make_wide(folder: Path, family: str = "bert", *, cut: bool = False) -> Path:
     """A checkpoint with matrices large enough for integers, in a folder of its own inside; cut: its two layers have
     shapes of their own."""
-    from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, save_checkpoint
+    from edgelm.anatomy import load_checkpoint, load_tokenizer, model_layers, save_checkpoint
     from edgelm.checkpoint import open_checkpoint
 
     full = make_checkpoint(folder / "full", family, hidden=128, heads=4, ffn=256, spread=0.1, kind="sentence-embedding")
@@ -120,8 +120,8 @@ def make_wide(folder: Path, family: str = "bert", *, cut: bool = False) -> Path:
         return full
     checkpoint = open_checkpoint(full)
     model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
-    blocks(model)[0].cut(heads=[0, 2, 3], ffn=range(192))
-    blocks(model)[1].cut(heads=[1, 2], ffn=range(128, 256))
+    model_layers(model)[0].cut(heads=[0, 2, 3], ffn=range(192))
+    model_layers(model)[1].cut(heads=[1, 2], ffn=range(128, 256))
     save_checkpoint(folder / "cut", model, tokenizer, checkpoint.record)
     return folder / "cut"
 

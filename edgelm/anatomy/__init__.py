@@ -4,7 +4,7 @@ from edgelm.anatomy.embeddings import cut_tokens, fixed_tokens, word_embeddings
 from edgelm.anatomy.families.family import Family
 from edgelm.anatomy.families.table import FAMILIES, family_of, supported_model_types
 from edgelm.anatomy.hub import find_checkpoint
-from edgelm.anatomy.layers import Block, Sublayer, blocks, keep_layers, layer_shapes, parameter_count, sublayers
+from edgelm.anatomy.layers import Layer, Sublayer, keep_layers, layer_shapes, model_layers, parameter_count, sublayers
 from edgelm.anatomy.loading import head_config, load_backbone, load_checkpoint, load_masked_lm, save_checkpoint
 from edgelm.anatomy.projection import Projection
 from edgelm.anatomy.reference import load_reference
@@ -13,13 +13,12 @@ from edgelm.anatomy.tokenizer import check_token_types, load_tokenizer
 
 __all__ = [
     "FAMILIES",
-    "Block",
     "Family",
+    "Layer",
     "Projection",
     "Rows",
     "Sublayer",
     "TaskModel",
-    "blocks",
     "check_token_types",
     "counted_rows",
     "counted_targets",
@@ -35,6 +34,7 @@ __all__ = [
     "load_masked_lm",
     "load_reference",
     "load_tokenizer",
+    "model_layers",
     "model_outputs",
     "parameter_count",
     "pool",

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from edgelm.anatomy.families.table import family_of
 from edgelm.anatomy.head_table import COLUMNS, set_columns
-from edgelm.anatomy.layers import base_model, blocks
+from edgelm.anatomy.layers import base_model, model_layers
 
 State = Mapping[str, torch.Tensor]
 
@@ -27,14 +27,14 @@ def make_room(model: PreTrainedModel, state: State) -> None:
     """Make what saved weights hold besides, in place: biases of output projections, the norm of a layer that was not
     the first, and the columns of a table of heads that a layer reads. The values are not filled in."""
     names, family = _bare_names(model, state), family_of(model.config.model_type)
-    for index, block in enumerate(blocks(model)):
+    for index, layer in enumerate(model_layers(model)):
         start = f"{family.layers}.{index}"
-        for path, sublayer in zip((family.attention_output, family.ffn_out), block.sublayers, strict=True):
+        for path, sublayer in zip((family.attention_output, family.ffn_out), layer.sublayers, strict=True):
             if f"{start}.{path}.bias" in names:
                 sublayer.output.ensure_bias()
         columns = names.get(f"{start}.{family.attention}.{COLUMNS}")
         if family.head_table is not None and columns is not None:
-            set_columns(block.layer.get_submodule(family.attention), columns)
+            set_columns(layer.root.get_submodule(family.attention), columns)
     if f"{family.layers}.0.{family.first_norm}.weight" in names:
         add_first_norm(model)
     table = _wider_table(model, names)
@@ -45,7 +45,7 @@ def make_room(model: PreTrainedModel, state: State) -> None:
 def add_first_norm(model: PreTrainedModel) -> None:
     """Give the first layer the norm that the first layers of its family lack: it was not the first of the model that
     it comes from."""
-    family, layer = family_of(model.config.model_type), blocks(model)[0].layer
+    family, layer = family_of(model.config.model_type), model_layers(model)[0].root
     if family.first_norm is not None and isinstance(layer.get_submodule(family.first_norm), nn.Identity):
         alike = next(module for module in base_model(model).modules() if isinstance(module, nn.LayerNorm))
         layer.set_submodule(family.first_norm, copy.deepcopy(alike))
@@ -67,7 +67,7 @@ def _possible(model: PreTrainedModel) -> set[str]:
     """Names that a model may have besides those of its family, without the base model's prefix."""
     family = family_of(model.config.model_type)
     found = {f"{family.layers}.0.{family.first_norm}.weight"} if family.first_norm is not None else set()
-    for index in range(len(blocks(model))):
+    for index in range(len(model_layers(model))):
         start = f"{family.layers}.{index}"
         found |= {f"{start}.{path}.bias" for path in (family.attention_output, family.ffn_out)}
         if family.head_table is not None:

@@ -11,7 +11,7 @@ import transformers
 from transformers import PreTrainedModel
 
 from edgelm.anatomy.additions import has_additions, make_room
-from edgelm.anatomy.layers import blocks
+from edgelm.anatomy.layers import model_layers
 from edgelm.anatomy.weights import State, some
 from edgelm.shapes import LayerShape
 from edgelm.tasks.task import Task
@@ -99,11 +99,11 @@ def fill_whole(model_class: type[PreTrainedModel], config: Any, state: State) ->
 
 def _fill_cut(model: Any, state: State, layers: Sequence[LayerShape]) -> tuple[PreTrainedModel, LoadingReport]:
     """Cut each layer of a full model to its shape, then fill it; transformers knows one width for all layers."""
-    full = blocks(model)
+    full = model_layers(model)
     if layers and len(full) != len(layers):
         raise ValueError(f"edgelm.json has {len(layers)} layers, config.json {len(full)}")
-    for block, shape in zip(full, layers, strict=False):
-        block.cut(heads=range(shape.heads), ffn=range(shape.ffn))
+    for layer, shape in zip(full, layers, strict=False):
+        layer.cut(heads=range(shape.heads), ffn=range(shape.ffn))
     make_room(model, state)
     own, prefix = model.state_dict(), f"{model.base_model_prefix}."
     named = {_own_name(name, own, prefix): tensor for name, tensor in state.items()}

@@ -35,48 +35,48 @@ class Sublayer:
     feed-forward network with its gate.
 
     Attributes:
-        block: the layer that it is a part of.
+        layer: that it is a part of.
         kind: which of the two.
     """
 
-    block: Block
+    layer: Layer
     kind: Kind
 
     @property
     def units(self) -> int:
         """Number of units that are left."""
-        return self.block.heads if self.kind == ATTENTION else self.block.ffn
+        return self.layer.heads if self.kind == ATTENTION else self.layer.ffn
 
     @property
     def unit_size(self) -> int:
         """Inputs of the output projection that belong to one unit."""
         output = self.output
-        return output.in_features // self.units if self.units else self.block.head_size if self.kind == ATTENTION else 1
+        return output.in_features // self.units if self.units else self.layer.head_size if self.kind == ATTENTION else 1
 
     @property
     def inputs(self) -> tuple[Projection, ...]:
         """What gives the units: query, key, value (and those of relative positions); or channels and gates."""
-        block, family = self.block, self.block.family
+        layer, family = self.layer, self.layer.family
         if self.kind == FFN:
             names = ("ffn_in", "ffn_gate") if family.ffn_gate is not None else ("ffn_in",)
-            return tuple(block.projection(name) for name in names)
+            return tuple(layer.projection(name) for name in names)
         return (
-            *(block.projection(name) for name in ("query", "key", "value")),
-            *(Projection.of(block.layer.get_submodule(path), name=path) for path in block.head_inputs),
+            *(layer.projection(name) for name in ("query", "key", "value")),
+            *(Projection.of(layer.root.get_submodule(path), name=path) for path in layer.head_inputs),
         )
 
     @property
     def output(self) -> Projection:
         """What reads the units, and gives what is added."""
-        return self.block.projection("attention_output" if self.kind == ATTENTION else "ffn_out")
+        return self.layer.projection("attention_output" if self.kind == ATTENTION else "ffn_out")
 
     @property
     def residual(self) -> nn.Module:
         """The module whose first input is what the output is added to."""
-        family = self.block.family
+        family = self.layer.family
         path = family.attention_residual if self.kind == ATTENTION else family.ffn_residual
         if path is not None:
-            return self.block.layer.get_submodule(path)
+            return self.layer.root.get_submodule(path)
         return self.inputs[0].module
 
     def cut(self, units: Sequence[int]) -> None:
@@ -100,17 +100,17 @@ class Sublayer:
             projection.keep_outputs(_rows(kept, projection.out_features // count))
         self.output.keep_inputs(columns)
         if self.kind == ATTENTION:
-            self.block.note_heads(kept)
+            self.layer.note_heads(kept)
         if not kept:
             self.output.ensure_bias()
-            self.block.remove(self.kind)
+            self.layer.remove(self.kind)
 
 
 @dataclass(frozen=True)
-class Block:
+class Layer:
     """One encoder layer of a living model; the matrices are read through `family`, so cuts are seen."""
 
-    layer: nn.Module
+    root: nn.Module
     family: Family
 
     def projection(self, part: str) -> Projection:
@@ -123,8 +123,8 @@ class Block:
         if place is None:
             raise UnsupportedFamily(f"layers of {self.family.model_types[0]} have no {part}.")
         if isinstance(place, Slice):
-            return Projection.of(self.layer.get_submodule(place.path), place.part, place.of, name=place.path)
-        return Projection.of(self.layer.get_submodule(place), name=place)
+            return Projection.of(self.root.get_submodule(place.path), place.part, place.of, name=place.path)
+        return Projection.of(self.root.get_submodule(place), name=place)
 
     def module(self, part: str) -> nn.Module:
         """The module that holds the matrix of a part, perhaps with others'."""
@@ -133,7 +133,7 @@ class Block:
     @property
     def head_inputs(self) -> tuple[str, ...]:
         """Paths of further projections that give every head a share, which some models of the family lack."""
-        return tuple(path for path in self.family.head_inputs if _has(self.layer, path))
+        return tuple(path for path in self.family.head_inputs if _has(self.root, path))
 
     @property
     def attention(self) -> Sublayer:
@@ -154,12 +154,12 @@ class Block:
     def output_norm(self) -> nn.Module | None:
         """What the layer's last sum goes through; None: nothing, where norms stand before the sublayers."""
         path = self.family.output_norm
-        return None if path is None else self.layer.get_submodule(path)
+        return None if path is None else self.root.get_submodule(path)
 
     @property
     def head_size(self) -> int:
         """Width of one head."""
-        return int(getattr(self.layer.get_submodule(self.family.attention), self.family.head_size))
+        return int(getattr(self.root.get_submodule(self.family.attention), self.family.head_size))
 
     @property
     def heads(self) -> int:
@@ -180,7 +180,7 @@ class Block:
 
     def note_heads(self, kept: Sequence[int]) -> None:
         """Correct what attention modules keep beside their matrices: counts, and columns of a table of all heads."""
-        attention = self.layer.get_submodule(self.family.attention)
+        attention = self.root.get_submodule(self.family.attention)
         for name in _HEAD_COUNTS:
             if hasattr(attention, name):
                 setattr(attention, name, len(kept))
@@ -196,10 +196,10 @@ class Block:
         bias = self.projection(part).bias
         if bias is None:
             raise UsageError(f"the {kind} has no bias that could be left of it.", hint="Call ensure_bias first.")
-        self.layer.set_submodule(getattr(self.family, part), AbsentOutput(bias))
+        self.root.set_submodule(getattr(self.family, part), AbsentOutput(bias))
         before = self.family.attention_residual if kind == ATTENTION else self.family.ffn_residual
         if self.family.output_norm is None and before is not None:
-            self.layer.set_submodule(before, nn.Identity())
+            self.root.set_submodule(before, nn.Identity())
         if kind == ATTENTION:
             self._remove_attention()
 
@@ -209,13 +209,13 @@ class Block:
         inside = list(dict.fromkeys(place.path if isinstance(place, Slice) else place for place in places))
         names = tuple(name.removeprefix(f"{path}.") for name in inside if name.startswith(f"{path}."))
         absent = AbsentAttention(
-            self.layer.get_submodule(path),
+            self.root.get_submodule(path),
             names,
             output=len(names) == len(inside),
             head_size=self.family.head_size,
             norm=self.family.attention_norm,
         )
-        self.layer.set_submodule(path, absent)
+        self.root.set_submodule(path, absent)
 
 
 def base_model(model: PreTrainedModel) -> nn.Module:
@@ -230,7 +230,7 @@ def base_model(model: PreTrainedModel) -> nn.Module:
     return base
 
 
-def blocks(model: PreTrainedModel) -> list[Block]:
+def model_layers(model: PreTrainedModel) -> list[Layer]:
     """The encoder layers that have weights of their own, from the input on. Where several share theirs (ALBERT), they
     are one here, and what is cut of it is cut of all.
 
@@ -244,7 +244,7 @@ def blocks(model: PreTrainedModel) -> list[Block]:
             hint="edgelm takes ALBERT models with inner_group_num 1, which all published ones have.",
         )
     layers = base_model(model).get_submodule(family.layers)
-    return [Block(layer, family) for layer in layers.children()]
+    return [Layer(layer, family) for layer in layers.children()]
 
 
 def require_own_weights(model: PreTrainedModel, what: str) -> None:
@@ -271,12 +271,12 @@ def sublayers(model: PreTrainedModel) -> list[tuple[int, Sublayer]]:
     Raises:
         UnsupportedFamily: the architecture has no anatomy.
     """
-    return [(layer, part) for layer, block in enumerate(blocks(model)) for part in block.sublayers if part.units]
+    return [(index, part) for index, layer in enumerate(model_layers(model)) for part in layer.sublayers if part.units]
 
 
 def layer_shapes(model: PreTrainedModel) -> tuple[LayerShape, ...]:
     """How wide each layer is now."""
-    return tuple(LayerShape(heads=block.heads, ffn=block.ffn) for block in blocks(model))
+    return tuple(LayerShape(heads=layer.heads, ffn=layer.ffn) for layer in model_layers(model))
 
 
 def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> None:
@@ -285,7 +285,7 @@ def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> None:
     Raises:
         UnsupportedFamily: the layers share their weights.
     """
-    if sorted(layers) == list(range(len(blocks(model)))):
+    if sorted(layers) == list(range(len(model_layers(model)))):
         return
     require_own_weights(model, "none of them can be dropped")
     family = family_of(model.config.model_type)

@@ -15,13 +15,13 @@ from transformers import PreTrainedModel
 
 from edgelm.anatomy import (
     TaskModel,
-    blocks,
     cut_tokens,
     find_checkpoint,
     fixed_tokens,
     layer_shapes,
     load_backbone,
     load_tokenizer,
+    model_layers,
 )
 from edgelm.anatomy.sentence_head import share_head
 from edgelm.checkpoint import Record
@@ -117,7 +117,7 @@ def distill(model: PreTrainedModel, settings: DistillSettings, context: StageCon
     elif settings.layers is None:
         student = copy.deepcopy(model)
     else:
-        total = len(blocks(model))
+        total = len(model_layers(model))
         chosen = spread_layers(total, settings.layers) if isinstance(settings.layers, int) else list(settings.layers)
         student = student_from_layers(model, chosen)
         record = _with_layers(record, model, sorted(set(chosen)))

@@ -9,9 +9,9 @@ import torch
 from models import FAMILIES, TEXTS, make_checkpoint
 
 from edgelm.anatomy import (
-    blocks,
     load_checkpoint,
     load_tokenizer,
+    model_layers,
     model_outputs,
     save_checkpoint,
     supported_model_types,
@@ -30,12 +30,12 @@ def test_every_supported_family_is_tested_here():
 def test_layers_of_different_shapes_survive_saving(tmp_path, family, kind):
     checkpoint = open_checkpoint(make_checkpoint(tmp_path / "full", family, kind=kind))
     model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
-    first, second = blocks(model)
+    first, second = model_layers(model)
     first.cut(heads=[1, 3], ffn=range(32))
     second.cut(heads=[0], ffn=range(8, 24))
     save_checkpoint(tmp_path / "cut", model, tokenizer, checkpoint.record)
     again = load_checkpoint(tmp_path / "cut")
-    assert [(block.heads, block.ffn) for block in blocks(again)] == [(2, 32), (1, 16)]
+    assert [(layer.heads, layer.ffn) for layer in model_layers(again)] == [(2, 32), (1, 16)]
     inputs = dict(tokenizer(list(TEXTS), padding=True, return_tensors="pt"))
     with torch.inference_mode():
         assert torch.equal(
@@ -48,12 +48,12 @@ def test_a_layer_without_heads_or_channels_adds_its_biases_alone(tmp_path, famil
     """Removed whole, saved and loaded, a module is what it was with all of its output weights at zero."""
     checkpoint = open_checkpoint(make_checkpoint(tmp_path / "full", family))
     model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
-    first, second = blocks(model)
+    first, second = model_layers(model)
     with torch.no_grad():
-        for block, part in ((first, "attention_output"), (second, "ffn_out")):
-            block.projection(part).ensure_bias()
-            block.module(part).weight.zero_()
-            block.module(part).bias.normal_()
+        for layer, part in ((first, "attention_output"), (second, "ffn_out")):
+            layer.projection(part).ensure_bias()
+            layer.module(part).weight.zero_()
+            layer.module(part).bias.normal_()
     inputs = dict(tokenizer(list(TEXTS), padding=True, return_tensors="pt"))
     with torch.inference_mode():
         wanted = model_outputs(model, checkpoint.task, inputs)[0]
@@ -61,12 +61,12 @@ def test_a_layer_without_heads_or_channels_adds_its_biases_alone(tmp_path, famil
     second.cut(ffn=[])
     save_checkpoint(tmp_path / "cut", model, tokenizer, checkpoint.record)
     again = load_checkpoint(tmp_path / "cut")
-    assert [(block.heads, block.ffn) for block in blocks(again)] == [(0, 64), (4, 0)]
+    assert [(layer.heads, layer.ffn) for layer in model_layers(again)] == [(0, 64), (4, 0)]
     with torch.inference_mode():
         torch.testing.assert_close(model_outputs(again, checkpoint.task, inputs)[0], wanted)
     copied = copy.deepcopy(again).train()
     model_outputs(copied, checkpoint.task, inputs)[0].sum().backward()  # it can be trained
-    assert blocks(copied)[0].module("attention_output").bias.grad.abs().sum() > 0
+    assert model_layers(copied)[0].module("attention_output").bias.grad.abs().sum() > 0
 
 
 def test_pooled_sentence_vectors_do_not_depend_on_padding(tmp_path):

@@ -12,12 +12,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, BertForMaskedLM
 
 from edgelm.anatomy import (
-    blocks,
     load_backbone,
     load_checkpoint,
     load_masked_lm,
     load_reference,
     load_tokenizer,
+    model_layers,
     save_checkpoint,
 )
 from edgelm.anatomy.weights import WeightsWarning
@@ -314,7 +314,7 @@ def cut(folder, target):
     """Save a checkpoint whose layers have shapes of their own."""
     checkpoint = open_checkpoint(folder)
     model = load_checkpoint(checkpoint)
-    blocks(model)[0].cut(heads=[0, 2], ffn=range(16))
+    model_layers(model)[0].cut(heads=[0, 2], ffn=range(16))
     save_checkpoint(target, model, load_tokenizer(checkpoint), checkpoint.record)
     return model
 

@@ -6,12 +6,12 @@ from models import FAMILIES, TEXTS, make_checkpoint, make_sharing_checkpoint
 
 from edgelm.anatomy import (
     TaskModel,
-    blocks,
     keep_layers,
     layer_shapes,
     load_backbone,
     load_checkpoint,
     load_tokenizer,
+    model_layers,
     model_outputs,
     save_checkpoint,
 )
@@ -45,10 +45,10 @@ def test_mpnets_heads_keep_the_relative_positions_that_they_learnt(tmp_path):
     checkpoint = open_checkpoint(make_checkpoint(tmp_path / "m", "mpnet"))
     model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
     with torch.no_grad():
-        for block in blocks(model):
-            block.module("attention_output").weight[:, : 2 * block.head_size] = 0
+        for layer in model_layers(model):
+            layer.module("attention_output").weight[:, : 2 * layer.head_size] = 0
     wanted = outputs_of(model, tokenizer, checkpoint.task)
-    first, second = blocks(model)
+    first, second = model_layers(model)
     first.cut(heads=[1, 2, 3])
     first.cut(heads=[1, 2])
     second.cut(heads=[2, 3])
@@ -62,12 +62,12 @@ def test_a_gate_goes_with_its_channel(tmp_path):
     checkpoint = open_checkpoint(make_checkpoint(tmp_path / "m", "modernbert"))
     model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
     with torch.no_grad():
-        for block in blocks(model):
-            block.module("ffn_out").weight[:, ::2] = 0
+        for layer in model_layers(model):
+            layer.module("ffn_out").weight[:, ::2] = 0
     wanted = outputs_of(model, tokenizer, checkpoint.task)
-    for block in blocks(model):
-        block.cut(ffn=range(1, 64, 2))
-        assert block.projection("ffn_gate").out_features == block.ffn == 32
+    for layer in model_layers(model):
+        layer.cut(ffn=range(1, 64, 2))
+        assert layer.projection("ffn_gate").out_features == layer.ffn == 32
     torch.testing.assert_close(outputs_of(model, tokenizer, checkpoint.task), wanted)
 
 
@@ -108,4 +108,4 @@ def test_what_needs_layers_of_their_own_is_refused_where_they_share_theirs(tmp_p
         resolve_shape(model, hidden=16)
     model.config.inner_group_num = 2
     with pytest.raises(UnsupportedFamily, match="inner_group_num is 2"):
-        blocks(model)
+        model_layers(model)

@@ -6,7 +6,7 @@ from models import make_checkpoint
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from edgelm.anatomy import Projection, blocks, load_checkpoint
+from edgelm.anatomy import Projection, load_checkpoint, model_layers
 from edgelm.errors import UnsupportedFamily, UsageError
 
 
@@ -71,16 +71,16 @@ def test_a_matrix_is_replaced_by_one_of_another_shape(kind):
 
 def test_what_is_no_linear_layer_is_refused_by_name(tmp_path):
     model = load_checkpoint(make_checkpoint(tmp_path / "m"))
-    block = blocks(model)[0]
-    block.layer.set_submodule("attention.self.query", nn.Bilinear(2, 2, 2))
+    layer = model_layers(model)[0]
+    layer.root.set_submodule("attention.self.query", nn.Bilinear(2, 2, 2))
     with pytest.raises(UnsupportedFamily, match=r"attention\.self\.query is a Bilinear"):
-        block.projection("query")
+        layer.projection("query")
     with pytest.raises(UnsupportedFamily, match="ffn_gate"):
-        block.projection("ffn_gate")
+        layer.projection("ffn_gate")
 
 
 def test_a_unit_that_is_not_there_is_refused(tmp_path):
-    block = blocks(load_checkpoint(make_checkpoint(tmp_path / "m")))[0]
+    layer = model_layers(load_checkpoint(make_checkpoint(tmp_path / "m")))[0]
     with pytest.raises(UsageError, match="4 units"):
-        block.cut(heads=[0, 4])
-    assert block.heads == 4
+        layer.cut(heads=[0, 4])
+    assert layer.heads == 4

@@ -14,7 +14,7 @@ from models import ANATOMIES, TEXTS, make_checkpoint
 from safetensors.torch import load_file
 
 import edgelm.anatomy
-from edgelm.anatomy import blocks, keep_layers, load_checkpoint, load_tokenizer, model_outputs, save_checkpoint
+from edgelm.anatomy import keep_layers, load_checkpoint, load_tokenizer, model_layers, model_outputs, save_checkpoint
 from edgelm.checkpoint import open_checkpoint
 from edgelm.errors import ModelError
 from edgelm.model_folder.own_code import OWN_MODULES
@@ -33,7 +33,7 @@ def save_cut(folder, family="bert", *, kind=CLASSIFIER):
     checkpoint = open_checkpoint(make_checkpoint(folder / "full", family, layers=4, kind=kind))
     model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
     keep_layers(model, [0, 1, 3])
-    first, second, third = blocks(model)
+    first, second, third = model_layers(model)
     first.cut(heads=[0, 3], ffn=range(40))
     second.cut(heads=[1, 2, 3], ffn=[])
     third.cut(heads=[], ffn=range(8, 64))
@@ -171,7 +171,7 @@ def test_edgelm_never_runs_the_module_of_a_folder(tmp_path, monkeypatch):
 def test_cut_again_it_says_the_new_shapes(tmp_path):
     checkpoint = open_checkpoint(save_cut(tmp_path))
     model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
-    blocks(model)[0].cut(heads=[0], ffn=range(8))
+    model_layers(model)[0].cut(heads=[0], ffn=range(8))
     save_checkpoint(tmp_path / "again", model, tokenizer, checkpoint.record)
     inputs = inputs_of(tmp_path / "again")
     with torch.inference_mode():

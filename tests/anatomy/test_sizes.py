@@ -5,7 +5,7 @@ import pytest
 import torch
 from models import FAMILIES, make_checkpoint
 
-from edgelm.anatomy import blocks, load_checkpoint
+from edgelm.anatomy import load_checkpoint, model_layers
 from edgelm.anatomy.sizes import sizes_of
 from edgelm.checkpoint import open_checkpoint
 from edgelm.errors import UnsupportedFamily
@@ -20,10 +20,10 @@ def test_sizes_are_those_of_the_weights(tmp_path, family):
     checkpoint = open_checkpoint(make_checkpoint(tmp_path, family, layers=3, labels=("a", "b", "c")))
     model = load_checkpoint(checkpoint)
     sizes = sizes_of(checkpoint.config, task=checkpoint.task)
-    assert sizes.full() == tuple(LayerShape(block.heads, block.ffn) for block in blocks(model))
+    assert sizes.full() == tuple(LayerShape(layer.heads, layer.ffn) for layer in model_layers(model))
     assert (sizes.vocabulary, sizes.head_size) == (
         model.get_input_embeddings().num_embeddings,
-        blocks(model)[0].head_size,
+        model_layers(model)[0].head_size,
     )
     types = [weight.shape[0] for name, weight in model.named_parameters() if "token_type_embeddings" in name]
     assert sizes.types in (0, *types)

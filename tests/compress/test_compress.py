@@ -14,7 +14,7 @@ import torch
 from models import FAMILIES, TEXTS, make_checkpoint
 from typer.testing import CliRunner
 
-from edgelm.anatomy import blocks, layer_shapes, load_backbone, load_checkpoint, load_tokenizer, save_checkpoint
+from edgelm.anatomy import layer_shapes, load_backbone, load_checkpoint, load_tokenizer, model_layers, save_checkpoint
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
 from edgelm.report.tables import bar, layer_table
@@ -76,9 +76,9 @@ def test_compress_writes_a_smaller_checkpoint_that_loads_and_tells_its_history(f
     assert result.exit_code == 0, result.output
     values = json.loads(result.stdout)
     model = load_checkpoint(files / "out")
-    assert len(blocks(model)) == 2
-    assert sum(block.heads for block in blocks(model)) == 4
-    assert sum(block.ffn for block in blocks(model)) == 64
+    assert len(model_layers(model)) == 2
+    assert sum(layer.heads for layer in model_layers(model)) == 4
+    assert sum(layer.ffn for layer in model_layers(model)) == 64
     record = open_checkpoint(files / "out").record
     assert [stage.stage for stage in record.stages] == ["distill", "prune", "recover"]
     assert all({"accuracy", "agreement"} <= set(stage.after) for stage in record.stages)
@@ -145,7 +145,7 @@ def test_set_changes_the_recipe(files):
     )
     assert result.exit_code == 0, result.output
     model = load_checkpoint(files / "out")
-    assert [(block.heads, block.ffn) for block in blocks(model)] == [(2, 16)]
+    assert [(layer.heads, layer.ffn) for layer in model_layers(model)] == [(2, 16)]
 
 
 @pytest.mark.parametrize(
@@ -243,8 +243,8 @@ def test_a_model_that_has_lost_whole_parts_is_compressed_further(files, stages):
     """As the stage fit leaves it: a layer without heads, another without channels."""
     checkpoint = open_checkpoint(files / "teacher")
     model = load_checkpoint(checkpoint)
-    blocks(model)[0].cut(heads=[])
-    blocks(model)[1].cut(ffn=[])
+    model_layers(model)[0].cut(heads=[])
+    model_layers(model)[1].cut(ffn=[])
     save_checkpoint(
         files / "lost", model, load_tokenizer(checkpoint), replace(checkpoint.record, layers=layer_shapes(model))
     )
@@ -272,8 +272,8 @@ def test_a_model_that_has_lost_whole_parts_is_compressed_further(files, stages):
 def test_a_cut_encoder_keeps_its_weights_and_shape_under_another_head(tmp_path, family, kind):
     checkpoint = open_checkpoint(make_checkpoint(tmp_path / "m", family, kind=kind, layers=3))
     model = load_checkpoint(checkpoint)
-    blocks(model)[0].cut(heads=[1, 3], ffn=range(16))
-    blocks(model)[1].cut(heads=[])
+    model_layers(model)[0].cut(heads=[1, 3], ffn=range(16))
+    model_layers(model)[1].cut(heads=[])
     save_checkpoint(
         tmp_path / "cut", model, load_tokenizer(checkpoint), replace(checkpoint.record, layers=layer_shapes(model))
     )

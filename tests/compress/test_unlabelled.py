@@ -8,7 +8,7 @@ from models import TEXTS, make_checkpoint
 from typer.testing import CliRunner
 
 from edgelm import compress
-from edgelm.anatomy import blocks, load_checkpoint
+from edgelm.anatomy import load_checkpoint, model_layers
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
 from edgelm.data.dataset import Dataset
@@ -143,5 +143,5 @@ def test_a_student_of_a_shape_learns_is_cut_and_loads_back(tmp_path, family, kin
     record = result.record
     assert 0 <= record.stages[0].after["agreement"] <= 1
     student = load_checkpoint(tmp_path / "student")
-    assert sum(block.heads for block in blocks(student)) == 4
+    assert sum(layer.heads for layer in model_layers(student)) == 4
     assert all(set(layer.kept_heads) <= set(range(6)) for layer in record.layers)

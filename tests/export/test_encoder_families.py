@@ -7,7 +7,7 @@ import torch
 from models import TEXTS, make_checkpoint, make_sharing_checkpoint
 
 import edgelm.runtime
-from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, model_outputs, save_checkpoint
+from edgelm.anatomy import load_checkpoint, load_tokenizer, model_layers, model_outputs, save_checkpoint
 from edgelm.checkpoint import open_checkpoint
 from edgelm.data.dataset import Dataset
 from edgelm.device import load_device
@@ -42,8 +42,8 @@ def pruned(tmp_path_factory):
                 make_checkpoint(folder / "full", family, hidden=128, ffn=256, spread=0.1, kind="sentence-embedding")
             )
             model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
-            blocks(model)[0].cut(heads=[0, 2, 3], ffn=range(192))
-            blocks(model)[1].cut(heads=[1], ffn=range(128, 256))
+            model_layers(model)[0].cut(heads=[0, 2, 3], ffn=range(192))
+            model_layers(model)[1].cut(heads=[1], ffn=range(128, 256))
             save_checkpoint(folder / "cut", model, tokenizer, checkpoint.record)
             made[family] = folder / "cut"
         return made[family]

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import Block, Projection, blocks
+from edgelm.anatomy import Layer, Projection, model_layers
 from edgelm.anatomy.hooks import Watch, watching
 from edgelm.errors import RecipeError
 from edgelm.recipe import DistillLoss
@@ -33,22 +33,22 @@ def relation_heads(teacher_width: int, student_width: int, wanted: int) -> int:
 class Related:
     """The two layers whose relations are compared (None: they are not), and over how many relation heads."""
 
-    teacher: Block | None
-    student: Block | None
+    teacher: Layer | None
+    student: Layer | None
     heads: int
 
 
-def related_blocks(teacher: PreTrainedModel, student: PreTrainedModel, loss: DistillLoss) -> Related:
+def related_layers(teacher: PreTrainedModel, student: PreTrainedModel, loss: DistillLoss) -> Related:
     """The teacher's layer that the recipe names (its last, if none) and the student's last that a cut has left any
     heads.
 
     Raises:
         RecipeError: a layer that the teacher does not have.
     """
-    seeing = [block for block in blocks(student) if block.heads]
+    seeing = [layer for layer in model_layers(student) if layer.heads]
     if loss.relations == 0 or not seeing:
         return Related(None, None, 1)
-    layers = blocks(teacher)
+    layers = model_layers(teacher)
     if loss.relation_layer is not None and loss.relation_layer >= len(layers):
         raise RecipeError(
             f"loss.relation_layer is {loss.relation_layer}, but the teacher has layers 0 to {len(layers) - 1}.",
@@ -61,7 +61,7 @@ def related_blocks(teacher: PreTrainedModel, student: PreTrainedModel, loss: Dis
 
 
 @contextlib.contextmanager
-def captured(block: Block | None) -> Iterator[dict[str, torch.Tensor]]:
+def captured(layer: Layer | None) -> Iterator[dict[str, torch.Tensor]]:
     """Inside, what a layer's query, key and value projections give is kept by part, each (batch, tokens, width);
     nothing for None."""
     found: dict[str, torch.Tensor] = {}
@@ -72,7 +72,7 @@ def captured(block: Block | None) -> Iterator[dict[str, torch.Tensor]]:
 
         return seen
 
-    projections = {} if block is None else {part: block.projection(part) for part in PARTS}
+    projections = {} if layer is None else {part: layer.projection(part) for part in PARTS}
     with watching(outputs=[(each.module, keep(part, each)) for part, each in projections.items()]):
         yield found
 

@@ -11,9 +11,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
-from edgelm.anatomy import Rows, TaskModel, blocks, keep_layers
+from edgelm.anatomy import Rows, TaskModel, keep_layers, model_layers
 from edgelm.compress.batches import Share
-from edgelm.compress.distillation.attention_relations import captured, related_blocks, relation_loss
+from edgelm.compress.distillation.attention_relations import captured, related_layers, relation_loss
 from edgelm.compress.distillation.layer_matching import dynamic_pairs, layer_pairs, masked_distance, matched_layers
 from edgelm.compress.distillation.losses import hard_loss, soft_loss
 from edgelm.compress.distillation.teacher_cache import States, TeacherCache
@@ -30,7 +30,7 @@ def student_from_layers(teacher: PreTrainedModel, layers: Sequence[int]) -> PreT
     Raises:
         RecipeError: a layer that is not there.
     """
-    total = len(blocks(teacher))
+    total = len(model_layers(teacher))
     if max(layers) >= total:
         raise RecipeError(
             f"distill.layers names layer {max(layers)}, but the teacher has layers 0 to {total - 1}.",
@@ -66,7 +66,7 @@ def hidden_loss(
 
 def taught_layers(teacher: PreTrainedModel, student: PreTrainedModel, loss: DistillLoss) -> list[int]:
     """Which of the teacher's hidden states, the embeddings' output first, the loss may compare with the student's."""
-    layers, own = len(blocks(teacher)), len(blocks(student))
+    layers, own = len(model_layers(teacher)), len(model_layers(student))
     if loss.hidden == 0:
         return []
     if loss.matching == "dynamic":
@@ -94,8 +94,8 @@ def distillation_loss(
         RecipeError: `loss.relation_layer` names a layer that the teacher does not have.
     """
     ask = teacher_cache or TeacherCache(teacher, taught_layers(teacher.model, student, loss))
-    related = related_blocks(teacher.model, student, loss)
-    hidden = _hidden_part(len(blocks(teacher.model)), len(blocks(student)), loss, projection)
+    related = related_layers(teacher.model, student, loss)
+    hidden = _hidden_part(len(model_layers(teacher.model)), len(model_layers(student)), loss, projection)
     output = teacher.task.output
 
     def compute(model: PreTrainedModel, batch: dict[str, torch.Tensor], share: Share) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import TaskModel, blocks
+from edgelm.anatomy import TaskModel, model_layers
 from edgelm.compress.batches import EncodedDataset
 from edgelm.compress.distillation.layer_matching import layer_pairs
 from edgelm.data.dataset import Dataset
@@ -37,7 +37,7 @@ def fitted_projection(teacher: TaskModel, student: PreTrainedModel, dataset: Dat
     Args:
         dataset: texts; 256 of them are read.
     """
-    pairs = layer_pairs(len(blocks(teacher.model)), len(blocks(student)))
+    pairs = layer_pairs(len(model_layers(teacher.model)), len(model_layers(student)))
     encoded = EncodedDataset(dataset.sample(_FIT_ROWS, seed=seed), teacher)
     learner = teacher.with_model(student.eval())
     teacher.model.eval()

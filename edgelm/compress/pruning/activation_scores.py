@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import Projection, Sublayer, TaskModel, blocks
+from edgelm.anatomy import Projection, Sublayer, TaskModel, model_layers
 from edgelm.anatomy.hooks import Watch, watching
 from edgelm.compress.pruning.second_moments import token_batches
 from edgelm.data.dataset import Dataset
@@ -68,12 +68,12 @@ def measure_activity(
         positions."""
         return lambda: seen.difference_update([key for key in seen if key[0] == layer])
 
-    layers = list(enumerate(blocks(model.model.eval())))
+    layers = list(enumerate(model_layers(model.model.eval())))
     scored = [(index, part, each.projection(part)) for index, each in layers if each.heads for part in ("query", "key")]
     read = [(index, part) for index, each in layers for part in each.sublayers if part.units]
     with (
         watching(
-            calls=[(each.layer, begin(index)) for index, each in layers],
+            calls=[(each.root, begin(index)) for index, each in layers],
             inputs=[(sublayer.output.module, add(index, sublayer.kind)) for index, sublayer in read],
             outputs=[(projection.module, add(index, part, projection)) for index, part, projection in scored],
         ),
@@ -97,7 +97,7 @@ def _square_sum(vectors: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 def _scores(
     model: PreTrainedModel, hidden: torch.Tensor, sums: dict[tuple[int, str], torch.Tensor], tokens: int
 ) -> Activity:
-    layers = list(enumerate(blocks(model)))
+    layers = list(enumerate(model_layers(model)))
 
     def mean(layer: int, part: str) -> torch.Tensor:
         return sums.get((layer, part), torch.zeros(0, dtype=torch.float64)) / tokens
@@ -108,6 +108,6 @@ def _scores(
     return Activity(
         hidden=hidden / tokens,
         scores=tuple(mean(layer, "query") * mean(layer, "key") for layer, _ in layers),
-        values=tuple(written(layer, block.attention) for layer, block in layers),
-        channels=tuple(written(layer, block.feed_forward) for layer, block in layers),
+        values=tuple(written(index, layer.attention) for index, layer in layers),
+        channels=tuple(written(index, layer.feed_forward) for index, layer in layers),
     )

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
-from edgelm.anatomy import Rows, TaskModel, blocks, layer_shapes
+from edgelm.anatomy import Rows, TaskModel, layer_shapes, model_layers
 from edgelm.anatomy.layers import require_own_weights
 from edgelm.compress.distillation.layer_matching import spread_layers
 from edgelm.compress.distillation.losses import soft_loss
@@ -85,7 +85,7 @@ def cut_to_goal(model: PreTrainedModel, settings: FitSettings, goal: Constraints
 
         makers: list[Maker] = [searched]
         if settings.race is not None:
-            makers += [_even_maker(model, module_levels, count) for count in range(1, len(blocks(model)) + 1)]
+            makers += [_even_maker(model, module_levels, count) for count in range(1, len(model_layers(model)) + 1)]
         for make in makers:
             picks = _settle(model, module_levels, goal, make, settings.tries)
             if picks is not None and (shapes := tuple(shapes_of(model, module_levels, picks))) not in cuts:
@@ -121,7 +121,7 @@ def _settle(
 def _even_maker(model: PreTrainedModel, module_levels: Sequence[ModuleLevels], count: int) -> Maker:
     """Makes choices of so many layers, evenly spread, that keep about the same share of their units: as much as the
     goal allows."""
-    layers = spread_layers(len(blocks(model)), count)
+    layers = spread_layers(len(model_layers(model)), count)
 
     def nearest(module: ModuleLevels, share: float) -> int:
         wanted = share * len(module.levels[0].units)
@@ -154,7 +154,7 @@ def _cut(
     smaller, layers = assemble(model, chosen), _kept_layers(model, module_levels, picks)
     if settings.reconstruct:
         rows = material.rows.sample(settings.samples, seed=material.seed)
-        sources, original = segments(layers, len(blocks(model))), material.teacher.with_model(model)
+        sources, original = segments(layers, len(model_layers(model))), material.teacher.with_model(model)
         smaller = reconstruct(smaller, original, rows, sources=sources, progress=material.progress)
     heads = {module.layer: level.units for module, level in chosen if module.kind == ATTENTION}
     return Cut(smaller, processes.same(loss(smaller)), tuple(layers), tuple(heads.get(layer, ()) for layer in layers))

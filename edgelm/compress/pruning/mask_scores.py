@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import Sublayer, TaskModel, blocks
+from edgelm.anatomy import Sublayer, TaskModel, model_layers
 from edgelm.anatomy.hooks import Watch, watching
 from edgelm.anatomy.layers import ATTENTION
 from edgelm.compress.batches import Batch, EncodedDataset
@@ -126,15 +126,15 @@ def choose_channels(scores: Sequence[torch.Tensor], keep: float, *, multiple: in
 def cut(model: PreTrainedModel, heads: Sequence[Sequence[int]], ffn: Sequence[Sequence[int]]) -> PreTrainedModel:
     """A copy of the model that has only these heads and FFN channels in each layer; its matrices are smaller."""
     model = copy.deepcopy(model)
-    for block, kept_heads, kept_ffn in zip(blocks(model), heads, ffn, strict=True):
-        block.cut(heads=kept_heads, ffn=kept_ffn)
+    for layer, kept_heads, kept_ffn in zip(model_layers(model), heads, ffn, strict=True):
+        layer.cut(heads=kept_heads, ffn=kept_ffn)
     return model
 
 
 @contextmanager
 def _masks(model: PreTrainedModel) -> Iterator[list[torch.Tensor]]:
     """Put masks of ones before the output projections; yields them as heads, channels, heads, channels, ..."""
-    parts = [sublayer for block in blocks(model) for sublayer in block.sublayers]
+    parts = [sublayer for layer in model_layers(model) for sublayer in layer.sublayers]
     masks = [torch.ones(sublayer.units, requires_grad=True) for sublayer in parts]
     there = [(mask, sublayer) for mask, sublayer in zip(masks, parts, strict=True) if sublayer.units]
     with watching(inputs=[(sublayer.output.module, _scale(mask, sublayer)) for mask, sublayer in there]):

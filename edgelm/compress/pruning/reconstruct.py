@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 import torch
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import Sublayer, TaskModel, blocks, sublayers
+from edgelm.anatomy import Sublayer, TaskModel, model_layers, sublayers
 from edgelm.anatomy.hooks import Watch, watching
 from edgelm.anatomy.layers import ATTENTION, FFN, Kind
 from edgelm.compress.batches import Batch
@@ -47,7 +47,7 @@ def reconstruct(
     asked = original.with_model(student)
     batches = token_batches(original, rows)
     wanted = _sums(original, batches, progress)
-    count, steps = len(blocks(student)), sublayers(student)
+    count, steps = len(model_layers(student)), sublayers(student)
     for number, (index, sublayer) in enumerate(steps):
         first_only = index == count - 1 and sublayer.kind == FFN and _reads_first(asked)
         source = sources[index][0 if sublayer.kind == ATTENTION else 1]
@@ -142,8 +142,8 @@ def _watch_sums(model: PreTrainedModel) -> Iterator[dict[tuple[int, Kind], torch
 
     parts = [
         ((index, sublayer.kind), sublayer)
-        for index, block in enumerate(blocks(model))
-        for sublayer in block.sublayers
+        for index, layer in enumerate(model_layers(model))
+        for sublayer in layer.sublayers
         if sublayer.units or sublayer.kind != ATTENTION  # else nothing reads the residual there
     ]
     with watching(

@@ -18,7 +18,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
-from edgelm.anatomy import blocks, keep_layers
+from edgelm.anatomy import keep_layers, model_layers
 from edgelm.compress.pruning.levels import ATTENTION, FFN, Level, ModuleLevels
 from edgelm.knapsack import least_cost
 from edgelm.progress import Progress, silent
@@ -201,13 +201,13 @@ def assemble(model: PreTrainedModel, picks: Sequence[tuple[ModuleLevels, Level]]
     """
     model = copy.deepcopy(model)
     for module, level in picks:
-        block = blocks(model)[module.layer]
-        sublayer = block.attention if module.kind == ATTENTION else block.feed_forward
+        layer = model_layers(model)[module.layer]
+        sublayer = layer.attention if module.kind == ATTENTION else layer.feed_forward
         sublayer.cut(level.units)
         if level.weight is not None:
             sublayer.output.replace(level.weight, level.bias)
-    layers = blocks(model)
-    kept = [index for index, block in enumerate(layers) if block.heads or block.ffn]
+    layers = model_layers(model)
+    kept = [index for index, layer in enumerate(layers) if layer.heads or layer.ffn]
     for first, last in segments(kept, len(layers)):
         norm, taken = layers[first].output_norm, layers[last].output_norm
         if first != last and norm is not None and taken is not None:

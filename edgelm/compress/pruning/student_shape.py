@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import blocks
+from edgelm.anatomy import model_layers
 from edgelm.anatomy.layers import require_own_weights
 from edgelm.compress.distillation.layer_matching import spread_layers
 from edgelm.errors import RecipeError
@@ -49,11 +49,11 @@ def resolve_shape(
         UnsupportedFamily: the layers share their weights.
     """
     require_own_weights(model, "no student can be cut out of some of them")
-    every = blocks(model)
+    every = model_layers(model)
     limits = {
         "hidden": model.config.hidden_size,
-        "heads": max(block.heads for block in every),
-        "ffn": max(block.ffn for block in every),
+        "heads": max(layer.heads for layer in every),
+        "ffn": max(layer.ffn for layer in every),
     }
     for name, wanted in (("hidden", hidden), ("heads", heads), ("ffn", ffn)):
         if wanted is not None and wanted > limits[name]:

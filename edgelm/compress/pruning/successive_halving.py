@@ -14,7 +14,7 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
-from edgelm.anatomy import TaskModel, blocks
+from edgelm.anatomy import TaskModel, model_layers
 from edgelm.compress.distillation.distill import distillation_loss
 from edgelm.compress.distillation.teacher_cache import TeacherCache
 from edgelm.compress.training.loop import train
@@ -50,7 +50,9 @@ def race(
         the winner's place in `models`.
     """
     taught = rows.sample(_ROWS * settings.steps * settings.batch_size, seed=seed)
-    teacher_cache = TeacherCache(teacher, range(len(blocks(teacher.model)) + 1))  # any layer, for students of any depth
+    teacher_cache = TeacherCache(
+        teacher, range(len(model_layers(teacher.model)) + 1)
+    )  # any layer, for students of any depth
     left, steps = list(range(len(models))), settings.steps
     rounds = max(1, (len(left) - 1).bit_length())
     while len(left) > 1:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import Block, Projection, blocks, family_of
+from edgelm.anatomy import Layer, Projection, family_of, model_layers
 from edgelm.anatomy.additions import add_first_norm, set_head_table
 from edgelm.anatomy.head_table import columns_of, set_columns
 from edgelm.anatomy.layers import base_model, layer_settings
@@ -40,40 +40,40 @@ def cut_to_sizes(model: PreTrainedModel, shape: Shape, activity: Activity) -> tu
     narrower, queries grow by √(new size / old size), because attention divides by the root of the head's size.
     """
     dims = _top(activity.hidden, shape.hidden)
-    sources = [blocks(model)[layer] for layer in shape.layers]
+    sources = [model_layers(model)[layer] for layer in shape.layers]
     cuts = [
         _choose(source, layer, index, shape, activity)
         for index, (source, layer) in enumerate(zip(sources, shape.layers, strict=True))
     ]
     with torch.random.fork_rng(devices=[]):  # the random weights that a new model begins with leave no trace
         student = type(model)(_config_of(model, shape))
-    for block, heads, ffn in zip(blocks(student), shape.heads, shape.ffn, strict=True):
-        block.cut(heads=range(heads), ffn=range(ffn))
+    for own, heads, ffn in zip(model_layers(student), shape.heads, shape.ffn, strict=True):
+        own.cut(heads=range(heads), ffn=range(ffn))
     _make_room(student, model, sources, cuts)
     with torch.no_grad():
-        for block, source, kept in zip(blocks(student), sources, cuts, strict=True):
-            _copy_layer(block, source, kept, dims)
+        for own, source, kept in zip(model_layers(student), sources, cuts, strict=True):
+            _copy_layer(own, source, kept, dims)
         _copy_rest(student, model, dims)
     return student.eval(), cuts
 
 
 def _make_room(
-    student: PreTrainedModel, model: PreTrainedModel, sources: Sequence[Block], cuts: Sequence[LayerCut]
+    student: PreTrainedModel, model: PreTrainedModel, sources: Sequence[Layer], cuts: Sequence[LayerCut]
 ) -> None:
     """Give a student what its layers have that the family's lack: a norm before the first, and columns of their own in
     a table of all heads, which stays whole."""
     family = family_of(model.config.model_type)
-    first = sources[0].layer
+    first = sources[0].root
     if family.first_norm is not None and list(first.get_submodule(family.first_norm).parameters()):
         add_first_norm(student)
     if family.head_table is None:
         return
     table = base_model(model).get_parameter(f"{family.head_table}.weight")
     set_head_table(student, table)
-    for block, source, cut in zip(blocks(student), sources, cuts, strict=True):
-        columns = columns_of(source.layer.get_submodule(family.attention), source.heads)[cut.heads]
+    for own, source, cut in zip(model_layers(student), sources, cuts, strict=True):
+        columns = columns_of(source.root.get_submodule(family.attention), source.heads)[cut.heads]
         if len(columns) and columns.tolist() != list(range(table.shape[1])):
-            set_columns(block.layer.get_submodule(family.attention), columns)
+            set_columns(own.root.get_submodule(family.attention), columns)
 
 
 def _top(scores: torch.Tensor, count: int) -> torch.Tensor:
@@ -81,15 +81,15 @@ def _top(scores: torch.Tensor, count: int) -> torch.Tensor:
     return scores.argsort(descending=True, stable=True)[:count].sort().values
 
 
-def _choose(block: Block, layer: int, index: int, shape: Shape, activity: Activity) -> LayerCut:
+def _choose(source: Layer, layer: int, index: int, shape: Shape, activity: Activity) -> LayerCut:
     """The heads that write most, in each of them the dimensions that score and write most, and the channels that write
     most."""
-    by_head = activity.values[layer].view(block.heads, block.head_size)
+    by_head = activity.values[layer].view(source.heads, source.head_size)
     heads = _top(by_head.sum(dim=1), shape.heads[index])
 
     def inside(values: torch.Tensor) -> torch.Tensor:
-        table = values.view(block.heads, block.head_size)
-        rows = [head * block.head_size + _top(table[head], shape.head_size) for head in heads.tolist()]
+        table = values.view(source.heads, source.head_size)
+        rows = [head * source.head_size + _top(table[head], shape.head_size) for head in heads.tolist()]
         return torch.cat(rows) if rows else heads
 
     return LayerCut(
@@ -118,7 +118,7 @@ def _config_of(model: PreTrainedModel, shape: Shape) -> object:
     return type(model.config).from_dict(values | sizes)
 
 
-def _copy_layer(block: Block, source: Block, kept: LayerCut, dims: torch.Tensor) -> None:
+def _copy_layer(own: Layer, source: Layer, kept: LayerCut, dims: torch.Tensor) -> None:
     rows = {
         "query": kept.scores,
         "key": kept.scores,
@@ -130,20 +130,20 @@ def _copy_layer(block: Block, source: Block, kept: LayerCut, dims: torch.Tensor)
     }
     columns = {"attention_output": kept.values, "ffn_out": kept.channels}
     done = set()
-    for path in block.head_inputs:
-        target, origin = (Projection.of(each.layer.get_submodule(path)) for each in (block, source))
+    for path in own.head_inputs:
+        target, origin = (Projection.of(each.root.get_submodule(path)) for each in (own, source))
         _copy(target, origin, kept.scores, dims, 1.0)
         done |= {id(parameter) for parameter in target.module.parameters()}
     for part in _PROJECTIONS:
-        if part == "ffn_gate" and block.family.ffn_gate is None:
+        if part == "ffn_gate" and own.family.ffn_gate is None:
             continue
-        target, origin = block.projection(part), source.projection(part)
-        scale = math.sqrt(block.head_size / source.head_size) if part == "query" else 1.0
+        target, origin = own.projection(part), source.projection(part)
+        scale = math.sqrt(own.head_size / source.head_size) if part == "query" else 1.0
         _copy(target, origin, rows[part], columns.get(part, dims), scale)
         done |= {id(parameter) for parameter in target.module.parameters()}
-    for name, parameter in block.layer.named_parameters():  # LayerNorms
+    for name, parameter in own.root.named_parameters():  # LayerNorms
         if id(parameter) not in done:
-            parameter.copy_(_slice(source.layer.get_parameter(name), parameter.shape, [dims]))
+            parameter.copy_(_slice(source.root.get_parameter(name), parameter.shape, [dims]))
 
 
 def _copy(target: Projection, origin: Projection, rows: torch.Tensor, columns: torch.Tensor, scale: float) -> None:
@@ -161,7 +161,7 @@ def _copy_rest(student: PreTrainedModel, model: PreTrainedModel, dims: torch.Ten
     A head with a matrix of its own before the classifier has a space of its own between the two: there the dimensions
     stay that the two matrices weigh most.
     """
-    inside = {id(parameter) for block in blocks(student) for parameter in block.layer.parameters()}
+    inside = {id(parameter) for own in model_layers(student) for parameter in own.root.parameters()}
     linear = {
         name: module
         for name, module in student.named_modules()

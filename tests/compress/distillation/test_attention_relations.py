@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from models import ANATOMIES, TEXTS, make_checkpoint, make_tokenizer
 
-from edgelm.anatomy import TaskModel, blocks, load_checkpoint, model_outputs
+from edgelm.anatomy import TaskModel, load_checkpoint, model_layers, model_outputs
 from edgelm.compress.batches import Share
 from edgelm.compress.distillation.attention_relations import (
     PARTS,
     captured,
-    related_blocks,
+    related_layers,
     relation_heads,
     relation_loss,
 )
@@ -76,14 +76,14 @@ def test_relation_heads_divide_both_widths_and_no_larger_number_does(teacher, st
 @pytest.mark.parametrize("family", ANATOMIES)
 def test_what_is_captured_is_what_the_projections_give_in_every_family(tmp_path, family):
     model = load_checkpoint(make_checkpoint(tmp_path / "m", family))
-    block = blocks(model)[1]
+    layer = model_layers(model)[1]
     inputs = dict(make_tokenizer(family)(list(TEXTS), padding=True, return_tensors="pt"))
-    with torch.no_grad(), captured(block) as found:
+    with torch.no_grad(), captured(layer) as found:
         _, states = model_outputs(model, TextClassification(labels=("a", "b")), inputs, hidden_states=True)
         assert set(found) == set(PARTS)
-        read = block.layer.attn_norm(states[1]) if family == "modernbert" else states[1]
+        read = layer.root.attn_norm(states[1]) if family == "modernbert" else states[1]
         for part in PARTS:
-            projection = block.projection(part)
+            projection = layer.projection(part)
             wanted = torch.nn.functional.linear(read, projection.weight, projection.bias)
             torch.testing.assert_close(found[part], wanted)
     with torch.no_grad():
@@ -95,11 +95,11 @@ def test_what_is_captured_is_what_the_projections_give_in_every_family(tmp_path,
 def test_a_cut_student_is_related_over_fewer_heads(tmp_path):
     teacher = load_checkpoint(make_checkpoint(tmp_path / "m", hidden=48, heads=6))
     student = load_checkpoint(tmp_path / "m")
-    blocks(student)[1].cut(heads=[0, 2, 3, 5, 1])
-    related = related_blocks(teacher, student, DistillLoss(relations=1.0, relation_heads=12))
+    model_layers(student)[1].cut(heads=[0, 2, 3, 5, 1])
+    related = related_layers(teacher, student, DistillLoss(relations=1.0, relation_heads=12))
     assert related.heads == 8  # 48 and 40 share the divisors 1, 2, 4 and 8
-    first = related_blocks(teacher, student, DistillLoss(relations=1.0, relation_layer=0))
-    assert first.teacher.module("query") is blocks(teacher)[0].module("query")
+    first = related_layers(teacher, student, DistillLoss(relations=1.0, relation_layer=0))
+    assert first.teacher.module("query") is model_layers(teacher)[0].module("query")
 
 
 def test_where_the_last_layer_has_lost_its_heads_the_last_that_has_some_is_related(tmp_path):
@@ -107,15 +107,15 @@ def test_where_the_last_layer_has_lost_its_heads_the_last_that_has_some_is_relat
     loss, task = DistillLoss(relations=1.0, soft=0.0, hidden=0.0), TextClassification(labels=("a", "b"))
     batch = dict(make_tokenizer()(list(TEXTS), padding=True, return_tensors="pt"))
     taught = TaskModel(teacher, make_tokenizer(), task)
-    blocks(student)[2].cut(heads=[])
-    assert related_blocks(teacher, student, loss).student.module("query") is blocks(student)[1].module("query")
+    model_layers(student)[2].cut(heads=[])
+    assert related_layers(teacher, student, loss).student.module("query") is model_layers(student)[1].module("query")
     assert distillation_loss(taught, student, loss)(student, batch, Share()) > 0
-    for block in blocks(student):
-        block.cut(heads=[])
+    for layer in model_layers(student):
+        layer.cut(heads=[])
     assert distillation_loss(taught, student, loss)(student, batch, Share()) == 0  # nothing to relate
 
 
 def test_a_layer_that_the_teacher_does_not_have_is_refused(tmp_path):
     model = load_checkpoint(make_checkpoint(tmp_path / "m"))
     with pytest.raises(RecipeError, match=r"relation_layer is 2.*0 to 1"):
-        related_blocks(model, model, DistillLoss(relations=1.0, relation_layer=2))
+        related_layers(model, model, DistillLoss(relations=1.0, relation_layer=2))

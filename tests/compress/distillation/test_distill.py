@@ -5,7 +5,7 @@ import pytest
 import torch
 from models import ANATOMIES, TEXTS, make_checkpoint, make_tokenizer
 
-from edgelm.anatomy import Rows, TaskModel, blocks, load_checkpoint
+from edgelm.anatomy import Rows, TaskModel, load_checkpoint, model_layers
 from edgelm.compress.batches import EncodedDataset, Share
 from edgelm.compress.distillation.distill import (
     distillation_loss,
@@ -73,9 +73,11 @@ def test_padding_has_no_part_in_the_hidden_loss():
 def test_a_student_of_some_layers_has_just_these(tmp_path, family):
     teacher = load_checkpoint(make_checkpoint(tmp_path / "teacher", family, layers=3))
     student = student_from_layers(teacher, [0, 2])
-    assert len(blocks(student)) == 2
-    assert len(blocks(teacher)) == 3
-    assert torch.equal(blocks(student)[1].module("ffn_in").weight, blocks(teacher)[2].module("ffn_in").weight)
+    assert len(model_layers(student)) == 2
+    assert len(model_layers(teacher)) == 3
+    assert torch.equal(
+        model_layers(student)[1].module("ffn_in").weight, model_layers(teacher)[2].module("ffn_in").weight
+    )
 
 
 LABELLED = {
@@ -142,6 +144,6 @@ def test_each_loss_alone_reaches_the_student(tmp_path, weight):
     loss = compute(student, batch, Share())
     loss.backward()
     assert loss.item() > 0
-    assert blocks(student)[1].module("query").weight.grad.abs().sum() > 0
-    assert not blocks(student)[1].module("query")._forward_hooks
+    assert model_layers(student)[1].module("query").weight.grad.abs().sum() > 0
+    assert not model_layers(student)[1].module("query")._forward_hooks
     assert all(parameter.grad is None for parameter in teacher.parameters())

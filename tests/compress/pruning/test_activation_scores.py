@@ -3,7 +3,7 @@
 import torch
 from models import TEXTS, make_checkpoint
 
-from edgelm.anatomy import TaskModel, blocks, load_checkpoint, load_tokenizer
+from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer, model_layers
 from edgelm.compress.pruning.activation_scores import measure_activity
 from edgelm.data.dataset import Dataset
 from edgelm.tasks.text import TextClassification
@@ -15,12 +15,12 @@ def test_scores_are_mean_squares_at_real_tokens_times_outgoing_weights(tmp_path)
     found = measure_activity(
         TaskModel(model, tokenizer, TextClassification(labels=("a", "b"))), Dataset("memory", texts=TEXTS)
     )
-    block = blocks(model)[1]
+    layer = model_layers(model)[1]
     hidden, channels, values, queries, keys = [], [], [], [], []
-    block.module("ffn_out").register_forward_pre_hook(lambda _, inputs: channels.append(inputs[0][0]))
-    block.module("attention_output").register_forward_pre_hook(lambda _, inputs: values.append(inputs[0][0]))
-    block.module("query").register_forward_hook(lambda _, inputs, output: queries.append(output[0]))
-    block.module("key").register_forward_hook(lambda _, inputs, output: keys.append(output[0]))
+    layer.module("ffn_out").register_forward_pre_hook(lambda _, inputs: channels.append(inputs[0][0]))
+    layer.module("attention_output").register_forward_pre_hook(lambda _, inputs: values.append(inputs[0][0]))
+    layer.module("query").register_forward_hook(lambda _, inputs, output: queries.append(output[0]))
+    layer.module("key").register_forward_hook(lambda _, inputs, output: keys.append(output[0]))
     with torch.no_grad():
         for text in TEXTS:  # alone: without padding
             states = model(**tokenizer(text, return_tensors="pt"), output_hidden_states=True).hidden_states
@@ -31,9 +31,9 @@ def test_scores_are_mean_squares_at_real_tokens_times_outgoing_weights(tmp_path)
 
         torch.testing.assert_close(found.hidden, torch.cat(hidden).mean(dim=0))
         torch.testing.assert_close(
-            found.channels[1], mean_square(channels) * block.module("ffn_out").weight.square().sum(dim=0)
+            found.channels[1], mean_square(channels) * layer.module("ffn_out").weight.square().sum(dim=0)
         )
         torch.testing.assert_close(
-            found.values[1], mean_square(values) * block.module("attention_output").weight.square().sum(dim=0)
+            found.values[1], mean_square(values) * layer.module("attention_output").weight.square().sum(dim=0)
         )
         torch.testing.assert_close(found.scores[1], mean_square(queries) * mean_square(keys))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from models import ANATOMIES, TEXTS, make_checkpoint
 
 from edgelm import compress
-from edgelm.anatomy import TaskModel, blocks, layer_shapes, load_checkpoint, load_tokenizer, model_outputs
+from edgelm.anatomy import TaskModel, layer_shapes, load_checkpoint, load_tokenizer, model_layers, model_outputs
 from edgelm.anatomy.sizes import sizes_of
 from edgelm.checkpoint import open_checkpoint
 from edgelm.compress.pruning.constraints import Constraint, Constraints
@@ -92,7 +92,7 @@ def test_the_search_finds_what_the_whole_model_loses_least_by(tmp_path):
         for layer in (0, 1)
     ]
     picks = search(
-        model, module_levels, lambda _, channels: channels, 64, lambda made: 64 - blocks(made)[-1].ffn, tries=30
+        model, module_levels, lambda _, channels: channels, 64, lambda made: 64 - model_layers(made)[-1].ffn, tries=30
     )
     assert picks == [2, 0]
 
@@ -111,9 +111,9 @@ def test_units_that_say_nothing_go_without_a_trace(tmp_path, family):
     folder = make_checkpoint(tmp_path / "m", family)
     model, tokenizer, task = load_checkpoint(folder), load_tokenizer(folder), open_checkpoint(folder).task
     with torch.no_grad():
-        for block in blocks(model):
-            block.module("attention_output").weight[:, : block.head_size] = 0
-            block.module("ffn_out").weight[:, 32:] = 0
+        for layer in model_layers(model):
+            layer.module("attention_output").weight[:, : layer.head_size] = 0
+            layer.module("ffn_out").weight[:, 32:] = 0
     module_levels = obs_levels(TaskModel(model, tokenizer, task, 64), ROWS, multiple=32, progress=silent)
     picks = [
         next(
@@ -163,12 +163,12 @@ def test_a_layer_with_nothing_left_goes_whole(tmp_path, family):
     """Its norm stays: the layer before it gives what it would have given, once the least squares are solved."""
     folder = make_checkpoint(tmp_path / "m", family, layers=3)
     model, tokenizer, task = load_checkpoint(folder), load_tokenizer(folder), open_checkpoint(folder).task
-    if norm := blocks(model)[1].output_norm:  # none where norms stand before the sublayers
+    if norm := model_layers(model)[1].output_norm:  # none where norms stand before the sublayers
         torch.nn.init.constant_(norm.weight, 2.0)
     gone = [(ModuleLevels(1, kind, ()), Level((), 0.0)) for kind in ("attention", "ffn")]
     smaller = assemble(model, gone)
-    assert len(blocks(smaller)) == 2
-    if norm := blocks(smaller)[0].output_norm:
+    assert len(model_layers(smaller)) == 2
+    if norm := model_layers(smaller)[0].output_norm:
         assert float(norm.weight[0].detach()) == 2.0
     mended = reconstruct(smaller, TaskModel(model, tokenizer, task, 64), ROWS, sources=segments([0, 2], 3))
     inputs = dict(tokenizer(list(TEXTS), padding=True, return_tensors="pt"))
@@ -296,7 +296,7 @@ def test_no_try_trades_one_bound_for_the_other(tmp_path, wanted):
     material = Material(TaskModel(model, None, None), ROWS, 0, tmp_path)
 
     def loss(made):
-        return -sum(getattr(block, wanted) for block in blocks(made))
+        return -sum(getattr(layer, wanted) for layer in model_layers(made))
 
     picks = _within(model, module_levels, Constraints(tuple(bounds.values())), loss, tries=60, material=material)
     shapes = shapes_of(model, module_levels, picks)

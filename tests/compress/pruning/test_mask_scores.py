@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import ANATOMIES, TEXTS, make_checkpoint
 
-from edgelm.anatomy import TaskModel, blocks, load_checkpoint, load_tokenizer, model_outputs
+from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer, model_layers, model_outputs
 from edgelm.compress.pruning.mask_scores import choose_channels, choose_heads, cut, measure_importance
 from edgelm.data.dataset import Dataset
 from edgelm.tasks.text import SentenceEmbedding, TextClassification
@@ -31,12 +31,12 @@ def test_removing_units_that_do_nothing_changes_nothing(tmp_path, family):
     folder = make_checkpoint(tmp_path / "m", family)
     model = load_checkpoint(folder)
     with torch.no_grad():
-        for block in blocks(model):
-            block.module("attention_output").weight[:, : block.head_size] = 0  # head 0 writes nothing
-            block.module("ffn_out").weight[:, :32] = 0
+        for layer in model_layers(model):
+            layer.module("attention_output").weight[:, : layer.head_size] = 0  # head 0 writes nothing
+            layer.module("ffn_out").weight[:, :32] = 0
     smaller = cut(model, heads=[[1, 2, 3]] * 2, ffn=[range(32, 64)] * 2)
-    assert [(block.heads, block.ffn) for block in blocks(smaller)] == [(3, 32)] * 2
-    assert [(block.heads, block.ffn) for block in blocks(model)] == [(4, 64)] * 2  # the original is untouched
+    assert [(layer.heads, layer.ffn) for layer in model_layers(smaller)] == [(3, 32)] * 2
+    assert [(layer.heads, layer.ffn) for layer in model_layers(model)] == [(4, 64)] * 2  # the original is untouched
     torch.testing.assert_close(
         outputs_of(smaller, folder), outputs_of(model, folder), atol=1e-5, rtol=1e-5
     )  # sums in another order
@@ -54,10 +54,10 @@ def test_fisher_importance_is_the_squared_gradient_of_the_loss(tmp_path):
 
     def loss_with(layer, head, scale):
         changed = copy.deepcopy(model)
-        block = blocks(changed)[layer]
-        columns = slice(head * block.head_size, (head + 1) * block.head_size)
+        layer = model_layers(changed)[layer]
+        columns = slice(head * layer.head_size, (head + 1) * layer.head_size)
         with torch.no_grad():
-            block.module("attention_output").weight[:, columns] *= scale
+            layer.module("attention_output").weight[:, columns] *= scale
             logits = changed(**tokenizer(list(dataset.texts), return_tensors="pt")).logits
         return torch.nn.functional.cross_entropy(logits, torch.tensor([1])).item()
 
@@ -86,15 +86,15 @@ def test_every_unit_gets_a_finite_score_with_and_without_labels(tmp_path, kind, 
 def test_of_a_part_that_is_gone_there_is_nothing_to_score_or_keep(tmp_path, family):
     folder = make_checkpoint(tmp_path / "m", family)
     model, task = load_checkpoint(folder), TextClassification(labels=("negative", "positive"))
-    blocks(model)[0].cut(heads=[])
-    blocks(model)[1].cut(ffn=[])
+    model_layers(model)[0].cut(heads=[])
+    model_layers(model)[1].cut(ffn=[])
     scores = measure_importance(TaskModel(model, load_tokenizer(folder), task), Dataset("memory", texts=TEXTS))
     assert [len(layer) for layer in (*scores.heads, *scores.ffn)] == [0, 4, 64, 0]
     assert scores.heads[1].sum() > 0
     assert scores.ffn[0].sum() > 0
     heads, channels = choose_heads(scores.heads, 0.5), choose_channels(scores.ffn, 0.5)
     assert [len(layer) for layer in (*heads, *channels)] == [0, 2, 32, 0]
-    assert [(block.heads, block.ffn) for block in blocks(cut(model, heads, channels))] == [(0, 32), (2, 0)]
+    assert [(layer.heads, layer.ffn) for layer in model_layers(cut(model, heads, channels))] == [(0, 32), (2, 0)]
 
 
 scores_of_layers = st.integers(1, 5).flatmap(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from models import make_checkpoint
 
-from edgelm.anatomy import blocks, load_checkpoint
+from edgelm.anatomy import load_checkpoint, model_layers
 from edgelm.compress.pruning.student_shape import resolve_shape
 from edgelm.errors import RecipeError
 
@@ -68,7 +68,7 @@ def test_what_cannot_be_cut_out_is_refused(model, asked, message):
 
 def test_layers_that_are_narrower_already_stay_so(tmp_path):
     model = load_checkpoint(make_checkpoint(tmp_path / "m"))
-    blocks(model)[0].cut(heads=[1], ffn=range(16))
+    model_layers(model)[0].cut(heads=[1], ffn=range(16))
     shape = resolve_shape(model, heads=3, ffn=48)
     assert shape.heads == (1, 3)
     assert shape.ffn == (16, 48)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from models import ANATOMIES, TEXTS, make_checkpoint
 
-from edgelm.anatomy import TaskModel, blocks, load_checkpoint, load_tokenizer, model_outputs, save_checkpoint
+from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer, model_layers, model_outputs, save_checkpoint
 from edgelm.checkpoint import open_checkpoint
 from edgelm.compress.pruning.activation_scores import measure_activity
 from edgelm.compress.pruning.student_shape import resolve_shape
@@ -38,7 +38,7 @@ def test_students_of_every_family_load_back_as_the_same_function(tmp_path, famil
     save_checkpoint(tmp_path / "student", student, tokenizer, checkpoint.record)
     again = load_checkpoint(tmp_path / "student")
     assert torch.equal(outputs_of(student, tokenizer, checkpoint.task), outputs_of(again, tokenizer, checkpoint.task))
-    assert [(block.heads, block.head_size, block.ffn) for block in blocks(again)] == [(3, 8, 40)] * 2
+    assert [(own.heads, own.head_size, own.ffn) for own in model_layers(again)] == [(3, 8, 40)] * 2
     assert again.config.hidden_size == 32
     config = json.loads((tmp_path / "student" / "config.json").read_text())
     assert config[{"distilbert": "dim"}.get(family, "hidden_size")] == 32
@@ -58,14 +58,14 @@ def test_a_student_of_the_teachers_shape_is_the_teacher(tmp_path, family):
 @pytest.mark.parametrize("family", ANATOMIES)
 def test_a_part_that_the_model_has_lost_whole_is_none_of_the_students_either(tmp_path, family):
     teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher", family)
-    blocks(teacher)[0].cut(heads=[])
-    blocks(teacher)[1].cut(ffn=[])
+    model_layers(teacher)[0].cut(heads=[])
+    model_layers(teacher)[1].cut(ffn=[])
     activity = measure_activity(TaskModel(teacher, tokenizer, checkpoint.task), ROWS)
     same, cuts = cut_to_sizes(teacher, resolve_shape(teacher), activity)
     assert torch.equal(outputs_of(same, tokenizer, checkpoint.task), outputs_of(teacher, tokenizer, checkpoint.task))
     assert (len(cuts[0].heads), len(cuts[1].channels)) == (0, 0)
     narrow, _ = cut_to_sizes(teacher, resolve_shape(teacher, hidden=32, heads=3, ffn=40), activity)
-    assert [(block.heads, block.ffn) for block in blocks(narrow)] == [(0, 40), (3, 0), (3, 40)]
+    assert [(own.heads, own.ffn) for own in model_layers(narrow)] == [(0, 40), (3, 0), (3, 40)]
     save_checkpoint(tmp_path / "student", narrow, tokenizer, checkpoint.record)
     again = load_checkpoint(tmp_path / "student")
     assert torch.equal(outputs_of(narrow, tokenizer, checkpoint.task), outputs_of(again, tokenizer, checkpoint.task))
@@ -104,7 +104,7 @@ def grow(teacher, narrow, dims, heads, channels):
         parameter.zero_()
     rows = torch.cat([torch.arange(head * 8, head * 8 + 8) for head in heads])
     done = []
-    for wide, thin in zip(blocks(teacher), blocks(narrow), strict=True):
+    for wide, thin in zip(model_layers(teacher), model_layers(narrow), strict=True):
         for part, out, into in [
             ("query", rows, dims),
             ("key", rows, dims),
@@ -132,25 +132,25 @@ def test_narrower_heads_keep_the_scale_of_their_scores(tmp_path):
     """Dimensions of queries and keys that are zero go; attention is as it was, though it divides by a smaller root."""
     teacher, tokenizer, checkpoint = teacher_of(tmp_path / "teacher")
     with torch.no_grad():
-        for block in blocks(teacher):
+        for own in model_layers(teacher):
             for part in ("query", "key", "value"):
-                for tensor in (block.module(part).weight, block.module(part).bias):
+                for tensor in (own.module(part).weight, own.module(part).bias):
                     tensor.view(6, 8, -1)[:, ::2] = 0  # every other dimension of each head
         for tensor in teacher.parameters():
             for axis in range(tensor.dim()):
                 if tensor.shape[axis] == 48 and not any(
-                    tensor is block.module(part).weight for block in blocks(teacher) for part in PARTS
+                    tensor is own.module(part).weight for own in model_layers(teacher) for part in PARTS
                 ):
                     tensor.index_fill_(axis, torch.arange(24), 0.0)
-        for block in blocks(teacher):
+        for own in model_layers(teacher):
             for part in PARTS:
-                block.module(part).weight[:, :24] = 0
+                own.module(part).weight[:, :24] = 0
     shape = resolve_shape(teacher, hidden=24, heads=6)
     assert shape.head_size == 4
     activity = measure_activity(TaskModel(teacher, tokenizer, checkpoint.task), ROWS)
     student, cuts = cut_to_sizes(teacher, shape, activity)
     assert cuts[0].scores.tolist() == list(range(1, 48, 2))
-    block, source = blocks(student)[0], blocks(teacher)[0]
+    own, source = model_layers(student)[0], model_layers(teacher)[0]
     states = torch.randn(1, 5, 24)
     wide = torch.cat([torch.zeros(1, 5, 24), states], dim=-1)
 
@@ -158,7 +158,7 @@ def test_narrower_heads_keep_the_scale_of_their_scores(tmp_path):
         query, key = (layer.module(part)(inputs).view(5, 6, -1).transpose(0, 1) for part in ("query", "key"))
         return query @ key.transpose(1, 2) / layer.head_size**0.5
 
-    torch.testing.assert_close(scores(block, states), scores(source, wide))
+    torch.testing.assert_close(scores(own, states), scores(source, wide))
 
 
 PARTS = ("query", "key", "value")

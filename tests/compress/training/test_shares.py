@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from typer.testing import CliRunner
 
 from edgelm import distributed as processes
-from edgelm.anatomy import FAMILIES, TaskModel, blocks, load_checkpoint, model_outputs
+from edgelm.anatomy import FAMILIES, TaskModel, load_checkpoint, model_layers, model_outputs
 from edgelm.cli.main import app
 from edgelm.compress.batches import Collator, EncodedDataset, LengthGroupedSampler, Share
 from edgelm.compress.distillation.attention_relations import PARTS, relation_loss
@@ -100,8 +100,8 @@ def test_a_loss_reaches_every_weight_that_is_trained(tmp_path, family, kind):
     task = TASK if kind == TASK.kind else make_task(kind)
     teacher = load_checkpoint(make_checkpoint(tmp_path, family, kind=kind, layers=3))
     student = student_from_layers(teacher, [0, 1, 2])
-    blocks(student)[0].cut(heads=[])
-    blocks(student)[1].cut(ffn=[])
+    model_layers(student)[0].cut(heads=[])
+    model_layers(student)[1].cut(ffn=[])
     tokenizer = make_tokenizer(family)
     batch = EncodedDataset(labelled(), TaskModel(teacher, tokenizer, TASK, 32)).batch(range(4))
     for loss in [
