@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from edgelm.errors import ModelError
 from edgelm.export.generation.attention import IDS, LOGITS, MASK, PLACES, ROWS, Attention
 from edgelm.export.generation.builder import GeneratorGraph, GraphBuilder
+from edgelm.export.generation.candidates import FullRows
 from edgelm.export.generation.families import DecoderFamily, decoder_family
 from edgelm.export.generation.modules import norm_of, product_of, to_array
 from edgelm.export.generation.products import Products, Quantize, Table, to_nearest
@@ -29,6 +30,7 @@ def decoder_graph(
     head: str | None = None,
     positions: int | None = None,
     ragged_steps: bool = False,
+    candidates: int = 0,
     quantize: Quantize = to_nearest,
     pair: int | None = None,
     byte_activations: bool = True,
@@ -48,6 +50,8 @@ def decoder_graph(
         positions: how many the graph reaches at most; None: as many as the model.
         ragged_steps: later calls may hold several tokens for several rows, as many in each as it needs: what stands
             behind the last place that is asked for is padding. onnxruntime before 1.32 refuses such a graph.
+        candidates: how many of the likeliest tokens have exact logits, and all tokens exact embeddings, where a tied
+            table is in blocks; see `edgelm.export.generation.candidates`. 0: none have.
         quantize: makes the integers of a matrix, by the name of its PyTorch module.
         pair, byte_activations: see `Products`.
 
@@ -65,7 +69,8 @@ def decoder_graph(
     graph = GraphBuilder("decoder", half=precision == "fp16")
     products = Products(graph, precision, head=head, quantize=quantize, pair=pair, byte_activations=byte_activations)
     reach = min(positions or config.max_position_embeddings, config.max_position_embeddings)
-    return _Decoder(model, family, graph, products, positions=reach, ragged_steps=ragged_steps).build()
+    decoder = _Decoder(model, family, graph, products, positions=reach, ragged_steps=ragged_steps)
+    return decoder.build(candidates)
 
 
 @dataclass(frozen=True)
@@ -100,10 +105,11 @@ class _Decoder:
         self.wanted = graph.node("Unsqueeze", [ROWS, graph.constant("last_axis", [-1])], "rows")
         self.attention = Attention(model, family, graph, products, positions=positions, ragged_steps=ragged_steps)
 
-    def build(self) -> GeneratorGraph:
+    def build(self, candidates: int) -> GeneratorGraph:
         """All of it."""
         family = self.family
-        table, total = self._embed()
+        table, full = self._table(candidates)
+        total = self._embed(table, full)
         names = [f"{family.body}.{family.layers}.{index}" for index in range(self.config.num_hidden_layers)]
         following = [f"{name}.{family.attention_norm}" for name in names] + [f"{family.body}.{family.last_norm}"]
         stream = _Stream(total, self._norm(total, following[0]))
@@ -115,27 +121,35 @@ class _Decoder:
             stream = self._add(output, total, name, family.after_attention, f"{name}.{family.feed_forward_norm}")
             output = self._feed_forward(name, stream.normed)
             stream = self._add(output, stream.total, name, family.after_feed_forward, following[index + 1])
-        self._head(stream.normed, table)
+        self._head(stream.normed, table, full, candidates)
         return self.graph.finish()
 
-    def _embed(self) -> tuple[Table, str]:
+    def _table(self, candidates: int) -> tuple[Table, FullRows | None]:
+        """The table of tokens and, for candidates, what rounding left of it."""
+        name = f"{self.family.body}.{self.family.words}"
+        rows = to_array(self._words().weight)
+        table = self.products.table(name, rows)
+        if table.made is None or not candidates or not self._is_tied():
+            return table, None
+        return table, FullRows(self.products, table, rows, table.made)
+
+    def _embed(self, table: Table, full: FullRows | None) -> str:
         graph, family = self.graph, self.family
-        words: Any = self.model.get_submodule(f"{family.body}.{family.words}")
-        table = self.products.table(f"{family.body}.{family.words}", to_array(words.weight))
-        total = self.products.look_up(table, IDS)
+        words = self._words()
+        total = full.look_up(IDS) if full else self.products.look_up(table, IDS)
         scale = getattr(words, "scalar_embed_scale", None)
         if scale is not None:
             total = graph.node("Mul", [total, graph.constant(f"{table.name}.scale", np.float32(scale))], table.name)
         if family.places:
             place = f"{family.body}.{family.places}"
             rows = to_array(self.model.get_submodule(place).get_parameter("weight"))[: self.positions]
-            full = self.products.precision.name == "fp32"
-            stored = graph.raw_constant(f"{place}.weight", rows if full else rows.astype(np.float16))
+            small = self.products.precision.name != "fp32"
+            stored = graph.raw_constant(f"{place}.weight", rows.astype(np.float16) if small else rows)
             found = graph.node("Gather", [stored, PLACES], place, axis=0)
-            if not full and graph.float_type == np.float32:
+            if small and graph.float_type == np.float32:
                 found = graph.cast(found, np.float32, place)
             total = graph.node("Add", [total, found], place)
-        return table, total
+        return total
 
     def _feed_forward(self, name: str, source: str) -> str:
         graph, family = self.graph, self.family
@@ -170,11 +184,17 @@ class _Decoder:
         head: Any = self.model.get_output_embeddings()
         return head.weight
 
-    def _head(self, source: str, table: Table) -> None:
+    def _words(self) -> Any:
+        return self.model.get_submodule(f"{self.family.body}.{self.family.words}")
+
+    def _is_tied(self) -> bool:
+        return self._weight_of_head() is self._words().weight
+
+    def _head(self, source: str, table: Table, full: FullRows | None, candidates: int) -> None:
         graph = self.graph
-        words: Any = self.model.get_submodule(f"{self.family.body}.{self.family.words}")
-        if self._weight_of_head() is words.weight:
+        if self._is_tied():
             logits = self.products.project(source, table, "lm_head")
+            logits = full.correct(source, logits, min(candidates, table.rows)) if full else logits
         else:
             head = product_of("lm_head", self.model.get_submodule("lm_head"))
             logits = self.products.linear(source, head, precision=self.products.head)

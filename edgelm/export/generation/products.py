@@ -48,11 +48,12 @@ class Table:
         name: of the module.
         rows, width: its shape.
         values: name of the constant: (rows, width) floats, or packed blocks (rows, blocks, bytes).
-        scale: name of the scales (rows, blocks, 1); empty for floats.
+        scale: name of the scales (rows, blocks, 1), of a product's own matrix (rows, blocks); empty for floats.
         bits: of an integer; 0 for floats.
         block: how many values of a row share a scale.
         zeros: name of the zero points (rows, blocks, 1); empty: the middle of the integers.
         packed_zeros: the same as MatMulNBits reads them.
+        made: the integers; None for floats.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Table:
     block: int = BLOCK
     zeros: str = ""
     packed_zeros: str = ""
+    made: BlockWeight | None = None
 
 
 class Products:
@@ -135,7 +137,7 @@ class Products:
         rows, width = weight.shape
         if self.head.conversion != "blocks":
             return Table(name, rows, width, self.graph.constant(f"{name}.weight", weight))
-        return self._store(name, self._quantize(name, weight.T, self.head.bits))
+        return self._store(name, self._quantize(name, weight.T, self.head.bits), lookups=True)
 
     def look_up(self, table: Table, ids: str) -> str:
         """Rows of a table: (batch, sequence, width) floats."""
@@ -155,7 +157,8 @@ class Products:
     def project(self, source: str, table: Table, place: str, *, bias: np.ndarray | None = None) -> str:
         """The product with a table's transpose: logits of a tied head."""
         if table.bits:
-            return self._block_product(source, table, bias, place)
+            flat = self.graph.reshape(table.scale, [table.rows, -1], f"{place}.scale")
+            return self._block_product(source, replace(table, scale=flat), bias, place)
         result = self.graph.node("FusedMatMul", [source, table.values], place, domain=MICROSOFT, transB=1)
         return self._add_bias(result, bias, place)
 
@@ -180,13 +183,13 @@ class Products:
             inputs.append(self.graph.constant(f"{place}.bias", bias))
         return self.graph.node("DynamicQuantizeMatMul", inputs, place, domain=MICROSOFT)
 
-    def _store(self, name: str, made: BlockWeight) -> Table:
-        """Store a matrix in blocks, an output a row."""
+    def _store(self, name: str, made: BlockWeight, *, lookups: bool = False) -> Table:
+        """Store a matrix in blocks, an output a row; for lookups, scales have the three axes of what they scale."""
         graph, stem = self.graph, f"{name}.weight"
         values = graph.raw_constant(f"{stem}_u{made.bits}", pack(made))
-        scale = self._scale(stem, made.scale.T[:, :, None])
+        scale = self._scale(stem, made.scale.T[:, :, None] if lookups else np.ascontiguousarray(made.scale.T))
         width, rows = made.values.shape
-        table = Table(name, rows, width, values, scale, made.bits, made.block)
+        table = Table(name, rows, width, values, scale, made.bits, made.block, made=made)
         packed = pack_zeros(made)
         if made.zero is None or packed is None:
             return table
@@ -194,8 +197,7 @@ class Products:
         return replace(table, zeros=zeros, packed_zeros=graph.raw_constant(f"{stem}_packed_zeros", packed))
 
     def _block_product(self, source: str, table: Table, bias: np.ndarray | None, place: str) -> str:
-        scale = self.graph.reshape(table.scale, [table.rows, -1], f"{table.name}.weight_scale")
-        inputs = [source, table.values, scale]
+        inputs = [source, table.values, table.scale]
         if table.packed_zeros or bias is not None:
             inputs.append(table.packed_zeros)
         if bias is not None:

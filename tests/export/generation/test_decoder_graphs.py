@@ -161,6 +161,19 @@ def test_integers_compute_what_their_floats_compute(family: str, precision: str)
     assert error_of(model, PROMPTS, tokens, logits) < 0.15 * np.abs(logits).max()
 
 
+def test_candidates_have_exact_logits_beside_a_head_of_four_bits() -> None:
+    model = make_model("gemma3_text")  # whose head is its table
+    options = {"precision": "fp32", "head": "int4", "byte_activations": False}
+
+    rounded = Decoding(decoder_graph(model, **options)).add(PROMPTS[:1])[0, 0]
+    logits = Decoding(decoder_graph(model, **options, candidates=16)).add(PROMPTS[:1])[0, 0]
+
+    wanted = logits_of(model, PROMPTS[0])[-1]
+    likeliest = np.argsort(-logits)[:8]
+    error, rounding = (np.abs(given - wanted)[likeliest].max() for given in (logits, rounded))
+    assert error < rounding / 8  # twelve bits beside four, and a margin of a bit
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_bytes_with_a_scale_a_column_compute_what_their_floats_compute(family: str) -> None:
     model = fresh(family)
