@@ -3,9 +3,10 @@
 `python benchmarks/generators.py MODEL --work FOLDER [--rounds 5] [--threads 2] [--contexts 16 256 1024] [--prompt 128]
 [--subjects edgelm:int4 llama.cpp:q4_0 ...] [--genai-python PYTHON --genai FOLDER]`
 
-MODEL is a model folder of a decoder. Subjects: `edgelm:PRECISION` or `edgelm:PRECISION+HEAD`; `llama.cpp:PRECISION`, of
-the same weights, with the library that EDGELM_LLAMA_CPP names (`llama_cpp.py`); `onnxruntime-genai`, of a folder that
-its model builder made; `transformers`. Graphs and GGUFs are made in the folder of --work, where they are not there.
+MODEL is a model folder of a decoder. Subjects: `edgelm:PRECISION`, `edgelm:PRECISION+HEAD`, and both with `@BLOCK`,
+where blocks are not of 32; `llama.cpp:PRECISION`, of the same weights, with the library that EDGELM_LLAMA_CPP names
+(`llama_cpp.py`); `onnxruntime-genai`, of a folder that its model builder made; `transformers`. Graphs and GGUFs are
+made in the folder of --work, where they are not there.
 Each subject is a process of its own, and all of them are measured in turn, round after round.
 
 A row: MB of the file; milliseconds of CPU time for one token after so many tokens, and for a prompt; tokens a second by
@@ -31,6 +32,7 @@ from machine import print_machine
 SUBJECTS = (
     "edgelm:int4",
     "edgelm:int4+int4",
+    "edgelm:int4@128",
     "edgelm:int8-weights",
     "edgelm:int8-dynamic",
     "edgelm:fp32",
@@ -43,17 +45,25 @@ POSITIONS = 2048
 CALLS, PROMPTS = 30, 3  # a round
 
 
-def make_graph(model: Path, precision: str, head: str, folder: Path) -> None:
-    """Build and save the graph of a precision."""
+def make_graph(model: Path, setting: str, folder: Path) -> None:
+    """Build and save the graph of PRECISION+HEAD@BLOCK."""
+    import numpy as np
     import torch
     from transformers import AutoModelForCausalLM
 
     from edgelm.export.generation.decoder import decoder_graph
     from edgelm.graph.external_data import save_graph
+    from edgelm.quantize.blocks import BLOCK, BlockWeight, round_blocks
     from edgelm.runtime.graph_spec import GraphSpec
 
     loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    made = decoder_graph(loaded, precision=precision, head=head or None, positions=POSITIONS)
+    kinds, _, size = setting.partition("@")
+    precision, _, head = kinds.partition("+")
+
+    def quantize(name: str, weight: np.ndarray, bits: int) -> BlockWeight:
+        return round_blocks(weight, bits, block=int(size or BLOCK))
+
+    made = decoder_graph(loaded, precision=precision, head=head or None, positions=POSITIONS, quantize=quantize)
     folder.mkdir(parents=True)
     save_graph(made.model, folder / "decoder.onnx", "weights.bin")
     spec = GraphSpec(name="decoder", file="decoder.onnx", inputs=made.inputs, outputs=made.outputs, opset=20)
@@ -75,10 +85,9 @@ def prepare(subject: str, model: Path, work: Path, genai: Path | None) -> Path:
     """The file or folder that an engine loads."""
     engine, _, setting = subject.partition(":")
     if engine == "edgelm":
-        precision, _, head = setting.partition("+")
         path = work / setting
         if not path.exists():
-            make_graph(model, precision, head, path)
+            make_graph(model, setting, path)
         return path
     if engine == "llama.cpp":
         path = work / f"{setting}.gguf"
