@@ -50,7 +50,7 @@ def encoder_decoder_graphs(
         precision: of the matrices: fp32, fp16, int8-dynamic, int8-weights or int4.
         head: precision of the tables and the head; None: the products' own or, beside integers, int8-weights.
         candidates: how many of the likeliest tokens have exact logits where the head is in blocks, see
-            `edgelm.export.generation.candidates`; 0: none have.
+            `edgelm.export.generation.candidates`; 0: none have, and look-ups are rounded.
         quantize: makes the integers of a matrix, by the name of its PyTorch module; asked once for each.
 
     Raises:

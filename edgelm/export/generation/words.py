@@ -29,12 +29,13 @@ class Words:
         """Take a graph and the precisions of products and head.
 
         Args:
-            candidates: how many tokens have exact logits where the head is in blocks.
+            candidates: how many tokens have exact logits where the head is in blocks; 0: none, and look-ups are
+                rounded.
             quantize: makes the integers of a table.
             made: those it made, by the names of tables.
         """
         self._products = Products(graph, precision, head=head, quantize=quantize)
-        # A table of which single rows are read alone saves nothing with 4 bits.
+        # With what rounding left, 4 bits and 8 are as exact: 8 are for those that ask for no candidates.
         self._look_ups = Products(graph, precision, head="int8-weights" if self._in_blocks else head, quantize=quantize)
         self._candidates, self._made = candidates, made
         self._tables: dict[str, Table] = {}
@@ -50,17 +51,16 @@ class Words:
         Args:
             tied: the head is the same table, in this graph or the other.
         """
-        if not tied:
-            return self._look_ups.look_up(self._look_ups.table(name, weight), ids)
-        table = self._table(name, weight)
-        return self._full[name].look_up(ids) if name in self._full else self._products.look_up(table, ids)
+        products = self._products if tied else self._look_ups
+        table = self._table(products, name, weight)
+        return self._full[name].look_up(ids) if name in self._full else products.look_up(table, ids)
 
     def logits(self, states: str, head: Product, *, tied: bool) -> str:
         """Logits (batch, rows, vocabulary) of states (batch, rows, hidden)."""
         products, graph = self._products, self._products.graph
         if not tied and not self._in_blocks:
             return products.linear(states, head, precision=products.head)
-        table = self._table(head.name, head.weight.T)
+        table = self._table(products, head.name, head.weight.T)
         logits = products.project(states, table, "lm_head")
         if head.name in self._full:
             logits = self._full[head.name].correct(states, logits, min(self._candidates, table.rows))
@@ -68,10 +68,10 @@ class Words:
             return logits
         return graph.node("Add", [logits, graph.constant("lm_head.bias", head.bias)], "lm_head")
 
-    def _table(self, name: str, weight: np.ndarray) -> Table:
-        """A table that a head multiplies."""
+    def _table(self, products: Products, name: str, weight: np.ndarray) -> Table:
+        """A table, with what rounding left of it."""
         if name not in self._tables:
-            self._tables[name] = table = self._products.table(name, weight)
+            self._tables[name] = table = products.table(name, weight)
             if table.bits and self._candidates:
-                self._full[name] = FullRows(self._products, table, weight, self._made[name])
+                self._full[name] = FullRows(products, table, weight, self._made[name])
         return self._tables[name]
