@@ -34,7 +34,7 @@ class PromptLookup:
     Saxena 2023): summaries, edits and answers repeat their source.
 
     Args:
-        most: tokens of a guess.
+        most: tokens of a guess; after one that was wrong early, the next has but one more than were right.
         longest: how many last tokens are looked for at first; then fewer, down to `shortest`.
         source: tokens that are looked through before the row's own, as those that an encoder read.
     """
@@ -42,6 +42,7 @@ class PromptLookup:
     def __init__(self, *, most: int = 6, longest: int = 3, shortest: int = 2, source: tuple[int, ...] = ()) -> None:
         self._most, self._longest, self._shortest = most, longest, shortest
         self._source = np.array(source, dtype=np.int64)
+        self._begin, self._guess = 0, [0] * most  # the newest guess, and where it stands
 
     def from_source(self, source: tuple[int, ...]) -> PromptLookup:
         """One that looks through these tokens as well."""
@@ -50,7 +51,7 @@ class PromptLookup:
     def __call__(self, tokens: np.ndarray, most: int) -> list[int]:
         """See `Drafter`: what followed the newest place where the longest run was seen."""
         seen = np.concatenate([self._source, tokens]) if len(self._source) else tokens
-        most = min(most, self._most)
+        most = min(most, self._size(tokens))
         for size in range(min(self._longest, len(tokens)), self._shortest - 1, -1):
             tail = tokens[len(tokens) - size :]
             same = seen[: len(seen) - size] == tail[0]
@@ -59,9 +60,17 @@ class PromptLookup:
             found = np.flatnonzero(same)
             if len(found):
                 begin = int(found[-1]) + size
-                guess: list[int] = seen[begin : begin + most].tolist()
-                return guess
+                self._begin, self._guess = len(tokens), seen[begin : begin + most].tolist()
+                return self._guess
         return []
+
+    def _size(self, tokens: np.ndarray) -> int:
+        """How many to guess, by how many of the newest guess were right: wrong ones cost time."""
+        came = tokens[self._begin : self._begin + len(self._guess)]
+        right = common_beginning(came, np.array(self._guess[: len(came)]))
+        if not self._begin or right == len(self._guess):
+            return min(self._most, 2 * max(len(self._guess), 1))
+        return min(self._most, right + 1)
 
 
 class DraftModel:

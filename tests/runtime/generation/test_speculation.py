@@ -106,3 +106,13 @@ def test_a_draft_of_another_vocabulary_is_refused():
 )
 def test_lookup_guesses_what_followed_before(tokens, most, source, guess):
     assert PromptLookup(source=source)(np.array(tokens), most) == guess
+
+
+def test_wrong_guesses_make_the_next_ones_shorter_and_right_ones_longer():
+    lookup, seen = PromptLookup(most=6), [1, 2, 3, 4, 5, 6, 7, 8]
+    first = lookup(np.array([*seen, 1, 2]), 6)
+    assert first == [3, 4, 5, 6, 7, 8]
+    second = lookup(np.array([*seen, 1, 2, 3, 9, 1, 2]), 6)  # one was right
+    assert second == [3, 9]
+    third = lookup(np.array([*seen, 1, 2, 3, 9, 1, 2, 3, 9, 5, 1, 2]), 6)  # both were
+    assert third == [3, 9, 5, 1]
