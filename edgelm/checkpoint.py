@@ -16,13 +16,13 @@ from edgelm.files.places import told_places
 from edgelm.model_folder.adapter import ADAPTER_WEIGHTS_FILE, adapted_config, base_folder, is_adapter, read_adapter
 from edgelm.model_folder.config import check_config, fills_masks, read_task
 from edgelm.model_folder.generators import as_recorded, generator_family, generator_types, read_generator
+from edgelm.model_folder.gguf import gguf_file, is_gguf, read_gguf
 from edgelm.model_folder.sentence_transformers import SentenceFolder, read_sentence_folder
 from edgelm.model_folder.weight_files import (
-    PICKLE_FILE,
-    WEIGHTS_FILE,
     check_safetensors,
     is_bundle,
     read_json,
+    require_weights,
     weight_files,
 )
 from edgelm.shapes import LayerShape
@@ -153,7 +153,7 @@ class Checkpoint:
     """A model folder that was checked: config and weights are there and whole.
 
     Attributes:
-        path: of config.json, weights and tokenizer; of an adapter, where one was given.
+        path: of config.json, weights and tokenizer; of an adapter, where one was given; of a GGUF file.
         config: content of config.json; for an adapter, of the adapted model.
         record: where it came from, what it is for, and the shapes of its layers.
         sentence: what a sentence-transformers folder says besides; None: it is none.
@@ -215,7 +215,7 @@ class Checkpoint:
         """The safetensors files that hold its weights: an adapter's with those of its base model."""
         if self.base is not None:
             return (self.path / ADAPTER_WEIGHTS_FILE, *self.base.files)
-        return tuple(weight_files(self.path))
+        return (self.path,) if is_gguf(self.path) else tuple(weight_files(self.path))
 
     @property
     def tokenizer_path(self) -> Path:
@@ -231,7 +231,7 @@ def open_checkpoint(
     """Read and check a model folder, or the folder of a peft adapter with its base model.
 
     Args:
-        path: a Hugging Face folder, with or without `edgelm.json`.
+        path: a Hugging Face folder, with or without `edgelm.json`, or a GGUF file or its folder.
         allow_pickle: accept a folder that has only `pytorch_model.bin` (it is then loaded with `weights_only`).
         any_head: the encoder alone is wanted, so whatever head is on it does not matter.
         fetch: gives the folder of an adapter's base model that is named by a hub id; None: it must be a folder.
@@ -247,6 +247,9 @@ def open_checkpoint(
             f"{path}: this is a bundle, which holds a finished graph and no weights to work on.",
             hint="Give the checkpoint that it was exported from.",
         )
+    if (gguf := gguf_file(path)) is not None:
+        config, task = read_gguf(gguf)
+        return Checkpoint(gguf, config, Record(task, source=str(path)))
     if not path.is_dir():
         raise ModelError(f"{path}: no such model folder.", hint="Give a folder with config.json and model.safetensors.")
     if not is_adapter(path):
@@ -271,18 +274,7 @@ def _open_model(path: Path, allow_pickle: bool, any_head: bool) -> Checkpoint:
             f"{path}: the weights are quantized already ({quantized.get('quant_method', 'no method named')}).",
             hint="Give the float model that they were made from.",
         )
-    files = weight_files(path)
-    if not files:
-        if not (path / PICKLE_FILE).is_file():
-            raise ModelError(
-                f"{path}: no weights; expected {WEIGHTS_FILE}.", hint="Save the model with model.save_pretrained(...)."
-            )
-        if not allow_pickle:
-            raise ModelError(
-                f"{path}: the weights are a pickle ({PICKLE_FILE}), which can run code when it is loaded.",
-                hint="Convert it where you trust it: AutoModel.from_pretrained(...).save_pretrained(...), or add "
-                "--allow-pickle (weights only).",
-            )
+    files = require_weights(path, allow_pickle=allow_pickle)
     check_config(config, path)
     shapes = {name: entry["shape"] for file in files for name, entry in check_safetensors(file).items()}
     if generator_family(config) is not None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PreTrainedModel
+from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
+from edgelm.anatomy.weights import State
 from edgelm.checkpoint import Checkpoint
 from edgelm.errors import ModelError
 from edgelm.tasks.generation import Generation
@@ -46,6 +49,16 @@ def generation_config(task: Task, **changes: Any) -> GenerationConfig:
         entries |= drawn | ({"min_p": own.min_p} if own.min_p else {})
     kept = {name: value for name, value in (entries | changes).items() if value is not None}
     return GenerationConfig(**kept)
+
+
+def gguf_weights(file: Path, shape: PreTrainedModel) -> State:
+    """The weights of a GGUF file by the model's own names, as floats.
+
+    Args:
+        shape: the model that they are for; its values are not read.
+    """
+    found: State = load_gguf_checkpoint(str(file), return_tensors=True, model_to_load=shape)["tensors"]
+    return found
 
 
 def refuse_generator(checkpoint: Checkpoint, task: Task) -> None:

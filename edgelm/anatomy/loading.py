@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 from edgelm.anatomy.adapters import adapted_model_config, merged_weights
 from edgelm.anatomy.families.table import family_of
 from edgelm.anatomy.fill import auto_class, fill, fill_whole, outline
-from edgelm.anatomy.generators import generation_config, refuse_generator
+from edgelm.anatomy.generators import generation_config, gguf_weights, refuse_generator
 from edgelm.anatomy.heads import encoder_weights, head_mismatch, is_head, require_encoder, require_whole, say_new_head
 from edgelm.anatomy.layers import layer_shapes
 from edgelm.anatomy.model_settings import PLAIN
@@ -29,6 +29,7 @@ from edgelm.anatomy.weights import State, fit_names, read_weights, refuse_not_fi
 from edgelm.checkpoint import Checkpoint, Record, open_checkpoint
 from edgelm.errors import ModelError
 from edgelm.model_folder.config import read_task
+from edgelm.model_folder.gguf import is_gguf
 from edgelm.model_folder.own_code import LAYERS_ENTRY
 from edgelm.model_folder.weight_files import read_json
 from edgelm.tasks.task import Task
@@ -236,6 +237,8 @@ def _load_generator(checkpoint: Checkpoint, task: Task) -> PreTrainedModel:
 
 def _config(checkpoint: Checkpoint, **entries: Any) -> Any:
     """The configuration of a model, which for an adapter is its base model's with the adapter's labels."""
+    if is_gguf(checkpoint.path):
+        return AutoConfig.for_model(**checkpoint.config, **entries)
     if checkpoint.base is None:
         config = AutoConfig.from_pretrained(checkpoint.path, local_files_only=True, **entries, **PLAIN)
         for name in (LAYERS_ENTRY, "auto_map"):  # what the model becomes, they no longer say
@@ -248,6 +251,8 @@ def _state(checkpoint: Checkpoint, shape: PreTrainedModel) -> State:
     """The weights of a checkpoint under the names of a model."""
     if checkpoint.base is not None:
         return merged_weights(checkpoint)
+    if is_gguf(checkpoint.path):
+        return gguf_weights(checkpoint.path, shape)
     return fit_names(read_weights(checkpoint.path), shape, checkpoint.path)
 
 

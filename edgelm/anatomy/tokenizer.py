@@ -10,9 +10,11 @@ from huggingface_hub.errors import StrictDataclassError
 from tokenizers import Tokenizer
 from transformers import CONFIG_MAPPING, AutoTokenizer
 
+from edgelm.anatomy.sizes import text_limit
 from edgelm.anatomy.text_settings import with_text_settings
 from edgelm.checkpoint import Checkpoint
 from edgelm.errors import ModelError
+from edgelm.model_folder.gguf import gguf_source, is_gguf
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -33,7 +35,8 @@ def load_tokenizer(checkpoint: Checkpoint | str | Path, *, single_words: bool = 
     """
     path = checkpoint.tokenizer_path if isinstance(checkpoint, Checkpoint) else Path(checkpoint)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        source = gguf_source(path) if is_gguf(path) else {"pretrained_model_name_or_path": path}
+        tokenizer = AutoTokenizer.from_pretrained(**source, local_files_only=True)
         if single_words and tokenizer.is_fast and _lacks_blank(tokenizer):
             tokenizer = _with_blanks(AutoTokenizer.from_pretrained(path, local_files_only=True, add_prefix_space=True))
     except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
@@ -47,6 +50,8 @@ def load_tokenizer(checkpoint: Checkpoint | str | Path, *, single_words: bool = 
             hint="Convert it with transformers' convert_slow_tokenizer.",
         )
     tokenizer = with_text_settings(tokenizer, path)
+    if isinstance(checkpoint, Checkpoint) and is_gguf(path):
+        tokenizer.model_max_length = text_limit(checkpoint.config)
     if isinstance(checkpoint, Checkpoint) and checkpoint.family in CONFIG_MAPPING:
         _fit(tokenizer, path, CONFIG_MAPPING[checkpoint.family]().to_dict() | checkpoint.config)
     return tokenizer

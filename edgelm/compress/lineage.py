@@ -32,8 +32,9 @@ def model_fingerprint(checkpoint: Checkpoint) -> str:
         else [layer.folder for layer in checkpoint.sentence.layers if layer.folder is not None]
     )
     total.update(json.dumps(checkpoint.task.to_dict(), sort_keys=True).encode())
-    for file in [file for folder in (checkpoint.path, *head) for file in sorted(folder.iterdir())]:
-        if file.suffix in (".safetensors", ".bin") or file.name in ("tokenizer.json", ADAPTER_CONFIG_FILE):
+    folders = [sorted(folder.iterdir()) for folder in (checkpoint.path, *head) if folder.is_dir()]
+    for file in [file for files in folders or [[checkpoint.path]] for file in files]:
+        if file.suffix in (".safetensors", ".bin", ".gguf") or file.name in ("tokenizer.json", ADAPTER_CONFIG_FILE):
             content = hashlib.sha256()
             with file.open("rb") as stream:
                 while chunk := stream.read(1 << 20):

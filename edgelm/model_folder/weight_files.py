@@ -42,6 +42,26 @@ def weight_files(path: Path) -> list[Path]:
     return []
 
 
+def require_weights(path: Path, *, allow_pickle: bool) -> list[Path]:
+    """The safetensors files of a model folder; empty where only a pickle is there, and that is allowed.
+
+    Raises:
+        ModelError: there are no weights, or pickled ones alone that are not allowed.
+    """
+    files = weight_files(path)
+    if files or (allow_pickle and (path / PICKLE_FILE).is_file()):
+        return files
+    if not (path / PICKLE_FILE).is_file():
+        raise ModelError(
+            f"{path}: no weights; expected {WEIGHTS_FILE}.", hint="Save the model with model.save_pretrained(...)."
+        )
+    raise ModelError(
+        f"{path}: the weights are a pickle ({PICKLE_FILE}), which can run code when it is loaded.",
+        hint="Convert it where you trust it: AutoModel.from_pretrained(...).save_pretrained(...), or add "
+        "--allow-pickle (weights only).",
+    )
+
+
 def check_safetensors(file: Path) -> dict[str, Any]:
     """Check that a safetensors file is whole, by its own table of contents, and return that table.
 

@@ -1,0 +1,85 @@
+"""A GGUF file is taken where a model folder is: the same weights, tokens, template and end."""
+
+import json
+
+import pytest
+import torch
+from generators import SENTENCES, make_generator
+
+from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer, save_checkpoint
+from edgelm.checkpoint import open_checkpoint
+from edgelm.compress.finetune import finetune
+from edgelm.data.dataset import Dataset
+from edgelm.errors import ModelError
+from edgelm.export.formats.gguf import write_gguf
+from edgelm.recipe import TrainSettings
+
+FAMILIES = {
+    "gpt2": "gpt2",
+    "llama": "llama",
+    "mistral": "llama",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+}  # as llama.cpp has it
+
+
+def written(folder, family, precision="f32", **options):
+    """The file, and the folder that it is made of."""
+    made = make_generator(folder / "m", family, hidden=64, ffn=128, **options)
+    checkpoint = open_checkpoint(made)
+    model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
+    return write_gguf(model, tokenizer, folder / "files" / f"m-{precision}.gguf", precision=precision), made
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_file_is_the_model_that_it_was_written_of(tmp_path, family):
+    (tmp_path / "files").mkdir()
+    file, folder = written(tmp_path, family)
+    checkpoint, original = open_checkpoint(file), open_checkpoint(folder)
+    assert (checkpoint.family, checkpoint.task.context) == (FAMILIES[family], 128)
+    assert checkpoint.task.settings.eos_ids == original.task.settings.eos_ids
+    assert checkpoint.task.chat_template == original.task.chat_template
+    model, expected = load_checkpoint(checkpoint), load_checkpoint(original)
+    ids = torch.tensor([load_tokenizer(original)(SENTENCES[0])["input_ids"]])
+    with torch.no_grad():
+        # The file keeps what is added to variances in FP32, which moves the last bits.
+        torch.testing.assert_close(model(ids).logits, expected(ids).logits, rtol=1e-4, atol=1e-4)
+    assert model.get_output_embeddings().weight.shape == expected.get_output_embeddings().weight.shape
+    assert open_checkpoint(file.parent).path == file
+
+
+def test_a_file_is_saved_and_trained_as_a_folder(tmp_path):
+    (tmp_path / "files").mkdir()
+    file, folder = written(tmp_path, "qwen2", "q8_0")
+    checkpoint = find_checkpoint(file)
+    model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
+    assert tokenizer(SENTENCES[0])["input_ids"] == load_tokenizer(open_checkpoint(folder))(SENTENCES[0])["input_ids"]
+    assert tokenizer.model_max_length == 128
+    save_checkpoint(tmp_path / "saved", model, tokenizer, checkpoint.record)
+    again = open_checkpoint(tmp_path / "saved")
+    assert again.task == checkpoint.task
+    assert all(torch.equal(own, load_checkpoint(again).get_parameter(name)) for name, own in model.named_parameters())
+    rows = Dataset("memory", SENTENCES, schema="prompts")
+    settings = TrainSettings(max_steps=2, batch_size=4, max_length=32)
+    result = finetune(
+        file, dataset=rows, evaluation=rows, output=tmp_path / "t", kind="text-generation", settings=settings
+    )
+    assert json.loads((result.path / "config.json").read_text())["architectures"] == ["Qwen2ForCausalLM"]
+
+
+def test_a_file_that_cannot_be_taken_is_refused(tmp_path):
+    (tmp_path / "files").mkdir()
+    file, _ = written(tmp_path, "gpt2")
+    whole = file.read_bytes()
+    (tmp_path / "no.gguf").write_bytes(b"GGML" + whole[4:])
+    with pytest.raises(ModelError, match="not a GGUF file"):
+        open_checkpoint(tmp_path / "no.gguf")
+    (tmp_path / "cut.gguf").write_bytes(whole[: len(whole) // 4])
+    with pytest.raises(ModelError, match=r"cut\.gguf"):
+        load_checkpoint(tmp_path / "cut.gguf")
+    (tmp_path / "other.gguf").write_bytes(whole.replace(b"gpt2", b"nope"))
+    with pytest.raises(ModelError, match=r"cannot be read: .*nope"):
+        open_checkpoint(tmp_path / "other.gguf")
+    (file.parent / "second.gguf").write_bytes(whole)
+    with pytest.raises(ModelError, match="several GGUF files"):
+        open_checkpoint(file.parent)
