@@ -10,18 +10,18 @@ import numpy as np
 
 from edgelm.hardware.busy import Busy
 from edgelm.profile.interval import measure_ratio
-from edgelm.profile.result import Case, Profile
+from edgelm.profile.result import AnyCase, Profile
 
 _SPREAD = 1.5  # times the fast rounds' latency: slower rounds are another mode of the machine
 _FEWEST = 5  # stretches of calls, to speak of fast and slow ones
 
 
-def find_warnings(busy: Busy, cases: Sequence[Case]) -> tuple[str, ...]:
+def find_warnings(busy: Busy, cases: Sequence[AnyCase]) -> tuple[str, ...]:
     """A sentence for each doubt about what was measured of one subject."""
     return (*busy.warnings(), *(words for words in map(unsteady, cases) if words))
 
 
-def unsteady(case: Case) -> str:
+def unsteady(case: AnyCase) -> str:
     """Says so, if some stretches of calls took far longer than others; empty if not, or if there were too few to tell.
 
     A stretch is one round or, where more inputs take turns, as many as see every input once: long texts take longer
@@ -36,10 +36,9 @@ def unsteady(case: Case) -> str:
     fast, slow = (float(value) for value in np.percentile(stretches, (10, 90)))
     if slow < _SPREAD * fast:
         return ""
-    about = f"batch {case.batch}" + ("" if case.sequence is None else f", {case.sequence} tokens")
     return (
-        f"Its calls ({about}) took {fast:.3g} ms in fast rounds and {slow:.3g} ms in slow ones: the machine changed "
-        "meanwhile."
+        f"Its calls ({case.label}) took {fast:.3g} ms in fast rounds and {slow:.3g} ms in slow ones: the machine "
+        "changed meanwhile."
     )
 
 

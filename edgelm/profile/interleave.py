@@ -16,6 +16,7 @@ from edgelm.progress import Progress
 
 BLOCK_CALLS = 10
 SETTLE_CALLS = 3
+_SAID = ("kind", "precision", "session", "provider", "compiled", "generates")  # of a subject, to its worker
 REST_S = 0.05  # onnxruntime's threads spin for tens of milliseconds after a call
 
 
@@ -33,7 +34,7 @@ class WorkerClient:
         self._there = place.locate(subject)
         self._line = place.start("edgelm.profile.worker", threads=threads)
         try:
-            values = {name: getattr(subject, name) for name in ("kind", "precision", "session", "provider", "compiled")}
+            values = {name: getattr(subject, name) for name in _SAID}
             loaded = self.ask("load", subject=values | {"path": self._there, "threads": threads})
             self.load_ms: float = loaded["load_ms"]
             self.chosen: dict[str, Any] = loaded["chosen"] | {"passed": tuple(loaded["chosen"].get("passed", ()))}
@@ -71,6 +72,8 @@ def take_turns(
     label: str,
     progress: Progress,
     *,
+    block: int = BLOCK_CALLS,
+    settle: int = SETTLE_CALLS,
     mhz: list[float] | None = None,
 ) -> list[list[float]]:
     """Samples in ms of `runs` calls of each worker, in blocks.
@@ -81,17 +84,19 @@ def take_turns(
     machine with: one block.
 
     Args:
+        block: calls of a block that are counted.
+        settle: calls before them that are not.
         mhz: takes up the CPU's frequency after each block, where the machine shows it.
     """
     order = random.Random(0)
     for worker in workers:
         worker.ask("block", count=1, skip=warmup)
     samples: list[list[float]] = [[] for _ in workers]
-    size = runs if len(workers) == 1 else BLOCK_CALLS
+    size = runs if len(workers) == 1 else block
     for done in range(0, runs, size):
         for index in order.sample(range(len(workers)), len(workers)):
             time.sleep(REST_S)
-            answer = workers[index].ask("block", count=min(size, runs - done), skip=SETTLE_CALLS)
+            answer = workers[index].ask("block", count=min(size, runs - done), skip=settle)
             samples[index] += answer["samples_ms"]
             if mhz is not None and answer.get("mhz"):
                 mhz.append(answer["mhz"])

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from edgelm.data.dataset import Dataset
 from edgelm.files.places import told_place
 from edgelm.hardware.busy import LOOK_S, judge, own_seconds
 from edgelm.profile.doubts import find_warnings, with_ratios
+from edgelm.profile.generation.case import GenerationCase
 from edgelm.profile.host import HERE, Host
 from edgelm.profile.inputs import Feeds
 from edgelm.profile.interleave import WorkerClient, take_turns
 from edgelm.profile.plan import ProfilePlan, plan_profile
 from edgelm.profile.resource_use import measure_use
-from edgelm.profile.result import Case, Profile
+from edgelm.profile.result import AnyCase, Profile
 from edgelm.profile.subject import Subject
 from edgelm.progress import Progress, silent
 
@@ -33,10 +35,12 @@ def profile(
     compare: Sequence[str | Path | Subject] = (),
     batch_sizes: Sequence[int] = (1,),
     sequence_lengths: Sequence[int] = (),
+    prompt_lengths: Sequence[int] = (),
+    contexts: Sequence[int] = (),
     data: Dataset | None = None,
     threads: int | None = None,
-    warmup: int = 20,
-    runs: int = 300,
+    warmup: int | None = None,
+    runs: int | None = None,
     loads: int = 3,
     device: str | None = None,
     provider: str | None = None,
@@ -56,10 +60,13 @@ def profile(
         batch_sizes: texts in one call.
         sequence_lengths: tokens of each text, real tokens repeated or cut; empty: texts of their own lengths, unpadded
             at batch 1.
+        prompt_lengths: of a model that writes: tokens of prompts, whose first token is timed; empty: 16, 128 and 512,
+            as far as it reads.
+        contexts: of a model that writes: tokens behind which one more is timed; empty: 16, 256 and 1,024, likewise.
         data: where the texts are from; None: the bundle's golden samples.
         threads: of every subject; None: as the bundle says, else one a core.
-        warmup: calls of each subject, in each case, that are not counted.
-        runs: counted calls of each subject in each case.
+        warmup: calls of each subject, in each case, that are not counted; None: 20, of models that write fewer.
+        runs: counted calls of each subject in each case; None: 300, of models that write 100 tokens and 20 prompts.
         loads: fresh processes in which loading and memory are measured.
         device: a name to note; the figures are of the machine that this ran on.
         provider: that must run every bundle, but for a `Subject`; None: each what its device prefers and is there.
@@ -78,6 +85,8 @@ def profile(
         compare=compare,
         batch_sizes=batch_sizes,
         sequence_lengths=sequence_lengths,
+        prompt_lengths=prompt_lengths,
+        contexts=contexts,
         data=data,
         threads=threads,
         warmup=warmup,
@@ -97,8 +106,8 @@ def measure(plan: ProfilePlan, place: Host = HERE, progress: Progress = silent) 
     """
     subjects, feeds, texts = plan.subjects, plan.feeds, list(plan.texts)
     threads = plan.threads or place.cores()
-    cases: list[list[Case]] = [[] for _ in subjects]
-    settings = {"warmup": plan.warmup, "runs": plan.runs, "threads": threads, "loads": plan.loads, "texts": plan.source}
+    cases: list[list[AnyCase]] = [[] for _ in subjects]
+    settings = plan.calls | {"threads": threads, "loads": plan.loads, "texts": plan.source}
     common: dict[str, Any] = {
         "settings": settings,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -111,13 +120,22 @@ def measure(plan: ProfilePlan, place: Host = HERE, progress: Progress = silent) 
         clocks = [_read_clocks(workers, place)]
         time.sleep(LOOK_S)  # nobody runs: what is used now is others'
         clocks.append(_read_clocks(workers, place))
-        for number, (batch, sequence) in enumerate(plan.grid):
-            for worker, made in zip(workers, feeds, strict=True):
-                worker.ask("prepare", feeds=made[number])
-            label = f"batch {batch}" + ("" if sequence is None else f", {sequence} tokens")
-            turns = take_turns(workers, plan.warmup, plan.runs, label, progress, mhz=mhz)
-            for found, samples, made in zip(cases, turns, feeds, strict=True):
-                found.append(Case(batch, sequence, tuple(samples), inputs=len(made[number])))
+        for number, point in enumerate(plan.grid):
+            made = [entry[number] for entry in feeds]
+            facts = [worker.ask("prepare", feeds=calls) for worker, calls in zip(workers, made, strict=True)]
+            pace = point.pace
+            turns = take_turns(
+                workers,
+                pace.warmup,
+                pace.runs,
+                point.label,
+                progress,
+                block=pace.block,
+                settle=pace.settle,
+                mhz=mhz,
+            )
+            for found, samples, calls, said in zip(cases, turns, made, facts, strict=True):
+                found.append(point.case(samples, len(calls), said))
         clocks.append(_read_clocks(workers, place))
         tokenization = [_tokenization(worker, texts) for worker in workers]
         chosen = [worker.chosen for worker in workers]
@@ -132,7 +150,9 @@ def measure(plan: ProfilePlan, place: Host = HERE, progress: Progress = silent) 
     use = measure_use(place, subjects, threads, [made[0] for made in feeds], call_ms, progress)
     profiles = []
     for index, entry in enumerate(subjects):
-        load_ms, peak_mb = _fresh(entry, threads, plan.loads, feeds[index][0][:1], place)
+        load_ms, peaks = _fresh(entry, threads, plan.loads, [feeds[index][number][:1] for number in plan.grown], place)
+        for number, peak_mb in zip(plan.grown, peaks, strict=True):
+            cases[index][number] = _with_peak(cases[index][number], peak_mb)
         what: dict[str, Any] = {
             "name": entry.name,
             "path": told_place(entry.path),
@@ -141,7 +161,7 @@ def measure(plan: ProfilePlan, place: Host = HERE, progress: Progress = silent) 
             "size_mb": entry.size_mb,
             "manifest": entry.manifest,
         }
-        cost = {"load_ms": load_ms, "peak_memory_mb": peak_mb}
+        cost = {"load_ms": load_ms, "peak_memory_mb": peaks[0]}
         measured: dict[str, Any] = cost | {"tokenization_ms": tokenization[index], "operators": operators[index]}
         measured |= chosen[index] | {
             "power": use[index].power,
@@ -167,20 +187,30 @@ def _read_clocks(workers: list[WorkerClient], place: Host) -> tuple[dict[str, An
 
 
 def _tokenization(worker: WorkerClient, texts: list[Any]) -> float | None:
-    if worker.subject.kind != "bundle":
+    if not texts or worker.subject.kind != "bundle":
         return None
     return statistics.median(worker.ask("tokenize", texts=texts, repeat=max(100, len(texts)))["samples_ms"])
 
 
-def _fresh(entry: Subject, threads: int, loads: int, feeds: list[Feeds], place: Host) -> tuple[float, float]:
-    """Load time (ms) and peak memory (10^6 bytes): medians over processes that load, answer one text and end."""
-    load_ms, peak_mb = [], []
+def _with_peak(case: AnyCase, peak_mb: float) -> AnyCase:
+    return replace(case, peak_memory_mb=peak_mb) if isinstance(case, GenerationCase) else case
+
+
+def _fresh(
+    entry: Subject, threads: int, loads: int, cases: Sequence[list[Feeds]], place: Host
+) -> tuple[float, list[float]]:
+    """Load time (ms), and peak memory (10^6 bytes) once each of the cases was run, one after the other: medians over
+    processes that load, run them and end."""
+    load_ms: list[float] = []
+    peaks: list[list[float]] = []
     for _ in range(loads):
         worker = WorkerClient(entry, threads=threads, place=place)
         try:
-            worker.ask("prepare", feeds=feeds)
             load_ms.append(worker.load_ms)
-            peak_mb.append(float(worker.ask("memory")["peak_mb"]))
+            peaks.append([])
+            for feeds in cases:
+                worker.ask("prepare", feeds=feeds)
+                peaks[-1].append(float(worker.ask("memory")["peak_mb"]))
         finally:
             worker.close()
-    return statistics.median(load_ms), statistics.median(peak_mb)
+    return statistics.median(load_ms), [statistics.median(column) for column in zip(*peaks, strict=True)]

@@ -11,11 +11,17 @@ from typing import Any
 from edgelm.data.dataset import Dataset
 from edgelm.errors import InputError, UsageError
 from edgelm.files.places import told_place
+from edgelm.profile.generation.plan import GenerationPoint, generation_points
+from edgelm.profile.generation.worker import NEXT
 from edgelm.profile.inputs import Feeds, find_texts, make_feeds
 from edgelm.profile.onnx_signature import read_inputs
+from edgelm.profile.points import Pace, Point, TextPoint
 from edgelm.profile.subject import Subject, find_subject
 from edgelm.runtime import open_bundle
+from edgelm.runtime.generation.decoder import DECODER
 from edgelm.runtime.provider import check_provider
+
+_WARMUP, _RUNS = 20, 300  # calls of a model that answers
 
 
 @dataclass(frozen=True)
@@ -25,23 +31,25 @@ class ProfilePlan:
     Attributes:
         subjects: what is measured; the first is a bundle.
         texts: that the calls are made of; `source` says where they are from.
-        grid: batch size and tokens of each case; None: texts of their own lengths.
+        grid: each case.
         feeds: per subject and case the inputs of calls.
         threads: of every subject; None: one a core of the place.
-        warmup, runs, loads: as `edgelm.profile.pipeline.profile` takes them.
+        calls: of each case, not counted and counted, to note.
+        loads: as `edgelm.profile.pipeline.profile` takes it.
         device: a name to note.
+        grown: in which of the cases the memory of fresh processes is measured, one after the other in each.
     """
 
     subjects: tuple[Subject, ...]
     texts: tuple[Any, ...]
     source: str
-    grid: tuple[tuple[int, int | None], ...]
+    grid: tuple[Point, ...]
     feeds: list[list[list[Feeds]]]
     threads: int | None
-    warmup: int
-    runs: int
+    calls: dict[str, int]
     loads: int
     device: str | None
+    grown: tuple[int, ...] = (0,)
 
 
 def plan_profile(
@@ -50,10 +58,12 @@ def plan_profile(
     compare: Sequence[str | Path | Subject] = (),
     batch_sizes: Sequence[int] = (1,),
     sequence_lengths: Sequence[int] = (),
+    prompt_lengths: Sequence[int] = (),
+    contexts: Sequence[int] = (),
     data: Dataset | None = None,
     threads: int | None = None,
-    warmup: int = 20,
-    runs: int = 300,
+    warmup: int | None = None,
+    runs: int | None = None,
     loads: int = 3,
     device: str | None = None,
     provider: str | None = None,
@@ -61,7 +71,9 @@ def plan_profile(
     """Check all that can be known before a place is: arguments and errors are those of
     `edgelm.profile.pipeline.profile`."""
     check_provider(provider)
-    _check_counts(batch_sizes, {"threads": threads or 1, "runs": runs, "loads": loads}, warmup)
+    _check_counts(
+        batch_sizes, {"threads": threads or 1, "runs": 1 if runs is None else runs, "loads": loads}, warmup or 0
+    )
     subjects = tuple(_find(entry, provider) for entry in (subject, *compare))
     first = subjects[0]
     if first.kind != "bundle":
@@ -72,28 +84,72 @@ def plan_profile(
     for entry in subjects:
         if entry.kind == "bundle":
             open_bundle(entry.path).check_sizes()
+    calls = {"warmup": warmup, "runs": runs}
+    lengths = {"prompt_lengths": prompt_lengths, "contexts": contexts}
+    if first.generates:
+        _refuse(first, "writes text", batch=tuple(batch_sizes) != (1,), sequence=bool(sequence_lengths), data=data)
+        points = generation_points(subjects, **lengths, **calls)
+        return _plan_writing(subjects, points, threads, loads, device)
+    _refuse(first, "writes no text", prompt_length=bool(prompt_lengths), context=bool(contexts))
+    for entry in subjects:
+        if entry.generates:
+            raise UsageError(f"{entry.path} writes text; {first.name} does not.", hint="Compare models of one kind.")
         _check_lengths(entry, sequence_lengths)
     if data is not None and not len(data):
         raise UsageError(f"{data.source}: no texts.", hint="Give a file with texts with --data.")
     texts = find_texts(first, data)
-    grid = tuple((batch, sequence) for sequence in (sequence_lengths or (None,)) for batch in batch_sizes)
-    feeds = make_feeds(subjects, texts, grid)
+    sizes = tuple((batch, sequence) for sequence in (sequence_lengths or (None,)) for batch in batch_sizes)
+    feeds = make_feeds(subjects, texts, sizes)
     for entry, cases in zip(subjects, feeds, strict=True):
         if entry.kind == "onnx":
             _check_graph(entry, cases)
-    threads = threads or open_bundle(first.path).manifest.session.get("intra_op_num_threads")
+    pace = Pace(_WARMUP if warmup is None else warmup, _RUNS if runs is None else runs)
     return ProfilePlan(
         subjects,
         tuple(texts),
         told_place(data.source) if data else "golden samples",
-        grid,
+        tuple(TextPoint(batch, sequence, pace) for batch, sequence in sizes),
         feeds,
-        threads,
-        warmup,
-        runs,
+        threads or open_bundle(first.path).manifest.session.get("intra_op_num_threads"),
+        {"warmup": pace.warmup, "runs": pace.runs},
         loads,
         device,
     )
+
+
+def _plan_writing(
+    subjects: tuple[Subject, ...],
+    points: tuple[GenerationPoint, ...],
+    threads: int | None,
+    loads: int,
+    device: str | None,
+) -> ProfilePlan:
+    """Of models that write."""
+    tokens, prompts = points[0].pace, points[-1].pace
+    return ProfilePlan(
+        subjects,
+        (),
+        "made-up tokens",
+        points,
+        [[[point.feed] for point in points] for _ in subjects],
+        threads or open_bundle(subjects[0].path).manifest.graph(DECODER).session.get("intra_op_num_threads"),
+        {"warmup": tokens.warmup, "runs": tokens.runs, "prompt_runs": prompts.runs},
+        loads,
+        device,
+        grown=tuple(number for number, point in enumerate(points) if point.measure == NEXT),
+    )
+
+
+def _refuse(first: Subject, why: str, **given: Any) -> None:
+    """Options that mean nothing for this kind of model.
+
+    Raises:
+        UsageError: one was given.
+    """
+    for name, value in given.items():
+        if value:
+            option = name.replace("_", "-")
+            raise UsageError(f"{first.path} {why}: --{option} says nothing of it.", hint=f"Leave --{option} out.")
 
 
 def _find(entry: str | Path | Subject, provider: str | None) -> Subject:

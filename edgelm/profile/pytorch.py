@@ -37,21 +37,10 @@ class PyTorchModel:
     def __init__(
         self, path: str | Path, *, threads: int | None, provider: str, precision: str, compiled: str | None
     ) -> None:
-        if precision not in _PRECISIONS:
-            raise UsageError(
-                f"PyTorch runs no checkpoint in {precision}.", hint=f"Choose one of: {', '.join(_PRECISIONS)}."
-            )
-        if provider not in ("cpu", "cuda") or (provider == "cuda" and not torch.cuda.is_available()):
-            raise UsageError(
-                f"PyTorch {torch.__version__} finds no {provider} here.",
-                hint="Look whether `nvidia-smi` works, or run it on the CPU.",
-            )
-        if threads:
-            torch.set_num_threads(threads)
-        self._device = torch.device(provider)
+        self._device, dtype = open_torch(threads, provider, precision)
         checkpoint = open_checkpoint(path)
         self._task = checkpoint.task
-        model = load_checkpoint(checkpoint).to(self._device, _PRECISIONS[precision])
+        model = load_checkpoint(checkpoint).to(self._device, dtype)
         known = load_tokenizer(checkpoint).model_input_names
         self.inputs = tuple(name for name in _INPUTS if name in known)
         self.runs_on = f"{provider}, by PyTorch" + (f", compiled ({compiled})" if compiled else "")
@@ -64,3 +53,23 @@ class PyTorchModel:
             outputs, _ = model_outputs(self._model, self._task, inputs)
             result: np.ndarray = outputs.float().cpu().numpy()
         return result
+
+
+def open_torch(threads: int | None, provider: str, precision: str) -> tuple[torch.device, torch.dtype]:
+    """Where PyTorch runs a checkpoint, and in what; sets the threads of this process.
+
+    Raises:
+        UsageError: a precision or provider that PyTorch does not have here.
+    """
+    if precision not in _PRECISIONS:
+        raise UsageError(
+            f"PyTorch runs no checkpoint in {precision}.", hint=f"Choose one of: {', '.join(_PRECISIONS)}."
+        )
+    if provider not in ("cpu", "cuda") or (provider == "cuda" and not torch.cuda.is_available()):
+        raise UsageError(
+            f"PyTorch {torch.__version__} finds no {provider} here.",
+            hint="Look whether `nvidia-smi` works, or run it on the CPU.",
+        )
+    if threads:
+        torch.set_num_threads(threads)
+    return torch.device(provider), _PRECISIONS[precision]

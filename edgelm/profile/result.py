@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from edgelm.errors import InputError
+from edgelm.profile.generation.case import GenerationCase
 from edgelm.profile.interleave import BLOCK_CALLS
-from edgelm.profile.interval import Ratio, median_interval
+from edgelm.profile.interval import Ratio
 from edgelm.profile.memory import Memory
 from edgelm.profile.power import Power
+from edgelm.profile.samples import Samples, rounds_of
 
-PROFILE_SCHEMA = (
-    3  # 3: intervals, ratios and warnings; 2: the memory of the machine, and what was passed over for what ran it
-)
+# 4: models that write; 3: intervals, ratios and warnings; 2: the memory of the machine, and what was passed over for
+# what ran it
+PROFILE_SCHEMA = 4
 
 
 @dataclass(frozen=True)
-class Case:
-    """One batch size and sequence length; every statistic is computed from the raw samples.
+class Case(Samples):
+    """One batch size and sequence length of a model that answers.
 
     Attributes:
         batch: texts in one call.
         sequence: tokens of each text; None for real texts of their own lengths.
-        samples_ms: one value a call, in the order of the calls: input arrays in, output array out.
-        block: calls of a round, in which the subjects took turns.
-        inputs: how many different inputs took turns.
-        ratio: to the last subject of the same profile; None for that one itself, or where there is no other.
+        samples_ms, block, inputs, ratio: as in `Samples`; a call is input arrays in, output array out.
     """
 
     batch: int
@@ -39,40 +35,29 @@ class Case:
     inputs: int = 1
     ratio: Ratio | None = None
 
-    def percentile_ms(self, share: float) -> float:
-        """Percentile of the samples, linear between two of them."""
-        return float(np.percentile(self.samples_ms, share, method="linear"))
-
-    @cached_property
-    def p50_interval_ms(self) -> tuple[float, float]:
-        """95 % interval of the p50, by resampling rounds of calls."""
-        return median_interval(self.samples_ms, self.block)
-
     @property
-    def mean_ms(self) -> float:
-        """Arithmetic mean."""
-        return float(np.mean(self.samples_ms))
+    def label(self) -> str:
+        """The case in words."""
+        return f"batch {self.batch}" + ("" if self.sequence is None else f", {self.sequence} tokens")
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, with mean, percentiles and the 95 % interval of the p50 (ms), and throughput (texts per second,
-        from the mean)."""
-        percentiles = {f"p{share}_ms": self.percentile_ms(share) for share in (50, 90, 95, 99)}
-        sure = {
-            "p50_interval_ms": list(self.p50_interval_ms),
-            "ratio": None if self.ratio is None else self.ratio.to_dict(),
-        }
+        """JSON-ready, with statistics, and throughput (texts per second, from the mean)."""
+        what = {"batch": self.batch, "sequence": self.sequence}
         samples = {"throughput_per_s": 1000 * self.batch / self.mean_ms, "samples_ms": list(self.samples_ms)}
-        what = {"batch": self.batch, "sequence": self.sequence, "block": self.block, "inputs": self.inputs}
-        return what | {"mean_ms": self.mean_ms} | percentiles | sure | samples
+        return what | self.statistics() | samples
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Case:
-        """The inverse of `to_dict`; before schema 3 no rounds were noted, and no ratio."""
-        given, ratio = values.get("ratio"), None
-        if given:
-            ratio = Ratio(**{name: given[name] for name in ("against", "p50", "low", "high", "reason")})
-        rounds = {name: values[name] for name in ("block", "inputs") if name in values}
-        return cls(values["batch"], values["sequence"], tuple(values["samples_ms"]), **rounds, ratio=ratio)
+        """The inverse of `to_dict`."""
+        return cls(values["batch"], values["sequence"], tuple(values["samples_ms"]), **rounds_of(values))
+
+
+AnyCase = Case | GenerationCase
+
+
+def case_from_dict(values: dict[str, Any]) -> AnyCase:
+    """A case of either kind."""
+    return GenerationCase.from_dict(values) if "measure" in values else Case.from_dict(values)
 
 
 @dataclass(frozen=True)
@@ -81,13 +66,13 @@ class Profile:
 
     Attributes:
         name, path, kind, precision, size_mb: what was measured; kind is bundle, onnx or pytorch; size in 10^6 bytes.
-        cases: per batch size and sequence length.
+        cases: per batch size and sequence length; of a model that writes per prompt and context.
         load_ms: from the first import of the runtime to a loaded model, in a fresh process; median of several.
         peak_memory_mb: of a fresh process that loads and answers (10^6 bytes); median of several.
         tokenization_ms: median for one text; None where the subject has no tokenizer of the runtime.
         operators: per operator type nodes, ms_per_call and share, slowest first; empty for PyTorch.
         machine: as `edgelm.hardware.machine` describes it.
-        settings: warmup, runs, threads, texts, loads.
+        settings: warmup, runs, threads, texts, loads; of a model that writes also `prompt_runs`.
         created: ISO 8601, UTC.
         device: the device name that the user gave; a label: the figures are of `machine`.
         manifest: of a bundle; empty otherwise.
@@ -97,7 +82,7 @@ class Profile:
         passed: name and reason of each provider that its device prefers and that was not there; empty if the first was.
         source: "measured".
         host: where it ran, as the user named it; None: the machine that profiled.
-        power: of the first case; None where no sensor could be read.
+        power: of the first case, of a model that writes of its first context; None where no sensor could be read.
         memory: of the machine, in the first case: the system's, and that of each NVIDIA GPU on a card; those that could
             be read.
         warnings: sentences that say what makes the figures doubtful: other work on the machine (`machine["busy"]` has
@@ -109,7 +94,7 @@ class Profile:
     kind: str
     precision: str
     size_mb: float
-    cases: tuple[Case, ...]
+    cases: tuple[AnyCase, ...]
     load_ms: float
     peak_memory_mb: float
     tokenization_ms: float | None
@@ -152,7 +137,7 @@ class Profile:
                 hint="Install a newer edgelm.",
             )
         try:
-            cases = tuple(map(Case.from_dict, values["cases"]))
+            cases = tuple(map(case_from_dict, values["cases"]))
             power = Power(**values["power"]) if values.get("power") else None
             lists = {"cases": cases, "operators": tuple(values["operators"]), "passed": tuple(values.get("passed", ()))}
             lists["warnings"] = tuple(values.get("warnings", ()))

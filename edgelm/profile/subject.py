@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from edgelm.model_folder.sentence_transformers import MODULES_FILE
 from edgelm.model_folder.weight_files import is_bundle
 from edgelm.runtime import open_bundle
 from edgelm.runtime.manifest import MANIFEST_FILE
+from edgelm.tasks.generation import Generation, TextGeneration
+from edgelm.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Subject:
             others the CPU.
         compiled: mode of `torch.compile` for PyTorch, such as `default` or `reduce-overhead`; None: eager.
         longest: tokens of a text that it reads at most; None: not known.
+        generates: it writes text, token by token.
+        reads_sources: of those that write, whether it is an encoder-decoder.
     """
 
     name: str
@@ -40,6 +44,8 @@ class Subject:
     provider: str | None = None
     compiled: str | None = None
     longest: int | None = None
+    generates: bool = False
+    reads_sources: bool = False
 
 
 def find_subject(path: str | Path) -> Subject:
@@ -58,16 +64,27 @@ def find_subject(path: str | Path) -> Subject:
         and (is_adapter(path) or any((path / name).is_file() for name in ("config.json", MODULES_FILE)))
     ):
         checkpoint = open_checkpoint(path)
-        return Subject(path.name, path, "pytorch", "fp32", checkpoint.size_mb, longest=_positions(checkpoint))
+        longest = None if checkpoint.task.generates else _positions(checkpoint)
+        return _of_task(
+            Subject(path.name, path, "pytorch", "fp32", checkpoint.size_mb, longest=longest), checkpoint.task
+        )
     if path.is_file() or (path / MANIFEST_FILE).is_file():
         bundle = open_bundle(path)
         manifest = bundle.manifest
         longest = manifest.tokenization.max_length
         what = (manifest.name, path, "bundle", manifest.precision, bundle.size_bytes / 1e6, manifest.device)
-        return Subject(*what, manifest.to_dict(), longest=longest)
+        return _of_task(Subject(*what, manifest.to_dict(), longest=longest), manifest.task)
     raise InputError(
         f"{path}: nothing that can be measured.", hint="Give a bundle, an ONNX file, or a checkpoint folder."
     )
+
+
+def _of_task(subject: Subject, task: Task) -> Subject:
+    if not isinstance(task, Generation):
+        return subject
+    alone = isinstance(task, TextGeneration)
+    longest = (task.context if isinstance(task, TextGeneration) else 0) or subject.longest
+    return replace(subject, generates=True, reads_sources=not alone, longest=longest)
 
 
 def _positions(checkpoint: Checkpoint) -> int:

@@ -7,7 +7,6 @@ memory are those of a device; and no thread pool of one subject stands in the wa
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from edgelm.errors import EdgelmError, InputError, UsageError
-from edgelm.hardware.busy import own_seconds, read_counters, read_mhz
+from edgelm.profile.timed_calls import TimedCalls, sum_operators
 from edgelm.runtime import Bundle, load, open_bundle
 from edgelm.runtime.inputs.samples import as_sample
 from edgelm.runtime.provider import EXECUTION_PROVIDERS, find_provider, open_session
@@ -32,12 +31,12 @@ def main() -> None:
     """Answer commands until stdin closes."""
     out = sys.stdout
     sys.stdout = sys.stderr  # nothing that a library prints may end up among the answers
-    worker: _Worker | None = None
+    worker: TimedCalls | None = None
     for line in sys.stdin:
         command = json.loads(line)
         try:
             if command["do"] == "load":
-                worker = _Worker(**command["subject"])
+                worker = _load(**command["subject"])
                 answer: Any = {"load_ms": worker.load_ms, "chosen": worker.chosen}
             else:
                 answer = getattr(worker, command.pop("do"))(**command)
@@ -47,7 +46,15 @@ def main() -> None:
         out.flush()
 
 
-class _Worker:
+def _load(*, generates: bool, **subject: Any) -> TimedCalls:
+    if not generates:
+        return _Worker(**subject)
+    from edgelm.profile.generation.worker import GenerationWorker
+
+    return GenerationWorker(**subject)
+
+
+class _Worker(TimedCalls):
     """The subject, loaded, and the inputs of the case at hand."""
 
     def __init__(
@@ -61,19 +68,17 @@ class _Worker:
         precision: str = "fp32",
         compiled: str | None = None,
     ) -> None:
+        super().__init__()
         self.kind, self.path, self.threads, self.session, self.provider = kind, path, threads, session, provider
         self.precision, self.compiled = precision, compiled
-        self.chosen: dict[str, Any] = {}
         start = time.perf_counter()
         self.model: Any = None
-        self.call: Callable[[Feeds], Any] = {
+        self.call = {
             "bundle": self._load_bundle,
             "onnx": self._load_onnx,
             "pytorch": self._load_pytorch,
         }[kind]()
         self.load_ms = (time.perf_counter() - start) * 1000
-        self.feeds: list[Feeds] = []
-        self.next = 0
 
     def prepare(self, *, feeds: list[dict[str, Any]]) -> dict[str, Any]:
         """Take the inputs of a case and run each once."""
@@ -85,23 +90,6 @@ class _Worker:
         self.next = 0
         return {}
 
-    def block(self, *, count: int, skip: int) -> dict[str, Any]:
-        """Time `count` calls, after `skip` that are not counted; inputs in turn. Samples in ms, and the CPU's frequency
-        where it is shown."""
-        samples = []
-        clock = time.perf_counter
-        for index in range(-skip, count):
-            feed = self.feeds[(self.next + index) % len(self.feeds)]
-            start = clock()
-            self.call(feed)
-            samples.append((clock() - start) * 1000)
-        self.next += count
-        return {"samples_ms": samples[skip:], "mhz": read_mhz()}
-
-    def clocks(self) -> dict[str, Any]:
-        """What the machine has counted so far, and how much of that is this process."""
-        return {"counters": read_counters(), "own_s": own_seconds()}
-
     def tokenize(self, *, texts: list[Any], repeat: int) -> dict[str, Any]:
         """Time the tokenization of one text, in ms."""
         rows = [as_sample(text) for text in texts]
@@ -111,16 +99,6 @@ class _Worker:
             self.model.tokenize([rows[index % len(rows)]])
             samples.append((time.perf_counter() - start) * 1000)
         return {"samples_ms": samples}
-
-    def memory(self) -> dict[str, Any]:
-        """Largest resident memory of this process so far, 10^6 bytes."""
-        status = Path("/proc/self/status")
-        if status.is_file():  # getrusage would also count what the parent held before this program was loaded
-            for line in status.read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    return {"peak_mb": int(line.split()[1]) * 1024 / 1e6}
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return {"peak_mb": peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6}
 
     def sessions(self, *, count: int) -> dict[str, Any]:
         """Time of making the bundle's session again, in ms: no imports, the files in the system's cache."""
@@ -140,19 +118,7 @@ class _Worker:
             for index in range(runs):
                 session.run(None, self.feeds[index % len(self.feeds)])
             events = json.loads(Path(session.end_profiling()).read_text())
-        nodes: dict[str, set[str]] = {}
-        spent: dict[str, float] = {}
-        for event in events:
-            if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-                operator = event["args"]["op_name"]
-                nodes.setdefault(operator, set()).add(event["name"])
-                spent[operator] = spent.get(operator, 0.0) + event["dur"] / 1000
-        total = sum(spent.values()) or 1.0
-        rows = [
-            {"name": name, "nodes": len(nodes[name]), "ms_per_call": ms / runs, "share": ms / total}
-            for name, ms in spent.items()
-        ]
-        return {"operators": sorted(rows, key=lambda row: -float(str(row["ms_per_call"])))}
+        return {"operators": sum_operators(events, runs)}
 
     def _profiled(self, prefix: str) -> Any:
         """A second session of the same graph, with onnxruntime's profiler on."""

@@ -19,7 +19,11 @@ _MODULES = (
     "hardware/busy.py",
     "hardware/memory_gauges.py",
     "hardware/power_sensors.py",
+    "profile/generation/__init__.py",
+    "profile/generation/bundle.py",
+    "profile/generation/worker.py",
     "profile/monitor.py",
+    "profile/timed_calls.py",
     "profile/worker.py",
 )
 
