@@ -29,7 +29,7 @@ OTHERS = {
     *("--address", "--interval", "--cpu", "--build"),  # ray, tegrastats, accelerate, CMake
 }
 # What run.py of a bundle takes.
-SCRIPT = {"--file", "--threads", "--provider", "--verify"}
+SCRIPT = {"--file", "--threads", "--provider", "--verify", "--set", "--chat"}
 
 
 def commands() -> dict[tuple[str, ...], set[str]]:
