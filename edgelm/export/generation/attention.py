@@ -73,7 +73,8 @@ class Attention:
                 value,
             ]
         else:
-            inputs = [self._products.linear(source, *parts, place=f"{place}.query_key_value"), "", ""]
+            inputs = self._products.parts(source, *parts, place=f"{place}.query_key_value")
+            inputs += [""] * (3 - len(inputs))
         past, present = self._cache(index, kv_heads, size)
         inputs += [*past, self._lengths, self._total, *(self._rotary(index) if rotary else [])]
         if self._new:

@@ -116,21 +116,27 @@ class Products:
             place: name of the whole; empty: that of the one module.
             precision: None: that of the products; `head` for a head that no table is tied to.
         """
+        place = place or products[0].name
+        parts = self.parts(source, *products, place=place, precision=precision)
+        return parts[0] if len(parts) == 1 else self.graph.node("Concat", parts, place, axis=-1)
+
+    def parts(self, source: str, *products: Product, place: str = "", precision: Precision | None = None) -> list[str]:
+        """The same as one value; as one of each module, where their blocks are made in different ways."""
         place, precision = place or products[0].name, precision or self.precision
         if precision.conversion != "blocks":
             weight = np.concatenate([product.weight for product in products], axis=1)
             bias = _joined_bias(products)
             if precision.conversion == "dynamic":
-                return self._dynamic(source, weight, bias, place)
-            return self._floats(source, weight, bias, place)
+                return [self._dynamic(source, weight, bias, place)]
+            return [self._floats(source, weight, bias, place)]
         made = [self._quantize(product.name, product.weight, precision.bits) for product in products]
         if len({(weight.bits, weight.block, weight.zero is None) for weight in made}) == 1:
-            return self._block_product(source, self._store(place, _joined_blocks(made)), _joined_bias(products), place)
-        parts = [
+            table = self._store(place, _joined_blocks(made))
+            return [self._block_product(source, table, _joined_bias(products), place)]
+        return [
             self._block_product(source, self._store(product.name, weight), product.bias, product.name)
             for product, weight in zip(products, made, strict=True)
         ]
-        return self.graph.node("Concat", parts, place, axis=-1)
 
     def table(self, name: str, weight: np.ndarray) -> Table:
         """Store a table (rows, width) in the head's precision."""

@@ -19,7 +19,7 @@ from transformers.pytorch_utils import Conv1D
 from edgelm.errors import ModelError, UnsupportedFamily
 from edgelm.export.generation.builder import GeneratorGraph
 from edgelm.export.generation.decoder import decoder_graph
-from edgelm.graph.rewrites import weights_of
+from edgelm.graph.rewrites import operator_counts, weights_of
 from edgelm.quantize.blocks import BlockWeight, round_blocks
 from edgelm.quantize.grid import quantize_columns
 
@@ -128,11 +128,12 @@ def test_fp16_is_near_fp32(family: str) -> None:
 class Rounding:
     """A `Quantize` that writes what it gave into the model of PyTorch: what the graph has to compute."""
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    def __init__(self, model: Any, more: tuple[str, ...] = ()) -> None:
+        """Take the model, and ends of the names of modules that get 8 bits."""
+        self.model, self.more = model, more
 
     def __call__(self, name: str, weight: np.ndarray, bits: int) -> BlockWeight:
-        made = round_blocks(weight, bits)
+        made = round_blocks(weight, 8 if name.endswith(self.more) else bits)
         self.write(name, made.floats())
         return made
 
@@ -159,6 +160,18 @@ def test_integers_compute_what_their_floats_compute(family: str, precision: str)
     # random weights let small differences grow.
     tokens, logits = Decoding(graph, 3).write(PROMPTS, 4)
     assert error_of(model, PROMPTS, tokens, logits) < 0.15 * np.abs(logits).max()
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+def test_projections_of_different_bits_meet_in_attention(family: str) -> None:
+    model = fresh(family)
+    rounding = Rounding(model, more=("v_proj",))
+    graph = decoder_graph(model, precision="int4", quantize=rounding, byte_activations=False)
+
+    tokens, logits = Decoding(graph, 3).write(PROMPTS, 4)
+
+    assert "Concat" not in operator_counts(graph.model)
+    assert error_of(model, PROMPTS, tokens, logits) < SUMS
 
 
 def test_candidates_have_exact_logits_beside_a_head_of_four_bits() -> None:
