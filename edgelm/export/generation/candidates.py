@@ -7,23 +7,12 @@ candidates' rows of that are read. One pass over a short list costs some microse
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from edgelm.export.generation.products import Products, Table
-from edgelm.quantize.blocks import BlockWeight, pack
+from edgelm.quantize.blocks import BlockWeight, pack, round_blocks
 
-CANDIDATES = 64  # candidates: more than beams or samples ever look at, and few enough to cost nothing
-_STEPS = 64  # of the rest in one step of the table: it holds two steps either way, what clipping leaves among them
-
-
-def rest_of(weight: np.ndarray, made: BlockWeight) -> BlockWeight:
-    """What rounding left of (in, out), in parts of 64 of a step: 8 bits with the same scales."""
-    block = np.arange(len(weight)) // made.block
-    steps = (weight - made.floats()) / made.scale.astype(np.float32)[block]
-    values = np.clip(np.rint(steps * _STEPS), -128, 127) + 128
-    return BlockWeight(values.astype(np.uint8), made.scale, 8, made.block)
+CANDIDATES = 64  # more than beams or samples ever look at, and few enough to cost nothing
 
 
 class FullRows:
@@ -37,14 +26,19 @@ class FullRows:
             made: its integers.
         """
         self._products, self._table = products, table
-        name = f"{table.name}.weight_rest"
-        stored = products.graph.raw_constant(name, pack(rest_of(weight.T, made)))
-        self._rest = replace(table, name=f"{table.name}.rest", values=stored, bits=8, zeros="", packed_zeros="")
+        self._parts = 2**made.bits  # so the rest is as large as the weights: FP16 has few bits for very small scales
+        rest = round_blocks((weight.T - made.floats()) * self._parts, 8, block=made.block)
+        graph, name = products.graph, f"{table.name}.weight_rest"
+        values = graph.raw_constant(name, pack(rest))
+        scale = graph.raw_constant(f"{name}_scale_f16", np.ascontiguousarray(rest.scale.T[:, :, None]))
+        if graph.float_type == np.float32:
+            scale = graph.cast(scale, np.float32, f"{name}_scale")
+        self._rest = Table(f"{table.name}.rest", table.rows, table.width, values, scale, bits=8, block=rest.block)
 
     def look_up(self, ids: str) -> str:
         """(batch, sequence, width) floats."""
         graph, name = self._products.graph, self._rest.name
-        part = graph.constant("rest.part", np.float32(1 / _STEPS))
+        part = graph.constant(f"{name}.part", np.float32(1 / self._parts))
         rest = graph.node("Mul", [self._products.look_up(self._rest, ids), part], name)
         return graph.node("Add", [self._products.look_up(self._table, ids), rest], name)
 

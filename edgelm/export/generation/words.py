@@ -35,7 +35,7 @@ class Words:
             made: those it made, by the names of tables.
         """
         self._products = Products(graph, precision, head=head, quantize=quantize)
-        # With what rounding left, 4 bits and 8 are as exact: 8 are for those that ask for no candidates.
+        # A table of which single rows are read alone saves nothing with 4 bits.
         self._look_ups = Products(graph, precision, head="int8-weights" if self._in_blocks else head, quantize=quantize)
         self._candidates, self._made = candidates, made
         self._tables: dict[str, Table] = {}
