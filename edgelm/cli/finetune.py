@@ -160,7 +160,9 @@ def finetune(
                 f"Warning: {result.chance.finding}\nCheck the columns (--text-column, --label-column), the labels and "
                 "--learning-rate."
             )
-        if TASKS[task].generates:  # what comes next for it is not made smaller
+        if TASKS[task].generates:  # which is not made smaller
+            bundle = {"--device": "cpu", "--output": unused(output.with_name(f"{output.name}.edge"))}
+            screen.next_step(str(output), "export", argument(output), *options(bundle))
             return
         rows = {"--data": data, "--eval": evaluation} | columns(named)
         made = {"--recipe": "balanced", "--output": unused(output.with_name("compressed"))}

@@ -28,7 +28,8 @@ def _draw(found: Reading) -> list[str]:
     target = next(column.what for column in SCHEMAS[found.schema].columns if column.role == "label")
     kind = f", {found.problem}" if found.problem else ""
     kind += f" ({found.label_format})" if found.label_format else ""
-    if not any(target in sample for sample in found.samples) and not found.labels:
+    unnamed = not any(target in sample for sample in found.samples) and not found.labels
+    if unnamed and found.schema != "prompts":  # whose texts are their own targets
         kind = ", no labels" if found.schema == "text" else f", no {target}"
     labels = f": {_listed(f'{tidy(name)} {count}' for name, count in found.labels.items())}" if found.labels else ""
     lines = [f"Read {tidy(found.source, 200)}: {found.rows} rows, {columns}{kind}{labels}."]

@@ -13,6 +13,7 @@ from edgelm.anatomy.generators import generation_config
 from edgelm.anatomy.sizes import text_limit
 from edgelm.checkpoint import open_checkpoint
 from edgelm.errors import ModelError, UnsupportedFamily
+from edgelm.inspection import inspect
 from edgelm.tasks.generation import GenerationSettings, Summarization, TextGeneration, Translation
 from edgelm.tasks.text import TextClassification
 
@@ -154,6 +155,14 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path):
     (folder / "tokenizer.json").write_text((tmp_path / "more" / "tokenizer.json").read_text())
     with pytest.raises(ModelError, match="the tokenizer has ids up to"):
         load_tokenizer(open_checkpoint(folder))
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "t5", "bart"])
+def test_a_generator_is_shown_with_its_parts(tmp_path, family):
+    folder = make_generator(tmp_path / "m", family)
+    parts = inspect(folder)["weights_by_part"]
+    assert parts["embeddings"] >= open_checkpoint(folder).config["vocab_size"] * 32
+    assert parts["layers"] > sum(parts.values()) / 4
 
 
 def test_weights_that_are_missing_are_named(tmp_path):

@@ -338,6 +338,7 @@ def _quiet(log_dir: Path | None) -> Iterator[None]:
         ):
             # peft, when it saves a state: the model it adapts is in memory, and no token was added to it.
             warnings.filterwarnings("ignore", "Could not find a config file in None")
+            warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
             yield
     finally:
         transformers.logging.set_verbosity(level)
