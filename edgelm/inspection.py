@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from edgelm.checkpoint import open_checkpoint
 from edgelm.errors import EdgelmError, InputError
 from edgelm.model_folder.weight_files import check_safetensors
+from edgelm.profile.generation.cache import cache_bytes
 from edgelm.runtime import open_bundle
-from edgelm.runtime.manifest import MANIFEST_FILE
+from edgelm.runtime.generation.decoder import DECODER
+from edgelm.runtime.manifest import MANIFEST_FILE, Manifest
+from edgelm.tasks.generation import Generation, TextGeneration
 
 _BARS = 32
 # Of a weight's name; what fits none is a head's. The first that fits counts.
@@ -90,9 +94,24 @@ def _bundle(path: Path, run: bool) -> dict[str, Any]:
         "size_mb": bundle.size_bytes / 1e6,
         "manifest": bundle.manifest.to_dict(),
     }
-    return (
-        values | {"graph": _graph(bundle.read(bundle.manifest.graph().file), str(path))} | (_run(path) if run else {})
-    )
+    ran = _run(path) if run else {}
+    if isinstance(bundle.manifest.task, Generation):
+        graphs = {graph.name: _graph(bundle.read(graph.file), str(path)) for graph in bundle.manifest.graphs}
+        return values | {"generation": _generation(bundle.manifest, bundle.manifest.task), "graphs": graphs} | ran
+    return values | {"graph": _graph(bundle.read(bundle.manifest.graph().file), str(path))} | ran
+
+
+def _generation(manifest: Manifest, task: Generation) -> dict[str, Any]:
+    """What a model that writes holds: its context in tokens, what keys and values of one take, its settings."""
+    decoder = manifest.graph(DECODER)
+    context = (task.context if isinstance(task, TextGeneration) else 0) or manifest.tokenization.max_length
+    return {
+        "context": context,
+        "vocabulary": decoder.find("logits").shape[-1],
+        "cache_bytes_per_token": cache_bytes(decoder, 1),
+        "settings": asdict(task.settings),
+        "chat": bool(task.chat_template) if isinstance(task, TextGeneration) else False,
+    }
 
 
 def _run(path: Path) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +13,8 @@ from rich.console import Console
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import Json, Quiet, Verbose
 from edgelm.cli.tables import make_table, metrics_line, shapes_line, sparkline, tokens_line
+
+_LATER_LAYER = re.compile(r"\.[1-9]\d*\.(key|value)$")
 
 
 def inspect(
@@ -50,6 +54,7 @@ def _draw(console: Console, values: dict[str, Any], *, with_sites: bool) -> None
         rows |= {"files": str(len(manifest["files"])), "runs with": ", ".join(manifest["runtimes"])} | _engine_rows(
             manifest
         )
+        rows |= _generation_rows(values.get("generation"))
         for name, value in (manifest["quality"] or {}).get("bundle", {}).items():
             rows[name] = f"{value:.4f}"
     task = record.get("task")
@@ -60,10 +65,33 @@ def _draw(console: Console, values: dict[str, Any], *, with_sites: bool) -> None
     if values.get("graph"):
         _draw_graph(console, values["graph"])
         _draw_operators(console, values["graph"], values.get("run"))
+    for name, graph in values.get("graphs", {}).items():
+        if graph:
+            console.print(f"graph {name}:")
+            _draw_graph(console, graph)
+            _draw_operators(console, graph, values.get("run") if name == "decoder" else None)
     if values["kind"] == "calibration":
         _draw_calibration(console, values)
     if with_sites:
         _draw_sites(console, values.get("manifest", {}).get("calibration", {}).get("sites", []))
+
+
+def _generation_rows(found: dict[str, Any] | None) -> dict[str, str]:
+    """Context, cache and settings of a model that writes; of the settings those that are not as usual."""
+    if found is None:
+        return {}
+    from edgelm.tasks.generation import GenerationSettings
+
+    usual = asdict(GenerationSettings())
+    changed = {name: value for name, value in found["settings"].items() if value != usual[name]}
+    return {
+        "context": f"{found['context']:,} tokens",
+        "vocabulary": f"{found['vocabulary']:,} tokens",
+        "keys and values": f"{found['cache_bytes_per_token'] / 1e3:.1f} kB a token, "
+        f"{found['cache_bytes_per_token'] * found['context'] / 1e6:.1f} MB in all",
+        "settings": ", ".join(f"{name} {value}" for name, value in changed.items()) or "as usual",
+        "chat template": "yes" if found["chat"] else "none",
+    }
 
 
 def _engine_rows(manifest: dict[str, Any]) -> dict[str, str]:
@@ -104,13 +132,21 @@ def _draw_graph(console: Console, graph: dict[str, Any]) -> None:
         console,
         {
             "opset": ", ".join(f"{domain} {version}" for domain, version in graph["opset"].items()),
-            "inputs": ", ".join(f"{value['name']} {value['shape']}" for value in graph["inputs"]),
-            "outputs": ", ".join(f"{value['name']} {value['shape']}" for value in graph["outputs"]),
+            "inputs": _tensors(graph["inputs"]),
+            "outputs": _tensors(graph["outputs"]),
             "constants": ", ".join(
                 f"{dtype} {size / 1e6:.2f} MB" for dtype, size in graph["constant_bytes_by_dtype"].items()
             ),
         },
     )
+
+
+def _tensors(values: list[dict[str, Any]]) -> str:
+    """Names and shapes; of keys and values those of the first layer alone."""
+    shown = [value for value in values if not _LATER_LAYER.search(value["name"])]
+    left = len(values) - len(shown)
+    named = ", ".join(f"{value['name']} {value['shape']}" for value in shown)
+    return named + (f", and {left} of the layers behind" if left else "")
 
 
 def _draw_operators(console: Console, graph: dict[str, Any], run: dict[str, Any] | None) -> None:

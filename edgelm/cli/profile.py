@@ -11,7 +11,7 @@ import typer
 from edgelm.cli.command import argument, options
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import Json, Overwrite, PairColumn, Provider, Quiet, TextColumn, Threads, Verbose
-from edgelm.cli.reports import Batches, Html, Markdown, check_files, draw_profiles
+from edgelm.cli.reports import Batches, Contexts, Html, Markdown, check_files, draw_profiles
 from edgelm.errors import EXIT_FAILED, EdgelmError, UsageError
 
 
@@ -26,15 +26,39 @@ def profile(
         list[int] | None,
         typer.Option("--sequence", min=2, help="Tokens of each text. May be repeated. Default: texts as they are."),
     ] = None,
+    prompt_length: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--prompt-length",
+            min=1,
+            help="Of a model that writes: tokens of a prompt up to its first token. May be repeated. Default: 16, 128, "
+            "512.",
+        ),
+    ] = None,
+    context: Contexts = None,
     data: Annotated[
         str | None, typer.Option("--data", help="Texts to measure on. Default: the bundle's golden samples.")
     ] = None,
     threads: Threads = None,
     provider: Provider = None,
     warmup: Annotated[
-        int, typer.Option("--warmup", min=0, help="Calls of each subject in each case before the measured ones.")
-    ] = 20,
-    runs: Annotated[int, typer.Option("--runs", min=1, help="Measured calls of each subject in each case.")] = 300,
+        int | None,
+        typer.Option(
+            "--warmup",
+            min=0,
+            help="Calls of each subject in each case before the measured ones. Default: 20; of models that write 5 "
+            "tokens, 1 prompt.",
+        ),
+    ] = None,
+    runs: Annotated[
+        int | None,
+        typer.Option(
+            "--runs",
+            min=1,
+            help="Measured calls of each subject in each case. Default: 300; of models that write 100 tokens, 20 "
+            "prompts.",
+        ),
+    ] = None,
     loads: Annotated[int, typer.Option("--loads", min=1, help="Fresh processes in which loading is timed.")] = 3,
     machine: Annotated[
         str | None,
@@ -109,9 +133,11 @@ def profile(
             "compare": compare or (),
             "batch_sizes": batch or (1,),
             "sequence_lengths": sequence or (),
+            "contexts": context or (),
             "data": read_samples(bundle, data, columns=Columns(text_column, pair_column)),
         }
         settings = what | {
+            "prompt_lengths": prompt_length or (),
             "threads": threads,
             "provider": provider,
             "warmup": warmup,

@@ -13,6 +13,14 @@ from edgelm.cli.tables import make_table
 Batches = Annotated[
     list[int] | None, typer.Option("--batch", min=1, help="Texts in a call. May be repeated. Default: 1.")
 ]
+Contexts = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--context",
+        min=1,
+        help="Of a model that writes: tokens behind which it writes one more. May be repeated. Default: 16, 256, 1024.",
+    ),
+]
 Html = Annotated[Path | None, typer.Option("--html", help="Write a report as one HTML page.")]
 Markdown = Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown.")]
 
@@ -39,24 +47,22 @@ def check_files(*files: Path | None, html: Path | None, overwrite: bool) -> None
 
 def draw_profiles(console: Console, values: dict[str, Any], *, with_operators: bool) -> None:
     """What was measured, with estimates in the same table."""
-    from edgelm.report.tables import estimates_note, latency_table, operator_table, provider_notes, subject_table
+    from edgelm.report.generation import speed_sections
+    from edgelm.report.tables import estimates_note, operator_table, provider_notes, runs_words, subject_table
 
     profiles, estimates = values["profiles"], values.get("estimates")
     for where in dict.fromkeys(
-        (item["host"], item["machine"]["cpu"], item["settings"]["threads"], item["settings"]["runs"])
+        (item["host"], item["machine"]["cpu"], item["settings"]["threads"], runs_words(item["settings"]))
         for item in profiles
     ):
         there, cpu, threads, runs = where
-        console.print(
-            f"Measured on {f'{there}: ' if there else ''}{cpu}, {threads} threads, {runs} runs each, interleaved."
-        )
+        console.print(f"Measured on {f'{there}: ' if there else ''}{cpu}, {threads} threads, {runs}, interleaved.")
     for note in provider_notes(profiles):
         console.print(note, markup=False)
     if estimates:
         console.print(estimates_note(estimates))
-    parts = [subject_table(profiles), latency_table(profiles, estimates)] + (
-        [operator_table(profiles[0])] if with_operators else []
-    )
+    parts = [subject_table(profiles), *(table for _, table in speed_sections(profiles, estimates))]
+    parts += [operator_table(profiles[0])] if with_operators else []
     for header, rows in parts:
         table = make_table(*header)
         for column in table.columns:  # on a narrow terminal an interval goes below its figure

@@ -82,13 +82,18 @@ def build(
         rebuild: also where an engine that fits is there.
 
     Raises:
-        UsageError: the bundle is for a device without TensorRT, no GPU is known to build for, or the package makes no
-            portable engines.
+        UsageError: the bundle is of a model that writes, or for a device without TensorRT; no GPU is known to build
+            for, or the package makes no portable engines.
         MissingExtraError: no TensorRT package is installed.
         ResourceError: the package cannot be loaded, or does not start here.
         EngineError: TensorRT refuses the graph, or the engine's answers are wrong. The bundle is left as it was.
     """
     opened = open_bundle(bundle)
+    if opened.manifest.task.generates:
+        raise UsageError(
+            f"{opened.path}: no engine is built of a model that writes; it runs on the CPU.",
+            hint="`edgelm run` and `edgelm profile` take the bundle as it is.",
+        )
     plan = plan or opened.manifest.plan
     if plan is None:
         raise UsageError(

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from edgelm.data.dataset import Dataset
 from edgelm.device import Device
 from edgelm.errors import UsageError
+from edgelm.profile.generation.estimate import PROVENANCE, EstimatedToken, estimate_tokens
 from edgelm.profile.inputs import find_texts, make_feeds
+from edgelm.profile.plan import refuse
 from edgelm.profile.subject import Subject, find_subject
 from edgelm.runtime import open_bundle
 from edgelm.runtime.golden import Golden
@@ -81,7 +83,7 @@ class Estimate:
     Attributes:
         name, path, precision, size_mb: of the subject.
         device, title: of the device.
-        cases: per batch size and sequence length.
+        cases: per batch size and sequence length; of a model that writes per context.
         provenance: what the model's constants were fitted to and checked on.
         source: "estimated".
     """
@@ -92,7 +94,7 @@ class Estimate:
     size_mb: float
     device: str
     title: str
-    cases: tuple[EstimatedCase, ...]
+    cases: tuple[EstimatedCase, ...] | tuple[EstimatedToken, ...]
     provenance: str
     source: str = "estimated"
     schema: int = ESTIMATE_SCHEMA
@@ -109,6 +111,7 @@ def estimate_all(
     compare: Sequence[str | Path] = (),
     batch_sizes: Sequence[int] = (1,),
     sequence_lengths: Sequence[int] = (),
+    contexts: Sequence[int] = (),
     data: Dataset | None = None,
 ) -> list[Estimate]:
     """Estimate a subject, and others beside it, on each device: first by device, then by subject.
@@ -116,11 +119,17 @@ def estimate_all(
     Args:
         sequence_lengths: tokens of each text; empty: one length for all, the median of the first subject's texts, see
             `estimate`.
+        contexts: of models that write: tokens behind which one more is written; empty: 16, 256 and 1,024, as far as the
+            model holds them.
 
     Raises:
         EdgelmError: as `estimate`, or texts that the first subject does not read.
     """
     subjects = [find_subject(path) for path in (subject, *compare)]
+    if subjects[0].generates:
+        refuse(subjects[0], "writes text", batch=tuple(batch_sizes) != (1,), sequence=bool(sequence_lengths), data=data)
+        return [_estimate_tokens(found, device, contexts) for device in devices for found in subjects]
+    refuse(subjects[0], "writes no text", context=bool(contexts))
     lengths = sequence_lengths or (_usual_length(subjects[0], data),)
     graphs = [_read_graph(found) for found in subjects]
     return [
@@ -128,6 +137,11 @@ def estimate_all(
         for device in devices
         for found, graph in zip(subjects, graphs, strict=True)
     ]
+
+
+def _estimate_tokens(found: Subject, device: Device, contexts: Sequence[int]) -> Estimate:
+    what = (found.name, str(found.path), found.precision, found.size_mb)
+    return Estimate(*what, device.name, device.title, estimate_tokens(found, device, contexts), PROVENANCE)
 
 
 def estimate(
@@ -145,6 +159,8 @@ def estimate(
         MissingExtraError: the package onnx is not installed.
     """
     found = find_subject(subject)
+    if found.generates:
+        return estimate_all(subject, [device], batch_sizes=batch_sizes, sequence_lengths=sequence_lengths)[0]
     return _estimate(found, _read_graph(found), device, batch_sizes, sequence_lengths or (_usual_length(found),))
 
 

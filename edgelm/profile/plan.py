@@ -84,13 +84,11 @@ def plan_profile(
     for entry in subjects:
         if entry.kind == "bundle":
             open_bundle(entry.path).check_sizes()
-    calls = {"warmup": warmup, "runs": runs}
-    lengths = {"prompt_lengths": prompt_lengths, "contexts": contexts}
     if first.generates:
-        _refuse(first, "writes text", batch=tuple(batch_sizes) != (1,), sequence=bool(sequence_lengths), data=data)
-        points = generation_points(subjects, **lengths, **calls)
+        refuse(first, "writes text", batch=tuple(batch_sizes) != (1,), sequence=bool(sequence_lengths), data=data)
+        points = generation_points(subjects, prompt_lengths=prompt_lengths, contexts=contexts, warmup=warmup, runs=runs)
         return _plan_writing(subjects, points, threads, loads, device)
-    _refuse(first, "writes no text", prompt_length=bool(prompt_lengths), context=bool(contexts))
+    refuse(first, "writes no text", prompt_length=bool(prompt_lengths), context=bool(contexts))
     for entry in subjects:
         if entry.generates:
             raise UsageError(f"{entry.path} writes text; {first.name} does not.", hint="Compare models of one kind.")
@@ -140,7 +138,7 @@ def _plan_writing(
     )
 
 
-def _refuse(first: Subject, why: str, **given: Any) -> None:
+def refuse(first: Subject, why: str, **given: Any) -> None:
     """Options that mean nothing for this kind of model.
 
     Raises:

@@ -15,6 +15,8 @@ from edgelm.bundles.edit import add_optimized_graph, check_answers, open_draft, 
 from edgelm.data.dataset import Dataset
 from edgelm.errors import UsageError
 from edgelm.hardware.machine import describe_machine
+from edgelm.profile.generation.plan import generation_points
+from edgelm.profile.generation.worker import NEXT
 from edgelm.profile.inputs import Feeds, find_texts, make_feeds
 from edgelm.profile.interleave import BLOCK_CALLS, WorkerClient, take_turns
 from edgelm.profile.subject import Subject, find_subject
@@ -33,6 +35,8 @@ _AS_LIGHT = 1.03
 _SESSIONS = 7
 _SEARCH = 0.8  # of the time; the rest is for the last comparison
 _RUNS = (40, 300)
+_TURNED_OF_WRITERS = 2  # the first knobs
+_CONTEXT = 256  # tokens behind which a model writes while it is tuned, if it holds as many
 
 
 @dataclass(frozen=True)
@@ -88,17 +92,17 @@ def tune(
     """Find the session settings that suit this machine, and write them into the bundle's manifest.
 
     One knob after the other (threads, spinning, execution mode, arena, prepacking, mapped weights, an optimized graph
-    kept in the bundle): its values run interleaved with the best so far, on the same texts, each in a process of its
-    own. A value is kept if it is 3 % faster (and so in three of four blocks of calls), or as fast and 7 % lighter in
-    load time or peak memory.
+    kept in the bundle; of a model that writes threads and spinning, by the time of a token): its values run interleaved
+    with the best so far, on the same texts, each in a process of its own. A value is kept if it is 3 % faster (and so
+    in three of four blocks of calls), or as fast and 7 % lighter in load time or peak memory.
 
     Args:
-        data: texts to run; None: the bundle's golden samples.
+        data: texts to run; None: the bundle's golden samples. A model that writes takes none.
         time_limit: in seconds; knobs that are not reached stay as they are.
         dry_run: measure alone; the bundle stays as it is.
 
     Raises:
-        UsageError: no bundle, or a limit too short for anything.
+        UsageError: no bundle, a limit too short for anything, or data for a model that writes.
         BundleError: it fails its own check, before or with the settings found; it is left as it was.
     """
     start = time.monotonic()
@@ -114,12 +118,13 @@ def tune(
     opened = open_bundle(subject.path)
     remove_leftover(opened)
     check_answers(opened.path)
-    feeds = make_feeds([subject], find_texts(subject, data), [(1, None)])[0][0]
-    original = {name: value for name, value in opened.manifest.session.items() if name not in ("tuned", "optimized_by")}
+    feeds = _token_feeds(subject, data) if subject.generates else _text_feeds(subject, data)
+    in_use = opened.manifest.graphs[-1].session  # those of a bundle's graphs are the same
+    original = {name: value for name, value in in_use.items() if name not in ("tuned", "optimized_by")}
     best, trials, skipped = original, [], []
     with open_draft(opened) as draft:
         bench = _Bench(subject if opened.is_file else replace(subject, path=draft), feeds, time_limit)
-        for knob, variants in _knobs(opened):
+        for knob, variants in _knobs(opened)[: _TURNED_OF_WRITERS if subject.generates else None]:
             if time.monotonic() - start > _SEARCH * time_limit:
                 skipped.append(knob)
                 continue
@@ -138,6 +143,23 @@ def tune(
     return Tuning(
         str(bundle), before, replace(after, kept=True), tuple(trials), tuple(skipped), time.monotonic() - start
     )
+
+
+def _text_feeds(subject: Subject, data: Dataset | None) -> list[Feeds]:
+    return make_feeds([subject], find_texts(subject, data), [(1, None)])[0][0]
+
+
+def _token_feeds(subject: Subject, data: Dataset | None) -> list[Feeds]:
+    """What a model that writes is timed on: one token more behind a context.
+
+    Raises:
+        UsageError: data, which it takes none of.
+    """
+    if data is not None:
+        raise UsageError(f"{subject.path} writes text: it is tuned by the time of a token.", hint="Leave --data out.")
+    points = generation_points([subject])
+    context = max((point.tokens for point in points if point.measure == NEXT and point.tokens <= _CONTEXT), default=1)
+    return [{"measure": NEXT, "tokens": context}]
 
 
 def choose(trials: Sequence[Trial]) -> int:

@@ -10,6 +10,8 @@ from edgelm.report.tables import Estimates, Table, estimates_note, markdown_tabl
 
 def sections(estimates: Estimates) -> list[tuple[str, Table]]:
     """The tables with their titles: all cases, then the operators of each device's first."""
+    if "measure" in estimates[0]["cases"][0]:
+        return [("Tokens by context, estimated", token_table(estimates))]
     shown = [("Latency, estimated", latency_table(estimates))]
     several = _several(estimates)
     about = [f"{entry['name']} on {entry['device']}" if several else entry["device"] for entry in estimates]
@@ -53,6 +55,18 @@ def latency_table(estimates: Estimates) -> Table:
                     entry["source"],
                 ]
             )
+    return header, rows
+
+
+def token_table(estimates: Estimates) -> Table:
+    """Of models that write: one row a device, subject and context."""
+    header = ["subject", "device", "context", "tokens/s", "p50 ms", "low", "high", "MB a token", "cache MB", "source"]
+    rows = []
+    for entry in estimates:
+        for case in entry["cases"]:
+            figures = [f"{case[name]:.3g}" for name in ("tokens_per_s", "p50_ms", "low_ms", "high_ms")]
+            read = [f"{case[name]:.1f}" for name in ("bytes_mb", "cache_mb")]
+            rows.append([entry["name"], entry["device"], f"{case['tokens']:,}", *figures, *read, entry["source"]])
     return header, rows
 
 

@@ -54,6 +54,13 @@ def doubt_notes(profiles: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
+def runs_words(settings: dict[str, Any]) -> str:
+    """How many calls were counted of each subject in each case."""
+    if "prompt_runs" in settings:
+        return f"{settings['runs']} tokens and {settings['prompt_runs']} prompts each"
+    return f"{settings['runs']} runs each"
+
+
 def subject_table(profiles: list[dict[str, Any]]) -> Table:
     """One row a subject: what it weighs, and what the machine's memory takes and its sensors say, where that could be
     read."""
@@ -71,7 +78,8 @@ def subject_table(profiles: list[dict[str, Any]]) -> Table:
         ]
         rows.append([subject_name(profile), profile["kind"], profile["precision"], *figures])
         rows[-1] += [_memory_cell(profile, title) for title in memories] + (_power_cells(profile) if powered else [])
-    return header + memories + (["power W", "idle W", "mJ per call", "read from"] if powered else []), rows
+    of_what = "token" if "measure" in profiles[0]["cases"][0] else "call"
+    return header + memories + (["power W", "idle W", f"mJ per {of_what}", "read from"] if powered else []), rows
 
 
 def _memory_cell(profile: dict[str, Any], title: str) -> str:
@@ -95,6 +103,8 @@ def estimates_note(estimates: Estimates) -> str:
     """What figures that nobody measured are."""
     names = ", ".join(dict.fromkeys(entry["title"] for entry in estimates))
     based = "; ".join(dict.fromkeys(entry["provenance"] for entry in estimates))
+    if "measure" in estimates[0]["cases"][0]:
+        return f"Estimated for {names}, not measured: {based}."
     return (
         f"Estimated for {names}, not measured: from the graph's operations, bytes and launches and each device's "
         "figures. Eight of ten measurements "
@@ -117,7 +127,7 @@ def latency_table(profiles: list[dict[str, Any]], estimates: Estimates | None = 
     for number, case in enumerate(profiles[0]["cases"]):
         for profile in profiles:
             here = profile["cases"][number]
-            figures = [_p50_cell(here), *(f"{here[name]:.3f}" for name in ("p90_ms", "p95_ms", "p99_ms", "mean_ms"))]
+            figures = [p50_cell(here), *(f"{here[name]:.3f}" for name in ("p90_ms", "p95_ms", "p99_ms", "mean_ms"))]
             row = [
                 subject_name(profile),
                 str(case["batch"]),
@@ -126,7 +136,7 @@ def latency_table(profiles: list[dict[str, Any]], estimates: Estimates | None = 
                 f"{here['throughput_per_s']:.0f}",
             ]
             if len(profiles) > 1:
-                row.append(_ratio_cell(here, profiles[-1]["cases"][number]))
+                row.append(ratio_cell(here, profiles[-1]["cases"][number]))
             rows.append(row)
         rows += [_estimated_row(entry, entry["cases"][number], len(header)) for entry in estimates or ()]
     if not estimates:
@@ -134,12 +144,14 @@ def latency_table(profiles: list[dict[str, Any]], estimates: Estimates | None = 
     return [*header, "source"], [row if len(row) > len(header) else [*row, "measured"] for row in rows]
 
 
-def _p50_cell(case: dict[str, Any]) -> str:
+def p50_cell(case: dict[str, Any]) -> str:
+    """The median and its interval."""
     interval = case.get("p50_interval_ms")
     return f"{case['p50_ms']:.3f}" + (f" ({interval[0]:.3f}-{interval[1]:.3f})" if interval else "")
 
 
-def _ratio_cell(case: dict[str, Any], last: dict[str, Any]) -> str:
+def ratio_cell(case: dict[str, Any], last: dict[str, Any]) -> str:
+    """How many times as fast as the last subject's case this one is."""
     ratio = case.get("ratio")
     if not ratio:  # the last subject itself, or a profile of an earlier version
         return f"{last['p50_ms'] / case['p50_ms']:.2f}x"

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgelm.files.output import staged_output
 from edgelm.report.estimates import estimates_html, estimates_markdown
+from edgelm.report.generation import speed_charts, speed_sections, writes
 from edgelm.report.page import render_page
 from edgelm.report.report import Report
 from edgelm.report.tables import (
@@ -17,12 +18,12 @@ from edgelm.report.tables import (
     Table,
     doubt_notes,
     estimates_note,
-    latency_table,
     layer_table,
     markdown_table,
     operator_table,
     provider_notes,
     quality_table,
+    runs_words,
     stage_table,
     subject_name,
     subject_table,
@@ -98,7 +99,8 @@ def render_html(profiles: Profiles, estimates: Estimates | None = None) -> str:
         where=_where(profiles),
         notes=_notes(profiles, estimates),
         sections=sections,
-        charts=_charts(profiles),
+        charts=[] if writes(profiles) else _charts(profiles),
+        bars=speed_charts(profiles) if writes(profiles) else [],
         places=_places(profiles),
     )
 
@@ -111,7 +113,7 @@ def _notes(profiles: Profiles, estimates: Estimates | None) -> list[str]:
 def _sections(profiles: Profiles, estimates: Estimates | None) -> list[tuple[str, Table]]:
     return [
         ("Size, load, memory", subject_table(profiles)),
-        ("Latency", latency_table(profiles, estimates)),
+        *speed_sections(profiles, estimates),
         ("Quality and parity with PyTorch", quality_table(profiles[0])),
         ("How it was made", stage_table(profiles[0])),
         ("What was kept", layer_table(profiles[0])),
@@ -135,7 +137,7 @@ def _place(profile: dict[str, Any]) -> str:
     return (
         f"{profile['source'].capitalize()} on {host}{machine['cpu']} ({machine['cores']} cores, {instructions}), "
         f"{settings['threads']} threads, "
-        f"{settings['runs']} runs each, interleaved; texts: {Path(settings['texts']).name}; {profile['created']}."
+        f"{runs_words(settings)}, interleaved; texts: {Path(settings['texts']).name}; {profile['created']}."
     )
 
 

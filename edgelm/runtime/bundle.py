@@ -155,9 +155,9 @@ class Bundle:
         return folder / name
 
     def with_settings(self, session: dict[str, Any]) -> Bundle:
-        """The same bundle, to be run with these session settings."""
-        graph = replace(self.manifest.graph(), session=session)
-        return replace(self, manifest=self.manifest.with_graph(graph))
+        """The same bundle, each of its graphs to be run with these session settings."""
+        graphs = tuple(replace(graph, session=session) for graph in self.manifest.graphs)
+        return replace(self, manifest=replace(self.manifest, graphs=graphs))
 
     def has(self, name: str) -> bool:
         """Whether the manifest lists a file of this name."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgelm.profile.generation.cache import cache_bytes
 from edgelm.runtime import Bundle, load
 from edgelm.runtime.generation.decoder import DECODER
 from edgelm.runtime.session import make_session
@@ -54,12 +55,13 @@ class BundleEngine:
 
     def cache_bytes(self, length: int) -> int:
         """What keys and values of so many tokens take, and those of a source of as many."""
-        cross = sum(
-            _bytes(spec.dtype, spec.shape, length)
-            for spec in self._decoder.spec.inputs
-            if spec.role in ("cross-key", "cross-value")
-        )
-        return cross + sum(_bytes(past.dtype, past.shape, length) for past, _ in self._decoder.cache.pairs)
+        return cache_bytes(self._decoder.spec, length)
+
+    def open_sessions(self) -> None:
+        """Make the sessions of its graphs again; they are not kept."""
+        bundle = replace(self._bundle, check_hashes=False)
+        for graph in bundle.manifest.graphs:
+            make_session(bundle, name=graph.name, threads=self._threads, growing=graph.name == DECODER)
 
     def trace(self, prefix: Path, ids: Sequence[int], runs: int) -> Path:
         """Have onnxruntime's profiler watch so many steps, of a text that begins empty or with a source; its file."""
@@ -72,9 +74,3 @@ class BundleEngine:
                 decoder.truncate(1)
             decoder.step(np.array([[ids[number % len(ids)]]], dtype=np.int64))
         return Path(session.end_profiling())
-
-
-def _bytes(dtype: str, shape: Sequence[int | str], length: int) -> int:
-    """Of one row of keys or values, (1, heads, length, head size)."""
-    sizes = [size for size in (shape[1], shape[3]) if isinstance(size, int)]
-    return math.prod(sizes) * length * np.dtype(dtype).itemsize

@@ -50,6 +50,5 @@ class GenerationCase(Samples):
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> GenerationCase:
         """The inverse of `to_dict`."""
-        memory = {name: values[name] for name in ("cache_mb", "peak_memory_mb")}
-        what = (values["measure"], values["tokens"], tuple(values["samples_ms"]))
-        return cls(*what, **rounds_of(values), **memory)
+        what = {name: values[name] for name in ("measure", "tokens", "cache_mb", "peak_memory_mb")}
+        return cls(**what | rounds_of(values) | {"samples_ms": tuple(values["samples_ms"])})

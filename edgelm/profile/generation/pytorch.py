@@ -54,6 +54,7 @@ class PyTorchEngine:
     def step(self, ids: Sequence[int]) -> None:
         """Read tokens behind those that are there, up to the logits of the next."""
         with torch.inference_mode():
+            given: dict[str, Any]
             if self.reads_sources:
                 given = {"encoder_outputs": self._source, "decoder_input_ids": self._tensor(ids)}
             else:

@@ -7,11 +7,14 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgelm.errors import UsageError
 from edgelm.profile.timed_calls import TimedCalls, sum_operators
 from edgelm.runtime import open_bundle
+
+if TYPE_CHECKING:
+    from edgelm.profile.generation.bundle import BundleEngine
 
 FIRST, NEXT = "first-token", "token"  # what is timed: a prompt up to its logits, or one more token behind a context
 _FIRST_ID, _STRIDE = 5, 31  # made-up texts walk through the vocabulary, past the usual special tokens
@@ -54,12 +57,13 @@ class GenerationWorker(TimedCalls):
             raise UsageError(f"{path} writes text; it is measured eager alone.", hint="Leave `compiled` out.")
         start = time.perf_counter()
         self.engine: Engine
+        self._opened: BundleEngine | None = None
         if kind == "bundle":
             from edgelm.profile.generation.bundle import BundleEngine
 
             bundle = open_bundle(path)
             bundle = bundle if session is None else bundle.with_settings(session)
-            self.engine = BundleEngine(bundle, threads=threads, provider=provider)
+            self.engine = self._opened = BundleEngine(bundle, threads=threads, provider=provider)
         else:
             from edgelm.profile.generation.pytorch import PyTorchEngine
 
@@ -92,14 +96,24 @@ class GenerationWorker(TimedCalls):
         else:
             self.engine.cut(len(self._ids))
 
+    def sessions(self, *, count: int) -> dict[str, Any]:
+        """Time of making a bundle's sessions again, in ms; none for other subjects."""
+        samples: list[float] = []
+        if self._opened is None:
+            return {"samples_ms": samples}
+        for _ in range(count):
+            start = time.perf_counter()
+            self._opened.open_sessions()
+            samples.append((time.perf_counter() - start) * 1000)
+        return {"samples_ms": samples}
+
     def operators(self, *, runs: int) -> dict[str, Any]:
         """Time by operator of single tokens, by onnxruntime's own profiler, in a second session; of an encoder-decoder
         that of the decoder."""
-        trace = getattr(self.engine, "trace", None)
-        if trace is None:
+        if self._opened is None:
             return {"operators": []}
         with tempfile.TemporaryDirectory() as folder:
-            file = trace(Path(folder) / "operators", self._ids, runs)
+            file = self._opened.trace(Path(folder) / "operators", self._ids, runs)
             return {"operators": sum_operators(json.loads(file.read_text()), runs)}
 
     def _call(self, feed: dict[str, Any]) -> None:

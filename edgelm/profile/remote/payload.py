@@ -21,6 +21,7 @@ _MODULES = (
     "hardware/power_sensors.py",
     "profile/generation/__init__.py",
     "profile/generation/bundle.py",
+    "profile/generation/cache.py",
     "profile/generation/worker.py",
     "profile/monitor.py",
     "profile/timed_calls.py",

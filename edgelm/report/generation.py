@@ -1,0 +1,98 @@
+"""Tables and drawings of models that write: tokens by context, first token by prompt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgelm.report.tables import Estimates, Profiles, Table, latency_table, p50_cell, ratio_cell, subject_name
+
+_ROW = 20  # of a drawing, in its own units: 640 wide
+_LABEL, _ROOM = 210, 330  # where bars begin, and the longest
+
+
+def speed_sections(profiles: Profiles, estimates: Estimates | None = None) -> list[tuple[str, Table]]:
+    """How fast the subjects are, as tables with their titles: of models that answer one, of models that write two."""
+    if not writes(profiles):
+        return [("Latency", latency_table(profiles, estimates))]
+    return [
+        ("Tokens by context", token_table(profiles, estimates)),
+        ("First token by prompt", first_token_table(profiles)),
+    ]
+
+
+def writes(profiles: Profiles) -> bool:
+    """Whether they are of models that write."""
+    return "measure" in profiles[0]["cases"][0]
+
+
+def token_table(profiles: Profiles, estimates: Estimates | None = None) -> Table:
+    """One row a context and subject: how fast it writes there, and what its memory takes.
+
+    Args:
+        estimates: of the same contexts, for devices that are not there: rows with the p50 alone, from low to high, and
+            a column that tells them apart.
+    """
+    header = ["subject", "context", "tokens/s", "p50 ms", "p90 ms", "p99 ms", "cache MB", "peak memory MB"]
+    header += _against(profiles)
+    rows = []
+    for number in _places(profiles, "token"):
+        for profile in profiles:
+            case = profile["cases"][number]
+            speed = [f"{case['tokens_per_s']:.1f}", p50_cell(case), f"{case['p90_ms']:.3f}", f"{case['p99_ms']:.3f}"]
+            memory = ["" if case[name] is None else f"{case[name]:.1f}" for name in ("cache_mb", "peak_memory_mb")]
+            last = [ratio_cell(case, profiles[-1]["cases"][number])] if len(profiles) > 1 else []
+            rows.append([subject_name(profile), f"{case['tokens']:,}", *speed, *memory, *last])
+        rows += [_estimated_row(entry, entry["cases"][number], len(header)) for entry in estimates or ()]
+    if not estimates:
+        return header, rows
+    return [*header, "source"], [row if len(row) > len(header) else [*row, "measured"] for row in rows]
+
+
+def first_token_table(profiles: Profiles) -> Table:
+    """One row a prompt and subject: how long its first token takes, and how fast it is read."""
+    header = ["subject", "prompt", "p50 ms", "p90 ms", "p99 ms", "tokens/s read", *_against(profiles)]
+    rows = []
+    for number in _places(profiles, "first-token"):
+        for profile in profiles:
+            case = profile["cases"][number]
+            figures = [p50_cell(case), f"{case['p90_ms']:.3f}", f"{case['p99_ms']:.3f}", f"{case['tokens_per_s']:.0f}"]
+            last = [ratio_cell(case, profiles[-1]["cases"][number])] if len(profiles) > 1 else []
+            rows.append([subject_name(profile), f"{case['tokens']:,}", *figures, *last])
+    return header, rows
+
+
+def speed_charts(profiles: Profiles) -> list[dict[str, Any]]:
+    """Bars, longer ones being more: tokens a second by context, ms to the first token by prompt."""
+    return [
+        _chart(profiles, "token", "Tokens a second by context", "tokens_per_s", "{:.1f}"),
+        _chart(profiles, "first-token", "Milliseconds to the first token by prompt", "p50_ms", "{:.1f} ms"),
+    ]
+
+
+def _chart(profiles: Profiles, measure: str, title: str, figure: str, form: str) -> dict[str, Any]:
+    found = [
+        (f"{subject_name(profile)}, {profile['cases'][number]['tokens']:,}", profile["cases"][number][figure])
+        for number in _places(profiles, measure)
+        for profile in profiles
+    ]
+    most = max(value for _, value in found)
+    rows = [
+        {"y": place * _ROW, "label": label, "width": round(_ROOM * value / most, 1), "value": form.format(value)}
+        for place, (label, value) in enumerate(found)
+    ]
+    return {"title": title, "rows": rows, "height": len(rows) * _ROW, "left": _LABEL}
+
+
+def _places(profiles: Profiles, measure: str) -> list[int]:
+    """Which of the cases measure this."""
+    return [number for number, case in enumerate(profiles[0]["cases"]) if case["measure"] == measure]
+
+
+def _against(profiles: Profiles) -> list[str]:
+    return [f"vs {subject_name(profiles[-1])}"] if len(profiles) > 1 else []
+
+
+def _estimated_row(estimate: dict[str, Any], case: dict[str, Any], width: int) -> list[str]:
+    p50 = f"{case['p50_ms']:.3g} ({case['low_ms']:.3g} to {case['high_ms']:.3g})"
+    known = [f"{estimate['name']} on {estimate['device']}", f"{case['tokens']:,}", f"{case['tokens_per_s']:.1f}", p50]
+    return known + [""] * (width - len(known)) + [str(estimate["source"])]

@@ -1,0 +1,182 @@
+"""What `edgelm profile` shows of models that write: prompts up to their first token, tokens by context."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import pytest
+from generator_bundles import make_generator_bundle, make_model
+from models import make_checkpoint
+from typer.testing import CliRunner
+
+from edgelm.data.dataset import Dataset
+from edgelm.device import load_device
+from edgelm.errors import UsageError
+from edgelm.profile.generation.worker import GenerationWorker
+from edgelm.profile.pipeline import profile
+from edgelm.profile.plan import plan_profile
+from edgelm.profile.result import Profile
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return make_generator_bundle(tmp_path_factory.mktemp("writer") / "llama", "llama")
+
+
+def run(command, *arguments):
+    from edgelm.cli.main import app
+
+    return CliRunner().invoke(app, [command, *map(str, arguments)])
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_a_token_is_timed_behind_its_context_and_a_prompt_from_nothing(family, tmp_path):
+    make_generator_bundle(tmp_path / "bundle", family)
+    worker = GenerationWorker(kind="bundle", path=str(tmp_path / "bundle"), threads=1, session=None)
+    decoder = worker.engine._decoder
+    steps, step = [], decoder.step
+
+    def watched(ids, **options):
+        steps.append((int(decoder.lengths[0]), ids.shape[1]))
+        return step(ids, **options)
+
+    decoder.step = watched
+    worker.prepare(feeds=[{"measure": "token", "tokens": 20}])
+    steps.clear()
+    assert len(worker.block(count=3, skip=2)["samples_ms"]) == 3
+    assert steps == [(20, 1)] * 5
+    worker.prepare(feeds=[{"measure": "first-token", "tokens": 30}])
+    steps.clear()
+    worker.block(count=2, skip=0)
+    assert steps == [(0, 30 if family == "llama" else 1)] * 2  # an encoder reads the source, the decoder its start
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3_text", "t5", "marian"])
+def test_the_cache_takes_what_that_of_transformers_takes(family, tmp_path):
+    make_generator_bundle(tmp_path / "bundle", family)
+    _, folder = make_model(family)
+    places = {"bundle": tmp_path / "bundle", "pytorch": folder}
+    workers = [GenerationWorker(kind=kind, path=str(path), threads=1, session=None) for kind, path in places.items()]
+    for tokens in (16, 40):
+        ours, theirs = (worker.prepare(feeds=[{"measure": "token", "tokens": tokens}]) for worker in workers)
+        assert ours == theirs
+    for worker in workers:
+        worker.block(count=2, skip=1)  # and both go back to the context and on
+
+
+def test_a_profile_of_a_bundle_in_tables_page_and_file(bundle, tmp_path):
+    files = ("--html", tmp_path / "report.html", "--output", tmp_path / "profile.json")
+    lengths = ("--context", 8, "--context", 64, "--prompt-length", 32)
+    done = run("profile", bundle, "--compare", bundle, *lengths, "--threads", 1, "--runs", 8, "--loads", 1, *files)
+    assert done.exit_code == 0, done.output
+    assert "8 tokens and 8 prompts each" in " ".join(done.output.split())
+    values = json.loads((tmp_path / "profile.json").read_text())["profiles"]
+    found = Profile.from_dict(values[0])
+    assert found.to_dict() == values[0]
+    assert [(case.measure, case.tokens) for case in found.cases] == [("token", 8), ("token", 64), ("first-token", 32)]
+    assert [case.ratio.against for case in found.cases] == ["tiny"] * 3
+    # Keys and values of two layers with two heads of 16 channels in FP32.
+    assert [case.cache_mb for case in found.cases] == [2 * 2 * 2 * 16 * 4 * length / 1e6 for length in (8, 64, 32)]
+    grown = [case.peak_memory_mb for case in found.cases[:2]]
+    assert 20 < grown[0] <= grown[1] < 200  # without torch
+    assert found.cases[2].peak_memory_mb is None
+    assert "GroupQueryAttention" in {row["name"] for row in found.operators}
+    page = (tmp_path / "report.html").read_text()
+    for said in ("Tokens by context", "First token by prompt", "Tokens a second by context", "cache MB"):
+        assert said in page
+
+
+def test_a_folder_of_transformers_runs_beside_it(tmp_path):
+    make_generator_bundle(tmp_path / "bundle", "t5")
+    _, folder = make_model("t5")
+    ours, theirs = profile(
+        tmp_path / "bundle", compare=[folder], contexts=[16], prompt_lengths=[16, 64], threads=1, runs=5, loads=1
+    )
+    assert (theirs.kind, theirs.runs_on, theirs.operators) == ("pytorch", "cpu, by PyTorch", ())
+    assert [case.ratio.p50 > 1 for case in ours.cases] == [True] * 3  # of a tiny model PyTorch's calls are the most
+    assert theirs.peak_memory_mb > ours.peak_memory_mb
+
+
+def test_what_is_measured_by_itself_fits_the_model(bundle):
+    plan = plan_profile(bundle)
+    labels = ["context of 16 tokens", "prompt of 16 tokens", "prompt of 128 tokens"]  # of 128 positions
+    assert [point.label for point in plan.grid] == labels
+    assert [point.pace.runs for point in plan.grid] == [100, 20, 20]
+    assert all(point.pace.runs >= 5 * point.pace.block for point in plan.grid)  # enough rounds for an interval
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"batch_sizes": (1, 4)}, "--batch says nothing"),
+        ({"sequence_lengths": (16,)}, "--sequence says nothing"),
+        ({"data": Dataset("texts", ("a", "b"))}, "--data says nothing"),
+        ({"contexts": (128,)}, "1 to 127 tokens can be held"),
+        ({"prompt_lengths": (129,)}, "1 to 128 tokens can be held"),
+        ({"provider": "cuda", "threads": 0, "loads": 0}, "loads is 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(bundle, options, said):
+    with pytest.raises(UsageError, match=said):
+        plan_profile(bundle, **options)
+
+
+def test_models_of_two_kinds_are_not_compared(bundle, tmp_path):
+    checkpoint = make_checkpoint(tmp_path / "classifier")
+    with pytest.raises(UsageError, match="writes no text"):
+        plan_profile(bundle, compare=[checkpoint])
+
+
+def test_longer_contexts_take_more_cache(bundle):
+    worker = GenerationWorker(kind="bundle", path=str(bundle), threads=1, session=None)
+    taken = [worker.prepare(feeds=[{"measure": "token", "tokens": length}])["cache_mb"] for length in (1, 50, 100)]
+    assert all(less < more for less, more in pairwise(taken))
+
+
+def test_inspect_lists_graphs_cache_and_settings(bundle):
+    done = run("inspect", bundle, "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.output)
+    assert list(found["graphs"]) == ["decoder"]
+    about = found["generation"]
+    assert (about["context"], about["cache_bytes_per_token"]) == (128, 2 * 2 * 2 * 16 * 4)
+    assert about["settings"]["max_new_tokens"] == 128
+    assert "GroupQueryAttention" in {row["name"] for row in found["run"]["operators"]}
+    shown = run("inspect", bundle, "--no-run").output
+    for said in ("graph decoder", "keys and values", "and 2 of the layers behind", "chat template"):
+        assert said in shown
+
+
+def test_no_engine_is_built(bundle):
+    done = run("build", bundle)
+    assert done.exit_code == 2
+    assert "no engine is built of a model that writes" in done.output
+
+
+def test_a_token_is_estimated_by_its_bytes(bundle, tmp_path):
+    done = run("estimate", bundle, "--device", "raspberry-pi-5", "--context", 16, "--context", 100, "--json")
+    assert done.exit_code == 0, done.output
+    (found,) = json.loads(done.output)["estimates"]
+    assert found["source"] == "estimated"
+    short, far = found["cases"]
+    assert far["bytes_mb"] - short["bytes_mb"] == pytest.approx(84 * 2 * 2 * 2 * 16 * 4 / 1e6)
+    # The table of a tied head is read once, and so is every other weight; norms and tables of positions are small.
+    weights = sum(weight.numel() * 4 for weight in make_model("llama")[0].parameters()) / 1e6
+    assert short["bytes_mb"] - short["cache_mb"] == pytest.approx(weights, rel=0.15)
+    bandwidth = load_device("raspberry-pi-5").bandwidth_gb_s
+    assert short["low_ms"] == pytest.approx(short["bytes_mb"] / bandwidth)
+    assert short["low_ms"] < short["p50_ms"] < short["high_ms"]
+    page = tmp_path / "estimate.md"
+    shown = run("estimate", bundle, "--device", "raspberry-pi-5", "--markdown", page)
+    assert "not measured" in " ".join(shown.output.split())
+    assert "Tokens by context, estimated" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [(("--device", "t4"), "runs on the CPU"), (("--batch", 4), "--batch says nothing")]
+)
+def test_an_estimate_that_makes_no_sense_is_refused(bundle, options, said):
+    done = run("estimate", bundle, "--device", "raspberry-pi-5", *options)
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())
