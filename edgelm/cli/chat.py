@@ -23,7 +23,7 @@ from edgelm.cli.writing import (
     open_draft,
     writing_settings,
 )
-from edgelm.errors import DataError, UsageError
+from edgelm.errors import UsageError
 
 if TYPE_CHECKING:
     from edgelm.runtime.generation.generator import Generator
@@ -105,12 +105,14 @@ def _answer(
 ) -> list[dict[str, str]]:
     """Answer, and return the conversation with the answer; what the context cannot hold any more, the oldest exchanges,
     is left out."""
+    from edgelm.runtime.generation.prompts import PromptTooLong
+
     while True:
         try:
             stream = model.stream(messages, **asked)
             break
-        except DataError:
-            if len(messages) < kept + 3:  # the last message alone is too long, or refused
+        except PromptTooLong:
+            if len(messages) < kept + 3:  # the last message alone is too long
                 raise
             del messages[kept : kept + 2]
             screen.aside("The conversation is longer than the model reads: its oldest exchange is left out.")

@@ -183,3 +183,14 @@ def test_what_cannot_be_done_is_said(places, words, code, said):
     done = edgelm(*[word.format(**places) for word in words])
     assert (done.exit_code, said in done.stderr) == (code, True), done.stderr
     assert not places["new"].exists()
+
+
+def test_a_long_conversation_loses_its_oldest_exchanges(tmp_path):
+    bundle = export(make(tmp_path / "model", "qwen2"), tmp_path / "model.edge", "qwen2")
+    lines = "".join(f"{text}\n" for text in SENTENCES * 2)
+    done = edgelm("chat", bundle, "--max-new-tokens", 4, given=lines)
+    assert done.exit_code == 0, done.stderr
+    assert "its oldest exchange is left out" in done.stderr
+    refused = edgelm("chat", bundle, given="word " * 400)
+    assert refused.exit_code == 4
+    assert "the model reads 128" in refused.stderr

@@ -13,6 +13,10 @@ from edgelm.tasks.task import Task
 Prompt: TypeAlias = "str | Messages"
 
 
+class PromptTooLong(DataError):
+    """A prompt of more tokens than the model reads."""
+
+
 class PromptReader:
     """Makes tokens of prompts.
 
@@ -59,7 +63,7 @@ class PromptReader:
             raise DataError("an empty prompt, and the model has no token to begin with.", hint="Give some text.")
         if self.context and len(ids) > self.context:
             if not truncate:
-                raise DataError(
+                raise PromptTooLong(
                     f"the prompt has {len(ids):,} tokens; the model reads {self.context:,}.",
                     hint="Shorten it, or have it cut: --truncate, or truncate=True.",
                 )
