@@ -19,7 +19,11 @@ def profile(
     bundle: Annotated[Path, typer.Argument(help="A bundle, folder or file.")],
     compare: Annotated[
         list[Path] | None,
-        typer.Option("--compare", help="Another bundle, an ONNX file, or a checkpoint (PyTorch). May be repeated."),
+        typer.Option(
+            "--compare",
+            help="Another bundle, an ONNX file, a checkpoint (PyTorch), or a GGUF (llama.cpp, in the folder that "
+            "EDGELM_LLAMA_CPP names). May be repeated.",
+        ),
     ] = None,
     batch: Batches = None,
     sequence: Annotated[

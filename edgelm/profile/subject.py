@@ -1,4 +1,4 @@
-"""What can be measured: a bundle, a plain ONNX file, or a checkpoint that PyTorch runs."""
+"""What can be measured: a bundle, a plain ONNX file, a checkpoint that PyTorch runs, or a GGUF that llama.cpp runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Subject:
     """What is measured, and how it is run.
 
     Attributes:
-        kind: bundle, onnx or pytorch.
+        kind: bundle, onnx, pytorch or gguf.
         precision: of what is in the file; PyTorch computes a checkpoint in it: fp32, fp16 or bf16.
         session: session settings, in place of a bundle's own or of onnxruntime's; None: those.
         provider: that must run it (PyTorch: `cpu` or `cuda`); None: a bundle what its device prefers and is there,
@@ -58,6 +58,8 @@ def find_subject(path: str | Path) -> Subject:
     path = Path(path)
     if path.suffix == ".onnx" and path.is_file():
         return Subject(path.stem, path, "onnx", "as in the file", path.stat().st_size / 1e6)
+    if path.suffix == ".gguf" and path.is_file():
+        return Subject(path.stem, path, "gguf", "as in the file", path.stat().st_size / 1e6, generates=True)
     if (
         path.is_dir()
         and not is_bundle(path)
@@ -75,7 +77,7 @@ def find_subject(path: str | Path) -> Subject:
         what = (manifest.name, path, "bundle", manifest.precision, bundle.size_bytes / 1e6, manifest.device)
         return _of_task(Subject(*what, manifest.to_dict(), longest=longest), manifest.task)
     raise InputError(
-        f"{path}: nothing that can be measured.", hint="Give a bundle, an ONNX file, or a checkpoint folder."
+        f"{path}: nothing that can be measured.", hint="Give a bundle, an ONNX file, a checkpoint folder, or a GGUF."
     )
 
 

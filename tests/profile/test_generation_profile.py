@@ -137,7 +137,7 @@ def test_longer_contexts_take_more_cache(bundle):
 def test_inspect_lists_graphs_cache_and_settings(bundle):
     done = run("inspect", bundle, "--json")
     assert done.exit_code == 0, done.output
-    found = json.loads(done.output)
+    found = json.loads(done.stdout)
     assert list(found["graphs"]) == ["decoder"]
     about = found["generation"]
     assert (about["context"], about["cache_bytes_per_token"]) == (128, 2 * 2 * 2 * 16 * 4)
@@ -157,7 +157,7 @@ def test_no_engine_is_built(bundle):
 def test_a_token_is_estimated_by_its_bytes(bundle, tmp_path):
     done = run("estimate", bundle, "--device", "raspberry-pi-5", "--context", 16, "--context", 100, "--json")
     assert done.exit_code == 0, done.output
-    (found,) = json.loads(done.output)["estimates"]
+    (found,) = json.loads(done.stdout)["estimates"]
     assert found["source"] == "estimated"
     short, far = found["cases"]
     assert far["bytes_mb"] - short["bytes_mb"] == pytest.approx(84 * 2 * 2 * 2 * 16 * 4 / 1e6)
@@ -180,3 +180,12 @@ def test_an_estimate_that_makes_no_sense_is_refused(bundle, options, said):
     done = run("estimate", bundle, "--device", "raspberry-pi-5", *options)
     assert done.exit_code == 2
     assert said in " ".join(done.output.split())
+
+
+def test_a_gguf_needs_llama_cpp(bundle, tmp_path, monkeypatch):
+    monkeypatch.delenv("EDGELM_LLAMA_CPP", raising=False)
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    assert plan_profile(bundle, compare=[tmp_path / "model.gguf"]).subjects[1].kind == "gguf"
+    with pytest.raises(UsageError, match="is needed") as refused:
+        GenerationWorker(kind="gguf", path=str(tmp_path / "model.gguf"), threads=1, session=None)
+    assert "EDGELM_LLAMA_CPP" in refused.value.hint

@@ -37,8 +37,8 @@ class BundleEngine:
         self.chosen: dict[str, Any] = {"runs_on": opened.why, "provider": opened.provider, "engine": None}
         self.chosen["passed"] = [{"name": entry.name, "reason": entry.reason} for entry in opened.passed]
 
-    def forget(self) -> None:
-        """Begin with nothing read."""
+    def forget(self, room: int) -> None:
+        """Begin with nothing read; the cache grows by itself to the room that is needed."""
         self._reading.begin(1)
 
     def read(self, ids: Sequence[int]) -> None:

@@ -59,7 +59,7 @@ def estimate_tokens(subject: Subject, device: Device, contexts: Sequence[int]) -
     """
     if subject.kind != "bundle":
         raise UsageError(
-            f"{subject.path} is a checkpoint; an estimate is made from a graph.",
+            f"{subject.path} is no bundle; an estimate is made from a graph.",
             hint="Export it first with `edgelm export`.",
         )
     if device.kind == "gpu":

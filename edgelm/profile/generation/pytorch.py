@@ -35,10 +35,10 @@ class PyTorchEngine:
         self.reads_sources = bool(config.is_encoder_decoder)
         self._start = getattr(config, _KEPT, None) or getattr(self._model.generation_config, _KEPT, None) or 0
         self.chosen = {"runs_on": f"{provider}, by PyTorch", "provider": provider}
-        self.forget()
+        self.forget(0)
 
-    def forget(self) -> None:
-        """Begin with nothing read."""
+    def forget(self, room: int) -> None:
+        """Begin with nothing read; the cache grows by itself to the room that is needed."""
         own = DynamicCache()  # of no configuration: layers of sliding windows could not be cut
         self._cache: Any = EncoderDecoderCache(own, DynamicCache()) if self.reads_sources else own
         self._own, self._source = own, None

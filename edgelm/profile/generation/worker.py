@@ -27,7 +27,7 @@ class Engine(Protocol):
     reads_sources: bool
     chosen: dict[str, Any]
 
-    def forget(self) -> None: ...
+    def forget(self, room: int) -> None: ...
 
     def read(self, ids: Sequence[int]) -> None: ...
 
@@ -35,7 +35,7 @@ class Engine(Protocol):
 
     def cut(self, length: int) -> None: ...
 
-    def cache_bytes(self, length: int) -> int: ...
+    def cache_bytes(self, length: int) -> int | None: ...
 
 
 class GenerationWorker(TimedCalls):
@@ -64,6 +64,10 @@ class GenerationWorker(TimedCalls):
             bundle = open_bundle(path)
             bundle = bundle if session is None else bundle.with_settings(session)
             self.engine = self._opened = BundleEngine(bundle, threads=threads, provider=provider)
+        elif kind == "gguf":
+            from edgelm.profile.generation.gguf import GgufEngine
+
+            self.engine = GgufEngine(path, threads=threads)
         else:
             from edgelm.profile.generation.pytorch import PyTorchEngine
 
@@ -75,24 +79,24 @@ class GenerationWorker(TimedCalls):
 
     def prepare(self, *, feeds: list[dict[str, Any]]) -> dict[str, Any]:
         """Come to where the case begins, and run it once. The answer has what keys and values take there, in 10^6
-        bytes."""
+        bytes, where that is known."""
         (feed,) = self.feeds = feeds
         tokens = int(feed["tokens"])
         self._ids = made_up(tokens, self.engine.vocabulary)
-        self.engine.forget()
+        self.engine.forget(tokens + 1)
         self.engine.read(self._ids)
         if self.engine.reads_sources and tokens > 1:  # a translation is about as long as its source
             self.engine.step(self._ids[1:])
-        cache_mb = self.engine.cache_bytes(tokens) / 1e6
+        held = self.engine.cache_bytes(tokens)
         self.ready(feed)
         self.call(feed)
         self.next = 0
-        return {"cache_mb": cache_mb}
+        return {"cache_mb": None if held is None else held / 1e6}
 
     def ready(self, feed: dict[str, Any]) -> None:
         """A prompt is read from nothing; a token behind exactly its context."""
         if feed["measure"] == FIRST:
-            self.engine.forget()
+            self.engine.forget(len(self._ids) + 1)
         else:
             self.engine.cut(len(self._ids))
 

@@ -42,9 +42,13 @@ def check_subjects(subjects: Sequence[Subject]) -> None:
     """Refuse what cannot be taken along.
 
     Raises:
-        UsageError: a checkpoint: PyTorch would have to be there.
+        UsageError: a checkpoint or a GGUF: PyTorch or llama.cpp would have to be there.
     """
     for subject in subjects:
+        if subject.kind == "gguf":
+            raise UsageError(
+                f"{subject.path} is a GGUF; on a host only bundles and ONNX files are measured.", hint="Leave it out."
+            )
         if subject.kind == "pytorch":
             raise UsageError(
                 f"{subject.path} is a checkpoint; on a host only bundles and ONNX files are measured.",
