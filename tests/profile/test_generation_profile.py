@@ -161,9 +161,11 @@ def test_a_token_is_estimated_by_its_bytes(bundle, tmp_path):
     assert found["source"] == "estimated"
     short, far = found["cases"]
     assert far["bytes_mb"] - short["bytes_mb"] == pytest.approx(84 * 2 * 2 * 2 * 16 * 4 / 1e6)
-    # The table of a tied head is read once, and so is every other weight; norms and tables of positions are small.
-    weights = sum(weight.numel() * 4 for weight in make_model("llama")[0].parameters()) / 1e6
-    assert short["bytes_mb"] - short["cache_mb"] == pytest.approx(weights, rel=0.15)
+    # Every weight is read once but for the table of tokens, of which it is a row; the head is a table of its own. The
+    # graph's tables of rotary positions, which the model computes instead, are 3 % beside so small a model.
+    model, _ = make_model("llama")
+    read = [weight for weight in model.parameters() if weight is not model.get_input_embeddings().weight]
+    assert short["bytes_mb"] - short["cache_mb"] == pytest.approx(sum(4 * one.numel() for one in read) / 1e6, rel=0.05)
     bandwidth = load_device("raspberry-pi-5").bandwidth_gb_s
     assert short["low_ms"] == pytest.approx(short["bytes_mb"] / bandwidth)
     assert short["low_ms"] < short["p50_ms"] < short["high_ms"]
