@@ -18,7 +18,7 @@ import json
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +248,7 @@ def main() -> None:
     parser.add_argument("--student", help="Name of the compressed checkpoint in the work folder; default: the recipe.")
     parser.add_argument("--limit", type=int, help="Rows of each part, for a quick run; give another --work then.")
     parser.add_argument("--steps", type=int, help="Steps of each training; default: the epochs of set and recipe.")
+    parser.add_argument("--max-length", type=int, help="Tokens of a text or window; default: as the set has it.")
     parser.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES)
     parser.add_argument("--judge", default="test", choices=["dev", "test"])
     parser.add_argument("--runs", type=int, default=300)
@@ -260,6 +261,9 @@ def main() -> None:
         folder = given.work / name
         folder.mkdir(parents=True, exist_ok=True)
         rows = load_rows(name, given.limit)
+        if given.max_length:
+            teacher = SETS[name].teacher.model_copy(update={"max_length": given.max_length})
+            SETS[name] = replace(SETS[name], teacher=teacher)
         run = Run(name, folder, rows, given.recipe, tuple(given.override), given.student or given.recipe, given.steps)
         if "train" in given.stages:
             train(run)

@@ -104,6 +104,8 @@ def finetune(
     length = settings.max_length if "max_length" in settings.model_fields_set else None
     check_length(length, text_limit(checkpoint.config))
     tokenizer = load_tokenizer(checkpoint, single_words=TASKS[kind].schema == "words")
+    if length is not None:  # it holds beyond what the folder reads, such as the texts of a sentence encoder
+        tokenizer.model_max_length = max(length, tokenizer.model_max_length)
     task = in_head_order(checkpoint, task_of_rows(kind, dataset))
     if isinstance(task, Generation):
         task = _writer(checkpoint, kind, dataset, tokenizer, prefix)

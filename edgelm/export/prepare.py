@@ -73,6 +73,7 @@ def prepare(settings: ExportSettings, *, output_kind: OutputKind | None = None) 
     check_length(settings.max_length, limit)
     usual = DEFAULT_CONTEXT if task.generates else DEFAULT_LENGTH
     max_length = settings.max_length or int(min(limit, tokenizer.model_max_length, usual))
+    tokenizer.model_max_length = max_length  # a length that was asked for holds, also beyond the tokenizer's own
     labelled = None
     if settings.quantization.max_drop is not None and evaluation is not None:
         labelled, evaluation = _halves(evaluation, settings.seed)

@@ -12,7 +12,7 @@ from models import ANATOMIES, TEXTS, make_checkpoint
 from typer.testing import CliRunner
 
 import edgelm.runtime
-from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, model_outputs, save_checkpoint
+from edgelm.anatomy import load_checkpoint, load_tokenizer, model_layers, model_outputs, save_checkpoint
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
 from edgelm.data.dataset import Dataset
@@ -36,8 +36,8 @@ def wide_pruned(folder, family, **options):
     make_checkpoint(folder / "full", family, **WIDE, **options)
     checkpoint = open_checkpoint(folder / "full")
     model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
-    blocks(model)[0].cut(heads=[0, 2, 3], ffn=range(192))
-    blocks(model)[1].cut(heads=[1], ffn=range(128, 256))
+    model_layers(model)[0].cut(heads=[0, 2, 3], ffn=range(192))
+    model_layers(model)[1].cut(heads=[1], ffn=range(128, 256))
     save_checkpoint(folder / "cut", model, tokenizer, checkpoint.record)
     return folder / "cut"
 

@@ -293,3 +293,16 @@ def test_a_sentence_encoder_reads_no_pairs(tmp_path):
     folder = make_checkpoint(tmp_path / "m", kind="sentence-embedding")
     with pytest.raises(UsageError, match="single texts"):
         export(folder, output=tmp_path / "b", device=load_device("cpu"), pairs=True)
+
+
+def test_a_length_that_was_asked_for_holds_beyond_the_tokenizers_own(tmp_path):
+    """A tokenizer may cut sooner than the model must, such as that of a sentence encoder."""
+    folder = make_checkpoint(tmp_path / "model")
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"model_max_length": 8}))
+    data = Dataset("memory", texts=TEXTS * 2)
+    export(
+        folder, output=tmp_path / "b.edge", device=load_device("cpu"), precision="fp32", calibration=data, max_length=24
+    )
+    model = edgelm.runtime.load(tmp_path / "b.edge")
+    assert model.tokenize([" ".join(TEXTS)])["input_ids"].shape == (1, 24)

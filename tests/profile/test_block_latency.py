@@ -8,7 +8,7 @@ from models import make_checkpoint
 from typer.testing import CliRunner
 
 from edgelm import export, load_device
-from edgelm.anatomy import blocks, load_checkpoint, load_tokenizer, save_checkpoint
+from edgelm.anatomy import load_checkpoint, load_tokenizer, model_layers, save_checkpoint
 from edgelm.anatomy.sizes import sizes_of
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
@@ -38,8 +38,8 @@ def test_the_graphs_have_the_operators_of_a_real_export(tmp_path, precision):
     checkpoint = open_checkpoint(make_checkpoint(tmp_path / "m", hidden=256, heads=4, ffn=512, layers=3, spread=0.02))
     model = load_checkpoint(checkpoint)
     shapes = [LayerShape(4, 512), LayerShape(0, 256), LayerShape(2, 0)]
-    for block, shape in zip(blocks(model), shapes, strict=True):
-        block.cut(heads=range(shape.heads), ffn=range(shape.ffn))
+    for layer, shape in zip(model_layers(model), shapes, strict=True):
+        layer.cut(heads=range(shape.heads), ffn=range(shape.ffn))
     save_checkpoint(tmp_path / "cut", model, load_tokenizer(checkpoint), checkpoint.record)
     plain = Quantization(method="minmax")
     made = export(
