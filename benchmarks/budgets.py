@@ -26,7 +26,7 @@ from edgelm.budgeting.targets import resolve_budget
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.inputs import read_duration
 from edgelm.compress.evaluate import evaluate
-from edgelm.export.parity import graph_outputs
+from edgelm.export.samples import encode, graph_rows
 from edgelm.export.trace import export_graph
 from edgelm.graph.fusion import split_norms
 from edgelm.graph.session import make_plain_session
@@ -50,7 +50,9 @@ def make_rival(teacher: Path, folder: Path, test: Any) -> tuple[Path, float]:
         extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
     )
     rows = test.for_task(task)
-    outputs = graph_outputs(make_plain_session(onnx.load(target)), tokenizer, rows.inputs(), max_length=MAX_LENGTH)
+    outputs = graph_rows(
+        make_plain_session(onnx.load(target)), encode(tokenizer, task, rows.inputs(), max_length=MAX_LENGTH)
+    )
     return target, score(task, outputs, rows.labels)["accuracy"]
 
 

@@ -35,7 +35,7 @@ from edgelm.graph.session import DISABLED_OPTIMIZERS
 from edgelm.graph.synthetic import encoder_graph
 from edgelm.hardware.detect import detect_device
 from edgelm.hardware.machine import describe_machine
-from edgelm.profile.interleave import BLOCK_CALLS, Worker, take_turns
+from edgelm.profile.interleave import BLOCK_CALLS, WorkerClient, take_turns
 from edgelm.profile.subject import Subject
 from edgelm.progress import silent
 from edgelm.quantize.without_data import quantize_blindly
@@ -168,7 +168,7 @@ def _rounds(work: Path, group: Sequence[dict[str, Any]], threads: int) -> np.nda
         workers = []
         for entry in group:
             workers.append(
-                Worker(
+                WorkerClient(
                     Subject(
                         entry["name"], work / f"{entry['name']}.onnx", "onnx", entry["precision"], 0.0, session=session
                     ),

@@ -32,8 +32,8 @@ from teachers import SETTINGS, load_rows, make_teacher
 from edgelm import export, load_device
 from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer, model_layers
 from edgelm.checkpoint import open_checkpoint
-from edgelm.export.parity import graph_outputs
 from edgelm.export.precision import Material, to_precision
+from edgelm.export.samples import encode, graph_rows
 from edgelm.export.trace import export_graph
 from edgelm.graph.rewrites import TRACED
 from edgelm.graph.session import make_plain_session
@@ -145,8 +145,10 @@ def show_half(name: str, checkpoint: Path) -> None:
     material = Material(rows["dev"].for_task(task), None, tokenizer, task, MAX_LENGTH, 0)
     made = to_precision(float_graph(checkpoint), "fp16", material, load_device("cpu"), Quantization(), silent)
     texts = material.inputs(rows["test"].for_task(task))
-    wanted = graph_outputs(make_plain_session(float_graph(checkpoint)), tokenizer, texts, max_length=MAX_LENGTH)
-    found = graph_outputs(make_plain_session(made.graph), tokenizer, texts, max_length=MAX_LENGTH)
+    wanted = graph_rows(
+        make_plain_session(float_graph(checkpoint)), encode(tokenizer, task, texts, max_length=MAX_LENGTH)
+    )
+    found = graph_rows(make_plain_session(made.graph), encode(tokenizer, task, texts, max_length=MAX_LENGTH))
     error, size = np.abs(found - wanted).max(axis=1), np.abs(wanted).max(axis=1)
     typical, own = error / np.maximum(size, np.median(size)), error / size
     changed = int(np.sum(found.argmax(axis=1) != wanted.argmax(axis=1)))

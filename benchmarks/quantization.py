@@ -33,11 +33,12 @@ from edgelm import export, load_device
 from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
 from edgelm.data.dataset import Dataset
-from edgelm.export.parity import encode
+from edgelm.export.samples import encode
 from edgelm.export.trace import export_graph
 from edgelm.graph.fusion import split_norms
 from edgelm.metrics.scores import score
 from edgelm.quantize.settings import Quantization
+from edgelm.tasks.task import Task
 
 RIVALS = Path(__file__).with_name("rivals.py")
 MAX_LENGTH, SAMPLES, FIXED = 128, 256, 25
@@ -71,8 +72,8 @@ def make_subjects(name: str, work: Path, optimum: str | None, nncf: str | None) 
     dev, test = rows["dev"].for_task(task), rows["test"].for_task(task)
     calibration = dev.sample(SAMPLES, seed=0)
     parts = {"calibration": calibration, "latency": dev.sample(200, seed=1), "test": test}
-    encoded = {part: [_row(tokenizer, text) for text in data.inputs()] for part, data in parts.items()}
-    every = [_row(tokenizer, text) for text in dev.inputs()]
+    encoded = {part: [_row(tokenizer, task, text) for text in data.inputs()] for part, data in parts.items()}
+    every = [_row(tokenizer, task, text) for text in dev.inputs()]
     encoded["fixed"] = [row for row in every if len(row["input_ids"]) == FIXED]
     (folder / "rows.json").write_text(json.dumps(encoded))
     subjects = []
@@ -107,8 +108,10 @@ def make_subjects(name: str, work: Path, optimum: str | None, nncf: str | None) 
     return subjects
 
 
-def _row(tokenizer: Any, text: Any) -> dict[str, list[int]]:
-    return {name: ids[0].tolist() for name, ids in encode(tokenizer, [text], max_length=MAX_LENGTH).items()}
+def _row(tokenizer: Any, task: Task, text: Any) -> dict[str, list[int]]:
+    return {
+        name: ids[0].tolist() for name, ids in encode(tokenizer, task, [text], max_length=MAX_LENGTH).feed([0]).items()
+    }
 
 
 def run_all(subjects: list[Subject], part: str, order: str, rounds: int) -> list[list[Any]]:

@@ -27,7 +27,7 @@ from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
 from edgelm.data.dataset import Dataset, load_dataset
 from edgelm.demo import find_encoder
-from edgelm.export.parity import graph_outputs
+from edgelm.export.samples import encode, graph_rows
 from edgelm.export.trace import export_graph
 from edgelm.graph.fusion import split_norms
 from edgelm.graph.session import make_plain_session
@@ -96,7 +96,9 @@ def make_rivals(work: Path, rows: dict[str, Dataset]) -> dict[str, float]:
         quantize_dynamic(
             source, target, weight_type=QuantType.QInt8, extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT}
         )
-        outputs = graph_outputs(make_plain_session(onnx.load(target)), tokenizer, rows["test"].inputs(), max_length=512)
+        outputs = graph_rows(
+            make_plain_session(onnx.load(target)), encode(tokenizer, task, rows["test"].inputs(), max_length=512)
+        )
         found[name] = score(task, outputs, rows["test"].labels or ())["accuracy"]
     return found
 

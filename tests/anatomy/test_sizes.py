@@ -37,7 +37,9 @@ def test_a_model_without_a_head_has_no_outputs(tmp_path):
     assert sizes_of(checkpoint.config).outputs == 0
 
 
-@pytest.mark.parametrize("kind", [kind for kind, task in TASKS.items() if task.architecture != "Model"])
+@pytest.mark.parametrize(
+    "kind", [kind for kind, task in TASKS.items() if task.architecture != "Model" and not task.generates]
+)
 def test_the_head_of_every_task_counts(tmp_path, kind):
     checkpoint = open_checkpoint(make_checkpoint(tmp_path, kind=kind, labels=("a", "b", "c")))
     sizes = sizes_of(checkpoint.config, task=checkpoint.task)

@@ -24,7 +24,7 @@ from edgelm.export.formats.genai import CONFIG_FILE, GRAPH_FILE, WEIGHTS_FILE, g
 from edgelm.export.generation.decoder import decoder_graph
 from edgelm.graph.external_data import save_graphs
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "benchmarks"))
+sys.path.append(str(Path(__file__).resolve().parents[3] / "benchmarks"))
 from genai import VARIABLE, Genai
 
 

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from edgelm.export.formats.gguf import PRECISIONS, write_gguf
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "benchmarks"))
+sys.path.append(str(Path(__file__).resolve().parents[3] / "benchmarks"))
 from llama_cpp import VARIABLE, Library, LlamaCpp
 
 pytestmark = pytest.mark.slow
