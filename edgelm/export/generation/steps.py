@@ -30,6 +30,7 @@ from edgelm.export.generation.sequences import (
     torch_logits,
 )
 from edgelm.export.generation.writing import generation_of, read_with, write_texts
+from edgelm.export.tokenization import tokenization_of
 from edgelm.files.places import told_place
 from edgelm.graph.names import describe
 from edgelm.graph.session import make_plain_session
@@ -195,19 +196,30 @@ def _start(draft: Draft) -> int | None:
 
 
 def _written_by(model: PreTrainedModel, draft: Draft, texts: Sequence[str]) -> list[TargetSequence]:
-    """What transformers writes behind each text."""
-    task = replace(generation_of(draft), settings=_greedy(draft))
-    start, found = _start(draft), []
+    """What transformers writes behind each text, all of them in one batch."""
+    task, tokenizer = replace(generation_of(draft), settings=_greedy(draft)), draft.source.tokenizer
+    start, filling = _start(draft), tokenization_of(tokenizer, draft.source.max_length).pad_id
+    prompts = [_ids(draft, text) for text in texts]
+    width = max(map(len, prompts))
+    before = [width - len(prompt) if start is None else 0 for prompt in prompts]  # a decoder writes behind its prompt
+    ids, mask = torch.full((len(prompts), width), filling), torch.zeros(len(prompts), width, dtype=torch.long)
+    for row, (prompt, skip) in enumerate(zip(prompts, before, strict=True)):
+        ids[row, skip : skip + len(prompt)] = torch.tensor(prompt)
+        mask[row, skip : skip + len(prompt)] = 1
     own = model.generation_config
     # What a call leaves open, transformers takes from the model's own.
-    model.generation_config = generation_config(task, pad_token_id=draft.source.tokenizer.pad_token_id)
-    for text in texts:
-        prompt = _ids(draft, text)
-        with torch.inference_mode():
-            (ids,) = model.generate(torch.tensor([prompt])).tolist()
-        found.append(continuation(prompt, ids[len(prompt) if start is None else 1 :], start=start))
+    model.generation_config = generation_config(task, pad_token_id=filling)
+    with torch.inference_mode():
+        written = model.generate(ids, attention_mask=mask)[:, width if start is None else 1 :].tolist()
     model.generation_config = own
-    return found
+    ends = task.settings.eos_ids
+    return [continuation(prompt, _until(row, ends), start=start) for prompt, row in zip(prompts, written, strict=True)]
+
+
+def _until(tokens: list[int], ends: Sequence[int]) -> list[int]:
+    """Tokens up to the first that ends a text; padding stands behind it."""
+    last = next((place for place, token in enumerate(tokens) if token in ends), len(tokens) - 1)
+    return tokens[: last + 1]
 
 
 def _written_with(reading: Reading, draft: Draft, texts: Sequence[str]) -> list[TargetSequence]:
