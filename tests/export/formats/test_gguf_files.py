@@ -50,7 +50,8 @@ def test_transformers_reads_the_same_model_back(tmp_path: Path, family: str) -> 
     for sentence in SENTENCES[:3]:
         batch = tokenizer(sentence, return_tensors="pt")
         with torch.no_grad():
-            assert torch.equal(read(**batch).logits, model(**batch).logits)  # the same numbers, in another order
+            # The same numbers; GPT-2's matrices may lie otherwise in memory, and are summed in another order then.
+            torch.testing.assert_close(read(**batch).logits, model(**batch).logits, rtol=1e-3, atol=1e-3)
         options = {"max_new_tokens": 12, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
         assert torch.equal(read.generate(**batch, **options), model.generate(**batch, **options))
 
