@@ -6,6 +6,7 @@ import functools
 from pathlib import Path
 
 from generators import GENERATORS as GENERATORS
+from generators import SENTENCES
 from generators import make_generator as make_generator
 from small_tokenizers import tokenizer_of
 
@@ -19,16 +20,7 @@ ANATOMIES = [row.model_types[0] for row in ROWS]  # one of each row, where a tes
 FEW = ANATOMIES[:3]  # where it takes so long that the others are tested in one way alone, and in all when slow ones are
 
 MARKS = {"bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
-TEXTS = (
-    "turn the kitchen lights on",
-    "what a wonderful and moving film this is",
-    "the battery died after two days and nobody answers",
-    "please set the thermostat to twenty one degrees",
-    "a dull, lifeless movie with no story at all",
-    "is it going to rain in the afternoon?",
-    "play some quiet music in the living room",
-    "good value, quick delivery, would buy again",
-)
+TEXTS = SENTENCES
 
 
 def make_checkpoint(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgelm.cli.console import Screen, open_screen
-from edgelm.cli.options import Quiet, Verbose
+from edgelm.cli.options import BundleThreads, Quiet, Verbose
 from edgelm.cli.writing import (
     Draft,
     MaxNewTokens,
@@ -44,10 +44,7 @@ def chat(
     seed: Seed = None,
     stop: Stop = None,
     draft: Draft = None,
-    threads: Annotated[
-        int | None,
-        typer.Option("--threads", min=1, help="Threads of one operator. Default: as the bundle says, else one a core."),
-    ] = None,
+    threads: BundleThreads = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:

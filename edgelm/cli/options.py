@@ -19,6 +19,10 @@ Provider = Annotated[
     ),
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of one operator. Default: one a core.")]
+BundleThreads = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="Threads of one operator. Default: as the bundle says, else one a core."),
+]
 TextColumn = Annotated[
     str | None,
     typer.Option(

@@ -12,7 +12,7 @@ import typer
 
 from edgelm.cli.answers import say, say_ranked
 from edgelm.cli.console import open_screen
-from edgelm.cli.options import Provider, Quiet, Verbose
+from edgelm.cli.options import BundleThreads, Provider, Quiet, Verbose
 from edgelm.cli.writing import (
     Beams,
     Draft,
@@ -95,10 +95,7 @@ def run(
     stop: Stop = None,
     draft: Draft = None,
     truncate: Truncate = False,
-    threads: Annotated[
-        int | None,
-        typer.Option("--threads", min=1, help="Threads of one operator. Default: as the bundle says, else one a core."),
-    ] = None,
+    threads: BundleThreads = None,
     provider: Provider = None,
     hashes: Annotated[
         bool,

@@ -16,6 +16,7 @@ from edgelm.engines.pipeline import can_build_for
 from edgelm.errors import EdgelmError
 from edgelm.export.draft import Draft
 from edgelm.export.tokenization import tokenization_of
+from edgelm.files.output import size_on_disk
 from edgelm.graph.rewrites import operator_counts
 from edgelm.runtime import open_bundle
 from edgelm.runtime.engine_plan import EnginePlan
@@ -85,7 +86,7 @@ def finish(draft: Draft) -> ExportResult:
     return ExportResult(
         output,
         manifest,
-        _size(output) / 1e6,
+        size_on_disk(output) / 1e6,
         operator_counts(*(graph.model for graph in draft.graphs)),
         no_engine=no_engine,
         guessed=draft.guessed,
@@ -127,9 +128,3 @@ def _add_engine(draft: Draft, plan: EnginePlan) -> str:
     except EdgelmError as error:  # whatever stands in the way: the bundle is whole without an engine
         return error.message
     return ""
-
-
-def _size(output: Path) -> int:
-    """Bytes of a bundle, of either form."""
-    files = [output] if output.is_file() else output.rglob("*")
-    return sum(file.stat().st_size for file in files if file.is_file())

@@ -98,6 +98,12 @@ def staged_output(path: str | Path, *, overwrite: bool = False, kind: OutputKind
             move_in_place(made, path)
 
 
+def size_on_disk(output: Path) -> int:
+    """Bytes of an output, a file or a folder."""
+    files = [output] if output.is_file() else output.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
 def remove_work(folder: Path, names: str) -> None:
     """Remove what was kept beside an output while it was made, and the folder if nothing else is in it.
 

@@ -14,7 +14,7 @@ from edgelm.export.formats.gguf import write_gguf
 from edgelm.export.generation.steps import build
 from edgelm.export.prepare import prepare
 from edgelm.export.settings import ExportSettings
-from edgelm.files.output import check_output
+from edgelm.files.output import check_output, size_on_disk
 from edgelm.files.output_kinds import FILE, GENAI
 from edgelm.runtime.generation.decoder import DECODER
 from edgelm.tasks.generation import TextGeneration
@@ -79,9 +79,7 @@ def export_as(form: str, settings: ExportSettings) -> FormatResult:
             length=min(source.max_length, 2048),
             overwrite=settings.overwrite,
         )
-    files = [settings.output] if settings.output.is_file() else settings.output.rglob("*")
-    size = sum(file.stat().st_size for file in files if file.is_file())
-    return FormatResult(settings.output, form, settings.precision, size / 1e6)
+    return FormatResult(settings.output, form, settings.precision, size_on_disk(settings.output) / 1e6)
 
 
 def _check_decoder(checkpoint: Checkpoint, form: str) -> None:

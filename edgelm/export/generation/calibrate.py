@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,8 +19,7 @@ from edgelm.export.generation.products import Quantize, to_nearest
 from edgelm.export.generation.writing import generation_of
 from edgelm.files.places import told_place
 from edgelm.precision import precision_of
-from edgelm.quantize.blocks import BlockWeight
-from edgelm.quantize.few_bits import DEFAULTS, METHODS, FewBits
+from edgelm.quantize.few_bits import DEFAULTS, METHODS, FewBits, by_name
 
 _TOKENS = 16_384  # that moments are collected over: enough for the hundreds of millions of weights of small models
 _SEQUENCE = 512  # tokens of one of their sequences
@@ -65,11 +63,7 @@ def calibrate(draft: Draft) -> Calibrated:
         "bits": {str(bits): sum(weight.bits == bits for weight in made.values()) for bits in (4, 8)},
         "kept in 8 bits": kept,
     }
-
-    def chosen(name: str, weight: np.ndarray, bits: int) -> BlockWeight:
-        return made[name] if name in made else to_nearest(name, weight, bits)
-
-    return Calibrated(chosen, said)
+    return Calibrated(by_name(made), said)
 
 
 def _settings(draft: Draft, precision: str) -> FewBits:

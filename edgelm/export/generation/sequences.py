@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +11,6 @@ from transformers import PreTrainedModel
 from edgelm.data.encoding import Encoded
 from edgelm.data.written import DECODED
 from edgelm.runtime.generation.reading import Reading
-
-_PIECE = 256  # tokens of one call: the logits of so many lie in memory at once
 
 
 @dataclass(frozen=True)
@@ -76,21 +73,5 @@ def torch_logits(model: PreTrainedModel, sequence: TargetSequence) -> np.ndarray
 
 def graph_logits(reading: Reading, sequence: TargetSequence) -> np.ndarray:
     """(n, vocabulary) float32 of graphs, one row a target."""
-    reading.begin(1, None if sequence.source is None else [sequence.source])
-    return np.concatenate(list(_pieces(reading, sequence)))
-
-
-def token_scores(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """(n, 2) float32: the likeliest token, and the loss on the right one; as `edgelm.compress.evaluate` keeps them."""
-    most = logits.max(axis=1)
-    sums = np.log(np.exp(logits - most[:, None]).sum(axis=1)) + most
-    return np.stack([logits.argmax(axis=1), sums - logits[np.arange(len(targets)), targets]], axis=1).astype(np.float32)
-
-
-def _pieces(reading: Reading, sequence: TargetSequence) -> Iterator[np.ndarray]:
-    for begin in range(0, len(sequence.tokens), _PIECE):
-        ids = sequence.tokens[None, begin : begin + _PIECE]
-        wanted = sequence.places[(sequence.places >= begin) & (sequence.places < begin + _PIECE)] - begin
-        # A call asks for one place at least; what was not wanted is thrown away.
-        given = reading.decoder.step(ids, wanted=(wanted if len(wanted) else np.zeros(1, dtype=np.int64))[None])
-        yield given[0, : len(wanted)].copy()  # the next step writes over it
+    parts = reading.logits_at(sequence.tokens, sequence.places, source=sequence.source)
+    return np.concatenate([logits.copy() for _, logits in parts])  # the next part writes over it

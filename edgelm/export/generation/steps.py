@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from edgelm.anatomy import load_reference
 from edgelm.anatomy.generators import generation_config
+from edgelm.compress.evaluate import token_scores
 from edgelm.compress.write import write
 from edgelm.data.written import encode_written
 from edgelm.errors import ParityError
@@ -26,7 +27,6 @@ from edgelm.export.generation.sequences import (
     continuation,
     graph_logits,
     sequences_of,
-    token_scores,
     torch_logits,
 )
 from edgelm.export.generation.writing import generation_of, read_with, write_texts
@@ -39,7 +39,6 @@ from edgelm.metrics.texts import judge_texts
 from edgelm.precision import precision_of
 from edgelm.runtime.generation.golden import GenerationGolden, GoldenText, largest_difference
 from edgelm.runtime.generation.reading import Reading
-from edgelm.runtime.generation.strategies import write_tokens
 from edgelm.runtime.graph_spec import GraphSpec, Parity
 from edgelm.runtime.loading import load
 from edgelm.tasks.generation import GenerationSettings
@@ -135,7 +134,10 @@ def measure(draft: Draft) -> Draft:
     sequences, reading = sequences_of(encoded), read_with(draft)
 
     def metrics(logits_of: Callable[[TargetSequence], np.ndarray], texts: Sequence[str]) -> dict[str, float]:
-        scores = [token_scores(logits_of(sequence), sequence.targets) for sequence in sequences]
+        scores = [
+            token_scores(torch.from_numpy(logits_of(sequence)), torch.from_numpy(sequence.targets)).numpy()
+            for sequence in sequences
+        ]
         found = judge(task, Predictions(np.concatenate(scores), encoded), rows)
         return judge_texts(task, texts, rows.labels or ()) | found if texts else found
 
@@ -227,10 +229,8 @@ def _written_with(reading: Reading, draft: Draft, texts: Sequence[str]) -> list[
     settings, found = _greedy(draft), []
     for text in texts:
         prompt = _ids(draft, text)
-        rows, logits = reading([prompt], settings)
-        for _ in write_tokens(reading.decoder, rows, logits, settings):
-            pass
-        found.append(continuation(prompt, rows[0].written, start=_start(draft)))
+        (row,) = reading.write([prompt], settings)
+        found.append(continuation(prompt, row.written, start=_start(draft)))
     return found
 
 

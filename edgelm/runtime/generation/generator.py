@@ -10,21 +10,18 @@ import numpy as np
 
 from edgelm.errors import DataError, UsageError
 from edgelm.runtime.answers.table import Answer
-from edgelm.runtime.generation.beams import search_beams
 from edgelm.runtime.generation.chat import Messages
 from edgelm.runtime.generation.decoder import DECODER, ENCODER
 from edgelm.runtime.generation.prompts import Prompt, PromptReader
-from edgelm.runtime.generation.reading import Reading
+from edgelm.runtime.generation.reading import Reading, write_rows
 from edgelm.runtime.generation.rows import STOP, Row
 from edgelm.runtime.generation.speculation import Drafter, DraftModel, PromptLookup, write_speculating
-from edgelm.runtime.generation.strategies import write_tokens
 from edgelm.runtime.generation.streaming import TextStream
 from edgelm.runtime.manifest import Manifest
 from edgelm.runtime.provider import Opened
 from edgelm.tasks.generation import Generation, GenerationSettings
 
 _MOST_ROWS = 16  # texts, or beams of texts, that are written at once
-_PIECE = 256  # tokens of a long prompt that are read at once
 
 
 class Generator:
@@ -280,10 +277,8 @@ class Generator:
     ) -> Iterator[Row]:
         if drafter is not None:
             yield from write_speculating(self.reading.decoder, rows[0], logits, settings, drafter)
-        elif settings.num_beams > 1:
-            search_beams(self.reading.decoder, rows, logits, settings)
         else:
-            yield from write_tokens(self.reading.decoder, rows, logits, settings)
+            yield from write_rows(self.reading.decoder, rows, logits, settings)
 
     def _drafter(self, draft: Generator | Drafter | str | None, prompts: Sequence[Sequence[int]]) -> Drafter | None:
         """What guesses for one prompt.

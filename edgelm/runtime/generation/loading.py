@@ -8,7 +8,7 @@ from typing import Any
 from edgelm.errors import BundleError, UsageError
 from edgelm.runtime.bundle import Bundle
 from edgelm.runtime.generation.chat import ChatTemplate
-from edgelm.runtime.generation.decoder import DECODER, ENCODER, Decoder, SourceEncoder
+from edgelm.runtime.generation.decoder import DECODER, ENCODER, Decoder
 from edgelm.runtime.generation.generator import Generator
 from edgelm.runtime.generation.prompts import PromptReader
 from edgelm.runtime.generation.reading import Reading
@@ -42,7 +42,7 @@ def open_generator(bundle: Bundle, *, threads: int | None = None, provider: str 
         raise BundleError(f"{bundle.path}: a model for {task.kind} writes no text.", hint="Call it as it is.")
     bundle.hash_early()
     names = [graph.name for graph in manifest.graphs]
-    spec = manifest.graph(DECODER)
+    manifest.graph(DECODER)  # an error where it is missing
     has_encoder = not isinstance(task, TextGeneration)
     longest = manifest.tokenization.max_length
     context = task.context or longest if isinstance(task, TextGeneration) else longest
@@ -52,15 +52,12 @@ def open_generator(bundle: Bundle, *, threads: int | None = None, provider: str 
             hint="Export the bundle again.",
         )
     tokenizer = load_tokenizer(bundle)
-    # An encoder-decoder without a table of positions writes as long as it is let.
-    limited = not has_encoder or spec.names("positions")
-    session = make_session(bundle, name=DECODER, threads=threads, growing=True)
-    decoder = Decoder(session, spec, context=context if limited else 0)
-    _check_vocabulary(bundle, tokenizer, decoder)
-    encoder = None
-    if has_encoder:
-        reader = manifest.graph(ENCODER)
-        encoder = SourceEncoder(make_session(bundle, name=ENCODER, threads=threads), reader, spec)
+    graphs = {
+        name: (make_session(bundle, name=name, threads=threads, growing=name == DECODER), manifest.graph(name))
+        for name in ((DECODER, ENCODER) if has_encoder else (DECODER,))
+    }
+    reading = Reading.of(graphs, task.settings, context=context)
+    _check_vocabulary(bundle, tokenizer, reading.decoder)
     passed = tuple(
         Passed(name, "models that write text run on the CPU") for name in wanted_providers(bundle) if name != "cpu"
     )
@@ -74,9 +71,7 @@ def open_generator(bundle: Bundle, *, threads: int | None = None, provider: str 
         split_special=manifest.tokenization.split_special,
         side=manifest.tokenization.truncation_side if has_encoder else "left",
     )
-    settings = task.settings
-    reading = Reading(decoder, encoder, start_id=settings.decoder_start_id or 0, pad_id=settings.pad_id or 0)
-    return Generator(manifest, task, Opened(session, "cpu", None, passed), reading, prompts)
+    return Generator(manifest, task, Opened(reading.decoder.session, "cpu", None, passed), reading, prompts)
 
 
 def _check_vocabulary(bundle: Bundle, tokenizer: Any, decoder: Decoder) -> None:

@@ -7,15 +7,19 @@ there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from edgelm.errors import DataError
-from edgelm.runtime.generation.decoder import Decoder, SourceEncoder, pad
+from edgelm.runtime.generation.beams import search_beams
+from edgelm.runtime.generation.decoder import DECODER, ENCODER, Decoder, SourceEncoder, pad
 from edgelm.runtime.generation.logits import log_softmax
 from edgelm.runtime.generation.rows import Row
 from edgelm.runtime.generation.speculation import common_beginning
+from edgelm.runtime.generation.strategies import write_tokens
+from edgelm.runtime.graph_spec import GraphSpec
 from edgelm.tasks.generation import GenerationSettings
 
 _PIECE = 256  # tokens of a long prompt that are read at once
@@ -40,6 +44,24 @@ class Reading:
         self.start_id, self.pad_id = start_id, pad_id
         self.turn = 0
         self._row: Row | None = None  # whose tokens are in the cache
+
+    @classmethod
+    def of(cls, graphs: Mapping[str, tuple[Any, GraphSpec]], settings: GenerationSettings, *, context: int) -> Reading:
+        """What reads by a bundle's graphs.
+
+        Args:
+            graphs: by name the session of each, and what the manifest says of it.
+            settings: of the model.
+            context: the longest text; an encoder-decoder without a table of positions writes as long as it is let.
+
+        Raises:
+            BundleError: the graphs do not go together.
+        """
+        session, spec = graphs[DECODER]
+        encoder = SourceEncoder(*graphs[ENCODER], spec) if ENCODER in graphs else None
+        limited = encoder is None or spec.names("positions")
+        decoder = Decoder(session, spec, context=context if limited else 0)
+        return cls(decoder, encoder, start_id=settings.decoder_start_id or 0, pad_id=settings.pad_id or 0)
 
     def __call__(
         self, prompts: Sequence[Sequence[int]], settings: GenerationSettings, *, first: int = 0
@@ -84,6 +106,35 @@ class Reading:
             logits = self.decoder.step(tokens[None, begin:end])
         return rows, logits
 
+    def write(self, prompts: Sequence[Sequence[int]], settings: GenerationSettings, *, first: int = 0) -> list[Row]:
+        """Read prompts, or sources, as a call does, and write behind each to its end."""
+        rows, logits = self(prompts, settings, first=first)
+        for _ in write_rows(self.decoder, rows, logits, settings):
+            pass
+        return rows
+
+    def logits_at(
+        self, tokens: np.ndarray, places: np.ndarray, *, source: Sequence[int] | None = None
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        """What may come behind some tokens of a text that is there already, read piece by piece.
+
+        Args:
+            tokens: all of them, (tokens,) int64.
+            places: of those that are asked for, (n,) int64, increasing.
+
+        Yields:
+            which of the places, and their logits, float32, which the next piece writes over.
+        """
+        self.begin(1, None if source is None else [source])
+        done = 0
+        for begin, end in _pieces(0, len(tokens)):
+            part = slice(done, int(np.searchsorted(places, end)))
+            wanted = places[part] - begin
+            # A call asks for one place at least; what was not wanted is thrown away.
+            asked = wanted if len(wanted) else np.zeros(1, dtype=np.int64)
+            yield part, self.decoder.step(tokens[None, begin:end], wanted=asked[None])[0, : len(wanted)]
+            done = part.stop
+
     def begin(self, rows: int, sources: Sequence[Sequence[int]] | None = None) -> None:
         """Forget what was read, and begin so many empty rows."""
         self.turn += 1
@@ -101,14 +152,13 @@ class Reading:
             raise DataError(
                 f"a text of {len(ids):,} tokens; the model reads {self.decoder.context:,}.", hint="Score it in parts."
             )
-        self.begin(1, None if source is None else [source])
-        tokens, found = np.array([ids], dtype=np.int64), []
-        for begin, end in _pieces(0, len(ids) - 1):
-            places = np.arange(end - begin)
-            logits = self.decoder.step(tokens[:, begin:end], wanted=places[None])
-            shares = log_softmax(logits[0].astype(np.float64))
-            found.append(shares[places, tokens[0, begin + 1 : end + 1]])
-        return np.concatenate(found) if found else np.zeros(0)
+        tokens = np.array(ids, dtype=np.int64)
+        before, targets = tokens[:-1], tokens[1:]
+        found = np.zeros(len(targets))
+        for part, logits in self.logits_at(before, np.arange(len(before)), source=source):
+            shares = log_softmax(logits.astype(np.float64))
+            found[part] = shares[np.arange(len(shares)), targets[part]]
+        return found
 
     def _known(self, tokens: np.ndarray) -> int:
         """How many tokens of a prompt are in the cache, without the last two, which are read for the logits."""
@@ -116,6 +166,21 @@ class Reading:
             return 0
         cached = self._row.tokens[: int(self.decoder.lengths[0])]
         return min(common_beginning(cached, tokens), max(len(tokens) - 2, 0))
+
+
+def write_rows(decoder: Decoder, rows: list[Row], logits: np.ndarray, settings: GenerationSettings) -> Iterator[Row]:
+    """Write every row to its end, by beams or token by token, as the settings say.
+
+    Args:
+        logits: of the first new token of each, (rows, 1, vocabulary).
+
+    Yields:
+        a row, each time a token was added to it; of beams, which are not known before the end, nothing.
+    """
+    if settings.num_beams > 1:
+        search_beams(decoder, rows, logits, settings)
+    else:
+        yield from write_tokens(decoder, rows, logits, settings)
 
 
 def _pieces(begin: int, end: int) -> Iterator[tuple[int, int]]:
