@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -12,27 +11,30 @@ from transformers import PreTrainedModel
 
 from edgelm.anatomy.families.table import family_of
 from edgelm.anatomy.layers import base_model
+from edgelm.anatomy.token_ids import named_tokens, renumber
+from edgelm.anatomy.writer_tables import cut_writer_tables
 from edgelm.errors import ModelError
+from edgelm.model_folder.generators import generator_types
 
 
 def word_embeddings(model: PreTrainedModel) -> nn.Embedding:
     """The table of token embeddings, (tokens, width). ELECTRA projects it to the hidden size afterwards; that matrix
     knows no tokens."""
-    module = base_model(model).get_submodule(family_of(model.config.model_type).word_embeddings)
+    if _writes(model):
+        module = model.get_input_embeddings()
+    else:
+        module = base_model(model).get_submodule(family_of(model.config.model_type).word_embeddings)
     assert isinstance(module, nn.Embedding)
     return module
 
 
 def fixed_tokens(model: PreTrainedModel) -> set[int]:
-    """Ids that a model cannot lose: those that its configuration names and, where positions are counted from the
-    padding token's id (RoBERTa), every id below that one, so that it stays what it is."""
-    fixed: set[int] = set()
-
-    def note(token: int) -> int:
-        fixed.add(token)
-        return token
-
-    _renumber(model.config, note)
+    """Ids that a model cannot lose: those that its configuration names, or its settings of generation, and, where
+    positions are counted from the padding token's id (RoBERTa), every id below that one, so that it stays what it
+    is."""
+    fixed = named_tokens(model.config)
+    if _writes(model):
+        return fixed | named_tokens(model.generation_config)
     family = family_of(model.config.model_type)
     padding = family.padding_of(model.config)
     if family.positions_from_padding and padding is not None:
@@ -54,7 +56,24 @@ def cut_tokens(model: PreTrainedModel, tokens: Sequence[int]) -> PreTrainedModel
             hint="Save the model with the tokenizer that belongs to it.",
         )
     number = {old: new for new, old in enumerate(tokens)}
-    family = family_of(model.config.model_type)
+    smaller = _smaller_writer(model, tokens, number) if _writes(model) else _smaller_reader(model, tokens, number)
+    smaller.config.vocab_size = len(tokens)
+    renumber(smaller.config, number.get)
+    return smaller
+
+
+def _smaller_writer(model: PreTrainedModel, tokens: Sequence[int], number: dict[int, int]) -> PreTrainedModel:
+    model = copy.deepcopy(model)
+    padding = model.config.pad_token_id
+    cut_writer_tables(model, tokens, None if padding is None else number.get(padding))
+    if getattr(model.config, "decoder_vocab_size", None):  # Marian
+        model.config.decoder_vocab_size = len(tokens)
+    renumber(model.generation_config, number.get)
+    return model
+
+
+def _smaller_reader(model: PreTrainedModel, tokens: Sequence[int], number: dict[int, int]) -> PreTrainedModel:
+    table, family = word_embeddings(model), family_of(model.config.model_type)
     padding = family.padding_of(model.config)
     if padding is not None and (
         padding not in number or (family.positions_from_padding and number[padding] != padding)
@@ -73,17 +92,8 @@ def cut_tokens(model: PreTrainedModel, tokens: Sequence[int]) -> PreTrainedModel
     smaller.weight = nn.Parameter(table.weight.detach()[torch.tensor(tokens)].clone())
     parent, _, name = family.word_embeddings.rpartition(".")
     setattr(base_model(model).get_submodule(parent), name, smaller)
-    model.config.vocab_size = len(tokens)
-    _renumber(model.config, number.get)
     return model
 
 
-def _renumber(config: Any, number: Callable[[int], int | None]) -> None:
-    """Pass every id in a configuration (pad_token_id, eos_token_id, ...) through `number`."""
-    for name, value in vars(config).items():
-        if not name.endswith("_token_id"):
-            continue
-        if isinstance(value, int):
-            setattr(config, name, number(value))
-        elif isinstance(value, (list, tuple)):
-            setattr(config, name, [number(token) for token in value])
+def _writes(model: PreTrainedModel) -> bool:
+    return model.config.model_type in generator_types()

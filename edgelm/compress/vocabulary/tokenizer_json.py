@@ -3,10 +3,12 @@ before.
 
 Why that holds, kind by kind. WordPiece takes the longest token that fits, again and again: among fewer candidates the
 one it took is still the longest. BPE applies the first of its merges that fits, again and again: the merges stay in
-their order, and all that make a kept token are kept with it, so each one that was applied still is the first (a token's
-own merges never reach beyond it, or it would not be a token). Unigram takes the path with the best sum of scores: the
-path is still there, and no better one has come. The score of an unknown character is the lowest of the vocabulary less
-a constant, so a token with the lowest score stays.
+their order, and those that make a kept token are kept with it (see `merges`), so each one that was applied still is the
+first. Unigram takes the path with the best sum of scores: the path is still there, and no better one has come. The
+score of an unknown character is the lowest of the vocabulary less a constant, so a token with the lowest score stays.
+
+What can be written stays: every character that is a token by itself, in byte-level vocabularies every byte. Where
+characters that are no tokens are written as bytes, all 256 bytes stay, and characters beyond ASCII may go.
 
 One exception: WordPiece gives up a whole word at a character that it does not know. Where a vocabulary has a character
 inside longer pieces but not by itself, which no trainer makes, such a word may become readable.
@@ -22,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgelm.compress.vocabulary.merges import merge_parts
 from edgelm.errors import ModelError
 
 _KINDS = ("WordPiece", "WordLevel", "BPE", "Unigram")
@@ -35,9 +38,10 @@ class Vocabulary:
 
     Attributes:
         ids: every token, added ones included, with its id.
-        fixed: ids that no cut may take: special and added tokens, the alphabet, what the file itself refers to.
+        fixed: ids that no cut may take: special and added tokens, the alphabet and bytes, what the file itself refers
+            to.
         words: ids of whole words of two letters or more, in the order of the vocabulary.
-        parts: for tokens that merges make, the ids of the parts of all those merges (BPE alone).
+        parts: for tokens that merges make, the ids of what the last of them joins (BPE alone).
     """
 
     ids: dict[str, int]
@@ -67,7 +71,15 @@ def read_vocabulary(tokenizer: Any) -> Vocabulary:
     model = document["model"]
     ids = dict(tokenizer.get_vocab())
     prefix, suffix = model.get("continuing_subword_prefix") or "", model.get("end_of_word_suffix") or ""
-    fixed = {token for name, token in ids.items() if len(_bare(name, prefix, suffix)) == 1 or _BYTE.fullmatch(name)}
+    falls_back = bool(model.get("byte_fallback")) and all(f"<0x{byte:02X}>" in ids for byte in range(256))
+    fixed = {
+        token
+        for name, token in ids.items()
+        if (
+            len(bare := _bare(name, prefix, suffix)) == 1 and (bare.isascii() or bare in _WORD_STARTS or not falls_back)
+        )
+        or _BYTE.fullmatch(name)
+    }
     fixed |= {*tokenizer.all_special_ids, *_mentioned(document)}
     if model["type"] == "Unigram":
         fixed.add(min(range(len(model["vocab"])), key=lambda token: model["vocab"][token][1]))
@@ -75,7 +87,8 @@ def read_vocabulary(tokenizer: Any) -> Vocabulary:
         fixed.add(ids[model["unk_token"]])
     start = next((mark for mark in _WORD_STARTS if mark in ids), "") if model["type"] in ("BPE", "Unigram") else ""
     words = (token for name, token in ids.items() if _is_word(name, start, prefix, suffix))
-    return Vocabulary(ids, frozenset(fixed), tuple(sorted(words)), _parts(model, prefix))
+    parts = merge_parts(model) if model["type"] == "BPE" else {}
+    return Vocabulary(ids, frozenset(fixed), tuple(sorted(words)), parts)
 
 
 def keep_tokens(tokenizer: Any, tokens: Collection[int]) -> Any:
@@ -162,19 +175,6 @@ def _mentioned(document: dict[str, Any]) -> set[int]:
 
     _renumber(document, note)
     return found
-
-
-def _parts(model: dict[str, Any], prefix: str) -> dict[int, frozenset[int]]:
-    """Of every token that merges make, the parts of all those merges: which one is applied depends on the others, so
-    all stay."""
-    if model["type"] != "BPE":
-        return {}
-    vocab = model["vocab"]
-    parts: dict[int, frozenset[int]] = {}
-    for left, right in model["merges"]:
-        made = vocab[left + right.removeprefix(prefix)]
-        parts[made] = parts.get(made, frozenset()) | {vocab[left], vocab[right]}
-    return parts
 
 
 def _bare(name: str, prefix: str, suffix: str) -> str:
