@@ -45,6 +45,9 @@ class KeptTokens:
         saved_mb: what the others took in the embeddings, 10^6 bytes in FP32.
         covered_texts: share of the evaluation rows in which no token was lost: the model answers them as it would have.
         covered_tokens: share of the tokens in the evaluation rows that are still there.
+        same_characters: of a model that writes, share of the rows' characters that stand in the same tokens as before;
+            None: not measured.
+        more_tokens: of a model that writes, how many more tokens a text of the rows takes on average.
     """
 
     kept: int
@@ -52,6 +55,8 @@ class KeptTokens:
     saved_mb: float
     covered_texts: float
     covered_tokens: float
+    same_characters: float | None = None
+    more_tokens: float | None = None
 
 
 @dataclass(frozen=True)

@@ -206,17 +206,20 @@ class VocabularySettings(Settings):
     """Drop the tokens that the user's texts never use, with their embeddings. What stays:
 
     - tokens that occur at least `min_count` times in the training rows and in `corpora` (files: plain text, or rows as
-    `--data` takes
-      them), the most frequent first, until there are `max_tokens` (None: no limit);
-    - always: special and added tokens, and the alphabet, so that any word can still be spelled;
+      `--data` takes them), the most frequent first, until they make up `share` of all tokens there, or there are
+      `max_tokens` (None: no limit); and at least `min_tokens`, whatever the texts say: after those that occur, the
+      vocabulary's first;
+    - always: special and added tokens, and the alphabet or the bytes, so that any word can still be spelled; of models
+      that write what a chat template, a prefix and the settings of generation name;
     - always: the safety list: the words of `keep` (a list, or a UTF-8 file with one a line), and the first `frequent`
-    whole words of the
-      vocabulary. Vocabularies stand roughly in the order of frequency, so these are the language's common words: text
-      of another domain keeps most of its tokens, and only rare words fall apart into pieces.
+      whole words of the vocabulary. Vocabularies stand roughly in the order of frequency, so these are the language's
+      common words: text of another domain keeps most of its tokens, and only rare words fall apart into pieces.
     """
 
     stage: Literal["vocabulary"] = "vocabulary"
     min_count: Annotated[int, Field(gt=0)] = 1
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    min_tokens: Annotated[int, Field(ge=0)] = 0
     max_tokens: Annotated[int, Field(gt=0)] | None = None
     frequent: Annotated[int, Field(ge=0)] = 4000
     keep: tuple[str, ...] | str = ()

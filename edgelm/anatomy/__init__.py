@@ -1,6 +1,6 @@
 """Where heads, FFN channels and layers live in each model family, and how a Checkpoint becomes a model."""
 
-from edgelm.anatomy.embeddings import cut_tokens, fixed_tokens, word_embeddings
+from edgelm.anatomy.embeddings import cut_tokens, fixed_tokens, token_weights, word_embeddings
 from edgelm.anatomy.families.family import Family
 from edgelm.anatomy.families.table import FAMILIES, family_of, supported_model_types
 from edgelm.anatomy.hub import find_checkpoint
@@ -41,5 +41,6 @@ __all__ = [
     "save_checkpoint",
     "sublayers",
     "supported_model_types",
+    "token_weights",
     "word_embeddings",
 ]

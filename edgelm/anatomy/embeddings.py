@@ -28,6 +28,15 @@ def word_embeddings(model: PreTrainedModel) -> nn.Embedding:
     return module
 
 
+def token_weights(model: PreTrainedModel) -> int:
+    """How many weights stand in tables with one row a token: embeddings, and of a model that writes its head, counted
+    once where it is the same table."""
+    weights = {word_embeddings(model).weight}
+    if _writes(model):
+        weights.add(model.get_output_embeddings().weight)
+    return sum(weight.numel() for weight in weights)
+
+
 def fixed_tokens(model: PreTrainedModel) -> set[int]:
     """Ids that a model cannot lose: those that its configuration names, or its settings of generation, and, where
     positions are counted from the padding token's id (RoBERTa), every id below that one, so that it stays what it

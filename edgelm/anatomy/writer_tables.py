@@ -47,5 +47,5 @@ def cut_writer_tables(model: PreTrainedModel, tokens: Sequence[int], padding: in
         setattr(model, _BIAS, model.get_buffer(_BIAS)[:, index].clone())
 
 
-def _rows(weight: nn.Parameter, index: torch.Tensor) -> nn.Parameter:
+def _rows(weight: torch.Tensor, index: torch.Tensor) -> nn.Parameter:
     return nn.Parameter(weight.detach()[index].clone(), requires_grad=weight.requires_grad)

@@ -116,7 +116,10 @@ def compress(
     missing_label: MissingLabel = None,
     skip_bad_rows: SkipBadRows = False,
     kind: Annotated[
-        str | None, typer.Option("--task", help="fill-mask, for a masked language model. Default: as it is read.")
+        str | None,
+        typer.Option(
+            "--task", help="fill-mask, translation, ... where a model can do several. Default: as it is read."
+        ),
     ] = None,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")
@@ -153,13 +156,13 @@ def compress(
         model = model or ""
         target = load_device(device)
 
-        from edgelm.anatomy import family_of, find_checkpoint
-        from edgelm.anatomy.sizes import check_length, usable_positions
+        from edgelm.anatomy import find_checkpoint
+        from edgelm.anatomy.sizes import check_length, text_limit
         from edgelm.data.reading import warn_of_shared
         from edgelm.lengths import DEFAULT_LENGTH
 
         checkpoint = find_checkpoint(model, allow_pickle=allow_pickle, task=kind)
-        check_length(max_length, usable_positions(family_of(checkpoint.family), checkpoint.config))
+        check_length(max_length, text_limit(checkpoint.config))
         named = read_columns(
             text_column,
             pair_column,

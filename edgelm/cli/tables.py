@@ -19,10 +19,16 @@ def metrics_line(metrics: dict[str, float]) -> str:
 
 def tokens_line(tokens: dict[str, Any]) -> str:
     """What is left of a vocabulary, in one line, out of `KeptTokens`."""
-    return (
+    line = (
         f"Tokens: {tokens['kept']:,} of {tokens['original']:,} kept, {tokens['saved_mb']:.1f} MB of embeddings saved; "
         f"nothing lost in {tokens['covered_texts']:.1%} of the evaluation rows, {tokens['covered_tokens']:.1%} of "
         "their tokens kept"
+    )
+    if tokens.get("same_characters") is None:
+        return line
+    return (
+        f"{line}; {tokens['same_characters']:.1%} of their characters in the same tokens, {tokens['more_tokens']:.2f} "
+        "tokens more a text"
     )
 
 

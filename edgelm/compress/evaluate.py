@@ -14,6 +14,7 @@ from edgelm.compress.batches import EncodedDataset
 from edgelm.compress.write import write
 from edgelm.data.dataset import Dataset
 from edgelm.metrics.judge import Predictions, agree, judge
+from edgelm.metrics.pieces import pieces_of
 from edgelm.metrics.rows import stack_rows
 from edgelm.metrics.texts import judge_texts
 from edgelm.progress import Progress, silent
@@ -52,7 +53,7 @@ def predict(
     for numbers, items in chain.from_iterable(processes.gather(mine)):
         for number, item in zip(numbers, items, strict=True):
             by_item[number] = item
-    return Predictions(stack_rows(by_item), data.encoded)
+    return Predictions(stack_rows(by_item), data.encoded, pieces_of(model.tokenizer) if generates else None)
 
 
 def token_scores(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

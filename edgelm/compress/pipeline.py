@@ -22,8 +22,8 @@ from edgelm.anatomy import (
     parameter_count,
     save_checkpoint,
 )
-from edgelm.anatomy.sizes import check_length, usable_positions
-from edgelm.checkpoint import Record, StageRecord, open_checkpoint
+from edgelm.anatomy.sizes import check_length, text_limit
+from edgelm.checkpoint import Checkpoint, Record, StageRecord, open_checkpoint
 from edgelm.compress.augmentation.augment import augment
 from edgelm.compress.evaluate import evaluate
 from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool_versions
@@ -41,7 +41,9 @@ from edgelm.files.output import check_output, disk_errors, remove_work, staged_o
 from edgelm.files.output_kinds import CHECKPOINT
 from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.progress import Progress, silent
-from edgelm.recipe import Recipe, Settings
+from edgelm.recipe import EmbeddingsSettings, Recipe, Settings, VocabularySettings
+from edgelm.shapes import LayerShape
+from edgelm.tasks.task import Task
 
 _STAGE_NAMES = r"\d+-[a-z-]+-[0-9a-f]{16}(\.training)?"  # in OUTPUT.work
 
@@ -108,11 +110,12 @@ def compress(
     output = Path(output)
     check_output(output, overwrite=overwrite, kind=CHECKPOINT)
     goal = goal or Constraints()
-    files = recipe_files(recipe)
     check_batches(*(stage.train for stage in recipe.stages if hasattr(stage, "train")))
     checkpoint = find_checkpoint(model, allow_pickle=allow_pickle, task=kind)
-    _check_lengths(recipe, max_length, usable_positions(family_of(checkpoint.family), checkpoint.config))
+    _check_lengths(recipe, max_length, text_limit(checkpoint.config))
     task = completed(checkpoint.task, dataset)
+    _check_stages(recipe, checkpoint)
+    files = recipe_files(recipe, task.schema)
     dataset, evaluation = (rows.for_task(task) for rows in (dataset, evaluation))
     teacher = load_checkpoint(checkpoint, allow_pickle=allow_pickle)
     tokenizer = load_tokenizer(checkpoint)
@@ -128,7 +131,7 @@ def compress(
     record = replace(
         checkpoint.record,
         task=task,
-        original_layers=checkpoint.record.original_layers if checkpoint.record.layers else layer_shapes(teacher),
+        original_layers=checkpoint.record.original_layers if checkpoint.record.layers else _shapes(teacher, task),
         data={role: data_origin(rows) for role, rows in {"train": dataset, "eval": evaluation, **further}.items()},
         recipe=recipe.name,
         device=None if device is None else device.name,
@@ -171,7 +174,7 @@ def compress(
 
         def finish() -> None:
             with staged_output(output, overwrite=overwrite, kind=CHECKPOINT) as folder:
-                save_checkpoint(folder, current, tokenizer, replace(record, costs=goal.costs(layer_shapes(current))))
+                save_checkpoint(folder, current, tokenizer, replace(record, costs=goal.costs(_shapes(current, task))))
             remove_work(work, _STAGE_NAMES)
 
         processes.on_main(finish)
@@ -182,6 +185,21 @@ def compress(
         parameters=parameter_count(current),
         size_mb=open_checkpoint(output).size_mb,
     )
+
+
+def _check_stages(recipe: Recipe, checkpoint: Checkpoint) -> None:
+    """Refuse stages that look into layers for a family whose layers are not known.
+
+    Raises:
+        UnsupportedFamily: the family has no anatomy.
+    """
+    if any(not isinstance(stage, VocabularySettings | EmbeddingsSettings) for stage in recipe.stages):
+        family_of(checkpoint.family)
+
+
+def _shapes(model: PreTrainedModel, task: Task) -> tuple[LayerShape, ...]:
+    """How wide each layer is; none of a model that writes."""
+    return () if task.generates else layer_shapes(model)
 
 
 def _check_lengths(recipe: Recipe, max_length: int, limit: int) -> None:

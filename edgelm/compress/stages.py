@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from edgelm.anatomy import (
     TaskModel,
     cut_tokens,
     find_checkpoint,
-    fixed_tokens,
     layer_shapes,
     load_backbone,
     load_tokenizer,
@@ -38,11 +36,10 @@ from edgelm.compress.pruning.student_shape import resolve_shape
 from edgelm.compress.pruning.width import cut_to_sizes
 from edgelm.compress.training.fake_quantize import calibrate, fake_quantized, fake_quantized_embeddings
 from edgelm.compress.training.loop import train
-from edgelm.compress.vocabulary.choose import choose_tokens, count_tokens, spelling
-from edgelm.compress.vocabulary.corpus import read_texts, read_words
-from edgelm.compress.vocabulary.tokenizer_json import keep_tokens, read_vocabulary
+from edgelm.compress.vocabulary.choose import tokens_to_keep
+from edgelm.compress.vocabulary.tokenizer_json import keep_tokens
+from edgelm.compress.vocabulary.writing import renumbered
 from edgelm.data.dataset import Dataset
-from edgelm.data.encoding import all_texts
 from edgelm.errors import RecipeError
 from edgelm.progress import Progress
 from edgelm.recipe import (
@@ -58,6 +55,7 @@ from edgelm.recipe import (
 )
 from edgelm.runtime.saturation import EXACT_PAIR
 from edgelm.shapes import LayerShape
+from edgelm.tasks.generation import Generation
 
 
 @dataclass(frozen=True)
@@ -183,27 +181,20 @@ def vocabulary(model: PreTrainedModel, settings: VocabularySettings, context: St
     """Drop the tokens that the texts never use, in model and tokenizer.
 
     Raises:
-        RecipeError: the model names tokens, each of which its head has a row for.
+        RecipeError: the model names tokens and writes none, each of which its head has a row for.
     """
-    if context.record.task.own_targets:
+    task = context.record.task
+    if task.own_targets and not task.generates:
         raise RecipeError(
-            f"the stage vocabulary drops tokens, which a model for {context.record.task.kind} names.",
+            f"the stage vocabulary drops tokens, which a model for {task.kind} names.",
             hint="Leave the stage out of the recipe.",
         )
-    known = read_vocabulary(context.tokenizer)
-    rows = tuple(all_texts(context.dataset))
-    size = sum(map(len, rows)) + sum(Path(path).stat().st_size for path in settings.corpora)
-    texts = chain(rows, *(read_texts(path) for path in settings.corpora))
-    kept = choose_tokens(
-        known,
-        count_tokens(context.tokenizer, texts, size=size, progress=context.progress),
-        min_count=settings.min_count,
-        max_tokens=settings.max_tokens,
-        always=spelling(context.tokenizer, (*read_words(settings.keep), *context.record.task.prompted([""])))
-        | fixed_tokens(model) & set(known.ids.values()),
-        frequent=settings.frequent,
-    )
-    return StageResult(cut_tokens(model, kept), context.record, keep_tokens(context.tokenizer, kept))
+    kept = tokens_to_keep(context.asked(model, 0), settings, context.dataset, progress=context.progress)
+    number = {old: new for new, old in enumerate(kept)}
+    record = context.record
+    if isinstance(task, Generation):
+        record = replace(record, task=renumbered(task, number.get))
+    return StageResult(cut_tokens(model, kept), record, keep_tokens(context.tokenizer, kept))
 
 
 def embeddings(model: PreTrainedModel, settings: EmbeddingsSettings, context: StageContext) -> StageResult:

@@ -34,7 +34,7 @@ def read_talk(messages: Messages, tokenizer: Any, place: str) -> list[tuple[list
             hint="Give a model with chat_template.jinja, or rows of prompts and completions.",
         )
     turns = [number for number, (role, _) in enumerate(messages) if role == _ASSISTANT]
-    whole = _written(messages, tokenizer, place, ask=False)
+    whole = talk_text(messages, tokenizer, place, ask=False)
     answers = [_answer(messages, turn, tokenizer, place) for turn in turns]
     if all(whole.startswith(answer.text) for answer in answers):
         return [_tokens(whole, answers, tokenizer)]
@@ -52,8 +52,8 @@ class _Answer:
 
 
 def _answer(messages: Messages, turn: int, tokenizer: Any, place: str) -> _Answer:
-    asked = _written(messages[:turn], tokenizer, place, ask=True)
-    text = _written(messages[: turn + 1], tokenizer, place, ask=False)
+    asked = talk_text(messages[:turn], tokenizer, place, ask=True)
+    text = talk_text(messages[: turn + 1], tokenizer, place, ask=False)
     content = messages[turn][1].strip()
     found = text.rfind(content)
     if not text.startswith(asked) or found < len(asked):
@@ -64,11 +64,16 @@ def _answer(messages: Messages, turn: int, tokenizer: Any, place: str) -> _Answe
     return _Answer(text, len(asked), found + len(content))
 
 
-def _written(messages: Messages, tokenizer: Any, place: str, *, ask: bool) -> str:
-    """The conversation as the template writes it.
+def talk_text(messages: Messages, tokenizer: Any, place: str, *, ask: bool) -> str:
+    """A conversation as the tokenizer's template writes it.
 
     Args:
+        place: of the row, for messages.
         ask: whether the assistant is asked to go on.
+
+    Raises:
+        DataError: the template refuses the conversation.
+        MissingExtraError: jinja2 is not installed.
     """
     try:
         from jinja2 import TemplateError

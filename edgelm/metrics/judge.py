@@ -10,6 +10,7 @@ import numpy as np
 
 from edgelm.data.dataset import Dataset
 from edgelm.data.encoding import NO_CLASS, Encoded
+from edgelm.metrics.pieces import Pieces, same_choices, target_places
 from edgelm.metrics.scores import agreement, pair_similarity, score
 from edgelm.metrics.spans import span_scores
 from edgelm.metrics.squad import answer_scores
@@ -29,10 +30,12 @@ class Predictions:
             sequence, of the second, and so on; of sentence vectors of pairs, those of the first texts and then those of
             the second; of a generator two values, the likeliest token and the loss on the right one.
         encoded: the sequences that they are of.
+        pieces: what the tokens stand for, of a generator; None: not known.
     """
 
     rows: np.ndarray
     encoded: Encoded
+    pieces: Pieces | None = None
 
 
 def judge(task: Task, made: Predictions, dataset: Dataset) -> dict[str, float]:
@@ -73,18 +76,27 @@ def _wanted(made: Predictions) -> np.ndarray:
 
 def _likelihoods(made: Predictions) -> dict[str, float]:
     """Of all tokens of the targets alike, each given those before it: the mean logarithm of their probability, its
-    negative's exponential, and the share of them that were the likeliest."""
+    negative's exponential, and the share of them that were the likeliest. And the exponential of the loss of a byte of
+    their text, which is comparable between models with other tokens."""
     likeliest, losses = made.rows.astype(np.float64).T
     loss = float(losses.mean()) if losses.size else 0.0
     right = float((likeliest == _wanted(made)).mean()) if losses.size else 0.0
-    return {"log_likelihood": -loss, "perplexity": float(np.exp(loss)), "token_accuracy": right}
+    found = {"log_likelihood": -loss, "perplexity": float(np.exp(loss)), "token_accuracy": right}
+    if made.pieces is not None and losses.size:
+        size = int(made.pieces.sizes[_wanted(made)].sum())
+        found["byte_perplexity"] = float(np.exp(losses.sum() / max(size, 1)))
+    return found
 
 
 def agree(task: Task, made: Predictions, reference: Predictions, dataset: Dataset) -> float:
     """How often, or how closely, outputs agree with those of another model for the same samples; 1 for always.
 
     Of words the share of equal tags, of questions that of equal answers: two models may cut a text into other tokens.
+    Those of generators are compared where both have one that begins there.
     """
+    if made.pieces is not None and reference.pieces is not None and made.pieces.names != reference.pieces.names:
+        packed = task.own_targets and dataset.labels is None and all(isinstance(text, str) for text in dataset.texts)
+        return same_choices(_choices(made, made.pieces, packed), _choices(reference, reference.pieces, packed))
     reader = _READERS.get(task.schema)
     if reader is None:
         return agreement(task, made.rows, reference.rows)
@@ -122,6 +134,12 @@ def _likeliest(task: Task, made: Predictions, dataset: Dataset) -> list[float]:
     """The token that a generator would write at each place of the targets."""
     found: list[float] = made.rows[:, 0].tolist()
     return found
+
+
+def _choices(made: Predictions, pieces: Pieces, packed: bool) -> tuple[list[tuple[int, int, str]], list[str]]:
+    """Where the targets stand, and the likeliest token at each."""
+    names = [pieces.names[int(token)] if token < len(pieces.names) else "" for token in made.rows[:, 0]]
+    return target_places(made.encoded, pieces, packed=packed), names
 
 
 _READERS: dict[str, Callable[[Task, Predictions, Dataset], list[Any]]] = {

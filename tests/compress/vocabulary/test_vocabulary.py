@@ -28,7 +28,17 @@ from edgelm.errors import DataError, ModelError, RecipeError
 from edgelm.files.shipped import shipped_folder
 from edgelm.recipe import Recipe, VocabularySettings
 
-KINDS = ["wordpiece", "bpe", "ambiguous-bpe", "suffix-bpe", "prefix-bpe", "unigram", "byte-unigram", "wordlevel"]
+KINDS = [
+    "wordpiece",
+    "bpe",
+    "ambiguous-bpe",
+    "suffix-bpe",
+    "prefix-bpe",
+    "unigram",
+    "byte-unigram",
+    "wordlevel",
+    "fallback-bpe",
+]
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 
 
@@ -65,6 +75,9 @@ def tokenizer_of(kind):
             trainers.BpeTrainer(continuing_subword_prefix="##", **options),
             pre_tokenizers.Whitespace(),
         )
+    elif kind == "fallback-bpe":
+        tokenizer, trainer = Tokenizer(models.BPE(unk_token="<unk>")), trainers.BpeTrainer(**options)
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     elif "bpe" in kind:
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         tokenizer, trainer = Tokenizer(models.BPE()), trainers.BpeTrainer(initial_alphabet=alphabet, **options)
@@ -81,6 +94,11 @@ def tokenizer_of(kind):
         merges = [(left, right) for left, right in splits if left in vocab and right in vocab]
         random.Random(0).shuffle(merges)
         tokenizer.model = models.BPE(vocab=vocab, merges=merges)
+    if kind == "fallback-bpe":  # as SentencePiece's; its characters beyond ASCII may go
+        vocab = tokenizer.get_vocab()
+        vocab |= {f"<0x{byte:02X}>": len(vocab) + byte for byte in range(256)}
+        merges = [tuple(merge) for merge in json.loads(tokenizer.to_str())["model"]["merges"]]
+        tokenizer.model = models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", byte_fallback=True)
     if kind == "byte-unigram":
         pieces = json.loads(tokenizer.to_str())["model"]["vocab"] + [[f"<0x{byte:02X}>", -20.0] for byte in range(256)]
         tokenizer.model = models.Unigram([tuple(piece) for piece in pieces], unk_id=3, byte_fallback=True)
@@ -287,10 +305,10 @@ def test_coverage_says_how_much_is_read_as_before():
     vocabulary = read_vocabulary(tokenizer)
     smaller = keep_tokens(tokenizer, vocabulary.fixed | spelling(tokenizer, ["turn the kitchen lights on"]))
     rows = Dataset("memory", texts=("turn the lights on", "turn the thermostat on"))
-    assert coverage(tokenizer, smaller, rows) == (0.5, 7 / 8)
+    assert coverage(tokenizer, smaller, rows.texts) == (0.5, 7 / 8)
     pairs = Dataset("memory", texts=("turn on", "turn on"), pairs=("the thermostat", "the lights"))
-    assert coverage(tokenizer, smaller, pairs) == (0.5, 7 / 8)
-    assert coverage(tokenizer, smaller, Dataset("memory", texts=("",))) == (1.0, 1.0)
+    assert coverage(tokenizer, smaller, pairs.inputs()) == (0.5, 7 / 8)
+    assert coverage(tokenizer, smaller, [""]) == (1.0, 1.0)
 
 
 def test_a_tokenizer_that_reads_kept_tokens_differently_is_refused():
@@ -305,7 +323,7 @@ def test_a_tokenizer_that_reads_kept_tokens_differently_is_refused():
     )
     smaller = keep_tokens(tokenizer, read_vocabulary(tokenizer).fixed | {vocab["##bx"]})
     with pytest.raises(ModelError, match="abx"):
-        coverage(tokenizer, smaller, Dataset("memory", texts=("abx",)))
+        coverage(tokenizer, smaller, ["abx"])
 
 
 def test_the_english_encoder_reads_held_out_texts_as_before():
@@ -327,7 +345,7 @@ def test_the_english_encoder_reads_held_out_texts_as_before():
         )
         assert type(smaller) is type(tokenizer)
         assert len(smaller) < 8000
-        tokens[frequent] = [coverage(tokenizer, smaller, rows)[1] for rows in (test, other)]
+        tokens[frequent] = [coverage(tokenizer, smaller, rows.texts)[1] for rows in (test, other)]
     assert all(share > 0.85 for share in tokens[4000])
     assert all(
         more > less + 0.05 for more, less in zip(tokens[4000], tokens[0], strict=True)
