@@ -31,29 +31,36 @@ class Engine(Protocol):
 
 
 class Edgelm:
-    """A graph that `generators.py` made: PATH is the folder."""
+    """A graph that `generators.py` made, run as a bundle's is: PATH is the folder."""
 
     def __init__(self, path: str, threads: int) -> None:
         import onnxruntime
 
-        from edgelm.runtime.generation.decoder import Decoder
+        from edgelm.runtime.generation.reading import Reading
         from edgelm.runtime.graph_spec import GraphSpec
+        from edgelm.runtime.pages import release_pages
+        from edgelm.tasks.generation import GenerationSettings
 
-        folder = Path(path)
+        folder, self._settings = Path(path), GenerationSettings(max_new_tokens=1)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads, options.enable_mem_pattern = threads, False
         session = onnxruntime.InferenceSession(folder / "decoder.onnx", options, providers=["CPUExecutionProvider"])
-        self._decoder = Decoder(session, GraphSpec.from_dict(json.loads((folder / "spec.json").read_text())))
-        self._decoder.start(1)
+        release_pages(folder / "weights.bin")
+        spec = GraphSpec.from_dict(json.loads((folder / "spec.json").read_text()))
+        self._reading = Reading.of({"decoder": (session, spec)}, self._settings, context=POSITIONS)
+        self.cut(0)
 
     def step(self, ids: Sequence[int]) -> object:
-        return self._decoder.step(np.array([ids], dtype=np.int64))
+        decoder = self._reading.decoder
+        if decoder.lengths[0] == 0:
+            return self._reading([ids], self._settings)
+        return decoder.step(np.array([ids], dtype=np.int64))
 
     def cut(self, length: int) -> None:
         if length:
-            self._decoder.truncate(length)
+            self._reading.decoder.truncate(length)
         else:
-            self._decoder.start(1)
+            self._reading.begin(1)
 
 
 class LlamaCpp:

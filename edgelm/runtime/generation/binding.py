@@ -15,7 +15,7 @@ class Binding:
     def __init__(self, session: Any) -> None:
         self._session, self._bound = session, session.io_binding()
         self._run = session.run_with_iobinding
-        self._arrays: dict[str, np.ndarray] = {}  # onnxruntime keeps their addresses alone
+        self._arrays: dict[str, np.ndarray] = {}  # they must live as long as the binding does
 
     def read(self, name: str, array: np.ndarray) -> None:
         """Have an input read this array, C-contiguous; its content may change until the next run."""
@@ -28,6 +28,11 @@ class Binding:
         if self._arrays.get(name) is not array:
             self._arrays[name] = array
             self._bound.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+
+    def clear(self) -> None:
+        """Hold no array any longer; all are to be bound again."""
+        self._arrays.clear()
+        self._bound = self._session.io_binding()  # its own method to clear leaves the arrays of inputs alive
 
     def run(self) -> None:
         """Run the graph.

@@ -9,7 +9,7 @@ import numpy as np
 from edgelm.errors import BundleError
 from edgelm.runtime.graph_spec import TensorSpec
 
-_FIRST_CAPACITY = 256  # positions; then twice as many each time
+_FIRST_CAPACITY = 2048  # positions; then twice as many each time. The system gives memory where one is written to.
 
 
 class Cache:
@@ -40,12 +40,15 @@ class Cache:
             self._make(rows, self._rounded(positions))
 
     def reserve(self, positions: int, *, filled: int) -> None:
-        """Have room for so many positions; the first `filled` ones stay."""
+        """Have room for so many positions; the first `filled` ones stay. Buffers are replaced one after another: those
+        that nobody else holds are freed on the way."""
         if positions > self.capacity:
-            before = self.buffers
-            self._make(self.rows, self._rounded(positions))
-            for old, new in zip(before, self.buffers, strict=True):
-                new[:, :, :filled] = old[:, :, :filled]
+            self.capacity = self._rounded(positions)
+            for place, (pair, shape) in enumerate(zip(self.pairs, self._shapes, strict=True)):
+                buffer = self._empty(pair, shape)
+                buffer[:, :, :filled] = self.buffers[place][:, :, :filled]
+                self.buffers[place] = buffer
+            self.version += 1
 
     def reorder(self, rows: np.ndarray, *, shared: int, filled: int) -> None:
         """Have row i hold what row `rows[i]` held.
@@ -74,11 +77,12 @@ class Cache:
 
     def _make(self, rows: int, capacity: int) -> None:
         self.rows, self.capacity = rows, capacity
-        self.buffers = [
-            np.zeros((rows, heads, capacity, size), dtype=np.dtype(past.dtype))
-            for (past, _), (heads, size) in zip(self.pairs, self._shapes, strict=True)
-        ]
+        self.buffers = [self._empty(pair, shape) for pair, shape in zip(self.pairs, self._shapes, strict=True)]
         self.version += 1
+
+    def _empty(self, pair: tuple[TensorSpec, TensorSpec], shape: tuple[int, int]) -> np.ndarray:
+        heads, size = shape
+        return np.zeros((self.rows, heads, self.capacity, size), dtype=np.dtype(pair[0].dtype))
 
 
 def _size(spec: TensorSpec, axis: int) -> int:

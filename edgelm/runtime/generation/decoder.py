@@ -98,6 +98,10 @@ class Decoder:
         filled = int(self.lengths.max())
         positions = filled + tokens
         if filled:
+            if positions > self.cache.capacity:  # buffers that nobody holds are freed as they are replaced
+                self._binding.clear()
+                self._given = None
+                self._bind_memory()
             self.cache.reserve(positions, filled=filled)
         else:
             self.cache.start(rows, positions)

@@ -13,6 +13,8 @@ from edgelm.runtime.generation.generator import Generator
 from edgelm.runtime.generation.prompts import PromptReader
 from edgelm.runtime.generation.reading import Reading
 from edgelm.runtime.inputs.text import load_tokenizer
+from edgelm.runtime.manifest import WEIGHTS_FILE
+from edgelm.runtime.pages import release_pages
 from edgelm.runtime.provider import Opened, Passed, check_provider, wanted_providers
 from edgelm.runtime.saturation import warn_if_slower
 from edgelm.runtime.session import make_session
@@ -56,6 +58,8 @@ def open_generator(bundle: Bundle, *, threads: int | None = None, provider: str 
         name: (make_session(bundle, name=name, threads=threads, growing=name == DECODER), manifest.graph(name))
         for name in ((DECODER, ENCODER) if has_encoder else (DECODER,))
     }
+    if not bundle.is_file and bundle.has(WEIGHTS_FILE):
+        release_pages(bundle.locate(WEIGHTS_FILE))
     reading = Reading.of(graphs, task.settings, context=context)
     _check_vocabulary(bundle, tokenizer, reading.decoder)
     passed = tuple(

@@ -22,7 +22,7 @@ from edgelm.runtime.generation.strategies import write_tokens
 from edgelm.runtime.graph_spec import GraphSpec
 from edgelm.tasks.generation import GenerationSettings
 
-_PIECE = 256  # tokens of a long prompt that are read at once
+_PIECE = 128  # tokens of a long prompt that are read at once; more take more memory, and no less time
 
 
 class Reading:

@@ -1,6 +1,7 @@
 """A decoder keeps its rows apart, whatever is done with them, and its cache in place."""
 
 import functools
+import weakref
 
 import numpy as np
 import pytest
@@ -122,14 +123,14 @@ def cache_of(*, context=0):
 
 
 def test_a_cache_grows_by_doubling_up_to_the_context():
-    cache = cache_of(context=1000)
+    cache = cache_of(context=8000)
     found = []
     cache.start(1, 1)
-    for positions in (1, 256, 257, 600, 1000):
+    for positions in (1, 2048, 2049, 5000, 8000):
         cache.reserve(positions, filled=0)
         found.append(cache.capacity)
-    assert found == [256, 256, 512, 1000, 1000]
-    assert cache.nbytes == 1000 * 2 * 4 * 4
+    assert found == [2048, 2048, 4096, 8000, 8000]
+    assert cache.nbytes == 8000 * 2 * 4 * 4
 
 
 def test_what_a_cache_holds_is_there_when_it_has_grown():
@@ -137,13 +138,30 @@ def test_what_a_cache_holds_is_there_when_it_has_grown():
     cache.start(2, 3)
     cache.buffers[0][:, :, :3] = np.arange(48).reshape(2, 2, 3, 4)
     before, version = cache.buffers[0][:, :, :3].copy(), cache.version
-    cache.reserve(300, filled=3)
+    cache.reserve(3000, filled=3)
     np.testing.assert_array_equal(cache.buffers[0][:, :, :3], before)
     assert cache.version > version
+
+
+def test_a_buffer_is_free_as_soon_as_a_larger_one_has_what_it_held(monkeypatch):
+    monkeypatch.setattr("edgelm.runtime.generation.cache._FIRST_CAPACITY", 8)
+    decoder, begun = make_decoder(), [9, 12, 30]
+    begin(decoder, [begun])
+    small = [weakref.ref(buffer) for buffer in decoder.cache.buffers]
+    alive, make = [], decoder.cache._empty
+
+    def watched(*shape):
+        alive.append(sum(ref() is not None for ref in small))
+        return make(*shape)
+
+    monkeypatch.setattr(decoder.cache, "_empty", watched)
+    logits = decoder.step(np.array([[13] * 9]))[0, -1]
+    assert alive == [*range(len(small), 0, -1)]
+    np.testing.assert_allclose(logits, alone([*begun, *[13] * 9]), atol=SUMS)
 
 
 def test_a_cache_of_other_rows_is_as_small_as_they_need():
     cache = cache_of()
     cache.start(1, 5000)
     cache.start(16, 3)
-    assert cache.capacity == 256
+    assert cache.capacity == 2048

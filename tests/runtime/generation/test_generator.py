@@ -134,7 +134,8 @@ def test_a_stream_that_another_call_has_ended_says_so(llama):
         next(stream)
 
 
-def test_memory_is_grown_as_it_is_needed():
+def test_memory_is_grown_as_it_is_needed(monkeypatch):
+    monkeypatch.setattr("edgelm.runtime.generation.cache._FIRST_CAPACITY", 256)
     generator = load_generator("t5")  # without a limit
     (row,) = generator.write([generator.reader(TEXT)], generator.settings_with({"max_new_tokens": 600}))
     assert generator.reading.decoder.cache.capacity == 1024
