@@ -1,7 +1,7 @@
 """Tokens a second of a generator: edgelm's graphs beside llama.cpp, onnxruntime-genai and transformers.
 
 `python benchmarks/generators.py MODEL --work FOLDER [--rounds 5] [--threads 2] [--contexts 16 256 1024] [--prompt 128]
-[--subjects edgelm:int4 llama.cpp:q4_0 ...] [--genai-python PYTHON --genai FOLDER]`
+[--subjects edgelm:int4 llama.cpp:q4_0 ...] [--genai-python PYTHON --genai FOLDER] [--cold]`
 
 MODEL is a model folder of a decoder. Subjects: `edgelm:PRECISION`, `edgelm:PRECISION+HEAD`, and both with `@BLOCK`,
 where blocks are not of 32; `llama.cpp:PRECISION`, of the same weights, with the library that EDGELM_LLAMA_CPP names
@@ -10,8 +10,10 @@ made in the folder of --work, where they are not there.
 Each subject is a process of its own, and all of them are measured in turn, round after round.
 
 A row: MB of the file; milliseconds of CPU time for one token after so many tokens, and for a prompt; tokens a second by
-the clock; the most memory that the process held. Medians of all calls. CPU time holds on a machine that others use too;
-threads that spin while they wait count in it.
+the clock; which share of the memory's bandwidth the first of these reaches, by the file's bytes, which a token reads
+once; the most memory that the process held. Medians of all calls. CPU time holds on a machine that others use too;
+threads that spin while they wait count in it. --cold: from the start of a process to the first token behind 16, of
+bundles that `edgelm export` makes and of GGUFs (`generator_cold.py`).
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from generator_cold import measure_cold
 from machine import print_machine
+
+from edgelm.hardware.peak_rates import measure_bandwidth
 
 SUBJECTS = (
     "edgelm:int4",
@@ -40,9 +45,11 @@ SUBJECTS = (
     "llama.cpp:q8_0",
     "transformers",
 )
+COLD = ("edgelm:int4", "edgelm:int8-weights", "edgelm:int8-dynamic", "edgelm:fp32", "llama.cpp:q4_0", "llama.cpp:q8_0")
 HERE = Path(__file__).parent
 POSITIONS = 2048
 CALLS, PROMPTS = 30, 3  # a round
+_STREAM_MB, _STREAMS = 256, 5
 
 
 def make_graph(model: Path, setting: str, folder: Path) -> None:
@@ -81,9 +88,20 @@ def make_gguf(model: Path, precision: str, path: Path) -> None:
     write_gguf(loaded, AutoTokenizer.from_pretrained(model), path, precision=precision)
 
 
-def prepare(subject: str, model: Path, work: Path, genai: Path | None) -> Path:
-    """The file or folder that an engine loads."""
+def make_bundle(model: Path, precision: str, path: Path) -> None:
+    """Export a bundle."""
+    command = [sys.executable, "-m", "edgelm", "export", str(model), "--precision", precision, "--output", str(path)]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+
+
+def prepare(subject: str, model: Path, work: Path, genai: Path | None, *, cold: bool = False) -> Path:
+    """The file or folder that an engine loads; `cold`: of edgelm a whole bundle."""
     engine, _, setting = subject.partition(":")
+    if engine == "edgelm" and cold:
+        path = work / f"{setting}.bundle"
+        if not path.exists():
+            make_bundle(model, setting, path)
+        return path
     if engine == "edgelm":
         path = work / setting
         if not path.exists():
@@ -133,12 +151,14 @@ class Subject:
         """End the process."""
         self._process.communicate()
 
-    def row(self, contexts: list[int], prompt: int) -> str:
+    def row(self, contexts: list[int], prompt: int, bandwidth_gb_s: float) -> str:
         """Its line of the table."""
         cases = [*((context, 1) for context in contexts), (0, prompt)]
         cpu = [f"{statistics.median(self.times[case]['cpu']):.1f}" for case in cases]
         rates = [f"{1000 / statistics.median(self.times[context, 1]['wall']):.0f}" for context in contexts]
-        cells = [self.name, f"{weight_mb(self.path):.0f}", *cpu, " / ".join(rates), f"{self.peak_mb:.0f}"]
+        mb, token_ms = weight_mb(self.path), statistics.median(self.times[contexts[0], 1]["wall"])
+        share = mb / token_ms / bandwidth_gb_s
+        cells = [self.name, f"{mb:.0f}", *cpu, " / ".join(rates), f"{share:.0%}", f"{self.peak_mb:.0f}"]
         return f"| {' | '.join(cells)} |"
 
 
@@ -154,8 +174,16 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=128)
     parser.add_argument("--genai", type=Path)
     parser.add_argument("--genai-python", default=sys.executable)
+    parser.add_argument("--cold", action="store_true")
     options: Any = parser.parse_args()
     print_machine()
+    if options.cold:
+        chosen = [name for name in options.subjects if name in COLD]
+        paths = {name: prepare(name, options.model, options.work, None, cold=True) for name in chosen}
+        measure_cold(paths, rounds=options.rounds, threads=options.threads)
+        return
+    bandwidth = max(measure_bandwidth(threads=options.threads, megabytes=_STREAM_MB) for _ in range(_STREAMS))
+    print(f"# memory: {bandwidth:.1f} GB/s with {options.threads} threads, read and written by copies")
     subjects = []
     for name in options.subjects:
         path = prepare(name, options.model, options.work, options.genai)
@@ -168,9 +196,9 @@ def main() -> None:
         for subject in subjects:
             subject.measure(0, options.prompt, PROMPTS)
     columns = ["subject", "MB", *(f"ms after {context}" for context in options.contexts), f"ms prompt {options.prompt}"]
-    print(f"| {' | '.join([*columns, 'tokens/s', 'peak MB'])} |\n|{'---|' * (len(columns) + 2)}")
+    print(f"| {' | '.join([*columns, 'tokens/s', 'of the bandwidth', 'peak MB'])} |\n|{'---|' * (len(columns) + 3)}")
     for subject in subjects:
-        print(subject.row(options.contexts, options.prompt))
+        print(subject.row(options.contexts, options.prompt, bandwidth))
         subject.close()
 
 

@@ -76,6 +76,10 @@ def export(
             "chose, or 8."
         ),
     ] = None,
+    cache_bits: Annotated[
+        int | None,
+        typer.Option(help="Of a generator's keys and values: 8 quarters their memory. Default: floats."),
+    ] = None,
     symmetric: Annotated[
         bool, typer.Option("--symmetric", help="Activation ranges as long below zero as above.")
     ] = False,
@@ -154,6 +158,7 @@ def export(
             samples=calibration_samples,
             choice=calibration_choice,
             embedding_bits=embedding_bits,
+            cache_bits=cache_bits,
             max_drop=max_drop,
             table=calibration_table,
         )

@@ -57,6 +57,8 @@ def prepare(settings: ExportSettings, *, output_kind: OutputKind | None = None) 
     settings = replace(settings, precision=_precision_for(checkpoint.task, settings))
     settings = replace(settings, quantization=_with_embedding_bits(settings, checkpoint.record.embedding_bits))
     task = _task_of(checkpoint, settings)
+    if settings.quantization.cache_bits is not None and not task.generates:
+        raise UsageError(f"--cache-bits is for models that write, not {task.kind}.", hint="Leave it out.")
     if settings.single and task.schema in _SEVERAL:
         raise UsageError(
             f"--single makes a graph for one sequence at a time, but {task.kind} reads several for one sample: "

@@ -28,6 +28,7 @@ class Quantization:
         choice: which: random, spread over lengths, as many of each label, or the most diverse.
         embedding_bits: of embedding tables in bundles for CPUs, 8 or 4; None: what the checkpoint was compressed for,
             or 8.
+        cache_bits: 8: a generator keeps keys and values in bytes; None: in floats.
         max_drop: how many points of the task's metric may be lost; what costs more stays in float. None: no such bound.
         table: a calibration table, read if it is there and written if not.
 
@@ -42,6 +43,7 @@ class Quantization:
     samples: int = 256
     choice: str = "random"
     embedding_bits: int | None = None
+    cache_bits: int | None = None
     max_drop: float | None = None
     table: Path | None = None
 
@@ -57,6 +59,8 @@ class Quantization:
             raise UsageError(
                 f"embeddings cannot be kept in {self.embedding_bits} bits.", hint="Give --embedding-bits 8 or 4."
             )
+        if self.cache_bits not in (None, 8):
+            raise UsageError(f"a cache cannot be kept in {self.cache_bits} bits.", hint="Give --cache-bits 8.")
         if self.max_drop is not None and self.max_drop < 0:
             raise UsageError(
                 f"a largest drop of {self.max_drop} points cannot be.",

@@ -5,14 +5,16 @@ import json
 import subprocess
 import sys
 
+import onnx
 import pytest
 import torch
 from generators import DECODERS, GENERATORS, SENTENCES, make_generator
+from models import make_checkpoint
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 from typer.testing import CliRunner
 
 from edgelm.cli.main import app
-from edgelm.runtime import load
+from edgelm.runtime import load, open_bundle
 
 QUICK = ("llama", "t5-gated")  # the others take their time in the marked run
 EVERY = [family if family in QUICK else pytest.param(family, marks=pytest.mark.slow) for family in GENERATORS]
@@ -194,3 +196,29 @@ def test_a_long_conversation_loses_its_oldest_exchanges(tmp_path):
     refused = edgelm("chat", bundle, given="word " * 400)
     assert refused.exit_code == 4
     assert "the model reads 128" in refused.stderr
+
+
+def test_a_table_in_four_bits_and_a_cache_in_bytes_are_had_where_they_are_asked_for(tmp_path):
+    model = make_generator(tmp_path / "model", "llama", heads=2, kv_heads=1, spread=0.1)
+    asked = export(model, tmp_path / "asked", "llama", "int8-weights", "--embedding-bits", 4, "--cache-bits", 8)
+    usual = export(model, tmp_path / "usual", "llama", "int8-weights")
+    for bundle, bits, kept in ((asked, 4, "int8"), (usual, 8, "float32")):
+        tables = [node for node in onnx.load(bundle / "decoder.onnx").graph.node if node.op_type.startswith("Gather")]
+        found = [attribute.i for node in tables for attribute in node.attribute if attribute.name == "bits"]
+        assert found == [bits]
+        decoder = open_bundle(bundle).manifest.graph("decoder")
+        assert {past.dtype for past, _ in decoder.cache()} == {kept}
+    text = load(asked)(SENTENCES[0], max_new_tokens=8)
+    assert load(asked)(SENTENCES[0], max_new_tokens=8, draft="lookup")["text"] == text["text"]
+
+
+@pytest.mark.parametrize("family", ["t5", "bert"])
+def test_a_cache_in_bytes_is_for_decoders(tmp_path, family):
+    if family == "t5":
+        model = make(tmp_path / "model", family)
+        words = ["--precision", "int8-weights", "--task", "summarization"]
+    else:
+        model, words = make_checkpoint(tmp_path / "model"), ["--precision", "fp32"]
+    done = edgelm("export", model, "--output", tmp_path / "out", "--cache-bits", 8, *words)
+    assert done.exit_code == 2
+    assert "--cache-bits is for" in " ".join(done.stderr.split())

@@ -3,6 +3,7 @@ the cache, in one operator."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from transformers import PreTrainedModel
 
 from edgelm.errors import ModelError
 from edgelm.export.generation.builder import GraphBuilder
+from edgelm.export.generation.cache_scales import CacheScale
 from edgelm.export.generation.families import DecoderFamily
 from edgelm.export.generation.modules import norm_of, product_of
 from edgelm.export.generation.products import Products
@@ -19,7 +21,7 @@ from edgelm.graph.rewrites import MICROSOFT
 
 IDS, MASK, PLACES, ROWS, LOGITS = "input_ids", "attention_mask", "position_ids", "logit_positions", "logits"
 _HEAD_SIZES, _ROTARY_SIZES = 8, 16  # the kernel takes multiples of them
-_QUERY_LENGTHS = 16  # their place among its inputs
+_CACHE_SCALES, _QUERY_LENGTHS = 12, 16  # their places among its inputs
 
 
 class Attention:
@@ -34,11 +36,16 @@ class Attention:
         *,
         positions: int,
         ragged_steps: bool,
+        cache: Sequence[CacheScale] = (),
     ) -> None:
-        """Add what all layers read: how many tokens each row has and, for `ragged_steps`, how many are new."""
+        """Add what all layers read: how many tokens each row has and, for `ragged_steps`, how many are new.
+
+        Args:
+            cache: of each layer, where keys and values are kept in bytes; empty: in the graph's floats.
+        """
         self._model, self._family, self._graph, self._products = model, family, graph, products
         self._config: Any = model.config
-        self._positions = positions
+        self._positions, self._scales = positions, cache
         self._tables: dict[str, list[str]] = {}  # cosines and sines, by the types of layers
         filled = graph.node("ReduceSum", [MASK, graph.constant("axis_1", [1])], "lengths", keepdims=0)
         before = graph.node("Sub", [filled, graph.constant("one", 1)], "lengths")
@@ -77,6 +84,10 @@ class Attention:
             inputs += [""] * (3 - len(inputs))
         past, present = self._cache(index, kv_heads, size)
         inputs += [*past, self._lengths, self._total, *(self._rotary(index) if rotary else [])]
+        kept: dict[str, Any] = {}
+        if self._scales:
+            inputs += [""] * (_CACHE_SCALES - len(inputs)) + self._units(index, place)
+            kept = {"k_quant_type": "PER_CHANNEL", "v_quant_type": "PER_CHANNEL", "kv_cache_bit_width": 8}
         if self._new:
             inputs += [""] * (_QUERY_LENGTHS - len(inputs)) + [self._new]
         window = _window(module, self._config)
@@ -93,12 +104,21 @@ class Attention:
             softcap=float(getattr(self._config, "attn_logit_softcapping", None) or 0.0),
             do_rotary=int(rotary),
             local_window_size=-1 if window is None or window >= self._positions else window,
+            **kept,
         )
         return mixed
 
+    def _units(self, index: int, place: str) -> list[str]:
+        """Names of what the units of a layer's keys and values stand for, (1, heads, 1, head size)."""
+        scale = self._scales[index]
+        return [
+            self._graph.raw_constant(f"{place}.{name}_unit", values[None, :, None])
+            for name, values in (("key", scale.key), ("value", scale.value))
+        ]
+
     def _cache(self, index: int, heads: int, size: int) -> tuple[list[str], list[str]]:
         """Names of a layer's keys and values: of the tokens before, and with the new ones."""
-        graph, kind = self._graph, self._graph.float_type
+        graph, kind = self._graph, np.dtype(np.int8) if self._scales else self._graph.float_type
         before, after = ("batch", heads, "past", size), ("batch", heads, "present", size)
         past = f"past_key_values.{index}"
         return (

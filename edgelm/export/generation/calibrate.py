@@ -14,6 +14,7 @@ from edgelm.data.dataset import Dataset
 from edgelm.data.written import DECODED, encode_written
 from edgelm.errors import CalibrationError, UsageError
 from edgelm.export.draft import Draft
+from edgelm.export.generation.cache_scales import CacheScale, cache_scales
 from edgelm.export.generation.few_bits import quantize_generator
 from edgelm.export.generation.products import Quantize, to_nearest
 from edgelm.export.generation.writing import generation_of
@@ -31,27 +32,40 @@ class Calibrated:
 
     Attributes:
         quantize: makes the integers of a matrix, by the name of its module.
+        cache: what a unit of keys and values stands for in each layer, where they are kept in bytes.
         said: what the manifest says of it.
     """
 
     quantize: Quantize = to_nearest
+    cache: tuple[CacheScale, ...] = ()
     said: dict[str, Any] = field(default_factory=dict)
 
 
 def calibrate(draft: Draft) -> Calibrated:
-    """Choose the integers of a draft's matrices, where its precision has weights in blocks.
+    """Choose the integers of a draft's matrices, where its precision has weights in blocks, and of its cache, where
+    that is asked for.
 
     Raises:
-        UsageError: a way of rounding that is not for weights in blocks.
+        UsageError: a way of rounding that is not for weights in blocks, or a cache in bytes for an encoder-decoder.
         CalibrationError: texts that become no tokens.
     """
+    made, asked = _calibrate_matrices(draft), draft.settings.quantization
+    if asked.cache_bits is None:
+        return made
+    if draft.source.model.config.is_encoder_decoder:
+        raise UsageError("--cache-bits is for decoders alone.", hint="Leave it out.")
+    scales = cache_scales(draft.source.model, _batches(draft, _rows(draft)))
+    return replace(made, cache=scales, said=made.said | {"cache bits": asked.cache_bits})
+
+
+def _calibrate_matrices(draft: Draft) -> Calibrated:
     precision = precision_of(draft.settings.precision)
     if precision.conversion != "blocks":
         return Calibrated()
     settings = _settings(draft, precision.name)
     if settings.method == "nearest":
         return Calibrated(said={"rounding": settings.method})
-    rows = draft.rows.sample(draft.settings.quantization.samples, seed=draft.settings.seed)
+    rows = _rows(draft)
     batches = _batches(draft, rows)
     made = quantize_generator(draft.source.model, batches, settings)
     kept = sorted(name for name, weight in made.items() if weight.bits > settings.bits)
@@ -76,6 +90,11 @@ def _settings(draft: Draft, precision: str) -> FewBits:
             hint=f"There are: {', '.join(METHODS)}.",
         )
     return replace(DEFAULTS[precision], method=rounding, head_bits=asked.embedding_bits or 8)
+
+
+def _rows(draft: Draft) -> Dataset:
+    """The texts to calibrate on."""
+    return draft.rows.sample(draft.settings.quantization.samples, seed=draft.settings.seed)
 
 
 def _batches(draft: Draft, rows: Dataset) -> list[Mapping[str, Tensor]]:

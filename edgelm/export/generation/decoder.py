@@ -7,6 +7,7 @@ into new tensors.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from transformers import PreTrainedModel
 from edgelm.errors import ModelError
 from edgelm.export.generation.attention import IDS, LOGITS, MASK, PLACES, ROWS, Attention
 from edgelm.export.generation.builder import GeneratorGraph, GraphBuilder
+from edgelm.export.generation.cache_scales import CacheScale
 from edgelm.export.generation.candidates import FullRows
 from edgelm.export.generation.families import DecoderFamily, decoder_family
 from edgelm.export.generation.modules import norm_of, product_of, to_array
@@ -34,6 +36,7 @@ def decoder_graph(
     quantize: Quantize = to_nearest,
     pair: int | None = None,
     byte_activations: bool = True,
+    cache: Sequence[CacheScale] = (),
 ) -> GeneratorGraph:
     """Build the graph of a decoder-only model.
 
@@ -54,6 +57,9 @@ def decoder_graph(
             table is in blocks; see `edgelm.export.generation.candidates`. 0: none have.
         quantize: makes the integers of a matrix, by the name of its PyTorch module.
         pair, byte_activations: see `Products`.
+        cache: what a unit of keys and values stands for in each layer, to keep them in bytes: a quarter of the memory,
+            single tokens read long contexts faster and prompts slower. Needs an onnxruntime that has this kernel for
+            CPUs, as 1.32.
 
     Raises:
         UnsupportedFamily: the model's type has no row in `families`.
@@ -69,7 +75,7 @@ def decoder_graph(
     graph = GraphBuilder("decoder", half=precision == "fp16")
     products = Products(graph, precision, head=head, quantize=quantize, pair=pair, byte_activations=byte_activations)
     reach = min(positions or config.max_position_embeddings, config.max_position_embeddings)
-    decoder = _Decoder(model, family, graph, products, positions=reach, ragged_steps=ragged_steps)
+    decoder = _Decoder(model, family, graph, products, positions=reach, ragged_steps=ragged_steps, cache=cache)
     return decoder.build(candidates)
 
 
@@ -91,6 +97,7 @@ class _Decoder:
         *,
         positions: int,
         ragged_steps: bool,
+        cache: Sequence[CacheScale],
     ) -> None:
         self.model, self.family, self.graph, self.products = model, family, graph, products
         self.config: Any = model.config
@@ -103,7 +110,9 @@ class _Decoder:
         vocabulary = self._weight_of_head().shape[0]
         graph.output(LOGITS, np.float32, ("batch", "rows", vocabulary), "logits")
         self.wanted = graph.node("Unsqueeze", [ROWS, graph.constant("last_axis", [-1])], "rows")
-        self.attention = Attention(model, family, graph, products, positions=positions, ragged_steps=ragged_steps)
+        self.attention = Attention(
+            model, family, graph, products, positions=positions, ragged_steps=ragged_steps, cache=cache
+        )
 
     def build(self, candidates: int) -> GeneratorGraph:
         """All of it."""

@@ -47,6 +47,7 @@ from edgelm.version import __version__
 _PROMPTS = 24  # that are written behind, to be compared
 _PROMPT_TOKENS = 48  # of each at most, of a decoder alone: what it writes is compared, not what it reads
 _WRITTEN = 24  # tokens behind each
+_FOUR_BITS = "int4"  # of tables and head, where they are asked for
 _GOLDEN = 8  # of them are replayed on the device
 # Prompts that are easy to cut into other tokens than the Hugging Face tokenizer does.
 _HARD = (
@@ -65,7 +66,12 @@ def build(draft: Draft) -> Draft:
     chosen = calibrate(draft)
     settings.progress("export", 1, 3)
     made = generator_graphs(
-        source.model, precision=settings.precision, positions=source.max_length, quantize=chosen.quantize
+        source.model,
+        precision=settings.precision,
+        positions=source.max_length,
+        head=_FOUR_BITS if settings.quantization.embedding_bits == 4 else None,
+        quantize=chosen.quantize,
+        cache=chosen.cache,
     )
     settings.progress("export", 2, 3)
     facts = {"task": source.task.kind, "max_length": source.max_length, "precision": settings.precision}

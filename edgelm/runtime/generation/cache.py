@@ -87,10 +87,10 @@ class Cache:
 
 def _size(spec: TensorSpec, axis: int) -> int:
     size = spec.shape[axis] if len(spec.shape) == 4 else None
-    if not isinstance(size, int) or spec.dtype not in ("float32", "float16"):
+    if not isinstance(size, int) or spec.dtype not in ("float32", "float16", "int8"):
         raise BundleError(
-            f"manifest.json: {spec.name}: keys and values are float32 or float16 of shape (rows, heads, positions, "
-            f"head size), with heads and head size as numbers; found {spec.dtype} {spec.shape}.",
+            f"manifest.json: {spec.name}: keys and values are float32, float16 or int8 of shape (rows, heads, "
+            f"positions, head size), with heads and head size as numbers; found {spec.dtype} {spec.shape}.",
             hint="Export the bundle again.",
         )
     return size

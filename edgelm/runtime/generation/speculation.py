@@ -3,9 +3,10 @@
 A step of a few tokens costs little more than one of one token where it is the weights that take the time, so each right
 guess saves most of a step (Leviathan et al. 2023, arXiv:2211.17192, with the likeliest token instead of drawn ones).
 
-The tokens are the greedy ones of the model alone: exactly, where it computes with floats. Where it rounds activations
-to integers, the last digits in which a step of several tokens differs from one of one grow, and a token that led by
-little may be another.
+The tokens are the greedy ones of the model alone: exactly, where it computes with floats, and where its weights are in
+blocks and its cache is in bytes too (`edgelm export --cache-bits 8`): those kernels sum a token's row in the same order
+however many are read. A cache of floats has another kernel for single tokens, whose last digits differ; products that
+round activations to integers make them grow, and a token that led by little may be another.
 """
 
 from __future__ import annotations
