@@ -3,10 +3,10 @@
 `python benchmarks/generators.py MODEL --work FOLDER [--rounds 5] [--threads 2] [--contexts 16 256 1024] [--prompt 128]
 [--subjects edgelm:int4 llama.cpp:q4_0 ...] [--genai-python PYTHON --genai FOLDER] [--cold]`
 
-MODEL is a model folder of a decoder. Subjects: `edgelm:PRECISION`, `edgelm:PRECISION+HEAD`, and both with `@BLOCK`,
-where blocks are not of 32; `llama.cpp:PRECISION`, of the same weights, with the library that EDGELM_LLAMA_CPP names
-(`llama_cpp.py`); `onnxruntime-genai`, of a folder that its model builder made; `transformers`. Graphs and GGUFs are
-made in the folder of --work, where they are not there.
+MODEL is a model folder of a decoder. Subjects: `edgelm:PRECISION`, `edgelm:PRECISION+HEAD`, both with `@BLOCK`, where
+blocks are not of 32, and with `-cache8`, where keys and values are bytes; `llama.cpp:PRECISION`, of the same weights,
+with the library that EDGELM_LLAMA_CPP names (`llama_cpp.py`); `onnxruntime-genai`, of a folder that its model builder
+made; `transformers`. Graphs and GGUFs are made in the folder of --work, where they are not there.
 Each subject is a process of its own, and all of them are measured in turn, round after round.
 
 A row: MB of the file; milliseconds of CPU time for one token after so many tokens, and for a prompt; tokens a second by
@@ -38,6 +38,7 @@ SUBJECTS = (
     "edgelm:int4",
     "edgelm:int4+int4",
     "edgelm:int4@128",
+    "edgelm:int4-cache8",
     "edgelm:int8-weights",
     "edgelm:int8-dynamic",
     "edgelm:fp32",
@@ -50,27 +51,36 @@ HERE = Path(__file__).parent
 POSITIONS = 2048
 CALLS, PROMPTS = 30, 3  # a round
 _STREAM_MB, _STREAMS = 256, 5
+_CACHE, _TEXTS = "-cache8", 64
 
 
 def make_graph(model: Path, setting: str, folder: Path) -> None:
-    """Build and save the graph of PRECISION+HEAD@BLOCK."""
+    """Build and save the graph of PRECISION+HEAD@BLOCK, its cache in bytes behind -cache8."""
     import numpy as np
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from edgelm.export.generation.cache_scales import cache_scales
     from edgelm.export.generation.decoder import decoder_graph
+    from edgelm.files.shipped import shipped_folder
     from edgelm.graph.external_data import save_graph
     from edgelm.quantize.blocks import BLOCK, BlockWeight, round_blocks
     from edgelm.runtime.graph_spec import GraphSpec
 
     loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    kinds, _, size = setting.partition("@")
+    kinds, _, size = setting.removesuffix(_CACHE).partition("@")
     precision, _, head = kinds.partition("+")
 
     def quantize(name: str, weight: np.ndarray, bits: int) -> BlockWeight:
         return round_blocks(weight, bits, block=int(size or BLOCK))
 
-    made = decoder_graph(loaded, precision=precision, head=head or None, positions=POSITIONS, quantize=quantize)
+    texts = (shipped_folder("calibration_data") / "english.jsonl").read_text().splitlines()
+    read = AutoTokenizer.from_pretrained(model)
+    batches = [read(json.loads(text)["text"], return_tensors="pt") for text in texts[:_TEXTS]]
+    scales = cache_scales(loaded, batches) if setting.endswith(_CACHE) else ()
+    made = decoder_graph(
+        loaded, precision=precision, head=head or None, positions=POSITIONS, quantize=quantize, cache=scales
+    )
     folder.mkdir(parents=True)
     save_graph(made.model, folder / "decoder.onnx", "weights.bin")
     spec = GraphSpec(name="decoder", file="decoder.onnx", inputs=made.inputs, outputs=made.outputs, opset=20)

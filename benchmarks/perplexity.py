@@ -4,8 +4,9 @@
 Reads the models NAME/ of EDGELM_MODELS, Hugging Face folders of decoders, and wikitext2's train.jsonl and test.jsonl.
 Integers are made on windows of the first nine tenths of train, choices are made on the rest (`--judge dev`), figures
 are of windows of test. Each method's integers are turned to floats again and judged in PyTorch: what they cost, without
-what a kernel's activations in bytes add. Q8_0 and Q4_0 are made by the `gguf` package, as llama.cpp stores them: the
-table of tokens in Q8_0.
+what a kernel's activations in bytes add. `int8` and `int4` are what export makes; `int4@64` and `int4@128` the same in
+other blocks, where as many matrices keep 8 bits as hold the loss down as far. Q8_0 and Q4_0 are made by the `gguf`
+package, as llama.cpp stores them: the table of tokens in Q8_0.
 
 `--unaligned` permutes the channels of a Llama-like model first, which changes nothing that it computes: weights that
 came from a file of few bits lie on the grid of that file's blocks, and would be judged too well by the same blocks.
@@ -19,6 +20,7 @@ import math
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,10 @@ Batches = Sequence[Mapping[str, torch.Tensor]]
 METHODS = {
     "int8": DEFAULTS["int8-weights"],
     "int4": DEFAULTS["int4"],
+    "int4@64": replace(DEFAULTS["int4"], block=64),
+    "int4@128": replace(DEFAULTS["int4"], block=128),
     "int4-plain": FewBits(),
+    "int4-64": FewBits(block=64),
     "int4-zeros": FewBits(zeros=True),
     "int4-128": FewBits(block=128),
     "int4-gptq": FewBits(method="gptq"),

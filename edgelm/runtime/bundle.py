@@ -12,8 +12,9 @@ from typing import Any
 
 from edgelm.errors import BundleError
 from edgelm.runtime.contents import FILE, archive_contents, find_plain_file, folder_contents
+from edgelm.runtime.early import Early
 from edgelm.runtime.external_data import check_graph
-from edgelm.runtime.hashing import EarlyHash, hash_file
+from edgelm.runtime.hashing import hash_file
 from edgelm.runtime.manifest import MANIFEST_FILE, WEIGHTS_FILE, FileEntry, Manifest
 
 SINGLE_FILE_SUFFIX = ".edgelm"
@@ -35,7 +36,7 @@ class Bundle:
     path: Path
     manifest: Manifest
     check_hashes: bool = True
-    _early: dict[str, EarlyHash] = field(default_factory=dict, repr=False, compare=False)
+    _early: dict[str, Early[str]] = field(default_factory=dict, repr=False, compare=False)
 
     def manifest_json(self) -> bytes:
         """The text of `manifest.json`, as it lies there."""
@@ -87,14 +88,14 @@ class Bundle:
         file = self.locate(name)
         if self.check_hashes:
             with _readable(self.path, name):
-                early = self._early.pop(name, None)
+                early = self._early.get(name)
                 found = hash_file(file) if early is None else early.result()
             self._compare_hashes(self._entry(name), found)
         return file
 
     def hash_early(self) -> None:
         """Begin to hash the weights of a folder in a thread, if a session will map them: `check` then waits for the
-        result.
+        result, however many sessions map them, until `end_early` is called.
 
         Raises:
             BundleError: as `locate`.
@@ -102,7 +103,12 @@ class Bundle:
         graphs = self.manifest.graphs
         mapped = not self.is_file and any(graph.session.get("mapped", True) and not graph.engines for graph in graphs)
         if self.check_hashes and mapped and self.has(WEIGHTS_FILE):
-            self._early[WEIGHTS_FILE] = EarlyHash(self.locate(WEIGHTS_FILE))
+            file = self.locate(WEIGHTS_FILE)
+            self._early[WEIGHTS_FILE] = Early(lambda: hash_file(file))
+
+    def end_early(self) -> None:
+        """Have files hashed again when they are next checked."""
+        self._early.clear()
 
     def locate(self, name: str) -> Path:
         """Where a file of a folder bundle lies; its size is compared.

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.runtime.bundle import Bundle, open_bundle
-from edgelm.runtime.model import load as load_model
 
 
 def load(
@@ -30,4 +29,6 @@ def load(
         from edgelm.runtime.generation.loading import open_generator
 
         return open_generator(bundle, threads=threads, provider=provider)
+    from edgelm.runtime.model import load as load_model
+
     return load_model(bundle, threads=threads, provider=provider)

@@ -175,4 +175,6 @@ def load(
         )
     bundle.hash_early()  # while tokenizer, libraries and session are loaded
     encoder = load_text_processor(bundle)
-    return Model(open_session(bundle, threads=threads, provider=provider), encoder)
+    opened = open_session(bundle, threads=threads, provider=provider)
+    bundle.end_early()
+    return Model(opened, encoder)

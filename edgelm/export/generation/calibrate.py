@@ -77,7 +77,7 @@ def _calibrate_matrices(draft: Draft) -> Calibrated:
         "bits": {str(bits): sum(weight.bits == bits for weight in made.values()) for bits in (4, 8)},
         "kept in 8 bits": kept,
     }
-    return Calibrated(by_name(made), said)
+    return Calibrated(by_name(made), said=said)
 
 
 def _settings(draft: Draft, precision: str) -> FewBits:

@@ -94,7 +94,8 @@ class Products:
             head: precision of tables and head; None: 8 bits in blocks where weights are integers, since these weigh
                 most on the answers, else the same.
             quantize: makes the blocks of a weight; it may give other bits than it was asked for, and blocks of any
-                size that MatMulNBits knows. Larger ones are faster: of 128 a fifth, on a CPU with AVX-512.
+                size that MatMulNBits knows. Larger ones are faster: of 128 a fifth, on a CPU with AVX-512; but the last
+                digits of a row in 4 bits then depend on how many rows there are, which those of 32 do not.
             pair: the largest sum of two neighbouring integers in int8-dynamic (`edgelm.quantize.grid.pair_sums`).
             byte_activations: products of blocks take the activations of a block as bytes, which CPUs multiply fastest;
                 False: as FP32.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgelm.errors import DataError, UsageError
-from edgelm.runtime.answers.table import Answer
 from edgelm.runtime.generation.chat import Messages
 from edgelm.runtime.generation.decoder import DECODER, ENCODER
 from edgelm.runtime.generation.prompts import Prompt, PromptReader
@@ -20,6 +19,9 @@ from edgelm.runtime.generation.streaming import TextStream
 from edgelm.runtime.manifest import Manifest
 from edgelm.runtime.provider import Opened
 from edgelm.tasks.generation import Generation, GenerationSettings
+
+if TYPE_CHECKING:
+    from edgelm.runtime.answers.table import Answer
 
 _MOST_ROWS = 16  # texts, or beams of texts, that are written at once
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from edgelm.errors import BundleError, UsageError
 from edgelm.runtime.bundle import Bundle
+from edgelm.runtime.early import Early
 from edgelm.runtime.generation.chat import ChatTemplate
 from edgelm.runtime.generation.decoder import DECODER, ENCODER, Decoder
 from edgelm.runtime.generation.generator import Generator
@@ -53,11 +54,11 @@ def open_generator(bundle: Bundle, *, threads: int | None = None, provider: str 
             f"{bundle.path}: {task.kind} needs an encoder's graph and the token that its decoder starts with.",
             hint="Export the bundle again.",
         )
+    wanted = (DECODER, ENCODER) if has_encoder else (DECODER,)
+    sessions = Early(lambda: [_session(bundle, name, threads) for name in wanted])  # onnxruntime lets others run
     tokenizer = load_tokenizer(bundle)
-    graphs = {
-        name: (make_session(bundle, name=name, threads=threads, growing=name == DECODER), manifest.graph(name))
-        for name in ((DECODER, ENCODER) if has_encoder else (DECODER,))
-    }
+    graphs = {name: (session, manifest.graph(name)) for name, session in zip(wanted, sessions.result(), strict=True)}
+    bundle.end_early()
     if not bundle.is_file and bundle.has(WEIGHTS_FILE):
         release_pages(bundle.locate(WEIGHTS_FILE))
     reading = Reading.of(graphs, task.settings, context=context)
@@ -76,6 +77,10 @@ def open_generator(bundle: Bundle, *, threads: int | None = None, provider: str 
         side=manifest.tokenization.truncation_side if has_encoder else "left",
     )
     return Generator(manifest, task, Opened(reading.decoder.session, "cpu", None, passed), reading, prompts)
+
+
+def _session(bundle: Bundle, name: str, threads: int | None) -> Any:
+    return make_session(bundle, name=name, threads=threads, growing=name == DECODER)
 
 
 def _check_vocabulary(bundle: Bundle, tokenizer: Any, decoder: Decoder) -> None:

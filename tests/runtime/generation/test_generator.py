@@ -137,6 +137,7 @@ def test_a_stream_that_another_call_has_ended_says_so(llama):
 def test_memory_is_grown_as_it_is_needed(monkeypatch):
     monkeypatch.setattr("edgelm.runtime.generation.cache._FIRST_CAPACITY", 256)
     generator = load_generator("t5")  # without a limit
+    generator.reading.decoder.cache.__init__(generator.reading.decoder.cache.pairs)
     (row,) = generator.write([generator.reader(TEXT)], generator.settings_with({"max_new_tokens": 600}))
     assert generator.reading.decoder.cache.capacity == 1024
     begin = generator.settings_with({"max_new_tokens": 100})
