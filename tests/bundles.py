@@ -86,7 +86,7 @@ def make_bundle(folder: Path, task: Task = SENTIMENT, **changes) -> Path:
         tokenizer.add_special_tokens(["[MASK]"])
     (folder / "tokenizer.json").write_text(tokenizer.to_str())
     (folder / "run.py").write_text(SCRIPT)
-    for name, source in vendored_files().items():
+    for name, source in vendored_files(generates=False).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(source.read_bytes())
     _write_golden(folder, weights, task)

@@ -67,7 +67,7 @@ def size_table(
         products = matrix(sizes.hidden, inner * channels) + matrix(channels, sizes.hidden)
         return (products + inner * channels * (small + scale) + sizes.hidden * scale * (channels > 0)) / 1e6
 
-    runtime_mb = sum(path.stat().st_size for path in vendored_files().values()) / 1e6
+    runtime_mb = sum(path.stat().st_size for path in vendored_files(generates=False).values()) / 1e6
     rest = (table + norm + head) / 1e6 + tokenizer_mb + runtime_mb + _BESIDE_MB
     # A point at every 16 channels: from one to the next, a matrix may become large enough for integers.
     return _linear("counted", "MB", sizes, precision, 0, rest, layer / 1e6, attention, ffn, points=sizes.ffn // 16)

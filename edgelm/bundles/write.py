@@ -99,7 +99,7 @@ def _write_content(
     (folder / GOLDEN_FILE).write_text(golden.to_json(), encoding="utf-8")
     (folder / CARD_FILE).write_text(model_card(manifest), encoding="utf-8")
     (folder / SCRIPT_FILE).write_text(SCRIPT, encoding="utf-8")
-    for name, source in (vendored_files() | cpp_files()).items():
+    for name, source in (vendored_files(generates=manifest.task.generates) | cpp_files()).items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(source.read_bytes())

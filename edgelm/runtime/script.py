@@ -156,9 +156,16 @@ if __name__ == "__main__":
 '''.replace("\\\\", "\\")
 
 
-def vendored_files() -> dict[str, Path]:
-    """The modules that a bundle carries: path inside the bundle, and where each is now."""
+def vendored_files(*, generates: bool = True) -> dict[str, Path]:
+    """The modules that a bundle carries: path inside the bundle, and where each is now.
+
+    Args:
+        generates: its model writes text; else what writes is left out.
+    """
     package = Path(__file__).resolve().parents[1]
     modules = [package / name for name in ("__init__.py", "version.py", "errors.py", "lines.py")]
     modules += sorted(path for room in ("tasks", "runtime") for path in (package / room).rglob("*.py"))
+    if not generates:
+        writing = package / "runtime" / "generation"
+        modules = [module for module in modules if not module.is_relative_to(writing)]
     return {f"{RUNTIME_FOLDER}/edgelm/{module.relative_to(package).as_posix()}": module for module in modules}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,6 @@ import numpy as np
 from edgelm.errors import BundleError, EdgelmError
 from edgelm.runtime.bundle import Bundle, open_bundle
 from edgelm.runtime.contents import FILE
-from edgelm.runtime.generation.golden import GenerationGolden
-from edgelm.runtime.generation.golden import largest_difference as largest_generated
 from edgelm.runtime.golden import Golden
 from edgelm.runtime.graph_spec import MODEL, OPTIMIZED_FILE, GraphSpec
 from edgelm.runtime.loading import load
@@ -108,7 +106,7 @@ def _replay_checks(bundle: Bundle, provider: str | None) -> Iterator[Check]:
     generates = bundle.manifest.task.generates
     try:
         model = load(bundle, provider=provider)
-        golden: Any = (GenerationGolden if generates else Golden).from_json(bundle.read(GOLDEN_FILE))
+        golden, count, difference = _golden(bundle)
     except BundleError as error:
         yield Check("load", ok=False, detail=error.message)
         return
@@ -118,16 +116,32 @@ def _replay_checks(bundle: Bundle, provider: str | None) -> Iterator[Check]:
     sessions = model.sessions if generates else {MODEL: model.session}
     yield from (_names_check(bundle.manifest.graph(name), session) for name, session in sessions.items())
     try:
-        worst = largest_generated(model, golden) if generates else largest_difference(model, golden)
+        worst = difference(model, golden)
     except EdgelmError as error:  # also of texts that the model does not take
         yield Check("golden samples", ok=False, detail=error.message)
         return
-    ok, count = worst <= golden.tolerance, len(golden.samples if generates else golden.texts)
     yield Check(
         "golden samples",
-        ok=ok,
+        ok=worst <= golden.tolerance,
         detail=f"{count} replayed, largest difference {worst:.2g}, accepted {golden.tolerance:.2g}",
     )
+
+
+def _golden(bundle: Bundle) -> tuple[Any, int, Callable[[Any, Any], float]]:
+    """The golden samples, how many they are, and what compares a model with them.
+
+    Raises:
+        BundleError: they cannot be read.
+    """
+    text = bundle.read(GOLDEN_FILE)
+    if not bundle.manifest.task.generates:
+        golden = Golden.from_json(text)
+        return golden, len(golden.texts), largest_difference
+    from edgelm.runtime.generation.golden import GenerationGolden  # only bundles of models that write carry it
+    from edgelm.runtime.generation.golden import largest_difference as largest_generated
+
+    written = GenerationGolden.from_json(text)
+    return written, len(written.samples), largest_generated
 
 
 def largest_difference(model: Model, golden: Golden) -> float:

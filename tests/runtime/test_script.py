@@ -54,6 +54,16 @@ def test_the_bundles_script_runs_nothing_but_what_is_listed_and_hashed(folder, t
     assert not mark.exists()
 
 
+def test_a_bundle_that_does_not_write_works_without_what_writes(folder):
+    assert not (folder / "runtime" / "edgelm" / "runtime" / "generation").exists()
+    for words in (["a good film"], ["--verify"]):
+        done = start(folder, *words)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)
+    done = start(folder, "--chat")
+    assert (done.returncode, "--chat and --set are for models that write" in done.stderr) == (2, True)
+
+
 def forge_bytecode(module, source):
     """Bytecode of another source, which Python takes for that of the module: size and time of the module stand in
     it."""
