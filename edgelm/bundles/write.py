@@ -11,6 +11,7 @@ from typing import Any
 
 import onnx
 
+from edgelm.bundles.cpp_example import cpp_files, cpp_line, cpp_program
 from edgelm.bundles.hub_files import CONFIG_FILE, TOKENIZER_CONFIG_FILE, bundle_tokenizer_config
 from edgelm.files.output import staged_output
 from edgelm.files.output_kinds import BUNDLE, FILE, OutputKind
@@ -31,9 +32,6 @@ from edgelm.runtime.manifest import (
     Manifest,
 )
 from edgelm.runtime.script import SCRIPT, vendored_files
-
-CPP_KINDS = ("text-classification", "sentence-embedding")  # that the C++ example answers
-_CPP_EXAMPLE = ("CMakeLists.txt", "main.cpp", "tokenizer/Cargo.toml", "tokenizer/tokenizer.rs")
 
 
 def write_bundle(
@@ -99,17 +97,12 @@ def _write_content(
     (folder / GOLDEN_FILE).write_text(golden.to_json(), encoding="utf-8")
     (folder / CARD_FILE).write_text(model_card(manifest), encoding="utf-8")
     (folder / SCRIPT_FILE).write_text(SCRIPT, encoding="utf-8")
-    for name, source in (vendored_files(generates=manifest.task.generates) | cpp_files()).items():
+    program = cpp_program(manifest.task)
+    carried = vendored_files(generates=manifest.task.generates) | (cpp_files(program) if program else {})
+    for name, source in carried.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(source.read_bytes())
-
-
-def cpp_files() -> dict[str, Path]:
-    """The C++ example that a bundle carries, for devices without Python: path inside the bundle, and where each file is
-    now."""
-    folder = Path(__file__).resolve().parents[1] / "export" / "cpp"
-    return {f"cpp/{name}": folder / name for name in _CPP_EXAMPLE}
 
 
 def _entry(folder: Path, path: Path) -> FileEntry:
@@ -129,8 +122,8 @@ def model_card(manifest: Manifest) -> str:
         "tokenizers and onnxruntime.",
         "",
     ]
-    if task.kind in CPP_KINDS:
-        lines += ["Without Python: the C++ example in `cpp/`; `cpp/main.cpp` says how to build it.", ""]
+    if program := cpp_program(task):
+        lines += [cpp_line(program), ""]
     if task.labels:
         lines += [f"Labels: {', '.join(task.labels)}.", ""]
     for parity in (graph.parity for graph in manifest.graphs if graph.parity):

@@ -31,6 +31,7 @@ NOT_RUN = {
     "accelerate launch ": "several processes are tests/end_to_end/test_processes.py's; the command is parsed",
     "cmake ": "needs ONNX Runtime's C++ library; tests/export/test_cpp_example.py builds it",
     "build/answer/answer ": "needs ONNX Runtime's C++ library; tests/export/test_cpp_example.py runs it",
+    "build/write/write ": "needs ONNX Runtime's C++ library; tests/export/test_cpp_writing.py runs it",
     "edgelm profile build/my-model.edge --host ": "needs hosts; tests/profile/remote has some; the command is parsed",
 }
 # What is added to a command so that it ends soon, by how the line begins; of an option that is given twice the last

@@ -1,9 +1,6 @@
 """A bundle carries a C++ example; built on this machine, it answers what the Python runtime answers."""
 
 import json
-import os
-import shutil
-import subprocess
 import zipfile
 from pathlib import Path
 
@@ -11,11 +8,13 @@ import numpy as np
 import onnx
 import pytest
 from bundles import model_graph
+from cpp_programs import build_program, run
 from models import TEXTS, make_checkpoint, make_tokenizer
 from onnx import helper, numpy_helper
 
 import edgelm.runtime
-from edgelm.bundles.write import cpp_files, write_bundle
+from edgelm.bundles.cpp_example import cpp_files
+from edgelm.bundles.write import write_bundle
 from edgelm.data.dataset import Dataset
 from edgelm.device import load_device
 from edgelm.export.pipeline import export
@@ -75,39 +74,33 @@ OLD_BUNDLES = Path(__file__).parents[1] / "runtime" / "old_bundles"
 
 def test_a_bundle_carries_the_example_and_lists_it(tmp_path):
     bundle = make_bundle(tmp_path / "bundle")
-    assert "cpp/main.cpp" in cpp_files()
+    assert "cpp/answer.cpp" in cpp_files("answer")
     listed = {entry.path for entry in open_bundle(bundle).manifest.files}
-    for name, source in cpp_files().items():
+    assert {name for name in listed if name.startswith("cpp/")} == set(cpp_files("answer"))
+    for name, source in cpp_files("answer").items():
         assert (bundle / name).read_bytes() == source.read_bytes()
-        assert name in listed
+    assert not [name for name in listed if "/generation/" in name]  # which models that write need
     assert verify(bundle, replay=False).ok  # hashes too
-    assert "cpp/main.cpp" in (bundle / "README.md").read_text()
+    assert "cpp/answer.cpp" in (bundle / "README.md").read_text()
+
+
+def test_a_bundle_that_the_example_does_not_answer_carries_none(tmp_path):
+    bundle = make_bundle(tmp_path / "bundle", kind="multiple-choice")
+    assert not (bundle / "cpp").exists()
+    assert "C++" not in (bundle / "README.md").read_text()
 
 
 def test_the_example_reads_the_bundles_that_it_lies_in():
     """Looked up in its source: this runs where nothing can be compiled, so a new schema cannot leave the example
     behind."""
-    assert f"constexpr int kSchema = {SCHEMA_VERSION};" in cpp_files()["cpp/main.cpp"].read_text()
+    assert f"constexpr int kSchema = {SCHEMA_VERSION};" in cpp_files("answer")["cpp/bundle.h"].read_text()
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """The example's executable, and the bundle that it was built from."""
-    missing = [tool for tool in ("cmake", "c++", "cargo") if shutil.which(tool) is None]
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
-    if "ONNXRUNTIME_ROOT" not in os.environ:
-        pytest.skip("ONNXRUNTIME_ROOT is not set: the folder with ONNX Runtime's include/ and lib/")
     bundle = make_bundle(tmp_path_factory.mktemp("built") / "bundle")
-    build = bundle.parent / "answer"
-    for command in (["cmake", "-S", bundle / "cpp", "-B", build], ["cmake", "--build", build]):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return build / "answer", bundle
-
-
-def run(executable, *words):
-    return subprocess.run([executable, *words], capture_output=True, text=True, check=False)
+    return build_program(bundle, "answer"), bundle
 
 
 def parts(answer):
@@ -145,6 +138,22 @@ def check_answers(executable, bundle):
 )
 def test_the_example_answers_what_python_answers(built, tmp_path, family, task):
     check_answers(built[0], make_bundle(tmp_path / "bundle", family, **task))
+
+
+@pytest.mark.cpp
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_pairs_of_very_long_texts_are_cut_as_python_cuts_them(built, tmp_path, side):
+    """The tokenizers library's own cut keeps a window for every part of the one with every part of the other."""
+    bundle = make_bundle(tmp_path / "bundle", pair=True)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["tokenization"]["truncation_side"] = side
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    model = edgelm.runtime.load(bundle)
+    short, middle, long = TEXTS[0], " ".join(TEXTS[:2]), " ".join(TEXTS * 10)
+    for pair in ((long, long), (short, long), (long, short), (middle, long), (long, "")):
+        done = run(built[0], bundle, *pair)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["scores"] == pytest.approx(model(pair)["scores"], abs=1e-5)
 
 
 @pytest.mark.cpp

@@ -7,7 +7,8 @@ import sys
 import pytest
 from bundles import make_bundle
 
-from edgelm.bundles.write import CPP_KINDS, cpp_files, model_card
+from edgelm.bundles.cpp_example import ANSWERED, cpp_files, cpp_program
+from edgelm.bundles.write import model_card
 from edgelm.runtime import open_bundle
 from edgelm.runtime.inputs.files import example_words
 from edgelm.tasks.table import TASKS, make_task
@@ -36,10 +37,14 @@ def test_the_line_of_the_card_and_the_next_step_of_verify_can_be_pasted(tmp_path
         done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip()
-    assert ("cpp/" in card) == (task.kind in CPP_KINDS)
+    assert ("cpp/" in card) == bool(cpp_program(task))
 
 
-def test_the_cpp_example_names_the_tasks_that_it_answers():
-    source = cpp_files()["cpp/main.cpp"].read_text()
+@pytest.mark.parametrize(
+    ("program", "kinds"),
+    [("answer", set(ANSWERED)), ("write", {kind for kind, task in TASKS.items() if task.generates})],
+)
+def test_the_cpp_example_names_the_tasks_that_it_answers(program, kinds):
+    source = cpp_files(program)[f"cpp/{program}.cpp"].read_text()
     refused = re.search(r"if \((kind != .*?)\) \{", source)[1]
-    assert tuple(re.findall(r'"([\w-]+)"', refused)) == CPP_KINDS
+    assert set(re.findall(r'"([\w-]+)"', refused)) == kinds
