@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import onnx
 import pytest
-from cpp_programs import build_program, run
+from cpp_programs import build_program
+from cpp_programs import run as run_program
 from generator_bundles import POSITIONS, make_generator_bundle
 from generators import SENTENCES, make_generator
 from onnx import helper, numpy_helper
@@ -24,6 +25,11 @@ from edgelm.runtime.verify import verify
 # Of several lengths, one longer than half of what the models read; scripts whose characters are several tokens each.
 PROMPTS = (SENTENCES[0], "a", SENTENCES[5] + " " + " ".join(SENTENCES[:2]), "Ünïcode, 电影 and 🎬 on")
 CHARACTERS = "🎬电é"  # whose bytes are tokens, no two of them alike
+
+
+def run(write, bundle, *words, **given):
+    """By one thread: several wait for each other where others use the machine."""
+    return run_program(write, bundle, "--threads", 1, *words, **given)
 
 
 def exported(folder, precision="int8-weights", positions=1024):
@@ -59,7 +65,7 @@ def write(long_bundle):
 
 def check_writes(write, bundle, *prompts, **settings):
     """Token by token what Python writes, and the same text, at once and as it comes."""
-    model = edgelm.runtime.load(bundle)
+    model = edgelm.runtime.load(bundle, threads=1)
     words = [word for name, value in settings.items() for word in ("--set", f"{name}={json.dumps(value)}")]
     answers = []
     for prompt in prompts:
@@ -133,7 +139,7 @@ def test_settings_do_what_they_do_in_python(write, tmp_path, family, settings):
 @pytest.mark.cpp
 def test_a_stop_string_ends_the_text_before_it(write, tmp_path):
     bundle = make_generator_bundle(tmp_path / "bundle", "llama", settings={"eos_ids": ()})
-    whole = edgelm.runtime.load(bundle)(SENTENCES[0], max_new_tokens=30)["text"]
+    whole = edgelm.runtime.load(bundle, threads=1)(SENTENCES[0], max_new_tokens=30)["text"]
     stops = [whole[8:13], whole[-3:], "nowhere"]  # across the borders of tokens; what is met first counts
     (answer,) = check_writes(write, bundle, SENTENCES[0], max_new_tokens=30, stop=stops)
     assert answer["text"] == whole[: whole.index(stops[0])]
@@ -146,7 +152,7 @@ def make_writer_of(folder, prompt, text):
     """A bundle that writes one text behind a prompt: each of its tokens, by a table, after the one before. The graph
     asks for tokens and a cache alone, and gives logits of every token."""
     bundle = make_generator_bundle(folder, "gpt2")
-    tokenizer = edgelm.runtime.load(bundle).tokenizer
+    tokenizer = edgelm.runtime.load(bundle, threads=1).tokenizer
     manifest = json.loads((bundle / "manifest.json").read_text())
     (spec,) = manifest["graphs"]
     spec["inputs"] = [one for one in spec["inputs"] if one["role"] == "tokens" or one["layer"] == 0]
@@ -173,10 +179,10 @@ def make_writer_of(folder, prompt, text):
 @pytest.mark.cpp
 def test_characters_of_several_tokens_come_whole(write, tmp_path):
     bundle = make_writer_of(tmp_path / "bundle", "a", CHARACTERS)
-    with subprocess.Popen([write, bundle, "a"], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([write, bundle, "--threads", "1", "a"], stdout=subprocess.PIPE) as process:
         pieces = list(iter(lambda: os.read(process.stdout.fileno(), 1000), b""))
     assert "".join(piece.decode() for piece in pieces) == CHARACTERS + "\n"
-    model = edgelm.runtime.load(bundle, check_hashes=False)
+    model = edgelm.runtime.load(bundle, threads=1, check_hashes=False)
     for most in range(1, len(CHARACTERS.encode()) + 2):
         done = run(write, bundle, "--set", f"max_new_tokens={most}", "a")
         assert done.stdout == model("a", max_new_tokens=most)["text"] + "\n"
@@ -187,7 +193,7 @@ def test_characters_of_several_tokens_come_whole(write, tmp_path):
 @pytest.mark.cpp
 def test_a_prefix_stands_before_every_source(write, tmp_path):
     bundle = make_generator_bundle(tmp_path / "bundle", "t5")
-    without = edgelm.runtime.load(bundle)(SENTENCES[0])
+    without = edgelm.runtime.load(bundle, threads=1)(SENTENCES[0])
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["task"]["prefix"] = "please set: "
     (bundle / "manifest.json").write_text(json.dumps(manifest))
@@ -199,7 +205,7 @@ def test_a_prefix_stands_before_every_source(write, tmp_path):
 def test_a_prompt_can_be_what_a_chat_template_makes(write, tmp_path):
     pytest.importorskip("jinja2")
     bundle = make_generator_bundle(tmp_path / "bundle", "llama")
-    model = edgelm.runtime.load(bundle)
+    model = edgelm.runtime.load(bundle, threads=1)
     messages = [{"role": "user", "content": SENTENCES[0]}]
     prompt = model.reader.template(messages)
     assert prompt.endswith("\n")  # which the standard input keeps
@@ -219,7 +225,7 @@ def test_tokens_are_drawn_as_the_settings_let_them(write, tmp_path):
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)["answer"]["ids"]
 
-    model = edgelm.runtime.load(bundle)
+    model = edgelm.runtime.load(bundle, threads=1)
     (row,) = model.write([model.reader(SENTENCES[0])], model.settings_with({"do_sample": False, "max_new_tokens": 12}))
     for narrow in ({"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}, {"temperature": 1e-4}):
         assert drawn(max_new_tokens=12, seed=1, **narrow) == row.written
@@ -271,7 +277,8 @@ def test_what_the_manifest_says_beyond_this_example_is_refused(write, gpt2, tmp_
     assert "num_beams is 2" in changed(task=beams)
     assert "the model is for fill-mask" in changed(task=task | {"kind": "fill-mask"})
     assert f"this example reads up to {SCHEMA_VERSION}" in changed(schema=SCHEMA_VERSION + 1)
-    assert run(write).returncode == run(write, gpt2).returncode == run(write, gpt2, "a", "b").returncode == 2
+    for words in ([], [gpt2], [gpt2, "a", "b"], [gpt2, "--threads", "no", "a"], [gpt2, "--beams", "a"]):
+        assert run_program(write, *words).returncode == 2
 
 
 @pytest.mark.cpp

@@ -91,8 +91,10 @@ Ort::Env start_onnxruntime() {
   return environment;
 }
 
-Ort::Session open_graph(Ort::Env& environment, const std::filesystem::path& bundle, const Json& manifest, const Json& graph, bool growing) {
+Ort::Session open_graph(Ort::Env& environment, const std::filesystem::path& bundle, const Json& manifest, const Json& graph, int threads,
+                        bool growing) {
   Ort::SessionOptions options = make_options(manifest, graph);
+  if (threads > 0) options.SetIntraOpNumThreads(threads);
   if (growing) options.DisableMemPattern();  // a plan of buffers would be made for every shape
   // ONNX Runtime finds the weights beside the graph by itself, and maps them into memory.
   return Ort::Session(environment, (bundle / graph.at("file").get<std::string>()).c_str(), options);

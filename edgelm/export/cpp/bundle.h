@@ -23,9 +23,10 @@ std::vector<Json> find_graphs(const Json& manifest, const std::vector<std::strin
 // ONNX Runtime, with its telemetry off.
 Ort::Env start_onnxruntime();
 
-// A graph of the bundle, to be run on the CPU. `growing`: every run has shapes of its own, as a text that is written.
+// A graph of the bundle, to be run on the CPU. `threads`: 0: what the manifest says. `growing`: every run has shapes of its own, as a text
+// that is written.
 Ort::Session open_graph(Ort::Env& environment, const std::filesystem::path& bundle, const Json& manifest, const Json& graph,
-                        bool growing = false);
+                        int threads = 0, bool growing = false);
 
 // The names of the inputs or outputs of a graph that have this role, in its order.
 std::vector<std::string> names_of(const Json& tensors, const std::string& role);

@@ -126,7 +126,7 @@ Chooser::Chooser(const Settings& settings, std::size_t vocabulary)
 
 std::int64_t Chooser::operator()(const Ids& tokens, std::size_t written, Logits logits) {
   for (const float logit : logits) {
-    if (!std::isfinite(logit)) throw std::runtime_error("the model's output is not a number (NaN or infinite)");
+    if (std::isnan(logit)) throw std::runtime_error("the model's output is not a number (NaN)");
   }
   process(settings_, tokens, written, logits);
   if (!settings_.do_sample) return std::max_element(logits.begin(), logits.end()) - logits.begin();

@@ -20,6 +20,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <iostream>
@@ -44,6 +45,7 @@ struct Arguments {
   std::filesystem::path bundle;
   std::optional<std::string> prompt;
   std::vector<std::string> changes;
+  int threads = 0;
   bool templated = false, json = false;
 };
 
@@ -61,6 +63,9 @@ std::optional<Arguments> read_arguments(int count, char** words) {
       found.json = true;
     } else if (options && word == "--set" && place + 1 < count) {
       found.changes.push_back(words[++place]);
+    } else if (options && word == "--threads" && place + 1 < count) {
+      found.threads = std::atoi(words[++place]);
+      if (found.threads < 1) return std::nullopt;
     } else if (options && word.size() > 1 && word[0] == '-') {
       return std::nullopt;
     } else if (found.bundle.empty()) {
@@ -110,8 +115,8 @@ std::vector<std::size_t> piece_ends(std::size_t count) {
 int main(int count, char** words) try {
   const std::optional<Arguments> arguments = read_arguments(count, words);
   if (!arguments) {
-    std::cerr << "usage: " << words[0] << " BUNDLE PROMPT [--set NAME=VALUE]... [--templated] [--json]\n"
-              << "PROMPT: a text, or - to read it from the standard input\n";
+    std::cerr << "usage: " << words[0] << " BUNDLE PROMPT [--set NAME=VALUE]... [--threads N] [--templated] [--json]\n"
+              << "PROMPT: a text, or - to read it from the standard input; -- before one that begins with -\n";
     return 2;
   }
   const std::filesystem::path& bundle = arguments->bundle;
@@ -138,12 +143,12 @@ int main(int count, char** words) try {
     if (!settings.decoder_start_id) throw std::runtime_error("manifest.json: the token that the decoder starts with is missing");
     tokens = {*settings.decoder_start_id};
     if (names_of(graph.at("inputs"), "positions").empty()) context = 0;  // without a table of positions it writes as long as it is let
-    Ort::Session encoder = open_graph(environment, bundle, manifest, graphs[0]);
+    Ort::Session encoder = open_graph(environment, bundle, manifest, graphs[0], arguments->threads);
     memory = read_source(encoder, graphs[0], graph, prompt);
   } else {
     graph = find_graphs(manifest, {"decoder"})[0];
   }
-  Decoder decoder(open_graph(environment, bundle, manifest, graph, true), graph, context, std::move(memory));
+  Decoder decoder(open_graph(environment, bundle, manifest, graph, arguments->threads, true), graph, context, std::move(memory));
   Chooser choose(settings, decoder.vocabulary());
 
   // A prompt goes on where it ends; an answer begins anew.
