@@ -27,7 +27,10 @@ void force(Logits& logits, std::int64_t token) {
 void penalize_repetition(Logits& logits, Ids tokens, float penalty) {
   std::sort(tokens.begin(), tokens.end());
   tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
-  for (const std::int64_t token : tokens) at(logits, token) = at(logits, token) < 0 ? at(logits, token) * penalty : at(logits, token) / penalty;
+  for (const std::int64_t token : tokens) {
+    float& logit = at(logits, token);
+    logit = logit < 0 ? logit * penalty : logit / penalty;
+  }
 }
 
 // Forbids what would end a row of `size` tokens that is there already (Paulus et al. 2018).
