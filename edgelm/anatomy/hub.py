@@ -9,7 +9,7 @@ from edgelm.errors import ModelError
 from edgelm.model_folder.weight_files import PICKLE_FILE
 
 # No *.bin: pickled weights are fetched only when the user allows them.
-_PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
+_PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.spm")
 
 
 def find_checkpoint(

@@ -10,6 +10,7 @@ from huggingface_hub.errors import StrictDataclassError
 from tokenizers import Tokenizer
 from transformers import CONFIG_MAPPING, AutoTokenizer
 
+from edgelm.anatomy.marian_tokenizer import is_marian, load_marian
 from edgelm.anatomy.sizes import text_limit
 from edgelm.anatomy.text_settings import with_text_settings
 from edgelm.checkpoint import Checkpoint
@@ -36,7 +37,9 @@ def load_tokenizer(checkpoint: Checkpoint | str | Path, *, single_words: bool = 
     path = checkpoint.tokenizer_path if isinstance(checkpoint, Checkpoint) else Path(checkpoint)
     try:
         source = gguf_source(path) if is_gguf(path) else {"pretrained_model_name_or_path": path}
-        tokenizer = AutoTokenizer.from_pretrained(**source, local_files_only=True)
+        tokenizer = (
+            load_marian(path) if is_marian(path) else AutoTokenizer.from_pretrained(**source, local_files_only=True)
+        )
         if single_words and tokenizer.is_fast and _lacks_blank(tokenizer):
             tokenizer = _with_blanks(AutoTokenizer.from_pretrained(path, local_files_only=True, add_prefix_space=True))
     except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
