@@ -15,7 +15,7 @@ from edgelm.errors import ModelError
 from edgelm.files.places import told_places
 from edgelm.model_folder.adapter import ADAPTER_WEIGHTS_FILE, adapted_config, base_folder, is_adapter, read_adapter
 from edgelm.model_folder.config import check_config, fills_masks, read_task
-from edgelm.model_folder.generators import as_recorded, generator_family, generator_types, read_generator
+from edgelm.model_folder.generators import READERS, as_reader, as_recorded, generator_types, read_generator, writes
 from edgelm.model_folder.gguf import gguf_file, is_gguf, read_gguf
 from edgelm.model_folder.sentence_transformers import SentenceFolder, read_sentence_folder
 from edgelm.model_folder.weight_files import (
@@ -193,7 +193,10 @@ class Checkpoint:
         """
         if kind is None or kind == self.task.kind:
             return self
-        if generator_family(self.config) is not None:
+        if writes(self.config) and kind == SentenceEmbedding.kind and self.family in READERS:
+            task = SentenceEmbedding(pooling="lasttoken")  # as sentence-transformers reads a language model
+            return replace(self, config=as_reader(self.config), record=replace(self.record, task=task))
+        if writes(self.config):
             return replace(self, record=replace(self.record, task=read_generator(self.config, self.path, kind=kind)))
         if kind in TASKS and TASKS[kind].generates:
             raise ModelError(
@@ -281,8 +284,10 @@ def _open_model(path: Path, allow_pickle: bool, any_head: bool) -> Checkpoint:
         )
     files = require_weights(path, allow_pickle=allow_pickle)
     check_config(config, path)
+    if sentence is not None and sentence.pooling and config.get("model_type") in READERS:
+        config = as_reader(config)
     shapes = {name: entry["shape"] for file in files for name, entry in check_safetensors(file).items()}
-    if generator_family(config) is not None:
+    if writes(config):
         found = read_generator(config, path)
         record = _read_record(folder, found, None)
         return Checkpoint(path, config, replace(record, task=as_recorded(record.task, found)))

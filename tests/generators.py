@@ -73,7 +73,7 @@ def make_generator(
     shape = _shape(family, len(tokenizer), layers, hidden, heads, kv_heads, ffn, positions)
     own_head = not tied if tied is not None else family == "t5-gated"
     tie = {} if tied is None or family.startswith("t5") else {"tie_word_embeddings": tied}
-    config = AutoConfig.for_model(_MODEL_TYPES.get(family, family), **shape, **ids, **tie, **entries)
+    config = AutoConfig.for_model(_MODEL_TYPES.get(family, family), **(shape | ids | tie | entries))
     for name in ("initializer_range", "init_std"):
         if hasattr(config, name):
             setattr(config, name, spread)

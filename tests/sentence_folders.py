@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
-from models import make_checkpoint
+from models import make_checkpoint, make_generator
 
 
 def edit(file: Path, **values: Any) -> None:
@@ -51,9 +52,9 @@ def make_sentence_folder(folder: Path, *modules: tuple[str, dict[str, Any]], fam
     return add_modules(make_checkpoint(folder, family, kind="sentence-embedding"), *modules)
 
 
-def pooling(*modes: str) -> tuple[str, dict[str, Any]]:
+def pooling(*modes: str, width: int = 32) -> tuple[str, dict[str, Any]]:
     """A Pooling module as version 6 writes it."""
-    return "Pooling", {"embedding_dimension": 32, "pooling_mode": list(modes)}
+    return "Pooling", {"embedding_dimension": width, "pooling_mode": list(modes)}
 
 
 def dense(inputs: int, outputs: int, activation: str = "activation.Tanh", **more: Any) -> tuple[str, dict[str, Any]]:
@@ -63,3 +64,25 @@ def dense(inputs: int, outputs: int, activation: str = "activation.Tanh", **more
         "out_features": outputs,
         "activation_function": f"torch.nn.modules.{activation}",
     } | more
+
+
+def make_decoder_folder(
+    folder: Path, *modules: tuple[str, dict[str, Any]], family: str = "qwen3", **entries: Any
+) -> Path:
+    """A random decoder with these modules behind it, saved as an encoder; its tokenizer pads on the left, as those of
+    published ones do, and ends every text with a mark that last-token pooling reads."""
+    from tokenizers import processors
+    from transformers import AutoModel, AutoTokenizer
+
+    make_generator(folder / "whole", family, **entries)
+    AutoModel.from_pretrained(folder / "whole").save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder / "whole", padding_side="left")
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    marks = [name for name in (tokenizer.bos_token, tokenizer.eos_token) if name]
+    around = " ".join([*marks[:-1], "$A", marks[-1]])
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        around, special_tokens=[(name, tokenizer.convert_tokens_to_ids(name)) for name in marks]
+    )
+    tokenizer.save_pretrained(folder)
+    shutil.rmtree(folder / "whole")
+    return add_modules(folder, *modules)

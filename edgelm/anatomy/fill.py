@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from edgelm.anatomy.additions import has_additions, make_room
 from edgelm.anatomy.layers import model_layers
 from edgelm.anatomy.weights import State, some
+from edgelm.model_folder.generators import READERS
 from edgelm.shapes import LayerShape
 from edgelm.tasks.task import Task
 
@@ -75,6 +76,8 @@ def fill(
     Returns:
         The model, and what did not fit.
     """
+    if config.model_type in READERS:  # whose layers are not cut
+        return fill_whole(model_class, config, state)
     if layers or has_additions(outline_of(model_class, config), state):
         return _fill_cut(model_class._from_config(config, dtype=torch.float32), state, layers)
     return fill_whole(model_class, config, state)

@@ -8,11 +8,14 @@ from typing import Any
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
+from edgelm.anatomy.families.table import family_of
 from edgelm.anatomy.weights import State
 from edgelm.checkpoint import Checkpoint
 from edgelm.errors import ModelError
+from edgelm.model_folder.generators import READERS
 from edgelm.tasks.generation import Generation
 from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
 
 
 def generation_config(task: Task, **changes: Any) -> GenerationConfig:
@@ -67,8 +70,25 @@ def refuse_generator(checkpoint: Checkpoint, task: Task) -> None:
     Raises:
         ModelError: the checkpoint writes texts, the task does not.
     """
-    if checkpoint.task.generates and not task.generates:
+    reads = checkpoint.family in READERS and isinstance(task, TextClassification)
+    if checkpoint.task.generates and not task.generates and not reads:
         raise ModelError(
             f"{checkpoint.path}: a {checkpoint.family} model writes texts; edgelm has no head for {task.kind} on it.",
             hint=f"Give an encoder for {task.kind}, or one of the tasks that it can do: --task {checkpoint.task.kind}.",
+        )
+
+
+def require_family(checkpoint: Checkpoint, task: Task) -> None:
+    """Refuse a model that reads texts and of whose architecture nothing is known.
+
+    Raises:
+        UnsupportedFamily: neither an encoder with an anatomy, nor a decoder that serves as one.
+        ModelError: a decoder as classifier, whose answer stands at the last token, that names no padding.
+    """
+    if checkpoint.family not in READERS:
+        family_of(checkpoint.family)
+    elif isinstance(task, TextClassification) and checkpoint.config.get("pad_token_id") is None:
+        raise ModelError(
+            f"{checkpoint.path}: config.json names no pad_token_id, so nothing says where a text of a batch ends.",
+            hint="Set it to the id of the tokenizer's padding token.",
         )

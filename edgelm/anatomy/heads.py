@@ -133,6 +133,8 @@ def say_new_head(names: tuple[str, ...], path: Path) -> None:
 
 def _claimed_task(checkpoint: Checkpoint) -> Task | None:
     """What the head of a folder is for, as it claims itself; None: it claims none."""
+    if checkpoint.task.generates:
+        return None
     if not isinstance(checkpoint.task, SentenceEmbedding):
         return checkpoint.task
     names = [str(name) for name in checkpoint.config.get("architectures") or []]
@@ -141,9 +143,8 @@ def _claimed_task(checkpoint: Checkpoint) -> Task | None:
 
 def _claims_head(checkpoint: Checkpoint) -> bool:
     architectures = checkpoint.config.get("architectures") or []
-    return not isinstance(checkpoint.task, SentenceEmbedding) or not all(
-        _PRETRAINED.search(str(name)) for name in architectures
-    )
+    reads = not isinstance(checkpoint.task, SentenceEmbedding) and not checkpoint.task.generates
+    return reads or not all(_PRETRAINED.search(str(name)) for name in architectures)
 
 
 def _may_miss(name: str, report: LoadingReport, model: PreTrainedModel) -> bool:

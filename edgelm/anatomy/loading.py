@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 from edgelm.anatomy.adapters import adapted_model_config, merged_weights
 from edgelm.anatomy.families.table import family_of
 from edgelm.anatomy.fill import auto_class, fill, fill_whole, outline
-from edgelm.anatomy.generators import generation_config, gguf_weights, refuse_generator
+from edgelm.anatomy.generators import generation_config, gguf_weights, refuse_generator, require_family
 from edgelm.anatomy.heads import encoder_weights, head_mismatch, is_head, require_encoder, require_whole, say_new_head
 from edgelm.anatomy.layers import layer_shapes
 from edgelm.anatomy.model_settings import PLAIN
@@ -29,6 +29,7 @@ from edgelm.anatomy.weights import State, fit_names, read_weights, refuse_not_fi
 from edgelm.checkpoint import Checkpoint, Record, open_checkpoint
 from edgelm.errors import ModelError
 from edgelm.model_folder.config import read_task
+from edgelm.model_folder.generators import READERS
 from edgelm.model_folder.gguf import is_gguf
 from edgelm.model_folder.own_code import LAYERS_ENTRY
 from edgelm.model_folder.weight_files import read_json
@@ -80,7 +81,7 @@ def load_backbone(checkpoint: Checkpoint, task: Task, *, allow_new_head: bool = 
     if isinstance(task, SentenceEmbedding) or task.generates:
         return _load_whole(checkpoint, task)
     refuse_generator(checkpoint, task)
-    family_of(checkpoint.family)
+    require_family(checkpoint, task)
     path = checkpoint.path
     with quiet(), translated(path):
         # What a cross-encoder's scores went through is no part of another head.
@@ -187,6 +188,8 @@ def _keep_activation(file: Path, task: TextClassification) -> None:
 def _shapes_to_record(model: PreTrainedModel, record: Record) -> tuple[Any, ...]:
     """Present shapes, with the kept heads of the record where they still tell the truth; empty if all layers are as
     config.json says, and none before or among them is gone."""
+    if model.config.model_type in READERS:  # whose layers are not cut
+        return ()
     family = family_of(model.config.model_type)
     full = (getattr(model.config, family.config_heads), getattr(model.config, family.config_ffn))
     now = layer_shapes(model)
@@ -210,7 +213,7 @@ def _load_whole(checkpoint: Checkpoint, task: Task) -> PreTrainedModel:
     """The model of a checkpoint for a task, all of whose weights lie in the folder."""
     if task.generates:
         return _load_generator(checkpoint, task)
-    family_of(checkpoint.family)
+    require_family(checkpoint, task)
     with quiet(), translated(checkpoint.path):
         config = _config(checkpoint)
         shape = outline(auto_class(task), config)
@@ -243,6 +246,8 @@ def _config(checkpoint: Checkpoint, **entries: Any) -> Any:
         config = AutoConfig.from_pretrained(checkpoint.path, local_files_only=True, **entries, **PLAIN)
         for name in (LAYERS_ENTRY, "auto_map"):  # what the model becomes, they no longer say
             vars(config).pop(name, None)
+        if checkpoint.family in READERS and not checkpoint.task.generates:
+            config.use_cache = False  # whoever reads a text once keeps no keys and values
         return config
     return adapted_model_config(checkpoint, **entries)
 

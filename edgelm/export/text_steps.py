@@ -8,8 +8,8 @@ from functools import partial
 
 import onnx
 
-from edgelm.anatomy import family_of, load_reference
-from edgelm.anatomy.sizes import usable_positions
+from edgelm.anatomy import load_reference
+from edgelm.anatomy.sizes import text_limit
 from edgelm.engines.plan import make_plan
 from edgelm.export.door import check_door, hard_texts
 from edgelm.export.draft import Draft, DraftGraph, Step
@@ -39,7 +39,7 @@ _LENGTHS = 2000  # texts whose lengths shape the profiles of an engine
 def trace(draft: Draft) -> Draft:
     """The model as a graph in FP32."""
     settings, source = draft.settings, draft.source
-    limit = usable_positions(family_of(draft.checkpoint.family), source.model.config)
+    limit = text_limit(draft.checkpoint.config)
     model = export_graph(
         source.with_length(max(source.max_length, min(limit, DEFAULT_LENGTH))),
         fused=target_of(settings.device).fused,

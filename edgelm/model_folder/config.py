@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.errors import ModelError
-from edgelm.model_folder.generators import generator_family, read_generator, refuse_decoder
+from edgelm.model_folder.generators import READERS, read_generator, refuse_decoder, writes
 from edgelm.model_folder.own_code import is_own_code
 from edgelm.tasks.table import TASKS, make_task
 from edgelm.tasks.task import Activation, Problem, Task
@@ -29,9 +29,10 @@ CLASSES = {
     "modernbert": "ModernBert",
     "deberta-v2": "DebertaV2",
     "albert": "Albert",
-}
+} | dict(READERS)
 # How weights of the base model begin in the names of a model with a head, where that is not "{model_type}.".
 _PREFIXES = {"xlm-roberta": "roberta.", "camembert": "roberta.", "modernbert": "model.", "deberta-v2": "deberta."}
+_PREFIXES |= dict.fromkeys(READERS, "model.")
 _COUNTED = ("roberta", "xlm-roberta", "camembert")  # their positions are counted from the padding's id
 _CLASSIFIER, _ENCODERS = "ForSequenceClassification", ("Model", "ForMaskedLM", "ForPreTraining")
 # Kinds of task by the ending of the class; what has no head for a task, or only that of pretraining, is an encoder.
@@ -75,7 +76,7 @@ def read_task(config: Mapping[str, Any], weights: Shapes | None = None) -> Task:
         ModelError: a head that edgelm does not know, several that disagree, none that can be told from the weights, or
             labels, a problem type or an activation that contradict each other or cannot be read.
     """
-    if generator_family(config) is not None:
+    if writes(config):
         return read_generator(config)
     kind = _named_kind(config)
     if kind is None:
@@ -246,7 +247,7 @@ def _stripped(weights: Shapes, model_type: str) -> dict[str, Sequence[int]]:
 def _head_rows(weights: Shapes, model_type: str) -> int | None:
     """How many outputs a classifier's last matrix has; None: it is not there under its own name."""
     names = _stripped(weights, model_type)
-    shape = names.get("classifier.out_proj.weight", names.get("classifier.weight"))
+    shape = names.get("classifier.out_proj.weight", names.get("classifier.weight", names.get("score.weight")))
     return int(shape[0]) if shape else None
 
 

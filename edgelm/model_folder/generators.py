@@ -16,6 +16,15 @@ from edgelm.tasks.task import Task
 GENERATION_FILE = "generation_config.json"
 _TOKENIZER_FILE, _TEMPLATE_FILE = "tokenizer_config.json", "chat_template.jinja"
 _DECODER_CLASSES = ("ForCausalLM", "LMHeadModel")
+_READER_CLASSES = ("Model", "ForSequenceClassification")
+# Decoders that read alone as well, as encoders of sentences or classifiers: their classes' names without the head.
+READERS: Mapping[str, str] = {
+    "llama": "Llama",
+    "mistral": "Mistral",
+    "qwen2": "Qwen2",
+    "qwen3": "Qwen3",
+    "gemma3_text": "Gemma3Text",
+}
 _REWRITER_CLASSES = ("ForConditionalGeneration", "MTModel", "WithLMHeadModel")
 _DRAWN = 50  # tokens that may be drawn where a folder asks for sampling alone: transformers' usual number
 _MANY = 1 << 20  # no text has more tokens
@@ -59,7 +68,7 @@ class GeneratorFamily:
 
 GENERATOR_FAMILIES: tuple[GeneratorFamily, ...] = (
     GeneratorFamily(("gpt2",), positions="n_positions"),
-    GeneratorFamily(("llama", "mistral", "qwen2", "qwen3", "gemma3_text")),
+    GeneratorFamily(tuple(READERS)),
     GeneratorFamily(("t5",), rewrites=True, positions=None),
     GeneratorFamily(("bart",), rewrites=True),
     GeneratorFamily(("marian",), rewrites=True, translates=True),
@@ -75,6 +84,24 @@ def generator_family(config: Mapping[str, Any]) -> GeneratorFamily | None:
     """The family of a model that writes; None for others."""
     name = config.get("model_type")
     return next((family for family in GENERATOR_FAMILIES if name in family.model_types), None)
+
+
+def writes(config: Mapping[str, Any]) -> bool:
+    """Whether a folder holds a model that writes: of such a family, and not of a class that reads alone, such as
+    `Gemma3TextModel` and `LlamaForSequenceClassification`."""
+    if config.get("model_type") not in READERS:
+        return generator_family(config) is not None
+    names = config.get("architectures")
+    return not (isinstance(names, list) and names and all(str(name).endswith(_READER_CLASSES) for name in names))
+
+
+def as_reader(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of the encoder in a model that writes: of a language model without its head.
+
+    Args:
+        config: the content of config.json, of one of `READERS`.
+    """
+    return {**config, "architectures": [f"{READERS[config['model_type']]}Model"]}
 
 
 def refuse_decoder(config: Mapping[str, Any]) -> None:

@@ -90,7 +90,6 @@ def _of_task(subject: Subject, task: Task) -> Subject:
 
 
 def _positions(checkpoint: Checkpoint) -> int:
-    from edgelm.anatomy import family_of  # which needs torch
-    from edgelm.anatomy.sizes import usable_positions
+    from edgelm.anatomy.sizes import text_limit  # which needs torch
 
-    return usable_positions(family_of(checkpoint.family), checkpoint.config)
+    return text_limit(checkpoint.config)
