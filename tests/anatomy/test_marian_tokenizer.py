@@ -4,6 +4,7 @@ with the ids that transformers' slow tokenizer gives."""
 import json
 
 import pytest
+from generators import make_generator
 from marian_folders import count_pieces, marian_ids, write_marian_files, write_spm
 from models import SENTENCES
 
@@ -97,3 +98,43 @@ def test_what_is_not_read_is_said(tmp_path, change, said):
     change(tmp_path)
     with pytest.raises(ModelError, match=said):
         load_tokenizer(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_folder_is_exported_and_writes_what_transformers_writes(tmp_path):
+    """The tokenizer goes the whole way into a bundle, and reads back what the model wrote in the other language."""
+    import torch
+    from transformers import AutoConfig, AutoModelForSeq2SeqLM
+
+    from edgelm.device import load_device
+    from edgelm.export.pipeline import export
+    from edgelm.runtime import load
+
+    folder = make_generator(tmp_path / "model", "marian")
+    for file in (folder / "tokenizer.json", folder / "tokenizer_config.json"):
+        file.unlink()
+    write_marian_files(folder, SOURCES, TARGETS, CODES)
+    rows = json.loads((folder / "vocab.json").read_text())
+    ids = {"pad_token_id": rows["<pad>"], "decoder_start_token_id": rows["<pad>"], "bad_words_ids": [[rows["<pad>"]]]}
+    ids |= {"eos_token_id": rows["</s>"], "forced_eos_token_id": rows["</s>"]}
+    (folder / "generation_config.json").write_text(json.dumps(ids | {"max_new_tokens": 12}))
+    torch.manual_seed(0)
+    sizes = {"vocab_size": len(rows), "decoder_vocab_size": len(rows)}
+    ids.pop("bad_words_ids")
+    config = AutoConfig.from_pretrained(folder, **sizes, **ids)
+    model = AutoModelForSeq2SeqLM.from_config(config).eval()
+    (folder / "model.safetensors").unlink()
+    generation = (folder / "generation_config.json").read_text()
+    model.save_pretrained(folder)
+    (folder / "generation_config.json").write_text(generation)
+    export(folder, output=tmp_path / "bundle", device=load_device("cpu"), precision="fp32")
+    generator = load(tmp_path / "bundle")
+    pieces = count_pieces(SOURCES)
+    names = {row: token for token, row in rows.items()}
+    for text in SOURCES[:4]:
+        given = torch.tensor([marian_ids(text, pieces, rows)])
+        written = model.generate(
+            given, do_sample=False, num_beams=1, max_new_tokens=12, **ids, bad_words_ids=[[rows["<pad>"]]]
+        )
+        words = [names[row] for row in written[0].tolist() if names[row] not in ("</s>", "<pad>", "<unk>")]
+        assert generator(text)["text"] == "".join(words).replace("\u2581", " ").strip()
