@@ -11,6 +11,7 @@ _CONFIG = "config.json"
 _SHAPE = "the model is built so; weights of another shape are refused when they are loaded"
 _BUILT = "the model is built so by transformers, and exported as it is"
 _WEIGHTS = "the model is built so; weights that contradict it are refused"
+_HEAD = "of language models, whose head is no part of an encoder; generators are built as it says"
 _MASKED = "of masked language models alone, a head that is no part of what edgelm exports"
 
 
@@ -57,6 +58,18 @@ FAMILY_SETTINGS: tuple[Setting, ...] = (
     # ALBERT
     _setting("num_hidden_groups", "how many layers have weights of their own", "applied", _WEIGHTS),
     _setting("inner_group_num", "how many layers a group has", "applied", _WEIGHTS),
+    # Decoders that read alone
+    _setting("num_key_value_heads", "how many heads of keys and values queries share", "applied", _SHAPE),
+    _setting("head_dim", "width of one head", "applied", _SHAPE),
+    _setting("rms_norm_eps", "what is added to each mean square", "applied", _BUILT),
+    _setting("sliding_window", "how many tokens before a layer sees", "applied", _BUILT),
+    _setting("use_sliding_window", "whether layers look at neighbours alone", "applied", _BUILT),
+    _setting("max_window_layers", "which layers look at neighbours alone", "applied", _BUILT),
+    _setting("query_pre_attn_scalar", "what scores of attention are divided by", "applied", _BUILT),
+    _setting("attn_logit_softcapping", "how far scores of attention reach", "applied", _BUILT),
+    _setting("use_bidirectional_attention", "whether attention looks both ways", "applied", _BUILT),
+    _setting("final_logit_softcapping", "how far logits of words reach", "ignored", _HEAD),
+    _setting("pretraining_tp", "in how many pieces products were trained", "ignored", "the same numbers"),
 )
 
 # Keys that change nothing in a finished model's outputs.

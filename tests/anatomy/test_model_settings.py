@@ -154,7 +154,10 @@ SENTENCES_REFUSED = {
     "sentence_bert_config.json:tokenizer_name_or_path": {"tokenizer_name_or_path": "elsewhere"},
 }
 # Their values are checked in tests of their own, as a whole.
-ELSEWHERE = {
+DECODERS = ("num_key_value_heads", "head_dim", "rms_norm_eps", "sliding_window", "use_sliding_window")
+DECODERS += ("max_window_layers", "query_pre_attn_scalar", "attn_logit_softcapping", "use_bidirectional_attention")
+DECODERS += ("final_logit_softcapping", "pretraining_tp")
+ELSEWHERE = {f"config.json:{key}": "test_decoders_that_read" for key in DECODERS} | {
     "modules.json:type": "test_sentence_folder: test_a_module_that_edgelm_does_not_compute_is_refused_by_name",
     "modules.json:path": "test_sentence_folder: test_a_transformer_in_a_folder_of_its_own_is_found",
     "config_sentence_transformers.json:activation_fn": "test_sentence_folder: "
