@@ -48,7 +48,8 @@ def _fit_scales(values: np.ndarray, scale: np.ndarray, slope: np.ndarray, moment
         curve = np.einsum("oi,oi->o", held, held @ moments[rows, rows])
         wanted = scale[:, index] - along / np.where(curve > 0, curve, np.float32(np.inf))
         step = wanted.astype(np.float16).astype(np.float32) - scale[:, index]
-        helps = (2 * step * along + step**2 * curve < 0) & (scale[:, index] + step != 0)  # FP16 may round too far
+        same_side = (scale[:, index] + step) * scale[:, index] > 0  # FP16 may round too far
+        helps = (2 * step * along + step**2 * curve < 0) & same_side
         step = np.where(helps, step, np.float32(0))
         scale[:, index] += step
         slope += (held * step[:, None]) @ moments[rows]

@@ -19,10 +19,11 @@ _SPANS = {4: np.linspace(1.04, 0.68, 10), 8: np.array([1.0])}
 @dataclass(frozen=True)
 class Grid:
     """Integers from 0 to 2**bits - 1; with zeros each block has the integer that stands for 0, else it is
-    2**(bits - 1)."""
+    2**(bits - 1), and unless it is `positive` a scale may be negative."""
 
     bits: int
     zeros: bool = False
+    positive: bool = False
 
 
 def fit_grid(weight: np.ndarray, grid: Grid, importance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -43,18 +44,20 @@ def fit_grid(weight: np.ndarray, grid: Grid, importance: np.ndarray) -> tuple[np
     for start in range(0, weight.shape[1], _CHUNK):
         columns = slice(start, start + _CHUNK)
         part = np.ascontiguousarray(weight[:, columns], dtype=np.float32)
-        scale[columns], zero[columns] = (_fit_zeros if grid.zeros else _fit_symmetric)(part, grid.bits, heavy)
+        fit = _fit_zeros(part, grid.bits, heavy) if grid.zeros else _fit_symmetric(part, grid, heavy)
+        scale[columns], zero[columns] = fit
     return scale, zero
 
 
-def _fit_symmetric(weight: np.ndarray, bits: int, heavy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _fit_symmetric(weight: np.ndarray, grid: Grid, heavy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Candidates put the extreme weight, or somewhat more or less, on the lowest integer: there is one more below zero
-    than above (as ggml's Q4_0 has it)."""
-    half = 2 ** (bits - 1)
+    than above (as ggml's Q4_0 has it). With positive scales one that is above zero goes on the highest."""
+    half = 2 ** (grid.bits - 1)
     extreme = np.take_along_axis(weight, np.abs(weight).argmax(axis=0, keepdims=True), axis=0)[0]
     zero = np.full(weight.shape[1], half, dtype=np.float32)
-    candidates = ((extreme * np.float32(factor / -half), zero) for factor in _FACTORS[bits])
-    return _best(weight, bits, heavy, candidates)
+    end = np.where(extreme > 0, half - 1, -half) if grid.positive else -half
+    candidates = ((extreme * np.asarray(factor / end, dtype=np.float32), zero) for factor in _FACTORS[grid.bits])
+    return _best(weight, grid.bits, heavy, candidates)
 
 
 def _fit_zeros(weight: np.ndarray, bits: int, heavy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -54,6 +54,7 @@ def round_blocks(
     zeros: bool = False,
     importance: np.ndarray | None = None,
     act_order: bool = False,
+    positive: bool = False,
 ) -> BlockWeight:
     """Quantize a matrix by blocks: each weight to the nearest integer, or with GPTQ where H is given.
 
@@ -67,6 +68,7 @@ def round_blocks(
             None: all the same.
         act_order: let GPTQ begin with the channels of the largest second moments. Scales are then chosen before, all at
             once, as blocks stay where they are.
+        positive: no scale is negative, as TensorRT wants it.
     """
     count, columns = -(-len(weight) // block), weight.shape[1]
     heavy = np.ones(len(weight), dtype=np.float32) if importance is None else importance
@@ -75,7 +77,7 @@ def round_blocks(
 
     def fit(work: np.ndarray, index: int) -> None:
         rows = slice(index * block, (index + 1) * block)
-        scale[index], zero[index] = fit_grid(work[rows], Grid(bits, zeros), heavy[rows])
+        scale[index], zero[index] = fit_grid(work[rows], Grid(bits, zeros, positive), heavy[rows])
 
     def round_rows(work: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
         step, offset = scale[index].astype(np.float32), zero[index].astype(np.float32)

@@ -26,6 +26,7 @@ class FewBits:
             gives, improved by coordinate descent.
         block: input channels that share a scale: a power of 2, at least 16.
         zeros: a zero point for each block.
+        positive: no scale is negative.
         raised: bits of single matrices, by name.
         head_bits: of tables of tokens and the head, which are rounded to the nearest: they weigh most on the answers.
         largest_rise: of a model's loss, in nats a token: matrices keep 8 bits, the most harmful for their size first,
@@ -36,6 +37,7 @@ class FewBits:
     method: str = "descent"
     block: int = BLOCK
     zeros: bool = False
+    positive: bool = False
     raised: Mapping[str, int] = field(default_factory=dict)
     head_bits: int = 8
     largest_rise: float | None = None
@@ -79,7 +81,9 @@ def quantize_matrices(
     for name, weight in weights.items():
         bits = settings.raised.get(name, settings.bits)
         if bits == 8 or settings.method == "nearest":
-            made[name] = round_blocks(weight, bits, block=settings.block, zeros=settings.zeros)
+            made[name] = round_blocks(
+                weight, bits, block=settings.block, zeros=settings.zeros, positive=settings.positive
+            )
             continue
         if name not in known:
             raise CalibrationError(
@@ -99,6 +103,7 @@ def quantize_matrices(
             zeros=settings.zeros,
             importance=np.diagonal(known[name]),
             act_order=True,
+            positive=settings.positive,
         )
         if matrix is not None and settings.method == "descent":
             made[name] = descend(weight, made[name], matrix)

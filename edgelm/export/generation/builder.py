@@ -3,8 +3,9 @@ CPU kernels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ from edgelm.errors import ModelError
 from edgelm.graph.rewrites import MICROSOFT, add_weight
 from edgelm.runtime.graph_spec import Role, TensorSpec
 
-OPSET = 20
+_OPSET = 20
 _IR_VERSION = 10
 # An activation by the names of transformers: operator, its domain and its attributes.
 _ACTIVATIONS: dict[str, tuple[str, str, dict[str, float]]] = {
@@ -66,7 +67,15 @@ class GraphBuilder:
 
     A place is the name of a PyTorch module, `model.layers.0.mlp`. A node there is named `model.layers.0.mlp/Mul`, with
     a number behind it where that is taken, and so is what it gives.
+
+    Attributes:
+        opsets: of the operators that it writes, by their domains.
+        half: whether the graph's floats are FP16.
+        float_type: of the graph's floats.
+        model: the graph.
     """
+
+    opsets: ClassVar[dict[str, int]] = {"": _OPSET, MICROSOFT: 1}
 
     def __init__(self, name: str, *, half: bool = False) -> None:
         """Begin an empty graph.
@@ -74,14 +83,16 @@ class GraphBuilder:
         Args:
             half: its floats are FP16.
         """
+        self.half = half
         self.float_type = np.dtype(np.float16 if half else np.float32)
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
+        opsets = [helper.make_opsetid(domain, version) for domain, version in self.opsets.items()]
         self.model = helper.make_model(
             helper.make_graph([], name, [], []), opset_imports=opsets, ir_version=_IR_VERSION, producer_name="edgelm"
         )
         self._inputs: list[TensorSpec] = []
         self._outputs: list[TensorSpec] = []
         self._used = set[str]()
+        self._made: dict[str, str] = {}
 
     def input(
         self, name: str, dtype: DTypeLike, shape: Sequence[int | str], role: Role, layer: int | None = None
@@ -166,6 +177,16 @@ class GraphBuilder:
         text = "x".join(str(size) for size in shape)
         return self.node("Reshape", [source, self.constant(f"shape.{text}", list(shape))], place)
 
+    def range(self, end: str, place: str) -> str:
+        """(end,): from 0 up."""
+        return self.node("Range", [self.constant("zero", 0), end, self.constant("one", 1)], place)
+
+    def once(self, key: str, make: Callable[[], str]) -> str:
+        """A value that many nodes read: made when it is first asked for."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
     def norm(self, source: str, norm: Norm) -> str:
         """A norm over the last axis."""
         scale = self.constant(f"{norm.name}.weight", norm.weight)
@@ -202,12 +223,7 @@ class GraphBuilder:
         Raises:
             ModelError: no operator computes it.
         """
-        if kind not in _ACTIVATIONS:
-            raise ModelError(
-                f"{place}: the activation {kind!r} has no operator here.",
-                hint=f"Known activations: {', '.join(_ACTIVATIONS)}.",
-            )
-        operator, domain, attributes = _ACTIVATIONS[kind]
+        operator, domain, attributes = _known(kind, place)
         return self.node(operator, [source], place, domain=domain, **attributes)
 
     def _add(
@@ -228,6 +244,20 @@ class GraphBuilder:
             found, count = f"{name}_{count}", count + 1
         self._used.add(found)
         return found
+
+
+def _known(kind: str, place: str) -> tuple[str, str, dict[str, float]]:
+    """The operator of an activation.
+
+    Raises:
+        ModelError: there is none.
+    """
+    if kind not in _ACTIVATIONS:
+        raise ModelError(
+            f"{place}: the activation {kind!r} has no operator here.",
+            hint=f"Known activations: {', '.join(_ACTIVATIONS)}.",
+        )
+    return _ACTIVATIONS[kind]
 
 
 def _value_info(spec: TensorSpec) -> onnx.ValueInfoProto:

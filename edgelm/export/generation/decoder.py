@@ -15,11 +15,13 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from edgelm.errors import ModelError
-from edgelm.export.generation.attention import IDS, LOGITS, MASK, PLACES, ROWS, Attention
+from edgelm.export.generation.attention import Attention
 from edgelm.export.generation.builder import GeneratorGraph, GraphBuilder
 from edgelm.export.generation.cache_scales import CacheScale
 from edgelm.export.generation.candidates import FullRows
+from edgelm.export.generation.dialect import ONNXRUNTIME, Dialect
 from edgelm.export.generation.families import DecoderFamily, decoder_family
+from edgelm.export.generation.heads import IDS, LOGITS, MASK, PLACES, ROWS, Heads
 from edgelm.export.generation.modules import norm_of, product_of, to_array
 from edgelm.export.generation.products import Products, Quantize, Table, to_nearest
 from edgelm.graph.rewrites import rename_value
@@ -37,6 +39,7 @@ def decoder_graph(
     pair: int | None = None,
     byte_activations: bool = True,
     cache: Sequence[CacheScale] = (),
+    dialect: Dialect = ONNXRUNTIME,
 ) -> GeneratorGraph:
     """Build the graph of a decoder-only model.
 
@@ -60,6 +63,7 @@ def decoder_graph(
         cache: what a unit of keys and values stands for in each layer, to keep them in bytes: a quarter of the memory,
             single tokens read long contexts faster and prompts slower. Needs an onnxruntime that has this kernel for
             CPUs, as 1.32.
+        dialect: the operators that it is written in; `ragged_steps`, `pair` and `byte_activations` are onnxruntime's.
 
     Raises:
         UnsupportedFamily: the model's type has no row in `families`.
@@ -72,10 +76,14 @@ def decoder_graph(
         raise ModelError("the model attends to later tokens too.", hint="Export it as a sentence encoder.")
     if getattr(config, "add_cross_attention", False):
         raise ModelError("the decoder attends to an encoder that is not here.", hint="Export the whole model.")
-    graph = GraphBuilder("decoder", half=precision == "fp16")
-    products = Products(graph, precision, head=head, quantize=quantize, pair=pair, byte_activations=byte_activations)
+    graph = dialect.builder("decoder", precision)
+    products = dialect.products(
+        graph, precision, head=head, quantize=quantize, pair=pair, byte_activations=byte_activations
+    )
     reach = min(positions or config.max_position_embeddings, config.max_position_embeddings)
-    decoder = _Decoder(model, family, graph, products, positions=reach, ragged_steps=ragged_steps, cache=cache)
+    heads = dialect.heads(graph)
+    heads.open_cache(ragged_steps=ragged_steps, scales=cache)
+    decoder = _Decoder(model, family, graph, products, heads, positions=reach)
     return decoder.build(candidates)
 
 
@@ -94,10 +102,9 @@ class _Decoder:
         family: DecoderFamily,
         graph: GraphBuilder,
         products: Products,
+        heads: Heads,
         *,
         positions: int,
-        ragged_steps: bool,
-        cache: Sequence[CacheScale],
     ) -> None:
         self.model, self.family, self.graph, self.products = model, family, graph, products
         self.config: Any = model.config
@@ -110,9 +117,7 @@ class _Decoder:
         vocabulary = self._weight_of_head().shape[0]
         graph.output(LOGITS, np.float32, ("batch", "rows", vocabulary), "logits")
         self.wanted = graph.node("Unsqueeze", [ROWS, graph.constant("last_axis", [-1])], "rows")
-        self.attention = Attention(
-            model, family, graph, products, positions=positions, ragged_steps=ragged_steps, cache=cache
-        )
+        self.attention = Attention(model, family, graph, products, heads, positions=positions)
 
     def build(self, candidates: int) -> GeneratorGraph:
         """All of it."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import numpy as np
 from transformers import PreTrainedModel
 
-from edgelm.export.generation.attention import IDS, LOGITS, MASK, PLACES, ROWS
-from edgelm.export.generation.builder import GeneratorGraph, GraphBuilder
+from edgelm.export.generation.builder import GeneratorGraph
 from edgelm.export.generation.candidates import CANDIDATES
+from edgelm.export.generation.dialect import ONNXRUNTIME, Dialect
 from edgelm.export.generation.encoder_decoder_families import parts_of
-from edgelm.export.generation.products import Products, Quantize, to_nearest
+from edgelm.export.generation.heads import IDS, LOGITS, MASK, PLACES, ROWS
+from edgelm.export.generation.products import Quantize, to_nearest
 from edgelm.export.generation.stacks import EncoderDecoderParts, StackParts
 from edgelm.export.generation.sublayers import SEQUENCE, SOURCES, Stream, Sublayers
 from edgelm.export.generation.words import Words
@@ -30,6 +31,7 @@ def encoder_decoder_graphs(
     head: str | None = None,
     candidates: int = CANDIDATES,
     quantize: Quantize = to_nearest,
+    dialect: Dialect = ONNXRUNTIME,
 ) -> dict[str, GeneratorGraph]:
     """Build the graphs of an encoder-decoder, by their names: encoder and decoder. What both read, such as a shared
     table, has one name and equal bytes in both.
@@ -52,6 +54,7 @@ def encoder_decoder_graphs(
         candidates: how many of the likeliest tokens have exact logits where the head is in blocks, see
             `edgelm.export.generation.candidates`; 0: none have, and look-ups are rounded.
         quantize: makes the integers of a matrix, by the name of its PyTorch module; asked once for each.
+        dialect: the operators that they are written in.
 
     Raises:
         UnsupportedFamily: the model's type has no row in `encoder_decoder_families`.
@@ -67,9 +70,10 @@ def encoder_decoder_graphs(
         return made[name]
 
     def writer(name: str) -> Sublayers:
-        graph = GraphBuilder(name, half=precision == "fp16")
-        words = Words(graph, precision, head=head, candidates=candidates, quantize=remember, made=made)
-        return Sublayers(graph, Products(graph, precision, head=head, quantize=remember), words)
+        graph = dialect.builder(name, precision)
+        products = dialect.products(graph, precision, head=head, quantize=remember)
+        words = Words(products, candidates=candidates, made=made)
+        return Sublayers(graph, products, words, dialect.heads(graph))
 
     return {"encoder": _encoder(parts, writer("encoder")), "decoder": _decoder(parts, writer("decoder"))}
 
@@ -78,9 +82,8 @@ def _encoder(parts: EncoderDecoderParts, write: Sublayers) -> GeneratorGraph:
     graph, stack = write.graph, parts.encoder
     graph.input(IDS, np.int64, ("batch", SEQUENCE), "tokens")
     graph.input(MASK, np.int64, ("batch", SEQUENCE), "mask")
-    mask = graph.cast(MASK, np.int32, "mask")
     length = graph.node("Squeeze", [graph.node("Shape", [IDS], "positions", start=1, end=2)], "positions")
-    positions = _range(graph, length, "positions")
+    positions = graph.range(length, "positions")
     bias = ""
     if stack.distances is not None:
         of_batch = write.distance_bias(stack.distances, positions, positions, "encoder.position_bias")
@@ -93,7 +96,7 @@ def _encoder(parts: EncoderDecoderParts, write: Sublayers) -> GeneratorGraph:
     stream = Stream(graph, stack.pre_norm, total)
     for layer in stack.layers:
         before_attention, before_feed_forward = layer.norms
-        stream.add(write.attend(layer.attention, stream.read(before_attention), mask, bias), before_attention)
+        stream.add(write.attend(layer.attention, stream.read(before_attention), MASK, bias), before_attention)
         stream.add(write.feed_forward(layer.feed_forward, stream.read(before_feed_forward)), before_feed_forward)
     memory = stream.end(stack.last_norm)
     for index, layer in enumerate(parts.decoder.layers):
@@ -111,21 +114,17 @@ def _decoder(parts: EncoderDecoderParts, write: Sublayers) -> GeneratorGraph:
     graph.input(ROWS, np.int64, ("batch", "rows"), "rows")
     graph.input(MEMORY_MASK, np.int64, (SOURCES, SEQUENCE), "memory-mask")
     graph.output(LOGITS, np.float32, ("batch", "rows", parts.head.weight.shape[1]), "logits")
-    memory_mask = graph.cast(MEMORY_MASK, np.int32, "memory")
     rows = graph.node("Concat", [graph.node("Shape", [IDS], "rows"), graph.constant("rest", [-1])], "rows", axis=0)
-    filled = graph.node("ReduceSum", [MASK, graph.constant("axis_1", [1])], "lengths", keepdims=0)
-    total = graph.node("Squeeze", [graph.node("Shape", [MASK], "total", start=1, end=2)], "total")
-    last = graph.node("Sub", [filled, graph.constant("one", 1)], "lengths")
-    lengths = [graph.cast(last, np.int32, "lengths"), graph.cast(total, np.int32, "total")]
-    bias = _cached_bias(stack, write, filled, total) if stack.distances is not None else ""
+    write.heads.open_cache()
+    bias = _cached_bias(stack, write) if stack.distances is not None else ""
     stream = Stream(graph, stack.pre_norm, write.embed(stack, PLACES, tied=parts.tied))
     for index, layer in enumerate(stack.layers):
         norms = list(layer.norms)
         norm = norms.pop(0)
-        stream.add(write.attend_cached(layer.attention, stream.read(norm), index, lengths, bias), norm)
+        stream.add(write.attend_cached(layer.attention, stream.read(norm), index, bias), norm)
         if layer.cross:
             norm = norms.pop(0)
-            stream.add(write.attend_memory(layer.cross, stream.read(norm), index, memory_mask, rows), norm)
+            stream.add(write.attend_memory(layer.cross, stream.read(norm), index, MEMORY_MASK, rows), norm)
         stream.add(write.feed_forward(layer.feed_forward, stream.read(norms[0])), norms[0])
     wanted = graph.node("Unsqueeze", [ROWS, graph.constant("last_axis", [-1])], "rows")
     states = graph.node("GatherND", [stream.end(stack.last_norm), wanted], "rows", batch_dims=1)
@@ -136,19 +135,9 @@ def _decoder(parts: EncoderDecoderParts, write: Sublayers) -> GeneratorGraph:
     return graph.finish()
 
 
-def _cached_bias(stack: StackParts, write: Sublayers, filled: str, total: str) -> str:
-    """(batch, heads, sequence, total): the bias by distance where each row's new tokens stand behind its own past."""
-    graph, place = write.graph, "decoder.position_bias"
-    count = graph.node("Squeeze", [graph.node("Shape", [IDS], place, start=1, end=2)], place)
-    # A first call pads its rows: the least of them have fewer tokens than the call has places, and begin at 0.
-    past = graph.node("Max", [graph.node("Sub", [filled, count], place), graph.constant("zero", 0)], place)
-    column = graph.node("Unsqueeze", [past, graph.constant("axis_1", [1])], place)
-    queries = graph.node("Add", [column, _range(graph, count, place)], place)
+def _cached_bias(stack: StackParts, write: Sublayers) -> str:
+    """(batch or 1, heads, sequence, total): the bias by distance between the new tokens and all."""
+    place = "decoder.position_bias"
     assert stack.distances is not None
-    of_heads = write.distance_bias(stack.distances, queries, _range(graph, total, place), place)
-    return graph.node("Transpose", [of_heads], place, perm=[1, 0, 2, 3])
-
-
-def _range(graph: GraphBuilder, end: str, place: str) -> str:
-    """(end,): from 0 up."""
-    return graph.node("Range", [graph.constant("zero", 0), end, graph.constant("one", 1)], place)
+    of_heads = write.distance_bias(stack.distances, *write.heads.slots(), place)
+    return write.graph.node("Transpose", [of_heads], place, perm=[1, 0, 2, 3])

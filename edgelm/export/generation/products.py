@@ -3,8 +3,10 @@ bits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -75,7 +77,12 @@ class Products:
         graph: where they go.
         precision: of the products.
         head: of tables, and of the product that gives the logits.
+        precisions: names of those that these operators have.
+        where: what says so in an error, behind "not exported in ...".
     """
+
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8-dynamic", "int8-weights", "int4")
+    where: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -90,7 +97,7 @@ class Products:
         """Take a graph and the precision of its weights.
 
         Args:
-            precision: fp32, fp16, int8-dynamic, int8-weights or int4.
+            precision: one of `precisions`.
             head: precision of tables and head; None: 8 bits in blocks where weights are integers, since these weigh
                 most on the answers, else the same.
             quantize: makes the blocks of a weight; it may give other bits than it was asked for, and blocks of any
@@ -104,11 +111,17 @@ class Products:
             UsageError: the graphs of generators have no such precision.
         """
         self.graph = graph
-        self.precision = _known(precision)
-        self.head = _known(head or (_HEAD if self.precision.integers else precision))
+        self.precision = self._known(precision)
+        self.head = self._known(head or self._head_of(self.precision))
         self._quantize = quantize
         self._pair = pair
         self._bytes = byte_activations
+
+    def with_head(self, head: str) -> Products:
+        """The same with another precision of tables and head."""
+        result = copy.copy(self)
+        result.head = self._known(head)
+        return result
 
     def linear(self, source: str, *products: Product, place: str = "", precision: Precision | None = None) -> str:
         """One or more linear modules of the same input, their outputs side by side.
@@ -126,14 +139,18 @@ class Products:
         place, precision = place or products[0].name, precision or self.precision
         if precision.conversion != "blocks":
             weight = np.concatenate([product.weight for product in products], axis=1)
-            bias = _joined_bias(products)
+            bias = joined_bias(products)
             if precision.conversion == "dynamic":
                 return [self._dynamic(source, weight, bias, place)]
             return [self._floats(source, weight, bias, place)]
+        return self._blocks(source, products, place, precision)
+
+    def _blocks(self, source: str, products: tuple[Product, ...], place: str, precision: Precision) -> list[str]:
+        """`parts` with weights in blocks."""
         made = [self._quantize(product.name, product.weight, precision.bits) for product in products]
         if len({(weight.bits, weight.block, weight.zero is None) for weight in made}) == 1:
-            table = self._store(place, _joined_blocks(made))
-            return [self._block_product(source, table, _joined_bias(products), place)]
+            table = self._store(place, joined_blocks(made))
+            return [self._block_product(source, table, joined_bias(products), place)]
         return [
             self._block_product(source, self._store(product.name, weight), product.bias, product.name)
             for product, weight in zip(products, made, strict=True)
@@ -168,6 +185,19 @@ class Products:
             return self._block_product(source, replace(table, scale=flat), bias, place)
         result = self.graph.node("FusedMatMul", [source, table.values], place, domain=MICROSOFT, transB=1)
         return self._add_bias(result, bias, place)
+
+    def _known(self, name: str) -> Precision:
+        precision = precision_of(name)
+        if name not in self.precisions:
+            *most, last = self.precisions
+            raise UsageError(
+                f"generators are not exported in {name}{self.where}.", hint=f"Use {', '.join(most)} or {last}."
+            )
+        return precision
+
+    def _head_of(self, precision: Precision) -> str:
+        """The precision of tables and head, where none is asked for."""
+        return _HEAD if precision.integers else precision.name
 
     def _floats(self, source: str, weight: np.ndarray, bias: np.ndarray | None, place: str) -> str:
         result = self.graph.node("MatMul", [source, self.graph.constant(f"{place}.weight.T", weight)], place)
@@ -219,16 +249,8 @@ class Products:
         return stored if self.graph.float_type == np.float16 else self.graph.cast(stored, np.float32, f"{name}_scale")
 
 
-def _known(name: str) -> Precision:
-    precision = precision_of(name)
-    if precision.conversion == "static" or name == "bf16":
-        raise UsageError(
-            f"generators are not exported in {name}.", hint="Use fp32, fp16, int8-dynamic, int8-weights or int4."
-        )
-    return precision
-
-
-def _joined_bias(products: tuple[Product, ...]) -> np.ndarray | None:
+def joined_bias(products: Sequence[Product]) -> np.ndarray | None:
+    """Biases side by side; zeros where one has none, None where all have none."""
     if all(product.bias is None for product in products):
         return None
     return np.concatenate(
@@ -239,7 +261,7 @@ def _joined_bias(products: tuple[Product, ...]) -> np.ndarray | None:
     )
 
 
-def _joined_blocks(parts: list[BlockWeight]) -> BlockWeight:
+def joined_blocks(parts: Sequence[BlockWeight]) -> BlockWeight:
     """Matrices of the same input side by side."""
     first = parts[0]
     values, scale = (np.concatenate([getattr(part, key) for part in parts], axis=1) for key in ("values", "scale"))

@@ -1,17 +1,15 @@
-"""Writes the sublayers of encoders and decoders into a graph, around onnxruntime's attention operators."""
+"""Writes the sublayers of encoders and decoders into a graph, around what their heads do."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from edgelm.export.generation.attention import IDS
 from edgelm.export.generation.builder import GraphBuilder, Norm
+from edgelm.export.generation.heads import IDS, Heads, HeadsShape
 from edgelm.export.generation.products import Products
 from edgelm.export.generation.stacks import AttentionParts, FeedForwardParts, StackParts
 from edgelm.export.generation.words import Words
-from edgelm.graph.rewrites import MICROSOFT
 
-_MASKED = float(np.finfo(np.float32).min)  # added to the score of a key that is padding
 SEQUENCE, SOURCES = "encoder_sequence", "sources"
 
 
@@ -48,8 +46,8 @@ class Stream:
 class Sublayers:
     """Adds sublayers to a graph."""
 
-    def __init__(self, graph: GraphBuilder, products: Products, words: Words) -> None:
-        self.graph, self.products, self.words = graph, products, words
+    def __init__(self, graph: GraphBuilder, products: Products, words: Words, heads: Heads) -> None:
+        self.graph, self.products, self.words, self.heads = graph, products, words, heads
 
     def embed(self, stack: StackParts, positions: str, *, tied: bool) -> str:
         """Embeddings of the tokens, with all that is added to them.
@@ -90,42 +88,21 @@ class Sublayers:
         """Attention of all places to all.
 
         Args:
-            mask: (batch, sequence) int32, 0 where padding is.
+            mask: (batch, sequence) int64, 0 where padding is.
             bias: (1, heads, sequence, sequence), added to the scores; empty: none.
         """
         packed = self._query_key_value(parts, source)
-        inputs = [*self.graph.split(packed, [parts.heads * parts.head_size] * 3, f"{parts.name}.heads"), "", mask, bias]
-        return self.products.linear(self._multi_head(parts, inputs), parts.output)
+        return self.products.linear(self.heads.attend_all(_shape(parts), packed, mask, bias), parts.output)
 
-    def attend_cached(self, parts: AttentionParts, source: str, index: int, lengths: list[str], bias: str) -> str:
+    def attend_cached(self, parts: AttentionParts, source: str, index: int, bias: str) -> str:
         """Attention of new tokens to those before them and to themselves, whose keys and values go into the cache.
 
         Args:
             index: of the layer.
-            lengths: names of the number of tokens of each row less one, and of the largest number.
-            bias: (batch, heads, sequence, total), added to the scores; empty: none.
+            bias: (batch or 1, heads, sequence, total), added to the scores; empty: none.
         """
-        graph, mixed = self.graph, f"{parts.name}/Mixed"
-        shape, kind = (parts.heads, parts.head_size), graph.float_type
-        past, present = f"past_key_values.{index}", f"present.{index}"
-        before, after = ("batch", shape[0], "past", shape[1]), ("batch", shape[0], "present", shape[1])
-        inputs = [
-            self._query_key_value(parts, source),
-            "",
-            "",
-            graph.input(f"{past}.key", kind, before, "past-key", index),
-            graph.input(f"{past}.value", kind, before, "past-value", index),
-            *lengths,
-            *(["", "", "", bias] if bias else []),
-        ]
-        given = [
-            mixed,
-            graph.output(f"{present}.key", kind, after, "present-key", index),
-            graph.output(f"{present}.value", kind, after, "present-value", index),
-        ]
-        heads = {"num_heads": parts.heads, "kv_num_heads": parts.heads, "scale": parts.scale}
-        graph.node_giving(given, "GroupQueryAttention", inputs, parts.name, domain=MICROSOFT, **heads)
-        return self.products.linear(mixed, parts.output)
+        packed = self._query_key_value(parts, source)
+        return self.products.linear(self.heads.attend_cached(_shape(parts), [packed], index, bias=bias), parts.output)
 
     def project_memory(self, parts: AttentionParts, source: str, index: int) -> None:
         """Give the keys and values of a decoder layer's attention to the encoder's output, (batch, heads, sequence,
@@ -147,7 +124,7 @@ class Sublayers:
         other and read its keys and values together: a batch of them is one longer sequence of queries.
 
         Args:
-            mask: (sources, encoder sequence) int32.
+            mask: (sources, encoder sequence) int64.
             rows: shape of what is given, (batch, sequence, -1).
         """
         graph, width = self.graph, parts.heads * parts.head_size
@@ -159,7 +136,7 @@ class Sublayers:
         rest = graph.constant(f"rest.{width}", [-1, width])  # one for all layers: onnxruntime makes one shape of them
         by_source = graph.node("Concat", [sources, rest], parts.name, axis=0)
         query = graph.node("Reshape", [query, by_source], parts.name)
-        mixed = self._multi_head(parts, [query, key, value, "", mask])
+        mixed = self.heads.attend_memory(_shape(parts), query, key, value, mask)
         return self.products.linear(graph.node("Reshape", [mixed, rows], parts.name), parts.output)
 
     def feed_forward(self, parts: FeedForwardParts, source: str) -> str:
@@ -177,6 +154,6 @@ class Sublayers:
         place = f"{parts.name}.query_key_value"
         return self.products.linear(source, parts.query, parts.key, parts.value, place=place)
 
-    def _multi_head(self, parts: AttentionParts, inputs: list[str]) -> str:
-        settings = {"num_heads": parts.heads, "scale": parts.scale, "mask_filter_value": _MASKED}
-        return self.graph.node("MultiHeadAttention", inputs, parts.name, domain=MICROSOFT, **settings)
+
+def _shape(parts: AttentionParts) -> HeadsShape:
+    return HeadsShape(parts.name, parts.heads, parts.heads, parts.head_size, parts.scale)

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from edgelm.export.generation.builder import GraphBuilder
 from edgelm.export.generation.candidates import FullRows
-from edgelm.export.generation.products import Product, Products, Quantize, Table
+from edgelm.export.generation.products import Product, Products, Table
 from edgelm.quantize.blocks import BlockWeight
 
 
@@ -18,25 +17,21 @@ class Words:
 
     def __init__(
         self,
-        graph: GraphBuilder,
-        precision: str,
+        products: Products,
         *,
-        head: str | None,
         candidates: int,
-        quantize: Quantize,
         made: Mapping[str, BlockWeight],
     ) -> None:
-        """Take a graph and the precisions of products and head.
+        """Take what adds products to a graph.
 
         Args:
             candidates: how many tokens have exact logits where the head is in blocks; 0: none, and look-ups are
                 rounded.
-            quantize: makes the integers of a table.
-            made: those it made, by the names of tables.
+            made: the integers of tables, by their names.
         """
-        self._products = Products(graph, precision, head=head, quantize=quantize)
+        self._products = products
         # A table of which single rows are read alone saves nothing with 4 bits.
-        self._look_ups = Products(graph, precision, head="int8-weights" if self._in_blocks else head, quantize=quantize)
+        self._look_ups = products.with_head("int8-weights") if self._in_blocks else products
         self._candidates, self._made = candidates, made
         self._tables: dict[str, Table] = {}
         self._full: dict[str, FullRows] = {}
