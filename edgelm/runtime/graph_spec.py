@@ -147,6 +147,13 @@ class GraphSpec:
         following: dict[Role, Role] = {"past-key": "present-key", "past-value": "present-value"}
         return tuple((spec, given[following[spec.role], spec.layer]) for spec in self.inputs if spec.role in following)
 
+    @property
+    def grows(self) -> bool:
+        """Whether keys and values are given as tensors of their own, the past ones with the new ones behind: their
+        positions are those of the mask then, by the name of the axis. Else past and present may be one buffer."""
+        masks = [spec.shape[1:2] for spec in self.inputs if spec.role == "mask"]
+        return any(present.shape[2:3] == axis for _, present in self.cache() for axis in masks)
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> GraphSpec:
         """The inverse of `asdict`."""

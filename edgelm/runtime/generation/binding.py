@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -43,13 +44,18 @@ class Binding:
         try:
             self._run(self._bound)
         except Exception as error:  # onnxruntime's exceptions have no common base but Exception
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            shapes = ", ".join(
-                f"{name} {' x '.join(map(str, array.shape))}"
-                for name, array in self._arrays.items()
-                if array.ndim < 4  # keys and values are many, and alike
-            )
-            raise BundleError(
-                f"the graph cannot take {shapes}: {reason[:200]}",
-                hint="`edgelm verify` checks the bundle; export it again if it passes.",
-            ) from error
+            raise refusal(error, self._arrays) from error
+
+
+def refusal(error: Exception, arrays: Mapping[str, np.ndarray]) -> BundleError:
+    """What a graph says of its inputs, as an error that names their shapes."""
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    shapes = ", ".join(
+        f"{name} {' x '.join(map(str, array.shape))}"
+        for name, array in arrays.items()
+        if array.ndim < 4  # keys and values are many, and alike
+    )
+    return BundleError(
+        f"the graph cannot take {shapes}: {reason[:200]}",
+        hint="`edgelm verify` checks the bundle; export it again if it passes.",
+    )

@@ -25,7 +25,7 @@ class Cache:
 
     def __init__(self, pairs: Sequence[tuple[TensorSpec, TensorSpec]], *, context: int = 0) -> None:
         self.pairs, self.context = tuple(pairs), context
-        self._shapes = [(_size(past, 1), _size(past, 3)) for past, _ in self.pairs]
+        self._shapes = head_sizes(self.pairs)
         self.rows = self.capacity = self.version = 0
         self.buffers: list[np.ndarray] = []
 
@@ -83,6 +83,15 @@ class Cache:
     def _empty(self, pair: tuple[TensorSpec, TensorSpec], shape: tuple[int, int]) -> np.ndarray:
         heads, size = shape
         return np.zeros((self.rows, heads, self.capacity, size), dtype=np.dtype(pair[0].dtype))
+
+
+def head_sizes(pairs: Sequence[tuple[TensorSpec, TensorSpec]]) -> list[tuple[int, int]]:
+    """Heads and channels of one, of each pair of past and present.
+
+    Raises:
+        BundleError: the manifest does not say them.
+    """
+    return [(_size(past, 1), _size(past, 3)) for past, _ in pairs]
 
 
 def _size(spec: TensorSpec, axis: int) -> int:

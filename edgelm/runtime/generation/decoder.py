@@ -33,7 +33,6 @@ class Decoder:
 
     def __init__(self, session: Any, spec: GraphSpec, *, context: int = 0) -> None:
         self.spec, self.context = spec, context
-        self.cache = Cache(spec.cache(), context=context)
         self.lengths = np.zeros(0, dtype=np.int64)
         self._names = {role: spec.find(role).name for role in ("tokens", "logits")}
         self._names |= {
@@ -44,8 +43,8 @@ class Decoder:
             raise BundleError(
                 "manifest.json: the number of logits of a generator must be known.", hint="Export the bundle again."
             )
-        self.session, self._binding = session, Binding(session)
-        self._bound_version = 0
+        self.session = session
+        self._open()
         self._buffers: dict[str, np.ndarray] = {}
         self._ones = np.ones(0, dtype=np.int64)
         self._shared = 0  # first positions that all rows of one source have alike
@@ -54,6 +53,11 @@ class Decoder:
         self._given: np.ndarray | None = None  # whose memory is bound
         # Whether the graph tells sources from rows, by the name of the axis.
         self._reads_sources = any(one.role in _CROSS and one.shape[0] == SOURCES for one in spec.inputs)
+
+    @property
+    def most_rows(self) -> int | None:
+        """How many rows there may be; None: any number."""
+        return None
 
     @property
     def vocabulary(self) -> int:
@@ -138,6 +142,17 @@ class Decoder:
         self.lengths = np.minimum(self.lengths, length)
         self._shared = min(self._shared, length)
 
+    def _open(self) -> None:
+        """Make ready what the graph reads and writes."""
+        self.cache = Cache(self.spec.cache(), context=self.context)
+        self._binding = Binding(self.session)
+        self._bound_version = 0
+
+    def _give(self, memory: dict[str, np.ndarray]) -> None:
+        """Have the graph read what an encoder made, by the names of its inputs."""
+        for name, array in memory.items():
+            self._binding.read(name, array)
+
     def _bind_cache(self) -> None:
         if self._bound_version != self.cache.version:
             for (past, present), buffer in zip(self.cache.pairs, self.cache.buffers, strict=True):
@@ -157,10 +172,8 @@ class Decoder:
             return
         everyone = np.array_equal(rows, np.arange(len(self._memory.mask)))
         self._given, memory = rows, self._memory if everyone else self._memory.take(rows)
-        for name, array in memory.arrays.items():
-            self._binding.read(name, array)
-        if "memory-mask" in self._names:
-            self._binding.read(self._names["memory-mask"], memory.mask)
+        masks = {self._names["memory-mask"]: memory.mask} if "memory-mask" in self._names else {}
+        self._give(memory.arrays | masks)
 
     def _kept(self, name: str, values: np.ndarray) -> np.ndarray:
         """The values in an array that stays where it is, as long as their shape is the same."""

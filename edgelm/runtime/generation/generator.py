@@ -95,7 +95,8 @@ class Generator:
         several: list[Any] = [prompts] if single else list(prompts)
         ids = [self.reader(prompt, room=chosen.max_new_tokens, truncate=truncate) for prompt in several]
         chats = [not isinstance(prompt, str) for prompt in several]
-        at_once = 1 if draft is not None else max(1, _MOST_ROWS // chosen.num_beams)
+        most = min(_MOST_ROWS, self.reading.decoder.most_rows or _MOST_ROWS)
+        at_once = 1 if draft is not None else max(1, most // chosen.num_beams)
         answers: list[Answer] = []
         for begin in range(0, len(ids), at_once):
             part = slice(begin, begin + at_once)

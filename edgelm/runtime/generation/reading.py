@@ -15,6 +15,7 @@ import numpy as np
 from edgelm.errors import DataError
 from edgelm.runtime.generation.beams import search_beams
 from edgelm.runtime.generation.decoder import DECODER, ENCODER, Decoder, SourceEncoder, pad
+from edgelm.runtime.generation.growing import open_decoder
 from edgelm.runtime.generation.logits import log_softmax
 from edgelm.runtime.generation.rows import Row
 from edgelm.runtime.generation.speculation import common_beginning
@@ -60,7 +61,7 @@ class Reading:
         session, spec = graphs[DECODER]
         encoder = SourceEncoder(*graphs[ENCODER], spec) if ENCODER in graphs else None
         limited = encoder is None or spec.names("positions")
-        decoder = Decoder(session, spec, context=context if limited else 0)
+        decoder = open_decoder(session, spec, context=context if limited else 0)
         return cls(decoder, encoder, start_id=settings.decoder_start_id or 0, pad_id=settings.pad_id or 0)
 
     def __call__(

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from edgelm.export.generation.plain.builder import PlainGraphBuilder
-from edgelm.export.generation.products import Product, Products, Table, joined_bias, joined_blocks
+from edgelm.export.generation.products import Product, Products, Table, joined_bias, joined_blocks, to_nearest
 from edgelm.precision import Precision
 from edgelm.quantize.blocks import BlockWeight, round_blocks
 from edgelm.quantize.grid import quantize_columns
@@ -55,6 +55,8 @@ class PlainProducts(Products):
         """A weight in 4 bits; None: it has 8."""
         if bits == 8 or len(product.weight) % PLAIN_BLOCK:
             return None
+        if self._quantize is to_nearest:
+            return round_blocks(product.weight, bits, block=PLAIN_BLOCK, positive=True)
         made = self._quantize(product.name, product.weight, bits)
         if made.bits == 8:
             return None

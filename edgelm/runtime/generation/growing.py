@@ -1,0 +1,187 @@
+"""A decoder whose keys and values grow, a tensor for the past and one with the new tokens behind: what graphs in
+standard operators do, and engines of TensorRT.
+
+Rows stand on the right: a shorter one is padded on the left, so that the new tokens of all of them follow each other in
+the same slots.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from edgelm.errors import UsageError
+from edgelm.runtime.generation.binding import refusal
+from edgelm.runtime.generation.cache import head_sizes
+from edgelm.runtime.generation.decoder import Decoder, Memory
+from edgelm.runtime.graph_spec import GraphSpec
+
+
+class GrowingCache(Protocol):
+    """Runs a graph, and keeps the keys and values that it gives for the next run.
+
+    Attributes:
+        slots: how many positions they have.
+        most_rows, most_tokens: that a run takes; None: any number.
+    """
+
+    slots: int
+    most_rows: int | None
+    most_tokens: int | None
+
+    def start(self, rows: int) -> None:
+        """Have no slots in so many rows."""
+
+    def run(self, feeds: dict[str, np.ndarray]) -> np.ndarray:
+        """Logits for the other inputs of the graph; there are as many more slots as tokens then.
+
+        Raises:
+            BundleError: the graph fails.
+        """
+
+    def move(self, sources: np.ndarray, begins: np.ndarray, counts: np.ndarray, slots: int) -> None:
+        """Have row i hold, on the right of so many slots, `counts[i]` slots of what row `sources[i]` holds, from
+        `begins[i]` on."""
+
+
+class HostCache:
+    """A `GrowingCache` of arrays, for a session of onnxruntime."""
+
+    def __init__(self, session: Any, spec: GraphSpec) -> None:
+        self.slots, self.most_rows, self.most_tokens = 0, None, None
+        self._session, self._pairs = session, spec.cache()
+        self._sizes = head_sizes(self._pairs)
+        self._names = [spec.find("logits").name, *(present.name for _, present in self._pairs)]
+        self._past: list[np.ndarray] = []
+
+    def start(self, rows: int) -> None:
+        """See `GrowingCache`."""
+        self.slots = 0
+        self._past = [
+            np.zeros((rows, heads, 0, size), dtype=past.dtype)
+            for (past, _), (heads, size) in zip(self._pairs, self._sizes, strict=True)
+        ]
+
+    def run(self, feeds: dict[str, np.ndarray]) -> np.ndarray:
+        """See `GrowingCache`."""
+        past = {spec.name: values for (spec, _), values in zip(self._pairs, self._past, strict=True)}
+        try:
+            logits, *self._past = self._session.run(self._names, feeds | past)
+        except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+            raise refusal(error, feeds) from error
+        self.slots = self._past[0].shape[2]
+        found: np.ndarray = logits
+        return found
+
+    def move(self, sources: np.ndarray, begins: np.ndarray, counts: np.ndarray, slots: int) -> None:
+        """See `GrowingCache`."""
+        before, self.slots = self._past, slots
+        self._past = [np.zeros((len(sources), old.shape[1], slots, old.shape[3]), dtype=old.dtype) for old in before]
+        for old, new in zip(before, self._past, strict=True):
+            for row, (source, begin, count) in enumerate(zip(sources, begins, counts, strict=True)):
+                new[row, :, slots - count :] = old[source, :, begin : begin + count]
+
+
+class GrowingDecoder(Decoder):
+    """Rows of tokens that grow step by step, see `Decoder`.
+
+    Args:
+        session: of the graph; one that is a `GrowingCache` itself keeps keys and values where it runs.
+    """
+
+    def __init__(self, session: Any, spec: GraphSpec, *, context: int = 0) -> None:
+        self._fed: dict[str, np.ndarray] = {}
+        super().__init__(session, spec, context=context)
+
+    @property
+    def most_rows(self) -> int | None:
+        """How many rows there may be; None: any number."""
+        return self._grown.most_rows
+
+    def start(self, rows: int, *, memory: Memory | None = None) -> None:
+        """See `Decoder.start`.
+
+        Raises:
+            UsageError: more rows than the graph was built for.
+        """
+        self._check_rows(rows)
+        self._grown.start(rows)
+        super().start(rows, memory=memory)
+
+    def step(
+        self, ids: np.ndarray, *, counts: np.ndarray | None = None, wanted: np.ndarray | None = None
+    ) -> np.ndarray:
+        """See `Decoder.step`; more tokens than the graph takes at once are read in pieces."""
+        rows, tokens = ids.shape
+        new = np.full(rows, tokens) if counts is None else counts
+        padding = tokens - new
+        ids = np.stack([np.roll(row, shift) for row, shift in zip(ids, padding, strict=True)])
+        places = np.full((rows, 1), tokens - 1) if wanted is None else wanted + padding[:, None]
+        asked = places if "rows" in self._names else np.broadcast_to(np.arange(tokens), (rows, tokens))
+        most = self._grown.most_tokens or tokens
+        logits: np.ndarray | None = None
+        for begin in range(0, tokens, most):
+            end = min(begin + most, tokens)
+            after = np.clip(end - padding, 0, new)  # tokens of each row that are read then
+            part = self._run(ids[:, begin:end], self.lengths + after, np.clip(asked - begin, 0, end - begin - 1))
+            here = (asked >= begin) & (asked < end)
+            logits = part if logits is None else np.where(here[:, :, None], part, logits)
+        self.lengths = self.lengths + new
+        assert logits is not None
+        return logits if "rows" in self._names else np.take_along_axis(logits, places[:, :, None], axis=1)
+
+    def reorder(self, rows: np.ndarray) -> None:
+        """See `Decoder.reorder`."""
+        self._check_rows(len(rows))
+        self._move(rows, self.lengths[rows])
+        self._sources = self._sources[rows]
+        self._bind_memory()
+
+    def truncate(self, length: int) -> None:
+        """See `Decoder.truncate`."""
+        self._move(np.arange(self.rows), np.minimum(self.lengths, length))
+
+    def _open(self) -> None:
+        self._grown: GrowingCache = (
+            self.session if hasattr(self.session, "most_rows") else HostCache(self.session, self.spec)
+        )
+
+    def _give(self, memory: dict[str, np.ndarray]) -> None:
+        self._fed = memory
+
+    def _run(self, ids: np.ndarray, lengths: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        """Logits of a piece of tokens, where rows have so many once it is read."""
+        tokens = ids.shape[1]
+        total = self._grown.slots + tokens
+        slots = np.arange(total)
+        feeds = {self._names["tokens"]: np.ascontiguousarray(ids)}
+        if "mask" in self._names:
+            feeds[self._names["mask"]] = (slots >= total - lengths[:, None]).astype(np.int64)
+        if "positions" in self._names:
+            places = slots[total - tokens :] - (total - lengths[:, None])
+            feeds[self._names["positions"]] = np.maximum(places, 0)
+        if "rows" in self._names:
+            feeds[self._names["rows"]] = np.ascontiguousarray(wanted)
+        return self._grown.run(feeds | self._fed)
+
+    def _move(self, sources: np.ndarray, lengths: np.ndarray) -> None:
+        """Have row i hold the first `lengths[i]` tokens of row `sources[i]`."""
+        slots, held = int(lengths.max()), self.lengths[sources]
+        same = len(sources) == self.rows and (sources == np.arange(len(sources))).all() and (held == lengths).all()
+        if not same or slots != self._grown.slots:
+            self._grown.move(sources, self._grown.slots - held, lengths, slots)
+        self.lengths = lengths
+
+    def _check_rows(self, rows: int) -> None:
+        most = self.most_rows
+        if most is not None and rows > most:
+            raise UsageError(
+                f"the engine writes {most} rows at once, and {rows} are asked for.",
+                hint="Give fewer beams, or --provider cpu.",
+            )
+
+
+def open_decoder(session: Any, spec: GraphSpec, *, context: int = 0) -> Decoder:
+    """A decoder of the kind that the graph is for."""
+    return (GrowingDecoder if spec.grows else Decoder)(session, spec, context=context)
