@@ -146,7 +146,7 @@ def export(
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
         from edgelm.bundles.write import bundle_kind
         from edgelm.cli.inputs import read_calibration, read_columns, read_judged
-        from edgelm.device import check_precision, load_device
+        from edgelm.device import load_device
         from edgelm.files.output import check_output
         from edgelm.quantize.settings import Quantization
 
@@ -165,7 +165,6 @@ def export(
         target = load_device(device)
         if form == BUNDLE:
             check_output(output, overwrite=overwrite, kind=bundle_kind(output))
-            check_precision(target, precision)
         named = read_columns(
             text_column,
             pair_column,
@@ -178,8 +177,11 @@ def export(
 
         from edgelm.anatomy import find_checkpoint
         from edgelm.export.pipeline import export as run
+        from edgelm.export.prepare import check_task_precision
 
         task = find_checkpoint(checkpoint, allow_pickle=allow_pickle, task=kind).task
+        if form == BUNDLE:
+            check_task_precision(task, target, precision)
         texts = read_calibration(calibration, columns=named, by_label=calibration_choice == "label", schema=task.schema)
         judged = read_judged(task, evaluation, columns=named, screen=screen)
         asked: dict[str, Any] = {

@@ -17,7 +17,10 @@ from edgelm.runtime import Bundle, load, open_bundle
 from edgelm.runtime.cache import cache_folder
 from edgelm.runtime.cuda import Gpu, find_gpu
 from edgelm.runtime.engine_plan import EnginePlan, EngineRecord, one_profile
+from edgelm.runtime.generation.golden import GenerationGolden
+from edgelm.runtime.generation.golden import largest_difference as largest_generated
 from edgelm.runtime.golden import Golden
+from edgelm.runtime.graph_spec import MODEL, GraphSpec
 from edgelm.runtime.manifest import ENGINES_FOLDER, GOLDEN_FILE, Manifest, graph_hash
 from edgelm.runtime.provider import wanted_providers
 from edgelm.runtime.tensorrt import MODULES, Backend, installed_backends, load_backend
@@ -29,27 +32,33 @@ class BuildResult:
     """What `build` did.
 
     Attributes:
-        engine: that the bundle now has for this package and GPU.
-        size_mb: of its file.
-        built: False, where it was there already and still fits.
-        replayed: whether a GPU here answered the golden samples with it.
+        engines: that the bundle now has for this package and GPU, one a graph.
+        size_mb: of their files.
+        built: False, where they were there already and still fit.
+        replayed: whether a GPU here answered the golden samples with them.
     """
 
     path: Path
-    engine: EngineRecord
+    engines: tuple[EngineRecord, ...]
     size_mb: float
     built: bool
 
     @property
+    def engine(self) -> EngineRecord:
+        """Of the first graph."""
+        return self.engines[0]
+
+    @property
     def replayed(self) -> bool:
-        """Whether a GPU has answered the golden samples with it."""
-        return self.engine.difference is not None
+        """Whether a GPU has answered the golden samples with them."""
+        return all(engine.difference is not None for engine in self.engines)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: what `edgelm build --json` prints."""
         return {
             "path": str(self.path),
             "engine": asdict(self.engine),
+            "engines": [asdict(engine) for engine in self.engines],
             "size_mb": self.size_mb,
             "built": self.built,
             "replayed": self.replayed,
@@ -69,10 +78,10 @@ def build(
     rebuild: bool = False,
     progress: Progress = silent,
 ) -> BuildResult:
-    """Build the engine of a bundle and put it in.
+    """Build the engine of each graph of a bundle and put it in.
 
-    With its GPU here, only an engine that gives the golden answers is kept. `tensorrt-rtx` also builds for a GPU that
-    is not here; the device then proves it.
+    With their GPU here, only engines that give the golden answers are kept. `tensorrt-rtx` also builds for a GPU that
+    is not here; the device then proves them.
 
     Args:
         package: tensorrt or tensorrt-rtx; None: the first that the bundle's device prefers and is installed.
@@ -82,57 +91,75 @@ def build(
         rebuild: also where an engine that fits is there.
 
     Raises:
-        UsageError: the bundle is of a model that writes, or for a device without TensorRT; no GPU is known to build
-            for, or the package makes no portable engines.
+        UsageError: the bundle is for a device without TensorRT; no GPU is known to build for, or the package makes no
+            portable engines; one plan for several graphs.
         MissingExtraError: no TensorRT package is installed.
         ResourceError: the package cannot be loaded, or does not start here.
         EngineError: TensorRT refuses the graph, or the engine's answers are wrong. The bundle is left as it was.
     """
     opened = open_bundle(bundle)
-    if opened.manifest.task.generates:
-        raise UsageError(
-            f"{opened.path}: no engine is built of a model that writes; it runs on the CPU.",
-            hint="`edgelm run` and `edgelm profile` take the bundle as it is.",
-        )
-    plan = plan or opened.manifest.plan
-    if plan is None:
+    graphs = [graph for graph in opened.manifest.graphs if graph.plan is not None or plan is not None]
+    if not graphs:
         raise UsageError(
             f"{opened.path}: no engine plan: it was made for {opened.manifest.device}.",
             hint="Export it with --device of a GPU or a Jetson.",
         )
-    asked: dict[str, Any] = {"workspace_mb": workspace_mb, "portable": portable, "refit": refit, "strip": strip}
-    plan = replace(plan, **{name: value for name, value in asked.items() if value is not None})
+    if plan is not None and len(graphs) > 1:
+        raise UsageError(
+            f"{opened.path}: one plan is not for {len(graphs)} graphs.", hint="Leave it out: each graph has its own."
+        )
     backend = load_backend(package or _first_installed(opened))
-    if plan.portable and backend.rtx:
+    asked: dict[str, Any] = {"workspace_mb": workspace_mb, "portable": portable, "refit": refit, "strip": strip}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    plans = {graph.name: replace(_plan_of(graph, plan), **changes) for graph in graphs}
+    if backend.rtx and any(each.portable for each in plans.values()):
         raise UsageError(
             f"{backend.name} builds no portable engines: each is for this version of it and for its GPU.",
             hint="Give --no-portable, or --package tensorrt.",
         )
-    capability, gpu = _find_target(plan, backend, capability)
-    record = _record(opened, one_profile(plan) if backend.rtx else plan, backend, capability, gpu)
-    there = next(
-        (
-            entry
-            for entry in opened.manifest.engines
-            if replace(record, seconds=entry.seconds, difference=entry.difference) == entry
-        ),
-        None,
-    )
-    if there is not None and not rebuild:
-        return BuildResult(opened.path, there, _size(opened, there), built=False)
-    start = time.monotonic()
-    data = _serialize(opened, record, backend, gpu, progress)
-    record = replace(record, seconds=round(time.monotonic() - start, 2))
-    others = tuple(entry for entry in opened.manifest.engines if entry.path != record.path)
-    graph = replace(opened.manifest.graph(), plan=plan, engines=(*others, record))
-    manifest = opened.manifest.with_graph(graph)
+    capability, gpu = _find_target(plans[graphs[0].name], backend, capability)
+    wanted = {graph.name: _record(opened, graph, plans[graph.name], backend, capability, gpu) for graph in graphs}
+    there = {name: _find_built(opened.manifest.graph(name), record) for name, record in wanted.items()}
+    if not rebuild and (found := [record for record in there.values() if record is not None]) == list(there.values()):
+        return BuildResult(opened.path, tuple(found), _size(opened, found), built=False)
+    made: dict[str, EngineRecord] = {}
+    files: dict[str, bytes] = {}
+    manifest = opened.manifest
+    for graph in graphs:
+        start = time.monotonic()
+        record = wanted[graph.name]
+        files[record.path] = _serialize(opened, graph, record, backend, gpu, progress)
+        made[graph.name] = replace(record, seconds=round(time.monotonic() - start, 2))
+        manifest = manifest.with_graph(_with_engine(replace(graph, plan=plans[graph.name]), made[graph.name]))
 
     def prove(draft: Path) -> Manifest:
-        proven = replace(record, difference=_replay(draft, record))
-        return manifest.with_graph(replace(graph, engines=(*others, proven)))
+        difference, proven = _replay(draft, backend.name), manifest
+        for name, record in made.items():
+            proven = proven.with_graph(_with_engine(proven.graph(name), replace(record, difference=difference)))
+        return proven
 
-    made = add_files(opened, {record.path: data}, manifest, check=prove if gpu else None)
-    return BuildResult(opened.path, made.engines[-1], len(data) / 1e6, built=True)
+    manifest = add_files(opened, files, manifest, check=prove if gpu else None)
+    engines = tuple(manifest.graph(name).engines[-1] for name in made)
+    return BuildResult(opened.path, engines, sum(map(len, files.values())) / 1e6, built=True)
+
+
+def _plan_of(graph: GraphSpec, given: EnginePlan | None) -> EnginePlan:
+    plan = given or graph.plan
+    assert plan is not None
+    return plan
+
+
+def _find_built(graph: GraphSpec, record: EngineRecord) -> EngineRecord | None:
+    """The engine of a graph that was built as this record says."""
+    alike = (
+        entry for entry in graph.engines if replace(record, seconds=entry.seconds, difference=entry.difference) == entry
+    )
+    return next(alike, None)
+
+
+def _with_engine(graph: GraphSpec, record: EngineRecord) -> GraphSpec:
+    others = tuple(entry for entry in graph.engines if entry.path != record.path)
+    return replace(graph, engines=(*others, record))
 
 
 def can_build_for(capability: str | None, packages: Sequence[str]) -> str | None:
@@ -144,17 +171,20 @@ def can_build_for(capability: str | None, packages: Sequence[str]) -> str | None
     return next((name for name in packages if here or capability in buildable_capabilities(load_backend(name))), None)
 
 
-def _record(bundle: Bundle, plan: EnginePlan, backend: Backend, capability: str, gpu: Gpu | None) -> EngineRecord:
+def _record(
+    bundle: Bundle, graph: GraphSpec, plan: EnginePlan, backend: Backend, capability: str, gpu: Gpu | None
+) -> EngineRecord:
     """What an engine that is built here and now is built with."""
+    of_graph = "" if graph.name == MODEL else f"-{graph.name}"
     return EngineRecord(
-        path=f"{ENGINES_FOLDER}/{_label(backend, capability)}.engine",
+        path=f"{ENGINES_FOLDER}/{_label(backend, capability)}{of_graph}.engine",
         package=backend.name,
         version=backend.version,
         compute_capabilities=(capability,),
         driver=gpu.driver if gpu else None,
         precision=bundle.manifest.precision,
-        plan=plan,
-        graph=graph_hash(bundle.manifest, bundle.manifest.graph()),
+        plan=one_profile(plan) if backend.rtx else plan,
+        graph=graph_hash(bundle.manifest, graph),
         seconds=0.0,
     )
 
@@ -163,15 +193,17 @@ def _label(backend: Backend, capability: str) -> str:
     return f"{backend.name}-{backend.version}-sm{capability.replace('.', '')}"
 
 
-def _serialize(bundle: Bundle, record: EngineRecord, backend: Backend, gpu: Gpu | None, progress: Progress) -> bytes:
+def _serialize(
+    bundle: Bundle, graph: GraphSpec, record: EngineRecord, backend: Backend, gpu: Gpu | None, progress: Progress
+) -> bytes:
     capability = record.compute_capabilities[0]
     timings = None if gpu is None else cache_folder("tensorrt") / f"{_label(backend, capability)}.timings"
     with tempfile.TemporaryDirectory() as folder:
         return build_engine(
-            bundle.extract_graph(Path(folder), bundle.manifest.graph().file),
+            bundle.extract_graph(Path(folder), graph.file),
             record.plan,
             backend,
-            inputs=bundle.manifest.inputs,
+            inputs=graph.inputs,
             capability=capability,
             timings=timings,
             progress=progress,
@@ -201,16 +233,17 @@ def _find_target(plan: EnginePlan, backend: Backend, capability: str | None) -> 
     )
 
 
-def _replay(draft: Path, record: EngineRecord) -> float:
+def _replay(draft: Path, package: str) -> float:
     """Largest difference from the golden answers.
 
     Raises:
         EngineError: it is larger than accepted.
     """
     bundle = open_bundle(draft)
-    golden = Golden.from_json(bundle.read(GOLDEN_FILE))
+    data, generates = bundle.read(GOLDEN_FILE), bundle.manifest.task.generates
+    golden: Any = GenerationGolden.from_json(data) if generates else Golden.from_json(data)
     try:
-        model = load(bundle, provider=record.package)
+        model = load(bundle, provider=package)
     except (BundleError, UsageError) as error:
         raise EngineError(
             f"the engine was built but does not load: {error.message}", hint="The bundle is left as it was."
@@ -219,7 +252,12 @@ def _replay(draft: Path, record: EngineRecord) -> float:
         raise EngineError(
             f"the engine was built but is not used: {model.opened.why}.", hint="The bundle is left as it was."
         )
-    worst = largest_difference(model, golden)
+    try:
+        worst = largest_generated(model, golden) if generates else largest_difference(model, golden)
+    except BundleError as error:  # it writes other tokens, or fails
+        raise EngineError(
+            f"the engine does not give the golden answers: {error.message}", hint="The bundle is left as it was."
+        ) from error
     if worst > golden.tolerance:
         raise EngineError(
             f"the engine's answers differ from the golden ones by {worst:.2g}; {golden.tolerance:.2g} is accepted.",
@@ -228,5 +266,6 @@ def _replay(draft: Path, record: EngineRecord) -> float:
     return worst
 
 
-def _size(bundle: Bundle, record: EngineRecord) -> float:
-    return next(entry.size for entry in bundle.manifest.files if entry.path == record.path) / 1e6
+def _size(bundle: Bundle, records: Sequence[EngineRecord]) -> float:
+    paths = {record.path for record in records}
+    return sum(entry.size for entry in bundle.manifest.files if entry.path in paths) / 1e6

@@ -38,8 +38,12 @@ def make_plan(
     profiles = [_profile(batch, median, short)]
     if short < max_length:
         profiles.append(_profile(batch, max(long, short), max_length))
-    workspace = _USUAL if device.memory_gb is None else min(_LARGEST, int(1000 * device.memory_gb * _SHARE))
-    return EnginePlan(tuple(profiles), workspace, device.compute_capability, portable=portable, strip=strip)
+    return EnginePlan(tuple(profiles), workspace_of(device), device.compute_capability, portable=portable, strip=strip)
+
+
+def workspace_of(device: Device) -> int:
+    """Memory of a device's GPU that one operator may use, 10^6 bytes."""
+    return _USUAL if device.memory_gb is None else min(_LARGEST, int(1000 * device.memory_gb * _SHARE))
 
 
 def _profile(batch: int, usual: int, most: int) -> ShapeRange:

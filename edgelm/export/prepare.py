@@ -17,9 +17,10 @@ from edgelm.bundles.write import bundle_kind
 from edgelm.checkpoint import Checkpoint
 from edgelm.data.dataset import Dataset, load_dataset
 from edgelm.data.task_rows import completed
-from edgelm.device import check_precision
+from edgelm.device import Device, check_precision
 from edgelm.errors import UsageError
 from edgelm.export.draft import Draft
+from edgelm.export.generation.dialect import PLAIN
 from edgelm.export.pairs import note_guess, reads_pairs
 from edgelm.export.settings import ExportSettings
 from edgelm.files.output import check_output
@@ -33,6 +34,7 @@ from edgelm.tasks.text import TextClassification
 
 DEFAULT_LENGTH = 512  # tokens, of a model that takes more
 DEFAULT_CONTEXT = 8192  # the same, of a model that writes: its cache grows with the text, not with what it could hold
+_MEANT = {"int8": "int8-weights"}  # of models that write
 # By schema: the sequences that one sample may have, of unlike lengths, which are padded to be read together.
 _SEVERAL = {"answers": "windows of a long text", "choices": "one for each choice"}
 
@@ -50,10 +52,10 @@ def prepare(settings: ExportSettings, *, output_kind: OutputKind | None = None) 
         UsageError, DataError, ModelError, OutputExistsError: as `edgelm.export.pipeline.export`.
     """
     check_output(settings.output, overwrite=settings.overwrite, kind=output_kind or bundle_kind(settings.output))
-    check_precision(settings.device, settings.precision)
     checkpoint = find_checkpoint(settings.checkpoint, allow_pickle=settings.allow_pickle, task=settings.kind)
     limit = text_limit(checkpoint.config)
     check_length(settings.max_length, limit)
+    check_task_precision(checkpoint.task, settings.device, settings.precision)
     settings = replace(settings, precision=_precision_for(checkpoint.task, settings))
     settings = replace(settings, quantization=_with_embedding_bits(settings, checkpoint.record.embedding_bits))
     task = _task_of(checkpoint, settings)
@@ -104,9 +106,29 @@ def _precision_for(task: Task, settings: ExportSettings) -> str:
     given |= {"--max-drop": settings.quantization.max_drop is not None}
     if named := [option for option, there in given.items() if there]:
         raise UsageError(f"{' and '.join(named)}: not for models that write texts.", hint="Leave it out.")
-    wanted = {"int8": "int8-weights"}.get(settings.precision, settings.precision)
-    check_precision(settings.device, wanted)
+    wanted = _MEANT.get(settings.precision, settings.precision)
+    check_task_precision(task, settings.device, wanted)
     return wanted
+
+
+def check_task_precision(task: Task, device: Device, precision: str) -> None:
+    """Refuse a precision that a device does not run such a model in.
+
+    A GPU that computes in INT8 also reads weights in 8 and 4 bits, which models that write have there.
+
+    Raises:
+        UsageError: no such precision, or one that is not for it.
+    """
+    row = precision_of(precision)
+    if not task.generates or target_of(device).fused:
+        check_precision(device, precision)
+        return
+    known = PLAIN.products.precisions
+    if _MEANT.get(precision, precision) not in known:
+        raise UsageError(
+            f"models that write are not exported in {precision} for TensorRT.", hint=f"Use {', '.join(known)}."
+        )
+    check_precision(device, "int8" if row.integers else precision)
 
 
 def _task_of(checkpoint: Checkpoint, settings: ExportSettings) -> Task:

@@ -69,6 +69,17 @@ class Stream:
         kind = self._runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
         _call(self._runtime.cudaMemcpyAsync, into.ctypes.data, self._buffers[name][0], into.nbytes, kind, self.handle)
 
+    def copy_rows(self, target: tuple[int, int], source: tuple[int, int], *, width: int, rows: int) -> None:
+        """Copy rows of bytes from one place on the GPU to another.
+
+        Args:
+            target, source: the address of the first row, and how many bytes behind each row the next one begins.
+            width: bytes of a row that are copied.
+        """
+        if width:
+            kind = self._runtime.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+            _call(self._runtime.cudaMemcpy2DAsync, *target, *source, width, rows, kind, self.handle)
+
     def wait(self) -> None:
         """Until all that was queued is done."""
         _call(self._runtime.cudaStreamSynchronize, self.handle)

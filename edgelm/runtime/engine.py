@@ -1,4 +1,4 @@
-"""Runs a TensorRT engine of a bundle as an inference session: the same calls as onnxruntime's."""
+"""Runs a TensorRT engine of a bundle, also as an inference session: the same calls as onnxruntime's."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from edgelm.runtime.bundle import Bundle
 from edgelm.runtime.cache import keep
 from edgelm.runtime.cuda import JETSONS, Gpu, Stream
 from edgelm.runtime.engine_plan import EngineRecord, ShapeRange
+from edgelm.runtime.graph_spec import GraphSpec
 from edgelm.runtime.manifest import Manifest, graph_hash
 from edgelm.runtime.tensorrt import Backend, last_error, make_logger, start
 
@@ -28,12 +29,12 @@ class _Value:
     name: str
 
 
-def misfit(manifest: Manifest, record: EngineRecord, backend: Backend, gpu: Gpu) -> str:
+def misfit(manifest: Manifest, graph: GraphSpec, record: EngineRecord, backend: Backend, gpu: Gpu) -> str:
     """Why an engine must not be loaded here, in words; empty if it may.
 
     An engine of another version, GPU or graph would be refused by TensorRT at best, and give wrong answers at worst.
     """
-    if record.graph != graph_hash(manifest, manifest.graph()):
+    if record.graph != graph_hash(manifest, graph):
         return "it was built from another graph"
     if record.package != backend.name:
         return f"it was built by {record.package}"
@@ -74,16 +75,18 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
-class EngineSession:
-    """An engine, loaded on the GPU; `cache`: file in which TensorRT-RTX keeps the kernels that it compiles for this
-    GPU.
+class Engine:
+    """An engine of a graph, loaded on the GPU; `cache`: file in which TensorRT-RTX keeps the kernels that it compiles
+    for this GPU.
 
     Raises (when made):
         BundleError: TensorRT does not load it.
         ResourceError: the GPU has no room, or CUDA fails.
     """
 
-    def __init__(self, bundle: Bundle, record: EngineRecord, backend: Backend, *, cache: Path | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, graph: GraphSpec, record: EngineRecord, backend: Backend, *, cache: Path | None = None
+    ) -> None:
         module = backend.module
         self.record = record
         self._log = make_logger(module)
@@ -99,7 +102,7 @@ class EngineSession:
                 hint="`edgelm build` makes it anew.",
             )
         if record.plan.strip:
-            self._put_weights_in(bundle, module)
+            self._put_weights_in(bundle, graph, module)
         self._cache = cache
         self._kernels: Any = None
         self._contexts = [self._make_context() for _ in record.plan.profiles]
@@ -113,7 +116,7 @@ class EngineSession:
         inputs = {name for name in names if self._engine.get_tensor_mode(name) == module.TensorIOMode.INPUT}
         self._inputs = [name for name in names if name in inputs]
         self._outputs = [name for name in names if name not in inputs]
-        self._shapes = {spec.name: spec.shape for spec in bundle.manifest.inputs}
+        self._shapes = {spec.name: spec.shape for spec in graph.inputs}
         self._types = {name: np.dtype(module.nptype(self._engine.get_tensor_dtype(name))) for name in names}
         for index, context in enumerate(self._contexts):
             if index:
@@ -127,6 +130,69 @@ class EngineSession:
     def get_outputs(self) -> list[_Value]:
         """In the engine's order."""
         return [_Value(name) for name in self._outputs]
+
+    def _execute(self, context: Any) -> None:
+        """Queue a call whose tensors have their places.
+
+        Raises:
+            BundleError: the engine does not take it.
+        """
+        if not context.execute_async_v3(int(self._stream.handle)):
+            raise BundleError(
+                f"the engine {self.record.path} failed: {self._reason()}", hint="`edgelm build` makes it anew."
+            )
+
+    def _sizes(self, feeds: dict[str, np.ndarray]) -> dict[str, int]:
+        """Of the inputs' dynamic axes, by name."""
+        return {
+            axis: size
+            for name in self._inputs
+            if name in feeds
+            for axis, size in zip(self._shapes[name], feeds[name].shape, strict=True)
+            if isinstance(axis, str)
+        }
+
+    def _make_context(self) -> Any:
+        """One for each profile; TensorRT-RTX compiles its kernels for them."""
+        if not hasattr(self._engine, "create_runtime_config"):
+            return self._engine.create_execution_context()
+        config = self._engine.create_runtime_config()
+        if self._cache is not None and hasattr(config, "create_runtime_cache"):
+            if self._kernels is None:
+                self._kernels = config.create_runtime_cache()
+                if self._cache.is_file():
+                    self._kernels.deserialize(self._cache.read_bytes())
+            config.set_runtime_cache(self._kernels)
+        return self._engine.create_execution_context(config)
+
+    def _keep_kernels(self) -> None:
+        """Keep what was compiled for the first call, so that the next process need not compile it."""
+        if self._kernels is None or self._cache is None:
+            return
+        kernels, self._kernels = self._kernels, None
+        keep(self._cache, bytes(kernels.serialize()))
+
+    def _put_weights_in(self, bundle: Bundle, graph: GraphSpec, module: Any) -> None:
+        """Give a stripped engine the weights of the bundle's graph."""
+        refitter = module.Refitter(self._engine, self._log)
+        parser = module.OnnxParserRefitter(refitter, self._log)
+        with tempfile.TemporaryDirectory() as folder:
+            done = (
+                parser.refit_from_file(str(bundle.extract_graph(Path(folder), graph.file)))
+                and refitter.refit_cuda_engine()
+            )
+        if not done:
+            raise BundleError(
+                f"{bundle.path}: the weights do not fit {self.record.path}: {self._reason()}",
+                hint="`edgelm build` makes it anew.",
+            )
+
+    def _reason(self) -> str:
+        return last_error(self._log)
+
+
+class EngineSession(Engine):
+    """Runs an engine as an inference session: the same calls as onnxruntime's."""
 
     def run(self, names: list[str] | None, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         """Outputs by name (None: all). More texts than the engine takes at once go in several calls.
@@ -159,62 +225,12 @@ class EngineSession:
         for name in self._outputs:
             results[name] = np.empty(tuple(context.get_tensor_shape(name)), dtype=self._types[name])
             context.set_tensor_address(name, stream.buffer(name, results[name].nbytes))
-        if not context.execute_async_v3(int(stream.handle)):
-            raise BundleError(
-                f"the engine {self.record.path} failed: {self._reason()}", hint="`edgelm build` makes it anew."
-            )
+        self._execute(context)
         for name in wanted:
             stream.download(name, results[name])
         stream.wait()
         self._keep_kernels()
         return [results[name].astype(np.float32, copy=False) for name in wanted]
-
-    def _sizes(self, feeds: dict[str, np.ndarray]) -> dict[str, int]:
-        """Of the inputs' dynamic axes, by name."""
-        return {
-            axis: size
-            for name in self._inputs
-            for axis, size in zip(self._shapes[name], feeds[name].shape, strict=True)
-            if isinstance(axis, str)
-        }
-
-    def _make_context(self) -> Any:
-        """One for each profile; TensorRT-RTX compiles its kernels for them."""
-        if not hasattr(self._engine, "create_runtime_config"):
-            return self._engine.create_execution_context()
-        config = self._engine.create_runtime_config()
-        if self._cache is not None and hasattr(config, "create_runtime_cache"):
-            if self._kernels is None:
-                self._kernels = config.create_runtime_cache()
-                if self._cache.is_file():
-                    self._kernels.deserialize(self._cache.read_bytes())
-            config.set_runtime_cache(self._kernels)
-        return self._engine.create_execution_context(config)
-
-    def _keep_kernels(self) -> None:
-        """Keep what was compiled for the first call, so that the next process need not compile it."""
-        if self._kernels is None or self._cache is None:
-            return
-        kernels, self._kernels = self._kernels, None
-        keep(self._cache, bytes(kernels.serialize()))
-
-    def _put_weights_in(self, bundle: Bundle, module: Any) -> None:
-        """Give a stripped engine the weights of the bundle's graph."""
-        refitter = module.Refitter(self._engine, self._log)
-        parser = module.OnnxParserRefitter(refitter, self._log)
-        with tempfile.TemporaryDirectory() as folder:
-            done = (
-                parser.refit_from_file(str(bundle.extract_graph(Path(folder), bundle.manifest.graph().file)))
-                and refitter.refit_cuda_engine()
-            )
-        if not done:
-            raise BundleError(
-                f"{bundle.path}: the weights do not fit {self.record.path}: {self._reason()}",
-                hint="`edgelm build` makes it anew.",
-            )
-
-    def _reason(self) -> str:
-        return last_error(self._log)
 
 
 def choose_profile(profiles: tuple[ShapeRange, ...], sizes: Mapping[str, int]) -> int:

@@ -100,7 +100,9 @@ class EngineRecord:
 
 def one_profile(plan: EnginePlan) -> EnginePlan:
     """All shapes in one profile: TensorRT-RTX makes kernels for the shapes that it meets when it runs, and each profile
-    takes megabytes."""
+    takes megabytes. Where the last does not hold what the first does, as that of steps prompts, they stay."""
     first, last = plan.profiles[0].axes, plan.profiles[-1].axes
+    if any(first[name][2] > most for name, (_, _, most) in last.items()):
+        return plan
     axes = {name: (least, usual, last[name][2]) for name, (least, usual, _) in first.items()}
     return replace(plan, profiles=(ShapeRange(axes),))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from edgelm.errors import BundleError, EdgelmError, ResourceError, UsageError
 from edgelm.runtime.bundle import Bundle
 from edgelm.runtime.cache import cache_folder
 from edgelm.runtime.cuda import Gpu, find_gpu
-from edgelm.runtime.engine import EngineSession, misfit
+from edgelm.runtime.engine import Engine, EngineSession, misfit
 from edgelm.runtime.engine_plan import EnginePlan, EngineRecord, one_profile
+from edgelm.runtime.graph_spec import GraphSpec
 from edgelm.runtime.plugin import find_devices
 from edgelm.runtime.saturation import warn_if_slower
 from edgelm.runtime.session import make_session, preload_cuda
@@ -96,12 +97,17 @@ def open_session(bundle: Bundle, *, threads: int | None = None, provider: str | 
                 passed.append(attempt)
                 continue
             session, engine = attempt
-            _warn(bundle, engine, passed)
+            warn_of_unused(bundle, engine, passed)
             if name == "cpu":
                 warn_if_slower(bundle.path, bundle.manifest)
             return Opened(session, name, engine, tuple(passed))
+    raise nothing_runs(bundle, provider, passed)
+
+
+def nothing_runs(bundle: Bundle, provider: str | None, passed: Sequence[Passed]) -> UsageError:
+    """The error of a provider that was asked for and is not there."""
     reasons = "; ".join(entry.reason for entry in passed)
-    raise UsageError(
+    return UsageError(
         f"{bundle.path} cannot run with {provider} here: {reasons}.",
         hint="Leave --provider out: it then runs with what is there.",
     )
@@ -138,12 +144,19 @@ def wanted_providers(bundle: Bundle) -> list[str]:
 def _attempts(bundle: Bundle, name: str, threads: int | None) -> Iterator[tuple[Any, EngineRecord | None] | Passed]:
     """A provider's engine, where it may have one, then onnxruntime with it: each a session, or why there is none."""
     if name in MODULES:
-        yield _open_engine(bundle, name)
+        yield open_engine(bundle, bundle.manifest.graph(), name, EngineSession)
     yield _open_graph(bundle, name, threads)
 
 
-def _open_engine(bundle: Bundle, package: str) -> tuple[Any, EngineRecord] | Passed:
-    records = [record for record in bundle.manifest.engines if record.package == package]
+def open_engine(
+    bundle: Bundle, graph: GraphSpec, package: str, kind: type[Engine]
+) -> tuple[Engine, EngineRecord] | Passed:
+    """The engine of a graph that a package runs here, or why there is none.
+
+    Args:
+        kind: what the engine is opened as.
+    """
+    records = [record for record in graph.engines if record.package == package]
     if not records:
         return Passed(package, "the bundle has no engine of it (`edgelm build` makes one)")
     if package not in installed_backends():
@@ -155,9 +168,9 @@ def _open_engine(bundle: Bundle, package: str) -> tuple[Any, EngineRecord] | Pas
         backend = load_backend(package)
         reasons = []
         for record in records:
-            reason = misfit(bundle.manifest, record, backend, gpu)
+            reason = misfit(bundle.manifest, graph, record, backend, gpu)
             if not reason:
-                return EngineSession(bundle, record, backend, cache=_kernel_cache(record, gpu)), record
+                return kind(bundle, graph, record, backend, cache=_kernel_cache(record, gpu)), record
             reasons.append(reason)
     except EdgelmError as error:
         return Passed(package, error.message.rstrip("."))
@@ -241,9 +254,10 @@ def _kernel_cache(record: EngineRecord, gpu: Gpu) -> Path:
     return cache_folder(_CACHE) / f"{what}.kernels"
 
 
-def _warn(bundle: Bundle, engine: EngineRecord | None, passed: list[Passed]) -> None:
+def warn_of_unused(bundle: Bundle, engine: EngineRecord | None, passed: Sequence[Passed]) -> None:
     """Say so where the bundle has an engine that is not used."""
-    unused = [entry for entry in passed if entry.name in {record.package for record in bundle.manifest.engines}]
+    packages = {record.package for graph in bundle.manifest.graphs for record in graph.engines}
+    unused = [entry for entry in passed if entry.name in packages]
     if engine is None and unused:
         reasons = "; ".join(f"{entry.name}: {entry.reason}" for entry in unused)
         warnings.warn(

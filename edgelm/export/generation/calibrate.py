@@ -15,7 +15,9 @@ from edgelm.data.written import DECODED, encode_written
 from edgelm.errors import CalibrationError, UsageError
 from edgelm.export.draft import Draft
 from edgelm.export.generation.cache_scales import CacheScale, cache_scales
+from edgelm.export.generation.dialect import PLAIN, dialect_of
 from edgelm.export.generation.few_bits import quantize_generator
+from edgelm.export.generation.plain.products import PLAIN_BLOCK
 from edgelm.export.generation.products import Quantize, to_nearest
 from edgelm.export.generation.writing import generation_of
 from edgelm.files.places import told_place
@@ -89,7 +91,10 @@ def _settings(draft: Draft, precision: str) -> FewBits:
             f"--rounding {rounding} is not for the weights of models that write.",
             hint=f"There are: {', '.join(METHODS)}.",
         )
-    return replace(DEFAULTS[precision], method=rounding, head_bits=asked.embedding_bits or 8)
+    settings = replace(DEFAULTS[precision], method=rounding, head_bits=asked.embedding_bits or 8)
+    if dialect_of(draft.settings.device) is PLAIN:
+        return replace(settings, block=PLAIN_BLOCK, positive=True)
+    return settings
 
 
 def _rows(draft: Draft) -> Dataset:

@@ -17,10 +17,12 @@ from edgelm.anatomy.generators import generation_config
 from edgelm.compress.evaluate import token_scores
 from edgelm.compress.write import write
 from edgelm.data.written import encode_written
+from edgelm.engines.generation_plan import TextSizes, plan_decoder, plan_encoder
 from edgelm.errors import ParityError
 from edgelm.export.draft import Draft, DraftGraph, Step
 from edgelm.export.generation.builder import GeneratorGraph
 from edgelm.export.generation.calibrate import calibrate
+from edgelm.export.generation.dialect import PLAIN, dialect_of
 from edgelm.export.generation.graphs import generator_graphs
 from edgelm.export.generation.sequences import (
     TargetSequence,
@@ -32,15 +34,19 @@ from edgelm.export.generation.sequences import (
 from edgelm.export.generation.writing import generation_of, read_with, write_texts
 from edgelm.export.tokenization import tokenization_of
 from edgelm.files.places import told_place
+from edgelm.graph.external_data import stored_bytes
 from edgelm.graph.names import describe
 from edgelm.graph.session import make_plain_session
 from edgelm.metrics.judge import Predictions, judge
 from edgelm.metrics.texts import judge_texts
 from edgelm.precision import precision_of
+from edgelm.runtime.engine_plan import EnginePlan
+from edgelm.runtime.generation.decoder import DECODER
 from edgelm.runtime.generation.golden import GenerationGolden, GoldenText, largest_difference
 from edgelm.runtime.generation.reading import Reading
 from edgelm.runtime.graph_spec import GraphSpec, Parity
 from edgelm.runtime.loading import load
+from edgelm.runtime.tensorrt import MODULES
 from edgelm.tasks.generation import GenerationSettings
 from edgelm.version import __version__
 
@@ -49,6 +55,7 @@ _PROMPT_TOKENS = 48  # of each at most, of a decoder alone: what it writes is co
 _WRITTEN = 24  # tokens behind each
 _FOUR_BITS = "int4"  # of tables and head, where they are asked for
 _GOLDEN = 8  # of them are replayed on the device
+_LENGTHS = 500  # texts whose lengths shape the profiles of an engine
 # Prompts that are easy to cut into other tokens than the Hugging Face tokenizer does.
 _HARD = (
     "\N{GRINNING FACE}",
@@ -72,6 +79,7 @@ def build(draft: Draft) -> Draft:
         head=_FOUR_BITS if settings.quantization.embedding_bits == 4 else None,
         quantize=chosen.quantize,
         cache=chosen.cache,
+        dialect=dialect_of(settings.device),
     )
     settings.progress("export", 2, 3)
     facts = {"task": source.task.kind, "max_length": source.max_length, "precision": settings.precision}
@@ -85,6 +93,36 @@ def _draft_graph(name: str, graph: GeneratorGraph) -> DraftGraph:
     opset = next(entry.version for entry in graph.model.opset_import if entry.domain == "")
     spec = GraphSpec(name, f"{name}.onnx", graph.inputs, graph.outputs, opset)
     return DraftGraph(spec, graph.model, make_plain_session(graph.model))
+
+
+def plan_engines(draft: Draft) -> Draft:
+    """How engines are built of the graphs, where the device runs TensorRT.
+
+    Raises:
+        UsageError: the device's memory does not hold a cache of so many positions.
+    """
+    settings, source = draft.settings, draft.source
+    if not set(settings.device.runtimes) & MODULES.keys() or dialect_of(settings.device) is not PLAIN:
+        return draft
+    rows = (settings.calibration or draft.evaluation or draft.rows).sample(_LENGTHS, seed=settings.seed)
+    lengths = [len(_ids(draft, text if isinstance(text, str) else str(text[0][1]))) for text in rows.texts]
+    sizes = TextSizes(
+        source.max_length,
+        lengths,
+        source=source.max_length if source.model.config.is_encoder_decoder else 0,
+        rows=generation_of(draft).settings.num_beams,
+    )
+    weights = sum(stored_bytes(graph.model) for graph in draft.graphs)
+
+    def plan(spec: GraphSpec) -> EnginePlan:
+        if spec.name == DECODER:
+            return plan_decoder(settings.device, spec, sizes, weights=weights)
+        return plan_encoder(settings.device, sizes)
+
+    return replace(
+        draft,
+        graphs=tuple(replace(graph, spec=replace(graph.spec, plan=plan(graph.spec))) for graph in draft.graphs),
+    )
 
 
 def compare(draft: Draft) -> Draft:
@@ -161,7 +199,7 @@ def measure(draft: Draft) -> Draft:
     return replace(draft, quality=quality)
 
 
-GENERATION_STEPS: tuple[Step, ...] = (build, compare, measure)
+GENERATION_STEPS: tuple[Step, ...] = (build, plan_engines, compare, measure)
 
 
 def _prompts(draft: Draft) -> list[str]:
@@ -280,7 +318,7 @@ def _check_bundle(path: Path, *, golden: GenerationGolden, ids: dict[str, list[i
         ParityError: it does not.
         BundleError: it cannot be run.
     """
-    generator = load(path)
+    generator = load(path, provider="cpu")
     for text, wanted in ids.items():
         if wanted and generator.reader(text) != wanted:
             raise _refusal(f"the tokens of {text!r:.60} are not those of the Hugging Face tokenizer")

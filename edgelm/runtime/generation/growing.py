@@ -15,6 +15,7 @@ from edgelm.errors import UsageError
 from edgelm.runtime.generation.binding import refusal
 from edgelm.runtime.generation.cache import head_sizes
 from edgelm.runtime.generation.decoder import Decoder, Memory
+from edgelm.runtime.generation.decoder_engine import DecoderEngine
 from edgelm.runtime.graph_spec import GraphSpec
 
 
@@ -23,12 +24,13 @@ class GrowingCache(Protocol):
 
     Attributes:
         slots: how many positions they have.
-        most_rows, most_tokens: that a run takes; None: any number.
+        most_rows, most_tokens, most_slots: that a run takes; None: any number.
     """
 
     slots: int
     most_rows: int | None
     most_tokens: int | None
+    most_slots: int | None
 
     def start(self, rows: int) -> None:
         """Have no slots in so many rows."""
@@ -48,8 +50,12 @@ class GrowingCache(Protocol):
 class HostCache:
     """A `GrowingCache` of arrays, for a session of onnxruntime."""
 
+    most_rows: int | None = None
+    most_tokens: int | None = None
+    most_slots: int | None = None
+
     def __init__(self, session: Any, spec: GraphSpec) -> None:
-        self.slots, self.most_rows, self.most_tokens = 0, None, None
+        self.slots = 0
         self._session, self._pairs = session, spec.cache()
         self._sizes = head_sizes(self._pairs)
         self._names = [spec.find("logits").name, *(present.name for _, present in self._pairs)]
@@ -144,8 +150,11 @@ class GrowingDecoder(Decoder):
 
     def _open(self) -> None:
         self._grown: GrowingCache = (
-            self.session if hasattr(self.session, "most_rows") else HostCache(self.session, self.spec)
+            self.session if isinstance(self.session, DecoderEngine) else HostCache(self.session, self.spec)
         )
+        most = self._grown.most_slots
+        if most is not None:
+            self.context = min(self.context or most, most)
 
     def _give(self, memory: dict[str, np.ndarray]) -> None:
         self._fed = memory

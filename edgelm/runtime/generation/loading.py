@@ -3,42 +3,54 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from edgelm.errors import BundleError, UsageError
+from edgelm.errors import BundleError
 from edgelm.runtime.bundle import Bundle
 from edgelm.runtime.early import Early
+from edgelm.runtime.engine import EngineSession
+from edgelm.runtime.engine_plan import EngineRecord
 from edgelm.runtime.generation.chat import ChatTemplate
 from edgelm.runtime.generation.decoder import DECODER, ENCODER, Decoder
+from edgelm.runtime.generation.decoder_engine import DecoderEngine
 from edgelm.runtime.generation.generator import Generator
 from edgelm.runtime.generation.prompts import PromptReader
 from edgelm.runtime.generation.reading import Reading
 from edgelm.runtime.inputs.text import load_tokenizer
 from edgelm.runtime.manifest import WEIGHTS_FILE
 from edgelm.runtime.pages import release_pages
-from edgelm.runtime.provider import Opened, Passed, check_provider, wanted_providers
+from edgelm.runtime.provider import (
+    Opened,
+    Passed,
+    check_provider,
+    nothing_runs,
+    open_engine,
+    wanted_providers,
+    warn_of_unused,
+)
 from edgelm.runtime.saturation import warn_if_slower
 from edgelm.runtime.session import make_session
+from edgelm.runtime.tensorrt import MODULES
 from edgelm.tasks.generation import Generation, TextGeneration
 
 _TOKENS_FILE = "tokenizer_config.json"
 
 
 def open_generator(bundle: Bundle, *, threads: int | None = None, provider: str | None = None) -> Generator:
-    """Load a bundle of a model that writes text; it runs on the CPU.
+    """Load a bundle of a model that writes text.
+
+    It runs by the engines of its graphs where all of them fit here, else on the CPU. No engine of such a model has run
+    on a GPU yet: the tests run them by stand-ins for TensorRT and CUDA.
 
     Args:
         threads, provider: as `edgelm.runtime.load`.
 
     Raises:
         BundleError: broken, changed, or without what such a model needs; or it is for another task.
-        UsageError: another provider than the CPU.
+        UsageError: the provider is not there, or runs no model that writes.
     """
     check_provider(provider)
-    if provider not in (None, "cpu"):
-        raise UsageError(
-            f"a model that writes text runs on the CPU, not with {provider}.", hint="Leave --provider out."
-        )
     manifest = bundle.manifest
     task = manifest.task
     if not isinstance(task, Generation):
@@ -55,18 +67,16 @@ def open_generator(bundle: Bundle, *, threads: int | None = None, provider: str 
             hint="Export the bundle again.",
         )
     wanted = (DECODER, ENCODER) if has_encoder else (DECODER,)
-    sessions = Early(lambda: [_session(bundle, name, threads) for name in wanted])  # onnxruntime lets others run
+    engines, chosen, passed = _open_engines(bundle, wanted, provider)
+    early = Early(lambda: [] if engines else [_session(bundle, name, threads) for name in wanted])  # it lets others run
     tokenizer = load_tokenizer(bundle)
-    graphs = {name: (session, manifest.graph(name)) for name, session in zip(wanted, sessions.result(), strict=True)}
+    sessions = engines or dict(zip(wanted, early.result(), strict=True))
+    graphs = {name: (session, manifest.graph(name)) for name, session in sessions.items()}
     bundle.end_early()
-    if not bundle.is_file and bundle.has(WEIGHTS_FILE):
+    if not engines and not bundle.is_file and bundle.has(WEIGHTS_FILE):
         release_pages(bundle.locate(WEIGHTS_FILE))
     reading = Reading.of(graphs, task.settings, context=context)
     _check_vocabulary(bundle, tokenizer, reading.decoder)
-    passed = tuple(
-        Passed(name, "models that write text run on the CPU") for name in wanted_providers(bundle) if name != "cpu"
-    )
-    warn_if_slower(bundle.path, manifest)
     template = task.chat_template if isinstance(task, TextGeneration) else ""
     prompts = PromptReader(
         task,
@@ -76,7 +86,42 @@ def open_generator(bundle: Bundle, *, threads: int | None = None, provider: str 
         split_special=manifest.tokenization.split_special,
         side=manifest.tokenization.truncation_side if has_encoder else "left",
     )
-    return Generator(manifest, task, Opened(reading.decoder.session, "cpu", None, passed), reading, prompts)
+    session = reading.decoder.session
+    if chosen is None:
+        warn_of_unused(bundle, None, passed)
+        warn_if_slower(bundle.path, manifest)
+        return Generator(manifest, task, Opened(session, "cpu", None, passed), reading, prompts)
+    return Generator(manifest, task, Opened(session, chosen.package, chosen, passed), reading, prompts)
+
+
+def _open_engines(
+    bundle: Bundle, names: Sequence[str], provider: str | None
+) -> tuple[dict[str, Any], EngineRecord | None, tuple[Passed, ...]]:
+    """The engines of the graphs of these names, that of the first, and what was passed over for them; none, where
+    onnxruntime runs the graphs on the CPU.
+
+    Raises:
+        UsageError: the provider that was asked for is not there.
+    """
+    passed: list[Passed] = []
+    for package in [provider] if provider else wanted_providers(bundle):
+        if package == "cpu":
+            return {}, None, tuple(passed)
+        if package not in MODULES:
+            passed.append(Passed(package, "models that write text run by engines of TensorRT, or on the CPU"))
+            continue
+        found: list[tuple[Any, EngineRecord]] = []
+        for name in names:
+            kind = DecoderEngine if name == DECODER else EngineSession
+            attempt = open_engine(bundle, bundle.manifest.graph(name), package, kind)
+            if isinstance(attempt, Passed):
+                passed.append(attempt)
+                break
+            found.append(attempt)
+        else:
+            engines = {name: engine for name, (engine, _) in zip(names, found, strict=True)}
+            return engines, found[0][1], tuple(passed)
+    raise nothing_runs(bundle, provider, passed)
 
 
 def _session(bundle: Bundle, name: str, threads: int | None) -> Any:
