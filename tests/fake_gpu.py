@@ -60,10 +60,25 @@ def make_cuda(capability: str | None = "8.7", driver: int = 12060) -> ModuleType
         memory[ctypes.addressof(room)] = room
         return Status.cudaSuccess, ctypes.addressof(room)
 
+    def check(address: int, size: int) -> None:
+        assert any(begin <= address and address + size <= begin + len(room) for begin, room in memory.items()), (
+            "outside of what was allocated"
+        )
+
     def copy(target: int, source: int, size: int, kind: str, stream: int) -> tuple[Any]:
-        device = target if kind == "up" else source
-        assert size <= len(memory[device]), "more than was allocated"
+        check(target if kind == "up" else source, size)
         ctypes.memmove(target, source, size)
+        return (Status.cudaSuccess,)
+
+    def copy_2d(
+        target: int, target_pitch: int, source: int, source_pitch: int, width: int, rows: int, kind: str, stream: int
+    ) -> tuple[Any]:
+        assert kind == "across"
+        assert width <= min(target_pitch, source_pitch)
+        for row in range(rows):
+            check(target + row * target_pitch, width)
+            check(source + row * source_pitch, width)
+            ctypes.memmove(target + row * target_pitch, source + row * source_pitch, width)
         return (Status.cudaSuccess,)
 
     def free(address: int) -> tuple[Any]:
@@ -75,7 +90,9 @@ def make_cuda(capability: str | None = "8.7", driver: int = 12060) -> ModuleType
         cudaDeviceAttr=SimpleNamespace(
             cudaDevAttrComputeCapabilityMajor="major", cudaDevAttrComputeCapabilityMinor="minor"
         ),
-        cudaMemcpyKind=SimpleNamespace(cudaMemcpyHostToDevice="up", cudaMemcpyDeviceToHost="down"),
+        cudaMemcpyKind=SimpleNamespace(
+            cudaMemcpyHostToDevice="up", cudaMemcpyDeviceToHost="down", cudaMemcpyDeviceToDevice="across"
+        ),
         cudaDeviceGetAttribute=attribute,
         cudaDriverGetVersion=lambda: (Status.cudaSuccess, driver),
         cudaStreamCreate=lambda: (Status.cudaSuccess, 1),
@@ -83,6 +100,7 @@ def make_cuda(capability: str | None = "8.7", driver: int = 12060) -> ModuleType
         cudaMalloc=allocate,
         cudaFree=free,
         cudaMemcpyAsync=copy,
+        cudaMemcpy2DAsync=copy_2d,
     )
     return module
 
@@ -142,16 +160,23 @@ class _Context:
         self.places[name] = address
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        width = next(output.shape[-1] for output in self.engine.session.get_outputs() if output.name == name)
-        return (next(iter(self.shapes.values()))[0], width)
+        sizes = {
+            axis: size
+            for value in self.engine.session.get_inputs()
+            for axis, size in zip(value.shape, self.shapes[value.name], strict=True)
+        }
+        (shape,) = (output.shape for output in self.engine.session.get_outputs() if output.name == name)
+        return tuple(sizes.get(axis, axis) for axis in shape)
 
     def execute_async_v3(self, stream: int) -> bool:
         feeds = {}
         for name, shape in self.shapes.items():
-            room = (ctypes.c_int64 * int(np.prod(shape))).from_address(self.places[name])
-            feeds[name] = np.frombuffer(room, dtype=np.int64).reshape(shape)
+            kind = np.dtype(self.engine.get_tensor_dtype(name))
+            room = (ctypes.c_char * int(np.prod(shape) * kind.itemsize)).from_address(self.places[name])
+            feeds[name] = np.frombuffer(bytes(room), dtype=kind).reshape(shape)
         for output, values in zip(self.engine.session.get_outputs(), self.engine.session.run(None, feeds), strict=True):
-            data = np.ascontiguousarray(values + self.engine.wrong, dtype=np.float32)
+            assert values.shape == self.get_tensor_shape(output.name), "not the shape that was said"
+            data = np.ascontiguousarray(values + values.dtype.type(self.engine.wrong))
             ctypes.memmove(self.places[output.name], data.ctypes.data, data.nbytes)
         return True
 
@@ -181,7 +206,10 @@ class _Engine:
         return "in" if name in {value.name for value in self.session.get_inputs()} else "out"
 
     def get_tensor_dtype(self, name: str) -> str:
-        return "int64" if self.get_tensor_mode(name) == "in" else "float32"
+        (kind,) = (
+            value.type for value in (*self.session.get_inputs(), *self.session.get_outputs()) if value.name == name
+        )
+        return {"tensor(int64)": "int64", "tensor(float)": "float32", "tensor(float16)": "float16"}[kind]
 
     def create_execution_context(self) -> _Context | None:
         return _Context(self) if self.room else None

@@ -78,18 +78,32 @@ def build(
         screen.result(result.to_dict(), _draw)
         if not result.replayed:
             screen.note("No GPU here has run it yet: `edgelm verify` on the device replays the golden samples.")
-        screen.next_step(f"{result.path}/{result.engine.path}", "profile", argument(bundle))
+        for engine in result.engines[:-1]:
+            screen.note(f"Result: {result.path}/{engine.path}")
+        screen.next_step(f"{result.path}/{result.engines[-1].path}", "profile", argument(bundle))
 
 
 def _draw(console: Console, values: dict[str, Any]) -> None:
-    engine = values["engine"]
-    table = make_table("engine", engine["path"])
-    table.add_row("package", f"{engine['package']} {engine['version']}")
-    table.add_row("compute capability", ", ".join(engine["compute_capabilities"]))
-    table.add_row("precision", engine["precision"])
-    table.add_row("texts x tokens", shapes_line(engine["plan"]["profiles"]))
-    table.add_row("size", f"{values['size_mb']:.1f} MB")
-    table.add_row("build", f"{engine['seconds']:.1f} s" if values["built"] else "was there already, and fits")
-    replayed = "not yet" if engine["difference"] is None else f"largest difference {engine['difference']:.2g}"
-    table.add_row("golden samples", replayed)
+    engines = values["engines"]
+    table = make_table("engine", *(engine["path"] for engine in engines))
+    for name, said in (
+        ("package", lambda engine: f"{engine['package']} {engine['version']}"),
+        ("compute capability", lambda engine: ", ".join(engine["compute_capabilities"])),
+        ("precision", lambda engine: engine["precision"]),
+        ("texts x tokens", lambda engine: shapes_line(engine["plan"]["profiles"])),
+    ):
+        table.add_row(name, *map(said, engines))
+    sizes = ("size", f"{values['size_mb']:.1f} MB"), ("build", _seconds(values))
+    for name, text in (*sizes, ("golden samples", _replayed(engines))):
+        table.add_row(name, text)
     console.print(table)
+
+
+def _seconds(values: dict[str, Any]) -> str:
+    seconds = sum(engine["seconds"] for engine in values["engines"])
+    return f"{seconds:.1f} s" if values["built"] else "was there already, and fits"
+
+
+def _replayed(engines: list[dict[str, Any]]) -> str:
+    differences = [engine["difference"] for engine in engines]
+    return "not yet" if None in differences else f"largest difference {max(differences):.2g}"

@@ -42,8 +42,19 @@ def make_table(*columns: str, title: str = "", numbers_from: int = 1) -> Table:
     return table
 
 
+_PLAIN_AXES = 2  # texts and tokens
+
+
 def shapes_line(profiles: list[dict[str, Any]]) -> str:
-    """What each profile of an engine takes: the sizes of its axes, texts x tokens."""
+    """What each profile of an engine takes: the sizes of its axes, texts x tokens, or of more axes by their names."""
+    if any(len(profile["axes"]) > _PLAIN_AXES for profile in profiles):
+        ranges = [{name: (least, most) for name, (least, _, most) in profile["axes"].items()} for profile in profiles]
+        return "; ".join(
+            ", ".join(
+                f"{name} {least}" if least == most else f"{name} {least}-{most}" for name, (least, most) in each.items()
+            )
+            for each in ranges
+        )
     shapes = [
         ["x".join(str(sizes[which]) for sizes in profile["axes"].values()) for which in range(3)]
         for profile in profiles

@@ -126,15 +126,17 @@ class GrowingDecoder(Decoder):
         places = np.full((rows, 1), tokens - 1) if wanted is None else wanted + padding[:, None]
         asked = places if "rows" in self._names else np.broadcast_to(np.arange(tokens), (rows, tokens))
         most = self._grown.most_tokens or tokens
-        logits: np.ndarray | None = None
+        logits = np.empty((rows, asked.shape[1], self.vocabulary), dtype=np.float32)
         for begin in range(0, tokens, most):
             end = min(begin + most, tokens)
             after = np.clip(end - padding, 0, new)  # tokens of each row that are read then
-            part = self._run(ids[:, begin:end], self.lengths + after, np.clip(asked - begin, 0, end - begin - 1))
-            here = (asked >= begin) & (asked < end)
-            logits = part if logits is None else np.where(here[:, :, None], part, logits)
+            here = np.flatnonzero(((asked >= begin) & (asked < end)).any(axis=0))
+            some = asked[:, here] if len(here) else np.full((rows, 1), begin)  # a call asks for one place at least
+            part = self._run(ids[:, begin:end], self.lengths + after, np.clip(some - begin, 0, end - begin - 1))
+            for place, column in enumerate(here):
+                inside = (asked[:, column] >= begin) & (asked[:, column] < end)
+                logits[inside, column] = part[inside, place]
         self.lengths = self.lengths + new
-        assert logits is not None
         return logits if "rows" in self._names else np.take_along_axis(logits, places[:, :, None], axis=1)
 
     def reorder(self, rows: np.ndarray) -> None:
