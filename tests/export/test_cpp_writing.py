@@ -34,10 +34,10 @@ def run(write, bundle, *words, **given):
     return run_program(write, bundle, "--threads", 1, *words, **given)
 
 
-def exported(folder, precision="int8-weights", positions=1024):
+def exported(folder, precision="int8-weights", *more, positions=1024):
     """The bundle of a decoder that reads long texts, by the command line."""
     model = make_generator(folder / "model", "llama", heads=2, kv_heads=1, positions=positions)
-    words = ["export", str(model), "--precision", precision, "--output", str(folder / "model.edge")]
+    words = ["export", str(model), "--precision", precision, "--output", str(folder / "model.edge"), *more]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output + done.stderr
     return folder / "model.edge"
@@ -107,11 +107,19 @@ def test_long_prompts_are_read_in_pieces_and_the_cache_grows(write, long_bundle,
 
 
 @pytest.mark.cpp
-def test_a_cache_of_half_floats_is_kept(write, tmp_path):
-    bundle = exported(tmp_path, "fp16", positions=128)
+@pytest.mark.parametrize(("dtype", "words"), [("float16", ["fp16"]), ("int8", ["int8-weights", "--cache-bits", "8"])])
+def test_a_cache_of_fewer_bits_is_kept(write, tmp_path, dtype, words):
+    bundle = exported(tmp_path, *words, positions=128)
     specs = open_bundle(bundle).manifest.graph("decoder").inputs
-    assert {spec.dtype for spec in specs if spec.role == "past-key"} == {"float16"}
+    assert {spec.dtype for spec in specs if spec.role == "past-key"} == {dtype}
     check_writes(write, bundle, *PROMPTS[:2], max_new_tokens=20)
+
+
+@pytest.mark.cpp
+def test_a_graph_for_engines_is_refused(write, tmp_path):
+    bundle = exported(tmp_path, "fp16", "--device", "jetson-orin-nano", positions=128)
+    done = run(write, bundle, "turn the")
+    assert done.returncode == 1 and "--device cpu" in done.stderr and not done.stdout
 
 
 @pytest.mark.cpp

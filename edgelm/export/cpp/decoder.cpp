@@ -26,6 +26,26 @@ const Json& find(const Json& tensors, const std::string& role, const Json& layer
   throw std::runtime_error("manifest.json: a graph lacks the " + role + " of layer " + layer.dump());
 }
 
+// Whether keys and values are tensors that grow: their positions are those of the mask then.
+bool grows(const Json& inputs, const Json& present) {
+  return std::any_of(inputs.begin(), inputs.end(), [&](const Json& tensor) {
+    return tensor.at("role") == "mask" && tensor.at("shape").at(1) == present.at("shape").at(2);
+  });
+}
+
+// How a number of the cache is kept.
+struct Kept {
+  ONNXTensorElementDataType type;
+  std::size_t bytes;
+};
+
+Kept kept_as(const std::string& dtype) {
+  if (dtype == "float32") return {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, 4};
+  if (dtype == "float16") return {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16, 2};
+  if (dtype == "int8") return {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8, 1};
+  throw std::runtime_error("manifest.json: keys and values are float32, float16 or int8, not " + dtype);
+}
+
 }  // namespace
 
 Decoder::Decoder(Ort::Session session, const Json& graph, std::size_t context, Memory memory)
@@ -46,12 +66,13 @@ Decoder::Decoder(Ort::Session session, const Json& graph, std::size_t context, M
     const std::string role = past.at("role");
     if (role != "past-key" && role != "past-value") continue;
     const Json& present = find(outputs, role == "past-key" ? "present-key" : "present-value", past.at("layer"));
-    const bool half = past.at("dtype") == "float16";
-    if (!half && past.at("dtype") != "float32") throw std::runtime_error("manifest.json: keys and values are float32 or float16");
+    if (grows(inputs, present)) {
+      throw std::runtime_error("this bundle's graph is for engines of a GPU; export the model with `--device cpu` for this program");
+    }
+    const Kept kept = kept_as(past.at("dtype"));
     const std::size_t size = as_size(past.at("shape").at(3), "the size of a head");
-    slots_.push_back({past.at("name"), present.at("name"), as_size(past.at("shape").at(1), "the number of heads"), size * (half ? 2 : 4),
-                      static_cast<std::int64_t>(size),
-                      half ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16 : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {}});
+    slots_.push_back({past.at("name"), present.at("name"), as_size(past.at("shape").at(1), "the number of heads"), size * kept.bytes,
+                      static_cast<std::int64_t>(size), kept.type, {}});
   }
   for (std::size_t i = 0; i < memory_.names.size(); ++i) binding_.BindInput(memory_.names[i].c_str(), memory_.values[i]);
   for (const std::string& name : memory_masks) binding_.BindInput(name.c_str(), as_tensor(memory_.mask));
