@@ -276,16 +276,14 @@ def _open_model(path: Path, allow_pickle: bool, any_head: bool) -> Checkpoint:
         path / "config.json",
         missing_hint="A model folder needs config.json; save yours with model.save_pretrained(...).",
     )
-    quantized = config.get("quantization_config")
-    if quantized:
+    if quantized := config.get("quantization_config"):
         raise ModelError(
             f"{path}: the weights are quantized already ({quantized.get('quant_method', 'no method named')}).",
             hint="Give the float model that they were made from.",
         )
     files = require_weights(path, allow_pickle=allow_pickle)
     check_config(config, path)
-    if sentence is not None and sentence.pooling and config.get("model_type") in READERS:
-        config = as_reader(config)
+    config = as_reader(config) if sentence is not None and sentence.pooling else config
     shapes = {name: entry["shape"] for file in files for name, entry in check_safetensors(file).items()}
     if writes(config):
         found = read_generator(config, path)

@@ -96,12 +96,10 @@ def writes(config: Mapping[str, Any]) -> bool:
 
 
 def as_reader(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of the encoder in a model that writes: of a language model without its head.
-
-    Args:
-        config: the content of config.json, of one of `READERS`.
-    """
-    return {**config, "architectures": [f"{READERS[config['model_type']]}Model"]}
+    """The content of config.json for the encoder in a model: of a language model among `READERS` without its head;
+    others are encoders as they are."""
+    name = READERS.get(str(config.get("model_type")))
+    return dict(config) if name is None else {**config, "architectures": [f"{name}Model"]}
 
 
 def refuse_decoder(config: Mapping[str, Any]) -> None:

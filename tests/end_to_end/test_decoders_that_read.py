@@ -24,7 +24,10 @@ FOLDERS = {
     "qwen3": ((pooling("lasttoken", width=64), ("Normalize", {})), {}),
     "mistral": ((pooling("lasttoken", width=64), ("Normalize", {})), {"sliding_window": 6}),
     "llama": ((pooling("mean", width=64),), {}),
-    "qwen2": ((pooling("weightedmean", width=64),), {}),
+    "qwen2": (
+        (pooling("weightedmean", width=64),),
+        {"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1},
+    ),
 }
 SHAPE = {"hidden": 64, "ffn": 256, "heads": 2, "kv_heads": 1}
 # Largest distance of unit vectors: sixteen and eight bits in two layers of random weights.
