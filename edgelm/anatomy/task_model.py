@@ -11,6 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from edgelm.anatomy.sentence_head import HEAD
+from edgelm.anatomy.token_head import Stack, read_states
 from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import MultipleChoice, SentenceEmbedding
@@ -170,6 +171,14 @@ class TaskModel:
         """`model_outputs` for a batch, of which the model reads its inputs alone."""
         inputs = {name: tensor for name, tensor in batch.items() if name not in EXTRA_COLUMNS}
         return model_outputs(self.model, self.task, inputs, hidden_states=hidden_states)
+
+    def states(
+        self, batch: Mapping[str, torch.Tensor], *, hidden_states: bool = False
+    ) -> tuple[torch.Tensor, tuple[Stack, ...]]:
+        """What the head of a generator reads at the rows that count in a batch, and the hidden states of its stacks:
+        `read_states`."""
+        inputs = {name: tensor for name, tensor in batch.items() if name not in EXTRA_COLUMNS}
+        return read_states(self.model, inputs, batch["counted"], hidden_states=hidden_states)
 
     def rows(self, batch: Mapping[str, torch.Tensor]) -> Rows:
         """The rows that count in the outputs for a batch."""

@@ -14,7 +14,7 @@ from torch.utils.data import Sampler
 
 from edgelm.anatomy.task_model import EXTRA_COLUMNS, TaskModel
 from edgelm.data.dataset import Dataset
-from edgelm.data.encoding import NO_CLASS, encode_samples, targets
+from edgelm.data.encoding import NO_CLASS, Encoded, encode_samples, targets
 from edgelm.data.written import DECODED, encode_written
 from edgelm.tasks.generation import Generation
 
@@ -29,19 +29,19 @@ class EncodedDataset(TorchDataset[dict[str, Any]]):
     Args:
         reader: whose tokenizer, task and length it is encoded for.
         numbered: an item says which one it is, as `row`.
+        encoded: the rows in tokens, where they are known; None: they are encoded here.
 
     Attributes:
         lengths: tokens of each item; of several choices, of the longest; of a source with its target, of both.
     """
 
-    def __init__(self, dataset: Dataset, reader: TaskModel, *, numbered: bool = False) -> None:
+    def __init__(
+        self, dataset: Dataset, reader: TaskModel, *, numbered: bool = False, encoded: Encoded | None = None
+    ) -> None:
         task = reader.task
         self.numbered = numbered
         self.collate = Collator(reader.tokenizer)
-        if isinstance(task, Generation):  # whose targets are read as well, or are the texts themselves
-            encoded = encode_written(dataset, reader.tokenizer, task, max_length=reader.max_length)
-        else:
-            encoded = encode_samples(dataset.inputs(), reader.tokenizer, task, max_length=reader.max_length)
+        encoded = _encode(dataset, reader) if encoded is None else encoded
         self.encoded = encoded
         known = dataset.labels is not None or isinstance(task, Generation)
         self.labels = targets(encoded, dataset.labels or (), task) if known else None
@@ -84,6 +84,13 @@ class EncodedDataset(TorchDataset[dict[str, Any]]):
         for start in range(first * size, len(order), step * size):
             numbers = order[start : start + size]
             yield NumberedBatch(numbers, self.batch(numbers), start + len(numbers))
+
+
+def _encode(dataset: Dataset, reader: TaskModel) -> Encoded:
+    task, tokenizer = reader.task, reader.tokenizer
+    if isinstance(task, Generation):  # whose targets are read as well, or are the texts themselves
+        return encode_written(dataset, tokenizer, task, max_length=reader.max_length)
+    return encode_samples(dataset.inputs(), tokenizer, task, max_length=reader.max_length)
 
 
 @dataclass(frozen=True)

@@ -87,8 +87,8 @@ def finetune(
             targets for generators.
         allow_new_head: make the head anew also where the backbone claims one that is not there, or that has other
             labels; a pretrained encoder gets its head without.
-        lora: train thin matrices of this rank beside the model's own, which they are added to in the end; None: all
-            weights.
+        lora: train thin matrices of this rank beside the model's own, which they are added to in the end; None: as
+            `settings` say, or all weights.
         prefix: what stands before every source of a translation or summary; None: as the model says.
 
     Raises:
@@ -97,6 +97,7 @@ def finetune(
         OutputExistsError: `output` is there and `overwrite` is not set.
     """
     check_kind(kind)
+    lora = settings.lora if lora is None else lora
     _check_options(kind, lora, prefix)
     output = Path(output)
     check_output(output, overwrite=overwrite, kind=CHECKPOINT)
@@ -141,7 +142,7 @@ def finetune(
         model = model if lora is None else merged(model)
         metrics, _ = evaluate(asked.with_model(model), evaluation, progress=progress)
         seconds = round(time.monotonic() - start, 1)
-        used = settings.model_dump(mode="json") | ({} if lora is None else {"lora": lora})
+        used = settings.model_dump(mode="json") | {"lora": lora}
         stage = StageRecord("finetune", used, seed, {}, metrics, parameter_count(model), seconds)
         record = Record(
             task=task,

@@ -41,7 +41,7 @@ from edgelm.files.output import check_output, disk_errors, remove_work, staged_o
 from edgelm.files.output_kinds import CHECKPOINT
 from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.progress import Progress, silent
-from edgelm.recipe import EmbeddingsSettings, Recipe, Settings, VocabularySettings
+from edgelm.recipe import DistillSettings, FitSettings, PruneSettings, Recipe, Settings
 from edgelm.shapes import LayerShape
 from edgelm.tasks.task import Task
 
@@ -193,8 +193,10 @@ def _check_stages(recipe: Recipe, checkpoint: Checkpoint) -> None:
     Raises:
         UnsupportedFamily: the family has no anatomy.
     """
-    if any(not isinstance(stage, VocabularySettings | EmbeddingsSettings) for stage in recipe.stages):
-        family_of(checkpoint.family)
+    for stage in recipe.stages:
+        of_layers = isinstance(stage, DistillSettings) and (stage.layers is not None or stage.shape is not None)
+        if of_layers or isinstance(stage, PruneSettings | FitSettings):
+            family_of(checkpoint.family)
 
 
 def _shapes(model: PreTrainedModel, task: Task) -> tuple[LayerShape, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, set_seed
 
 from edgelm.anatomy import (
     TaskModel,
@@ -26,6 +26,7 @@ from edgelm.checkpoint import Record
 from edgelm.compress.distillation.distill import distillation_loss, student_from_layers, taught_layers
 from edgelm.compress.distillation.layer_matching import spread_layers
 from edgelm.compress.distillation.projection import attached, fitted_projection, identity_projection
+from edgelm.compress.distillation.teach_writers import teach_writer
 from edgelm.compress.distillation.teacher_cache import TeacherCache
 from edgelm.compress.pruning.activation_scores import measure_activity
 from edgelm.compress.pruning.constraints import Constraints, operations_goal
@@ -34,8 +35,10 @@ from edgelm.compress.pruning.mask_scores import choose_channels, choose_heads, m
 from edgelm.compress.pruning.mask_scores import cut as cut_units
 from edgelm.compress.pruning.student_shape import resolve_shape
 from edgelm.compress.pruning.width import cut_to_sizes
+from edgelm.compress.training.block_weights import in_blocks
 from edgelm.compress.training.fake_quantize import calibrate, fake_quantized, fake_quantized_embeddings
 from edgelm.compress.training.loop import train
+from edgelm.compress.training.lora import merged, refuse_projections, with_lora
 from edgelm.compress.vocabulary.choose import tokens_to_keep
 from edgelm.compress.vocabulary.tokenizer_json import keep_tokens
 from edgelm.compress.vocabulary.writing import renumbered
@@ -162,8 +165,20 @@ def recover(model: PreTrainedModel, settings: RecoverSettings, context: StageCon
 
 def quantize(model: PreTrainedModel, settings: QuantizeSettings, context: StageContext) -> StageResult:
     """Let the teacher teach the model while it computes as INT8 will; its weights stay floats, for export to
-    quantize."""
+    quantize. Of a model that writes the weights alone are rounded, in blocks, and end where they were rounded to.
+
+    Raises:
+        RecipeError: LoRA, whose matrices lie beside the rounded weights.
+    """
     student = copy.deepcopy(model)
+    if settings.train.lora is not None:
+        raise RecipeError(
+            "quantize.train.lora: weights that are trained beside the rounded ones would not stay on their grid.",
+            hint="Set it to null.",
+        )
+    if context.record.task.generates:
+        with in_blocks(student, bits=settings.bits, table_bits=context.record.embedding_bits):
+            return StageResult(_teach(student, settings.loss, settings.train, context, "quantize"), context.record)
     rows = context.dataset.sample(settings.samples, seed=context.seed)
     intervals = calibrate(
         context.asked(student, settings.train.max_length),
@@ -217,22 +232,33 @@ def _teach(
     student: PreTrainedModel, loss: DistillLoss, settings: TrainSettings, context: StageContext, description: str
 ) -> PreTrainedModel:
     teacher = context.asked(context.teacher, settings.max_length)
+    rows = context.dataset if context.unlabelled is None else context.dataset.join(context.unlabelled)
+    options: dict[str, Any] = {
+        "work": context.work,
+        "seed": context.seed,
+        "seconds": context.seconds,
+        "description": description,
+        "progress": context.progress,
+    }
+    if teacher.task.generates:
+        with fake_quantized_embeddings(student, context.record.embedding_bits):
+            return teach_writer(student, teacher, rows, loss, settings, **options)
     projection = _projection(student, teacher, loss, context)
     teacher_cache = TeacherCache(teacher, taught_layers(teacher.model, student, loss))
     taught = distillation_loss(teacher, student, loss, projection=projection, teacher_cache=teacher_cache)
+    refuse_projections(settings, projection)
+    set_seed(context.seed)  # thin matrices start from random numbers
+    learner = student if settings.lora is None else with_lora(student, teacher.task, settings.lora)
     with attached(student, projection), fake_quantized_embeddings(student, context.record.embedding_bits):
-        return train(
-            teacher.with_model(student),
-            context.dataset if context.unlabelled is None else context.dataset.join(context.unlabelled),
+        trained = train(
+            teacher.with_model(learner),
+            rows,
             settings,
-            work=context.work,
-            seed=context.seed,
             loss=taught,
             teacher_cache=None if loss.relations else teacher_cache,
-            seconds=context.seconds,
-            description=description,
-            progress=context.progress,
+            **options,
         )
+    return trained if settings.lora is None else merged(trained)
 
 
 def _projection(

@@ -58,6 +58,51 @@ def encode_written(rows: Dataset, tokenizer: Any, task: Generation, *, max_lengt
     return _shifted(_completions(rows, tokenizer, longest), tokenizer)
 
 
+def prompts_of(rows: Dataset, tokenizer: Any, task: Generation, *, max_length: int, beginning: int) -> list[list[int]]:
+    """What a model writes behind, as token ids: sources, prompts, or the beginnings of plain texts.
+
+    Args:
+        rows: as `encode_written` takes them.
+        max_length: tokens of a source at most; a prompt loses its beginning, so that half of that is left to write.
+        beginning: tokens of a plain text that are its prompt.
+
+    Raises:
+        DataError: conversations, or a prompt that becomes no token.
+    """
+    longest = int(min(max_length, tokenizer.model_max_length))
+    if not isinstance(task, TextGeneration):
+        found = tokenizer(task.prompted(rows.texts), truncation=True, max_length=longest)["input_ids"]
+        return [list(ids) for ids in found]
+    if any(not isinstance(text, str) for text in rows.texts):
+        raise DataError(
+            f"{rows.source}: conversations, behind which no model writes while it is trained.",
+            hint="Give prompts with completions or plain texts, or leave out loss.written and loss.on_policy.",
+        )
+    prompts = [_open(ids, tokenizer) for ids in tokenizer(list(rows.texts), verbose=False)["input_ids"]]
+    if any(not ids for ids in prompts):
+        raise DataError(f"{rows.source}: a prompt is empty.", hint="Give every row a prompt.")
+    if rows.labels is None:
+        return [ids[: min(beginning, longest - 1)] for ids in prompts]
+    return [ids if len(ids) <= longest // 2 else [ids[0], *ids[len(ids) - longest // 2 + 1 :]] for ids in prompts]
+
+
+def encode_ids(prompts: Sequence[list[int]], targets: Sequence[list[int]], tokenizer: Any, task: Generation) -> Encoded:
+    """Prompts or sources with targets that are token ids already: what `encode_written` gives for texts.
+
+    Args:
+        prompts: as `prompts_of` gives them.
+        targets: what comes behind each, with the token that ends it where it is whole.
+    """
+    if isinstance(task, TextGeneration):
+        learned = [
+            ([*prompt, *target], [False] * len(prompt) + [True] * len(target))
+            for prompt, target in zip(prompts, targets, strict=True)
+        ]
+        return _shifted(learned, tokenizer)
+    columns = {"input_ids": list(prompts), "attention_mask": [[1] * len(ids) for ids in prompts]}
+    return _with_targets(columns, targets, task)
+
+
 def with_ends(task: Generation, rows: Dataset, tokenizer: Any) -> Generation:
     """The task of a model that is trained on rows: it stops where their targets end, too, such as at the mark that a
     chat template puts behind an answer."""
@@ -151,12 +196,6 @@ def _fitted(ids: list[int], learned: list[bool], longest: int) -> Learned:
 
 def _rewritten(rows: Dataset, tokenizer: Any, task: Generation, longest: int) -> Encoded:
     """Sources, and targets behind the token that the decoder begins with: what transformers' models make of labels."""
-    start = task.settings.decoder_start_id
-    if start is None:
-        raise ModelError(
-            "the model's settings name no decoder_start_token_id: nothing says what the decoder begins with.",
-            hint="Add it to generation_config.json.",
-        )
     options = {"truncation": True, "max_length": longest}
     found = tokenizer(task.prompted(rows.texts), **options)
     columns = {name: list(found[name]) for name in tokenizer.model_input_names}
@@ -165,6 +204,17 @@ def _rewritten(rows: Dataset, tokenizer: Any, task: Generation, longest: int) ->
     else:
         firsts = [references[0] if references else "" for references in rows.labels]
         targets = [list(ids) for ids in tokenizer(text_target=firsts, **options)["input_ids"]]
+    return _with_targets(columns, targets, task)
+
+
+def _with_targets(columns: dict[str, list[list[int]]], targets: Sequence[list[int]], task: Generation) -> Encoded:
+    """Sources with what the decoder reads and writes."""
+    start = task.settings.decoder_start_id
+    if start is None:
+        raise ModelError(
+            "the model's settings name no decoder_start_token_id: nothing says what the decoder begins with.",
+            hint="Add it to generation_config.json.",
+        )
     columns[DECODED] = [[start, *ids[:-1]] for ids in targets]
     counted = [[1] * len(ids) or [0] for ids in targets]
     originals = [ids or [NO_CLASS] for ids in targets]

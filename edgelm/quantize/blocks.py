@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgelm.quantize.block_scales import Grid, fit_grid
+from edgelm.quantize.exact_grid import exact_grid
 from edgelm.quantize.rounding import gptq
 
 BLOCK = 32
@@ -56,7 +57,8 @@ def round_blocks(
     act_order: bool = False,
     positive: bool = False,
 ) -> BlockWeight:
-    """Quantize a matrix by blocks: each weight to the nearest integer, or with GPTQ where H is given.
+    """Quantize a matrix by blocks: each weight to the nearest integer, or with GPTQ where H is given. A matrix that
+    lies on such a grid already keeps it, exactly.
 
     Args:
         weight: (in, out).
@@ -70,6 +72,9 @@ def round_blocks(
             once, as blocks stay where they are.
         positive: no scale is negative, as TensorRT wants it.
     """
+    kept = None if zeros else exact_grid(weight, bits, block)
+    if kept is not None:
+        return BlockWeight(*kept, bits, block)
     count, columns = -(-len(weight) // block), weight.shape[1]
     heavy = np.ones(len(weight), dtype=np.float32) if importance is None else importance
     scale = np.ones((count, columns), dtype=np.float16)

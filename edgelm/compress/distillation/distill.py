@@ -4,6 +4,7 @@ relations."""
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -17,9 +18,10 @@ from edgelm.compress.distillation.attention_relations import captured, related_l
 from edgelm.compress.distillation.layer_matching import dynamic_pairs, layer_pairs, masked_distance, matched_layers
 from edgelm.compress.distillation.losses import hard_loss, soft_loss
 from edgelm.compress.distillation.teacher_cache import States, TeacherCache
+from edgelm.compress.distillation.writing_loss import writing_label_loss
 from edgelm.errors import RecipeError
 from edgelm.recipe import DistillLoss
-from edgelm.tasks.task import Output
+from edgelm.tasks.task import Output, Task
 
 LossFunction = Callable[[PreTrainedModel, dict[str, torch.Tensor], Share], torch.Tensor]
 
@@ -42,7 +44,10 @@ def student_from_layers(teacher: PreTrainedModel, layers: Sequence[int]) -> PreT
 
 
 def label_loss(learner: TaskModel) -> LossFunction:
-    """`hard_loss` alone, as a function of the model, a batch and its share."""
+    """`hard_loss` alone, as a function of the model, a batch and its share; of a generator without the logits of a
+    whole batch."""
+    if learner.task.generates:
+        return functools.partial(writing_label_loss, learner)
 
     def compute(model: PreTrainedModel, batch: dict[str, torch.Tensor], share: Share) -> torch.Tensor:
         rows = learner.with_model(model).rows(batch)
@@ -91,8 +96,10 @@ def distillation_loss(
         teacher_cache: of the teacher, with the hidden states of `taught_layers`; None: it is asked for every batch.
 
     Raises:
-        RecipeError: `loss.relation_layer` names a layer that the teacher does not have.
+        RecipeError: `loss.relation_layer` names a layer that the teacher does not have; another divergence than
+            forward-kl where outputs are no distributions; settings of models that write.
     """
+    _check(loss, teacher.task)
     ask = teacher_cache or TeacherCache(teacher, taught_layers(teacher.model, student, loss))
     related = related_layers(teacher.model, student, loss)
     hidden = _hidden_part(len(model_layers(teacher.model)), len(model_layers(student)), loss, projection)
@@ -104,7 +111,7 @@ def distillation_loss(
         with captured(related.student) as parts:
             outputs, student_hidden = teacher.with_model(model).outputs(batch, hidden_states=loss.hidden > 0)
         rows, wanted = (teacher.counted(some, batch) for some in (outputs, taught))
-        total = loss.soft * _soft_part(rows, wanted.values, output, loss.temperature, share)
+        total = loss.soft * _soft_part(rows, wanted.values, output, loss, share)
         if loss.hard > 0 and "labels" in batch and output != "vectors":
             total = total + share.rows * loss.hard * hard_loss(rows, teacher.targets(batch), output)
         if loss.hidden > 0:
@@ -117,17 +124,31 @@ def distillation_loss(
     return compute
 
 
-def _soft_part(student: Rows, teacher: torch.Tensor, output: Output, temperature: float, share: Share) -> torch.Tensor:
+def _check(loss: DistillLoss, task: Task) -> None:
+    if loss.divergence != "forward-kl" and task.output in ("values", "vectors"):
+        raise RecipeError(
+            f"loss.divergence is {loss.divergence}, which compares distributions; {task.kind} gives {task.output}.",
+            hint="Leave it at forward-kl.",
+        )
+    given = [name for name in ("written", "on_policy") if getattr(loss, name) is not None]
+    if given:
+        raise RecipeError(f"loss.{given[0]} is for models that write; {task.kind} does not.", hint="Set it to null.")
+
+
+def _soft_part(student: Rows, teacher: torch.Tensor, output: Output, loss: DistillLoss, share: Share) -> torch.Tensor:
     """`soft_loss` of this process's rows, for what they count.
 
     Where it looks at all pairs of texts of a batch, the others' texts are constants here: each process has the gradient
     by its own.
     """
     if output != "vectors" or student.values.shape == teacher.shape:
-        return share.rows * soft_loss(student, teacher, output, temperature=temperature)
+        found = soft_loss(
+            student, teacher, output, temperature=loss.temperature, kind=loss.divergence, mixture=loss.mixture
+        )
+        return share.rows * found
     rows = student.samples if share.rows else 0
     values, teacher = (processes.with_rows_of_others(vectors[:rows]) for vectors in (student.values, teacher))
-    return processes.count() * soft_loss(Rows(values, None, len(values)), teacher, output, temperature=temperature)
+    return processes.count() * soft_loss(Rows(values, None, len(values)), teacher, output, temperature=loss.temperature)
 
 
 def _hidden_part(

@@ -9,22 +9,31 @@ import torch
 from torch.nn import functional
 
 from edgelm.anatomy import Rows
+from edgelm.compress.distillation.divergence import Divergence, Kind
 from edgelm.data.encoding import NO_CLASS
 from edgelm.tasks.task import Output
 
 
-def soft_loss(student: Rows, teacher: torch.Tensor, output: Output, *, temperature: float) -> torch.Tensor:
+def soft_loss(
+    student: Rows,
+    teacher: torch.Tensor,
+    output: Output,
+    *,
+    temperature: float,
+    kind: Kind = "forward-kl",
+    mixture: float = 0.5,
+) -> torch.Tensor:
     """How far the student's rows are from the teacher's.
 
     Args:
         student: rows of logits, values or vectors.
         teacher: (rows, width) of the same samples; vectors may have another width.
+        temperature, kind, mixture: of the divergence, see there.
 
     Returns:
-        T²·KL(teacher‖student) of the softened classes (Hinton et al. 2015); its Bernoulli form for several labels;
-        mean squared error for values; for vectors the squared distance (2 − 2·cosine where they have length one), or,
-        where they differ in width, how far apart the cosines between the batch's vectors are (Tung and Mori 2019,
-        arXiv:1907.09682).
+        the divergence of the softened classes; its Bernoulli form for several labels; mean squared error for values;
+        for vectors the squared distance (2 − 2·cosine where they have length one), or, where they differ in width, how
+        far apart the cosines between the batch's vectors are (Tung and Mori 2019, arXiv:1907.09682).
     """
     values = student.values
     if output == "vectors":
@@ -33,18 +42,9 @@ def soft_loss(student: Rows, teacher: torch.Tensor, output: Output, *, temperatu
         return student.mean((values - teacher).square().sum(dim=-1))
     if output == "values":
         return student.mean((values - teacher).square().mean(dim=-1))
-    scaled_student, scaled_teacher = values / temperature, teacher / temperature
-    if output == "binary":
-        soft = functional.binary_cross_entropy_with_logits(scaled_student, scaled_teacher.sigmoid(), reduction="none")
-        own = functional.binary_cross_entropy_with_logits(scaled_teacher, scaled_teacher.sigmoid(), reduction="none")
-        return temperature**2 * student.mean((soft - own).mean(dim=-1))
-    divergence = functional.kl_div(
-        functional.log_softmax(scaled_student, dim=-1),
-        functional.log_softmax(scaled_teacher, dim=-1),
-        log_target=True,
-        reduction="none",
-    )
-    return temperature**2 * student.mean(divergence.sum(dim=-1))
+    divergence = Divergence(kind, temperature, mixture)
+    distance = divergence.of_labels if output == "binary" else divergence.of_logits
+    return student.mean(distance(values, teacher))
 
 
 def hard_loss(rows: Rows, targets: torch.Tensor, output: Output) -> torch.Tensor:

@@ -16,7 +16,7 @@ from edgelm.compress.distillation.layer_matching import layer_pairs
 from edgelm.data.dataset import Dataset
 
 _NAME = "distillation_projection"
-_FIT_ROWS = 256  # some thousand tokens: several times a student's width
+FIT_ROWS = 256  # some thousand tokens: several times a student's width
 _RIDGE = 1e-4  # of the mean square of a hidden dimension: keeps dimensions that never move out of the solution
 
 
@@ -38,28 +38,45 @@ def fitted_projection(teacher: TaskModel, student: PreTrainedModel, dataset: Dat
         dataset: texts; 256 of them are read.
     """
     pairs = layer_pairs(len(model_layers(teacher.model)), len(model_layers(student)))
-    encoded = EncodedDataset(dataset.sample(_FIT_ROWS, seed=seed), teacher)
+    encoded = EncodedDataset(dataset.sample(FIT_ROWS, seed=seed), teacher)
     learner = teacher.with_model(student.eval())
     teacher.model.eval()
-    narrow, wide = student.config.hidden_size, teacher.model.config.hidden_size
-    squares, products = torch.zeros(narrow, narrow, dtype=torch.float64), torch.zeros(narrow, wide, dtype=torch.float64)
+    fit = LeastSquares(student.config.hidden_size, teacher.model.config.hidden_size)
     for index in range(len(encoded)):
         batch = encoded.batch([index])
         with torch.no_grad():
             _, wanted = teacher.outputs(batch, hidden_states=True)
             _, found = learner.outputs(batch, hidden_states=True)
         for teacher_layer, student_layer in pairs:
-            states = found[student_layer][0].double()  # (tokens, narrow)
-            squares += states.T @ states
-            products += states.T @ wanted[teacher_layer][0].double()
-    squares += _RIDGE * squares.diagonal().mean().clamp(min=1e-12) * torch.eye(narrow, dtype=torch.float64)
-    projection = nn.Linear(narrow, wide, bias=False)
-    projection.weight = nn.Parameter(torch.linalg.solve(squares, products).T.float().contiguous())
-    return projection
+            fit.add(found[student_layer][0], wanted[teacher_layer][0])
+    return fit.solve()
+
+
+class LeastSquares:
+    """The linear map from narrow vectors to wide ones that leaves the least squared error, over all that are added."""
+
+    def __init__(self, narrow: int, wide: int) -> None:
+        self._squares = torch.zeros(narrow, narrow, dtype=torch.float64)
+        self._products = torch.zeros(narrow, wide, dtype=torch.float64)
+
+    def add(self, found: torch.Tensor, wanted: torch.Tensor) -> None:
+        """Add pairs of vectors: (tokens, narrow) and (tokens, wide)."""
+        states = found.double()
+        self._squares += states.T @ states
+        self._products += states.T @ wanted.double()
+
+    def solve(self) -> nn.Linear:
+        """The map."""
+        narrow, wide = self._products.shape
+        ridge = _RIDGE * self._squares.diagonal().mean().clamp(min=1e-12)
+        squares = self._squares + ridge * torch.eye(narrow, dtype=torch.float64)
+        projection = nn.Linear(narrow, wide, bias=False)
+        projection.weight = nn.Parameter(torch.linalg.solve(squares, self._products).T.float().contiguous())
+        return projection
 
 
 @contextlib.contextmanager
-def attached(student: PreTrainedModel, projection: nn.Linear | None) -> Iterator[None]:
+def attached(student: PreTrainedModel, projection: nn.Module | None) -> Iterator[None]:
     """Inside, the map is a part of the student: optimizer, training states and device take it along; afterwards it is
     gone."""
     if projection is None:

@@ -23,7 +23,9 @@ from edgelm.anatomy import TaskModel
 from edgelm.compress.batches import Collator, EncodedDataset, LengthGroupedSampler, Share
 from edgelm.compress.distillation.distill import LossFunction, label_loss
 from edgelm.compress.distillation.teacher_cache import TeacherCache
+from edgelm.compress.distillation.token_teacher import TokenTeacher
 from edgelm.compress.evaluate import evaluate
+from edgelm.compress.training.modes import dropping_out, only_read_weights, recomputing
 from edgelm.compress.training.time_limit import EndInTime
 from edgelm.data.dataset import Dataset
 from edgelm.errors import UsageError
@@ -31,7 +33,6 @@ from edgelm.hardware.machine import describe_machine
 from edgelm.progress import Progress, silent
 from edgelm.recipe import TrainSettings
 from edgelm.tasks.task import Task
-from edgelm.tasks.text import SentenceEmbedding
 
 # Trainer's names of our optimizers; fused steps take a tenth of the time. `adam` is AdamW without its decay: see
 # `_arguments`.
@@ -48,14 +49,14 @@ _WHOLE = "whole"  # a training state without this file was cut off while it was 
 
 def train(
     model: TaskModel,
-    dataset: Dataset,
+    dataset: Dataset | EncodedDataset,
     settings: TrainSettings,
     *,
     work: Path,
     seed: int,
     evaluation: Dataset | None = None,
     loss: LossFunction | None = None,
-    teacher_cache: TeacherCache | None = None,
+    teacher_cache: TeacherCache | TokenTeacher | None = None,
     log_dir: Path | None = None,
     seconds: float | None = None,
     description: str = "train",
@@ -64,6 +65,7 @@ def train(
     """Train a model in place and return it, in eval mode; it is given `settings.max_length` tokens.
 
     Args:
+        dataset: rows; or as they were encoded for this model, numbered where there is a teacher cache.
         work: folder for training states; a run that was interrupted goes on from the last one there, with the same
             result.
         evaluation: judged `settings.evaluations` times an epoch; the best state wins. Needed for early stopping.
@@ -73,7 +75,8 @@ def train(
         seconds: that the training may take; its schedule is shortened to fit. None: as long as it takes.
 
     Raises:
-        UsageError: fp16 was asked for where there is no GPU, or batches that cannot be split among the processes.
+        UsageError: fp16 was asked for where there is no GPU, batches that cannot be split among the processes, or
+            gradient checkpointing of a model that has none.
 
     Several processes train as one would: each takes its rows of every batch of `settings.batch_size`, and the main one
     writes.
@@ -84,7 +87,9 @@ def train(
     set_seed(seed)
     start = time.monotonic()
     model = model.with_length(settings.max_length)
-    data = EncodedDataset(dataset, model, numbered=teacher_cache is not None)
+    data = dataset
+    if not isinstance(data, EncodedDataset):
+        data = EncodedDataset(data, model, numbered=teacher_cache is not None)
     arguments = _arguments(
         settings, model.task, rows=len(data), work=work, seed=seed, judge=evaluation is not None, log_dir=log_dir
     )
@@ -109,7 +114,12 @@ def train(
         )
     if seconds is not None:
         callbacks.append(EndInTime(max(1.0, seconds - (time.monotonic() - start))))
-    with _quiet(log_dir), only_read_weights(model.model, model.task), dropping_out(model.model, settings.dropout):
+    with (
+        _quiet(log_dir),
+        only_read_weights(model.model, model.task),
+        dropping_out(model.model, settings.dropout),
+        recomputing(model.model, settings.gradient_checkpointing),
+    ):
         trainer = _Trainer(
             loss=loss or label_loss(model),
             batch_size=settings.batch_size,
@@ -289,40 +299,6 @@ def _arguments(
         disable_tqdm=True,
         ddp_find_unused_parameters=False,  # see `only_read_weights`
     )
-
-
-@contextlib.contextmanager
-def only_read_weights(model: PreTrainedModel, task: Task) -> Iterator[None]:
-    """Inside, only weights that a loss reads are trained: several processes wait for the gradient of each.
-
-    An encoder's pooler is none of them, nor is what a cut has left without elements.
-    """
-    pooler = getattr(model, "pooler", None) if isinstance(task, SentenceEmbedding) else None
-    unread = [] if pooler is None else list(pooler.parameters())
-    unread += [weight for weight in model.parameters() if weight.numel() == 0]
-    frozen = [weight for weight in unread if weight.requires_grad]
-    for weight in frozen:
-        weight.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for weight in frozen:
-            weight.requires_grad_(True)
-
-
-@contextlib.contextmanager
-def dropping_out(model: PreTrainedModel, share: float | None) -> Iterator[None]:
-    """Inside, every dropout of the model leaves out this share; None: its own."""
-    modules = [module for module in model.modules() if isinstance(module, torch.nn.Dropout)]
-    before = [module.p for module in modules]
-    if share is not None:
-        for module in modules:
-            module.p = share
-    try:
-        yield
-    finally:
-        for module, own in zip(modules, before, strict=True):
-            module.p = own
 
 
 @contextlib.contextmanager

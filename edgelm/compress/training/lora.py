@@ -8,7 +8,8 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from edgelm.errors import MissingExtraError
+from edgelm.errors import MissingExtraError, RecipeError
+from edgelm.recipe import TrainSettings
 from edgelm.tasks.task import Task
 
 _DROPOUT = 0.05
@@ -47,6 +48,19 @@ def with_lora(model: PreTrainedModel, task: Task, rank: int) -> Any:
         fan_in_fan_out=turned,
     )
     return peft.get_peft_model(model, settings)
+
+
+def refuse_projections(settings: TrainSettings, projections: nn.Module | None) -> None:
+    """Refuse LoRA beside maps of hidden states, whose states peft would not keep.
+
+    Raises:
+        RecipeError: both.
+    """
+    if settings.lora is not None and projections is not None:
+        raise RecipeError(
+            "train.lora trains nothing beside the model, but loss.hidden needs a map of the hidden states here.",
+            hint="Set loss.hidden to 0, or train all weights.",
+        )
 
 
 def merged(model: Any) -> PreTrainedModel:

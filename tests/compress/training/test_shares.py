@@ -15,7 +15,8 @@ from edgelm.cli.main import app
 from edgelm.compress.batches import Collator, EncodedDataset, LengthGroupedSampler, Share
 from edgelm.compress.distillation.attention_relations import PARTS, relation_loss
 from edgelm.compress.distillation.distill import distillation_loss, hidden_loss, label_loss, student_from_layers
-from edgelm.compress.training.loop import check_batches, only_read_weights
+from edgelm.compress.training.loop import check_batches
+from edgelm.compress.training.modes import only_read_weights
 from edgelm.data.dataset import Dataset
 from edgelm.errors import UsageError
 from edgelm.recipe import DistillLoss, TrainSettings
