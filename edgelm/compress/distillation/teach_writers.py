@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def teach_writer(
         DataError: as `encode_taught`.
     """
     check_loss(loss)
+    start = time.monotonic()
     teacher.model.eval()
     encoded = encode_taught(teacher, rows, loss.written, work=work, seed=seed, progress=progress)
     data = EncodedDataset(rows, teacher, numbered=True, encoded=encoded)
@@ -68,7 +70,7 @@ def teach_writer(
             seed=seed,
             loss=writing_loss(teacher, loss, lessons, projections=projections, rewrite=rewrite),
             teacher_cache=lessons if loss.soft > 0 else None,
-            seconds=seconds,
+            seconds=None if seconds is None else max(1.0, seconds - (time.monotonic() - start)),
             description=description,
             progress=progress,
         )

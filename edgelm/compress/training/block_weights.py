@@ -117,4 +117,18 @@ def _as_linear(module: Any) -> torch.Tensor:
 
 
 def _forward_of(module: Any, grid: BlockGrid) -> Callable[[torch.Tensor], torch.Tensor]:
-    return lambda inputs: functional.linear(inputs, grid(_as_linear(module)), module.bias)
+    """What the module computes inside. Where no gradients are taken its rounded weight is kept until the weight
+    changes: a student that writes reads it once for every token."""
+    kept: dict[int, torch.Tensor] = {}
+
+    def forward(inputs: torch.Tensor) -> torch.Tensor:
+        weight, version = _as_linear(module), module.weight._version
+        if torch.is_grad_enabled():
+            kept.clear()
+            return functional.linear(inputs, grid(weight), module.bias)
+        if version not in kept:
+            kept.clear()
+            kept[version] = grid(weight)
+        return functional.linear(inputs, kept[version], module.bias)
+
+    return forward

@@ -6,15 +6,16 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from edgelm.anatomy import Rows
-from edgelm.anatomy.token_head import TokenHead
+from edgelm.anatomy.token_head import Stack, TokenHead
 from edgelm.compress.distillation.chunked_rows import chunked_sum
 from edgelm.compress.distillation.divergence import Divergence
 from edgelm.compress.distillation.losses import soft_loss
 from edgelm.compress.distillation.token_teacher import Lesson
 from edgelm.compress.distillation.top_logits import TopLogits, TopLogitsFile
-from edgelm.compress.distillation.writing_loss import token_losses
+from edgelm.compress.distillation.writing_loss import stacks_loss, token_losses
 
 KINDS = ("forward-kl", "reverse-kl", "jensen-shannon")
 ROWS, WIDTH, WORDS = 13, 8, 50
@@ -140,3 +141,52 @@ def test_chunks_give_loss_and_gradients_of_all_logits_at_once(kind, bias):
             torch.testing.assert_close(one, other, atol=2e-6, rtol=2e-5)  # FP32, summed in another order
     with torch.no_grad():
         assert chunked_sum(states, head, loss, weights, chunk=1).item() == pytest.approx(expected[0].item(), rel=1e-5)
+
+
+class Largest(TorchDispatchMode):
+    """Notes the most elements of a tensor that is made inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, (tuple, list)) else (made,):
+            if isinstance(tensor, torch.Tensor):
+                self.numel = max(self.numel, tensor.numel())
+        return made
+
+
+def test_no_tensor_holds_the_logits_of_all_rows():
+    rows, words = 64, 500
+    head, taught = (TokenHead(torch.nn.Linear(WIDTH, words, bias=False)) for _ in range(2))
+    states = torch.randn(rows, WIDTH, requires_grad=True)
+    lesson = Lesson(Divergence("jensen-shannon"), None, torch.randn(rows, WIDTH), taught)
+    with Largest() as largest:
+        chunked_sum(states, head, lesson.losses, torch.ones(rows), chunk=4 * words).backward()
+    assert largest.numel == words * WIDTH  # the head's gradient; four rows of logits have 2,000 elements, all 32,000
+    assert head.module.weight.grad is not None
+
+
+def test_hidden_states_are_compared_by_their_size_at_real_tokens():
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    student, teacher = (
+        torch.randn(3, 2, 3, 4),
+        torch.randn(5, 2, 3, 4) * torch.tensor([1.0, 10, 100, 10, 1]).view(5, 1, 1, 1),
+    )
+    lesson = Lesson(Divergence(), stacks=(Stack(tuple(teacher), mask),))
+    real = mask.bool()
+    wanted = np.mean(
+        [
+            ((student[s][real] - teacher[t][real]).square().sum() / teacher[t][real].square().sum()).item()
+            for t, s in ((0, 0), (2, 1), (4, 2))
+        ]
+    )
+    own = Stack(tuple(student), mask)
+    assert stacks_loss([own], lesson, "uniform", None).item() == pytest.approx(wanted, rel=1e-5)
+    close = Stack((teacher[0], teacher[2], teacher[4]), mask)
+    assert stacks_loss([close], lesson, "uniform", None).item() == 0
+    dynamic = Stack((teacher[0], teacher[2], teacher[4]), mask)
+    lesson = Lesson(Divergence(), stacks=(Stack((teacher[0], teacher[2], teacher[4]), mask),))
+    assert stacks_loss([dynamic], lesson, "dynamic", None).item() == 0
