@@ -29,7 +29,7 @@ from edgelm.data.dataset import Dataset, load_dataset
 from edgelm.errors import UnsupportedFamily
 from edgelm.files.shipped import shipped_folder
 from edgelm.metrics.pieces import pieces_of
-from edgelm.recipe import EmbeddingsSettings, QuantizeSettings, Recipe, VocabularySettings
+from edgelm.recipe import DistillSettings, EmbeddingsSettings, Recipe, VocabularySettings
 from edgelm.tasks.generation import GenerationSettings, Summarization, TextGeneration, Translation
 
 FEW = SENTENCES[:3]
@@ -336,7 +336,7 @@ def test_the_command_cuts_a_writer_and_says_what_is_left(tmp_path):
 
 def test_stages_that_look_into_layers_are_refused_before_work_begins(tmp_path):
     make_generator(tmp_path / "m", "gpt2")
-    rows, recipe = rows_of("gpt2"), Recipe(name="r", stages=(VocabularySettings(), QuantizeSettings()))
+    rows, recipe = rows_of("gpt2"), Recipe(name="r", stages=(VocabularySettings(), DistillSettings(layers=1)))
     with pytest.raises(UnsupportedFamily):
         compress(tmp_path / "m", dataset=rows, evaluation=rows, recipe=recipe, output=tmp_path / "out")
     assert not (tmp_path / "out.work").exists()
