@@ -8,12 +8,28 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LayerShape:
-    """How wide one encoder layer is, which of the original heads are left, and which of the original layers it is."""
+    """How wide one layer is, which of the original heads are left, and which of the original layers it is.
+
+    Attributes:
+        heads: of the attention to the own sequence; where several queries share a key, groups of them.
+        ffn: channels of the feed-forward network.
+        kept_heads: which of the original heads, or groups, are left.
+        origin: number of the layer in the model that it all began with.
+        cross: heads of a decoder's attention to the encoder's output; None: it has no such attention.
+        stack: encoder or decoder.
+    """
 
     heads: int
     ffn: int
     kept_heads: tuple[int, ...] | None = None
     origin: int | None = None
+    cross: int | None = None
+    stack: str = "encoder"
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left of it."""
+        return not (self.heads or self.ffn or self.cross)
 
 
 Shapes = Sequence[LayerShape]

@@ -1,10 +1,12 @@
 """Where heads, FFN channels and layers live in each model family, and how a Checkpoint becomes a model."""
 
+from edgelm.anatomy.depth import keep_layers
 from edgelm.anatomy.embeddings import cut_tokens, fixed_tokens, token_weights, word_embeddings
 from edgelm.anatomy.families.family import Family
-from edgelm.anatomy.families.table import FAMILIES, family_of, supported_model_types
+from edgelm.anatomy.families.table import FAMILIES, family_of, stacks_of, supported_model_types
 from edgelm.anatomy.hub import find_checkpoint
-from edgelm.anatomy.layers import Layer, Sublayer, keep_layers, layer_shapes, model_layers, parameter_count, sublayers
+from edgelm.anatomy.layer import Layer, Sublayer
+from edgelm.anatomy.layers import layer_shapes, model_layers, parameter_count, sublayers
 from edgelm.anatomy.loading import head_config, load_backbone, load_checkpoint, load_masked_lm, save_checkpoint
 from edgelm.anatomy.projection import Projection
 from edgelm.anatomy.reference import load_reference
@@ -39,6 +41,7 @@ __all__ = [
     "parameter_count",
     "pool",
     "save_checkpoint",
+    "stacks_of",
     "sublayers",
     "supported_model_types",
     "token_weights",

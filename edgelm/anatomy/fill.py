@@ -10,10 +10,12 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
+from edgelm.anatomy import modeling_edgelm
 from edgelm.anatomy.additions import has_additions, make_room
 from edgelm.anatomy.layers import model_layers
 from edgelm.anatomy.weights import State, some
 from edgelm.model_folder.generators import READERS
+from edgelm.model_folder.own_code import LAYERS_ENTRY
 from edgelm.shapes import LayerShape
 from edgelm.tasks.task import Task
 
@@ -98,6 +100,24 @@ def fill_whole(model_class: type[PreTrainedModel], config: Any, state: State) ->
     return model, LoadingReport(
         tuple(sorted(info["missing_keys"])), tuple(sorted(info["unexpected_keys"])), tuple(mismatched)
     )
+
+
+def fill_resized(
+    model_class: type[PreTrainedModel], config: Any, state: State, shapes: dict[str, Any]
+) -> tuple[PreTrainedModel, LoadingReport]:
+    """Build a model whose layers have shapes of their own in FP32, as `modeling_edgelm` does, and fill it.
+
+    Args:
+        shapes: as `modeling_edgelm.resize` reads them.
+
+    Returns:
+        The model, of the class of transformers, and what did not fit.
+    """
+    setattr(config, LAYERS_ENTRY, shapes)
+    model, report = fill_whole(getattr(modeling_edgelm, model_class.__name__), config, state)
+    model.__class__ = model_class
+    delattr(model.config, LAYERS_ENTRY)
+    return model, report
 
 
 def _fill_cut(model: Any, state: State, layers: Sequence[LayerShape]) -> tuple[PreTrainedModel, LoadingReport]:

@@ -17,12 +17,12 @@ from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 
 from edgelm.anatomy.adapters import adapted_model_config, merged_weights
 from edgelm.anatomy.families.table import family_of
-from edgelm.anatomy.fill import auto_class, fill, fill_whole, outline
+from edgelm.anatomy.fill import auto_class, fill, fill_resized, fill_whole, outline
 from edgelm.anatomy.generators import generation_config, gguf_weights, refuse_generator, require_family
 from edgelm.anatomy.heads import encoder_weights, head_mismatch, is_head, require_encoder, require_whole, say_new_head
 from edgelm.anatomy.layers import layer_shapes
 from edgelm.anatomy.model_settings import PLAIN
-from edgelm.anatomy.remote_code import save_remote_code
+from edgelm.anatomy.remote_code import differing_shapes, save_remote_code
 from edgelm.anatomy.sentence_head import attach_head, save_sentence_folder, without_head
 from edgelm.anatomy.tokenizer import load_tokenizer
 from edgelm.anatomy.weights import State, fit_names, read_weights, refuse_not_finite, some
@@ -33,6 +33,7 @@ from edgelm.model_folder.generators import READERS
 from edgelm.model_folder.gguf import is_gguf
 from edgelm.model_folder.own_code import LAYERS_ENTRY
 from edgelm.model_folder.weight_files import read_json
+from edgelm.shapes import LayerShape
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import SentenceEmbedding, TextClassification
 
@@ -158,8 +159,9 @@ def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: Any, record
     if record.task.generates:
         model.generation_config = generation_config(record.task)
         model.save_pretrained(folder)
+        save_remote_code(folder, model)
         tokenizer.save_pretrained(folder)
-        record.write(folder)
+        replace(record, layers=_generator_shapes(model, record)).write(folder)
         return
     # By the model's own names, whatever older ones it was loaded from.
     model.save_pretrained(folder, state_dict=without_head(model.state_dict()), save_original_format=False)
@@ -209,6 +211,20 @@ def _shapes_to_record(model: PreTrainedModel, record: Record) -> tuple[Any, ...]
     )
 
 
+def _generator_shapes(model: PreTrainedModel, record: Record) -> tuple[LayerShape, ...]:
+    """Present shapes of a model that writes, with what the record knows of where they come from; empty if none was cut
+    and none before or among them is gone."""
+    now = layer_shapes(model)
+    if not record.layers and differing_shapes(model) is None:
+        return ()
+    if len(record.layers) != len(now):
+        return now
+    return tuple(
+        replace(new, origin=old.origin, kept_heads=old.kept_heads if new.heads == old.heads else None)
+        for old, new in zip(record.layers, now, strict=True)
+    )
+
+
 def _load_whole(checkpoint: Checkpoint, task: Task) -> PreTrainedModel:
     """The model of a checkpoint for a task, all of whose weights lie in the folder."""
     if task.generates:
@@ -229,7 +245,11 @@ def _load_generator(checkpoint: Checkpoint, task: Task) -> PreTrainedModel:
     with quiet(), translated(checkpoint.path):
         config = _config(checkpoint)
         shape = outline(auto_class(task), config)
-        model, report = fill_whole(type(shape), config, _state(checkpoint, shape))
+        shapes, state = checkpoint.config.get(LAYERS_ENTRY), _state(checkpoint, shape)
+        if shapes:
+            model, report = fill_resized(type(shape), config, state, shapes)
+        else:
+            model, report = fill_whole(type(shape), config, state)
         require_whole(report, model, checkpoint.path)
         refuse_not_finite(model, checkpoint.path)
         model.generation_config = generation_config(task)

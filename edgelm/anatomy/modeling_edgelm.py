@@ -1,4 +1,4 @@
-"""Models of transformers whose layers have shapes of their own, as edgelm prunes them.
+"""Models of transformers whose layers have shapes of their own, as edgelm prunes them: encoders, and models that write.
 
 This file lies beside a compressed checkpoint, whose config.json says each shape under `edgelm_layers`. It needs torch
 and transformers alone: `AutoModel.from_pretrained(folder, trust_remote_code=True)`, or the auto class of the model's
@@ -15,6 +15,8 @@ from torch import nn
 
 COLUMNS = "head_columns"
 _ARGUMENT, _PLACE = "position_bias", 2  # of the attention's forward
+_BIASED = "has_relative_attention_bias"  # that T5's attentions have, which give the bias on to the next layer
+_BIAS_SETTINGS = ("relative_attention_num_buckets", "relative_attention_max_distance", "is_decoder")
 
 
 class AbsentOutput(nn.Linear):
@@ -61,21 +63,51 @@ class AbsentAttention(nn.Module):
         self._norm = norm
         if norm is not None:
             self.add_module(norm, attention.get_submodule(norm))
-        setattr(self, head_size, getattr(attention, head_size))
+        for name in (head_size, "layer_idx", _BIASED):
+            if hasattr(attention, name):
+                setattr(self, name, getattr(attention, name))
+        if getattr(self, _BIASED, False):
+            self.add_module("relative_attention_bias", attention.get_submodule("relative_attention_bias"))
+        if hasattr(self, _BIASED):
+            self.own_class: Any = type(attention)
+            for name in (*_BIAS_SETTINGS, "_relative_position_bucket"):
+                setattr(self, name, getattr(attention, name))
 
-    def forward(self, hidden_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
-        """What the output projection is given, or its result, or the norm of its sum with the input; and no attention
-        weights."""
+    def compute_bias(self, *arguments: Any, **options: Any) -> torch.Tensor:
+        """T5's bias by distance, of all heads of the uncut model, which its first layer gives to the others."""
+        bias: torch.Tensor = self.own_class.compute_bias(self, *arguments, **options)
+        return bias
+
+    def forward(self, hidden_states: torch.Tensor, *_: Any, **given: Any) -> tuple[Any, ...]:
+        """What the output projection is given, or its result, or the norm of its sum with the input; the bias by
+        distance, where layers hand that on; and no attention weights."""
         result = hidden_states if self._output is None else self.get_submodule(self._output)(hidden_states)
         if self._norm is not None:
             result = self.get_submodule(self._norm)(hidden_states + result)
-        return result, None
+        cache = given.get("cache", given.get("past_key_values"))
+        bias = whole_bias(self, hidden_states, given.get(_ARGUMENT), cache)
+        if cache is not None and given.get("key_value_states") is None:
+            # The length of the text so far is read from the cache, of whatever layer: a number a token keeps it true.
+            states = hidden_states.new_zeros(len(hidden_states), 1, hidden_states.shape[1], 1)
+            getattr(cache, "self_attention_cache", cache).update(states, states, self.layer_idx)
+        return (result, bias, None) if hasattr(self, _BIASED) else (result, None)
+
+
+def whole_bias(attention: Any, hidden_states: torch.Tensor, bias: torch.Tensor | None, cache: Any) -> Any:
+    """What T5 adds to the scores of all heads of the uncut model: as the layer before gave it, or computed."""
+    if bias is not None or not getattr(attention, _BIASED, False):
+        return bias
+    past = 0 if cache is None else cache.get_seq_length(attention.layer_idx)
+    length = hidden_states.shape[1]
+    return attention.compute_bias(length, past + length, device=hidden_states.device, past_seen_tokens=past)
 
 
 def set_columns(attention: nn.Module, columns: torch.Tensor) -> None:
     """Let an attention read these columns of the table."""
     if not has_columns(attention):
         attention.register_forward_pre_hook(_select, with_kwargs=True)
+        if hasattr(attention, _BIASED):
+            attention.register_forward_hook(_give_on)
     attention.register_buffer(COLUMNS, columns.detach().clone())
 
 
@@ -86,6 +118,12 @@ def has_columns(attention: nn.Module) -> bool:
 
 def _select(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     columns = module.get_buffer(COLUMNS)
+    if hasattr(module, _BIASED):
+        states = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
+        cache = kwargs.get("cache", kwargs.get("past_key_values"))
+        bias = whole_bias(module, states, kwargs.get(_ARGUMENT), cache)
+        object.__setattr__(module, "whole_bias", bias)
+        return args, kwargs | {_ARGUMENT: None if bias is None else bias.index_select(1, columns)}
     if kwargs.get(_ARGUMENT) is not None:
         return args, kwargs | {_ARGUMENT: kwargs[_ARGUMENT].index_select(1, columns)}
     if len(args) > _PLACE and args[_PLACE] is not None:
@@ -93,12 +131,18 @@ def _select(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     return args, kwargs
 
 
+def _give_on(module: nn.Module, _: Any, output: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The next layer is given the bias of all heads, not of those that this one kept."""
+    whole = module.__dict__.pop("whole_bias")
+    return (output[0], whole, *output[2:])
+
+
 def resize(base: nn.Module, layers: dict[str, Any]) -> None:
-    """Give the parts of an encoder the sizes that `edgelm_layers` says, in place.
+    """Give the parts of a model the sizes that `edgelm_layers` says, in place.
 
     Args:
-        base: the encoder, without a head.
-        layers: by path in the encoder: `linear`, the inputs and outputs of linear layers; `counts`, numbers that
+        base: the model, without a head.
+        layers: by path in the model: `linear`, the inputs and outputs of linear layers; `counts`, numbers that
             modules keep; `columns`, how many of a table of all heads an attention reads; `gone`, norms that nothing
             reads any more; `norms`, those of layers that were not the first once; `biases`, linear layers that got
             one; `tables`, rows and columns of embeddings; `absent`, the attentions that are gone, with the names of
@@ -113,8 +157,12 @@ def resize(base: nn.Module, layers: dict[str, Any]) -> None:
         biasless.bias = nn.Parameter(biasless.weight.new_zeros(biasless.out_features))
     for path, (inputs, outputs) in layers["linear"].items():
         linear: Any = base.get_submodule(path)
-        linear.in_features, linear.out_features = inputs, outputs
-        linear.weight = nn.Parameter(linear.weight.detach()[:outputs, :inputs].clone())
+        if hasattr(linear, "nf"):  # Conv1D, whose weight is (in, out)
+            linear.nx, linear.nf = inputs, outputs
+            linear.weight = nn.Parameter(linear.weight.detach()[:inputs, :outputs].clone())
+        else:
+            linear.in_features, linear.out_features = inputs, outputs
+            linear.weight = nn.Parameter(linear.weight.detach()[:outputs, :inputs].clone())
         if linear.bias is not None:
             linear.bias = nn.Parameter(linear.bias.detach()[:outputs].clone())
         if inputs == 0:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from edgelm.anatomy.layers import base_model
 from edgelm.anatomy.modeling_edgelm import COLUMNS, AbsentAttention, has_columns
@@ -58,9 +59,9 @@ def differing_shapes(model: PreTrainedModel) -> dict[str, Any] | None:
 
 def _note_module(found: dict[str, Any], path: str, module: nn.Module, full: nn.Module) -> None:
     """Add what a module differs in from that of the uncut model."""
-    if isinstance(module, nn.Linear) and isinstance(full, nn.Linear):
-        if (module.in_features, module.out_features) != (full.in_features, full.out_features):
-            found["linear"][path] = [module.in_features, module.out_features]
+    if isinstance(module, (nn.Linear, Conv1D)) and isinstance(full, (nn.Linear, Conv1D)):
+        if _sizes(module) != _sizes(full):
+            found["linear"][path] = list(_sizes(module))
         if full.bias is None and module.bias is not None:
             found["biases"].append(path)
     elif isinstance(module, nn.Embedding) and isinstance(full, nn.Embedding):
@@ -74,8 +75,15 @@ def _note_module(found: dict[str, Any], path: str, module: nn.Module, full: nn.M
         found["counts"][path] = own
 
 
+def _sizes(linear: nn.Linear | Conv1D) -> tuple[int, int]:
+    """Inputs and outputs."""
+    return (linear.nx, linear.nf) if isinstance(linear, Conv1D) else (linear.in_features, linear.out_features)
+
+
 def auto_class_name(model: PreTrainedModel) -> str:
     """The auto class of transformers that loads a model of this class."""
+    if model.can_generate():
+        return "AutoModelForSeq2SeqLM" if model.config.is_encoder_decoder else "AutoModelForCausalLM"
     heads = (task.architecture for task in TASKS.values() if task.architecture != "Model")
     return next((f"AutoModel{head}" for head in heads if type(model).__name__.endswith(head)), "AutoModel")
 

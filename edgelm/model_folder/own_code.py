@@ -10,7 +10,10 @@ from typing import Any
 MODULE_FILE = "modeling_edgelm.py"
 LAYERS_ENTRY = "edgelm_layers"  # in config.json: the shapes that the module reads
 # SHA-256 of the module as each version of edgelm wrote it, the present one last.
-OWN_MODULES = ("e03014f35fc0c240970d178c06d175a2fadfeef5e683d98deaa774fd4e9f9d67",)
+OWN_MODULES = (
+    "e03014f35fc0c240970d178c06d175a2fadfeef5e683d98deaa774fd4e9f9d67",
+    "7723398f4382c949fca56d00ff217b8bcf2f39d7b8feb159ca6c5342ae46cbf1",
+)
 
 
 def is_own_code(auto_map: Any, folder: Path | None) -> bool:

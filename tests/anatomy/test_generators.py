@@ -126,7 +126,7 @@ def test_a_generator_does_not_classify_and_an_encoder_does_not_generate(tmp_path
     encoder = open_checkpoint(make_checkpoint(tmp_path / "e"))
     with pytest.raises(ModelError, match="bert is an encoder"):
         encoder.for_task("text-generation")
-    with pytest.raises(UnsupportedFamily, match="generators are not compressed yet"):
+    with pytest.raises(UnsupportedFamily, match="this works on encoders alone"):
         family_of("llama")
 
 

@@ -18,11 +18,12 @@ class Slice:
 
 @dataclass(frozen=True)
 class Family:
-    """Paths of the modules of an encoder, from its base model (the model without a head).
+    """Paths of the modules of one stack of layers, an encoder or a decoder, from the base model (the model without a
+    head).
 
     Attributes:
         model_types: values of `config.json: model_type` that have this anatomy.
-        layers: the list of encoder layers.
+        layers: the list of layers.
         query, key, value, attention_output: the projections of one layer's attention.
         ffn_in, ffn_out: the two matrices of one layer's feed-forward network.
         output_norm: what a layer's last sum goes through; None: nothing (norms stand before the sublayers).
@@ -42,6 +43,12 @@ class Family:
         positions_from_padding: whether positions are counted from the id of the padding token, which must then never
             change.
         padding: that id, where the class does not read it from the configuration.
+        stack: name of the stack: encoder or decoder.
+        cross: the module of a decoder's attention to the encoder's output; what lies in it has the names of what lies
+            in `attention`. None: there is none.
+        cross_residual: as `attention_residual`, of the attention to the encoder's output.
+        attention_after, ffn_after: norms that the sublayer's output goes through before it is added.
+        first_only: modules of a layer that the first layer of the stack alone has, for all of them.
         config_layers, config_heads, config_ffn, config_hidden: names in config.json.
         config_groups: name in config.json of how many layers have weights of their own, where several can share them.
         config_by_layer: names in config.json of lists with one entry a layer.
@@ -77,6 +84,16 @@ class Family:
     config_hidden: str = "hidden_size"
     config_groups: str | None = None
     config_by_layer: tuple[str, ...] = ()
+    stack: str = "encoder"
+    cross: str | None = None
+    cross_residual: str | None = None
+    attention_after: str | None = None
+    ffn_after: str | None = None
+    first_only: tuple[str, ...] = ()
+
+    def crossing(self, path: str) -> str:
+        """The path in the attention to the encoder's output that `path` has in the one to the own sequence."""
+        return f"{self.cross}{path.removeprefix(self.attention)}"
 
     def sizes(self, config: Mapping[str, Any]) -> dict[str, int]:
         """Layers, hidden size, heads and FFN channels of an uncut model, by those names, from its configuration."""

@@ -5,7 +5,10 @@ To add a family, add a row here and its name to the tests of `tests/anatomy`; ev
 
 from __future__ import annotations
 
+from typing import Any
+
 from edgelm.anatomy.families.family import Family, Slice
+from edgelm.anatomy.families.generators import generator_stacks
 from edgelm.errors import UnsupportedFamily
 from edgelm.model_folder.generators import generator_types
 
@@ -118,24 +121,36 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 
+def stacks_of(config: Any) -> tuple[Family, ...]:
+    """The stacks of layers of an architecture: one, or of an encoder-decoder both, the encoder first.
+
+    Args:
+        config: of transformers.
+
+    Raises:
+        UnsupportedFamily: it has no anatomy; the supported ones are listed.
+    """
+    return generator_stacks(config) or (family_of(config.model_type),)
+
+
 def supported_model_types() -> list[str]:
-    """Every `model_type` that has an anatomy, sorted."""
+    """Every `model_type` of an encoder that has an anatomy, sorted."""
     return sorted(name for family in FAMILIES for name in family.model_types)
 
 
 def family_of(model_type: str) -> Family:
-    """The anatomy of an architecture.
+    """The anatomy of an encoder.
 
     Raises:
-        UnsupportedFamily: there is none; the supported ones are listed. Generators have none yet.
+        UnsupportedFamily: there is none; the supported ones are listed. Generators have stacks (`stacks_of`).
     """
     for family in FAMILIES:
         if model_type in family.model_types:
             return family
     if model_type in generator_types():
         raise UnsupportedFamily(
-            f"{model_type} models write texts: generators are not compressed yet.",
-            hint=f"Families that edgelm makes smaller: {', '.join(supported_model_types())}.",
+            f"{model_type} models write texts: this works on encoders alone.",
+            hint=f"Encoders: {', '.join(supported_model_types())}.",
         )
     raise UnsupportedFamily(
         f"model family {model_type or '(none in config.json)'!r} is not supported; supported: "

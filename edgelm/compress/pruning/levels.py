@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import Sublayer, TaskModel, sublayers
-from edgelm.anatomy.layers import ATTENTION, FFN
+from edgelm.anatomy.layer import ATTENTION, FFN
 from edgelm.compress.pruning.mask_scores import Importance
 from edgelm.compress.pruning.obs import remove_units
 from edgelm.compress.pruning.second_moments import collect_moments

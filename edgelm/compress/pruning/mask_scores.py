@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from edgelm.anatomy import Sublayer, TaskModel, model_layers
 from edgelm.anatomy.hooks import Watch, watching
-from edgelm.anatomy.layers import ATTENTION
+from edgelm.anatomy.layer import ATTENTION
 from edgelm.compress.batches import Batch, EncodedDataset
 from edgelm.compress.distillation.losses import hard_loss
 from edgelm.data.dataset import Dataset

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from edgelm.anatomy import Sublayer, TaskModel, model_layers, sublayers
 from edgelm.anatomy.hooks import Watch, watching
-from edgelm.anatomy.layers import ATTENTION, FFN, Kind
+from edgelm.anatomy.layer import ATTENTION, FFN, Kind
 from edgelm.compress.batches import Batch
 from edgelm.compress.pruning.second_moments import token_batches
 from edgelm.data.dataset import Dataset

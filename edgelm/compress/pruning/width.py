@@ -13,8 +13,9 @@ from transformers import PreTrainedModel
 
 from edgelm.anatomy import Layer, Projection, family_of, model_layers
 from edgelm.anatomy.additions import add_first_norm, set_head_table
+from edgelm.anatomy.depth import layer_settings
 from edgelm.anatomy.head_table import columns_of, set_columns
-from edgelm.anatomy.layers import base_model, layer_settings
+from edgelm.anatomy.layers import base_model
 from edgelm.compress.pruning.activation_scores import Activity
 from edgelm.compress.pruning.student_shape import Shape
 
