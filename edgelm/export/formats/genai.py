@@ -109,7 +109,12 @@ def genai_settings(
         raise ModelError(
             f"onnxruntime-genai is given no architecture {config.model_type!r}.", hint=f"One of {', '.join(_TYPES)}."
         )
-    sizes = set(_cache_sizes(decoder))
+    by_layer = list(_cache_sizes(decoder))
+    if len(by_layer) != 2 * config.num_hidden_layers:
+        raise ModelError(
+            "onnxruntime-genai has keys and values in every layer, and there is a layer without attention."
+        )
+    sizes = set(by_layer)
     if len(sizes) != 1:
         raise ModelError("onnxruntime-genai has one size of keys and values; the model's layers have several.")
     ((kv_heads, head_size),) = sizes

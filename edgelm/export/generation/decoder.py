@@ -8,7 +8,7 @@ into new tensors.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from edgelm.export.generation.candidates import FullRows
 from edgelm.export.generation.dialect import ONNXRUNTIME, Dialect
 from edgelm.export.generation.families import DecoderFamily, decoder_family
 from edgelm.export.generation.heads import IDS, LOGITS, MASK, PLACES, ROWS, Heads
-from edgelm.export.generation.modules import norm_of, product_of, to_array
+from edgelm.export.generation.modules import constant_of, norm_of, product_of, to_array
 from edgelm.export.generation.products import Products, Quantize, Table, to_nearest
 from edgelm.graph.rewrites import rename_value
 
@@ -95,6 +95,25 @@ class _Stream:
     normed: str
 
 
+@dataclass(frozen=True)
+class _Step:
+    """A sublayer of the model.
+
+    Attributes:
+        name: of the layer.
+        layer: number of the layer whose attention it is; None: it is a feed-forward network.
+        norm: before it.
+        after: the norm of what it gives; empty: there is none.
+        constant: (hidden,) what sublayers add that stood behind it and were removed; empty: nothing.
+    """
+
+    name: str
+    layer: int | None
+    norm: str
+    after: str
+    constant: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+
+
 class _Decoder:
     def __init__(
         self,
@@ -124,19 +143,46 @@ class _Decoder:
         family = self.family
         table, full = self._table(candidates)
         total = self._embed(table, full)
-        names = [f"{family.body}.{family.layers}.{index}" for index in range(self.config.num_hidden_layers)]
-        following = [f"{name}.{family.attention_norm}" for name in names] + [f"{family.body}.{family.last_norm}"]
-        stream = _Stream(total, self._norm(total, following[0]))
-        for index, name in enumerate(names):
-            mixed, total = self.attention.attend(index, name, stream.normed), stream.total
-            if index + 1 == len(names):  # what comes after the last attention is wanted at some places alone
-                mixed, total = self._at_rows(mixed), self._at_rows(total)
-            output = self._product(mixed, f"{name}.{family.attention_output}")
-            stream = self._add(output, total, name, family.after_attention, f"{name}.{family.feed_forward_norm}")
-            output = self._feed_forward(name, stream.normed)
-            stream = self._add(output, stream.total, name, family.after_feed_forward, following[index + 1])
+        steps, first = self._steps()
+        attending = [number for number, step in enumerate(steps) if step.layer is not None]
+        last = attending[-1] if attending else -1
+        total = self._add_constant(total, first, f"{family.body}.{family.words}")
+        if last < 0:  # what comes after the last attention is wanted at some places alone
+            total = self._at_rows(total)
+        norms = [step.norm for step in steps] + [f"{family.body}.{family.last_norm}"]
+        stream = _Stream(total, self._norm(total, norms[0]))
+        for number, step in enumerate(steps):
+            total = stream.total
+            if step.layer is None:
+                output = self._feed_forward(step.name, stream.normed)
+            else:
+                mixed = self.attention.attend(step.layer, step.name, stream.normed)
+                if number == last:
+                    mixed, total = self._at_rows(mixed), self._at_rows(total)
+                output = self._product(mixed, f"{step.name}.{family.attention_output}")
+            stream = self._add(output, total, step, norms[number + 1])
         self._head(stream.normed, table, full, candidates)
         return self.graph.finish()
+
+    def _steps(self) -> tuple[list[_Step], np.ndarray]:
+        """The sublayers that are there, in order, and what those before the first that were removed add, (hidden,)."""
+        family = self.family
+        steps: list[_Step] = []
+        first = np.zeros(0, np.float32)
+        for index in range(self.config.num_hidden_layers):
+            name = f"{family.body}.{family.layers}.{index}"
+            for layer, output, norm, after in (
+                (index, family.attention_output, family.attention_norm, family.after_attention),
+                (None, family.down, family.feed_forward_norm, family.after_feed_forward),
+            ):
+                constant = constant_of(self.model.get_submodule(f"{name}.{output}"))
+                if constant is None:
+                    steps.append(_Step(name, layer, f"{name}.{norm}", f"{name}.{after}" if after else ""))
+                elif not steps:
+                    first = _sum(first, constant)
+                else:
+                    steps[-1] = replace(steps[-1], constant=_sum(steps[-1].constant, constant))
+        return steps, first
 
     def _table(self, candidates: int) -> tuple[Table, FullRows | None]:
         """The table of tokens and, for candidates, what rounding left of it."""
@@ -182,13 +228,20 @@ class _Decoder:
     def _norm(self, source: str, name: str) -> str:
         return self.graph.norm(source, norm_of(name, self.model.get_submodule(name), self.family.norm_offset))
 
-    def _add(self, output: str, total: str, layer: str, after: str, following: str) -> _Stream:
+    def _add(self, output: str, total: str, step: _Step, following: str) -> _Stream:
         """Add a sublayer's output, normed where the family does so, and norm the sum for what follows."""
-        if after:
-            output = self._norm(output, f"{layer}.{after}")
+        if step.after:
+            output = self._norm(output, step.after)
+        output = self._add_constant(output, step.constant, step.name)
         norm = norm_of(following, self.model.get_submodule(following), self.family.norm_offset)
         normed, total = self.graph.add_norm(output, total, norm)
         return _Stream(total, normed)
+
+    def _add_constant(self, source: str, constant: np.ndarray, name: str) -> str:
+        """A value with what removed sublayers add behind it."""
+        if not constant.size:
+            return source
+        return self.graph.node("Add", [source, self.graph.constant(f"{name}.removed", constant)], name)
 
     def _at_rows(self, source: str) -> str:
         """(batch, rows, width) of (batch, sequence, width)."""
@@ -220,3 +273,8 @@ class _Decoder:
         if graph.float_type != np.float32:
             logits = graph.cast(logits, np.float32, "lm_head")
         rename_value(graph.model, logits, LOGITS)
+
+
+def _sum(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Of two constants, of which an empty one is nothing."""
+    return left + right if left.size and right.size else left if left.size else right

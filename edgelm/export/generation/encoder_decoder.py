@@ -9,13 +9,14 @@ from __future__ import annotations
 import numpy as np
 from transformers import PreTrainedModel
 
-from edgelm.export.generation.builder import GeneratorGraph
+from edgelm.errors import ModelError
+from edgelm.export.generation.builder import GeneratorGraph, Norm
 from edgelm.export.generation.candidates import CANDIDATES
 from edgelm.export.generation.dialect import ONNXRUNTIME, Dialect
 from edgelm.export.generation.encoder_decoder_families import parts_of
 from edgelm.export.generation.heads import IDS, LOGITS, MASK, PLACES, ROWS
 from edgelm.export.generation.products import Quantize, to_nearest
-from edgelm.export.generation.stacks import EncoderDecoderParts, StackParts
+from edgelm.export.generation.stacks import AttentionParts, EncoderDecoderParts, LayerParts, RemovedParts, StackParts
 from edgelm.export.generation.sublayers import SEQUENCE, SOURCES, Stream, Sublayers
 from edgelm.export.generation.words import Words
 from edgelm.graph.rewrites import rename_value
@@ -58,10 +59,17 @@ def encoder_decoder_graphs(
 
     Raises:
         UnsupportedFamily: the model's type has no row in `encoder_decoder_families`.
-        ModelError: the model has an activation that onnxruntime's kernels do not compute.
+        ModelError: the model has an activation that onnxruntime's kernels do not compute, or its decoder was cut so far
+            that it never looks at the source.
         UsageError: the precision is none for generators.
     """
     parts = parts_of(model)
+    if not any(isinstance(layer.cross, AttentionParts) for layer in parts.decoder.layers):
+        raise ModelError(
+            "no layer of the decoder attends to the encoder's output any more: what is written does not depend on the "
+            "source.",
+            hint="Compress the model less: keep one such attention.",
+        )
     made: dict[str, BlockWeight] = {}
 
     def remember(name: str, weight: np.ndarray, bits: int) -> BlockWeight:
@@ -96,13 +104,23 @@ def _encoder(parts: EncoderDecoderParts, write: Sublayers) -> GeneratorGraph:
     stream = Stream(graph, stack.pre_norm, total)
     for layer in stack.layers:
         before_attention, before_feed_forward = layer.norms
-        stream.add(write.attend(layer.attention, stream.read(before_attention), MASK, bias), before_attention)
-        stream.add(write.feed_forward(layer.feed_forward, stream.read(before_feed_forward)), before_feed_forward)
+        if isinstance(layer.attention, RemovedParts):
+            stream.add_removed(layer.attention, before_attention)
+        else:
+            stream.add(write.attend(layer.attention, stream.read(before_attention), MASK, bias), before_attention)
+        _feed_forward(layer, write, stream, before_feed_forward)
     memory = stream.end(stack.last_norm)
     for index, layer in enumerate(parts.decoder.layers):
-        if layer.cross:
+        if isinstance(layer.cross, AttentionParts):
             write.project_memory(layer.cross, memory, index)
     return graph.finish()
+
+
+def _feed_forward(layer: LayerParts, write: Sublayers, stream: Stream, norm: Norm | None) -> None:
+    if isinstance(layer.feed_forward, RemovedParts):
+        stream.add_removed(layer.feed_forward, norm)
+    else:
+        stream.add(write.feed_forward(layer.feed_forward, stream.read(norm)), norm)
 
 
 def _decoder(parts: EncoderDecoderParts, write: Sublayers) -> GeneratorGraph:
@@ -121,11 +139,17 @@ def _decoder(parts: EncoderDecoderParts, write: Sublayers) -> GeneratorGraph:
     for index, layer in enumerate(stack.layers):
         norms = list(layer.norms)
         norm = norms.pop(0)
-        stream.add(write.attend_cached(layer.attention, stream.read(norm), index, bias), norm)
-        if layer.cross:
+        if isinstance(layer.attention, RemovedParts):
+            stream.add_removed(layer.attention, norm)
+        else:
+            stream.add(write.attend_cached(layer.attention, stream.read(norm), index, bias), norm)
+        if layer.cross is not None:
             norm = norms.pop(0)
-            stream.add(write.attend_memory(layer.cross, stream.read(norm), index, MEMORY_MASK, rows), norm)
-        stream.add(write.feed_forward(layer.feed_forward, stream.read(norms[0])), norms[0])
+            if isinstance(layer.cross, RemovedParts):
+                stream.add_removed(layer.cross, norm)
+            else:
+                stream.add(write.attend_memory(layer.cross, stream.read(norm), index, MEMORY_MASK, rows), norm)
+        _feed_forward(layer, write, stream, norms[0])
     wanted = graph.node("Unsqueeze", [ROWS, graph.constant("last_axis", [-1])], "rows")
     states = graph.node("GatherND", [stream.end(stack.last_norm), wanted], "rows", batch_dims=1)
     logits = write.words.logits(states, parts.head, tied=parts.tied)

@@ -10,15 +10,17 @@ import numpy as np
 from torch import arange, nn
 from transformers import PreTrainedModel
 
+from edgelm.anatomy.head_table import COLUMNS, has_columns
 from edgelm.errors import UnsupportedFamily
 from edgelm.export.generation.builder import Norm
-from edgelm.export.generation.modules import norm_of, product_of, to_array
+from edgelm.export.generation.modules import constant_of, norm_of, product_of, to_array
 from edgelm.export.generation.products import Product
 from edgelm.export.generation.stacks import (
     AttentionParts,
     EncoderDecoderParts,
     FeedForwardParts,
     LayerParts,
+    RemovedParts,
     StackParts,
 )
 
@@ -57,26 +59,42 @@ class _Names:
     def norm(self, module: nn.Module) -> Norm:
         return norm_of(self.name(module), module)
 
+    def norm_left(self, module: nn.Module) -> Norm | None:
+        """The norm of a sublayer; None where it went with it."""
+        return None if isinstance(module, nn.Identity) else self.norm(module)
+
+    def removed(self, module: nn.Module, output: nn.Module) -> RemovedParts | None:
+        """What is left of a sublayer, by its output projection; None: all of it."""
+        constant = constant_of(output)
+        return None if constant is None else RemovedParts(self.name(module), constant)
+
 
 def _t5(model: Any, names: _Names) -> EncoderDecoderParts:
     """T5 (Raffel et al., 2020) and its version 1.1: norms before sublayers, no biases, positions by distance."""
     config = model.config
 
-    def attention(module: Any) -> AttentionParts:
+    def attention(module: Any) -> AttentionParts | RemovedParts:
+        if removed := names.removed(module, module.o):
+            return removed
         query, key, value, output = map(names.product, (module.q, module.k, module.v, module.o))
-        return AttentionParts(names.name(module), query, key, value, output, config.d_kv, scale=1.0)
+        columns = tuple(module.get_buffer(COLUMNS).tolist()) if has_columns(module) else ()
+        return AttentionParts(names.name(module), query, key, value, output, config.d_kv, scale=1.0, columns=columns)
+
+    def feed_forward(dense: Any) -> FeedForwardParts | RemovedParts:
+        if removed := names.removed(dense, dense.wo):
+            return removed
+        inputs = (dense.wi_0, dense.wi_1) if config.is_gated_act else (dense.wi,)
+        return FeedForwardParts(
+            names.name(dense), tuple(map(names.product, inputs)), names.product(dense.wo), config.dense_act_fn
+        )
 
     def layer(module: Any) -> LayerParts:
         sublayers = list(module.layer)
-        dense = sublayers[-1].DenseReluDense
-        inputs = (dense.wi_0, dense.wi_1) if config.is_gated_act else (dense.wi,)
         return LayerParts(
             attention(sublayers[0].SelfAttention),
             attention(sublayers[1].EncDecAttention) if len(sublayers) > 2 else None,
-            FeedForwardParts(
-                names.name(dense), tuple(map(names.product, inputs)), names.product(dense.wo), config.dense_act_fn
-            ),
-            tuple(names.norm(sublayer.layer_norm) for sublayer in sublayers),
+            feed_forward(sublayers[-1].DenseReluDense),
+            tuple(names.norm_left(sublayer.layer_norm) for sublayer in sublayers),
         )
 
     def stack(module: Any, last_norm: Norm) -> StackParts:
@@ -114,22 +132,29 @@ def _bart(model: Any, names: _Names) -> EncoderDecoderParts:
     """BART (Lewis et al., 2020) and Marian: norms after sublayers, tables of positions, a bias of the logits."""
     config = model.config
 
-    def attention(module: Any) -> AttentionParts:
+    def attention(module: Any) -> AttentionParts | RemovedParts:
+        if removed := names.removed(module, module.out_proj):
+            return removed
         parts = (module.q_proj, module.k_proj, module.v_proj, module.out_proj)
         query, key, value, output = map(names.product, parts)
         scale = float(module.head_dim) ** -0.5
         return AttentionParts(names.name(module), query, key, value, output, module.head_dim, scale)
 
+    def feed_forward(layer: Any) -> FeedForwardParts | RemovedParts:
+        if removed := names.removed(layer, layer.fc2):
+            return removed
+        inputs = (names.product(layer.fc1),)
+        return FeedForwardParts(
+            f"{names.name(layer)}.mlp", inputs, names.product(layer.fc2), config.activation_function
+        )
+
     def layer(module: Any) -> LayerParts:
         crosses = hasattr(module, "encoder_attn")
         norms = [module.self_attn_layer_norm, *([module.encoder_attn_layer_norm] if crosses else [])]
-        inputs = (names.product(module.fc1),)
         return LayerParts(
             attention(module.self_attn),
             attention(module.encoder_attn) if crosses else None,
-            FeedForwardParts(
-                f"{names.name(module)}.mlp", inputs, names.product(module.fc2), config.activation_function
-            ),
+            feed_forward(module),
             tuple(map(names.norm, (*norms, module.final_layer_norm))),
         )
 

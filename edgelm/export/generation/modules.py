@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from edgelm.anatomy.modeling_edgelm import AbsentOutput
 from edgelm.export.generation.builder import Norm
 from edgelm.export.generation.products import Product
 
@@ -22,6 +23,15 @@ def product_of(name: str, module: nn.Module) -> Product:
     own = {key: to_array(value) for key, value in module.named_parameters(recurse=False)}
     weight = own["weight"]
     return Product(name, weight.T if isinstance(module, nn.Linear) else weight, own.get("bias"))
+
+
+def constant_of(module: nn.Module) -> np.ndarray | None:
+    """What a sublayer that was removed adds to every token, by its output projection: (hidden,) float32, empty where
+    that is nothing; None: the sublayer is there."""
+    if not isinstance(module, AbsentOutput):
+        return None
+    bias = to_array(module.bias)
+    return bias if bias.any() else bias[:0]
 
 
 def norm_of(name: str, module: Any, offset: float = 0.0) -> Norm:

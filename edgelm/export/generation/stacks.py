@@ -17,6 +17,7 @@ class AttentionParts:
     Attributes:
         name: of the module.
         scale: of the products of queries and keys, before the softmax.
+        columns: which heads of the uncut model there are, where a table of all heads is added; empty: all.
     """
 
     name: str
@@ -26,6 +27,7 @@ class AttentionParts:
     output: Product
     head_size: int
     scale: float
+    columns: tuple[int, ...] = ()
 
     @property
     def heads(self) -> int:
@@ -50,6 +52,19 @@ class FeedForwardParts:
 
 
 @dataclass(frozen=True)
+class RemovedParts:
+    """What is left of a sublayer that was removed.
+
+    Attributes:
+        name: of the module that it was.
+        constant: (hidden,) what it adds to every token; empty: nothing.
+    """
+
+    name: str
+    constant: np.ndarray
+
+
+@dataclass(frozen=True)
 class LayerParts:
     """The sublayers of a layer.
 
@@ -57,13 +72,13 @@ class LayerParts:
         attention: to the own sequence.
         cross: to the encoder's; None in encoders.
         feed_forward: the last sublayer.
-        norms: one a sublayer, in their order.
+        norms: one a sublayer, in their order; None where it went with the sublayer.
     """
 
-    attention: AttentionParts
-    cross: AttentionParts | None
-    feed_forward: FeedForwardParts
-    norms: tuple[Norm, ...]
+    attention: AttentionParts | RemovedParts
+    cross: AttentionParts | RemovedParts | None
+    feed_forward: FeedForwardParts | RemovedParts
+    norms: tuple[Norm | None, ...]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 from edgelm.export.generation.builder import GraphBuilder, Norm
 from edgelm.export.generation.heads import IDS, Heads, HeadsShape
 from edgelm.export.generation.products import Products
-from edgelm.export.generation.stacks import AttentionParts, FeedForwardParts, StackParts
+from edgelm.export.generation.stacks import AttentionParts, FeedForwardParts, RemovedParts, StackParts
 from edgelm.export.generation.words import Words
 
 SEQUENCE, SOURCES = "encoder_sequence", "sources"
@@ -21,14 +21,24 @@ class Stream:
         self._graph, self._pre_norm, self._total = graph, pre_norm, total
         self._new = ""  # what the next norm adds to the sum
 
-    def read(self, norm: Norm) -> str:
+    def read(self, norm: Norm | None) -> str:
         """What a sublayer with this norm reads."""
-        return self._normed(norm) if self._pre_norm else self._total
+        return self._normed(norm) if self._pre_norm and norm is not None else self._total
 
-    def add(self, output: str, norm: Norm) -> None:
+    def add(self, output: str, norm: Norm | None) -> None:
         """Add what the sublayer gives."""
         self._new = output
-        if not self._pre_norm:
+        if not self._pre_norm and norm is not None:
+            self._total = self._normed(norm)
+
+    def add_removed(self, parts: RemovedParts, norm: Norm | None) -> None:
+        """Add what a sublayer left that was removed."""
+        graph = self._graph
+        if parts.constant.size:
+            constant = graph.constant(f"{parts.name}.removed", parts.constant)
+            total = graph.node("Add", [self._new or self._total, constant], parts.name)
+            self._new, self._total = (total, self._total) if self._new else ("", total)
+        if not self._pre_norm and norm is not None:
             self._total = self._normed(norm)
 
     def end(self, norm: Norm | None) -> str:
@@ -89,19 +99,21 @@ class Sublayers:
 
         Args:
             mask: (batch, sequence) int64, 0 where padding is.
-            bias: (1, heads, sequence, sequence), added to the scores; empty: none.
+            bias: (1, heads of the uncut model, sequence, sequence), added to the scores; empty: none.
         """
         packed = self._query_key_value(parts, source)
-        return self.products.linear(self.heads.attend_all(_shape(parts), packed, mask, bias), parts.output)
+        mixed = self.heads.attend_all(_shape(parts), packed, mask, self._own_heads(parts, bias))
+        return self.products.linear(mixed, parts.output)
 
     def attend_cached(self, parts: AttentionParts, source: str, index: int, bias: str) -> str:
         """Attention of new tokens to those before them and to themselves, whose keys and values go into the cache.
 
         Args:
             index: of the layer.
-            bias: (batch or 1, heads, sequence, total), added to the scores; empty: none.
+            bias: (batch or 1, heads of the uncut model, sequence, total), added to the scores; empty: none.
         """
         packed = self._query_key_value(parts, source)
+        bias = self._own_heads(parts, bias)
         return self.products.linear(self.heads.attend_cached(_shape(parts), [packed], index, bias=bias), parts.output)
 
     def project_memory(self, parts: AttentionParts, source: str, index: int) -> None:
@@ -149,6 +161,13 @@ class Sublayers:
         gate, up = (self.products.linear(source, part) for part in parts.inputs)
         active = graph.node("Mul", [graph.activation(gate, parts.activation, parts.name), up], parts.name)
         return self.products.linear(active, parts.output)
+
+    def _own_heads(self, parts: AttentionParts, bias: str) -> str:
+        """Of a bias of all heads, the part of those that an attention has."""
+        if not bias or not parts.columns:
+            return bias
+        columns = self.graph.constant(f"{parts.name}.head_columns", list(parts.columns))
+        return self.graph.node("Gather", [bias, columns], parts.name, axis=1)
 
     def _query_key_value(self, parts: AttentionParts, source: str) -> str:
         place = f"{parts.name}.query_key_value"
