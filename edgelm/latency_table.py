@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edgelm.errors import InputError
 from edgelm.files.output import staged_output
 from edgelm.hardware.machine import QUIET
-from edgelm.shapes import ModelSizes, Shapes
+from edgelm.shapes import LayerShape, ModelSizes, Shapes
 
 TABLE_SCHEMA = 2
 
@@ -69,6 +69,10 @@ class LatencyTable:
             return 0.0
         return self.layer + self.module_cost("attention", heads) + self.module_cost("ffn", channels)
 
+    def shape_cost(self, shape: LayerShape) -> float:
+        """What a layer of this shape adds."""
+        return self.layer_cost(shape.heads, shape.ffn)
+
     def predict(self, shapes: Shapes) -> float:
         """The cost of a whole model of these shapes."""
         return self.rest + sum(self.layer_cost(shape.heads, shape.ffn) for shape in shapes)
@@ -80,6 +84,11 @@ class LatencyTable:
             "ffn": [self.module_cost("ffn", shape.ffn) for shape in shapes],
             "norms": [self.layer] * len(shapes),
         }
+
+    def with_vocabulary(self, tokens: int, per_token: float) -> LatencyTable:
+        """For a model of so many tokens, each of which costs `per_token`."""
+        rest = self.rest - per_token * (self.sizes.vocabulary - tokens)
+        return replace(self, rest=rest, sizes=replace(self.sizes, vocabulary=tokens))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

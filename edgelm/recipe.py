@@ -178,9 +178,11 @@ class FitSettings(Settings):
     `method`: `obs` chooses by optimal brain surgeon and lets the weights that stay take over (ZipLM), on `samples`
     rows; `fisher` chooses by the Fisher information of masks (Kwon et al.); `both` takes what comes nearer to the
     teacher. `share`: how far to go from what the model costs now (0) to the budget (1), on a logarithmic scale.
-    `speedup`: the goal where the command line gives none: so many times fewer operations than the original. `tries`:
-    choices whose outputs are compared with the teacher's, on `judged` rows. `reconstruct`: solve the output projections
-    anew after the cut, for recipes that do not train. FFN widths are multiples of `multiple`. `race`: train what was
+    `speedup`: the goal where the command line gives none: so many times fewer operations than the original or, of a
+    model that writes, weights that a token takes. `keep`: the share of the weights in layers that stays, for models
+    that write. `tries`: choices whose outputs are compared with the teacher's, on `judged` rows. `reconstruct`: solve
+    the output projections anew after the cut, for recipes that do not train. FFN widths are multiples of `multiple`.
+    `race`: train what was
     found against even cuts of every number of layers for some steps, and take what learns best.
     """
 
@@ -188,6 +190,7 @@ class FitSettings(Settings):
     method: Literal["obs", "fisher", "both"] = "obs"
     share: Share = 1.0
     speedup: Annotated[float, Field(ge=1)] | None = None
+    keep: Share | None = None
     samples: Annotated[int, Field(gt=0)] = 512
     judged: Annotated[int, Field(gt=0)] = 128
     tries: Annotated[int, Field(gt=0)] = 60
@@ -195,6 +198,32 @@ class FitSettings(Settings):
     multiple: Annotated[int, Field(gt=0)] = 32
     race: RaceSettings | None = None
     max_length: Annotated[int, Field(ge=8)] = 128
+
+
+class DepthSettings(Settings):
+    """Remove the layers, or single attentions and feed-forward networks (`parts`: layers or sublayers), that are missed
+    least.
+
+    `score`: `loss` asks how much the whole model loses without each, on `judged` rows (of a model that writes in
+    perplexity); `influence` how much a layer changes the hidden states of `samples` rows, which is quick. `drop`: how
+    many go. `stack`: encoder or decoder, where only that of the two is to lose some. `again`: ask again after each.
+    """
+
+    stage: Literal["depth"] = "depth"
+    parts: Literal["layers", "sublayers"] = "layers"
+    score: Literal["loss", "influence"] = "loss"
+    drop: Annotated[int, Field(gt=0)] = 1
+    stack: Literal["encoder", "decoder"] | None = None
+    again: bool = True
+    samples: Annotated[int, Field(gt=0)] = 128
+    judged: Annotated[int, Field(gt=0)] = 128
+    max_length: Annotated[int, Field(ge=8)] = 128
+
+    @model_validator(mode="after")
+    def _score_fits_parts(self) -> DepthSettings:
+        if self.score == "influence" and self.parts == "sublayers":
+            raise ValueError("the influence is one of whole layers; give score loss for sublayers")
+        return self
 
 
 class RecoverSettings(Settings):
@@ -292,6 +321,7 @@ Stage = Annotated[
     | EmbeddingsSettings
     | DistillSettings
     | PruneSettings
+    | DepthSettings
     | FitSettings
     | RecoverSettings
     | QuantizeSettings,

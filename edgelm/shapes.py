@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -33,6 +33,12 @@ class LayerShape:
 
 
 Shapes = Sequence[LayerShape]
+
+
+def shape_of(units: Mapping[str, int], stack: str) -> LayerShape:
+    """The shape of a layer by the units of its sublayers (attention, cross, ffn), of which those that are not named
+    have none left."""
+    return LayerShape(units.get("attention", 0), units.get("ffn", 0), cross=units.get("cross"), stack=stack)
 
 
 @dataclass(frozen=True)

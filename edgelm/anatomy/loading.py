@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 
 from edgelm.anatomy.adapters import adapted_model_config, merged_weights
+from edgelm.anatomy.even_sizes import settle_sizes
 from edgelm.anatomy.families.table import family_of
 from edgelm.anatomy.fill import auto_class, fill, fill_resized, fill_whole, outline
 from edgelm.anatomy.generators import generation_config, gguf_weights, refuse_generator, require_family
@@ -158,6 +159,7 @@ def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: Any, record
     the modules of a sentence encoder, a card, and what transformers needs to build layers of shapes of their own."""
     if record.task.generates:
         model.generation_config = generation_config(record.task)
+        settle_sizes(model)
         model.save_pretrained(folder)
         save_remote_code(folder, model)
         tokenizer.save_pretrained(folder)

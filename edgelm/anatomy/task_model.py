@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from edgelm.anatomy.layers import base_model
 from edgelm.anatomy.sentence_head import HEAD
 from edgelm.anatomy.token_head import Stack, read_states
 from edgelm.lengths import DEFAULT_LENGTH
@@ -179,6 +180,15 @@ class TaskModel:
         `read_states`."""
         inputs = {name: tensor for name, tensor in batch.items() if name not in EXTRA_COLUMNS}
         return read_states(self.model, inputs, batch["counted"], hidden_states=hidden_states)
+
+    def run(self, batch: Mapping[str, torch.Tensor]) -> None:
+        """Run all layers on a batch, for what hooks see of them; the head of a decoder, whose logits are the most of
+        the work, is left out."""
+        if not self.task.generates:
+            self.outputs(batch)
+            return
+        inputs = {name: tensor for name, tensor in batch.items() if name not in EXTRA_COLUMNS}
+        base_model(self.model)(**inputs, use_cache=False)
 
     def rows(self, batch: Mapping[str, torch.Tensor]) -> Rows:
         """The rows that count in the outputs for a batch."""

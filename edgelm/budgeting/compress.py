@@ -9,11 +9,11 @@ from pathlib import Path
 from edgelm.anatomy import find_checkpoint
 from edgelm.budget import Budget
 from edgelm.budgeting.fastest import find_fastest
+from edgelm.budgeting.generators import GENERATOR_RECIPE, WeightTargets
 from edgelm.budgeting.targets import Outcome, check_recipe, default_recipe, resolve_budget
 from edgelm.compress.pipeline import CompressResult, compress
 from edgelm.data.dataset import Dataset
 from edgelm.device import Device
-from edgelm.errors import UsageError
 from edgelm.latency_table import LatencyTable
 from edgelm.progress import Progress, silent
 from edgelm.recipe import Recipe, load_recipe
@@ -49,7 +49,7 @@ def compress_to_budget(
         evaluation: rows to judge by; never trained on.
         device: where the bundle will run.
         precision: what will be exported; bounds are meant in it.
-        recipe: None: `balanced`, or one for the budget.
+        recipe: None: `balanced`, or one for the budget; for a model that writes `generator-one-shot`.
         overrides: changes to that default recipe, such as `recover.train.epochs=1`.
         table: latencies that were measured on the device; None: measured here for a CPU, estimated for other devices.
         unlabelled: further texts, which the original model labels.
@@ -66,12 +66,9 @@ def compress_to_budget(
         ModelError, DataError, RecipeError, OutputExistsError: as `compress`.
     """
     output = Path(output)
-    chosen = recipe or load_recipe(default_recipe(budget), overrides=overrides)
     checkpoint = find_checkpoint(model, allow_pickle=allow_pickle, task=kind)
-    if budget and checkpoint.task.generates:
-        raise UsageError(
-            "budgets are not met by models that write texts yet.", hint="Leave the budget out, and name a --recipe."
-        )
+    default = GENERATOR_RECIPE if checkpoint.task.generates else default_recipe(budget)
+    chosen = recipe or load_recipe(default, overrides=overrides)
     resolve = functools.partial(
         resolve_budget,
         checkpoint=checkpoint,
@@ -97,15 +94,17 @@ def compress_to_budget(
         progress=progress,
         **({} if kind is None else {"kind": kind}),
     )
+    if checkpoint.task.generates:
+        weights = WeightTargets(budget, checkpoint, allow_pickle=allow_pickle)
+        check_recipe(chosen, weights.goal)
+        return weights.outcome(make(output=output, goal=weights.goal, time_limit=time_limit))
     if budget.only_drop and recipe is None:
         rows = [rows.fingerprint() for rows in (dataset, evaluation, unlabelled) if rows is not None]
         asked = "".join([chosen.model_dump_json(), *rows])
         return find_fastest(
             budget, resolve, make, asked=asked, output=output, overwrite=overwrite, time_limit=time_limit
         )
-    if checkpoint.task.generates:
-        return Outcome(make(output=output, time_limit=time_limit), (), (), "")
     targets = resolve(budget)
-    check_recipe(chosen, targets)
     goal = targets.goal if targets.goal.bounds else None
+    check_recipe(chosen, goal)
     return targets.outcome(make(output=output, goal=goal, time_limit=time_limit))

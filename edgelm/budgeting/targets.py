@@ -103,6 +103,8 @@ class BudgetTargets:
         )
         for bound in self.goal.bounds:
             table = bound.table
+            assert isinstance(table, LatencyTable)  # as `resolve_budget` made it
+            of_time = table
             if bound.name != "latency":
                 table = _table_of(
                     bound.name,
@@ -114,7 +116,7 @@ class BudgetTargets:
                 )
             got = replace(bound, table=table).cost(shapes)
             source = "measured" if bound.measure else table.source
-            if not bound.table.quiet:
+            if not of_time.quiet:
                 source += " on a busy machine"
             if bound.name == "latency" and table.sequence != self.sequence:
                 source += f" at {table.sequence} tokens; your texts have {self.sequence}"
@@ -203,16 +205,16 @@ def default_recipe(budget: Budget) -> str:
     return "budget" if budget else "balanced"
 
 
-def check_recipe(recipe: Recipe, targets: BudgetTargets) -> None:
+def check_recipe(recipe: Recipe, goal: Constraints | None) -> None:
     """Refuse a recipe that does not look at the budget's bounds.
 
     Raises:
         UsageError: it has no `fit` stage.
     """
-    if targets.goal.bounds and not any(stage.stage == "fit" for stage in recipe.stages):
+    if goal is not None and not any(stage.stage == "fit" for stage in recipe.stages):
         raise UsageError(
             f"recipe {recipe.name} has no fit stage, so it cannot keep to a budget.",
-            hint="Recipes that can: budget, compact and one-shot.",
+            hint="Recipes that can: budget, compact and one-shot; for models that write generator-one-shot.",
         )
 
 

@@ -72,11 +72,16 @@ def draw_layers(console: Console, layers: list[dict[str, Any]], unit: str) -> No
     """What was kept of every layer, as bars, and what it costs."""
     from edgelm.report.tables import bar
 
-    table = make_table("layer", "heads", "", "cost", "FFN channels", "", "cost", "norms", numbers_from=99)
+    crossing = any("cross" in row for row in layers)
+    parts = [("heads", "heads", "attention_cost"), ("cross heads", "cross", "cross_cost")][: 1 + crossing]
+    parts.append(("FFN channels", "ffn", "ffn_cost"))
+    titles = [name for title, *_ in parts for name in (title, "", "cost")]
+    table = make_table("layer", *titles, "norms", numbers_from=99)
     for row in layers:
-        cells = [str(row["layer"])]
-        for kept, before, cost in (("heads", "heads_before", "attention_cost"), ("ffn", "ffn_before", "ffn_cost")):
-            cells += [f"{row[kept]}/{row[before]}", bar(row[kept] / row[before]), f"{row[cost]:.3g}"]
+        cells = [f"{row['stack']} {row['layer']}" if crossing else str(row["layer"])]
+        for _, kept, cost in parts:
+            before = row.get(f"{kept}_before")
+            cells += [f"{row[kept]}/{before}", bar(row[kept] / before), f"{row[cost]:.3g}"] if before else ["", "", ""]
         table.add_row(*cells, f"{row['norms_cost']:.3g}")
     console.print(table)
     console.print(f"Costs in {unit}.")

@@ -108,6 +108,12 @@ class NumberedBatch:
     done: int
 
 
+def real_tokens(batch: Batch, stack: str) -> torch.Tensor:
+    """(batch, tokens) bool: what is no padding of the tokens that a stack reads; of a decoder with an encoder before it
+    those whose outputs count."""
+    return batch["counted"].bool() if stack == "decoder" and DECODED in batch else batch["attention_mask"].bool()
+
+
 class LengthGroupedSampler(Sampler[int]):
     """Draws rows so that those of a batch have like lengths.
 

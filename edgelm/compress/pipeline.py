@@ -41,9 +41,7 @@ from edgelm.files.output import check_output, disk_errors, remove_work, staged_o
 from edgelm.files.output_kinds import CHECKPOINT
 from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.progress import Progress, silent
-from edgelm.recipe import DistillSettings, FitSettings, PruneSettings, Recipe, Settings
-from edgelm.shapes import LayerShape
-from edgelm.tasks.task import Task
+from edgelm.recipe import DepthSettings, DistillSettings, FitSettings, PruneSettings, Recipe, Settings
 
 _STAGE_NAMES = r"\d+-[a-z-]+-[0-9a-f]{16}(\.training)?"  # in OUTPUT.work
 
@@ -125,13 +123,14 @@ def compress(
         output.parent, lambda: digest(model_fingerprint(checkpoint), *(rows.fingerprint() for rows in given), *asked)
     )
     further = _further_texts(dataset, unlabelled, recipe, teacher, tokenizer, progress)
-    metrics, reference = evaluate(TaskModel(teacher, tokenizer, task, max_length), evaluation, progress=progress)
+    judged = TaskModel(teacher, tokenizer, task, max_length)
+    metrics, reference = evaluate(judged, evaluation, progress=progress)
     metrics["agreement"] = 1.0
     original = {"metrics": metrics, "parameters": parameter_count(teacher), "size_mb": checkpoint.size_mb}
     record = replace(
         checkpoint.record,
         task=task,
-        original_layers=checkpoint.record.original_layers if checkpoint.record.layers else _shapes(teacher, task),
+        original_layers=checkpoint.record.original_layers if checkpoint.record.layers else layer_shapes(teacher),
         data={role: data_origin(rows) for role, rows in {"train": dataset, "eval": evaluation, **further}.items()},
         recipe=recipe.name,
         device=None if device is None else device.name,
@@ -174,7 +173,7 @@ def compress(
 
         def finish() -> None:
             with staged_output(output, overwrite=overwrite, kind=CHECKPOINT) as folder:
-                save_checkpoint(folder, current, tokenizer, replace(record, costs=goal.costs(_shapes(current, task))))
+                save_checkpoint(folder, current, tokenizer, replace(record, costs=goal.costs(layer_shapes(current))))
             remove_work(work, _STAGE_NAMES)
 
         processes.on_main(finish)
@@ -195,13 +194,10 @@ def _check_stages(recipe: Recipe, checkpoint: Checkpoint) -> None:
     """
     for stage in recipe.stages:
         of_layers = isinstance(stage, DistillSettings) and (stage.layers is not None or stage.shape is not None)
-        if of_layers or isinstance(stage, PruneSettings | FitSettings):
+        if (
+            of_layers or isinstance(stage, DepthSettings | PruneSettings | FitSettings)
+        ) and not checkpoint.task.generates:
             family_of(checkpoint.family)
-
-
-def _shapes(model: PreTrainedModel, task: Task) -> tuple[LayerShape, ...]:
-    """How wide each layer is; none of a model that writes."""
-    return () if task.generates else layer_shapes(model)
 
 
 def _check_lengths(recipe: Recipe, max_length: int, limit: int) -> None:

@@ -30,7 +30,8 @@ from edgelm.compress.distillation.teach_writers import teach_writer
 from edgelm.compress.distillation.teacher_cache import TeacherCache
 from edgelm.compress.pruning.activation_scores import measure_activity
 from edgelm.compress.pruning.constraints import Constraints, operations_goal
-from edgelm.compress.pruning.fit import Material, cut_to_goal
+from edgelm.compress.pruning.depth import drop_parts
+from edgelm.compress.pruning.fit import Material, cut_to_goal, teacher_loss
 from edgelm.compress.pruning.mask_scores import choose_channels, choose_heads, measure_importance
 from edgelm.compress.pruning.mask_scores import cut as cut_units
 from edgelm.compress.pruning.student_shape import resolve_shape
@@ -46,6 +47,7 @@ from edgelm.data.dataset import Dataset
 from edgelm.errors import RecipeError
 from edgelm.progress import Progress
 from edgelm.recipe import (
+    DepthSettings,
     DistillLoss,
     DistillSettings,
     EmbeddingsSettings,
@@ -137,15 +139,28 @@ def prune(model: PreTrainedModel, settings: PruneSettings, context: StageContext
     )
     heads = choose_heads(importance.heads, settings.keep_heads)
     ffn = choose_channels(importance.ffn, settings.keep_ffn, multiple=settings.ffn_multiple)
-    smaller = cut_units(model, heads, ffn)
-    return StageResult(smaller, replace(context.record, layers=_kept(context.record, heads, ffn)))
+    smaller = cut_units(model, heads, ffn, choose_heads(importance.cross, settings.keep_heads))
+    return StageResult(smaller, replace(context.record, layers=_kept(context.record, heads, layer_shapes(smaller))))
+
+
+def depth(model: PreTrainedModel, settings: DepthSettings, context: StageContext) -> StageResult:
+    """Remove the layers or sublayers that are missed least."""
+    asked = context.asked(model, settings.max_length)
+    material = Material(
+        context.asked(context.teacher, settings.max_length), context.dataset, context.seed, context.work
+    )
+    rows = context.dataset.sample(settings.samples, seed=context.seed)
+    loss = teacher_loss(settings.judged, material)
+    smaller, layers = drop_parts(asked, settings, rows, loss, progress=context.progress)
+    record, now = _with_layers(context.record, model, layers), layer_shapes(smaller)
+    return StageResult(smaller, replace(record, layers=_kept(record, [range(shape.heads) for shape in now], now)))
 
 
 def fit(model: PreTrainedModel, settings: FitSettings, context: StageContext) -> StageResult:
     """Cut the model to the goal, or to its share of the way there."""
     goal, teacher = context.goal, context.asked(context.teacher, settings.max_length)
     if not goal.bounds:
-        goal = operations_goal(teacher, context.dataset, settings.speedup)
+        goal = operations_goal(teacher, context.dataset, settings.speedup, keep=settings.keep)
     material = Material(
         teacher, context.dataset, context.seed, context.work, seconds=context.seconds, progress=context.progress
     )
@@ -153,8 +168,7 @@ def fit(model: PreTrainedModel, settings: FitSettings, context: StageContext) ->
         model, settings, goal.partway(settings.share, layer_shapes(model), model.config.vocab_size), material
     )
     record = _with_layers(context.record, model, cut.layers)
-    channels = [range(shape.ffn) for shape in layer_shapes(cut.model)]
-    return StageResult(cut.model, replace(record, layers=_kept(record, cut.heads, channels)))
+    return StageResult(cut.model, replace(record, layers=_kept(record, cut.heads, layer_shapes(cut.model))))
 
 
 def recover(model: PreTrainedModel, settings: RecoverSettings, context: StageContext) -> StageResult:
@@ -222,6 +236,7 @@ STAGES: dict[type, Callable[[PreTrainedModel, Any, StageContext], StageResult]] 
     EmbeddingsSettings: embeddings,
     DistillSettings: distill,
     PruneSettings: prune,
+    DepthSettings: depth,
     FitSettings: fit,
     RecoverSettings: recover,
     QuantizeSettings: quantize,
@@ -289,9 +304,8 @@ def _carved_student(
     student, cuts = cut_to_sizes(model, shape, activity)
     share_head(student, model)
     record = _with_layers(context.record, model, shape.layers)
-    return student, replace(
-        record, layers=_kept(record, [cut.heads.tolist() for cut in cuts], [cut.channels.tolist() for cut in cuts])
-    )
+    heads = [cut.heads.tolist() for cut in cuts]
+    return student, replace(record, layers=_kept(record, heads, layer_shapes(student)))
 
 
 def _given_student(name: str, context: StageContext) -> tuple[PreTrainedModel, Record]:
@@ -318,11 +332,11 @@ def _with_layers(record: Record, model: PreTrainedModel, layers: Sequence[int]) 
     return replace(record, layers=tuple(numbered[index] for index in layers))
 
 
-def _kept(record: Record, heads: Sequence[Sequence[int]], ffn: Sequence[Sequence[int]]) -> tuple[LayerShape, ...]:
+def _kept(record: Record, heads: Sequence[Sequence[int]], now: Sequence[LayerShape]) -> tuple[LayerShape, ...]:
     """Layer shapes after a cut, with the kept heads numbered as in the model that it all began with."""
-    before = record.layers or tuple(LayerShape(heads=0, ffn=0) for _ in heads)
+    before = record.layers or now
     shapes = []
-    for old, kept_heads, kept_ffn in zip(before, heads, ffn, strict=True):
+    for old, kept_heads, new in zip(before, heads, now, strict=True):
         original = [old.kept_heads[index] for index in kept_heads] if old.kept_heads else kept_heads
-        shapes.append(replace(old, heads=len(kept_heads), ffn=len(kept_ffn), kept_heads=tuple(original)))
+        shapes.append(replace(new, kept_heads=tuple(original), origin=old.origin))
     return tuple(shapes)

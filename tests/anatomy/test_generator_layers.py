@@ -195,6 +195,32 @@ def test_a_cut_checkpoint_is_saved_and_loaded(folder, family, tmp_path):
     assert torch.equal(logits_of(load_checkpoint(saved_again)), logits_of(model))
 
 
+def test_a_model_that_was_cut_alike_everywhere_is_a_plain_one(tmp_path):
+    model = load_checkpoint(make_generator(tmp_path / "m", "llama", heads=8, kv_heads=4, layers=3))
+    for layer in model_layers(model):
+        layer.cut(heads=[0, 2], ffn=range(8, 40))
+    keep_layers(model, [0, 2])
+    checkpoint = open_checkpoint(tmp_path / "m")
+    save_checkpoint(tmp_path / "cut", model, AutoTokenizer.from_pretrained(tmp_path / "m"), checkpoint.record)
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "cut").eval()
+    assert (plain.config.num_attention_heads, plain.config.num_key_value_heads) == (4, 2)
+    assert (plain.config.intermediate_size, plain.config.num_hidden_layers) == (32, 2)
+    assert torch.equal(logits_of(plain), logits_of(model))
+    assert not (tmp_path / "cut" / "modeling_edgelm.py").exists()
+    assert torch.equal(logits_of(load_checkpoint(tmp_path / "cut")), logits_of(model))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "t5-gated", "bart"])
+def test_channels_that_were_cut_alike_everywhere_are_in_the_configuration(name, tmp_path):
+    model = load_checkpoint(make_generator(tmp_path / "m", name))
+    for layer in model_layers(model):
+        layer.cut(ffn=range(40))
+    checkpoint = open_checkpoint(tmp_path / "m")
+    save_checkpoint(tmp_path / "cut", model, AutoTokenizer.from_pretrained(tmp_path / "m"), checkpoint.record)
+    assert not (tmp_path / "cut" / "modeling_edgelm.py").exists()
+    assert torch.equal(logits_of(load_checkpoint(tmp_path / "cut")), logits_of(model))
+
+
 def test_texts_go_on_from_the_cache_as_without_it(folder):
     model = unevenly_cut(load_checkpoint(folder))
     assert torch.equal(written(model), written(model, use_cache=False))

@@ -69,7 +69,8 @@ def folder(tmp_path_factory):
     here = tmp_path_factory.mktemp("readme")
     make_checkpoint(here / "my-model", layers=3, hidden=64, heads=4, ffn=128)
     make_generator(here / "my-llama", "llama", heads=2, kv_heads=1)
-    (here / "texts.txt").write_text("\n\n".join(TEXTS), encoding="utf-8")
+    for name in ("texts.txt", "dev.txt"):
+        (here / name).write_text("\n\n".join(TEXTS), encoding="utf-8")
     model = open_checkpoint(here / "my-model")
     table = count_operations(sizes_of(model.config, task=model.task), 10)  # to measure one takes minutes
     replace(table, source="measured", unit="ms", precision="int8", pytorch=100.0).save(here / "table.json")

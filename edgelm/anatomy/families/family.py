@@ -50,6 +50,8 @@ class Family:
         attention_after, ffn_after: norms that the sublayer's output goes through before it is added.
         first_only: modules of a layer that the first layer of the stack alone has, for all of them.
         config_layers, config_heads, config_ffn, config_hidden: names in config.json.
+        config_kv_heads: name in config.json of the number of keys and values, where a configuration can say any number
+            of heads; None: heads that were cut are not said there.
         config_groups: name in config.json of how many layers have weights of their own, where several can share them.
         config_by_layer: names in config.json of lists with one entry a layer.
     """
@@ -82,6 +84,7 @@ class Family:
     config_heads: str = "num_attention_heads"
     config_ffn: str = "intermediate_size"
     config_hidden: str = "hidden_size"
+    config_kv_heads: str | None = None
     config_groups: str | None = None
     config_by_layer: tuple[str, ...] = ()
     stack: str = "encoder"

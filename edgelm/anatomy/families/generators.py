@@ -30,6 +30,7 @@ def _llama_like(*model_types: str, by_layer: tuple[str, ...] = ("layer_types",),
         position_table=False,
         token_types=False,
         word_embeddings="embed_tokens",
+        config_kv_heads="num_key_value_heads",
         config_by_layer=by_layer,
     )
 

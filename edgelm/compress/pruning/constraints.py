@@ -5,18 +5,46 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from edgelm import distributed as processes
-from edgelm.anatomy import TaskModel
+from edgelm.anatomy import TaskModel, layer_shapes
 from edgelm.anatomy.sizes import sizes_of
+from edgelm.compress.pruning.token_weights import count_weights
 from edgelm.data.dataset import Dataset
 from edgelm.data.encoding import median_length
 from edgelm.errors import RecipeError
-from edgelm.latency_table import LatencyTable, count_operations
-from edgelm.shapes import Shapes
+from edgelm.latency_table import count_operations
+from edgelm.shapes import LayerShape, Shapes
 
 Measure = Callable[[Shapes], float]
+
+
+class CostTable(Protocol):
+    """Costs that add up over layers."""
+
+    @property
+    def unit(self) -> str:
+        """Of all costs."""
+
+    @property
+    def rest(self) -> float:
+        """What a model costs without any layer."""
+
+    def shape_cost(self, shape: LayerShape) -> float:
+        """What a layer of this shape adds."""
+
+    def predict(self, shapes: Shapes) -> float:
+        """The cost of a whole model of these shapes."""
+
+    def layer_costs(self, shapes: Shapes) -> dict[str, list[float]]:
+        """What parts of each layer add, by their names."""
+
+    def with_vocabulary(self, tokens: int, per_token: float) -> CostTable:
+        """For a model of so many tokens, each of which costs `per_token`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +57,14 @@ class Constraint:
     """
 
     name: str
-    table: LatencyTable
+    table: CostTable
     allowed: float
     measure: Measure | None = None
     per_token: float = 0.0
 
     def with_vocabulary(self, tokens: int) -> Constraint:
         """The bound for a model of so many tokens."""
-        sizes = self.table.sizes
-        rest = self.table.rest - self.per_token * (sizes.vocabulary - tokens)
-        return replace(self, table=replace(self.table, rest=rest, sizes=replace(sizes, vocabulary=tokens)))
+        return replace(self, table=self.table.with_vocabulary(tokens, self.per_token))
 
     def cost(self, shapes: Shapes) -> float:
         """The cost of a model: measured where that is possible, on the main process for all."""
@@ -81,13 +107,13 @@ class Constraints:
             )
         )
 
-    def joined(self, weights: Sequence[float]) -> tuple[Callable[[int, int], float], float]:
-        """One cost of a layer, by heads and channels, and what is allowed of it: bounds in units of what they allow,
+    def joined(self, weights: Sequence[float]) -> tuple[Callable[[LayerShape], float], float]:
+        """One cost of a layer, by what is left of it, and what is allowed of it: bounds in units of what they allow,
         weighed."""
 
-        def cost(heads: int, channels: int) -> float:
+        def cost(shape: LayerShape) -> float:
             return sum(
-                weight * bound.table.layer_cost(heads, channels) / bound.allowed
+                weight * bound.table.shape_cost(shape) / bound.allowed
                 for bound, weight in zip(self.bounds, weights, strict=True)
             )
 
@@ -97,17 +123,32 @@ class Constraints:
         return cost, sum(weights) - rest
 
 
-def operations_goal(teacher: TaskModel, rows: Dataset, speedup: float | None) -> Constraints:
-    """Where no device was measured: `speedup` times fewer multiply-accumulates than the teacher's, at the rows' median
-    length.
+def operations_goal(
+    teacher: TaskModel, rows: Dataset, speedup: float | None, *, keep: float | None = None
+) -> Constraints:
+    """Where no device was measured.
+
+    An encoder: `speedup` times fewer multiply-accumulates than the teacher's, at the rows' median length. A model that
+    writes: `speedup` times fewer weights for a token, or the share `keep` of those in its layers.
 
     Raises:
-        RecipeError: the recipe names no speed-up.
+        RecipeError: the recipe names neither.
     """
-    if speedup is None:
+    if speedup is None and keep is None:
         raise RecipeError(
             "the recipe cuts to a budget, and none was given.",
             hint="Give --max-latency, --speedup, --max-size or --max-memory, or --set fit.speedup=2 (in operations).",
+        )
+    if teacher.task.generates:
+        counted = count_weights(teacher.model)
+        whole = counted.predict(layer_shapes(teacher.model))
+        allowed = [] if speedup is None else [whole / speedup]
+        allowed += [] if keep is None else [counted.rest + keep * (whole - counted.rest)]
+        return Constraints((Constraint("weights", counted, min(allowed)),))
+    if speedup is None:
+        raise RecipeError(
+            "fit.keep is a share of the weights in layers, which is meant for models that write.",
+            hint="Give fit.speedup for an encoder.",
         )
     length = median_length(teacher.tokenizer, teacher.task, rows, max_length=teacher.max_length)
     table = count_operations(sizes_of(teacher.model.config), length)

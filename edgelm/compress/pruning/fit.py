@@ -3,27 +3,32 @@ what it really costs."""
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
 from edgelm.anatomy import Rows, TaskModel, layer_shapes, model_layers
+from edgelm.anatomy.layer import ATTENTION, CROSS, FFN
 from edgelm.anatomy.layers import require_own_weights
 from edgelm.compress.distillation.layer_matching import spread_layers
 from edgelm.compress.distillation.losses import soft_loss
 from edgelm.compress.evaluate import predict
 from edgelm.compress.pruning.constraints import Constraints
-from edgelm.compress.pruning.levels import ATTENTION, FFN, ModuleLevels, fisher_levels, obs_levels
+from edgelm.compress.pruning.levels import ModuleLevels, fisher_levels, obs_levels
 from edgelm.compress.pruning.mask_scores import measure_importance
 from edgelm.compress.pruning.reconstruct import reconstruct
 from edgelm.compress.pruning.spdy import Loss, assemble, cheapest, pick_levels, search, segments
 from edgelm.compress.pruning.successive_halving import race
 from edgelm.data.dataset import Dataset
+from edgelm.errors import RecipeError
 from edgelm.progress import Progress, silent
 from edgelm.recipe import FitSettings, RaceSettings
 from edgelm.shapes import LayerShape, Shapes
@@ -35,6 +40,7 @@ _FURTHEST = 1.5  # from what the table says, either way
 _SMALLEST, _FINER = 0.02, 0.95  # share of the units that a layer keeps at least; from one share to the next
 _RACE_JUDGED = 1024  # texts, at least, on which trained cuts are compared: they differ by less
 _EXACT = 1 + 1e-9  # sums of floats differ by their order
+_LEAST_MISSED = 1e-3  # of what the most needed module is missed: nothing is free
 _BALANCES = 6  # halvings in the search for the weights of two bounds
 
 Maker = Callable[[Constraints, int], list[int] | None]
@@ -54,8 +60,8 @@ class Material:
 
 @dataclass(frozen=True)
 class Cut:
-    """A smaller model, how far its outputs are from the teacher's, and which layers and heads of the larger one it
-    has."""
+    """A smaller model, its loss (how far its outputs are from the teacher's or, of a model that writes, how unlikely it
+    finds the texts), and which layers and heads of the larger one it has."""
 
     model: PreTrainedModel
     loss: float
@@ -71,18 +77,23 @@ def cut_to_goal(model: PreTrainedModel, settings: FitSettings, goal: Constraints
 
     Raises:
         UnsupportedFamily: the layers share their weights.
+        RecipeError: a race of models that write.
     """
     require_own_weights(model, "they cannot be fitted to a budget one by one")
+    if settings.race is not None and material.teacher.task.generates:
+        raise RecipeError(
+            "fit.race trains cuts of encoders against each other; models that write are not raced.",
+            hint="Leave fit.race out: --set fit.race=null.",
+        )
     loss = teacher_loss(settings.judged, material)
     cuts: dict[tuple[LayerShape, ...], Cut] = {}
     for method in ("obs", "fisher") if settings.method == "both" else (settings.method,):
         module_levels = make_levels(model, method, settings, material)
 
-        def searched(
-            allowed: Constraints, tries: int, module_levels: Sequence[ModuleLevels] = module_levels
-        ) -> list[int]:
-            return _within(model, module_levels, allowed, loss, tries=tries, material=material)
-
+        start = None
+        if material.teacher.task.generates:
+            start = _missed(model, module_levels, loss, material.progress)
+        searched = functools.partial(_searched, model, module_levels, loss, start, material)
         makers: list[Maker] = [searched]
         if settings.race is not None:
             makers += [_even_maker(model, module_levels, count) for count in range(1, len(model_layers(model)) + 1)]
@@ -154,7 +165,8 @@ def _cut(
     smaller, layers = assemble(model, chosen), _kept_layers(model, module_levels, picks)
     if settings.reconstruct:
         rows = material.rows.sample(settings.samples, seed=material.seed)
-        sources, original = segments(layers, len(model_layers(model))), material.teacher.with_model(model)
+        stacks = [layer.stack for layer in model_layers(model)]
+        sources, original = segments(layers, stacks), material.teacher.with_model(model)
         smaller = reconstruct(smaller, original, rows, sources=sources, progress=material.progress)
     heads = {module.layer: level.units for module, level in chosen if module.kind == ATTENTION}
     return Cut(smaller, processes.same(loss(smaller)), tuple(layers), tuple(heads.get(layer, ()) for layer in layers))
@@ -190,8 +202,15 @@ def make_levels(model: PreTrainedModel, method: str, settings: FitSettings, mate
 
 
 def teacher_loss(judged: int, material: Material) -> Loss:
-    """How far a model's outputs are from the teacher's, on so many texts."""
+    """How far a model's outputs are from the teacher's, on so many texts; of a model that writes how unlikely it finds
+    each token of them, the mean negative logarithm of its probability."""
     rows = material.rows.sample(judged, seed=material.seed + 1)
+    if material.teacher.task.generates:  # whose logits would not fit into memory
+
+        def mean_loss(model: PreTrainedModel) -> float:
+            return float(predict(material.teacher.with_model(model), rows).rows[:, 1].mean())
+
+        return mean_loss
 
     def outputs(model: PreTrainedModel) -> torch.Tensor:
         return torch.from_numpy(predict(material.teacher.with_model(model), rows).rows)
@@ -207,12 +226,12 @@ def teacher_loss(judged: int, material: Material) -> Loss:
 
 
 def shapes_of(model: PreTrainedModel, module_levels: Sequence[ModuleLevels], picks: Sequence[int]) -> Shapes:
-    """Heads and channels of the layers that a choice leaves, without making the model."""
-    return tuple(shape for shape in _all_shapes(model, module_levels, picks) if shape.heads or shape.ffn)
+    """What a choice leaves of the layers, without making the model."""
+    return tuple(shape for shape in _all_shapes(model, module_levels, picks) if not shape.empty)
 
 
 def _kept_layers(model: PreTrainedModel, module_levels: Sequence[ModuleLevels], picks: Sequence[int]) -> list[int]:
-    return [layer for layer, shape in enumerate(_all_shapes(model, module_levels, picks)) if shape.heads or shape.ffn]
+    return [layer for layer, shape in enumerate(_all_shapes(model, module_levels, picks)) if not shape.empty]
 
 
 def _all_shapes(
@@ -220,9 +239,44 @@ def _all_shapes(
 ) -> list[LayerShape]:
     units = {(module.layer, module.kind): len(level.units) for module, level in pick_levels(module_levels, picks)}
     return [
-        replace(shape, heads=units.get((layer, ATTENTION), shape.heads), ffn=units.get((layer, FFN), shape.ffn))
+        replace(
+            shape,
+            heads=units.get((layer, ATTENTION), shape.heads),
+            cross=units.get((layer, CROSS), shape.cross),
+            ffn=units.get((layer, FFN), shape.ffn),
+        )
         for layer, shape in enumerate(layer_shapes(model))
     ]
+
+
+def _missed(
+    model: PreTrainedModel, module_levels: Sequence[ModuleLevels], loss: Loss, progress: Progress
+) -> np.ndarray:
+    """(module_levels,) what the whole model loses without each module alone, in its loss on real texts: errors of
+    modules in one unit, for the search to begin with."""
+    whole, costs = processes.same(loss(model)), []
+    for number, module in enumerate(module_levels):
+        smaller = copy.deepcopy(model)
+        last = module.levels[-1]
+        sublayer = model_layers(smaller)[module.layer].sublayer(module.kind)
+        sublayer.cut(last.units)
+        if last.weight is not None:
+            sublayer.output.replace(last.weight, last.bias)
+        costs.append(processes.same(loss(smaller)) - whole)
+        progress("without each", number + 1, len(module_levels))
+    return np.maximum(costs, _LEAST_MISSED * max(*costs, _LEAST_MISSED))
+
+
+def _searched(
+    model: PreTrainedModel,
+    module_levels: Sequence[ModuleLevels],
+    loss: Loss,
+    start: np.ndarray | None,
+    material: Material,
+    goal: Constraints,
+    tries: int,
+) -> list[int]:
+    return _within(model, module_levels, goal, loss, tries=tries, material=material, start=start)
 
 
 def _within(
@@ -233,6 +287,7 @@ def _within(
     *,
     tries: int,
     material: Material,
+    start: np.ndarray | None = None,
 ) -> list[int]:
     """The best choice within all bounds: for two, their weights are balanced until both hold, or nearly do; what is
     chosen keeps to both."""
@@ -251,6 +306,7 @@ def _within(
                 allowance,
                 loss,
                 tries=tries,
+                start=start,
                 seed=material.seed,
                 progress=material.progress,
                 **more,

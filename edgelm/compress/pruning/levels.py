@@ -8,7 +8,7 @@ information of masks, which only says what goes (`fisher`). Costs of one module 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from transformers import PreTrainedModel
@@ -31,7 +31,7 @@ class Level:
     """One state of a module.
 
     Attributes:
-        units: heads or channels that are left.
+        units: heads, groups of them, or channels that are left.
         error: what the model loses by it, from 0 for all units on.
         weight, bias: of the output projection, (out, inputs left) and (out,); None: as they were.
     """
@@ -49,6 +49,7 @@ class ModuleLevels:
     layer: int
     kind: str
     levels: tuple[Level, ...]
+    stack: str = "encoder"
 
 
 def channel_counts(total: int, multiple: int) -> list[int]:
@@ -71,14 +72,13 @@ def obs_levels(model: TaskModel, rows: Dataset, *, multiple: int, progress: Prog
         weight, bias = output.weight.detach(), output.bias
         bias = weight.new_zeros(len(weight)) if bias is None else bias.detach()
         counts = _counts(sublayer, multiple)
-        levels = remove_units(weight, bias, moments[number], width=sublayer.unit_size, counts=counts)
-        module_levels.append(
-            ModuleLevels(
-                layer,
-                sublayer.kind,
-                tuple(Level(level.units, level.error, level.weight, level.bias) for level in levels),
-            )
-        )
+        levels = [
+            Level(level.units, level.error, level.weight, level.bias)
+            for level in remove_units(weight, bias, moments[number], width=sublayer.unit_size, counts=counts)
+        ]
+        if sublayer.norm_after is not None:  # which goes with the last unit: what was normed cannot be left behind
+            levels[-1] = replace(levels[-1], weight=None, bias=None)
+        module_levels.append(ModuleLevels(layer, sublayer.kind, tuple(levels), sublayer.layer.stack))
         progress("prune", number + 1, len(modules))
     return module_levels
 
@@ -96,10 +96,10 @@ def fisher_levels(model: PreTrainedModel, importance: Importance, *, multiple: i
             Level(tuple(sorted(order[len(order) - count :].tolist())), float(spent[len(order) - count]))
             for count in counts
         ]
-        module_levels.append(ModuleLevels(layer, sublayer.kind, tuple(levels)))
+        module_levels.append(ModuleLevels(layer, sublayer.kind, tuple(levels), sublayer.layer.stack))
     return module_levels
 
 
 def _counts(sublayer: Sublayer, multiple: int) -> Sequence[int]:
     units = sublayer.units
-    return range(units, -1, -1) if sublayer.kind == ATTENTION else channel_counts(units, multiple)
+    return channel_counts(units, multiple) if sublayer.kind == FFN else range(units, -1, -1)

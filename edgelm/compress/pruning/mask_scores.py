@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from edgelm.anatomy import Sublayer, TaskModel, model_layers
 from edgelm.anatomy.hooks import Watch, watching
-from edgelm.anatomy.layer import ATTENTION
+from edgelm.anatomy.layer import ATTENTION, CROSS, FFN, Kind
 from edgelm.compress.batches import Batch, EncodedDataset
 from edgelm.compress.distillation.losses import hard_loss
 from edgelm.data.dataset import Dataset
@@ -31,14 +31,16 @@ class Importance:
     Attributes:
         heads: per layer (heads,), float64, >= 0.
         ffn: per layer (channels,), float64, >= 0.
+        cross: per layer (heads,) of the attention to an encoder's output; empty of models that have none.
     """
 
     heads: tuple[torch.Tensor, ...]
     ffn: tuple[torch.Tensor, ...]
+    cross: tuple[torch.Tensor, ...] = ()
 
     def of(self, layer: int, kind: str) -> torch.Tensor:
         """(units,) of one sublayer."""
-        return (self.heads if kind == ATTENTION else self.ffn)[layer]
+        return {ATTENTION: self.heads, CROSS: self.cross, FFN: self.ffn}[kind][layer]
 
 
 def measure_importance(
@@ -70,7 +72,15 @@ def measure_importance(
             for (total, _), grad in zip(there, grads, strict=True):
                 total += grad.double().square() if method == "fisher" else grad.double().abs()
             progress("importance", part.done, len(encoded))
-    return Importance(heads=tuple(totals[0::2]), ffn=tuple(totals[1::2]))
+    layers = model_layers(model.model)
+    places = [(number, sublayer.kind) for number, layer in enumerate(layers) for sublayer in layer.sublayers]
+    found = dict(zip(places, totals, strict=True))
+
+    def of(kind: Kind) -> tuple[torch.Tensor, ...]:
+        none = torch.zeros(0, dtype=torch.float64)
+        return tuple(found.get((number, kind), none) for number in range(len(layers)))
+
+    return Importance(heads=of(ATTENTION), ffn=of(FFN), cross=of(CROSS))
 
 
 def choose_heads(scores: Sequence[torch.Tensor], keep: float) -> list[list[int]]:
@@ -123,17 +133,23 @@ def choose_channels(scores: Sequence[torch.Tensor], keep: float, *, multiple: in
     return [sorted(units) for units in kept]
 
 
-def cut(model: PreTrainedModel, heads: Sequence[Sequence[int]], ffn: Sequence[Sequence[int]]) -> PreTrainedModel:
+def cut(
+    model: PreTrainedModel,
+    heads: Sequence[Sequence[int]],
+    ffn: Sequence[Sequence[int]],
+    cross: Sequence[Sequence[int]] | None = None,
+) -> PreTrainedModel:
     """A copy of the model that has only these heads and FFN channels in each layer; its matrices are smaller."""
     model = copy.deepcopy(model)
-    for layer, kept_heads, kept_ffn in zip(model_layers(model), heads, ffn, strict=True):
-        layer.cut(heads=kept_heads, ffn=kept_ffn)
+    for number, (layer, kept_heads, kept_ffn) in enumerate(zip(model_layers(model), heads, ffn, strict=True)):
+        crossing = None if cross is None or layer.shape.cross is None else cross[number]
+        layer.cut(heads=kept_heads, ffn=kept_ffn, cross=crossing)
     return model
 
 
 @contextmanager
 def _masks(model: PreTrainedModel) -> Iterator[list[torch.Tensor]]:
-    """Put masks of ones before the output projections; yields them as heads, channels, heads, channels, ..."""
+    """Put masks of ones before the output projections; yields those of all sublayers, in their order."""
     parts = [sublayer for layer in model_layers(model) for sublayer in layer.sublayers]
     masks = [torch.ones(sublayer.units, requires_grad=True) for sublayer in parts]
     there = [(mask, sublayer) for mask, sublayer in zip(masks, parts, strict=True) if sublayer.units]

@@ -10,22 +10,24 @@ are as cheap.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 
 import torch
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import Sublayer, TaskModel, model_layers, sublayers
-from edgelm.anatomy.hooks import Watch, watching
-from edgelm.anatomy.layer import ATTENTION, FFN, Kind
-from edgelm.compress.batches import Batch
+from edgelm.anatomy import Sublayer, TaskModel, model_layers
+from edgelm.anatomy.hooks import Watch
+from edgelm.anatomy.layer import FFN
+from edgelm.compress.batches import real_tokens
 from edgelm.compress.pruning.second_moments import token_batches
+from edgelm.compress.pruning.stack_walk import Reached, StackWalk, stack_ranges
 from edgelm.data.dataset import Dataset
 from edgelm.progress import Progress, silent
 from edgelm.tasks.text import SentenceEmbedding
 
 _DAMPING = 0.02
+
+Sums = dict[str, list[torch.Tensor]]  # by the kind of a sublayer, of each batch (batch, tokens, hidden)
 
 
 def reconstruct(
@@ -40,19 +42,32 @@ def reconstruct(
 
     Args:
         original: the model that the student was cut from.
-        rows: texts; more of them cost time, no memory but for the original's sums in half precision.
+        rows: texts; more of them cost time, and memory for the states between two layers of both models.
         sources: for each layer of the student the original's layers that it stands for, first and last.
     """
     student = copy.deepcopy(student).eval()
-    asked = original.with_model(student)
-    batches = token_batches(original, rows)
-    wanted = _sums(original, batches, progress)
-    count, steps = len(model_layers(student)), sublayers(student)
-    for number, (index, sublayer) in enumerate(steps):
-        first_only = index == count - 1 and sublayer.kind == FFN and _reads_first(asked)
-        source = sources[index][0 if sublayer.kind == ATTENTION else 1]
-        _solve(asked, sublayer, batches, wanted[source, sublayer.kind], first_only=first_only)
-        progress("reconstruct", number + 1, len(steps))
+    original.model.eval()
+    asked, batches = original.with_model(student), token_batches(original, rows)
+    layers, wanted = model_layers(student), model_layers(original.model)
+    own = list(stack_ranges([layer.stack for layer in layers]))
+    theirs = list(stack_ranges([layer.stack for layer in wanted]))
+    for mine, there in zip(own, theirs, strict=True):
+        target = StackWalk(original, batches, [wanted[index] for index in there])
+        walk = StackWalk(asked, batches, [layers[index] for index in mine])
+        masks = [real_tokens(batch, layers[mine[0]].stack) for batch in batches]
+        for number in mine:
+            first, last = sources[number]
+            sums = _sums_of(target, wanted[first].sublayers, first - there.start)
+            if last > first:
+                sums[FFN] = _sums_of(target, wanted[last].sublayers, last - there.start)[FFN]
+            for sublayer in layers[number].sublayers:
+                if sublayer.units:
+                    kept = masks
+                    if number == len(layers) - 1 and sublayer.kind == FFN and _reads_first(asked):
+                        kept = [_first_alone(mask) for mask in masks]
+                    _solve(walk, sublayer, sums[sublayer.kind], kept)
+            walk.advance()
+            progress("reconstruct", number + 1, len(layers))
     return student
 
 
@@ -64,18 +79,41 @@ def _reads_first(model: TaskModel) -> bool:
     return not isinstance(task, SentenceEmbedding) or task.pooling == "cls"
 
 
-class _Reached(Exception):
-    """What comes after is not needed."""
+def _first_alone(mask: torch.Tensor) -> torch.Tensor:
+    """(batch, tokens) bool: the first tokens, where nothing reads the others' last state."""
+    first = torch.zeros_like(mask)
+    first[:, 0] = True
+    return first
 
 
-def _solve(
-    student: TaskModel,
-    sublayer: Sublayer,
-    batches: Sequence[Batch],
-    wanted: Sequence[torch.Tensor],
-    *,
-    first_only: bool,
-) -> None:
+def _sums_of(walk: StackWalk, parts: Sequence[Sublayer], number: int) -> Sums:
+    """What each sublayer of a layer should give: the residual with its output or, where a norm stands between the two,
+    the output alone. The walk goes past that layer."""
+    while walk.number < number:
+        walk.advance()
+    found: Sums = {sublayer.kind: [] for sublayer in parts}
+
+    def remember(sublayer: Sublayer) -> Watch:
+        def keep(residual: torch.Tensor) -> None:
+            found[sublayer.kind].append(torch.zeros_like(residual) if sublayer.norm_after else residual)
+
+        return keep
+
+    def add(sublayer: Sublayer) -> Watch:
+        def keep(output: torch.Tensor) -> None:
+            found[sublayer.kind][-1] = found[sublayer.kind][-1] + output
+
+        return keep
+
+    there = [sublayer for sublayer in parts if sublayer.units or sublayer.kind == FFN]  # else nothing reads it there
+    walk.advance(
+        inputs=lambda _: [(sublayer.residual, remember(sublayer)) for sublayer in there],
+        outputs=lambda _: [(sublayer.output.module, add(sublayer)) for sublayer in there],
+    )
+    return found
+
+
+def _solve(walk: StackWalk, sublayer: Sublayer, wanted: Sequence[torch.Tensor], masks: Sequence[torch.Tensor]) -> None:
     """min ‖X W − (original's sum − residual)‖² + damping · ‖W − W₀‖², with a column of ones for the bias."""
     output = sublayer.output
     output.ensure_bias()
@@ -84,13 +122,27 @@ def _solve(
         torch.zeros(width, width, dtype=torch.float64),
         torch.zeros(width, output.out_features, dtype=torch.float64),
     )
-    for batch, sums in zip(batches, wanted, strict=True):
-        keep = _kept_tokens(batch, first_only=first_only)
-        values, residual = (given[keep] for given in _given(student, batch, sublayer))
-        ones = torch.cat([values, values.new_ones(len(values), 1)], dim=1)
-        error = sums[keep].float() - residual - torch.nn.functional.linear(values, output.weight, output.bias)
-        gram += (ones.T @ ones).double()
-        cross += (ones.T @ error).double()
+    residuals: dict[int, torch.Tensor] = {}
+
+    def remember(batch: int) -> Watch:
+        def keep(residual: torch.Tensor) -> None:
+            residuals[batch] = torch.zeros_like(residual) if sublayer.norm_after else residual
+
+        return keep
+
+    def add(batch: int) -> Watch:
+        def collect(given: torch.Tensor) -> None:
+            keep = masks[batch]
+            values, residual = given[keep], residuals.pop(batch)[keep]
+            ones = torch.cat([values, values.new_ones(len(values), 1)], dim=1)
+            error = wanted[batch][keep] - residual - torch.nn.functional.linear(values, output.weight, output.bias)
+            gram.add_((ones.T @ ones).double())
+            cross.add_((ones.T @ error).double())
+            raise Reached
+
+        return collect
+
+    walk.look(lambda batch: [(sublayer.residual, remember(batch)), (sublayer.output.module, add(batch))])
     diagonal = gram.diagonal()
     damped = gram + torch.diag(torch.full_like(diagonal, _DAMPING * float(diagonal[:-1].mean())))
     change = torch.linalg.solve(damped, cross).float().T
@@ -98,65 +150,3 @@ def _solve(
         output.weight.add_(change[:, :-1])
         if output.bias is not None:
             output.bias.add_(change[:, -1])
-
-
-def _given(student: TaskModel, batch: Batch, sublayer: Sublayer) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a sublayer's output projection is given, and what its output is added to, each (batch, tokens, width); the
-    model runs no further."""
-    values: list[torch.Tensor] = []
-    residuals: list[torch.Tensor] = []
-
-    def stop(given: torch.Tensor) -> None:
-        values.append(given)
-        raise _Reached
-
-    watched = [(sublayer.residual, residuals.append), (sublayer.output.module, stop)]
-    with watching(inputs=watched), torch.inference_mode(), suppress(_Reached):
-        student.outputs(batch)
-    return values[0], residuals[0]
-
-
-def _sums(
-    original: TaskModel, batches: Sequence[Batch], progress: Progress
-) -> dict[tuple[int, Kind], list[torch.Tensor]]:
-    """By layer and sublayer, batch by batch: residual plus what the sublayer adds, (batch, tokens, hidden) float16."""
-    found: dict[tuple[int, Kind], list[torch.Tensor]] = {}
-    for number, batch in enumerate(batches):
-        with _watch_sums(original.model.eval()) as sums, torch.inference_mode():
-            original.outputs(batch)
-        for key, value in sums.items():
-            found.setdefault(key, []).append(value.half())
-        progress("original", number + 1, len(batches))
-    return found
-
-
-@contextmanager
-def _watch_sums(model: PreTrainedModel) -> Iterator[dict[tuple[int, Kind], torch.Tensor]]:
-    found: dict[tuple[int, Kind], torch.Tensor] = {}
-
-    def remember(key: tuple[int, Kind]) -> Watch:
-        return lambda residual: found.update({key: residual})
-
-    def add(key: tuple[int, Kind]) -> Watch:
-        return lambda output: found.update({key: found[key] + output})
-
-    parts = [
-        ((index, sublayer.kind), sublayer)
-        for index, layer in enumerate(model_layers(model))
-        for sublayer in layer.sublayers
-        if sublayer.units or sublayer.kind != ATTENTION  # else nothing reads the residual there
-    ]
-    with watching(
-        inputs=[(sublayer.residual, remember(key)) for key, sublayer in parts],
-        outputs=[(sublayer.output.module, add(key)) for key, sublayer in parts],
-    ):
-        yield found
-
-
-def _kept_tokens(batch: Batch, *, first_only: bool) -> torch.Tensor:
-    """(batch, tokens) bool: real tokens; or the first alone, where nothing reads the others' last state."""
-    keep = batch["attention_mask"].bool()
-    if first_only:
-        keep = torch.zeros_like(keep)
-        keep[:, 0] = True
-    return keep

@@ -6,7 +6,7 @@ import torch
 
 from edgelm.anatomy import TaskModel, sublayers
 from edgelm.anatomy.hooks import Watch, watching
-from edgelm.compress.batches import Batch, EncodedDataset
+from edgelm.compress.batches import Batch, EncodedDataset, real_tokens
 from edgelm.compress.pruning.obs import moments_of
 from edgelm.data.dataset import Dataset
 from edgelm.progress import Progress, silent
@@ -17,22 +17,23 @@ _BATCH = 16
 def collect_moments(model: TaskModel, rows: Dataset, *, progress: Progress = silent) -> list[torch.Tensor]:
     """(in + 1, in + 1) float64 for each output projection that has inputs: attention, FFN, attention, ... from the
     input on."""
-    modules = [sublayer.output.module for _, sublayer in sublayers(model.model.eval())]
+    parts = [sublayer for _, sublayer in sublayers(model.model.eval())]
     sums: dict[int, torch.Tensor] = {}
-    real = torch.ones(0)
+    real: dict[str, torch.Tensor] = {}
 
-    def add(index: int) -> Watch:
+    def add(index: int, stack: str) -> Watch:
         def add_moments(values: torch.Tensor) -> None:
-            found = moments_of(values[real])
+            found = moments_of(values[real[stack]])
             sums[index] = sums[index] + found if index in sums else found
 
         return add_moments
 
     batches = token_batches(model, rows)
-    with watching(inputs=[(module, add(index)) for index, module in enumerate(modules)]), torch.inference_mode():
+    watched = [(part.output.module, add(index, part.layer.stack)) for index, part in enumerate(parts)]
+    with watching(inputs=watched), torch.inference_mode():
         for number, batch in enumerate(batches):
-            real = batch["attention_mask"].bool()
-            model.outputs(batch)
+            real = {stack: real_tokens(batch, stack) for stack in {part.layer.stack for part in parts}}
+            model.run(batch)
             progress("moments", number + 1, len(batches))
     return [sums[index] for index in sorted(sums)]
 

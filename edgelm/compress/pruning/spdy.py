@@ -19,9 +19,11 @@ from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
 from edgelm.anatomy import keep_layers, model_layers
-from edgelm.compress.pruning.levels import ATTENTION, FFN, Level, ModuleLevels
+from edgelm.compress.pruning.levels import Level, ModuleLevels
+from edgelm.compress.pruning.stack_walk import stack_ranges
 from edgelm.knapsack import least_cost
 from edgelm.progress import Progress, silent
+from edgelm.shapes import LayerShape, shape_of
 
 _RANDOM = 0.3  # of the tries; the others change the best so far
 _CHANGED = 0.25  # of the coefficients in such a change, at the beginning
@@ -30,7 +32,7 @@ _SPREAD = 2.0  # standard deviation of the logarithm of a coefficient
 _TIGHTENINGS, _TIGHTER = 20, 0.95  # of an allowance, until what else is asked of a choice holds
 
 Loss = Callable[[PreTrainedModel], float]
-Cost = Callable[[int, int], float]
+Cost = Callable[[LayerShape], float]
 
 
 def least_error(
@@ -38,10 +40,10 @@ def least_error(
 ) -> list[int]:
     """The level of each module with the least sum of errors within the allowance.
 
-    A layer whose modules are all on their last level is one that goes. One layer stays.
+    A layer whose modules are all on their last level is one that goes. One layer of each stack stays.
 
     Args:
-        cost: of a layer, by its heads and channels, in the allowance's unit.
+        cost: of a layer, by what is left of it, in the allowance's unit.
         coefficients: (module_levels,) of the errors; None: 1.
 
     Raises:
@@ -50,8 +52,8 @@ def least_error(
     weights = np.ones(len(module_levels)) if coefficients is None else coefficients
     options = _options_by_layer(module_levels, weights, cost)
     taken = _take(options, allowance)
-    if not any(option.stays for option in taken):
-        dear = _dearest(options)
+    while gone := [stack for stack in _layers_of(module_levels).values() if not _any_stays(taken, options, stack)]:
+        dear = _dearest({layer: options[layer] for layer in gone[0]})
         options[dear] = [option for option in options[dear] if option.stays]
         taken = _take(options, allowance)
     picks = {place: level for option in taken for place, level in option.levels.items()}
@@ -59,10 +61,28 @@ def least_error(
 
 
 def cheapest(module_levels: Sequence[ModuleLevels], cost: Cost) -> list[int]:
-    """The choice that costs least: of one layer, the one that would be missed most, as little as it can have."""
+    """The choice that costs least: of one layer a stack, the one that would be missed most, as little as it can
+    have."""
     options = _options_by_layer(module_levels, np.ones(len(module_levels)), cost)
-    least = [option for option in options[_dearest(options)] if option.stays][-1].levels
+    least: dict[int, int] = {}
+    for layers in _layers_of(module_levels).values():
+        dear = _dearest({layer: options[layer] for layer in layers})
+        least |= [option for option in options[dear] if option.stays][-1].levels
     return [least.get(place, len(module.levels) - 1) for place, module in enumerate(module_levels)]
+
+
+def _layers_of(module_levels: Sequence[ModuleLevels]) -> dict[str, list[int]]:
+    """The layers of each stack."""
+    found: dict[str, list[int]] = {}
+    for module in module_levels:
+        if module.layer not in found.setdefault(module.stack, []):
+            found[module.stack].append(module.layer)
+    return found
+
+
+def _any_stays(taken: Sequence[_Option], options: Mapping[int, object], layers: Sequence[int]) -> bool:
+    """Whether an option was taken that leaves something of one of these layers."""
+    return any(option.stays for layer, option in zip(options, taken, strict=True) if layer in layers)
 
 
 class _Option(NamedTuple):
@@ -102,8 +122,9 @@ def _layer_options(module_levels: Sequence[ModuleLevels], weights: np.ndarray, l
     for levels in product(*(range(len(module_levels[place].levels)) for place in places)):
         chosen = [(place, module_levels[place].levels[level]) for place, level in zip(places, levels, strict=True)]
         units = {module_levels[place].kind: len(level.units) for place, level in chosen}
+        shape = shape_of(units, module_levels[places[0]].stack)
         error = sum(float(weights[place]) * level.error for place, level in chosen)
-        spent = cost(units.get(ATTENTION, 0), units.get(FFN, 0))
+        spent = 0.0 if shape.empty else cost(shape)
         found.append(_Option(spent, error, dict(zip(places, levels, strict=True)), any(units.values())))
     best: list[_Option] = []
     for option in sorted(found, key=lambda option: (option.stays, *option[:2])):
@@ -121,6 +142,7 @@ def search(
     *,
     tries: int,
     fits: Callable[[list[int]], bool] = lambda picks: True,
+    start: np.ndarray | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> list[int]:
@@ -131,26 +153,29 @@ def search(
             lower allowance.
         loss: of a whole model, on calibration texts. Several processes may share its work, so all go the main one's
             way.
+        start: (module_levels,) coefficients to begin with, which the random ones are around; None: 1.
         tries: sets of coefficients; a choice that was there before costs nothing.
 
     Raises:
         ValueError: even one layer of one unit costs more, or no choice fits.
     """
-    cost = functools.cache(cost)  # every try asks for the same pairs of heads and channels
+    cost = functools.cache(cost)  # every try asks for the same shapes
     draw = np.random.default_rng(seed)
     known: dict[tuple[int, ...], float] = {}
-    best = np.zeros(len(module_levels))  # logarithms
-    least = np.inf
+    best = np.zeros(len(module_levels)) if start is None else np.log(start)  # logarithms
+    first, least = best, np.inf
     winner: list[int] = []
     for number in range(max(1, tries)):
         if number == 0:
             candidate = best
         elif number <= _RANDOM * tries:
-            candidate = draw.normal(scale=_SPREAD, size=len(module_levels))
+            candidate = first + draw.normal(scale=_SPREAD, size=len(module_levels))
         else:
             share = max(_CHANGED * (1 - number / tries), 1 / len(module_levels))
             candidate = np.where(
-                draw.random(len(module_levels)) < share, draw.normal(scale=_SPREAD, size=len(module_levels)), best
+                draw.random(len(module_levels)) < share,
+                first + draw.normal(scale=_SPREAD, size=len(module_levels)),
+                best,
             )
         picks = processes.same(_fitting(module_levels, cost, allowance, np.exp(candidate), fits))
         progress("search", number + 1, max(1, tries))
@@ -201,14 +226,13 @@ def assemble(model: PreTrainedModel, picks: Sequence[tuple[ModuleLevels, Level]]
     """
     model = copy.deepcopy(model)
     for module, level in picks:
-        layer = model_layers(model)[module.layer]
-        sublayer = layer.attention if module.kind == ATTENTION else layer.feed_forward
+        sublayer = model_layers(model)[module.layer].sublayer(module.kind)
         sublayer.cut(level.units)
         if level.weight is not None:
             sublayer.output.replace(level.weight, level.bias)
     layers = model_layers(model)
-    kept = [index for index, layer in enumerate(layers) if layer.heads or layer.ffn]
-    for first, last in segments(kept, len(layers)):
+    kept = [index for index, layer in enumerate(layers) if not layer.shape.empty]
+    for first, last in segments(kept, [layer.stack for layer in layers]):
         norm, taken = layers[first].output_norm, layers[last].output_norm
         if first != last and norm is not None and taken is not None:
             norm.load_state_dict(taken.state_dict())
@@ -216,7 +240,15 @@ def assemble(model: PreTrainedModel, picks: Sequence[tuple[ModuleLevels, Level]]
     return model
 
 
-def segments(kept: Sequence[int], total: int) -> list[tuple[int, int]]:
-    """For each layer that is kept, itself and the last of those that it stands for: up to the next one, or the model's
-    last."""
-    return list(zip(kept, [*(index - 1 for index in kept[1:]), total - 1], strict=True))
+def segments(kept: Sequence[int], stacks: Sequence[str]) -> list[tuple[int, int]]:
+    """For each layer that is kept, itself and the last of those that it stands for: up to the next one, or the last of
+    its stack.
+
+    Args:
+        stacks: of every layer, the name of the stack.
+    """
+    found = []
+    for layers in stack_ranges(stacks):
+        own = [index for index in kept if index in layers]
+        found += list(zip(own, [*(index - 1 for index in own[1:]), layers[-1]], strict=True))
+    return found

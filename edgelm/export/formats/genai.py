@@ -111,9 +111,7 @@ def genai_settings(
         )
     by_layer = list(_cache_sizes(decoder))
     if len(by_layer) != 2 * config.num_hidden_layers:
-        raise ModelError(
-            "onnxruntime-genai has keys and values in every layer, and there is a layer without attention."
-        )
+        raise ModelError("onnxruntime-genai has keys and values in every layer, and a layer here has no attention.")
     sizes = set(by_layer)
     if len(sizes) != 1:
         raise ModelError("onnxruntime-genai has one size of keys and values; the model's layers have several.")

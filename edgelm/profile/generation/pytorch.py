@@ -70,7 +70,8 @@ class PyTorchEngine:
     def cache_bytes(self, length: int) -> int:
         """What keys and values of what was read take."""
         held = [*self._own.layers, *(self._cache.cross_attention_cache.layers if self.reads_sources else ())]
-        return sum(int(layer.keys.nbytes + layer.values.nbytes) for layer in held)
+        # The layers of a cut model that lack an attention have none.
+        return sum(int(layer.keys.nbytes + layer.values.nbytes) for layer in held if layer.is_initialized)
 
     def _tensor(self, ids: Sequence[int]) -> torch.Tensor:
         return torch.tensor([list(ids)], device=self._device)

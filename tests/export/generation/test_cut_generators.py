@@ -13,6 +13,7 @@ from generators import DECODERS, GENERATORS, SENTENCES, make_generator
 from edgelm.anatomy import keep_layers, load_checkpoint, load_tokenizer, model_layers, save_checkpoint, sublayers
 from edgelm.anatomy.layer import ATTENTION, CROSS, FFN
 from edgelm.checkpoint import open_checkpoint
+from edgelm.data.dataset import Dataset
 from edgelm.device import load_device
 from edgelm.errors import ModelError
 from edgelm.export.formats.genai import write_genai
@@ -25,11 +26,13 @@ from edgelm.runtime import load
 
 def cut_checkpoint(folder: Path, family: str, removed: tuple[tuple[int, str], ...] = ()) -> Path:
     """A small generator with a layer of the decoder gone, uneven widths, and sublayers gone that leave biases."""
-    sizes = {"hidden": 128, "heads": 8, "kv_heads": 4} if family in DECODERS[1:] else {"hidden": 64}
+    sizes: dict[str, Any] = {"hidden": 128, "heads": 8, "kv_heads": 4} if family in DECODERS[1:] else {"hidden": 64}
+    if family.startswith("t5"):
+        sizes["spread"] = 0.15  # scores are not scaled: with wider weights rounding alone changes what is written
     source = open_checkpoint(make_generator(folder / "whole", family, layers=4, **sizes))
     model = load_checkpoint(source)
     for number, (_, sublayer) in enumerate(sublayers(model)):
-        kept = [unit for unit in range(sublayer.units) if unit % (2 + number % 3)]
+        kept = range(number % 2, sublayer.units, 1 + number % 3)
         sublayer.cut(kept)
     layers = model_layers(model)
     draw = torch.Generator().manual_seed(3)
@@ -46,7 +49,7 @@ def cut_checkpoint(folder: Path, family: str, removed: tuple[tuple[int, str], ..
 def removed_of(family: str) -> tuple[tuple[int, str], ...]:
     """The first of all, two behind each other, and the last."""
     if family in DECODERS:
-        return (0, ATTENTION), (0, FFN), (1, ATTENTION), (3, FFN)
+        return (0, ATTENTION), (0, FFN), (3, FFN)
     return (0, ATTENTION), (1, FFN), (3, FFN), (4, ATTENTION), (5, CROSS), (5, FFN), (7, FFN)
 
 
@@ -71,6 +74,18 @@ def test_a_cut_model_is_exported_as_it_writes(family: str, tmp_path: Path) -> No
         ]
 
 
+@pytest.mark.parametrize("family", [pytest.param(name, marks=pytest.mark.slow) for name in ("llama", "t5")])
+def test_a_cut_model_is_quantized_by_its_own_texts(family: str, tmp_path: Path) -> None:
+    folder = cut_checkpoint(tmp_path, family, removed_of(family))
+    rows = Dataset("memory", SENTENCES * 2, schema="prompts")
+    if family == "t5":
+        rows = Dataset("memory", SENTENCES, labels=tuple((text,) for text in SENTENCES), schema="targets")
+    made = export(folder, output=tmp_path / "m.edge", device=load_device("cpu"), precision="int4", calibration=rows)
+    parity = load(made.path).manifest.graphs[-1].parity
+    assert parity is not None
+    assert parity.changed <= parity.tolerance
+
+
 @pytest.mark.parametrize("family", ["llama", "t5"])
 def test_the_cache_has_what_each_layer_needs(family: str, tmp_path: Path) -> None:
     model = load_checkpoint(cut_checkpoint(tmp_path, family, removed_of(family)))
@@ -82,7 +97,7 @@ def test_the_cache_has_what_each_layer_needs(family: str, tmp_path: Path) -> Non
     ]
     for role in ("past-key", "past-value"):
         assert [(spec.layer, spec.shape[1]) for spec in decoder.inputs if spec.role == role] == wanted
-    assert len({heads for _, heads in wanted}) > 1
+    assert any(heads < 4 for _, heads in wanted)
 
 
 def test_a_decoder_that_never_looks_at_its_source_is_refused(tmp_path: Path) -> None:
@@ -108,5 +123,5 @@ def test_genai_is_refused_where_an_attention_is_gone(tmp_path: Path) -> None:
     model: Any = load_checkpoint(make_generator(tmp_path / "m", "llama", hidden=64))
     model_layers(model)[0].attention.cut([])
     tokenizer = load_tokenizer(open_checkpoint(tmp_path / "m"))
-    with pytest.raises(ModelError, match="a layer without attention"):
+    with pytest.raises(ModelError, match="a layer here has no attention"):
         write_genai(decoder_graph(model).model, model, tokenizer, tmp_path / "genai")

@@ -47,7 +47,10 @@ def tensors_of(model: Any, family: Family, where: str) -> list[Tensor]:
     for tensor in found:
         part = tensor.name.split(".", 2)[2] if tensor.name.startswith("blk.") else tensor.name
         if sizes.setdefault(part, tensor.shape) != tensor.shape:
-            raise ModelError(f"{where}: llama.cpp has layers of one size; {tensor.name} is {tensor.shape}.")
+            raise ModelError(
+                f"{where}: llama.cpp has layers of one size; {tensor.name} is {tensor.shape}.",
+                hint="Export a bundle, or cut whole layers alone (stage depth).",
+            )
     return found
 
 

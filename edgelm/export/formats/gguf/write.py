@@ -8,6 +8,7 @@ from typing import Any
 import gguf
 import numpy as np
 
+from edgelm.anatomy.remote_code import differing_shapes
 from edgelm.errors import ModelError
 from edgelm.export.formats.gguf.families import family_of
 from edgelm.export.formats.gguf.settings import settings_entries
@@ -35,6 +36,11 @@ def write(model: Any, tokenizer: Any, path: Path, *, body: str, head: str, name:
     tensors = [
         (each, _kind(each, head if each.name in HEAD_TENSORS else body)) for each in tensors_of(model, family, where)
     ]
+    if differing_shapes(model) is not None:
+        raise ModelError(
+            f"{where}: llama.cpp has layers of one size, and sublayers of this model were cut to others or removed.",
+            hint="Export a bundle, or cut whole layers alone (stage depth).",
+        )
     with staged_output(path, overwrite=overwrite) as made:
         writer = gguf.GGUFWriter(made, family.architecture)
         try:
