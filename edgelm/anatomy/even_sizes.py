@@ -39,8 +39,10 @@ def _settle_heads(model: PreTrainedModel, stack: Family, layers: list[Layer]) ->
 
 
 def _set(model: PreTrainedModel, name: str, value: int) -> None:
-    """In the model's configuration, and in those that its stacks have of their own."""
+    """In the model's configuration, in those that its stacks have of their own, and in modules that keep it."""
     for module in model.modules():
+        if type(vars(module).get(name)) is int:
+            setattr(module, name, value)
         config = getattr(module, "config", None)
         if config is not None and getattr(config, name, value) != value:
             setattr(config, name, value)
