@@ -151,7 +151,16 @@ def train(run: Run) -> None:
             changes += [f"prune.{length}", f"recover.train.{length}", "recover.train.precision=bf16"]
             recipe = load_recipe(run.recipe, overrides=[*changes, *run.overrides])
             found = (
-                compress(teacher, recipe=recipe, output=path, progress=_say_steps(), **common).record.stages[-1].after
+                compress(
+                    teacher,
+                    recipe=recipe,
+                    output=path,
+                    max_length=setup.teacher.max_length,
+                    progress=_say_steps(),
+                    **common,
+                )
+                .record.stages[-1]
+                .after
             )
         said = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
         print(f"{run.name}, {path.name}: {time.monotonic() - start:.0f} s; dev: {said}", flush=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import DynamicCache, EncoderDecoderCache, GenerationConfig, PreTrainedModel
+from transformers.generation.utils import ALL_CACHE_NAMES
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 from edgelm.anatomy.families.table import family_of
@@ -52,6 +53,15 @@ def generation_config(task: Task, **changes: Any) -> GenerationConfig:
         entries |= drawn | ({"min_p": own.min_p} if own.min_p else {})
     kept = {name: value for name, value in (entries | changes).items() if value is not None}
     return GenerationConfig(**kept)
+
+
+def empty_cache(model: PreTrainedModel) -> dict[str, Any]:
+    """What a call of transformers' `generate` is given for its cache: of an encoder-decoder one that takes as many
+    layers as write to it. transformers 5 makes as many as T5's encoder has, which may be fewer after a cut."""
+    if not model.config.is_encoder_decoder:
+        return {}
+    name = ALL_CACHE_NAMES[0]  # past_key_values, since some release "cache"
+    return {name: EncoderDecoderCache(DynamicCache(), DynamicCache())}
 
 
 def gguf_weights(file: Path, shape: PreTrainedModel) -> State:

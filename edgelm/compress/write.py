@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
-from edgelm.anatomy.generators import generation_config
+from edgelm.anatomy.generators import empty_cache, generation_config
 from edgelm.progress import Progress, silent
 from edgelm.tasks.task import Task
 
@@ -47,7 +47,7 @@ def write(
             chosen = order[start : start + batch_size]
             rows = {name: [values[number] for number in chosen] for name, values in columns.items()}
             batch = tokenizer.pad(rows, padding_side="right", return_tensors="pt").to(device)
-            ids = writer.generate(**batch, generation_config=settings)
+            ids = writer.generate(**batch, generation_config=settings, **empty_cache(model))
             mine.append([text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)])
             progress("write", min(start + batch_size, len(order)), len(order))
     model.train(was_training)

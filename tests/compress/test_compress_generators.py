@@ -7,6 +7,7 @@ import torch
 from generators import DECODERS, GENERATORS, SENTENCES, make_generator
 from typer.testing import CliRunner
 
+import edgelm.runtime
 from edgelm.anatomy import TaskModel, layer_shapes, load_checkpoint, load_tokenizer, model_layers, sublayers
 from edgelm.anatomy.layer import CROSS, FFN
 from edgelm.checkpoint import open_checkpoint
@@ -71,6 +72,35 @@ def test_half_of_the_layers_weights_go_by_one_command(family, tmp_path):
     assert {layer.stack for layer in model_layers(after)} == {layer.stack for layer in model_layers(before)}
     wanted = [row["heads"] for row in result["layers"] if row["heads"] or row["ffn"] or row.get("cross")]
     assert wanted == [shape.heads for shape in layer_shapes(after)]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "family", "precision", "made"),
+    [
+        ("generator-balanced", "gpt2", "int8-weights", ["fit", "recover"]),
+        ("generator-smallest", "llama", "int4", ["vocabulary", "embeddings", "fit", "recover", "quantize"]),
+        ("seq2seq-balanced", "t5-gated", "fp32", ["fit", "recover"]),
+    ],
+)
+def test_recipes_that_train_end_in_a_bundle(recipe, family, precision, made, tmp_path):
+    heads = {"heads": 2, "kv_heads": 1} if family == "llama" else {}  # the kernel takes heads of 16 channels
+    model, rows = make_generator(tmp_path / "m", family, layers=3, **heads), files_for(family, tmp_path)
+    few = [*FEW, "--set", "recover.train.max_steps=2", "--set", "recover.train.max_length=32"]
+    if "quantize" in made:
+        few += ["--set", "quantize.train.max_steps=2", "--set", "quantize.train.max_length=32"]
+    if recipe == "seq2seq-balanced":
+        few += ["--task", "summarization", "--set", "recover.loss.written.max_new_tokens=4"]
+    asked = ["compress", model, "--data", rows, "--eval", rows, "--recipe", recipe, *few, "--output", tmp_path / "out"]
+    done = CliRunner().invoke(app, [*map(str, asked), "--json"])
+    assert done.exit_code == 0, done.output + done.stderr
+    stages = json.loads(done.stdout)["record"]["stages"]
+    assert [stage["stage"] for stage in stages] == made
+    assert ("rougeL" in stages[-1]["after"]) == (family == "t5-gated")
+
+    asked = ["export", tmp_path / "out", "--precision", precision, "--calibration", rows]
+    done = CliRunner().invoke(app, [*map(str, asked), "--output", str(tmp_path / "made.edge"), "--json"])
+    assert done.exit_code == 0, done.output + done.stderr
+    assert edgelm.runtime.load(tmp_path / "made.edge")("turn the", max_new_tokens=3)["tokens"] <= 3
 
 
 def test_a_budget_is_a_share_of_the_weights_for_a_token(tmp_path):

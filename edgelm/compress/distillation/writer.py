@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from edgelm.anatomy.generators import generation_config
+from edgelm.anatomy.generators import empty_cache, generation_config
 from edgelm.recipe import OnPolicySettings, WrittenSettings
 from edgelm.tasks.generation import Generation, GenerationSettings, TextGeneration
 
@@ -67,7 +67,9 @@ def write_ids(
     writer: Any = model
     try:
         with torch.no_grad():
-            found = writer.generate(input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=chosen)
+            found = writer.generate(
+                ids.to(device), attention_mask=mask.to(device), generation_config=chosen, **empty_cache(model)
+            )
     finally:
         model.train(was_training)
     begin = width if decoder else 1

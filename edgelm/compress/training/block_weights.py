@@ -94,12 +94,13 @@ def in_blocks(model: PreTrainedModel, *, bits: int, table_bits: int = 8) -> Iter
 
 
 def block_modules(model: PreTrainedModel) -> dict[str, nn.Module]:
-    """The linear modules of a generator by name, but for what is or reads the table of tokens."""
+    """The linear modules of a generator by name, but for what is or reads the table of tokens, and what a cut left
+    without a weight."""
     tables = {id(weight) for weight in _tables(model)}
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and id(module.weight) not in tables
+        if isinstance(module, nn.Linear | Conv1D) and id(module.weight) not in tables and module.weight.numel()
     }
 
 

@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import load_reference
-from edgelm.anatomy.generators import generation_config
+from edgelm.anatomy.generators import empty_cache, generation_config
 from edgelm.compress.evaluate import token_scores
 from edgelm.compress.write import write
 from edgelm.data.written import encode_written
@@ -256,7 +256,9 @@ def _written_by(model: PreTrainedModel, draft: Draft, texts: Sequence[str]) -> l
     # What a call leaves open, transformers takes from the model's own.
     model.generation_config = generation_config(task, pad_token_id=filling)
     with torch.inference_mode():
-        written = model.generate(ids, attention_mask=mask)[:, width if start is None else 1 :].tolist()
+        written = model.generate(ids, attention_mask=mask, **empty_cache(model))[
+            :, width if start is None else 1 :
+        ].tolist()
     model.generation_config = own
     ends = task.settings.eos_ids
     return [continuation(prompt, _until(row, ends), start=start) for prompt, row in zip(prompts, written, strict=True)]
