@@ -32,7 +32,7 @@ from edgelm.export.trace import export_graph
 from edgelm.graph.fusion import split_norms
 from edgelm.graph.session import make_plain_session
 from edgelm.metrics.scores import score
-from edgelm.recipe import TrainSettings
+from edgelm.training_settings import TrainSettings
 
 TEACHER = TrainSettings(epochs=2, learning_rate=1e-4, batch_size=64, max_length=128, precision="bf16")
 

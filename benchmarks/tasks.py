@@ -40,7 +40,7 @@ from edgelm.metrics.judge import Predictions, judge
 from edgelm.profile.interval import measure_ratio
 from edgelm.profile.result import Profile
 from edgelm.progress import Progress
-from edgelm.recipe import TrainSettings
+from edgelm.training_settings import TrainSettings
 
 STAGES = ("train", "export", "judge", "time")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from edgelm import finetune
 from edgelm.data.dataset import Dataset, load_dataset
 from edgelm.demo import find_encoder
-from edgelm.recipe import TrainSettings
+from edgelm.training_settings import TrainSettings
 
 # Learning rate and epochs were chosen on dev.
 SETTINGS = {

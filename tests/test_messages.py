@@ -26,6 +26,7 @@ OTHERS = {
         "--upgrade",
     ),  # pip
     *("--query-gpu", "--format"),  # nvidia-smi
+    "--templated",  # the C++ example
     *("--address", "--interval", "--cpu", "--build"),  # ray, tegrastats, accelerate, CMake
 }
 # What run.py of a bundle takes.

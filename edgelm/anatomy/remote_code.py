@@ -89,12 +89,11 @@ def auto_class_name(model: PreTrainedModel) -> str:
 
 
 def _differing_counts(module: nn.Module, full: nn.Module) -> dict[str, int]:
-    """The whole numbers that a module keeps, such as that of its heads, where the uncut module has others."""
-    return {
-        name: value
-        for name, value in vars(module).items()
-        if type(value) is int and not name.startswith("_") and vars(full).get(name, value) != value
-    }
+    """The whole numbers that a module keeps, such as that of its heads, where the uncut module has others. Not the size
+    of the vocabulary, which transformers leaves as it was where it changes the tables."""
+    kept = {name: value for name, value in vars(module).items() if type(value) is int and not name.startswith("_")}
+    kept.pop("vocab_size", None)
+    return {name: value for name, value in kept.items() if vars(full).get(name, value) != value}
 
 
 def _card(auto: str, *, own_shapes: bool) -> str:

@@ -95,8 +95,8 @@ def finetune(
         from edgelm.cli.inputs import read_columns, read_problem, read_schema, read_settings, read_train_and_eval
         from edgelm.files.output import check_output
         from edgelm.files.output_kinds import CHECKPOINT
-        from edgelm.recipe import TrainSettings
         from edgelm.tasks.table import TASKS
+        from edgelm.training_settings import TrainSettings
 
         schema = read_schema(task)
         check_output(output, overwrite=overwrite, kind=CHECKPOINT)

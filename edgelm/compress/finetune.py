@@ -26,11 +26,11 @@ from edgelm.errors import UsageError
 from edgelm.files.output import check_output, disk_errors, remove_work, staged_output
 from edgelm.files.output_kinds import CHECKPOINT
 from edgelm.progress import Progress, silent
-from edgelm.recipe import TrainSettings
 from edgelm.tasks.generation import Generation, Rewriting
 from edgelm.tasks.table import TASKS
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import SentenceEmbedding
+from edgelm.training_settings import TrainSettings
 
 
 @dataclass(frozen=True)

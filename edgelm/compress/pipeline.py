@@ -41,7 +41,8 @@ from edgelm.files.output import check_output, disk_errors, remove_work, staged_o
 from edgelm.files.output_kinds import CHECKPOINT
 from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.progress import Progress, silent
-from edgelm.recipe import DepthSettings, DistillSettings, FitSettings, PruneSettings, Recipe, Settings
+from edgelm.recipe import DepthSettings, DistillSettings, FitSettings, PruneSettings, Recipe
+from edgelm.training_settings import Settings
 
 _STAGE_NAMES = r"\d+-[a-z-]+-[0-9a-f]{16}(\.training)?"  # in OUTPUT.work
 

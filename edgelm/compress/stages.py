@@ -48,19 +48,18 @@ from edgelm.errors import RecipeError
 from edgelm.progress import Progress
 from edgelm.recipe import (
     DepthSettings,
-    DistillLoss,
     DistillSettings,
     EmbeddingsSettings,
     FitSettings,
     PruneSettings,
     QuantizeSettings,
     RecoverSettings,
-    TrainSettings,
     VocabularySettings,
 )
 from edgelm.runtime.saturation import EXACT_PAIR
 from edgelm.shapes import LayerShape
 from edgelm.tasks.generation import Generation
+from edgelm.training_settings import DistillLoss, TrainSettings
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from pydantic import Field, model_validator
 from edgelm.errors import RecipeError, SpaceError, UsageError
 from edgelm.files.shipped import find_file
 from edgelm.files.yaml_model import line_of, load_yaml_model
-from edgelm.recipe import Recipe, Settings, load_recipe, override
+from edgelm.recipe import Recipe, load_recipe, override
+from edgelm.training_settings import Settings
 
 Number = int | float
 Location = Sequence[int | str]

@@ -13,9 +13,10 @@ import yaml
 from edgelm.data.dataset import Dataset
 from edgelm.errors import EdgelmError
 from edgelm.progress import Progress
-from edgelm.recipe import Recipe, TrainSettings
+from edgelm.recipe import Recipe
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import SentenceEmbedding
+from edgelm.training_settings import TrainSettings
 
 ERROR_FILE = "error.txt"
 COMPRESSED_FILE = "compress.json"

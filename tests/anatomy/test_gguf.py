@@ -12,7 +12,7 @@ from edgelm.compress.finetune import finetune
 from edgelm.data.dataset import Dataset
 from edgelm.errors import ModelError
 from edgelm.export.formats.gguf import write_gguf
-from edgelm.recipe import TrainSettings
+from edgelm.training_settings import TrainSettings
 
 FAMILIES = {
     "gpt2": "gpt2",

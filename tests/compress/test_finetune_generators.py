@@ -17,8 +17,8 @@ from edgelm.compress.training import loop
 from edgelm.compress.write import write
 from edgelm.data.dataset import Dataset
 from edgelm.errors import DataError, ModelError, UsageError
-from edgelm.recipe import TrainSettings
 from edgelm.tasks.table import TASKS
+from edgelm.training_settings import TrainSettings
 
 TALK = (("user", "is it going to rain?"), ("assistant", "no rain in the afternoon"))
 FEW = TrainSettings(max_steps=6, batch_size=4, learning_rate=5e-3, max_length=32)

@@ -19,9 +19,10 @@ from edgelm.errors import ParityError, UsageError
 from edgelm.export.pipeline import export
 from edgelm.export.samples import encode, torch_rows
 from edgelm.precision import PRECISIONS
-from edgelm.recipe import Recipe, TrainSettings
+from edgelm.recipe import Recipe
 from edgelm.runtime.verify import verify
 from edgelm.tasks.table import TASKS
+from edgelm.training_settings import TrainSettings
 
 # Generators have tests of their own (tests/compress/test_finetune_generators.py): they are trained, but neither made
 # smaller nor exported as one graph.

@@ -40,7 +40,8 @@ class Dice:
 def test_the_shipped_space_fits_every_shipped_recipe():
     assert shipped_names("recipes/search") == ["default"]
     assert "search" not in shipped_names("recipes")
-    assert sorted(SHIPPED.recipes) == sorted(shipped_names("recipes"))  # its title says so
+    of_encoders = [name for name in shipped_names("recipes") if not name.startswith(("generator-", "seq2seq-"))]
+    assert sorted(SHIPPED.recipes) == sorted(of_encoders)  # its title says so
     assert all(SHIPPED.axes_of(recipe) for recipe in RECIPES.values() if recipe.stages)
     for name in shipped_names("recipes"):
         load_recipes(load_space(recipes=[name]), unused=True)

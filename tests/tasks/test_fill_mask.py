@@ -21,8 +21,9 @@ from edgelm.export.pipeline import export
 from edgelm.export.precision import Material
 from edgelm.export.trace import export_graph
 from edgelm.metrics.judge import Predictions, judge
-from edgelm.recipe import Recipe, TrainSettings
+from edgelm.recipe import Recipe
 from edgelm.tasks.text import FillMask
+from edgelm.training_settings import TrainSettings
 
 
 @pytest.fixture

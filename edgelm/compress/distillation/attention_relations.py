@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from edgelm.anatomy import Layer, Projection, model_layers
 from edgelm.anatomy.hooks import Watch, watching
 from edgelm.errors import RecipeError
-from edgelm.recipe import DistillLoss
+from edgelm.training_settings import DistillLoss
 
 PARTS = ("query", "key", "value")
 

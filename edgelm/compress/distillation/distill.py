@@ -20,8 +20,8 @@ from edgelm.compress.distillation.losses import hard_loss, soft_loss
 from edgelm.compress.distillation.teacher_cache import States, TeacherCache
 from edgelm.compress.distillation.writing_loss import writing_label_loss
 from edgelm.errors import RecipeError
-from edgelm.recipe import DistillLoss
 from edgelm.tasks.task import Output, Task
+from edgelm.training_settings import DistillLoss
 
 LossFunction = Callable[[PreTrainedModel, dict[str, torch.Tensor], Share], torch.Tensor]
 

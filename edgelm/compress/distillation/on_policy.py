@@ -13,8 +13,8 @@ from edgelm.compress.distillation.writer import settings_of, write_ids
 from edgelm.compress.distillation.writing_loss import Rewrite
 from edgelm.data.dataset import Dataset
 from edgelm.data.written import DECODED, encode_ids
-from edgelm.recipe import OnPolicySettings
 from edgelm.tasks.generation import Generation, TextGeneration
+from edgelm.training_settings import OnPolicySettings
 
 
 def student_writes(learner: TaskModel, asked: OnPolicySettings) -> Rewrite:

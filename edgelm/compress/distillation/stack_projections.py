@@ -9,7 +9,7 @@ from edgelm.anatomy import TaskModel
 from edgelm.compress.batches import EncodedDataset
 from edgelm.compress.distillation.layer_matching import layer_pairs
 from edgelm.compress.distillation.projection import FIT_ROWS, LeastSquares, identity_projection
-from edgelm.recipe import DistillLoss
+from edgelm.training_settings import DistillLoss
 
 
 def stack_projections(

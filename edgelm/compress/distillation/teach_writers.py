@@ -22,7 +22,7 @@ from edgelm.compress.training.lora import merged, refuse_projections, with_lora
 from edgelm.data.dataset import Dataset
 from edgelm.errors import RecipeError
 from edgelm.progress import Progress
-from edgelm.recipe import DistillLoss, TrainSettings
+from edgelm.training_settings import DistillLoss, TrainSettings
 
 
 def teach_writer(

@@ -16,8 +16,8 @@ from edgelm.data.dataset import Dataset
 from edgelm.data.encoding import Encoded
 from edgelm.data.written import encode_ids, encode_written, prompts_of
 from edgelm.progress import Progress, silent
-from edgelm.recipe import WrittenSettings
 from edgelm.tasks.generation import Generation, TextGeneration
+from edgelm.training_settings import WrittenSettings
 
 _BATCH = 16
 _FILE = "written.jsonl"

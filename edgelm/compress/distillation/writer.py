@@ -11,8 +11,8 @@ import torch
 from transformers import PreTrainedModel
 
 from edgelm.anatomy.generators import empty_cache, generation_config
-from edgelm.recipe import OnPolicySettings, WrittenSettings
 from edgelm.tasks.generation import Generation, GenerationSettings, TextGeneration
+from edgelm.training_settings import OnPolicySettings, WrittenSettings
 
 
 def settings_of(task: Generation, asked: WrittenSettings | OnPolicySettings) -> GenerationSettings:

@@ -16,7 +16,7 @@ from edgelm.compress.distillation.chunked_rows import chunked_sum
 from edgelm.compress.distillation.layer_matching import dynamic_pairs, layer_pairs, matched_layers
 from edgelm.compress.distillation.token_teacher import Lesson, TokenTeacher
 from edgelm.data.encoding import NO_CLASS
-from edgelm.recipe import DistillLoss
+from edgelm.training_settings import DistillLoss
 
 Rewrite = Callable[[PreTrainedModel, Batch], Batch]
 

@@ -20,7 +20,8 @@ from edgelm.compress.distillation.teacher_cache import TeacherCache
 from edgelm.compress.training.loop import train
 from edgelm.data.dataset import Dataset
 from edgelm.progress import Progress
-from edgelm.recipe import DistillLoss, RaceSettings, TrainSettings
+from edgelm.recipe import RaceSettings
+from edgelm.training_settings import DistillLoss, TrainSettings
 
 _ROWS = 2  # times what is read in the first round
 

@@ -31,8 +31,8 @@ from edgelm.data.dataset import Dataset
 from edgelm.errors import UsageError
 from edgelm.hardware.machine import describe_machine
 from edgelm.progress import Progress, silent
-from edgelm.recipe import TrainSettings
 from edgelm.tasks.task import Task
+from edgelm.training_settings import TrainSettings
 
 # Trainer's names of our optimizers; fused steps take a tenth of the time. `adam` is AdamW without its decay: see
 # `_arguments`.

@@ -9,8 +9,8 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from edgelm.errors import MissingExtraError, RecipeError
-from edgelm.recipe import TrainSettings
 from edgelm.tasks.task import Task
+from edgelm.training_settings import TrainSettings
 
 _DROPOUT = 0.05
 

@@ -11,7 +11,7 @@ import torch
 from transformers import TrainerCallback, get_scheduler
 
 from edgelm import distributed as processes
-from edgelm.recipe import Settings
+from edgelm.training_settings import Settings
 
 _PROBE = 20  # steps that tell the pace; the first of them are slower
 _SKIPPED = 5

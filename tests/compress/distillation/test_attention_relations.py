@@ -18,8 +18,8 @@ from edgelm.compress.distillation.attention_relations import (
 )
 from edgelm.compress.distillation.distill import distillation_loss
 from edgelm.errors import RecipeError
-from edgelm.recipe import DistillLoss
 from edgelm.tasks.text import TextClassification
+from edgelm.training_settings import DistillLoss
 
 
 def direct_loss(student, teacher, lengths, heads):

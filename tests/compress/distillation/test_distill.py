@@ -14,8 +14,8 @@ from edgelm.compress.distillation.distill import (
 )
 from edgelm.compress.distillation.losses import hard_loss, soft_loss
 from edgelm.data.dataset import Dataset
-from edgelm.recipe import DistillLoss
 from edgelm.tasks.text import SentenceEmbedding, TextClassification
+from edgelm.training_settings import DistillLoss
 
 
 def rows_of(values):

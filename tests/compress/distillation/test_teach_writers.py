@@ -19,7 +19,8 @@ from edgelm.compress.distillation.token_teacher import TokenTeacher
 from edgelm.compress.distillation.writing_loss import writing_loss
 from edgelm.data.dataset import Dataset
 from edgelm.errors import DataError, RecipeError
-from edgelm.recipe import DistillLoss, OnPolicySettings, Recipe, WrittenSettings
+from edgelm.recipe import Recipe
+from edgelm.training_settings import DistillLoss, OnPolicySettings, WrittenSettings
 
 TEXTS = Dataset("memory", SENTENCES * 2, schema="prompts")
 PAIRS = Dataset("memory", SENTENCES, labels=tuple((text,) for text in SENTENCES[::-1]), schema="targets")

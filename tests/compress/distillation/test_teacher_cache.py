@@ -11,7 +11,8 @@ from edgelm.compress.batches import EncodedDataset
 from edgelm.compress.distillation import teacher_cache as module
 from edgelm.compress.distillation.teacher_cache import TeacherCache
 from edgelm.data.dataset import Dataset
-from edgelm.recipe import DistillLoss, DistillSettings, Recipe, TrainSettings
+from edgelm.recipe import DistillSettings, Recipe
+from edgelm.training_settings import DistillLoss, TrainSettings
 
 ROWS = Dataset(
     "memory",

@@ -24,9 +24,10 @@ from edgelm.compress.pruning.successive_halving import race
 from edgelm.data.dataset import Dataset
 from edgelm.latency_table import count_operations
 from edgelm.progress import silent
-from edgelm.recipe import FitSettings, RaceSettings, Recipe, RecoverSettings, TrainSettings
+from edgelm.recipe import FitSettings, RaceSettings, Recipe, RecoverSettings
 from edgelm.report.tables import layer_table
 from edgelm.shapes import LayerShape, ModelSizes
+from edgelm.training_settings import TrainSettings
 
 ROWS = Dataset(
     "memory",

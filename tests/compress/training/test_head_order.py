@@ -9,7 +9,7 @@ from task_rows import rows_of
 
 from edgelm.checkpoint import open_checkpoint
 from edgelm.compress.finetune import finetune
-from edgelm.recipe import TrainSettings
+from edgelm.training_settings import TrainSettings
 
 
 @pytest.mark.parametrize(

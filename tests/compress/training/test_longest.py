@@ -8,7 +8,7 @@ from task_rows import rows_of
 
 from edgelm.anatomy import load_tokenizer
 from edgelm.compress.finetune import finetune
-from edgelm.recipe import TrainSettings
+from edgelm.training_settings import TrainSettings
 
 
 @pytest.mark.parametrize(("settings", "longest"), [({"max_length": 24}, 24), ({}, 8)])

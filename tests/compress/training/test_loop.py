@@ -11,8 +11,8 @@ from edgelm.compress.training import loop as training
 from edgelm.compress.training.loop import train
 from edgelm.data.dataset import Dataset
 from edgelm.hardware.machine import describe_machine
-from edgelm.recipe import TrainSettings
 from edgelm.tasks.text import TextClassification
+from edgelm.training_settings import TrainSettings
 
 ROWS = Dataset("memory", texts=TEXTS, labels=(0, 1) * 4, label_names=("negative", "positive"), problem="single-label")
 

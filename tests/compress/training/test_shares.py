@@ -19,9 +19,9 @@ from edgelm.compress.training.loop import check_batches
 from edgelm.compress.training.modes import only_read_weights
 from edgelm.data.dataset import Dataset
 from edgelm.errors import UsageError
-from edgelm.recipe import DistillLoss, TrainSettings
 from edgelm.tasks.table import make_task
 from edgelm.tasks.text import SentenceEmbedding, TextClassification
+from edgelm.training_settings import DistillLoss, TrainSettings
 
 TASK = TextClassification(labels=("no", "yes"))
 

@@ -9,7 +9,8 @@ from edgelm.checkpoint import open_checkpoint
 from edgelm.compress.training import loop as training
 from edgelm.compress.training.time_limit import EndInTime, training_seconds
 from edgelm.data.dataset import Dataset
-from edgelm.recipe import FitSettings, RaceSettings, Recipe, RecoverSettings, TrainSettings
+from edgelm.recipe import FitSettings, RaceSettings, Recipe, RecoverSettings
+from edgelm.training_settings import TrainSettings
 
 ROWS = Dataset(
     "memory",
