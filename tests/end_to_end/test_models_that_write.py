@@ -222,3 +222,16 @@ def test_a_cache_in_bytes_is_for_decoders(tmp_path, family):
     done = edgelm("export", model, "--output", tmp_path / "out", "--cache-bits", 8, *words)
     assert done.exit_code == 2
     assert "--cache-bits is for" in " ".join(done.stderr.split())
+
+
+def test_a_gguf_file_is_exported_as_the_folder_that_it_was_made_of(tmp_path):
+    pytest.importorskip("gguf")
+    model = make_generator(tmp_path / "model", "qwen2", hidden=64, ffn=128, heads=2, kv_heads=1)
+    done = edgelm("export", model, "--format", "gguf", "--precision", "f32", "--output", tmp_path / "model.gguf")
+    assert done.exit_code == 0, done.output + done.stderr
+    text = SENTENCES[0]
+    written = [
+        load(export(source, tmp_path / f"{name}.edge", "qwen2"))(text, max_new_tokens=8)["text"]
+        for name, source in (("folder", model), ("file", tmp_path / "model.gguf"))
+    ]
+    assert written[0] == written[1]
