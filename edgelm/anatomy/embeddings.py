@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from edgelm.anatomy.families.table import family_of
 from edgelm.anatomy.layers import base_model
+from edgelm.anatomy.matrices import token_tables
 from edgelm.anatomy.token_ids import named_tokens, renumber
 from edgelm.anatomy.writer_tables import cut_writer_tables
 from edgelm.errors import ModelError
@@ -31,10 +32,8 @@ def word_embeddings(model: PreTrainedModel) -> nn.Embedding:
 def token_weights(model: PreTrainedModel) -> int:
     """How many weights stand in tables with one row a token: embeddings, and of a model that writes its head, counted
     once where it is the same table."""
-    weights = {word_embeddings(model).weight}
-    if _writes(model):
-        weights.add(model.get_output_embeddings().weight)
-    return sum(weight.numel() for weight in weights)
+    tables = token_tables(model).values() if _writes(model) else (word_embeddings(model),)
+    return sum(table.get_parameter("weight").numel() for table in tables)
 
 
 def fixed_tokens(model: PreTrainedModel) -> set[int]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import DynamicCache, EncoderDecoderCache, GenerationConfig, PreTrainedModel
 from transformers.generation.utils import ALL_CACHE_NAMES
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
@@ -62,6 +64,28 @@ def empty_cache(model: PreTrainedModel) -> dict[str, Any]:
         return {}
     name = ALL_CACHE_NAMES[0]  # past_key_values, since some release "cache"
     return {name: EncoderDecoderCache(DynamicCache(), DynamicCache())}
+
+
+def prompt_batch(prompts: Sequence[Sequence[int]], filling: int, *, behind: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask of a batch of prompts, (prompts, longest).
+
+    Args:
+        filling: the id that stands where a prompt is shorter.
+        behind: the model writes behind them, so they end together, as those of a decoder; else they begin together.
+    """
+    width = max(map(len, prompts))
+    ids, mask = torch.full((len(prompts), width), filling), torch.zeros(len(prompts), width, dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        place = slice(width - len(prompt), None) if behind else slice(0, len(prompt))
+        ids[row, place] = torch.tensor(prompt)
+        mask[row, place] = 1
+    return ids, mask
+
+
+def until_end(tokens: Sequence[int], ends: Sequence[int]) -> list[int]:
+    """Tokens up to the first that ends a text; what stands behind it fills up a batch."""
+    last = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
+    return list(tokens[: last + 1])
 
 
 def gguf_weights(file: Path, shape: PreTrainedModel) -> State:

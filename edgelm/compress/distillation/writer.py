@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from edgelm.anatomy.generators import empty_cache, generation_config
+from edgelm.anatomy.generators import empty_cache, generation_config, prompt_batch, until_end
 from edgelm.tasks.generation import Generation, GenerationSettings, TextGeneration
 from edgelm.training_settings import OnPolicySettings, WrittenSettings
 
@@ -56,11 +56,7 @@ def write_ids(
     settings = _with_length(settings, min(settings.max_new_tokens, room))
     filling = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     device = next(model.parameters()).device
-    ids, mask = torch.full((len(prompts), width), filling), torch.zeros(len(prompts), width, dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        place = slice(width - len(prompt), None) if decoder else slice(0, len(prompt))  # it goes on behind its prompt
-        ids[row, place] = torch.tensor(prompt)
-        mask[row, place] = 1
+    ids, mask = prompt_batch(prompts, filling, behind=decoder)
     chosen = generation_config(replace(task, settings=replace(settings, stop=())), pad_token_id=filling)
     was_training = model.training
     model.eval()
@@ -73,10 +69,4 @@ def write_ids(
     finally:
         model.train(was_training)
     begin = width if decoder else 1
-    return [_until_end(row[begin:].tolist(), settings.eos_ids) for row in found.cpu()]
-
-
-def _until_end(ids: list[int], ends: Sequence[int]) -> list[int]:
-    """Up to the first token that ends a text; what stands behind it fills up the batch."""
-    place = next((number for number, token in enumerate(ids) if token in ends), None)
-    return ids if place is None else ids[: place + 1]
+    return [until_end(row[begin:].tolist(), settings.eos_ids) for row in found.cpu()]

@@ -22,7 +22,7 @@ from edgelm.compress.distillation.layer_matching import spread_layers
 from edgelm.compress.distillation.losses import soft_loss
 from edgelm.compress.evaluate import predict
 from edgelm.compress.pruning.constraints import Constraints
-from edgelm.compress.pruning.levels import ModuleLevels, fisher_levels, obs_levels
+from edgelm.compress.pruning.levels import ModuleLevels, fisher_levels, obs_levels, take_level
 from edgelm.compress.pruning.mask_scores import measure_importance
 from edgelm.compress.pruning.reconstruct import reconstruct
 from edgelm.compress.pruning.spdy import Loss, assemble, cheapest, pick_levels, search, segments
@@ -257,11 +257,7 @@ def _missed(
     whole, costs = processes.same(loss(model)), []
     for number, module in enumerate(module_levels):
         smaller = copy.deepcopy(model)
-        last = module.levels[-1]
-        sublayer = model_layers(smaller)[module.layer].sublayer(module.kind)
-        sublayer.cut(last.units)
-        if last.weight is not None:
-            sublayer.output.replace(last.weight, last.bias)
+        take_level(smaller, module, module.levels[-1])
         costs.append(processes.same(loss(smaller)) - whole)
         progress("without each", number + 1, len(module_levels))
     return np.maximum(costs, _LEAST_MISSED * max(*costs, _LEAST_MISSED))

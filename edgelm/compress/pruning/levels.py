@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import Sublayer, TaskModel, sublayers
+from edgelm.anatomy import Sublayer, TaskModel, model_layers, sublayers
 from edgelm.anatomy.layer import ATTENTION, FFN
 from edgelm.compress.pruning.mask_scores import Importance
 from edgelm.compress.pruning.obs import remove_units
@@ -50,6 +50,14 @@ class ModuleLevels:
     kind: str
     levels: tuple[Level, ...]
     stack: str = "encoder"
+
+
+def take_level(model: PreTrainedModel, module: ModuleLevels, level: Level) -> None:
+    """Leave of a module what a level says, in place."""
+    sublayer = model_layers(model)[module.layer].sublayer(module.kind)
+    sublayer.cut(level.units)
+    if level.weight is not None:
+        sublayer.output.replace(level.weight, level.bias)
 
 
 def channel_counts(total: int, multiple: int) -> list[int]:

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
 from edgelm.anatomy import keep_layers, model_layers
-from edgelm.compress.pruning.levels import Level, ModuleLevels
+from edgelm.compress.pruning.levels import Level, ModuleLevels, take_level
 from edgelm.compress.pruning.stack_walk import stack_ranges
 from edgelm.knapsack import least_cost
 from edgelm.progress import Progress, silent
@@ -226,10 +226,7 @@ def assemble(model: PreTrainedModel, picks: Sequence[tuple[ModuleLevels, Level]]
     """
     model = copy.deepcopy(model)
     for module, level in picks:
-        sublayer = model_layers(model)[module.layer].sublayer(module.kind)
-        sublayer.cut(level.units)
-        if level.weight is not None:
-            sublayer.output.replace(level.weight, level.bias)
+        take_level(model, module, level)
     layers = model_layers(model)
     kept = [index for index, layer in enumerate(layers) if not layer.shape.empty]
     for first, last in segments(kept, [layer.stack for layer in layers]):

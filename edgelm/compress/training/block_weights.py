@@ -14,6 +14,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from edgelm.anatomy.matrices import layer_matrices, token_tables
 from edgelm.compress.training.modes import dropping_out
 from edgelm.quantize.blocks import BLOCK, round_blocks
 
@@ -70,9 +71,10 @@ def in_blocks(model: PreTrainedModel, *, bits: int, table_bits: int = 8) -> Iter
     `table_bits` at the end: 8 bits lose nothing that a model would have to learn, with 4 the head is rounded in
     training too.
     """
-    tables = _tables(model)
-    modules = block_modules(model)
-    grids = [(module, BlockGrid.of(_as_linear(module), bits)) for module in modules.values()]
+    tables = [module.get_parameter("weight") for module in token_tables(model).values()]
+    grids: list[tuple[nn.Module, BlockGrid]] = [
+        (module, BlockGrid.of(_as_linear(module), bits)) for module in layer_matrices(model).values()
+    ]
     head = model.get_output_embeddings()
     if table_bits == 4 and head is not None:
         grids.append((head, BlockGrid.of(head.weight, table_bits)))
@@ -91,24 +93,6 @@ def in_blocks(model: PreTrainedModel, *, bits: int, table_bits: int = 8) -> Iter
         for weight in tables:
             made = round_blocks(weight.detach().float().cpu().T.numpy(), table_bits)
             weight.copy_(torch.from_numpy(made.floats().T.copy()))
-
-
-def block_modules(model: PreTrainedModel) -> dict[str, nn.Module]:
-    """The linear modules of a generator by name, but for what is or reads the table of tokens, and what a cut left
-    without a weight."""
-    tables = {id(weight) for weight in _tables(model)}
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and id(module.weight) not in tables and module.weight.numel()
-    }
-
-
-def _tables(model: PreTrainedModel) -> list[torch.Tensor]:
-    """The table of tokens, and the head's own where it is not the same."""
-    modules = [model.get_input_embeddings(), model.get_output_embeddings()]
-    found = {id(module.weight): module.weight for module in modules if module is not None}
-    return list(found.values())
 
 
 def _as_linear(module: Any) -> torch.Tensor:

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from edgelm.anatomy.matrices import layer_matrices, token_tables
 from edgelm.errors import CalibrationError
 from edgelm.export.generation.loss_increase import loss_increases
 from edgelm.export.generation.modules import to_array
-from edgelm.export.generation.statistics import collect_moments, linear_modules
+from edgelm.export.generation.statistics import collect_moments
 from edgelm.quantize.blocks import BlockWeight, round_blocks
 from edgelm.quantize.few_bits import FewBits, most_harmful, quantize_matrices
 
@@ -37,10 +38,8 @@ def quantize_generator(
     Raises:
         CalibrationError: there are no batches, and the settings need them.
     """
-    tables = _tables(model)
-    tied = {id(module.weight) for module in tables.values()}
-    modules = {name: module for name, module in linear_modules(model).items() if id(module.weight) not in tied}
-    body = {name: to_array(_stored(module)) for name, module in modules.items()}
+    tables = token_tables(model)
+    body = {name: to_array(_stored(module)) for name, module in layer_matrices(model).items()}
     looks = settings.bits == 4 and settings.method != "nearest"
     if not batches and (looks or settings.largest_rise is not None):
         raise CalibrationError(f"no texts to quantize by {settings.method} on.", hint="Give batches of texts.")
@@ -68,21 +67,6 @@ def _stored(module: nn.Module) -> Tensor:
     """A module's weight as (in, out): of nn.Linear and tables, which keep it the other way round, a view."""
     weight = module.get_parameter("weight").detach()
     return weight if isinstance(module, Conv1D) else weight.T
-
-
-def _tables(model: PreTrainedModel) -> dict[str, nn.Module]:
-    """The table of tokens and, where it is not tied to it, the head, by the first names that they have."""
-    found: dict[str, nn.Module] = {}
-    for module in (model.get_input_embeddings(), model.get_output_embeddings()):
-        if module is not None and all(other.weight is not module.weight for other in found.values()):
-            same = (
-                (name, other)
-                for name, other in model.named_modules()
-                if getattr(other, "weight", None) is module.weight
-            )
-            name, other = next(same)
-            found[name] = other
-    return found
 
 
 def _first(batches: Sequence[Mapping[str, Tensor]], tokens: int) -> list[Mapping[str, Tensor]]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from edgelm.anatomy.hooks import watching
-from edgelm.export.generation.statistics import linear_modules
+from edgelm.anatomy.matrices import linear_modules
 
 
 def loss_increases(

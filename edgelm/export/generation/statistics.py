@@ -9,20 +9,10 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from edgelm.anatomy.hooks import watching
+from edgelm.anatomy.matrices import linear_modules
 from edgelm.errors import CalibrationError
-
-
-def linear_modules(model: nn.Module) -> dict[str, nn.Module]:
-    """The linear modules of a model by name: PyTorch's, which keep (out, in), and transformers' Conv1D, (in, out); but
-    for those that a cut left without a weight."""
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and module.weight.numel()
-    }
 
 
 @torch.inference_mode()

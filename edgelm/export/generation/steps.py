@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from edgelm.anatomy import load_reference
-from edgelm.anatomy.generators import empty_cache, generation_config
+from edgelm.anatomy.generators import empty_cache, generation_config, prompt_batch, until_end
 from edgelm.compress.evaluate import token_scores
 from edgelm.compress.write import write
 from edgelm.data.written import encode_written
@@ -246,28 +246,18 @@ def _written_by(model: PreTrainedModel, draft: Draft, texts: Sequence[str]) -> l
     task, tokenizer = replace(generation_of(draft), settings=_greedy(draft)), draft.source.tokenizer
     start, filling = _start(draft), tokenization_of(tokenizer, draft.source.max_length).pad_id
     prompts = [_ids(draft, text) for text in texts]
-    width = max(map(len, prompts))
-    before = [width - len(prompt) if start is None else 0 for prompt in prompts]  # a decoder writes behind its prompt
-    ids, mask = torch.full((len(prompts), width), filling), torch.zeros(len(prompts), width, dtype=torch.long)
-    for row, (prompt, skip) in enumerate(zip(prompts, before, strict=True)):
-        ids[row, skip : skip + len(prompt)] = torch.tensor(prompt)
-        mask[row, skip : skip + len(prompt)] = 1
+    ids, mask = prompt_batch(prompts, filling, behind=start is None)
     own = model.generation_config
     # What a call leaves open, transformers takes from the model's own.
     model.generation_config = generation_config(task, pad_token_id=filling)
     with torch.inference_mode():
-        written = model.generate(ids, attention_mask=mask, **empty_cache(model))[
-            :, width if start is None else 1 :
-        ].tolist()
+        found = model.generate(ids, attention_mask=mask, **empty_cache(model))
+    written = found[:, ids.shape[1] if start is None else 1 :].tolist()
     model.generation_config = own
     ends = task.settings.eos_ids
-    return [continuation(prompt, _until(row, ends), start=start) for prompt, row in zip(prompts, written, strict=True)]
-
-
-def _until(tokens: list[int], ends: Sequence[int]) -> list[int]:
-    """Tokens up to the first that ends a text; padding stands behind it."""
-    last = next((place for place, token in enumerate(tokens) if token in ends), len(tokens) - 1)
-    return tokens[: last + 1]
+    return [
+        continuation(prompt, until_end(row, ends), start=start) for prompt, row in zip(prompts, written, strict=True)
+    ]
 
 
 def _written_with(reading: Reading, draft: Draft, texts: Sequence[str]) -> list[TargetSequence]:

@@ -10,7 +10,8 @@ from generators import SENTENCES, make_generator
 
 from edgelm import compress
 from edgelm.anatomy import load_checkpoint
-from edgelm.compress.training.block_weights import BlockGrid, block_modules, in_blocks
+from edgelm.anatomy.matrices import layer_matrices
+from edgelm.compress.training.block_weights import BlockGrid, in_blocks
 from edgelm.data.dataset import Dataset
 from edgelm.export.generation.decoder import decoder_graph
 from edgelm.export.generation.few_bits import dequantized, quantize_generator
@@ -72,11 +73,11 @@ def test_export_makes_exactly_what_was_trained(tmp_path, family, bits):
         {"decoder_input_ids": torch.arange(3, 9)[None]} if family in ("t5", "bart") else {}
     )
     made = quantize_generator(model, [batch], DEFAULTS[PRECISIONS[bits]])
-    assert {weight.bits for name, weight in made.items() if name in block_modules(model)} == {bits}
+    assert {weight.bits for name, weight in made.items() if name in layer_matrices(model)} == {bits}
     same = dequantized(model, made)
     for name, weight in model.named_parameters():
         assert torch.equal(weight, same.get_parameter(name)), name
-    name, module = next(iter(block_modules(model).items()))
+    name, module = next(iter(layer_matrices(model).items()))
     assert not torch.equal(module.weight, before.get_submodule(name).weight)
     if family in ("gpt2", "gemma3_text"):
         graph = decoder_graph(model, precision=PRECISIONS[bits], quantize=by_name(made), byte_activations=False)

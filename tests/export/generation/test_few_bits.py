@@ -15,12 +15,13 @@ from decoding import Decoding
 from generators import ENCODER_DECODERS, GENERATORS, make_generator
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+from edgelm.anatomy.matrices import linear_modules
 from edgelm.errors import CalibrationError, UsageError
 from edgelm.export.generation.decoder import decoder_graph
 from edgelm.export.generation.encoder_decoder import encoder_decoder_graphs
 from edgelm.export.generation.few_bits import dequantized, quantize_generator
 from edgelm.export.generation.loss_increase import loss_increases
-from edgelm.export.generation.statistics import collect_moments, linear_modules
+from edgelm.export.generation.statistics import collect_moments
 from edgelm.quantize.blocks import BlockWeight, round_blocks
 from edgelm.quantize.few_bits import DEFAULTS, FewBits, by_name, most_harmful, quantize_matrices
 
