@@ -145,7 +145,7 @@ def _attempts(bundle: Bundle, name: str, threads: int | None) -> Iterator[tuple[
     """A provider's engine, where it may have one, then onnxruntime with it: each a session, or why there is none."""
     if name in MODULES:
         yield open_engine(bundle, bundle.manifest.graph(), name, EngineSession)
-    yield _open_graph(bundle, name, threads)
+    yield open_graph(bundle, name, bundle.manifest.graph(), threads=threads)
 
 
 def open_engine(
@@ -177,7 +177,18 @@ def open_engine(
     return Passed(package, f"no engine fits: {', '.join(dict.fromkeys(reasons))}")
 
 
-def _open_graph(bundle: Bundle, name: str, threads: int | None) -> tuple[Any, None] | Passed:
+def open_graph(
+    bundle: Bundle, name: str, graph: GraphSpec, *, threads: int | None = None, growing: bool = False
+) -> tuple[Any, None] | Passed:
+    """A session of a graph that a provider of onnxruntime runs here, or why there is none.
+
+    Args:
+        name: of the provider, a key of `EXECUTION_PROVIDERS`.
+        threads, growing: as `make_session`.
+
+    Raises:
+        BundleError: the CPU cannot run it either.
+    """
     try:
         wanted, devices = find_provider(name)
     except ResourceError as error:
@@ -186,7 +197,15 @@ def _open_graph(bundle: Bundle, name: str, threads: int | None) -> tuple[Any, No
     if name in ("cuda", *MODULES):
         preload_cuda()
     try:
-        session = make_session(bundle, threads=threads, provider=wanted, provider_options=options, devices=devices)
+        session = make_session(
+            bundle,
+            name=graph.name,
+            threads=threads,
+            provider=wanted,
+            provider_options=options,
+            devices=devices,
+            growing=growing,
+        )
     except BundleError as error:
         if name == "cpu":
             raise
@@ -214,7 +233,10 @@ def find_provider(name: str) -> tuple[str, list[Any]]:
 
 
 def _provider_options(name: str, bundle: Bundle) -> dict[str, str]:
-    """TensorRT's providers build an engine themselves: for the lengths of the plan, and kept for the next process."""
+    """TensorRT's providers build an engine themselves: for the lengths of the plan, and kept for the next process. That
+    of CUDA would round FP32 to 10 bits."""
+    if name == "cuda":
+        return {"use_tf32": "0"}
     plan = bundle.manifest.plan
     if name not in MODULES or plan is None:
         return {}

@@ -17,7 +17,7 @@ from edgelm.runtime.graph_spec import MODEL, OPTIMIZED_FILE, GraphSpec
 from edgelm.runtime.manifest import WEIGHTS_FILE
 from edgelm.runtime.saturation import EXACT_ENTRY, needs_exact_kernels
 
-CPU = "CPUExecutionProvider"
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 
 def make_session(

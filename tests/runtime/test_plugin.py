@@ -87,7 +87,7 @@ def test_onnxruntimes_tensorrt_builds_for_the_plans_lengths(tmp_path):
     shapes = [one[f"nv_profile_{which}_shapes"] for which in ("min", "opt", "max")]
     assert shapes == [f"input_ids:{shape},attention_mask:{shape}" for shape in ("1x1", "2x8", "2x32")]
     assert several["trt_max_workspace_size"] == one["nv_max_workspace_size"] == "256000000"
-    assert provider._provider_options("cuda", bundle) == {}
+    assert provider._provider_options("cuda", bundle) == {"use_tf32": "0"}  # FP32 is FP32
 
 
 def test_without_a_plugin_the_provider_is_missing(bundle):

@@ -17,6 +17,7 @@ from edgelm.runtime.generation.cache import head_sizes
 from edgelm.runtime.generation.decoder import Decoder, Memory
 from edgelm.runtime.generation.decoder_engine import DecoderEngine
 from edgelm.runtime.graph_spec import GraphSpec
+from edgelm.runtime.session import CUDA
 
 
 class GrowingCache(Protocol):
@@ -47,46 +48,74 @@ class GrowingCache(Protocol):
         `begins[i]` on."""
 
 
-class HostCache:
-    """A `GrowingCache` of arrays, for a session of onnxruntime."""
+class SessionCache:
+    """A `GrowingCache` for a session of onnxruntime, on the device that it runs on: what it gives as present, it reads
+    there as past. Logits alone come back to the host at each run.
+
+    Args:
+        session: of the graph.
+        spec: what the manifest says of it.
+
+    Attributes:
+        device: by onnxruntime's name, `cuda` or `cpu`.
+    """
 
     most_rows: int | None = None
     most_tokens: int | None = None
     most_slots: int | None = None
 
     def __init__(self, session: Any, spec: GraphSpec) -> None:
+        import onnxruntime
+
         self.slots = 0
-        self._session, self._pairs = session, spec.cache()
-        self._sizes = head_sizes(self._pairs)
-        self._names = [spec.find("logits").name, *(present.name for _, present in self._pairs)]
-        self._past: list[np.ndarray] = []
+        self.device = "cuda" if session.get_providers()[0] == CUDA else "cpu"
+        self._session, self._pairs, self._sizes = session, spec.cache(), head_sizes(spec.cache())
+        self._values, self._binding = onnxruntime.OrtValue, session.io_binding()
+        self._logits = spec.find("logits").name
+        self._past: list[Any] = []
+        self._there: dict[str, np.ndarray] = {}  # inputs by what is bound; they live as long as they are
 
     def start(self, rows: int) -> None:
         """See `GrowingCache`."""
         self.slots = 0
         self._past = [
-            np.zeros((rows, heads, 0, size), dtype=past.dtype)
+            self._put(np.zeros((rows, heads, 0, size), dtype=past.dtype))
             for (past, _), (heads, size) in zip(self._pairs, self._sizes, strict=True)
         ]
 
     def run(self, feeds: dict[str, np.ndarray]) -> np.ndarray:
         """See `GrowingCache`."""
-        past = {spec.name: values for (spec, _), values in zip(self._pairs, self._past, strict=True)}
+        binding = self._binding
         try:
-            logits, *self._past = self._session.run(self._names, feeds | past)
+            for name, values in feeds.items():
+                if self._there.get(name) is not values:  # keys and values of a source go to the device once
+                    self._there[name] = np.ascontiguousarray(values)
+                    binding.bind_cpu_input(name, self._there[name])
+            binding.bind_output(self._logits)
+            for (past, present), value in zip(self._pairs, self._past, strict=True):
+                binding.bind_ortvalue_input(past.name, value)
+                binding.bind_output(present.name, self.device)  # made anew, as long as it must be
+            self._session.run_with_iobinding(binding)  # returns when the device is done
         except Exception as error:  # onnxruntime's exceptions have no common base but Exception
             raise refusal(error, feeds) from error
-        self.slots = self._past[0].shape[2]
-        found: np.ndarray = logits
+        logits, *self._past = binding.get_outputs()
+        self.slots = self._past[0].shape()[2]
+        found: np.ndarray = logits.numpy()
         return found
 
     def move(self, sources: np.ndarray, begins: np.ndarray, counts: np.ndarray, slots: int) -> None:
-        """See `GrowingCache`."""
-        before, self.slots = self._past, slots
-        self._past = [np.zeros((len(sources), old.shape[1], slots, old.shape[3]), dtype=old.dtype) for old in before]
-        for old, new in zip(before, self._past, strict=True):
+        """See `GrowingCache`. It goes by the host: onnxruntime moves nothing within a device."""
+        self.slots = slots
+        for place, value in enumerate(self._past):
+            old = value.numpy()
+            new = np.zeros((len(sources), old.shape[1], slots, old.shape[3]), dtype=old.dtype)
             for row, (source, begin, count) in enumerate(zip(sources, begins, counts, strict=True)):
                 new[row, :, slots - count :] = old[source, :, begin : begin + count]
+            self._past[place] = self._put(new)
+
+    def _put(self, values: np.ndarray) -> Any:
+        # What is empty has no place on a GPU: onnxruntime takes it from the host.
+        return self._values.ortvalue_from_numpy(values, self.device if values.size else "cpu", 0)
 
 
 class GrowingDecoder(Decoder):
@@ -152,7 +181,7 @@ class GrowingDecoder(Decoder):
 
     def _open(self) -> None:
         self._grown: GrowingCache = (
-            self.session if isinstance(self.session, DecoderEngine) else HostCache(self.session, self.spec)
+            self.session if isinstance(self.session, DecoderEngine) else SessionCache(self.session, self.spec)
         )
         most = self._grown.most_slots
         if most is not None:

@@ -26,6 +26,7 @@ from edgelm.runtime.provider import (
     check_provider,
     nothing_runs,
     open_engine,
+    open_graph,
     wanted_providers,
     warn_of_unused,
 )
@@ -40,8 +41,9 @@ _TOKENS_FILE = "tokenizer_config.json"
 def open_generator(bundle: Bundle, *, threads: int | None = None, provider: str | None = None) -> Generator:
     """Load a bundle of a model that writes text.
 
-    It runs by the engines of its graphs where all of them fit here, else on the CPU. No engine of such a model has run
-    on a GPU yet: the tests run them by stand-ins for TensorRT and CUDA.
+    It runs by the engines of its graphs where all of them fit here, by onnxruntime's CUDA provider where its graphs
+    are written for a GPU, else on the CPU. None of it has run on a GPU yet: the tests run engines by stand-ins for
+    TensorRT and CUDA, and graphs for a GPU with onnxruntime's binding on the CPU.
 
     Args:
         threads, provider: as `edgelm.runtime.load`.
@@ -67,13 +69,13 @@ def open_generator(bundle: Bundle, *, threads: int | None = None, provider: str 
             hint="Export the bundle again.",
         )
     wanted = (DECODER, ENCODER) if has_encoder else (DECODER,)
-    engines, chosen, passed = _open_engines(bundle, wanted, provider)
-    early = Early(lambda: [] if engines else [_session(bundle, name, threads) for name in wanted])  # it lets others run
+    opened, ran_by, engine, passed = _open_sessions(bundle, wanted, provider, threads)
+    early = Early(lambda: [] if opened else [_session(bundle, name, threads) for name in wanted])  # it lets others run
     tokenizer = load_tokenizer(bundle)
-    sessions = engines or dict(zip(wanted, early.result(), strict=True))
+    sessions = opened or dict(zip(wanted, early.result(), strict=True))
     graphs = {name: (session, manifest.graph(name)) for name, session in sessions.items()}
     bundle.end_early()
-    if not engines and not bundle.is_file and bundle.has(WEIGHTS_FILE):
+    if ran_by == "cpu" and not bundle.is_file and bundle.has(WEIGHTS_FILE):
         release_pages(bundle.locate(WEIGHTS_FILE))
     reading = Reading.of(graphs, task.settings, context=context)
     _check_vocabulary(bundle, tokenizer, reading.decoder)
@@ -87,18 +89,17 @@ def open_generator(bundle: Bundle, *, threads: int | None = None, provider: str 
         side=manifest.tokenization.truncation_side if has_encoder else "left",
     )
     session = reading.decoder.session
-    if chosen is None:
-        warn_of_unused(bundle, None, passed)
+    warn_of_unused(bundle, engine, passed)
+    if ran_by == "cpu":
         warn_if_slower(bundle.path, manifest)
-        return Generator(manifest, task, Opened(session, "cpu", None, passed), reading, prompts)
-    return Generator(manifest, task, Opened(session, chosen.package, chosen, passed), reading, prompts)
+    return Generator(manifest, task, Opened(session, ran_by, engine, passed), reading, prompts)
 
 
-def _open_engines(
-    bundle: Bundle, names: Sequence[str], provider: str | None
-) -> tuple[dict[str, Any], EngineRecord | None, tuple[Passed, ...]]:
-    """The engines of the graphs of these names, that of the first, and what was passed over for them; none, where
-    onnxruntime runs the graphs on the CPU.
+def _open_sessions(
+    bundle: Bundle, names: Sequence[str], provider: str | None, threads: int | None
+) -> tuple[dict[str, Any], str, EngineRecord | None, tuple[Passed, ...]]:
+    """The sessions of the graphs of these names, the provider that runs them, the engine of the first, and what was
+    passed over for them; no sessions, where onnxruntime runs the graphs on the CPU.
 
     Raises:
         UsageError: the provider that was asked for is not there.
@@ -106,22 +107,32 @@ def _open_engines(
     passed: list[Passed] = []
     for package in [provider] if provider else wanted_providers(bundle):
         if package == "cpu":
-            return {}, None, tuple(passed)
-        if package not in MODULES:
-            passed.append(Passed(package, "models that write text run by engines of TensorRT, or on the CPU"))
-            continue
-        found: list[tuple[Any, EngineRecord]] = []
+            return {}, package, None, tuple(passed)
+        found: dict[str, tuple[Any, EngineRecord | None]] = {}
         for name in names:
-            kind = DecoderEngine if name == DECODER else EngineSession
-            attempt = open_engine(bundle, bundle.manifest.graph(name), package, kind)
+            attempt = _open(bundle, name, package, threads)
             if isinstance(attempt, Passed):
                 passed.append(attempt)
                 break
-            found.append(attempt)
+            found[name] = attempt
         else:
-            engines = {name: engine for name, (engine, _) in zip(names, found, strict=True)}
-            return engines, found[0][1], tuple(passed)
+            sessions = {name: session for name, (session, _) in found.items()}
+            return sessions, package, found[names[0]][1], tuple(passed)
     raise nothing_runs(bundle, provider, passed)
+
+
+def _open(
+    bundle: Bundle, name: str, package: str, threads: int | None
+) -> tuple[Any, EngineRecord] | tuple[Any, None] | Passed:
+    """What runs a graph by a provider other than the CPU, or why nothing does."""
+    graph = bundle.manifest.graph(name)
+    if package in MODULES:
+        return open_engine(bundle, graph, package, DecoderEngine if name == DECODER else EngineSession)
+    if package != "cuda":
+        return Passed(package, "models that write text run by engines of TensorRT, by cuda or on the CPU")
+    if not bundle.manifest.graph(DECODER).grows:
+        return Passed(package, "its graphs are written for the CPU (export it for a device with a GPU)")
+    return open_graph(bundle, package, graph, threads=threads, growing=name == DECODER)
 
 
 def _session(bundle: Bundle, name: str, threads: int | None) -> Any:
