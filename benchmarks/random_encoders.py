@@ -1,0 +1,46 @@
+"""A classifier in the shape of the benchmarks' teacher with random weights, where that cannot be had: speed and memory
+depend on the shape alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+_WORDS = 30522
+_MARKS = {
+    "unk_token": "[UNK]",
+    "sep_token": "[SEP]",
+    "pad_token": "[PAD]",
+    "cls_token": "[CLS]",
+    "mask_token": "[MASK]",
+}
+
+
+def make_classifier(texts: Sequence[str], folder: Path, *, seed: int = 0) -> Path:
+    """Save a BERT of six layers of 384 channels and BERT's vocabulary for two classes, with a WordPiece tokenizer of
+    some texts, as a Hugging Face folder; the folder."""
+    import torch
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    made = BertWordPieceTokenizer()
+    made.train_from_iterator(list(texts), vocab_size=4000, show_progress=False, special_tokens=[*_MARKS.values()])
+    made = BertWordPieceTokenizer(vocab=made.get_vocab())  # with its marks around each text
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=_WORDS,
+        hidden_size=384,
+        num_hidden_layers=6,
+        num_attention_heads=12,
+        intermediate_size=1536,
+        num_labels=2,
+        pad_token_id=made.token_to_id("[PAD]"),
+    )
+    BertForSequenceClassification(config).eval().save_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=made._tokenizer,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        **_MARKS,
+    )
+    tokenizer.save_pretrained(folder)
+    return folder
