@@ -22,6 +22,7 @@ import json
 import os
 import shutil
 import statistics
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,6 +57,7 @@ from edgelm.runtime.provider import EXECUTION_PROVIDERS
 
 MAX_LENGTH = 128
 EAGER = "PyTorch eager FP32"
+RANDOM_TEXTS = 128  # for a model with random weights
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ def make_bundles(
     made = {}
     for precision in PLACES[on].edgelm:
         name, output = f"edgelm {precision.upper()}, {label}", folder / f"{label}-{precision}.edge"
+        began = time.monotonic()
         try:
             export(
                 checkpoint.path,
@@ -143,6 +146,7 @@ def make_bundles(
             failures[name] = told(error)
         else:
             made[name] = output
+        print(f"# {output.name}: {time.monotonic() - began:.1f} s", flush=True)
     return made
 
 
@@ -205,6 +209,7 @@ def that_answer(
 
     with ThreadPoolExecutor(max(1, (os.cpu_count() or 2) // 2)) as pool:
         said = list(pool.map(attempt, subjects))
+    print(f"# {len(said) - sum(map(bool, said))} of {len(said)} subjects answer", flush=True)
     failures.update({subject.name: why for subject, why in zip(subjects, said, strict=True) if why})
     return [subject for subject, why in zip(subjects, said, strict=True) if not why]
 
@@ -237,7 +242,7 @@ def find_teacher(options: argparse.Namespace) -> tuple[Checkpoint, Dataset]:
     if not options.random:
         return open_checkpoint(make_teacher("sst2", options.teachers)), load_rows("sst2")["dev"]
     lines = (shipped_folder("calibration_data") / "english.jsonl").read_text().splitlines()
-    texts = [json.loads(line)["text"] for line in lines]
+    texts = [json.loads(line)["text"] for line in lines[:RANDOM_TEXTS]]
     return open_checkpoint(make_classifier(texts, options.work / "random")), Dataset("shipped texts", texts=texts)
 
 
