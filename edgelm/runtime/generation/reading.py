@@ -23,8 +23,6 @@ from edgelm.runtime.generation.strategies import write_tokens
 from edgelm.runtime.graph_spec import GraphSpec
 from edgelm.tasks.generation import GenerationSettings
 
-_PIECE = 128  # tokens of a long prompt that are read at once; more take more memory, and no less time
-
 
 class Reading:
     """A decoder, and which prompt its cache holds.
@@ -103,7 +101,7 @@ class Reading:
         else:
             self.begin(1)
         self._row = rows[0] if settings.num_beams == 1 else None
-        for begin, end in _pieces(known, len(tokens)):
+        for begin, end in _pieces(known, len(tokens), self.decoder.piece):
             logits = self.decoder.step(tokens[None, begin:end])
         return rows, logits
 
@@ -128,7 +126,7 @@ class Reading:
         """
         self.begin(1, None if source is None else [source])
         done = 0
-        for begin, end in _pieces(0, len(tokens)):
+        for begin, end in _pieces(0, len(tokens), self.decoder.piece):
             part = slice(done, int(np.searchsorted(places, end)))
             wanted = places[part] - begin
             # A call asks for one place at least; what was not wanted is thrown away.
@@ -184,10 +182,10 @@ def write_rows(decoder: Decoder, rows: list[Row], logits: np.ndarray, settings: 
         yield from write_tokens(decoder, rows, logits, settings)
 
 
-def _pieces(begin: int, end: int) -> Iterator[tuple[int, int]]:
+def _pieces(begin: int, end: int, most: int) -> Iterator[tuple[int, int]]:
     """Where the pieces of a prompt begin and end; none has one token alone, unless there is but one."""
-    while end - begin > _PIECE + 1:
-        yield begin, begin + _PIECE
-        begin += _PIECE
+    while end - begin > most + 1:
+        yield begin, begin + most
+        begin += most
     if begin < end:
         yield begin, end

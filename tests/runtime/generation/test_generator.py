@@ -169,7 +169,7 @@ def test_scores_are_pytorchs(family):
 def test_a_long_text_is_scored_in_pieces(llama, monkeypatch):
     ids = (llama.reader(TEXT) * 20)[:POSITIONS]
     wanted = llama.reading.score(ids)
-    monkeypatch.setattr("edgelm.runtime.generation.reading._PIECE", 7)
+    monkeypatch.setattr("edgelm.runtime.generation.decoder.Decoder.piece", 7)
     np.testing.assert_allclose(llama.reading.score(ids), wanted, atol=2e-4)  # as above
 
 
@@ -177,7 +177,7 @@ def test_a_long_prompt_is_read_in_pieces(llama, monkeypatch):
     text = " ".join(SENTENCES[:4])
     wanted = llama(text, max_new_tokens=6)
     llama.reading.begin(1)
-    monkeypatch.setattr("edgelm.runtime.generation.reading._PIECE", 7)
+    monkeypatch.setattr("edgelm.runtime.generation.decoder.Decoder.piece", 7)
     counts = read_tokens(llama, monkeypatch)
     assert llama(text, max_new_tokens=6) == wanted
     assert set(counts[:-5]) <= {*range(2, 9)}
