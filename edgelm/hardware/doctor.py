@@ -77,13 +77,20 @@ def _is_there(module: str) -> bool:
 
 
 def explain_missing(error: ModuleNotFoundError) -> MissingExtraError | None:
-    """The error that names the extra which brings a missing module, or None if no extra does."""
-    module = (error.name or "").partition(".")[0]
+    """The error that names the extra which brings a missing module, or a newer release of the package that lacks it, or
+    None if no extra does."""
+    module, _, part = (error.name or "").partition(".")
     for extra, (use, modules) in EXTRAS.items():
-        if module in modules:
+        if module not in modules:
+            continue
+        if part and _is_there(module):
             return MissingExtraError(
-                f"the package {module} is missing; it is needed to {use}.", hint=f"pip install 'edgelm[{extra}]'"
+                f"the package {module} here has no {error.name}: another release is needed to {use}.",
+                hint=f"pip install --upgrade 'edgelm[{extra}]'",
             )
+        return MissingExtraError(
+            f"the package {module} is missing; it is needed to {use}.", hint=f"pip install 'edgelm[{extra}]'"
+        )
     return None
 
 

@@ -96,7 +96,7 @@ def test_doctor_takes_either_tensorrt(monkeypatch: pytest.MonkeyPatch, there: se
 
 
 def test_a_missing_package_is_explained_by_its_extra() -> None:
-    explained = doctor.explain_missing(ModuleNotFoundError("No module named 'torch.nn'", name="torch.nn"))
+    explained = doctor.explain_missing(ModuleNotFoundError("No module named 'torch'", name="torch"))
     assert explained is not None
     assert explained.exit_code == 1
     assert "torch is missing" in explained.message
@@ -105,6 +105,14 @@ def test_a_missing_package_is_explained_by_its_extra() -> None:
         doctor.explain_missing(ModuleNotFoundError("No module named 'of_another_world'", name="of_another_world"))
         is None
     )
+
+
+def test_an_old_release_of_a_package_is_told_from_a_missing_one() -> None:
+    lacking = "transformers.exporters.of_tomorrow"
+    explained = doctor.explain_missing(ModuleNotFoundError(f"No module named {lacking!r}", name=lacking))
+    assert explained is not None
+    assert f"transformers here has no {lacking}" in explained.message
+    assert explained.hint == "pip install --upgrade 'edgelm[compress]'"
 
 
 def test_doctor_shows_the_runtimes_with_their_providers() -> None:
