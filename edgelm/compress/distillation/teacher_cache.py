@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,14 +11,13 @@ import torch
 from edgelm import distributed as processes
 from edgelm.anatomy import TaskModel
 from edgelm.compress.batches import EncodedDataset
+from edgelm.compress.distillation.pace import Pace
 from edgelm.progress import Progress, silent
 
 States = Mapping[int, torch.Tensor] | Sequence[torch.Tensor]
 
 _BATCH = 64
 _MEMORY = 0.6  # of what is free may be filled
-_TIME = 0.3  # of a training's time may go by with it
-_SURE = 2.0  # seconds after which the pace is known
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,8 @@ class TeacherCache:
             or self._bytes(rows) > _MEMORY * psutil.virtual_memory().available
         ):
             return
-        start, tokens = time.monotonic(), sum(rows.lengths)
+        tokens = sum(rows.lengths)
+        pace = Pace(tokens, seconds)
         lengths = torch.tensor(rows.lengths)
         starts = lengths.cumsum(0) - lengths
         states = torch.empty(tokens, len(self.layers), self._hidden, dtype=torch.float16)
@@ -96,8 +95,7 @@ class TeacherCache:
             for place, layer in enumerate(self.layers):
                 states[places, place] = hidden[layer][real].half()
             done += len(places)
-            spent = time.monotonic() - start
-            if seconds is not None and spent > _SURE and spent * tokens / done > _TIME * seconds:
+            if pace.too_slow(done):
                 return
             progress("teacher", part.done, len(rows))
         self._kept = _Kept(outputs, states, starts, lengths)

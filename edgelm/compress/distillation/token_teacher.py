@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,12 @@ from edgelm.anatomy.token_head import Stack, TokenHead, token_head
 from edgelm.compress.batches import EncodedDataset
 from edgelm.compress.distillation.chunked_rows import CHUNK
 from edgelm.compress.distillation.divergence import Divergence
+from edgelm.compress.distillation.pace import Pace
 from edgelm.compress.distillation.top_logits import TopLogits, TopLogitsFile
 from edgelm.progress import Progress, silent
 
 _BATCH = 16
 _DISK = 0.5  # of what is free may be filled
-_TIME = 0.3  # of a training's time may go by with it
-_SURE = 2.0  # seconds after which the pace is known
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ class TokenTeacher:
         if needed > _DISK * shutil.disk_usage(self._folder).free:
             return
         kept = TopLogitsFile(self._folder / "teacher", rows=total, count=self._top_k, vocabulary=vocabulary)
-        start, first, written = time.monotonic(), kept.done, 0
+        pace, first, written = Pace(total, seconds), kept.done, 0
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         for number, part in enumerate(rows.by_length(_BATCH)):
             if number < first:
@@ -116,8 +114,7 @@ class TokenTeacher:
                 self._keep(lesson, places, kept)
             written += len(places)
             kept.finish_batches(number + 1)
-            spent = time.monotonic() - start
-            if seconds is not None and spent > _SURE and spent * total / max(written, 1) > _TIME * seconds:
+            if pace.too_slow(written):
                 return
             progress("teacher", part.done, len(rows))
         self._kept = kept

@@ -8,6 +8,7 @@ from edgelm import compress
 from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
 from edgelm.compress.batches import EncodedDataset
+from edgelm.compress.distillation import pace
 from edgelm.compress.distillation import teacher_cache as module
 from edgelm.compress.distillation.teacher_cache import TeacherCache
 from edgelm.data.dataset import Dataset
@@ -54,7 +55,7 @@ def test_it_is_asked_anew_where_keeping_does_not_pay(tmp_path, monkeypatch):
 
     assert kept()
     assert not kept(passes=1.5)
-    monkeypatch.setattr(module, "_SURE", -1.0)
+    monkeypatch.setattr(pace, "_SURE", -1.0)
     assert not kept(seconds=1e-6)
     monkeypatch.setattr(module, "_MEMORY", 0.0)
     assert not kept()
