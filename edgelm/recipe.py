@@ -83,9 +83,10 @@ class FitSettings(Settings):
     `speedup`: the goal where the command line gives none: so many times fewer operations than the original or, of a
     model that writes, weights that a token takes. `keep`: the share of the weights in layers that stays, for models
     that write. `tries`: choices whose outputs are compared with the teacher's, on `judged` rows. `reconstruct`: solve
-    the output projections anew after the cut, for recipes that do not train. FFN widths are multiples of `multiple`.
-    `race`: train what was
-    found against even cuts of every number of layers for some steps, and take what learns best.
+    the output projections anew after the cut, for recipes that do not train. `new_biases`: give output projections that
+    have no bias one, which takes over the means of what goes; null: those of encoders alone, since a Llama with such
+    biases is none that other tools read. FFN widths are multiples of `multiple`. `race`: train what was found against
+    even cuts of every number of layers for some steps, and take what learns best.
     """
 
     stage: Literal["fit"] = "fit"
@@ -97,6 +98,7 @@ class FitSettings(Settings):
     judged: Annotated[int, Field(gt=0)] = 128
     tries: Annotated[int, Field(gt=0)] = 60
     reconstruct: bool = False
+    new_biases: bool | None = None
     multiple: Annotated[int, Field(gt=0)] = 32
     race: RaceSettings | None = None
     max_length: Annotated[int, Field(ge=8)] = 128

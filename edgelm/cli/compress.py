@@ -139,6 +139,7 @@ def compress(
         from edgelm.budgeting.compress import compress_to_budget
         from edgelm.cli.from_trial import check_source, read_trial
         from edgelm.cli.inputs import read_budget, read_columns, read_duration, read_rows_of, read_unlabelled
+        from edgelm.compress.lineage import trained_precision
         from edgelm.device import load_device
         from edgelm.files.output import check_output
         from edgelm.files.output_kinds import CHECKPOINT
@@ -201,7 +202,8 @@ def compress(
         if chance is not None and not chance.better:
             screen.note(f"Warning: {chance.finding}")
             screen.note(_advise(chance, outcome.result.original["metrics"][chance.metric]))
-        target_options = {"--device": device, "--precision": precision, "--max-length": max_length}
+        proposed = trained_precision(outcome.result.record) or precision
+        target_options = {"--device": device, "--precision": proposed, "--max-length": max_length}
         rows = {"--calibration": data, "--eval": evaluation if judged.labels is not None else None}
         made = {"--output": unused(output.with_name(f"{output.name}.edge"))}
         carried = columns(named)

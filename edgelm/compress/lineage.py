@@ -7,13 +7,14 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from edgelm.checkpoint import Checkpoint
+from edgelm.checkpoint import Checkpoint, Record
 from edgelm.data.dataset import Dataset
 from edgelm.files.places import told_place
 from edgelm.model_folder.adapter import ADAPTER_CONFIG_FILE
 from edgelm.version import __version__
 
 _TOOLS = ("torch", "transformers", "accelerate")
+_TRAINED_BITS = {4: "int4", 8: "int8-weights"}  # of the blocks that a model that writes was trained in
 
 
 def data_origin(dataset: Dataset) -> dict[str, Any]:
@@ -41,6 +42,15 @@ def model_fingerprint(checkpoint: Checkpoint) -> str:
                     content.update(chunk)
             total.update(content.digest())
     return total.hexdigest()
+
+
+def trained_precision(record: Record) -> str | None:
+    """The precision that the weights of a model that writes lie on the grid of, since its last stage was `quantize`;
+    None: of none."""
+    last = record.stages[-1] if record.stages else None
+    if not record.task.generates or last is None or last.stage != "quantize":
+        return None
+    return _TRAINED_BITS[last.settings["bits"]]
 
 
 def digest(*parts: str) -> str:

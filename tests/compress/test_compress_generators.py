@@ -103,6 +103,30 @@ def test_recipes_that_train_end_in_a_bundle(recipe, family, precision, made, tmp
     assert edgelm.runtime.load(tmp_path / "made.edge")("turn the", max_new_tokens=3)["tokens"] <= 3
 
 
+@pytest.mark.parametrize(("asked", "made"), [(None, False), (True, True)])
+def test_a_llama_that_was_cut_has_biases_only_where_they_are_asked_for(asked, made, tmp_path):
+    model, rows = make_generator(tmp_path / "m", "llama", layers=3), files_for("llama", tmp_path)
+    command = ["compress", model, "--data", rows, "--eval", rows, "--recipe", "generator-one-shot", *FEW]
+    command += [] if asked is None else ["--set", "fit.new_biases=true"]
+    done = CliRunner().invoke(app, [*map(str, command), "--output", str(tmp_path / "out"), "--json"])
+    assert done.exit_code == 0, done.output
+    cut = load_checkpoint(tmp_path / "out")
+    assert layer_shapes(cut) != layer_shapes(load_checkpoint(model))
+    assert any(part.output.bias is not None for _, part in sublayers(cut)) == made
+
+
+@pytest.mark.parametrize(("bits", "precision"), [(4, "int4"), (8, "int8-weights")])
+def test_the_precision_that_was_trained_is_proposed(bits, precision, tmp_path):
+    model, rows = make_generator(tmp_path / "m", "llama"), files_for("llama", tmp_path)
+    recipe = tmp_path / "recipe.yaml"
+    train = "train: {max_steps: 1, max_length: 32}"
+    recipe.write_text(f"name: quantize\nstages: [{{stage: quantize, bits: {bits}, {train}}}]\n")
+    command = ["compress", model, "--data", rows, "--eval", rows, "--recipe", recipe, "--output", tmp_path / "out"]
+    done = CliRunner().invoke(app, [*map(str, command), "--max-length", "32"])
+    assert done.exit_code == 0, done.output
+    assert f"--precision {precision} " in " ".join((done.output + done.stderr).split())
+
+
 def test_a_budget_is_a_share_of_the_weights_for_a_token(tmp_path):
     model, rows = make_generator(tmp_path / "m", "llama", layers=3), files_for("llama", tmp_path)
     asked = ["compress", model, "--data", rows, "--eval", rows, "--output", tmp_path / "out", *FEW]

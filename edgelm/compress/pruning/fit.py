@@ -167,7 +167,14 @@ def _cut(
         rows = material.rows.sample(settings.samples, seed=material.seed)
         stacks = [layer.stack for layer in model_layers(model)]
         sources, original = segments(layers, stacks), material.teacher.with_model(model)
-        smaller = reconstruct(smaller, original, rows, sources=sources, progress=material.progress)
+        smaller = reconstruct(
+            smaller,
+            original,
+            rows,
+            sources=sources,
+            new_biases=_new_biases(settings, material),
+            progress=material.progress,
+        )
     heads = {module.layer: level.units for module, level in chosen if module.kind == ATTENTION}
     return Cut(smaller, processes.same(loss(smaller)), tuple(layers), tuple(heads.get(layer, ()) for layer in layers))
 
@@ -196,9 +203,15 @@ def make_levels(model: PreTrainedModel, method: str, settings: FitSettings, mate
     rows = material.rows.sample(settings.samples, seed=material.seed)
     asked = material.teacher.with_model(model)
     if method == "obs":
-        return obs_levels(asked, rows, multiple=settings.multiple, progress=material.progress)
+        new_biases = _new_biases(settings, material)
+        return obs_levels(asked, rows, multiple=settings.multiple, new_biases=new_biases, progress=material.progress)
     importance = measure_importance(asked, rows, seed=material.seed, progress=material.progress)
     return fisher_levels(model, importance, multiple=settings.multiple)
+
+
+def _new_biases(settings: FitSettings, material: Material) -> bool:
+    """Configurations of models that write cannot say that output projections alone have biases."""
+    return not material.teacher.task.generates if settings.new_biases is None else settings.new_biases
 
 
 def teacher_loss(judged: int, material: Material) -> Loss:

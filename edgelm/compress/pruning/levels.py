@@ -71,20 +71,29 @@ def channel_counts(total: int, multiple: int) -> list[int]:
     return [*counts, 0]
 
 
-def obs_levels(model: TaskModel, rows: Dataset, *, multiple: int, progress: Progress) -> list[ModuleLevels]:
-    """Levels by optimal brain surgeon on the outputs of each module (ZipLM, Kurtic et al. 2023)."""
+def obs_levels(
+    model: TaskModel, rows: Dataset, *, multiple: int, new_biases: bool = True, progress: Progress
+) -> list[ModuleLevels]:
+    """Levels by optimal brain surgeon on the outputs of each module (ZipLM, Kurtic et al. 2023).
+
+    Args:
+        new_biases: give output projections that have no bias one, which takes over the means of what goes.
+    """
     moments = collect_moments(model, rows, progress=progress)
     module_levels = []
     for number, (layer, sublayer) in enumerate(modules := sublayers(model.model)):
         output = sublayer.output
         weight, bias = output.weight.detach(), output.bias
-        bias = weight.new_zeros(len(weight)) if bias is None else bias.detach()
+        if bias is None and new_biases:
+            bias = weight.new_zeros(len(weight))
+        bias = None if bias is None else bias.detach()
         counts = _counts(sublayer, multiple)
         levels = [
             Level(level.units, level.error, level.weight, level.bias)
             for level in remove_units(weight, bias, moments[number], width=sublayer.unit_size, counts=counts)
         ]
-        if sublayer.norm_after is not None:  # which goes with the last unit: what was normed cannot be left behind
+        # A norm behind it goes with the last unit: what was normed cannot be left behind; nor can what has no bias.
+        if sublayer.norm_after is not None or bias is None:
             levels[-1] = replace(levels[-1], weight=None, bias=None)
         module_levels.append(ModuleLevels(layer, sublayer.kind, tuple(levels), sublayer.layer.stack))
         progress("prune", number + 1, len(modules))

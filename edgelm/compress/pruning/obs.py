@@ -3,7 +3,7 @@ squares.
 
 Source: Hassibi and Stork, "Second order derivatives for network pruning" (1993); for structures Kurtic, Frantar and
 Alistarh, "ZipLM" (2023, arXiv:2302.04089), equations 1 and 2. Here the bias is one more input that never goes: it takes
-over the means.
+over the means; a layer that has none stays without.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ class Level:
 
     Attributes:
         units: those that are left, sorted.
-        error: squared error of the outputs, relative to that of the best constant: 0 for all units, 1 for none.
+        error: squared error of the outputs, relative to that of the best constant (without a bias, of zero): 0 for all
+            units, 1 for none.
         weight: (out, inputs left), float32.
-        bias: (out,), float32.
+        bias: (out,), float32; None: there is none.
     """
 
     units: tuple[int, ...]
     error: float
     weight: torch.Tensor
-    bias: torch.Tensor
+    bias: torch.Tensor | None
 
 
 def moments_of(inputs: torch.Tensor) -> torch.Tensor:
@@ -41,7 +42,7 @@ def moments_of(inputs: torch.Tensor) -> torch.Tensor:
 
 
 def remove_units(
-    weight: torch.Tensor, bias: torch.Tensor, moments: torch.Tensor, *, width: int, counts: Sequence[int]
+    weight: torch.Tensor, bias: torch.Tensor | None, moments: torch.Tensor, *, width: int, counts: Sequence[int]
 ) -> list[Level]:
     """Remove input units one by one, each time the one that costs the outputs least, the others adjusted; keep the
     asked-for states.
@@ -50,7 +51,7 @@ def remove_units(
     that say the same, only one may go.
 
     Args:
-        weight, bias: (out, in) and (out,) of the layer.
+        weight, bias: (out, in) and (out,) of the layer; None: no bias takes anything over.
         moments: of its inputs, by `moments_of`, summed over all tokens.
         width: inputs of one unit: a head's size, or 1.
         counts: of units, whose states are wanted.
@@ -59,9 +60,10 @@ def remove_units(
         one Level for each count, most units first.
     """
     total = weight.shape[1] // width
-    matrix = _damped(moments)
+    matrix = _damped(moments if bias is not None else _without_constant(moments))
     inverse = torch.linalg.inv(matrix)
-    work = torch.cat([weight, bias[:, None]], dim=1).T.double().contiguous()  # (in + 1, out)
+    constant = weight.new_zeros(len(weight)) if bias is None else bias
+    work = torch.cat([weight, constant[:, None]], dim=1).T.double().contiguous()  # (in + 1, out)
     left = torch.arange(total, device=weight.device)
     alive = torch.ones(total, dtype=torch.bool, device=weight.device)
     wanted = set(counts)
@@ -99,7 +101,18 @@ def remove_units(
             )
             alive = torch.ones(count, dtype=torch.bool, device=weight.device)
     whole = spent or 1.0
-    return [Level(units, error / whole, left_weight, left_bias) for units, error, left_weight, left_bias in states]
+    return [
+        Level(units, error / whole, left_weight, None if bias is None else left_bias)
+        for units, error, left_weight, left_bias in states
+    ]
+
+
+def _without_constant(moments: torch.Tensor) -> torch.Tensor:
+    """Moments by which the bias has nothing to do with any input, and so stays what it is."""
+    matrix = moments.clone()
+    matrix[-1, :-1] = 0
+    matrix[:-1, -1] = 0
+    return matrix
 
 
 def _damped(moments: torch.Tensor) -> torch.Tensor:

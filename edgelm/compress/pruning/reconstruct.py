@@ -36,6 +36,7 @@ def reconstruct(
     rows: Dataset,
     *,
     sources: Sequence[tuple[int, int]],
+    new_biases: bool = True,
     progress: Progress = silent,
 ) -> PreTrainedModel:
     """A copy of the student with new output projections, from the input on: each sees what those before it now give.
@@ -44,6 +45,7 @@ def reconstruct(
         original: the model that the student was cut from.
         rows: texts; more of them cost time, and memory for the states between two layers of both models.
         sources: for each layer of the student the original's layers that it stands for, first and last.
+        new_biases: give projections that have no bias one.
     """
     student = copy.deepcopy(student).eval()
     original.model.eval()
@@ -65,6 +67,8 @@ def reconstruct(
                     kept = masks
                     if number == len(layers) - 1 and sublayer.kind == FFN and _reads_first(asked):
                         kept = [_first_alone(mask) for mask in masks]
+                    if new_biases:
+                        sublayer.output.ensure_bias()
                     _solve(walk, sublayer, sums[sublayer.kind], kept)
             walk.advance()
             progress("reconstruct", number + 1, len(layers))
@@ -114,9 +118,8 @@ def _sums_of(walk: StackWalk, parts: Sequence[Sublayer], number: int) -> Sums:
 
 
 def _solve(walk: StackWalk, sublayer: Sublayer, wanted: Sequence[torch.Tensor], masks: Sequence[torch.Tensor]) -> None:
-    """min ‖X W − (original's sum − residual)‖² + damping · ‖W − W₀‖², with a column of ones for the bias."""
+    """min ‖X W − (original's sum − residual)‖² + damping · ‖W − W₀‖², with a column of ones for a bias."""
     output = sublayer.output
-    output.ensure_bias()
     width = output.in_features + 1
     gram, cross = (
         torch.zeros(width, width, dtype=torch.float64),
@@ -134,7 +137,7 @@ def _solve(walk: StackWalk, sublayer: Sublayer, wanted: Sequence[torch.Tensor], 
         def collect(given: torch.Tensor) -> None:
             keep = masks[batch]
             values, residual = given[keep], residuals.pop(batch)[keep]
-            ones = torch.cat([values, values.new_ones(len(values), 1)], dim=1)
+            ones = torch.cat([values, values.new_full((len(values), 1), float(output.bias is not None))], dim=1)
             error = wanted[batch][keep] - residual - torch.nn.functional.linear(values, output.weight, output.bias)
             gram.add_((ones.T @ ones).double())
             cross.add_((ones.T @ error).double())

@@ -59,6 +59,18 @@ def test_a_unit_that_never_changes_goes_into_the_bias():
     )  # damped
 
 
+def test_a_layer_without_a_bias_stays_without_and_takes_over_what_it_can():
+    inputs = correlated()
+    weight, _ = layer(inputs)
+    wanted = (inputs @ weight.T).double()
+    (level,) = remove_units(weight, None, moments_of(inputs), width=1, counts=[7])
+    left = inputs[:, list(level.units)].double()
+    solution = torch.linalg.lstsq(left, wanted).solution
+    best, ours = (float((left @ matrix - wanted).square().sum()) for matrix in (solution, level.weight.T.double()))
+    assert level.bias is None
+    assert ours <= 1.05 * best + 1e-6  # the damping of 1 % is all that differs
+
+
 def test_independent_inputs_go_in_the_order_of_their_power():
     """With a diagonal H nothing can be taken over: the cheapest is the smallest of ‖w‖² Var(x), an analytic answer."""
     generator = torch.Generator().manual_seed(1)
