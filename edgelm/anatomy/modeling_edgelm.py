@@ -1,6 +1,7 @@
 """Models of transformers whose layers have shapes of their own, as edgelm prunes them: encoders, and models that write.
 
-This file lies beside a compressed checkpoint, whose config.json says each shape under `edgelm_layers`. It needs torch
+This file lies beside a compressed checkpoint, whose config.json says each shape under `edgelm_layers`, if there are
+any: a T5 with fewer layers in its encoder than in its decoder needs it for its cache alone. It needs torch
 and transformers alone: `AutoModel.from_pretrained(folder, trust_remote_code=True)`, or the auto class of the model's
 task, builds the model by it. A removed attention or feed-forward network leaves the bias that it always added.
 """
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
+from transformers import DynamicCache, EncoderDecoderCache
 
 COLUMNS = "head_columns"
 _ARGUMENT, _PLACE = "position_bias", 2  # of the attention's forward
@@ -159,12 +161,12 @@ def resize(base: nn.Module, layers: dict[str, Any]) -> None:
         linear: Any = base.get_submodule(path)
         if hasattr(linear, "nf"):  # Conv1D, whose weight is (in, out)
             linear.nx, linear.nf = inputs, outputs
-            linear.weight = nn.Parameter(linear.weight.detach()[:inputs, :outputs].clone())
+            linear.weight = nn.Parameter(linear.weight.new_zeros(inputs, outputs))
         else:
             linear.in_features, linear.out_features = inputs, outputs
-            linear.weight = nn.Parameter(linear.weight.detach()[:outputs, :inputs].clone())
+            linear.weight = nn.Parameter(linear.weight.new_zeros(outputs, inputs))
         if linear.bias is not None:
-            linear.bias = nn.Parameter(linear.bias.detach()[:outputs].clone())
+            linear.bias = nn.Parameter(linear.bias.new_zeros(outputs))
         if inputs == 0:
             base.set_submodule(path, AbsentOutput(linear.get_parameter("bias")))
     for path, counts in layers["counts"].items():
@@ -179,6 +181,14 @@ def resize(base: nn.Module, layers: dict[str, Any]) -> None:
         base.set_submodule(path, AbsentAttention(attention, tuple(absent["projections"]), **absent["options"]))
 
 
+def growing(cache: Any) -> Any:
+    """A cache of an encoder-decoder that takes as many layers as write to it: transformers makes as many as T5's
+    encoder has, though the decoder writes. Any other value as it is."""
+    if not isinstance(cache, EncoderDecoderCache) or type(cache.self_attention_cache) is not DynamicCache:
+        return cache
+    return EncoderDecoderCache(DynamicCache(), DynamicCache())
+
+
 def __getattr__(name: str) -> Any:
     """The class of transformers of this name, which resizes its layers when it is built."""
     known: Any = getattr(transformers, name, None)
@@ -190,6 +200,14 @@ def __getattr__(name: str) -> Any:
         if getattr(config, "edgelm_layers", None):
             resize(self.base_model, config.edgelm_layers)
 
-    made: Any = type(name, (known,), {"__init__": build, "__module__": __name__, "__doc__": known.__doc__})
+    def prepare_cache(self: Any, generation_config: Any, model_kwargs: dict[str, Any], *more: Any, **named: Any) -> Any:
+        given = {entry for entry, value in model_kwargs.items() if value is not None}
+        result = super(made, self)._prepare_cache_for_generation(generation_config, model_kwargs, *more, **named)
+        for entry in model_kwargs.keys() - given:
+            model_kwargs[entry] = growing(model_kwargs[entry])
+        return result
+
+    parts = {"__init__": build, "_prepare_cache_for_generation": prepare_cache}
+    made: Any = type(name, (known,), parts | {"__module__": __name__, "__doc__": known.__doc__})
     globals()[name] = made
     return made

@@ -4,6 +4,8 @@ module that reads them."""
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,21 @@ from edgelm.model_folder.weight_files import read_json
 from edgelm.tasks.table import TASKS
 
 _CARD_FILE = "README.md"
+_OWN_SHAPES = (
+    f"Its layers have shapes of their own. `{MODULE_FILE}`, which needs torch and transformers, builds them as",
+    f"`{LAYERS_ENTRY}` of config.json says; edgelm itself never runs it.",
+)
+_CACHE = (
+    "Its encoder has fewer layers than its decoder, and transformers makes the cache for as many as the encoder has.",
+    f"`{MODULE_FILE}`, which needs torch and transformers, makes one that fits; without it give `use_cache=False`.",
+)
+_NUMBERS = (int, float)
+_ROUNDED = 1e-9  # a factor that was computed in another order is the same
 
 
 def save_remote_code(folder: Path, model: PreTrainedModel) -> None:
-    """Put shapes, module and card into a checkpoint's folder; where every layer is as config.json says, the card alone.
+    """Put shapes, module and card into a checkpoint's folder; where every layer is as config.json says and transformers
+    needs no help, the card alone.
 
     Args:
         folder: with the config.json of the model, as transformers wrote it.
@@ -30,14 +43,21 @@ def save_remote_code(folder: Path, model: PreTrainedModel) -> None:
     config = read_json(folder / "config.json")
     shapes = differing_shapes(model)
     auto = auto_class_name(model)
-    if shapes is not None:
+    if shapes is not None or _lacks_cache(model):
         module = MODULE_FILE.removesuffix(".py")
         base = type(base_model(model)).__name__
         classes = {"AutoModel": f"{module}.{base}", auto: f"{module}.{type(model).__name__}"}
-        config |= {LAYERS_ENTRY: shapes, "auto_map": classes}
+        config |= {"auto_map": classes} | ({} if shapes is None else {LAYERS_ENTRY: shapes})
         (folder / MODULE_FILE).write_bytes(Path(__file__).with_name(MODULE_FILE).read_bytes())
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    (folder / _CARD_FILE).write_text(_card(auto, own_shapes=shapes is not None), encoding="utf-8")
+    reason = _OWN_SHAPES if shapes is not None else _CACHE if _lacks_cache(model) else ()
+    (folder / _CARD_FILE).write_text(_card(auto, reason), encoding="utf-8")
+
+
+def _lacks_cache(model: PreTrainedModel) -> bool:
+    """Whether transformers makes a cache for fewer layers than write to it: as many as T5's encoder has."""
+    config = model.config
+    return config.model_type == "t5" and model.can_generate() and config.num_layers < config.num_decoder_layers
 
 
 def differing_shapes(model: PreTrainedModel) -> dict[str, Any] | None:
@@ -88,17 +108,26 @@ def auto_class_name(model: PreTrainedModel) -> str:
     return next((f"AutoModel{head}" for head in heads if type(model).__name__.endswith(head)), "AutoModel")
 
 
-def _differing_counts(module: nn.Module, full: nn.Module) -> dict[str, int]:
-    """The whole numbers that a module keeps, such as that of its heads, where the uncut module has others. Not the size
-    of the vocabulary, which transformers leaves as it was where it changes the tables."""
-    kept = {name: value for name, value in vars(module).items() if type(value) is int and not name.startswith("_")}
+def _differing_counts(module: nn.Module, full: nn.Module) -> dict[str, float]:
+    """The numbers that a module keeps, such as that of its heads and the factor of its scores, where the uncut module
+    has others. Not the size of the vocabulary, which transformers leaves as it was where it changes the tables."""
+    kept = {name: value for name, value in vars(module).items() if type(value) in _NUMBERS and not name.startswith("_")}
     kept.pop("vocab_size", None)
-    return {name: value for name, value in kept.items() if vars(full).get(name, value) != value}
+    other = vars(full)
+    return {
+        name: value
+        for name, value in kept.items()
+        if type(other.get(name)) in _NUMBERS and not math.isclose(other[name], value, rel_tol=_ROUNDED)
+    }
 
 
-def _card(auto: str, *, own_shapes: bool) -> str:
-    """How the folder is loaded, in Markdown."""
-    options = ", trust_remote_code=True" if own_shapes else ""
+def _card(auto: str, reason: Sequence[str]) -> str:
+    """How the folder is loaded, in Markdown.
+
+    Args:
+        reason: lines that say what the module beside it does; empty: there is none.
+    """
+    options = ", trust_remote_code=True" if reason else ""
     lines = [
         "# A checkpoint of edgelm",
         "",
@@ -115,10 +144,4 @@ def _card(auto: str, *, own_shapes: bool) -> str:
         f'    model = {auto}.from_pretrained("this folder"{options})',
         "",
     ]
-    if own_shapes:
-        lines += [
-            f"Its layers have shapes of their own. `{MODULE_FILE}`, which needs torch and transformers, builds them as",
-            f"`{LAYERS_ENTRY}` of config.json says; edgelm itself never runs it.",
-            "",
-        ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *reason, ""] if reason else lines)

@@ -13,6 +13,7 @@ LAYERS_ENTRY = "edgelm_layers"  # in config.json: the shapes that the module rea
 OWN_MODULES = (
     "e03014f35fc0c240970d178c06d175a2fadfeef5e683d98deaa774fd4e9f9d67",
     "7723398f4382c949fca56d00ff217b8bcf2f39d7b8feb159ca6c5342ae46cbf1",
+    "bc52ebf8e1ab37c77c1d8951bd5cd79b255c1e85d9372d3b1758ca3431fb5cd3",
 )
 
 

@@ -244,3 +244,16 @@ def test_scores_that_are_divided_by_the_number_of_the_layer_stay_what_they_were(
         tmp_path / "cut", model, AutoTokenizer.from_pretrained(tmp_path / "m"), open_checkpoint(tmp_path / "m").record
     )
     assert torch.equal(logits_of(load_checkpoint(tmp_path / "cut")), logits_of(model))
+
+
+@pytest.mark.parametrize("name", ["t5", "bart"])
+def test_a_decoder_with_more_layers_than_the_encoder_writes_without_a_cache_of_the_users_own(name, tmp_path):
+    """transformers makes T5's cache for the encoder's layers; the module beside the checkpoint makes one that fits."""
+    model = load_checkpoint(make_generator(tmp_path / "m", name, layers=3))
+    keep_layers(model, [1, 3, 4, 5])
+    checkpoint = open_checkpoint(tmp_path / "m")
+    save_checkpoint(tmp_path / "cut", model, AutoTokenizer.from_pretrained(tmp_path / "m"), checkpoint.record)
+    assert (tmp_path / "cut" / "modeling_edgelm.py").exists() == (name == "t5")
+    plain = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "cut", trust_remote_code=True).eval()
+    assert torch.equal(written(plain), written(plain, use_cache=False))
+    assert torch.equal(logits_of(load_checkpoint(tmp_path / "cut")), logits_of(model))

@@ -54,6 +54,10 @@ class Family:
             of heads; None: heads that were cut are not said there.
         config_groups: name in config.json of how many layers have weights of their own, where several can share them.
         config_by_layer: names in config.json of lists with one entry a layer.
+        tables: embeddings whose rows are added to the residual stream; () where no narrower stream is known.
+        last_norm: what the stack's last state goes through; None: the last layer's own norm is the last.
+        norm_offset: what is added to the weights of norms.
+        hidden_of_heads: whether the hidden size must be a multiple of the heads that config.json says.
     """
 
     model_types: tuple[str, ...]
@@ -93,6 +97,10 @@ class Family:
     attention_after: str | None = None
     ffn_after: str | None = None
     first_only: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    last_norm: str | None = None
+    norm_offset: float = 0.0
+    hidden_of_heads: bool = False
 
     def crossing(self, path: str) -> str:
         """The path in the attention to the encoder's output that `path` has in the one to the own sequence."""

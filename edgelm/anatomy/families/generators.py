@@ -7,7 +7,12 @@ from typing import Any
 from edgelm.anatomy.families.family import Family, Slice
 
 
-def _llama_like(*model_types: str, by_layer: tuple[str, ...] = ("layer_types",), four_norms: bool = False) -> Family:
+def _llama_like(
+    *model_types: str,
+    by_layer: tuple[str, ...] = ("layer_types",),
+    four_norms: bool = False,
+    hidden_of_heads: bool = False,
+) -> Family:
     return Family(
         model_types=model_types,
         stack="decoder",
@@ -32,6 +37,10 @@ def _llama_like(*model_types: str, by_layer: tuple[str, ...] = ("layer_types",),
         word_embeddings="embed_tokens",
         config_kv_heads="num_key_value_heads",
         config_by_layer=by_layer,
+        tables=("embed_tokens",),
+        last_norm="norm",
+        norm_offset=1.0 if four_norms else 0.0,
+        hidden_of_heads=hidden_of_heads,
     )
 
 
@@ -61,13 +70,15 @@ def _t5(stack: str, ffn: str, layers: str, *, gated: bool, **more: str) -> Famil
         config_heads="num_heads",
         config_ffn="d_ff",
         config_hidden="d_model",
+        tables=("shared",),
+        last_norm=f"{stack}.final_layer_norm",
         **more,  # type: ignore[arg-type]
     )
 
 
-def _bart_like(stack: str, **more: str) -> Family:
+def _bart_like(model_type: str, stack: str, **more: Any) -> Family:
     return Family(
-        model_types=("bart", "marian"),
+        model_types=(model_type,),
         stack=stack,
         layers=f"{stack}.layers",
         query="self_attn.q_proj",
@@ -85,7 +96,15 @@ def _bart_like(stack: str, **more: str) -> Family:
         config_heads=f"{stack}_attention_heads",
         config_ffn=f"{stack}_ffn_dim",
         config_hidden="d_model",
-        **more,  # type: ignore[arg-type]
+        hidden_of_heads=True,
+        **more,
+    )
+
+
+def _bart_stacks(model_type: str, *, tables: tuple[str, ...]) -> tuple[Family, Family]:
+    return (
+        _bart_like(model_type, "encoder", tables=tables),
+        _bart_like(model_type, "decoder", tables=tables, cross="encoder_attn"),
     )
 
 
@@ -119,12 +138,16 @@ GENERATOR_STACKS: tuple[Family, ...] = (
         config_heads="n_head",
         config_ffn="n_inner",
         config_hidden="n_embd",
+        tables=("wte", "wpe"),
+        last_norm="ln_f",
+        hidden_of_heads=True,
     ),
-    _llama_like("llama", "mistral", "qwen2", "qwen3"),
-    _llama_like("gemma3_text", four_norms=True),
+    _llama_like("llama", hidden_of_heads=True),
+    _llama_like("mistral", "qwen2", "qwen3"),
+    _llama_like("gemma3_text", four_norms=True, hidden_of_heads=True),
     *_t5_stacks(gated=False),
-    _bart_like("encoder"),
-    _bart_like("decoder", cross="encoder_attn"),
+    *_bart_stacks("bart", tables=("shared", "encoder.embed_positions", "decoder.embed_positions")),
+    *_bart_stacks("marian", tables=()),  # whose positions are sines of the hidden size, which no configuration can cut
 )
 _GATED_STACKS = {"t5": _t5_stacks(gated=True)}  # of types whose configuration says whether channels have gates
 
