@@ -18,14 +18,8 @@ from edgelm.model_folder.config import check_config, fills_masks, read_task
 from edgelm.model_folder.generators import READERS, as_reader, as_recorded, generator_types, read_generator, writes
 from edgelm.model_folder.gguf import gguf_file, is_gguf, read_gguf
 from edgelm.model_folder.sentence_transformers import SentenceFolder, read_sentence_folder
-from edgelm.model_folder.weight_files import (
-    check_safetensors,
-    is_bundle,
-    read_json,
-    require_weights,
-    weight_files,
-)
-from edgelm.shapes import LayerShape
+from edgelm.model_folder.weight_files import check_safetensors, is_bundle, read_json, require_weights, weight_files
+from edgelm.shapes import KeptHidden, LayerShape
 from edgelm.tasks.table import TASKS, task_from_dict
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import FillMask, SentenceEmbedding, TextClassification
@@ -93,6 +87,7 @@ class Record:
         original_layers: those of the model that it all began with; empty where nothing was cut, or where that model is
             not known.
         tokens: what is left of the vocabulary; None where it was not cut.
+        hidden: what is left of the hidden size; None where it was not cut.
         embedding_bits: in which an integer bundle for a CPU keeps the embedding tables: 8 or 4.
         stages: what was done, in order.
         data: source and fingerprint of each data set that was used, by role (train, eval).
@@ -107,6 +102,7 @@ class Record:
     layers: tuple[LayerShape, ...] = ()
     original_layers: tuple[LayerShape, ...] = ()
     tokens: KeptTokens | None = None
+    hidden: KeptHidden | None = None
     embedding_bits: int = 8
     stages: tuple[StageRecord, ...] = ()
     data: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -139,6 +135,7 @@ class Record:
             layers=layers,
             original_layers=original,
             tokens=KeptTokens(**values["tokens"]) if values.get("tokens") else None,
+            hidden=KeptHidden(**values["hidden"]) if values.get("hidden") else None,
             embedding_bits=values.get("embedding_bits", 8),
             stages=tuple(StageRecord(**stage) for stage in values.get("stages", ())),
             data=values.get("data", {}),

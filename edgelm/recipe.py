@@ -130,6 +130,26 @@ class DepthSettings(Settings):
         return self
 
 
+class HiddenSettings(Settings):
+    """Cut the hidden size of a model that writes: the same dimensions of its hidden states in all layers, embeddings
+    and the head.
+
+    `keep`: the share of them that stays, made a multiple of `multiple` where the heads allow it, else of its half, and
+    so on. `method`: `activations` keeps the dimensions that most passes through, on `samples` rows (Minitron);
+    `rotation` first turns the states so that they vary most in the dimensions that stay (SliceGPT), which loses less,
+    but gives the model a head apart from its table of tokens; for Llama, Mistral and Qwen. `reconstruct`: solve the
+    matrices that read the states anew by least squares, for recipes that do not train.
+    """
+
+    stage: Literal["hidden"] = "hidden"
+    keep: Annotated[float, Field(gt=0, lt=1)] = 0.875
+    method: Literal["activations", "rotation"] = "activations"
+    samples: Annotated[int, Field(gt=0)] = 128
+    multiple: Annotated[int, Field(gt=0)] = 32
+    reconstruct: bool = True
+    max_length: Annotated[int, Field(ge=8)] = 128
+
+
 class RecoverSettings(Settings):
     """Distil the original model's knowledge back into what pruning left."""
 
@@ -226,6 +246,7 @@ Stage = Annotated[
     | DistillSettings
     | PruneSettings
     | DepthSettings
+    | HiddenSettings
     | FitSettings
     | RecoverSettings
     | QuantizeSettings,

@@ -1,4 +1,4 @@
-"""The nouns LayerShape and ModelSizes: how large a model is, as a whole and layer by layer."""
+"""The nouns LayerShape, KeptHidden and ModelSizes: how large a model is, as a whole and layer by layer."""
 
 from __future__ import annotations
 
@@ -30,6 +30,14 @@ class LayerShape:
     def empty(self) -> bool:
         """Whether nothing is left of it."""
         return not (self.heads or self.ffn or self.cross)
+
+
+@dataclass(frozen=True)
+class KeptHidden:
+    """How wide the hidden states of a model are now, and were in the model that it all began with."""
+
+    kept: int
+    original: int
 
 
 Shapes = Sequence[LayerShape]

@@ -44,6 +44,11 @@ class TokenCost:
         """For a model of so many tokens, each of which takes `per_token`."""
         return replace(self, rest=self.rest - per_token * (self.vocabulary - tokens), vocabulary=tokens)
 
+    def narrowed(self, share: float) -> TokenCost:
+        """For a model whose hidden states are `share` as wide: every matrix reads or writes them."""
+        units = {stack: {kind: cost * share for kind, cost in known.items()} for stack, known in self.units.items()}
+        return replace(self, rest=self.rest * share, units=units)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return asdict(self)

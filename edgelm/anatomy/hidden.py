@@ -80,6 +80,27 @@ def last_norm(model: PreTrainedModel) -> nn.Module:
     return norm
 
 
+def stream_norms(model: PreTrainedModel) -> list[tuple[str, nn.Module]]:
+    """The norms whose outputs layers and the head read, each with the name of its stack; not those that only a
+    sublayer's output goes through."""
+    stacks, after = stacks_of(model.config), _norms_after(model)
+    return [
+        ("encoder" if len(stacks) > 1 and name.startswith("encoder.") else "decoder", norm)
+        for name, norm in _named_norms(base_model(model))
+        if id(norm) not in after
+    ]
+
+
+def _norms_after(model: PreTrainedModel) -> set[int]:
+    """Which norms, by identity, stand between a sublayer and the sum."""
+    return {
+        id(layer.root.get_submodule(sublayer.norm_after))
+        for layer in model_layers(model)
+        for sublayer in layer.sublayers
+        if sublayer.norm_after is not None
+    }
+
+
 @dataclass(frozen=True)
 class _Cut:
     """One cut of a model, in place; the parts each do theirs.
@@ -130,14 +151,9 @@ class _Cut:
 
     def norms(self) -> None:
         """Weights of all norms of the stream, so that what they give keeps its length."""
-        after = {
-            id(layer.root.get_submodule(sublayer.norm_after))
-            for layer in model_layers(self.model)
-            for sublayer in layer.sublayers
-            if sublayer.norm_after is not None
-        }
+        after = _norms_after(self.model)
         last, offset = last_norm(self.model), self.family.norm_offset
-        for module in _stream_norms(base_model(self.model)):
+        for _, module in _named_norms(base_model(self.model)):
             norm: Any = module
             # What a norm behind a sublayer gives is added to the stream, and so is as much shorter as that is.
             factor = 1.0 if id(norm) in after else 1 / self.share
@@ -209,11 +225,11 @@ class _Cut:
                 config.head_dim = layer.head_size
 
 
-def _stream_norms(base: nn.Module) -> Iterator[nn.Module]:
+def _named_norms(base: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The norms of whole states: not those of single heads, nor what a cut left of some."""
     for name, module in base.named_modules():
         if type(module).__name__.endswith("Norm") and name.rpartition(".")[2] not in _HEAD_NORMS:
-            yield module
+            yield name, module
 
 
 def _configurations(model: PreTrainedModel) -> list[Any]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgelm.anatomy import layer_shapes, load_checkpoint
+from edgelm.anatomy.hidden import hidden_size
 from edgelm.budget import Budget
 from edgelm.budgeting.targets import Outcome, Verdict
 from edgelm.checkpoint import Checkpoint, open_checkpoint
@@ -39,6 +40,7 @@ class WeightTargets:
         model = load_checkpoint(checkpoint, allow_pickle=allow_pickle)
         self._shapes: Shapes = layer_shapes(model)
         self._cost: TokenCost = count_weights(model)
+        self._hidden = hidden_size(model)
         self._speedup = budget.speedup
 
     @property
@@ -52,21 +54,23 @@ class WeightTargets:
     def outcome(self, result: CompressResult) -> Outcome:
         """The result with its verdict, and what each sublayer costs."""
         shapes = open_checkpoint(result.path).record.layers or self._shapes
+        left = result.record.hidden
+        cost = self._cost if left is None else self._cost.narrowed(left.kept / self._hidden)
         verdicts = []
         for bound in () if self.goal is None else self.goal.bounds:
-            got = self._cost.predict(shapes)
+            got = cost.predict(shapes)
             met = got <= _CLOSE * bound.allowed
             advice = "" if met else "Lower fit.multiple, or ask for less."
             verdicts.append(Verdict(bound.name, self._cost.unit, bound.allowed, got, self._cost.source, met, advice))
-        return Outcome(result, tuple(verdicts), tuple(self._rows(shapes)), self._cost.unit)
+        return Outcome(result, tuple(verdicts), tuple(self._rows(shapes, cost)), cost.unit)
 
-    def _rows(self, shapes: Shapes) -> list[dict[str, Any]]:
+    def _rows(self, shapes: Shapes, cost: TokenCost) -> list[dict[str, Any]]:
         """For each layer of the original what is left, of how much, and what that costs."""
         left = {index if shape.origin is None else shape.origin: shape for index, shape in enumerate(shapes)}
         rows = []
         for number, before in enumerate(self._shapes):
             shape = left.get(number, LayerShape(0, 0, cross=None if before.cross is None else 0, stack=before.stack))
-            costs = {kind: values[0] for kind, values in self._cost.layer_costs([shape]).items()}
+            costs = {kind: values[0] for kind, values in cost.layer_costs([shape]).items()}
             row = {"layer": number, "stack": before.stack, "norms_cost": 0.0}
             for kind, name in (("attention", "heads"), ("cross", "cross"), ("ffn", "ffn")):
                 if getattr(before, name) is not None:

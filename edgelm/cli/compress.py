@@ -24,7 +24,7 @@ from edgelm.cli.options import (
     TextColumn,
     Verbose,
 )
-from edgelm.cli.tables import draw_budget, draw_layers, make_table, tokens_line
+from edgelm.cli.tables import draw_budget, draw_layers, hidden_line, make_table, tokens_line
 from edgelm.errors import EXIT_BUDGET
 
 if TYPE_CHECKING:
@@ -251,6 +251,8 @@ def _draw(console: Console, values: dict[str, Any]) -> None:
     console.print(table)
     if record["layers"]:
         draw_layers(console, values["layers"], values["cost_unit"])
+    if record["hidden"]:
+        console.print(hidden_line(record["hidden"]))
     if record["tokens"]:
         console.print(tokens_line(record["tokens"]))
     console.print(f"Weights on disk: {original['size_mb']:.1f} MB -> {values['size_mb']:.1f} MB")

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import Json, Quiet, Verbose
-from edgelm.cli.tables import make_table, metrics_line, shapes_line, sparkline, tokens_line
+from edgelm.cli.tables import hidden_line, make_table, metrics_line, shapes_line, sparkline, tokens_line
 
 _LATER_LAYER = re.compile(r"\.[1-9]\d*\.(key|value)$")
 
@@ -121,6 +121,8 @@ def _rows(console: Console, rows: dict[str, str]) -> None:
 def _draw_lineage(console: Console, record: dict[str, Any]) -> None:
     for index, layer in enumerate(record.get("layers", ())):
         console.print(f"layer {index}: {layer['heads']} heads, {layer['ffn']} FFN channels")
+    if record.get("hidden"):
+        console.print(hidden_line(record["hidden"]))
     if record.get("tokens"):
         console.print(tokens_line(record["tokens"]))
     for stage in record.get("stages", ()):

@@ -32,6 +32,11 @@ def tokens_line(tokens: dict[str, Any]) -> str:
     )
 
 
+def hidden_line(hidden: dict[str, int]) -> str:
+    """What is left of a hidden size, in one line, out of `KeptHidden`."""
+    return f"Hidden size: {hidden['kept']:,} of {hidden['original']:,} dimensions kept"
+
+
 def make_table(*columns: str, title: str = "", numbers_from: int = 1) -> Table:
     """A plain table whose columns from `numbers_from` on are right-aligned."""
     table = Table(

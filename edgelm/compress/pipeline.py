@@ -22,6 +22,7 @@ from edgelm.anatomy import (
     parameter_count,
     save_checkpoint,
 )
+from edgelm.anatomy.hidden import hidden_size
 from edgelm.anatomy.sizes import check_length, text_limit
 from edgelm.checkpoint import Checkpoint, Record, StageRecord, open_checkpoint
 from edgelm.compress.augmentation.augment import augment
@@ -174,7 +175,9 @@ def compress(
 
         def finish() -> None:
             with staged_output(output, overwrite=overwrite, kind=CHECKPOINT) as folder:
-                save_checkpoint(folder, current, tokenizer, replace(record, costs=goal.costs(layer_shapes(current))))
+                share = 1.0 if record.hidden is None else record.hidden.kept / hidden_size(teacher)
+                costs = goal.narrowed(share).costs(layer_shapes(current))
+                save_checkpoint(folder, current, tokenizer, replace(record, costs=costs))
             remove_work(work, _STAGE_NAMES)
 
         processes.on_main(finish)

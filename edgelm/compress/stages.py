@@ -4,7 +4,7 @@ settings."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from edgelm.anatomy import (
     load_tokenizer,
     model_layers,
 )
+from edgelm.anatomy.hidden import hidden_size
 from edgelm.anatomy.sentence_head import share_head
 from edgelm.checkpoint import Record
 from edgelm.compress.distillation.distill import distillation_loss, student_from_layers, taught_layers
@@ -32,8 +33,10 @@ from edgelm.compress.pruning.activation_scores import measure_activity
 from edgelm.compress.pruning.constraints import Constraints, operations_goal
 from edgelm.compress.pruning.depth import drop_parts
 from edgelm.compress.pruning.fit import Material, cut_to_goal, teacher_loss
+from edgelm.compress.pruning.hidden import cut_hidden
 from edgelm.compress.pruning.mask_scores import choose_channels, choose_heads, measure_importance
 from edgelm.compress.pruning.mask_scores import cut as cut_units
+from edgelm.compress.pruning.origins import with_heads, with_layers
 from edgelm.compress.pruning.student_shape import resolve_shape
 from edgelm.compress.pruning.width import cut_to_sizes
 from edgelm.compress.training.block_weights import in_blocks
@@ -51,13 +54,14 @@ from edgelm.recipe import (
     DistillSettings,
     EmbeddingsSettings,
     FitSettings,
+    HiddenSettings,
     PruneSettings,
     QuantizeSettings,
     RecoverSettings,
     VocabularySettings,
 )
 from edgelm.runtime.saturation import EXACT_PAIR
-from edgelm.shapes import LayerShape
+from edgelm.shapes import KeptHidden
 from edgelm.tasks.generation import Generation
 from edgelm.training_settings import DistillLoss, TrainSettings
 
@@ -122,7 +126,7 @@ def distill(model: PreTrainedModel, settings: DistillSettings, context: StageCon
         total = len(model_layers(model))
         chosen = spread_layers(total, settings.layers) if isinstance(settings.layers, int) else list(settings.layers)
         student = student_from_layers(model, chosen)
-        record = _with_layers(record, model, sorted(set(chosen)))
+        record = with_layers(record, model, sorted(set(chosen)))
     return StageResult(_teach(student, settings.loss, settings.train, context, "distill"), record)
 
 
@@ -139,7 +143,9 @@ def prune(model: PreTrainedModel, settings: PruneSettings, context: StageContext
     heads = choose_heads(importance.heads, settings.keep_heads)
     ffn = choose_channels(importance.ffn, settings.keep_ffn, multiple=settings.ffn_multiple)
     smaller = cut_units(model, heads, ffn, choose_heads(importance.cross, settings.keep_heads))
-    return StageResult(smaller, replace(context.record, layers=_kept(context.record, heads, layer_shapes(smaller))))
+    return StageResult(
+        smaller, replace(context.record, layers=with_heads(context.record, heads, layer_shapes(smaller)))
+    )
 
 
 def depth(model: PreTrainedModel, settings: DepthSettings, context: StageContext) -> StageResult:
@@ -151,8 +157,26 @@ def depth(model: PreTrainedModel, settings: DepthSettings, context: StageContext
     rows = context.dataset.sample(settings.samples, seed=context.seed)
     loss = teacher_loss(settings.judged, material)
     smaller, layers = drop_parts(asked, settings, rows, loss, progress=context.progress)
-    record, now = _with_layers(context.record, model, layers), layer_shapes(smaller)
-    return StageResult(smaller, replace(record, layers=_kept(record, [range(shape.heads) for shape in now], now)))
+    record, now = with_layers(context.record, model, layers), layer_shapes(smaller)
+    return StageResult(smaller, replace(record, layers=with_heads(record, [range(shape.heads) for shape in now], now)))
+
+
+def hidden(model: PreTrainedModel, settings: HiddenSettings, context: StageContext) -> StageResult:
+    """Cut the hidden size.
+
+    Raises:
+        RecipeError: the model does not write.
+    """
+    if not context.record.task.generates:
+        raise RecipeError(
+            f"the stage hidden narrows models that write, and this one is for {context.record.task.kind}.",
+            hint="Give the stage distill a shape: --set distill.shape.hidden=256.",
+        )
+    rows = context.dataset.sample(settings.samples, seed=context.seed)
+    smaller = cut_hidden(context.asked(model, settings.max_length), settings, rows, progress=context.progress)
+    known = context.record.hidden
+    left = KeptHidden(hidden_size(smaller), hidden_size(model) if known is None else known.original)
+    return StageResult(smaller, replace(context.record, hidden=left))
 
 
 def fit(model: PreTrainedModel, settings: FitSettings, context: StageContext) -> StageResult:
@@ -160,14 +184,16 @@ def fit(model: PreTrainedModel, settings: FitSettings, context: StageContext) ->
     goal, teacher = context.goal, context.asked(context.teacher, settings.max_length)
     if not goal.bounds:
         goal = operations_goal(teacher, context.dataset, settings.speedup, keep=settings.keep)
+    if teacher.task.generates:
+        goal = goal.narrowed(hidden_size(model) / hidden_size(teacher.model))
     material = Material(
         teacher, context.dataset, context.seed, context.work, seconds=context.seconds, progress=context.progress
     )
     cut = cut_to_goal(
         model, settings, goal.partway(settings.share, layer_shapes(model), model.config.vocab_size), material
     )
-    record = _with_layers(context.record, model, cut.layers)
-    return StageResult(cut.model, replace(record, layers=_kept(record, cut.heads, layer_shapes(cut.model))))
+    record = with_layers(context.record, model, cut.layers)
+    return StageResult(cut.model, replace(record, layers=with_heads(record, cut.heads, layer_shapes(cut.model))))
 
 
 def recover(model: PreTrainedModel, settings: RecoverSettings, context: StageContext) -> StageResult:
@@ -236,6 +262,7 @@ STAGES: dict[type, Callable[[PreTrainedModel, Any, StageContext], StageResult]] 
     DistillSettings: distill,
     PruneSettings: prune,
     DepthSettings: depth,
+    HiddenSettings: hidden,
     FitSettings: fit,
     RecoverSettings: recover,
     QuantizeSettings: quantize,
@@ -302,9 +329,9 @@ def _carved_student(
     )
     student, cuts = cut_to_sizes(model, shape, activity)
     share_head(student, model)
-    record = _with_layers(context.record, model, shape.layers)
+    record = with_layers(context.record, model, shape.layers)
     heads = [cut.heads.tolist() for cut in cuts]
-    return student, replace(record, layers=_kept(record, heads, layer_shapes(student)))
+    return student, replace(record, layers=with_heads(record, heads, layer_shapes(student)))
 
 
 def _given_student(name: str, context: StageContext) -> tuple[PreTrainedModel, Record]:
@@ -320,22 +347,3 @@ def _given_student(name: str, context: StageContext) -> tuple[PreTrainedModel, R
     return student, replace(
         context.record, layers=checkpoint.record.layers, original_layers=checkpoint.record.original_layers
     )
-
-
-def _with_layers(record: Record, model: PreTrainedModel, layers: Sequence[int]) -> Record:
-    """The record of the model with only these of its layers, numbered as in the model that it all began with."""
-    before = record.layers or layer_shapes(model)
-    numbered = [
-        replace(shape, origin=index if shape.origin is None else shape.origin) for index, shape in enumerate(before)
-    ]
-    return replace(record, layers=tuple(numbered[index] for index in layers))
-
-
-def _kept(record: Record, heads: Sequence[Sequence[int]], now: Sequence[LayerShape]) -> tuple[LayerShape, ...]:
-    """Layer shapes after a cut, with the kept heads numbered as in the model that it all began with."""
-    before = record.layers or now
-    shapes = []
-    for old, kept_heads, new in zip(before, heads, now, strict=True):
-        original = [old.kept_heads[index] for index in kept_heads] if old.kept_heads else kept_heads
-        shapes.append(replace(new, kept_heads=tuple(original), origin=old.origin))
-    return tuple(shapes)

@@ -194,10 +194,13 @@ def quality_table(profile: dict[str, Any]) -> Table:
 
 def stage_table(profile: dict[str, Any]) -> Table:
     """What was done to the checkpoint, from the manifest's lineage."""
-    stages = (profile["manifest"].get("lineage") or {}).get("stages", [])
+    lineage = profile["manifest"].get("lineage") or {}
+    stages, hidden = lineage.get("stages", []), lineage.get("hidden")
     rows = [
         [
-            stage["stage"],
+            f"hidden ({hidden['kept']} of {hidden['original']} dimensions)"
+            if stage["stage"] == "hidden" and hidden
+            else stage["stage"],
             f"{stage['parameters'] / 1e6:.2f}M",
             ", ".join(f"{name} {value:.4f}" for name, value in stage["after"].items()),
             f"{stage['seconds']:.0f} s",

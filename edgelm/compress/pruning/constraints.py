@@ -16,6 +16,7 @@ from edgelm.data.encoding import median_length
 from edgelm.errors import RecipeError
 from edgelm.latency_table import count_operations
 from edgelm.shapes import LayerShape, Shapes
+from edgelm.token_cost import TokenCost
 
 Measure = Callable[[Shapes], float]
 
@@ -90,6 +91,15 @@ class Constraints:
             now = max(bound.table.predict(start), bound.allowed)
             moved.append(replace(bound, allowed=now * (bound.allowed / now) ** share))
         return Constraints(tuple(moved))
+
+    def narrowed(self, share: float) -> Constraints:
+        """For a model that writes whose hidden states are `share` as wide, within the same allowances."""
+        return Constraints(
+            tuple(
+                replace(bound, table=bound.table.narrowed(share)) if isinstance(bound.table, TokenCost) else bound
+                for bound in self.bounds
+            )
+        )
 
     def costs(self, shapes: Shapes) -> dict[str, Any]:
         """What each layer's attention and FFN cost by the first bound's table; empty without one."""
