@@ -91,6 +91,12 @@ def test_a_cut_model_is_narrowed_too(name, tmp_path):
     assert torch.equal(written(smaller), text)
 
 
+def test_tables_that_are_multiplied_by_the_root_of_the_hidden_size_keep_their_length(tmp_path):
+    model = load_checkpoint(make_generator(tmp_path / "m", "bart", scale_embedding=True))
+    silence(model)
+    torch.testing.assert_close(logits_of(narrow(model, KEPT)), logits_of(model), **CLOSE)
+
+
 def test_sizes_that_a_family_takes():
     class Model:
         def __init__(self, config):
