@@ -16,6 +16,7 @@ from edgelm.anatomy.weights import State
 from edgelm.checkpoint import Checkpoint
 from edgelm.errors import ModelError
 from edgelm.model_folder.generators import READERS
+from edgelm.model_folder.gguf import quickly_read
 from edgelm.tasks.generation import Generation
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import TextClassification
@@ -94,7 +95,8 @@ def gguf_weights(file: Path, shape: PreTrainedModel) -> State:
     Args:
         shape: the model that they are for; its values are not read.
     """
-    found: State = load_gguf_checkpoint(str(file), return_tensors=True, model_to_load=shape)["tensors"]
+    with quickly_read(file) as slim:
+        found: State = load_gguf_checkpoint(str(slim), return_tensors=True, model_to_load=shape)["tensors"]
     return found
 
 

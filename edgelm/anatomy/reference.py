@@ -13,7 +13,7 @@ from edgelm.anatomy.sentence_head import attach_head
 from edgelm.anatomy.weights import plain_names, read_weights
 from edgelm.checkpoint import Checkpoint
 from edgelm.model_folder.adapter import ADAPTER_CONFIG_FILE
-from edgelm.model_folder.gguf import gguf_source, is_gguf
+from edgelm.model_folder.gguf import gguf_source, is_gguf, quickly_read
 from edgelm.model_folder.weight_files import weight_files
 
 
@@ -42,7 +42,8 @@ def load_reference(checkpoint: Checkpoint, *, allow_pickle: bool = False) -> Pre
             return attach_head(unmerged_model(checkpoint), checkpoint).eval()
         auto = auto_class(checkpoint.task)
         if is_gguf(path):
-            whole = auto.from_pretrained(**gguf_source(path), local_files_only=True, dtype=torch.float32, **PLAIN)
+            with quickly_read(path) as slim:
+                whole = auto.from_pretrained(**gguf_source(slim), local_files_only=True, dtype=torch.float32, **PLAIN)
             return attach_head(whole, checkpoint).eval()
         config = AutoConfig.from_pretrained(path, local_files_only=True, **PLAIN)
         shape, safe = outline(auto, config), bool(weight_files(path)) or not allow_pickle

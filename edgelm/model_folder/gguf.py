@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgelm.errors import MissingExtraError, ModelError
 from edgelm.model_folder.generators import generator_family, generator_types, read_generator
+from edgelm.model_folder.gguf_vocabulary import without_vocabulary
 from edgelm.tasks.generation import TextGeneration
 from edgelm.tasks.task import Task
 
@@ -51,6 +54,22 @@ def gguf_source(file: Path) -> dict[str, Any]:
     return {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
 
 
+@contextmanager
+def quickly_read(file: Path, *, weights: bool = True) -> Iterator[Path]:
+    """A file that transformers reads the same configuration and weights from, without the vocabulary that takes it most
+    of the time; it is there as long as the context lasts.
+
+    Args:
+        weights: they are wanted too.
+    """
+    from transformers.modeling_gguf_pytorch_utils import GGUF_TO_TRANSFORMERS_MAPPING
+
+    # Of others the number of tokens is that of the list alone.
+    sized = {name for name, entries in GGUF_TO_TRANSFORMERS_MAPPING["config"].items() if entries.get("vocab_size")}
+    with without_vocabulary(file, frozenset(sized), weights=weights) as slim:
+        yield slim
+
+
 def read_gguf(file: Path) -> tuple[dict[str, Any], Task]:
     """The configuration of a model in a GGUF file, as config.json would have it, and its task.
 
@@ -69,13 +88,15 @@ def read_gguf(file: Path) -> tuple[dict[str, Any], Task]:
             f"{file}: reading a GGUF needs transformers and gguf.", hint="pip install 'edgelm[compress,gguf]'"
         ) from error
     try:
-        found = load_gguf_checkpoint(str(file), return_tensors=False)
+        with quickly_read(file, weights=False) as slim:
+            found = load_gguf_checkpoint(str(slim), return_tensors=False)
+            left_out = _left_out(slim, str(found["config"].get("model_type")))
     except (ValueError, KeyError, IndexError, TypeError, OSError, NotImplementedError) as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise ModelError(
             f"{file}: the file cannot be read: {reason}", hint="Copy it again, or give the model's Hugging Face folder."
         ) from error
-    config = dict(found["config"]) | _left_out(file, str(found["config"].get("model_type")))
+    config = dict(found["config"]) | left_out
     if generator_family(config) is None:
         raise ModelError(
             f"{file}: a GGUF of the architecture {config.get('model_type')!r}, which edgelm does not take.",
