@@ -1,9 +1,9 @@
 """One generator in a process of its own: it reads prompts and tokens and times them when told to, for `generators.py`.
 
-Run by the Python of an environment that has the engine; only edgelm's own need edgelm. `generator_engines.py ENGINE
-PATH THREADS` reads lines of JSON, {"before": 256, "tokens": 1, "count": 30}: calls of so many tokens after so many that
-were read before, each after a cut to them. It answers a line with the milliseconds of CPU time and of wall time of each
-call, and with the most memory that the process has held, in MB.
+Run by the Python of an environment that has the engine; only edgelm's own, and models in PyTorch, need edgelm.
+`generator_engines.py ENGINE PATH THREADS` reads lines of JSON, {"before": 256, "tokens": 1, "count": 30}: calls of so
+many tokens after so many that were read before, each after a cut to them. It answers a line with the milliseconds of
+CPU time and of wall time of each call, and with the most memory that the process has held, in MB.
 """
 
 from __future__ import annotations
@@ -105,16 +105,18 @@ class Genai:
 
 
 class Transformers:
-    """A model folder in PyTorch FP32."""
+    """A model folder, or a GGUF, in PyTorch FP32."""
 
     def __init__(self, path: str, threads: int) -> None:
         import torch
-        from transformers import AutoModelForCausalLM, DynamicCache
+        from transformers import DynamicCache
+
+        from edgelm.anatomy import load_checkpoint
 
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
         self._new: Any = DynamicCache
-        self._model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+        self._model = load_checkpoint(path)
         self._cache: Any = DynamicCache()
 
     def step(self, ids: Sequence[int]) -> object:

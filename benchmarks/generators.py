@@ -3,10 +3,11 @@
 `python benchmarks/generators.py MODEL --work FOLDER [--rounds 5] [--threads 2] [--contexts 16 256 1024] [--prompt 128]
 [--subjects edgelm:int4 llama.cpp:q4_0 ...] [--genai-python PYTHON --genai FOLDER] [--cold]`
 
-MODEL is a model folder of a decoder. Subjects: `edgelm:PRECISION`, `edgelm:PRECISION+HEAD`, both with `@BLOCK`, where
-blocks are not of 32, and with `-cache8`, where keys and values are bytes; `llama.cpp:PRECISION`, of the same weights,
-with the library that EDGELM_LLAMA_CPP names (`llama_cpp.py`); `onnxruntime-genai`, of a folder that its model builder
-made; `transformers`. Graphs and GGUFs are made in the folder of --work, where they are not there.
+MODEL is a model folder of a decoder, or a GGUF or its folder. Subjects: `edgelm:PRECISION`, `edgelm:PRECISION+HEAD`,
+both with `@BLOCK`, where blocks are not of 32, and with `-cache8`, where keys and values are bytes;
+`llama.cpp:PRECISION`, of the same weights, with the library that EDGELM_LLAMA_CPP names (`llama_cpp.py`), and
+`llama.cpp:file`, the GGUF that MODEL is; `onnxruntime-genai`, of a folder that its model builder made; `transformers`.
+Graphs and GGUFs are made in the folder of --work, where they are not there.
 Each subject is a process of its own, and all of them are measured in turn, round after round.
 
 A row: MB of the file; milliseconds of CPU time for one token after so many tokens, and for a prompt; tokens a second by
@@ -25,6 +26,7 @@ import statistics
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,9 @@ from typing import Any
 from generator_cold import measure_cold
 from machine import print_machine
 
+from edgelm.errors import UsageError
 from edgelm.hardware.peak_rates import measure_bandwidth
+from edgelm.model_folder.gguf import gguf_file
 
 SUBJECTS = (
     "edgelm:int4",
@@ -46,7 +50,16 @@ SUBJECTS = (
     "llama.cpp:q8_0",
     "transformers",
 )
-COLD = ("edgelm:int4", "edgelm:int8-weights", "edgelm:int8-dynamic", "edgelm:fp32", "llama.cpp:q4_0", "llama.cpp:q8_0")
+FILE = "llama.cpp:file"
+COLD = (
+    "edgelm:int4",
+    "edgelm:int8-weights",
+    "edgelm:int8-dynamic",
+    "edgelm:fp32",
+    "llama.cpp:q4_0",
+    "llama.cpp:q8_0",
+    FILE,
+)
 HERE = Path(__file__).parent
 POSITIONS = 2048
 CALLS, PROMPTS = 30, 3  # a round
@@ -57,17 +70,18 @@ _CACHE, _TEXTS = "-cache8", 64
 def make_graph(model: Path, setting: str, folder: Path) -> None:
     """Build and save the graph of PRECISION+HEAD@BLOCK, its cache in bytes behind -cache8."""
     import numpy as np
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from edgelm.export.generation.cache_scales import cache_scales
+    from edgelm.anatomy import load_checkpoint, load_tokenizer
+    from edgelm.checkpoint import open_checkpoint
+    from edgelm.export.generation.cache_scales import CacheScale, cache_scales
     from edgelm.export.generation.decoder import decoder_graph
     from edgelm.files.shipped import shipped_folder
     from edgelm.graph.external_data import save_graph
     from edgelm.quantize.blocks import BLOCK, BlockWeight, round_blocks
     from edgelm.runtime.graph_spec import GraphSpec
 
-    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    checkpoint = open_checkpoint(model)
+    loaded = load_checkpoint(checkpoint)
     kinds, _, size = setting.removesuffix(_CACHE).partition("@")
     precision, _, head = kinds.partition("+")
 
@@ -75,9 +89,10 @@ def make_graph(model: Path, setting: str, folder: Path) -> None:
         return round_blocks(weight, bits, block=int(size or BLOCK))
 
     texts = (shipped_folder("calibration_data") / "english.jsonl").read_text().splitlines()
-    read = AutoTokenizer.from_pretrained(model)
-    batches = [read(json.loads(text)["text"], return_tensors="pt") for text in texts[:_TEXTS]]
-    scales = cache_scales(loaded, batches) if setting.endswith(_CACHE) else ()
+    scales: Sequence[CacheScale] = ()
+    if setting.endswith(_CACHE):
+        read = load_tokenizer(checkpoint)
+        scales = cache_scales(loaded, [read(json.loads(text)["text"], return_tensors="pt") for text in texts[:_TEXTS]])
     made = decoder_graph(
         loaded, precision=precision, head=head or None, positions=POSITIONS, quantize=quantize, cache=scales
     )
@@ -89,13 +104,12 @@ def make_graph(model: Path, setting: str, folder: Path) -> None:
 
 def make_gguf(model: Path, precision: str, path: Path) -> None:
     """Write the weights for llama.cpp."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
+    from edgelm.anatomy import load_checkpoint, load_tokenizer
+    from edgelm.checkpoint import open_checkpoint
     from edgelm.export.formats.gguf import write_gguf
 
-    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    write_gguf(loaded, AutoTokenizer.from_pretrained(model), path, precision=precision)
+    checkpoint = open_checkpoint(model)
+    write_gguf(load_checkpoint(checkpoint), load_tokenizer(checkpoint), path, precision=precision)
 
 
 def make_bundle(model: Path, precision: str, path: Path) -> None:
@@ -117,6 +131,11 @@ def prepare(subject: str, model: Path, work: Path, genai: Path | None, *, cold: 
         if not path.exists():
             make_graph(model, setting, path)
         return path
+    if subject == FILE:
+        found = gguf_file(model)
+        if found is None:
+            raise UsageError(f"{model}: no GGUF for {FILE}.", hint="Leave the subject out.")
+        return found
     if engine == "llama.cpp":
         path = work / f"{setting}.gguf"
         if not path.exists():

@@ -1,12 +1,15 @@
 """Perplexity of generators in few bits: `EDGELM_MODELS=FOLDER EDGELM_DATA=FOLDER python benchmarks/perplexity.py
 [--models smollm2] [--methods int8 int4 ...] [--windows 40] [--length 512] [--threads 1] [--unaligned]`.
 
-Reads the models NAME/ of EDGELM_MODELS, Hugging Face folders of decoders, and wikitext2's train.jsonl and test.jsonl.
+Reads the models NAME/ of EDGELM_MODELS, folders of decoders, of Hugging Face or with a GGUF, and wikitext2's
+train.jsonl and test.jsonl. FP32 of a GGUF is what its integers stand for; `llama.cpp` is that file in llama.cpp itself
+(`llama_cpp.py`), whose activations are bytes too: `--models gemma3-270m-gguf --methods llama.cpp int8 int4 int4+int4`.
 Integers are made on windows of the first nine tenths of train, choices are made on the rest (`--judge dev`), figures
 are of windows of test. Each method's integers are turned to floats again and judged in PyTorch: what they cost, without
 what a kernel's activations in bytes add. `int8` and `int4` are what export makes; `int4@64` and `int4@128` the same in
 other blocks, where as many matrices keep 8 bits as hold the loss down as far. Q8_0 and Q4_0 are made by the `gguf`
-package, as llama.cpp stores them: the table of tokens in Q8_0.
+package, as llama.cpp stores them: the table of tokens in Q8_0. `+int4` is the table in 4 bits too. A window begins
+with the token that the tokenizer begins texts with.
 
 `--unaligned` permutes the channels of a Llama-like model first, which changes nothing that it computes: weights that
 came from a file of few bits lie on the grid of that file's blocks, and would be judged too well by the same blocks.
@@ -29,18 +32,23 @@ import numpy as np
 import torch
 from ending import run
 from machine import print_machine
-from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 
+from edgelm.anatomy import load_checkpoint, load_tokenizer
+from edgelm.anatomy.token_head import read_states, token_head
+from edgelm.checkpoint import open_checkpoint
+from edgelm.compress.distillation.chunked_rows import CHUNK
 from edgelm.errors import UsageError
 from edgelm.export.generation.few_bits import dequantized, quantize_generator
 from edgelm.export.generation.modules import to_array
+from edgelm.profile.generation.llama_cpp import LlamaCpp
 from edgelm.quantize.few_bits import DEFAULTS, FewBits
 
 Batches = Sequence[Mapping[str, torch.Tensor]]
 METHODS = {
     "int8": DEFAULTS["int8-weights"],
     "int4": DEFAULTS["int4"],
+    "int4+int4": replace(DEFAULTS["int4"], head_bits=4),
     "int4@64": replace(DEFAULTS["int4"], block=64),
     "int4@128": replace(DEFAULTS["int4"], block=128),
     "int4-plain": FewBits(),
@@ -51,6 +59,7 @@ METHODS = {
     "int4-weighted": FewBits(method="weighted"),
     "int4-nearest": FewBits(method="nearest"),
 }
+FILE, _ROWS = "llama.cpp", 128  # tokens whose logits are held at a time
 FORMATS = {"Q8_0": gguf.GGMLQuantizationType.Q8_0, "Q4_0": gguf.GGMLQuantizationType.Q4_0}
 
 
@@ -60,19 +69,36 @@ def read_windows(tokenizer: Any, folder: Path, part: str, count: int, length: in
     texts = [json.loads(line)["text"] for line in (folder / "wikitext2" / f"{name}.jsonl").open()]
     cut = len(texts) * 9 // 10
     chosen = {"test": texts, "train": texts[:cut], "dev": texts[cut:]}[part]
-    ids = tokenizer("\n".join(chosen), return_tensors="pt").input_ids[0]
-    last = len(ids) // length - 1
-    starts = np.linspace(0, last, min(count, last + 1)).round().astype(int) * length
-    return torch.stack([ids[start : start + length] for start in starts])
+    ids = tokenizer("\n".join(chosen), add_special_tokens=False, return_tensors="pt").input_ids[0]
+    own = torch.tensor(tokenizer("a")["input_ids"])
+    begin = own[:1] if own[0] == tokenizer.bos_token_id else own[:0]
+    size = length - len(begin)
+    last = len(ids) // size - 1
+    starts = np.linspace(0, last, min(count, last + 1)).round().astype(int) * size
+    return torch.stack([torch.cat([begin, ids[start : start + size]]) for start in starts])
 
 
 @torch.inference_mode()
 def losses_of(model: Any, windows: torch.Tensor) -> torch.Tensor:
     """The loss at every token but the first of each window, in nats."""
-    found = []
+    head, found = token_head(model), []
+    rows = max(1, CHUNK // head.vocabulary)
     for window in windows:
-        logits = model(window[None]).logits[0, :-1]
-        found.append(torch.nn.functional.cross_entropy(logits, window[1:], reduction="none"))
+        states, _ = read_states(model, {"input_ids": window[None, :-1]}, torch.ones(1, len(window) - 1))
+        for part, right in zip(states.split(rows), window[1:].split(rows), strict=True):
+            found.append(torch.nn.functional.cross_entropy(head(part), right, reduction="none"))
+    return torch.cat(found)
+
+
+def losses_in_llama_cpp(file: Path, windows: torch.Tensor, threads: int) -> torch.Tensor:
+    """The same by llama.cpp, from the model's own file."""
+    found = []
+    with LlamaCpp(file, context=windows.shape[1], threads=threads, every_row=True) as engine:
+        for window in windows:
+            engine.cut(0)
+            for part, right in zip(window[:-1].split(_ROWS), window[1:].split(_ROWS), strict=True):
+                logits = torch.from_numpy(engine.step(part.tolist(), every=True))
+                found.append(torch.nn.functional.cross_entropy(logits, right, reduction="none"))
     return torch.cat(found)
 
 
@@ -123,8 +149,8 @@ def in_format(model: Any, names: Collection[str], kind: str) -> tuple[Any, int]:
 
 def judge(name: str, options: argparse.Namespace, models: Path, data: Path) -> None:
     """Print a model's rows."""
-    tokenizer = AutoTokenizer.from_pretrained(models / name)
-    model: Any = AutoModelForCausalLM.from_pretrained(models / name, dtype=torch.float32).eval()
+    checkpoint = open_checkpoint(models / name)
+    tokenizer, model = load_tokenizer(checkpoint), load_checkpoint(checkpoint)
     if options.unaligned:
         permute_channels(model)
     windows = read_windows(tokenizer, data, options.judge, options.windows, options.length)
@@ -145,6 +171,11 @@ def judge(name: str, options: argparse.Namespace, models: Path, data: Path) -> N
     row("FP32", exact, floats, 0)
     for method in options.methods:
         start = time.process_time()
+        if method == FILE:
+            if checkpoint.path.is_file():
+                losses = losses_in_llama_cpp(checkpoint.path, windows, options.threads)
+                row(method, losses, checkpoint.path.stat().st_size, 0)
+            continue
         if method in FORMATS:
             changed, size = in_format(model, plain, method)
         else:
@@ -165,7 +196,7 @@ def main() -> None:
     """Print a table, a row for each model and method."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["smollm2"])
-    choices = [*METHODS, *FORMATS]
+    choices = [*METHODS, *FORMATS, FILE]
     parser.add_argument("--methods", nargs="+", default=choices, choices=choices)
     parser.add_argument("--judge", default="test", choices=["dev", "test"])
     parser.add_argument("--windows", type=int, default=40)

@@ -4,6 +4,7 @@ manifest with every hash."""
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from edgelm.runtime.archive import pack
 from edgelm.runtime.bundle import SINGLE_FILE_SUFFIX
 from edgelm.runtime.generation.golden import GenerationGolden
 from edgelm.runtime.golden import Golden
+from edgelm.runtime.hashing import hash_file
 from edgelm.runtime.inputs.files import example_argument
 from edgelm.runtime.manifest import (
     CARD_FILE,
@@ -37,7 +39,7 @@ from edgelm.runtime.script import SCRIPT, vendored_files
 def write_bundle(
     output: Path,
     manifest: Manifest,
-    graphs: Mapping[str, onnx.ModelProto],
+    graphs: Mapping[str, onnx.ModelProto] | Path,
     tokenizer: Any,
     golden: Golden | GenerationGolden,
     *,
@@ -48,7 +50,8 @@ def write_bundle(
     """Write a bundle, as a folder or (with a name ending in `.edgelm`) as one file, and return its final manifest.
 
     Args:
-        graphs: by the names of their files, as the manifest has them.
+        graphs: by the names of their files, as the manifest has them; or the folder that `save_graphs` wrote them to,
+            whose files are moved into the bundle.
         config: the text of config.json, see `edgelm.bundles.hub_files`; None: of a graph that no model of transformers
             stands behind.
         check: looks at the finished bundle before it takes its place; where it raises, nothing is left.
@@ -78,12 +81,16 @@ def bundle_kind(output: Path) -> OutputKind:
 def _write_content(
     folder: Path,
     manifest: Manifest,
-    graphs: Mapping[str, onnx.ModelProto],
+    graphs: Mapping[str, onnx.ModelProto] | Path,
     tokenizer: Any,
     golden: Golden | GenerationGolden,
     config: str | None,
 ) -> None:
-    save_graphs(graphs, folder, WEIGHTS_FILE)
+    if isinstance(graphs, Path):
+        for file in graphs.iterdir():
+            shutil.move(file, folder / file.name)
+    else:
+        save_graphs(graphs, folder, WEIGHTS_FILE)
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()
@@ -106,7 +113,7 @@ def _write_content(
 
 
 def _entry(folder: Path, path: Path) -> FileEntry:
-    return FileEntry.of(path.relative_to(folder).as_posix(), path.read_bytes())
+    return FileEntry(path.relative_to(folder).as_posix(), path.stat().st_size, hash_file(path))
 
 
 def model_card(manifest: Manifest) -> str:

@@ -24,7 +24,7 @@ class DraftGraph:
 
     Attributes:
         spec: what the manifest says of it.
-        model: the graph itself, as it is shipped.
+        model: the graph itself, as it is shipped; its constants may lie in a file beside it (`Draft.stored`).
         session: what computes it on this machine, as a session of onnxruntime; None until it is in its precision.
         emulated: the session computes another graph that gives the same: no kernel here has the precision.
     """
@@ -55,6 +55,8 @@ class Draft:
         guessed: what the labels' names decided alone, and the option that decides otherwise; empty where nothing was
             guessed.
         graphs: in the order of the manifest.
+        work: a folder for files of the export, as long as it lasts; None: there is none.
+        stored: the folder in it that holds the graphs as the bundle will; None: they lie in memory.
         calibration: what the manifest says of it.
         quality: metrics of checkpoint and bundle, as the manifest has them.
         golden: the samples that a device replays.
@@ -69,6 +71,8 @@ class Draft:
     evaluation: Dataset | None = None
     guessed: str = ""
     graphs: tuple[DraftGraph, ...] = ()
+    work: Path | None = None
+    stored: Path | None = None
     calibration: dict[str, Any] = field(default_factory=dict)
     quality: dict[str, Any] = field(default_factory=dict)
     golden: Golden | GenerationGolden = field(default_factory=lambda: Golden([], [], [], tolerance=0.0))

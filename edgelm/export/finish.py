@@ -71,7 +71,7 @@ def finish(draft: Draft) -> ExportResult:
     manifest = write_bundle(
         output,
         make_manifest(draft),
-        {graph.spec.file: graph.model for graph in draft.graphs},
+        draft.stored or {graph.spec.file: graph.model for graph in draft.graphs},
         draft.source.tokenizer,
         draft.golden,
         overwrite=settings.overwrite,

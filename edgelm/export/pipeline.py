@@ -5,6 +5,8 @@ Another kind of model is another list of steps, between the same beginning and e
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from edgelm.data.dataset import Dataset
@@ -66,28 +68,28 @@ def export(
         ModelError, CalibrationError, ParityError: see there. Nothing is written then.
         OutputExistsError: `output` is there and `overwrite` is not set.
     """
-    draft = prepare(
-        ExportSettings(
-            checkpoint,
-            output=Path(output),
-            device=device,
-            precision=precision,
-            calibration=calibration,
-            quantization=quantization,
-            evaluation=evaluation,
-            pairs=pairs,
-            max_length=max_length,
-            opset=opset,
-            single=single,
-            max_batch=max_batch,
-            engine=engine,
-            seed=seed,
-            allow_pickle=allow_pickle,
-            overwrite=overwrite,
-            kind=kind,
-            progress=progress,
-        )
+    settings = ExportSettings(
+        checkpoint,
+        output=Path(output),
+        device=device,
+        precision=precision,
+        calibration=calibration,
+        quantization=quantization,
+        evaluation=evaluation,
+        pairs=pairs,
+        max_length=max_length,
+        opset=opset,
+        single=single,
+        max_batch=max_batch,
+        engine=engine,
+        seed=seed,
+        allow_pickle=allow_pickle,
+        overwrite=overwrite,
+        kind=kind,
+        progress=progress,
     )
-    for step in GENERATION_STEPS if draft.source.task.generates else TEXT_STEPS:
-        draft = step(draft)
-    return finish(draft)
+    with tempfile.TemporaryDirectory(prefix="edgelm-") as work:
+        draft = replace(prepare(settings), work=Path(work))
+        for step in GENERATION_STEPS if draft.source.task.generates else TEXT_STEPS:
+            draft = step(draft)
+        return finish(draft)

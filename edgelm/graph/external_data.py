@@ -15,8 +15,10 @@ LARGEST_MESSAGE = 2**31 - 2**24  # bytes: protobuf writes no message of 2 GB
 
 
 def stored_bytes(graph: onnx.ModelProto) -> int:
-    """Bytes of the graph's constants, asking protobuf for nothing: beyond 2 GB it answers no question."""
-    return sum(len(tensor.raw_data) for tensor in graph.graph.initializer)
+    """Bytes of the graph's constants, in it and in files beside it, asking protobuf for nothing: beyond 2 GB it answers
+    no question."""
+    beside = (entry for tensor in graph.graph.initializer for entry in tensor.external_data if entry.key == "length")
+    return sum(len(tensor.raw_data) for tensor in graph.graph.initializer) + sum(int(entry.value) for entry in beside)
 
 
 def copy_graph(graph: onnx.ModelProto) -> onnx.ModelProto:

@@ -23,7 +23,11 @@ def weights_of(graph: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
 
 def add_weight(graph: onnx.ModelProto, name: str, values: np.ndarray | np.generic) -> str:
     """Add a constant tensor and return its name."""
-    graph.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+    array = np.asarray(values)
+    tensor = graph.graph.initializer.add(
+        name=name, data_type=helper.np_dtype_to_tensor_dtype(array.dtype), dims=array.shape
+    )
+    tensor.raw_data = array.tobytes()  # in the graph at once: a table of all tokens is large
     return name
 
 

@@ -33,29 +33,51 @@ def make_plain_session(
         optimize: False keeps every node as it is.
         optimized: write the graph as it really runs there.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options = _options()
     if exact:
         options.add_session_config_entry(EXACT_ENTRY, "1")
     if not optimize:
+        import onnxruntime
+
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)
     if threads:
         options.intra_op_num_threads = threads
-
-    def start(source: str | bytes) -> Any:
-        return onnxruntime.InferenceSession(
-            source, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(DISABLED_OPTIMIZERS)
-        )
-
     if stored_bytes(graph) < files.LARGEST_MESSAGE:
-        return start(graph.SerializeToString())
+        return _start(graph.SerializeToString(), options)
     with tempfile.TemporaryDirectory() as folder:
         save_graph(graph, Path(folder) / "model.onnx", "weights.bin")
-        return start(str(Path(folder) / "model.onnx"))
+        return _start(str(Path(folder) / "model.onnx"), options)
+
+
+def make_file_session(path: Path, *, prepack: bool = True) -> Any:
+    """An onnxruntime session on the CPU for a graph in a file, whose constants beside it are mapped into memory.
+
+    Args:
+        prepack: matrices are copied into the layout that the kernels like best. Of floats False takes half the memory,
+            and more time for each prompt; blocks of few bits are computed in another way then, and more slowly.
+    """
+    options = _options()
+    if not prepack:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    return _start(str(path), options)
+
+
+def _options() -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return options
+
+
+def _start(source: str | bytes, options: Any) -> Any:
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(
+        source, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(DISABLED_OPTIMIZERS)
+    )
 
 
 def make_watching_session(graph: onnx.ModelProto, values: Sequence[str]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from edgelm.quantize.exact_grid import exact_grid
 from edgelm.quantize.rounding import gptq
 
 BLOCK = 32
+_COLUMNS = 16_384  # that are rounded at a time: what that needs is many times their size
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,12 @@ class BlockWeight:
 
     def floats(self) -> np.ndarray:
         """(in, out) float32: what the integers stand for."""
-        block = np.arange(len(self.values)) // self.block
-        zero = 2 ** (self.bits - 1) if self.zero is None else self.zero.astype(np.float32)[block]
-        return (self.values.astype(np.float32) - zero) * self.scale.astype(np.float32)[block]
+        found = self.values.astype(np.float32)
+        for index, scale in enumerate(self.scale.astype(np.float32)):  # in place: tables of tokens are large
+            part = found[index * self.block : (index + 1) * self.block]
+            part -= 2 ** (self.bits - 1) if self.zero is None else self.zero[index]
+            part *= scale
+        return found
 
 
 def round_blocks(
@@ -72,6 +77,11 @@ def round_blocks(
             once, as blocks stay where they are.
         positive: no scale is negative, as TensorRT wants it.
     """
+    if matrix is None and weight.shape[1] > _COLUMNS:
+        how: dict[str, Any] = {"block": block, "zeros": zeros, "importance": importance, "positive": positive}
+        return _side_by_side(
+            weight.shape, lambda columns: round_blocks(weight[:, columns], bits, **how), bits=bits, block=block
+        )
     kept = None if zeros else exact_grid(weight, bits, block)
     if kept is not None:
         return BlockWeight(*kept, bits, block)
@@ -104,6 +114,22 @@ def round_blocks(
     else:
         values = gptq(weight, matrix, _as_blocks_begin(fit, round_rows, block))
     return BlockWeight(values.astype(np.uint8), scale, bits, block, zero if zeros else None)
+
+
+def _side_by_side(
+    shape: tuple[int, ...], make: Callable[[slice], BlockWeight], *, bits: int, block: int
+) -> BlockWeight:
+    """A wide matrix (in, out), some columns at a time."""
+    values = np.empty(shape, dtype=np.uint8)
+    scale = np.empty((-(-shape[0] // block), shape[1]), dtype=np.float16)
+    zero = np.empty(scale.shape, dtype=np.uint8)
+    for start in range(0, shape[1], _COLUMNS):
+        columns = slice(start, start + _COLUMNS)
+        made = make(columns)
+        values[:, columns], scale[:, columns] = made.values, made.scale
+        if made.zero is not None:
+            zero[:, columns] = made.zero
+    return BlockWeight(values, scale, bits, block, None if made.zero is None else zero)
 
 
 def _as_blocks_begin(

@@ -2,9 +2,12 @@
 
 import json
 
+import gguf
+import numpy as np
 import pytest
 import torch
 from generators import SENTENCES, make_generator
+from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer, save_checkpoint
 from edgelm.checkpoint import open_checkpoint
@@ -12,6 +15,7 @@ from edgelm.compress.finetune import finetune
 from edgelm.data.dataset import Dataset
 from edgelm.errors import ModelError
 from edgelm.export.formats.gguf import write_gguf
+from edgelm.model_folder.gguf import quickly_read
 from edgelm.training_settings import TrainSettings
 
 FAMILIES = {
@@ -83,3 +87,31 @@ def test_a_file_that_cannot_be_taken_is_refused(tmp_path):
     (file.parent / "second.gguf").write_bytes(whole)
     with pytest.raises(ModelError, match="several GGUF files"):
         open_checkpoint(file.parent)
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_a_file_without_its_vocabulary_is_the_same_model(tmp_path, weights):
+    (tmp_path / "files").mkdir()
+    file, _ = written(tmp_path, "qwen3", "q8_0")
+    config = {**load_gguf_checkpoint(str(file))["config"]}
+    with quickly_read(file, weights=weights) as slim:
+        read, whole = gguf.GGUFReader(slim), gguf.GGUFReader(file)
+        assert read.fields.keys() | {"tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.merges"} == (
+            whole.fields.keys() | {"qwen3.vocab_size"}
+        )
+        assert load_gguf_checkpoint(str(slim))["config"] == config
+        for own, other in zip(read.tensors, whole.tensors, strict=True):
+            assert (own.name, own.tensor_type, own.shape.tolist()) == (
+                other.name,
+                other.tensor_type,
+                other.shape.tolist(),
+            )
+            assert np.array_equal(own.data, other.data if weights else 0 * other.data)
+    assert not slim.exists()
+
+
+def test_a_file_that_says_its_number_of_tokens_by_the_list_alone_is_read_whole(tmp_path):
+    (tmp_path / "files").mkdir()
+    file, _ = written(tmp_path, "gpt2")
+    with quickly_read(file) as given:
+        assert given == file

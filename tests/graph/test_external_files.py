@@ -6,8 +6,8 @@ import pytest
 from graphs import make_feeds, make_graph
 
 from edgelm.graph import external_data as files
-from edgelm.graph.external_data import save_graph, save_graphs
-from edgelm.graph.session import make_plain_session
+from edgelm.graph.external_data import save_graph, save_graphs, stored_bytes
+from edgelm.graph.session import make_file_session, make_plain_session
 
 
 def test_a_graph_with_its_weights_beside_it_is_the_same(tmp_path):
@@ -57,3 +57,14 @@ def test_three_gigabytes_are_saved_and_loaded(tmp_path):
     assert (tmp_path / "weights.bin").stat().st_size > 3 << 30
     rows = make_plain_session(graph).run(["first.row", "second.row", "third.row"], make_feeds(1)[0])
     assert [row.item() for row in rows] == [5, 6, 5]
+
+
+def test_a_graph_is_run_from_its_file(tmp_path):
+    graph, feed = make_graph(), make_feeds(1)[0]
+    wanted = make_plain_session(graph).run(None, feed)[0]
+    save_graph(graph, tmp_path / "model.onnx", "weights.bin")
+    for prepack in (True, False):
+        session = make_file_session(tmp_path / "model.onnx", prepack=prepack)
+        # Sums of another order where matrices keep their layout.
+        np.testing.assert_allclose(session.run(None, feed)[0], wanted, rtol=1e-5, atol=1e-6)
+    assert stored_bytes(onnx.load(tmp_path / "model.onnx", load_external_data=False)) == stored_bytes(graph)

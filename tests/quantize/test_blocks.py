@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgelm.quantize import blocks
 from edgelm.quantize.block_descent import descend
 from edgelm.quantize.block_scales import Grid, fit_grid
 from edgelm.quantize.blocks import BlockWeight, pack, pack_zeros, round_blocks
@@ -187,3 +188,15 @@ def test_bytes_are_those_that_are_stored(bits, block, zeros):
     made = round_blocks(heavy_tails(block * 3 - 7, 20), bits, block=block, zeros=zeros)
     weights = stored(made)
     assert made.nbytes == weights["packed"].nbytes + made.scale.nbytes + (weights["zero"].nbytes if zeros else 0)
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+def test_a_wide_matrix_is_rounded_some_columns_at_a_time(monkeypatch, zeros):
+    weight = heavy_tails(70, 50)
+    wanted = round_blocks(weight, 4, zeros=zeros)
+    monkeypatch.setattr(blocks, "_COLUMNS", 16)
+    made = round_blocks(weight, 4, zeros=zeros)
+    np.testing.assert_array_equal(made.values, wanted.values)
+    np.testing.assert_array_equal(made.scale, wanted.scale)
+    assert (made.zero is None) == (wanted.zero is None)
+    np.testing.assert_array_equal(made.floats(), wanted.floats())

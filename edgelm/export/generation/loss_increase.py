@@ -8,10 +8,14 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import PreTrainedModel
 
 from edgelm.anatomy.hooks import watching
 from edgelm.anatomy.matrices import linear_modules
+from edgelm.anatomy.token_head import read_states, token_head
+from edgelm.compress.distillation.chunked_rows import chunked_sum
+from edgelm.data.written import DECODED
 
 
 def loss_increases(
@@ -49,20 +53,32 @@ def loss_increases(
         output.register_hook(add)
 
     asked = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    words = model.get_input_embeddings().weight
+    begins: list[Tensor] = []
+
+    def begin(output: Tensor) -> Tensor:
+        begins.append(output.detach().requires_grad_())
+        return begins[-1]
+
+    tables = [(module, begin) for module in model.modules() if isinstance(module, nn.Embedding)]
     generator = torch.Generator().manual_seed(0)
+
+    def losses(logits: Tensor, _: slice) -> Tensor:
+        drawn = torch.multinomial(logits.detach().softmax(dim=-1), 1, generator=generator)[:, 0]
+        return functional.cross_entropy(logits, drawn, reduction="none")
+
     try:
         for parameter, _ in asked:
-            parameter.requires_grad_(parameter is words)  # gradients of activations alone are needed
+            parameter.requires_grad_(False)  # gradients of activations alone are needed
         inputs = [(modules[name], partial(read, name)) for name in wrong]
         outputs = [(modules[name], partial(give, name)) for name in wrong]
-        with torch.enable_grad(), watching(inputs=inputs, outputs=outputs):
+        with torch.enable_grad(), watching(inputs=inputs, outputs=[*tables, *outputs]):
             for batch in batches:
-                logits = model(**batch).logits.flatten(0, 1)
-                drawn = torch.multinomial(logits.detach().softmax(dim=-1), 1, generator=generator)[:, 0]
-                loss = nn.functional.cross_entropy(logits, drawn, reduction="sum")
-                torch.autograd.grad(loss, words)
-                tokens += len(drawn)
+                counted = torch.ones_like(batch.get(DECODED, batch["input_ids"]))
+                states, _ = read_states(model, batch, counted)
+                weights = torch.ones(len(states))
+                torch.autograd.grad(chunked_sum(states, token_head(model), losses, weights), begins, allow_unused=True)
+                begins.clear()
+                tokens += len(states)
     finally:
         for parameter, before in asked:
             parameter.requires_grad_(before)

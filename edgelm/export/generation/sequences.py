@@ -8,6 +8,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from edgelm.anatomy.token_head import read_states, token_head
+from edgelm.compress.distillation.chunked_rows import CHUNK
+from edgelm.compress.evaluate import token_scores
 from edgelm.data.encoding import Encoded
 from edgelm.data.written import DECODED
 from edgelm.runtime.generation.reading import Reading
@@ -61,12 +64,8 @@ def continuation(prompt: list[int], written: list[int], *, start: int | None) ->
 
 def torch_logits(model: PreTrainedModel, sequence: TargetSequence) -> np.ndarray:
     """(n, vocabulary) float32 of a model of transformers, one row a target."""
-    tokens = torch.from_numpy(sequence.tokens)[None]
-    given = {"input_ids": tokens}
-    if sequence.source is not None:
-        given = {"input_ids": torch.tensor([sequence.source]), "decoder_input_ids": tokens}
     with torch.inference_mode():
-        logits = model(**given, use_cache=False).logits[0]
+        logits = model(**_given(sequence), use_cache=False).logits[0]
     found: np.ndarray = logits[torch.from_numpy(sequence.places)].float().numpy()
     return found
 
@@ -75,3 +74,31 @@ def graph_logits(reading: Reading, sequence: TargetSequence) -> np.ndarray:
     """(n, vocabulary) float32 of graphs, one row a target."""
     parts = reading.logits_at(sequence.tokens, sequence.places, source=sequence.source)
     return np.concatenate([logits.copy() for _, logits in parts])  # the next part writes over it
+
+
+def torch_scores(model: PreTrainedModel, sequence: TargetSequence) -> np.ndarray:
+    """What `token_scores` keeps of a model's rows, (n, 2): the logits of a few rows at a time are in memory."""
+    head, given = token_head(model), _given(sequence)
+    targets = torch.from_numpy(sequence.targets)
+    counted = torch.zeros(1, len(sequence.tokens))
+    counted[0, torch.from_numpy(sequence.places)] = 1
+    with torch.inference_mode():
+        states, _ = read_states(model, given, counted)
+        rows = max(1, CHUNK // head.vocabulary)
+        parts = zip(states.split(rows), targets.split(rows), strict=True)
+        return np.concatenate([token_scores(head(part).float(), right).numpy() for part, right in parts])
+
+
+def graph_scores(reading: Reading, sequence: TargetSequence) -> np.ndarray:
+    """The same of graphs."""
+    parts = reading.logits_at(sequence.tokens, sequence.places, source=sequence.source)
+    targets = torch.from_numpy(sequence.targets)
+    return np.concatenate([token_scores(torch.from_numpy(logits), targets[part]).numpy() for part, logits in parts])
+
+
+def _given(sequence: TargetSequence) -> dict[str, torch.Tensor]:
+    """What a model of transformers reads."""
+    tokens = torch.from_numpy(sequence.tokens)[None]
+    if sequence.source is None:
+        return {"input_ids": tokens}
+    return {"input_ids": torch.tensor([sequence.source]), DECODED: tokens}

@@ -8,16 +8,18 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from edgelm.anatomy.hooks import watching
+from edgelm.anatomy.layers import base_model
 from edgelm.anatomy.matrices import linear_modules
 from edgelm.errors import CalibrationError
 
 
 @torch.inference_mode()
 def collect_moments(
-    model: nn.Module, batches: Iterable[Mapping[str, Tensor]], names: Collection[str]
+    model: PreTrainedModel, batches: Iterable[Mapping[str, Tensor]], names: Collection[str]
 ) -> dict[str, np.ndarray]:
     """The mean of x xᵀ over the inputs x of linear modules, (in, in) float32 by name.
 
@@ -26,12 +28,12 @@ def collect_moments(
     Args:
         model: in evaluation mode.
         batches: arguments of the model, of texts without padding, for padding would count as text.
-        names: of the modules.
+        names: of modules in its layers.
 
     Raises:
         CalibrationError: there are no batches, or a module gets an input that is not finite.
     """
-    modules = linear_modules(model)
+    modules, layers = linear_modules(model), base_model(model)  # without the head, most of the work of a small model
     sums: dict[str, Tensor] = {}
     tokens: dict[str, int] = {}
     last: tuple[Tensor, str] | None = None
@@ -51,7 +53,7 @@ def collect_moments(
     with watching(inputs=[(modules[name], partial(add, name)) for name in names]):
         for batch in batches:
             last = None
-            model(**batch)
+            layers(**batch, use_cache=False)
     if not sums:
         raise CalibrationError("no texts to learn the inputs of matrices from.")
     made = {id(total): total.div_(tokens[name]).numpy() for name, total in sums.items() if name in tokens}

@@ -12,31 +12,32 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from edgelm.anatomy import load_reference
 from edgelm.anatomy.generators import empty_cache, generation_config, prompt_batch, until_end
-from edgelm.compress.evaluate import token_scores
 from edgelm.compress.write import write
 from edgelm.data.written import encode_written
 from edgelm.engines.generation_plan import TextSizes, plan_decoder, plan_encoder
 from edgelm.errors import ParityError
 from edgelm.export.draft import Draft, DraftGraph, Step
+from edgelm.export.generation.agreement import Agreement
 from edgelm.export.generation.builder import GeneratorGraph
 from edgelm.export.generation.calibrate import calibrate
 from edgelm.export.generation.dialect import PLAIN, dialect_of
 from edgelm.export.generation.graphs import generator_graphs
+from edgelm.export.generation.memory import by_transformers, open_graphs, release, store
 from edgelm.export.generation.sequences import (
     TargetSequence,
     continuation,
     graph_logits,
+    graph_scores,
     sequences_of,
     torch_logits,
+    torch_scores,
 )
 from edgelm.export.generation.writing import generation_of, read_with, write_texts
 from edgelm.export.tokenization import tokenization_of
 from edgelm.files.places import told_place
 from edgelm.graph.external_data import stored_bytes
 from edgelm.graph.names import describe
-from edgelm.graph.session import make_plain_session
 from edgelm.metrics.judge import Predictions, judge
 from edgelm.metrics.texts import judge_texts
 from edgelm.precision import precision_of
@@ -91,8 +92,7 @@ def build(draft: Draft) -> Draft:
 
 def _draft_graph(name: str, graph: GeneratorGraph) -> DraftGraph:
     opset = next(entry.version for entry in graph.model.opset_import if entry.domain == "")
-    spec = GraphSpec(name, f"{name}.onnx", graph.inputs, graph.outputs, opset)
-    return DraftGraph(spec, graph.model, make_plain_session(graph.model))
+    return DraftGraph(GraphSpec(name, f"{name}.onnx", graph.inputs, graph.outputs, opset), graph.model)
 
 
 def plan_engines(draft: Draft) -> Draft:
@@ -134,33 +134,28 @@ def compare(draft: Draft) -> Draft:
     Raises:
         ParityError: they are too far off: by the largest error for FP32, else by the share of tokens that change.
     """
+    draft = open_graphs(by_transformers(draft))
     settings, source = draft.settings, draft.source
     judged = precision_of(settings.precision)
-    model = load_reference(draft.checkpoint, allow_pickle=settings.allow_pickle) or source.model
     texts = _prompts(draft)
-    sequences = _written_by(model, draft, texts)
-    reading = read_with(draft)
-    wanted = [torch_logits(model, sequence) for sequence in sequences]
-    found = [graph_logits(reading, sequence) for sequence in sequences]
-    errors = np.concatenate([np.abs(own - other).ravel() for own, other in zip(found, wanted, strict=True)])
-    changed = np.concatenate([_worse(own, other) for own, other in zip(found, wanted, strict=True)])
-    parity = Parity(
-        samples=len(sequences),
-        max_error=float(errors.max()),
-        mean_error=float(errors.mean()),
-        changed=round(float(changed.mean()), 6),
-        tolerance=judged.tolerance,
-        hard_texts=len(_HARD),
-    )
-    scale = max(1.0, *(float(np.abs(logits).max()) for logits in wanted))
+    sequences = _written_by(source.model, draft, texts)
+    reading, agreement = read_with(draft), Agreement()
+    first: list[np.ndarray] = []
+    for sequence in sequences:
+        wanted = torch_logits(source.model, sequence)
+        agreement.add(graph_logits(reading, sequence), wanted)
+        if len(first) < _GOLDEN:
+            first.append(wanted)
+    parity = agreement.parity(judged.tolerance, hard_texts=len(_HARD))
+    scale = agreement.scale
     _check(parity, settings.precision, scale)
     if judged.judged_by == "answers":  # integers write what is their own
         sequences = _written_with(reading, draft, texts[:_GOLDEN])
-        wanted = [graph_logits(reading, sequence) for sequence in sequences]
+        first = [graph_logits(reading, sequence) for sequence in sequences]
     tolerance = judged.golden_tolerance * scale
     golden = tuple(
         GoldenText.of(text, _prompt_of(sequence), logits, tolerance=tolerance)
-        for text, sequence, logits in zip(texts[:_GOLDEN], sequences, wanted, strict=False)
+        for text, sequence, logits in zip(texts, sequences, first, strict=False)
     )
     specs = [replace(graph.spec, parity=parity) for graph in draft.graphs]
     graphs = tuple(replace(graph, spec=spec) for graph, spec in zip(draft.graphs, specs, strict=True))
@@ -177,12 +172,9 @@ def measure(draft: Draft) -> Draft:
     encoded = encode_written(rows, source.tokenizer, task, max_length=source.max_length)
     sequences, reading = sequences_of(encoded), read_with(draft)
 
-    def metrics(logits_of: Callable[[TargetSequence], np.ndarray], texts: Sequence[str]) -> dict[str, float]:
-        scores = [
-            token_scores(torch.from_numpy(logits_of(sequence)), torch.from_numpy(sequence.targets)).numpy()
-            for sequence in sequences
-        ]
-        found = judge(task, Predictions(np.concatenate(scores), encoded), rows)
+    def metrics(scores_of: Callable[[TargetSequence], np.ndarray], texts: Sequence[str]) -> dict[str, float]:
+        scores = np.concatenate([scores_of(sequence) for sequence in sequences])
+        found = judge(task, Predictions(scores, encoded), rows)
         return judge_texts(task, texts, rows.labels or ()) | found if texts else found
 
     own: list[str] = []
@@ -193,13 +185,13 @@ def measure(draft: Draft) -> Draft:
     quality = {
         "samples": len(rows),
         "source": told_place(rows.source),
-        "checkpoint": metrics(lambda sequence: torch_logits(source.model, sequence), own),
-        "bundle": metrics(lambda sequence: graph_logits(reading, sequence), given),
+        "checkpoint": metrics(partial(torch_scores, source.model), own),
+        "bundle": metrics(partial(graph_scores, reading), given),
     }
     return replace(draft, quality=quality)
 
 
-GENERATION_STEPS: tuple[Step, ...] = (build, plan_engines, compare, measure)
+GENERATION_STEPS: tuple[Step, ...] = (build, store, plan_engines, compare, measure, release)
 
 
 def _prompts(draft: Draft) -> list[str]:
@@ -274,12 +266,6 @@ def _prompt_of(sequence: TargetSequence) -> list[int]:
     """The prompt, or the source, of what was written."""
     found: list[int] = sequence.source or sequence.tokens[: int(sequence.places[0]) + 1].tolist()
     return found
-
-
-def _worse(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Where the likeliest token of one is less than half as likely in the other as that one's own, (rows,)."""
-    chosen = np.take_along_axis(wanted, found.argmax(axis=1)[:, None], axis=1)[:, 0]
-    return ~(wanted.max(axis=1) - chosen <= np.log(2))  # also what is no number
 
 
 def _check(parity: Parity, precision: str, scale: float) -> None:
