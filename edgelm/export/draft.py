@@ -54,6 +54,7 @@ class Draft:
         evaluation: rows whose metrics the manifest gives; None: it gives none.
         guessed: what the labels' names decided alone, and the option that decides otherwise; empty where nothing was
             guessed.
+        reference: the model as plain transformers loads it; None: it is not loaded.
         graphs: in the order of the manifest.
         work: a folder for files of the export, as long as it lasts; None: there is none.
         stored: the folder in it that holds the graphs as the bundle will; None: they lie in memory.
@@ -70,6 +71,7 @@ class Draft:
     labelled: Dataset | None = None
     evaluation: Dataset | None = None
     guessed: str = ""
+    reference: Any = None
     graphs: tuple[DraftGraph, ...] = ()
     work: Path | None = None
     stored: Path | None = None

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from edgelm.errors import ModelError
 
 _KINDS = ("WordPiece", "WordLevel", "BPE", "Unigram")
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")  # a byte that stands for itself, where an alphabet has no character for it
+_SPARE = re.compile(r"<unused\d+>|\[unused\d+\]")  # added tokens in which no text is written; Gemma has 6,242
 _WORD_STARTS = ("\u0120", "\u2581")  # how byte-level and SentencePiece vocabularies write the space before a word
 
 
@@ -38,8 +40,8 @@ class Vocabulary:
 
     Attributes:
         ids: every token, added ones included, with its id.
-        fixed: ids that no cut may take: special and added tokens, the alphabet and bytes, what the file itself refers
-            to.
+        fixed: ids that no cut may take: special and added tokens, but for those that are places for others; the
+            alphabet and bytes, what the file itself refers to.
         words: ids of whole words of two letters or more, in the order of the vocabulary.
         parts: for tokens that merges make, the ids of what the last of them joins (BPE alone).
     """
@@ -85,7 +87,7 @@ def read_vocabulary(tokenizer: Any) -> Vocabulary:
         fixed.add(min(range(len(model["vocab"])), key=lambda token: model["vocab"][token][1]))
     elif model.get("unk_token") in ids:
         fixed.add(ids[model["unk_token"]])
-    start = next((mark for mark in _WORD_STARTS if mark in ids), "") if model["type"] in ("BPE", "Unigram") else ""
+    start = _word_start(ids) if model["type"] in ("BPE", "Unigram") else ""
     words = (token for name, token in ids.items() if _is_word(name, start, prefix, suffix))
     parts = merge_parts(model) if model["type"] == "BPE" else {}
     return Vocabulary(ids, frozenset(fixed), tuple(sorted(words)), parts)
@@ -104,6 +106,7 @@ def keep_tokens(tokenizer: Any, tokens: Collection[int]) -> Any:
     wanted = {name: number[token] for name, token in tokenizer.get_vocab().items() if token in number}
     document = _document(tokenizer)
     document["model"] = _smaller(document["model"], number)
+    document["added_tokens"] = [token for token in document["added_tokens"] if token["id"] in number]
     _renumber(document, number.__getitem__)
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
@@ -173,8 +176,16 @@ def _mentioned(document: dict[str, Any]) -> set[int]:
         found.add(token)
         return token
 
-    _renumber(document, note)
+    added = [token for token in document["added_tokens"] if not _SPARE.fullmatch(token["content"])]
+    _renumber(document | {"added_tokens": [*map(dict, added)]}, note)
     return found
+
+
+def _word_start(names: Iterable[str]) -> str:
+    """How the vocabulary writes the space before a word, empty if it does not: of Gemma's both marks are tokens, and
+    one of them begins words."""
+    first = Counter(name[0] for name in names if len(name) > 1)
+    return max((mark for mark in _WORD_STARTS if first[mark]), key=first.__getitem__, default="")
 
 
 def _bare(name: str, prefix: str, suffix: str) -> str:

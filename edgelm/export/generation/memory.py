@@ -7,8 +7,8 @@ from dataclasses import replace
 import onnx
 
 from edgelm.anatomy import load_reference
-from edgelm.anatomy.fill import outline_of
 from edgelm.export.draft import Draft
+from edgelm.files.output import disk_errors
 from edgelm.graph.external_data import save_graphs
 from edgelm.graph.session import make_file_session
 from edgelm.precision import precision_of
@@ -20,11 +20,12 @@ def store(draft: Draft) -> Draft:
     model that they were made of are let go before, where `by_transformers` loads it anew."""
     if draft.work is None:
         raise ValueError("the draft has no folder for its files")
-    if not draft.checkpoint.record.layers:
+    if _is_plain(draft):
         draft.source.model.to("meta")  # in place: whoever called this step still holds the draft
     folder = draft.work / "graphs"
-    folder.mkdir()
-    save_graphs({graph.spec.file: graph.model for graph in draft.graphs}, folder, WEIGHTS_FILE)
+    with disk_errors(folder):
+        folder.mkdir()
+        save_graphs({graph.spec.file: graph.model for graph in draft.graphs}, folder, WEIGHTS_FILE)
     graphs = tuple(
         replace(graph, model=onnx.load(folder / graph.spec.file, load_external_data=False)) for graph in draft.graphs
     )
@@ -43,22 +44,20 @@ def open_graphs(draft: Draft) -> Draft:
 
 
 def by_transformers(draft: Draft) -> Draft:
-    """The draft with the model as plain transformers loads it, which graphs are compared with; where it cannot build
-    the model, whose layers have shapes of their own, it stays the one that they were made of."""
-    if draft.checkpoint.record.layers:
-        return draft
+    """The draft with the model as plain transformers loads it, which graphs are compared with; it also takes the place
+    of the one that they were made of, where that one's weights were let go."""
     model = load_reference(draft.checkpoint, allow_pickle=draft.settings.allow_pickle)
-    if model is None:
-        raise ValueError("layers of shapes of their own, of which the record says nothing")
-    return replace(draft, source=replace(draft.source, model=model))
+    source = replace(draft.source, model=model) if model is not None and _is_plain(draft) else draft.source
+    return replace(draft, source=source, reference=model or source.model)
 
 
 def release(draft: Draft) -> Draft:
     """The draft without sessions and weights, of which the bundle is written: it is checked by sessions of its own."""
-    model = draft.source.model
-    shape = outline_of(type(model), model.config)
-    return replace(
-        draft,
-        source=replace(draft.source, model=shape),
-        graphs=tuple(replace(graph, session=None) for graph in draft.graphs),
-    )
+    draft.source.model.to("meta")
+    return replace(draft, reference=None, graphs=tuple(replace(graph, session=None) for graph in draft.graphs))
+
+
+def _is_plain(draft: Draft) -> bool:
+    """Whether transformers loads the same model from the folder: no layers of shapes of their own, which it cannot
+    build, and no adapter, whose layers it leaves beside the others."""
+    return not draft.checkpoint.record.layers and draft.checkpoint.base is None

@@ -135,14 +135,14 @@ def compare(draft: Draft) -> Draft:
         ParityError: they are too far off: by the largest error for FP32, else by the share of tokens that change.
     """
     draft = open_graphs(by_transformers(draft))
-    settings, source = draft.settings, draft.source
+    settings = draft.settings
     judged = precision_of(settings.precision)
     texts = _prompts(draft)
-    sequences = _written_by(source.model, draft, texts)
+    sequences = _written_by(draft.reference, draft, texts)
     reading, agreement = read_with(draft), Agreement()
     first: list[np.ndarray] = []
     for sequence in sequences:
-        wanted = torch_logits(source.model, sequence)
+        wanted = torch_logits(draft.reference, sequence)
         agreement.add(graph_logits(reading, sequence), wanted)
         if len(first) < _GOLDEN:
             first.append(wanted)

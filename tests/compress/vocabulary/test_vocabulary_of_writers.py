@@ -12,6 +12,8 @@ from generators import DECODERS, SENTENCES, make_generator
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_generator_tokenizers import generator_tokenizer
+from tokenizers import AddedToken, Tokenizer
+from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
 import edgelm.runtime
@@ -39,8 +41,7 @@ CUT = Recipe(name="cut", stages=(VocabularySettings(frequent=0), EmbeddingsSetti
 @functools.cache
 def trained(kind):
     """A tokenizer of a writer, trained here: byte-level BPE, BPE that falls back to bytes, or Unigram with bytes."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
     texts = load_dataset(shipped_folder("calibration_data") / "english.jsonl", need_labels=False).texts[:200]
     options = {"vocab_size": 700, "special_tokens": ["<unk>", "<s>", "</s>"], "show_progress": False}
@@ -91,6 +92,24 @@ def test_characters_go_where_bytes_write_them():
         assert not {"漢", "ñ"} & set(after)
         assert {"a", "t", "7", "\u2581"} <= set(after)
     assert len(smallest("byte-level")) == 256 + 3
+
+
+def test_a_vocabulary_with_both_marks_and_spare_tokens_is_read_as_gemmas_is():
+    document = json.loads(trained("byte-fallback").backend_tokenizer.to_str())
+    vocab = document["model"]["vocab"]
+    vocab["\u0120"] = len(vocab)
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(document)), unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+    )
+    made.add_tokens([AddedToken(f"<unused{number}>", special=True) for number in range(3)])
+    made.add_tokens([AddedToken("<turn>", special=True)])
+    known = read_vocabulary(made)
+    # As many whole words as without the mark of byte-level vocabularies.
+    assert known.words == read_vocabulary(trained("byte-fallback")).words != ()
+    assert known.ids["<turn>"] in known.fixed
+    smaller = keep_tokens(made, {*known.fixed, known.ids["<unused1>"]}).get_vocab()
+    assert [name for name in smaller if name.startswith("<unused")] == ["<unused1>"]
+    assert sorted(smaller.values()) == list(range(len(smaller)))
 
 
 def test_only_the_merges_that_letters_go_through_are_needed():
