@@ -6,9 +6,21 @@ import contextlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import IO, cast
 
+from edgelm.errors import UsageError
+
 _PATIENCE_S = 10  # for a process that was asked to end
+# Brings edgelm alone to another interpreter: the folder that it lies in may hold this one's packages too.
+_ELSEWHERE = """
+import importlib.util, runpy, sys
+place, module = sys.argv[1:]
+spec = importlib.util.spec_from_file_location("edgelm", place + "/__init__.py", submodule_search_locations=[place])
+sys.modules["edgelm"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["edgelm"])
+runpy.run_module(module, run_name="__main__")
+"""
 
 
 class LineProcess:
@@ -16,20 +28,45 @@ class LineProcess:
 
     Args:
         threads: OMP_NUM_THREADS of the process; None: as it is here.
+        python: another interpreter, with packages of its own and none of this one's but edgelm; None: this one.
+
+    Raises:
+        UsageError: no such interpreter.
     """
 
-    def __init__(self, module: str, *, threads: int | None = None, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        module: str,
+        *,
+        threads: int | None = None,
+        environment: dict[str, str] | None = None,
+        python: str | None = None,
+    ) -> None:
         changes = (environment or {}) | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=os.environ | changes,
-        )
+        if python is None:
+            command, inherited = [sys.executable, "-m", module], dict(os.environ)
+        else:
+            command = [python, "-c", _ELSEWHERE, str(Path(__file__).resolve().parent), module]
+            inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        self._process = self._begin(command, inherited | changes)
         # Popen makes both, as it was asked for pipes.
         self._input, self._output = cast(IO[str], self._process.stdin), cast(IO[str], self._process.stdout)
+
+    @staticmethod
+    def _begin(command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+        try:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env=environment,
+            )
+        except OSError as error:
+            raise UsageError(
+                f"{command[0]}: this interpreter does not start: {error.strerror}.", hint="Name one that is there."
+            ) from error
 
     def exchange(self, line: str) -> str:
         """Say a line and wait for the answer; empty once the process has ended."""

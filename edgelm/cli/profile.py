@@ -21,8 +21,9 @@ def profile(
         list[Path] | None,
         typer.Option(
             "--compare",
-            help="Another bundle, an ONNX file, a checkpoint (PyTorch), or a GGUF (llama.cpp, in the folder that "
-            "EDGELM_LLAMA_CPP names). May be repeated.",
+            help="Another bundle, an ONNX file, a checkpoint (PyTorch), a GGUF (llama.cpp, in the folder that "
+            "EDGELM_LLAMA_CPP names), or a folder with genai_config.json (onnxruntime-genai, in the environment of the "
+            "Python that EDGELM_GENAI_PYTHON names). May be repeated.",
         ),
     ] = None,
     batch: Batches = None,

@@ -36,8 +36,8 @@ class Host(Protocol):
     @property
     def host(self) -> str | None: ...
 
-    def start(self, module: str, *, threads: int | None = None) -> Channel:
-        """Run a module of edgelm in a process of its own there."""
+    def start(self, module: str, *, threads: int | None = None, python: str | None = None) -> Channel:
+        """Run a module of edgelm in a process of its own there; by another interpreter, if one is named."""
         ...
 
     def locate(self, subject: Subject) -> str:
@@ -58,9 +58,10 @@ class LocalHost:
 
     host: str | None = None
 
-    def start(self, module: str, *, threads: int | None = None) -> Channel:
+    def start(self, module: str, *, threads: int | None = None, python: str | None = None) -> Channel:
         """As in `Host`."""
-        return LineProcess(module, threads=threads or None, environment={"PYTHONDONTWRITEBYTECODE": "1"})
+        settings = {"PYTHONDONTWRITEBYTECODE": "1"}
+        return LineProcess(module, threads=threads or None, environment=settings, python=python)
 
     def locate(self, subject: Subject) -> str:
         """As in `Host`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import time
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import edgelm.errors
 from edgelm.errors import EdgelmError, InputError
+from edgelm.profile.generation.genai import VARIABLE as GENAI_PYTHON
 from edgelm.profile.host import HERE, Host
 from edgelm.profile.subject import Subject
 from edgelm.progress import Progress
@@ -32,7 +34,7 @@ class WorkerClient:
         self.subject = subject
         self._about = "" if place.host is None else f"{place.host}: "
         self._there = place.locate(subject)
-        self._line = place.start("edgelm.profile.worker", threads=threads)
+        self._line = place.start("edgelm.profile.worker", threads=threads, python=_interpreter(subject))
         try:
             values = {name: getattr(subject, name) for name in _SAID}
             loaded = self.ask("load", subject=values | {"path": self._there, "threads": threads})
@@ -52,7 +54,7 @@ class WorkerClient:
         if not line:
             raise InputError(
                 f"{self._about}{self.subject.path}: the process that ran it ended ({self._line.ending()}).",
-                hint="It may need more memory; run it alone to see why.",
+                hint=_why_ended(self.subject),
             )
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
@@ -63,6 +65,18 @@ class WorkerClient:
     def close(self) -> None:
         """End the process."""
         self._line.close()
+
+
+def _interpreter(subject: Subject) -> str | None:
+    """What runs its worker; None: this interpreter."""
+    return os.environ.get(GENAI_PYTHON) or None if subject.kind == "genai" else None
+
+
+def _why_ended(subject: Subject) -> str:
+    python = _interpreter(subject)
+    if python is None:
+        return "It may need more memory; run it alone to see why."
+    return f"It may need more memory, or a package: see what `{python} -c 'import onnxruntime_genai'` says."
 
 
 def take_turns(

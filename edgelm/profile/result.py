@@ -65,8 +65,8 @@ class Profile:
     """What one subject costs on one machine.
 
     Attributes:
-        name, path, kind, precision, size_mb: what was measured; kind is bundle, onnx, pytorch or gguf; size in 10^6
-            bytes.
+        name, path, kind, precision, size_mb: what was measured; kind is bundle, onnx, pytorch, gguf or genai; size
+            in 10^6 bytes.
         cases: per batch size and sequence length; of a model that writes per prompt and context.
         load_ms: from the first import of the runtime to a loaded model, in a fresh process; median of several.
         peak_memory_mb: of a fresh process that loads and answers (10^6 bytes); median of several.

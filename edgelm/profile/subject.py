@@ -1,4 +1,5 @@
-"""What can be measured: a bundle, a plain ONNX file, a checkpoint that PyTorch runs, or a GGUF that llama.cpp runs."""
+"""What can be measured: a bundle, a plain ONNX file, a checkpoint that PyTorch runs, a GGUF that llama.cpp runs, or a
+folder that onnxruntime-genai runs."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from edgelm.errors import InputError
 from edgelm.model_folder.adapter import is_adapter
 from edgelm.model_folder.sentence_transformers import MODULES_FILE
 from edgelm.model_folder.weight_files import is_bundle
+from edgelm.profile.generation.genai import CONFIG_FILE, read_sizes
 from edgelm.runtime import open_bundle
 from edgelm.runtime.manifest import MANIFEST_FILE
 from edgelm.tasks.generation import Generation, TextGeneration
@@ -22,7 +24,7 @@ class Subject:
     """What is measured, and how it is run.
 
     Attributes:
-        kind: bundle, onnx, pytorch or gguf.
+        kind: bundle, onnx, pytorch, gguf or genai.
         precision: of what is in the file; PyTorch computes a checkpoint in it: fp32, fp16 or bf16.
         session: session settings, in place of a bundle's own or of onnxruntime's; None: those.
         provider: that must run it (PyTorch: `cpu` or `cuda`); None: a bundle what its device prefers and is there,
@@ -60,6 +62,10 @@ def find_subject(path: str | Path) -> Subject:
         return Subject(path.stem, path, "onnx", "as in the file", path.stat().st_size / 1e6)
     if path.suffix == ".gguf" and path.is_file():
         return Subject(path.stem, path, "gguf", "as in the file", path.stat().st_size / 1e6, generates=True)
+    if (path / CONFIG_FILE).is_file():
+        size_mb = sum(file.stat().st_size for file in path.iterdir() if file.is_file()) / 1e6
+        positions = read_sizes(path)[1]
+        return Subject(path.name, path, "genai", "as in the file", size_mb, longest=positions, generates=True)
     if (
         path.is_dir()
         and not is_bundle(path)
@@ -77,7 +83,8 @@ def find_subject(path: str | Path) -> Subject:
         what = (manifest.name, path, "bundle", manifest.precision, bundle.size_bytes / 1e6, manifest.device)
         return _of_task(Subject(*what, manifest.to_dict(), longest=longest), manifest.task)
     raise InputError(
-        f"{path}: nothing that can be measured.", hint="Give a bundle, an ONNX file, a checkpoint folder, or a GGUF."
+        f"{path}: nothing that can be measured.",
+        hint="Give a bundle, an ONNX file, a checkpoint folder, a GGUF, or a folder of onnxruntime-genai.",
     )
 
 

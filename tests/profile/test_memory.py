@@ -71,7 +71,7 @@ class Filling(LocalHost):
     def __init__(self) -> None:
         self.loaded = 0
 
-    def start(self, module, *, threads=None):
+    def start(self, module, *, threads=None, python=None):
         if module == "edgelm.profile.monitor":
             system = Gauge("/proc/meminfo", "system", 8000.0, lambda: 1000.0 + 250 * self.loaded)
             gpu = Gauge("NVML", "gpu-0", 12000.0, lambda: 500.0 + 70 * self.loaded)

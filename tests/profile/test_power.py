@@ -139,7 +139,7 @@ def test_a_sensor_that_goes_away_is_left_out():
 class Powered(LocalHost):
     """This machine, with a package that draws 5 W."""
 
-    def start(self, module, *, threads=None):
+    def start(self, module, *, threads=None, python=None):
         if module != "edgelm.profile.monitor":
             return super().start(module, threads=threads)
         return WatcherLine(
@@ -150,7 +150,7 @@ class Powered(LocalHost):
 class Dark(Powered):
     """This machine, without a sensor."""
 
-    def start(self, module, *, threads=None):
+    def start(self, module, *, threads=None, python=None):
         return (
             WatcherLine(Watcher(list, list))
             if module == "edgelm.profile.monitor"

@@ -68,6 +68,10 @@ class GenerationWorker(TimedCalls):
             from edgelm.profile.generation.gguf import GgufEngine
 
             self.engine = GgufEngine(path, threads=threads)
+        elif kind == "genai":
+            from edgelm.profile.generation.genai import GenaiEngine
+
+            self.engine = GenaiEngine(path, threads=threads)
         else:
             from edgelm.profile.generation.pytorch import PyTorchEngine
 

@@ -22,7 +22,7 @@ class RemoteMachine:
         self._visit, self._subjects = client, subjects
         self.host: str | None = client.host
 
-    def start(self, module: str, *, threads: int | None = None) -> Channel:
+    def start(self, module: str, *, threads: int | None = None, python: str | None = None) -> Channel:
         """As in `Host`."""
         return self._visit.start(["-m", module], {"OMP_NUM_THREADS": str(threads)} if threads else {})
 

@@ -27,6 +27,7 @@ _MODULES = (
     "profile/timed_calls.py",
     "profile/worker.py",
 )
+_OTHERS = {"gguf": "a GGUF", "genai": "a folder of onnxruntime-genai"}  # kinds that another engine runs
 
 
 def code_files() -> Iterator[tuple[str, Path]]:
@@ -42,12 +43,13 @@ def check_subjects(subjects: Sequence[Subject]) -> None:
     """Refuse what cannot be taken along.
 
     Raises:
-        UsageError: a checkpoint or a GGUF: PyTorch or llama.cpp would have to be there.
+        UsageError: a checkpoint, a GGUF or a folder of onnxruntime-genai: what runs it would have to be there.
     """
     for subject in subjects:
-        if subject.kind == "gguf":
+        if subject.kind in _OTHERS:
             raise UsageError(
-                f"{subject.path} is a GGUF; on a host only bundles and ONNX files are measured.", hint="Leave it out."
+                f"{subject.path} is {_OTHERS[subject.kind]}; on a host only bundles and ONNX files are measured.",
+                hint="Leave it out.",
             )
         if subject.kind == "pytorch":
             raise UsageError(
