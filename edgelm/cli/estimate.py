@@ -10,7 +10,7 @@ import typer
 from edgelm.cli.command import argument
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import Json, Overwrite, PairColumn, Quiet, TextColumn, Verbose
-from edgelm.cli.reports import Batches, Contexts, Html, Markdown, check_files, draw_estimates
+from edgelm.cli.reports import Batches, Contexts, Html, Markdown, PromptLengths, check_files, draw_estimates
 
 
 def estimate(
@@ -28,6 +28,7 @@ def estimate(
         typer.Option("--sequence", min=2, help="Tokens of each text. May be repeated. Default: the median of --data."),
     ] = None,
     context: Contexts = None,
+    prompt_length: PromptLengths = None,
     data: Annotated[
         str | None,
         typer.Option("--data", help="Texts whose median length is taken. Default: the bundle's golden samples."),
@@ -62,6 +63,7 @@ def estimate(
             batch_sizes=batch or (1,),
             sequence_lengths=sequence or (),
             contexts=context or (),
+            prompt_lengths=prompt_length or (),
             data=read_samples(bundle, data, columns=Columns(text_column, pair_column)),
         )
         report = Report(estimates=[entry.to_dict() for entry in found])

@@ -11,7 +11,7 @@ import typer
 from edgelm.cli.command import argument, options
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import Json, Overwrite, PairColumn, Provider, Quiet, TextColumn, Threads, Verbose
-from edgelm.cli.reports import Batches, Contexts, Html, Markdown, check_files, draw_profiles
+from edgelm.cli.reports import Batches, Contexts, Html, Markdown, PromptLengths, check_files, draw_profiles
 from edgelm.errors import EXIT_FAILED, EdgelmError, UsageError
 
 
@@ -31,15 +31,7 @@ def profile(
         list[int] | None,
         typer.Option("--sequence", min=2, help="Tokens of each text. May be repeated. Default: texts as they are."),
     ] = None,
-    prompt_length: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--prompt-length",
-            min=1,
-            help="Of a model that writes: tokens of a prompt up to its first token. May be repeated. Default: 16, 128, "
-            "512.",
-        ),
-    ] = None,
+    prompt_length: PromptLengths = None,
     context: Contexts = None,
     data: Annotated[
         str | None, typer.Option("--data", help="Texts to measure on. Default: the bundle's golden samples.")
@@ -139,10 +131,10 @@ def profile(
             "batch_sizes": batch or (1,),
             "sequence_lengths": sequence or (),
             "contexts": context or (),
+            "prompt_lengths": prompt_length or (),
             "data": read_samples(bundle, data, columns=Columns(text_column, pair_column)),
         }
         settings = what | {
-            "prompt_lengths": prompt_length or (),
             "threads": threads,
             "provider": provider,
             "warmup": warmup,

@@ -21,6 +21,15 @@ Contexts = Annotated[
         help="Of a model that writes: tokens behind which it writes one more. May be repeated. Default: 16, 256, 1024.",
     ),
 ]
+PromptLengths = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--prompt-length",
+        min=1,
+        help="Of a model that writes: tokens of a prompt up to its first token. May be repeated. Default: 16, 128, "
+        "512.",
+    ),
+]
 Html = Annotated[Path | None, typer.Option("--html", help="Write a report as one HTML page.")]
 Markdown = Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown.")]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgelm.data.dataset import Dataset
 from edgelm.device import Device
 from edgelm.errors import UsageError
-from edgelm.profile.generation.estimate import PROVENANCE, EstimatedToken, estimate_tokens
+from edgelm.profile.generation.estimate import PROVENANCE, EstimatedStep, estimate_generation
 from edgelm.profile.inputs import find_texts, make_feeds
 from edgelm.profile.plan import refuse
 from edgelm.profile.subject import Subject, find_subject
@@ -83,7 +83,7 @@ class Estimate:
     Attributes:
         name, path, precision, size_mb: of the subject.
         device, title: of the device.
-        cases: per batch size and sequence length; of a model that writes per context.
+        cases: per batch size and sequence length; of a model that writes per context, then per prompt.
         provenance: what the model's constants were fitted to and checked on.
         source: "estimated".
     """
@@ -94,7 +94,7 @@ class Estimate:
     size_mb: float
     device: str
     title: str
-    cases: tuple[EstimatedCase, ...] | tuple[EstimatedToken, ...]
+    cases: tuple[EstimatedCase, ...] | tuple[EstimatedStep, ...]
     provenance: str
     source: str = "estimated"
     schema: int = ESTIMATE_SCHEMA
@@ -112,6 +112,7 @@ def estimate_all(
     batch_sizes: Sequence[int] = (1,),
     sequence_lengths: Sequence[int] = (),
     contexts: Sequence[int] = (),
+    prompt_lengths: Sequence[int] = (),
     data: Dataset | None = None,
 ) -> list[Estimate]:
     """Estimate a subject, and others beside it, on each device: first by device, then by subject.
@@ -121,6 +122,8 @@ def estimate_all(
             `estimate`.
         contexts: of models that write: tokens behind which one more is written; empty: 16, 256 and 1,024, as far as the
             model holds them.
+        prompt_lengths: of models that write: tokens of prompts up to the first one written; empty: 16, 128 and 512,
+            likewise, where the device has a rate for the bundle's precision.
 
     Raises:
         EdgelmError: as `estimate`, or texts that the first subject does not read.
@@ -128,8 +131,10 @@ def estimate_all(
     subjects = [find_subject(path) for path in (subject, *compare)]
     if subjects[0].generates:
         refuse(subjects[0], "writes text", batch=tuple(batch_sizes) != (1,), sequence=bool(sequence_lengths), data=data)
-        return [_estimate_tokens(found, device, contexts) for device in devices for found in subjects]
-    refuse(subjects[0], "writes no text", context=bool(contexts))
+        return [
+            _estimate_generation(found, device, contexts, prompt_lengths) for device in devices for found in subjects
+        ]
+    refuse(subjects[0], "writes no text", context=bool(contexts), prompt_length=bool(prompt_lengths))
     lengths = sequence_lengths or (_usual_length(subjects[0], data),)
     graphs = [_read_graph(found) for found in subjects]
     return [
@@ -139,9 +144,12 @@ def estimate_all(
     ]
 
 
-def _estimate_tokens(found: Subject, device: Device, contexts: Sequence[int]) -> Estimate:
+def _estimate_generation(
+    found: Subject, device: Device, contexts: Sequence[int], prompt_lengths: Sequence[int]
+) -> Estimate:
     what = (found.name, str(found.path), found.precision, found.size_mb)
-    return Estimate(*what, device.name, device.title, estimate_tokens(found, device, contexts), PROVENANCE)
+    cases = estimate_generation(found, device, contexts=contexts, prompt_lengths=prompt_lengths)
+    return Estimate(*what, device.name, device.title, cases, PROVENANCE)
 
 
 def estimate(

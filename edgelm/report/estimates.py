@@ -11,7 +11,11 @@ from edgelm.report.tables import Estimates, Table, estimates_note, markdown_tabl
 def sections(estimates: Estimates) -> list[tuple[str, Table]]:
     """The tables with their titles: all cases, then the operators of each device's first."""
     if "measure" in estimates[0]["cases"][0]:
-        return [("Tokens by context, estimated", token_table(estimates))]
+        tables = {
+            "Tokens by context, estimated": token_table(estimates),
+            "First token by prompt, estimated": first_token_table(estimates),
+        }
+        return [(title, table) for title, table in tables.items() if table[1]]
     shown = [("Latency, estimated", latency_table(estimates))]
     several = _several(estimates)
     about = [f"{entry['name']} on {entry['device']}" if several else entry["device"] for entry in estimates]
@@ -60,14 +64,40 @@ def latency_table(estimates: Estimates) -> Table:
 
 def token_table(estimates: Estimates) -> Table:
     """Of models that write: one row a device, subject and context."""
-    header = ["subject", "device", "context", "tokens/s", "p50 ms", "low", "high", "MB a token", "cache MB", "source"]
+    header = ["subject", "device", "context", "tokens/s", "p50 ms", "low", "high", "MB a token", "cache MB"]
+    header += ["bundle + cache, of memory", "source"]
     rows = []
     for entry in estimates:
-        for case in entry["cases"]:
+        for case in _of_measure(entry, "token"):
             figures = [f"{case[name]:.3g}" for name in ("tokens_per_s", "p50_ms", "low_ms", "high_ms")]
             read = [f"{case[name]:.1f}" for name in ("bytes_mb", "cache_mb")]
-            rows.append([entry["name"], entry["device"], f"{case['tokens']:,}", *figures, *read, entry["source"]])
+            about = [entry["name"], entry["device"], f"{case['tokens']:,}"]
+            rows.append([*about, *figures, *read, memory_cell(case), entry["source"]])
     return header, rows
+
+
+def first_token_table(estimates: Estimates) -> Table:
+    """Of models that write: one row a device, subject and prompt."""
+    header = ["subject", "device", "prompt", "p50 ms", "low", "high", "tokens/s read", "bound by", "source"]
+    rows = []
+    for entry in estimates:
+        for case in _of_measure(entry, "first-token"):
+            figures = [f"{case[name]:.3g}" for name in ("p50_ms", "low_ms", "high_ms", "tokens_per_s")]
+            about = [entry["name"], entry["device"], f"{case['tokens']:,}"]
+            rows.append([*about, *figures, case["bound"], entry["source"]])
+    return header, rows
+
+
+def memory_cell(case: dict[str, Any]) -> str:
+    """What a bundle and its cache take, in MB, of a device's memory, where that is known."""
+    held, there = case["held_mb"], case["memory_mb"]
+    if there is None:
+        return f"{held:,.1f}"
+    return f"{held:,.1f} of {there:,.0f}" + ("" if held <= there else ", does not fit")
+
+
+def _of_measure(estimate: dict[str, Any], measure: str) -> list[dict[str, Any]]:
+    return [case for case in estimate["cases"] if case["measure"] == measure]
 
 
 def operator_table(estimate: dict[str, Any]) -> Table:

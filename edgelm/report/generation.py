@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgelm.report.estimates import memory_cell
 from edgelm.report.tables import Estimates, Profiles, Table, latency_table, p50_cell, ratio_cell, subject_name
 
 _ROW = 20  # of a drawing, in its own units: 640 wide
@@ -16,7 +17,7 @@ def speed_sections(profiles: Profiles, estimates: Estimates | None = None) -> li
         return [("Latency", latency_table(profiles, estimates))]
     return [
         ("Tokens by context", token_table(profiles, estimates)),
-        ("First token by prompt", first_token_table(profiles)),
+        ("First token by prompt", first_token_table(profiles, estimates)),
     ]
 
 
@@ -42,14 +43,16 @@ def token_table(profiles: Profiles, estimates: Estimates | None = None) -> Table
             memory = ["" if case[name] is None else f"{case[name]:.1f}" for name in ("cache_mb", "peak_memory_mb")]
             last = [ratio_cell(case, profiles[-1]["cases"][number])] if len(profiles) > 1 else []
             rows.append([subject_name(profile), f"{case['tokens']:,}", *speed, *memory, *last])
-        rows += [_estimated_row(entry, entry["cases"][number], len(header)) for entry in estimates or ()]
-    if not estimates:
-        return header, rows
-    return [*header, "source"], [row if len(row) > len(header) else [*row, "measured"] for row in rows]
+        for entry, known in _estimated(estimates, profiles[0]["cases"][number]):
+            about = [f"{entry['name']} on {entry['device']}", f"{known['tokens']:,}", f"{known['tokens_per_s']:.1f}"]
+            cells = [*about, _band(known), "", "", f"{known['cache_mb']:.1f}", memory_cell(known)]
+            rows.append(_filled(cells, header, entry))
+    return _with_source(header, rows, estimates)
 
 
-def first_token_table(profiles: Profiles) -> Table:
-    """One row a prompt and subject: how long its first token takes, and how fast it is read."""
+def first_token_table(profiles: Profiles, estimates: Estimates | None = None) -> Table:
+    """One row a prompt and subject: how long its first token takes, and how fast it is read; estimates as in
+    `token_table`."""
     header = ["subject", "prompt", "p50 ms", "p90 ms", "p99 ms", "tokens/s read", *_against(profiles)]
     rows = []
     for number in _places(profiles, "first-token"):
@@ -58,7 +61,10 @@ def first_token_table(profiles: Profiles) -> Table:
             figures = [p50_cell(case), f"{case['p90_ms']:.3f}", f"{case['p99_ms']:.3f}", f"{case['tokens_per_s']:.0f}"]
             last = [ratio_cell(case, profiles[-1]["cases"][number])] if len(profiles) > 1 else []
             rows.append([subject_name(profile), f"{case['tokens']:,}", *figures, *last])
-    return header, rows
+        for entry, known in _estimated(estimates, profiles[0]["cases"][number]):
+            about = [f"{entry['name']} on {entry['device']}", f"{known['tokens']:,}", _band(known)]
+            rows.append(_filled([*about, "", "", f"{known['tokens_per_s']:.0f}"], header, entry))
+    return _with_source(header, rows, estimates)
 
 
 def speed_charts(profiles: Profiles) -> list[dict[str, Any]]:
@@ -92,7 +98,26 @@ def _against(profiles: Profiles) -> list[str]:
     return [f"vs {subject_name(profiles[-1])}"] if len(profiles) > 1 else []
 
 
-def _estimated_row(estimate: dict[str, Any], case: dict[str, Any], width: int) -> list[str]:
-    p50 = f"{case['p50_ms']:.3g} ({case['low_ms']:.3g} to {case['high_ms']:.3g})"
-    known = [f"{estimate['name']} on {estimate['device']}", f"{case['tokens']:,}", f"{case['tokens_per_s']:.1f}", p50]
-    return known + [""] * (width - len(known)) + [str(estimate["source"])]
+def _estimated(estimates: Estimates | None, case: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each estimate that has this case, with it."""
+    return [
+        (entry, known)
+        for entry in estimates or ()
+        for known in entry["cases"]
+        if (known["measure"], known["tokens"]) == (case["measure"], case["tokens"])
+    ]
+
+
+def _band(case: dict[str, Any]) -> str:
+    return f"{case['p50_ms']:.3g} ({case['low_ms']:.3g} to {case['high_ms']:.3g})"
+
+
+def _filled(cells: list[str], header: list[str], estimate: dict[str, Any]) -> list[str]:
+    return cells + [""] * (len(header) - len(cells)) + [str(estimate["source"])]
+
+
+def _with_source(header: list[str], rows: list[list[str]], estimates: Estimates | None) -> Table:
+    """A column that tells what was measured from what was not, where both are in the table."""
+    if not estimates:
+        return header, rows
+    return [*header, "source"], [row if len(row) > len(header) else [*row, "measured"] for row in rows]

@@ -159,7 +159,7 @@ def test_a_token_is_estimated_by_its_bytes(bundle, tmp_path):
     assert done.exit_code == 0, done.output
     (found,) = json.loads(done.stdout)["estimates"]
     assert found["source"] == "estimated"
-    short, far = found["cases"]
+    short, far = (case for case in found["cases"] if case["measure"] == "token")
     assert far["bytes_mb"] - short["bytes_mb"] == pytest.approx(84 * 2 * 2 * 2 * 16 * 4 / 1e6)
     # Every weight is read once but for the table of tokens, of which it is a row; the head is a table of its own. The
     # graph's tables of rotary positions, which the model computes instead, are 3 % beside so small a model.
@@ -173,6 +173,79 @@ def test_a_token_is_estimated_by_its_bytes(bundle, tmp_path):
     shown = run("estimate", bundle, "--device", "raspberry-pi-5", "--markdown", page)
     assert "not measured" in " ".join(shown.output.split())
     assert "Tokens by context, estimated" in page.read_text()
+
+
+def test_a_first_token_is_estimated_by_its_operations_and_what_is_held_by_the_memory(bundle, tmp_path):
+    lengths = ("--context", 100, "--prompt-length", 4, "--prompt-length", 128)
+    done = run("estimate", bundle, "--device", "raspberry-pi-5", *lengths, "--json")
+    assert done.exit_code == 0, done.output
+    (found,) = json.loads(done.stdout)["estimates"]
+    token, short, long = found["cases"]
+    assert [case["measure"] for case in (token, short, long)] == ["token", "first-token", "first-token"]
+    # Every matrix of the layers for every token, the head once, and attention's scores and sums of causal pairs.
+    model, _ = make_model("llama")
+    layers = sum(one.numel() for one in model.model.layers.parameters() if one.ndim == 2)
+    pairs = 4 * 2 * 64 * 128 * 128 / 2  # two layers, 64 channels of queries
+    expected = 2 * 128 * layers + 2 * model.lm_head.weight.numel() + pairs
+    assert long["operations"] == pytest.approx(expected / 1e9)
+    device = load_device("raspberry-pi-5")
+    assert long["low_ms"] == pytest.approx(expected / device.compute["fp32"] / 1e9)
+    assert short["low_ms"] == pytest.approx(short["bytes_mb"] / device.bandwidth_gb_s)
+    assert (short["bound"], long["bound"]) == ("memory", "compute")
+    assert all(case["low_ms"] < case["p50_ms"] < case["high_ms"] for case in (short, long))
+    size = sum(file.stat().st_size for file in bundle.rglob("*") if file.is_file()) / 1e6
+    assert token["held_mb"] == pytest.approx(size + token["cache_mb"], rel=0.01)
+    assert token["memory_mb"] == 8000
+    page = tmp_path / "estimate.md"
+    assert run("estimate", bundle, "--device", "raspberry-pi-5", *lengths, "--markdown", page).exit_code == 0
+    assert "First token by prompt, estimated" in page.read_text()
+    assert f"{token['held_mb']:,.1f} of 8,000" in page.read_text()
+
+
+def test_an_encoder_reads_the_source_before_the_first_token(tmp_path):
+    make_generator_bundle(tmp_path / "bundle", "t5")
+    lengths = ("--prompt-length", 16, "--prompt-length", 32)
+    done = run("estimate", tmp_path / "bundle", "--device", "raspberry-pi-5", *lengths, "--json")
+    cases = json.loads(done.stdout)["estimates"][0]["cases"]
+    short, long = (case for case in cases if case["measure"] == "first-token")
+    model, _ = make_model("t5")
+    cross = [layer.layer[1].EncDecAttention for layer in model.decoder.block]
+    read = [*model.encoder.block.parameters(), *(one.k.weight for one in cross), *(one.v.weight for one in cross)]
+    bias = model.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight
+    matrices = sum(one.numel() for one in read if one.ndim == 2 and one is not bias)
+    attention = 4 * 2 * 128 * (32**2 - 16**2) + 4 * 2 * 2 * 128 * (32 - 16)  # the encoder's, then the decoder's one row
+    assert 1e9 * (long["operations"] - short["operations"]) == pytest.approx(2 * 16 * matrices + attention)
+
+
+def test_estimates_of_first_tokens_stand_beside_what_is_measured(bundle, tmp_path):
+    page, lengths = tmp_path / "profile.html", ("--context", 8, "--prompt-length", 16, "--prompt-length", 32)
+    few = ("--threads", 1, "--runs", 4, "--loads", 1)
+    done = run("profile", bundle, "--with-estimate", "raspberry-pi-5", *lengths, *few, "--html", page, "--json")
+    assert done.exit_code == 0, done.output
+    (estimate,) = json.loads(done.stdout)["estimates"]
+    assert [(case["measure"], case["tokens"]) for case in estimate["cases"]] == [
+        ("token", 8),
+        ("first-token", 16),
+        ("first-token", 32),
+    ]
+    text = page.read_text()
+    assert text.count("<td>tiny on raspberry-pi-5</td>") == 3
+    assert text.count("<td>estimated</td>") == 3
+
+
+def test_a_device_without_a_rate_has_tokens_alone(bundle, tmp_path):
+    file = tmp_path / "device.yaml"
+    file.write_text(
+        "name: slow\ntitle: Slow\nkind: cpu\narch: any\nprecisions: [fp32]\nruntimes: [cpu]\nbandwidth_gb_s: 1\n"
+        "memory_gb: 0.0001\nsources: {bandwidth_gb_s: a guess, memory_gb: a guess}\n"
+    )
+    done = run("estimate", bundle, "--device", file, "--json")
+    assert done.exit_code == 0, done.output
+    assert {case["measure"] for case in json.loads(done.stdout)["estimates"][0]["cases"]} == {"token"}
+    assert "does not fit" in " ".join(run("estimate", bundle, "--device", file).output.split())
+    refused = run("estimate", bundle, "--device", file, "--prompt-length", 16)
+    assert refused.exit_code == 2
+    assert "has no fp32 rate" in " ".join(refused.output.split())
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from bundles import make_bundle
 from fake_nvml import RTX, make_pynvml
+from generator_bundles import make_generator_bundle
 from watchers import WatcherLine
 
 from edgelm.hardware.power_sensors import Rail, find_rails, read_tegrastats
@@ -17,7 +18,7 @@ from edgelm.profile.host import LocalHost
 from edgelm.profile.monitor import Recording, Watcher, mean_power
 from edgelm.profile.pipeline import profile
 from edgelm.profile.result import Profile
-from edgelm.report import render_markdown
+from edgelm.report import render_html, render_markdown
 
 
 @pytest.fixture(autouse=True)
@@ -173,6 +174,19 @@ def test_a_profile_has_the_power_and_the_energy_of_a_call(bundle):
     values = json.loads(json.dumps(found.to_dict()))
     assert Profile.from_dict(values).to_dict() == values
     assert "mJ per call" in render_markdown([values])
+
+
+def test_energy_is_that_of_a_token_where_a_model_writes(tmp_path):
+    writer = make_generator_bundle(tmp_path / "writer", "llama")
+    lengths = {"contexts": [8, 64], "prompt_lengths": [16]}
+    (found,) = profile(writer, threads=1, runs=4, loads=1, place=Powered(), **lengths)
+    power = found.power
+    assert power.busy_w == pytest.approx(5, rel=0.01)
+    # A second of single tokens behind the first context: each takes 5 W for as long as it takes, and its line of JSON.
+    assert power.mj_per_call == pytest.approx(5000 * power.seconds / power.calls, rel=0.01)
+    assert power.calls >= 20
+    for text in (render_markdown([found.to_dict()]), render_html([found.to_dict()])):
+        assert "mJ per token" in text
 
 
 def test_power_is_absent_without_a_sensor(bundle):
