@@ -1,7 +1,8 @@
 """From the start of a process to the first token behind a prompt, for `generators.py --cold`.
 
 `generator_cold.py ENGINE PATH THREADS PROMPT` loads a bundle (edgelm) or a GGUF (llama.cpp), reads the prompt's text
-and prints the token that comes first: all that a user waits for, the interpreter and its imports too.
+and prints the token that comes first: all that a user waits for, the interpreter and its imports too. Modules are
+compiled by the first process, which is not counted, as pip compiles those of a package.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class ColdStart:
         """Start a process once more, and wait for its token."""
         command = [sys.executable, str(_HERE), self.name.partition(":")[0], str(self.path), str(threads), TEXT]
         started = time.perf_counter()
-        with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}) as process:
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=kept | {"OMP_NUM_THREADS": "1"}) as process:
             assert process.stdout is not None
             said = process.stdout.readline()
             self.wall.append(1000 * (time.perf_counter() - started))

@@ -14,6 +14,7 @@ import onnx
 
 from edgelm.bundles.cpp_example import cpp_files, cpp_line, cpp_program
 from edgelm.bundles.hub_files import CONFIG_FILE, TOKENIZER_CONFIG_FILE, bundle_tokenizer_config
+from edgelm.bundles.tokenizer_file import tokenizer_json
 from edgelm.files.output import staged_output
 from edgelm.files.output_kinds import BUNDLE, FILE, OutputKind
 from edgelm.graph.external_data import save_graphs
@@ -94,7 +95,7 @@ def _write_content(
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()
-    (folder / TOKENIZER_FILE).write_text(backend.to_str(), encoding="utf-8")
+    (folder / TOKENIZER_FILE).write_text(tokenizer_json(backend), encoding="utf-8")
     (folder / TOKENIZER_CONFIG_FILE).write_text(bundle_tokenizer_config(tokenizer, manifest), encoding="utf-8")
     if config is not None:
         (folder / CONFIG_FILE).write_text(config, encoding="utf-8")

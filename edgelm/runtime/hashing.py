@@ -6,7 +6,9 @@ import hashlib
 import os
 from pathlib import Path
 
-_CHUNK = 1 << 24  # bytes: a thread waits for Python's lock twice a piece, up to 5 ms each time
+# Bytes. A thread waits for Python's lock twice a piece, up to 5 ms each time; a buffer that a core's cache cannot hold
+# costs a fifth of the time that hashing takes.
+_CHUNK = 1 << 22
 
 
 def hash_file(file: Path) -> str:
