@@ -1,4 +1,5 @@
-"""Every recipe for encoders on the demo's intents: `python benchmarks/recipes.py --teacher build/demo/teacher --work build/recipes`.
+"""Recipes for encoders on the demo's intents: `python benchmarks/recipes.py --teacher build/demo/teacher --work
+build/recipes`.
 
 Each recipe compresses the teacher that `edgelm demo` made, is exported in INT8 and judged on the test rows; training
 takes four epochs instead of the recipes' two or three, for the set has 3,000 rows. Latency: texts of test, batch 1,
