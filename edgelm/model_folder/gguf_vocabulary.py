@@ -18,6 +18,7 @@ _LISTS = {_TOKENS, "tokenizer.ggml.scores", "tokenizer.ggml.token_type", "tokeni
 _UINT32, _STRING, _ARRAY, _TYPE, _SIZE = 4, 8, 9, "<I", "<Q"
 _WIDTHS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # bytes of a scalar, by its type
 _ALIGNMENT, _ALIGNED = "general.alignment", 32
+_LONGEST = 2**16  # bytes of a name
 _COPIED = 2**30  # bytes of weights: to copy more takes longer than the lists do
 
 
@@ -78,7 +79,7 @@ def _read(file: Path) -> _Header | None:
     with file.open("rb") as stream:
         try:
             return _parse(stream, file.stat().st_size)
-        except (struct.error, KeyError, UnicodeDecodeError, OverflowError):
+        except (struct.error, KeyError, ValueError, OverflowError, OSError):  # a number that is none, read as a length
             return None
 
 
@@ -153,4 +154,7 @@ def _number(stream: BinaryIO, layout: str) -> int:
 
 
 def _string(stream: BinaryIO) -> str:
-    return stream.read(_number(stream, _SIZE)).decode()
+    length = _number(stream, _SIZE)
+    if length > _LONGEST:
+        raise ValueError("no name is so long")
+    return stream.read(length).decode()

@@ -61,8 +61,9 @@ def test_it_writes_the_tokens_of_transformers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("precision", "table", "largest_mb", "changed"),
-    # Shares of tokens that change for the worse: 0.4 % and 3.6 % were measured, and 7.8 % with the table in 4 bits.
-    [("int8-weights", 8, 310, 0.02), ("int4", 8, 270, 0.08), ("int4", 4, 185, 0.1)],
+    # Shares of tokens that change for the worse: none was measured with 8 bits, 7.8 % with the table in 4 bits too, of
+    # the 10 % that export accepts; 317 and 183 MB, of which the tokenizer is 14.
+    [("int8-weights", 8, 325, 0.01), ("int4", 8, 280, 0.1), ("int4", 4, 190, 0.1)],
 )
 def test_few_bits_write_almost_the_same(
     tmp_path: Path, precision: str, table: int, largest_mb: float, changed: float
