@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -102,6 +102,20 @@ def read_samples(path: Path, data: str | None, *, columns: Columns) -> Dataset |
         InputError: there is no such bundle or checkpoint, or as `load_dataset`.
     """
     return None if data is None else read_unlabelled(data, columns=columns, schema=schema_of_model(path))
+
+
+def read_texts(path: Path, sources: Sequence[str], *, columns: Columns) -> list[Dataset]:
+    """Rows that a bundle or checkpoint that writes is judged by: texts, prompts with completions, or sources with
+    targets; one data set a source.
+
+    Raises:
+        InputError: there is no such bundle or checkpoint, or as `load_dataset`.
+    """
+    schema = schema_of_model(path)
+    return [
+        load_dataset(source, columns=columns, need_labels=schema == "targets", split="validation", schema=schema)
+        for source in sources
+    ]
 
 
 def read_train_and_eval(

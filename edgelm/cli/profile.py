@@ -34,7 +34,13 @@ def profile(
     prompt_length: PromptLengths = None,
     context: Contexts = None,
     data: Annotated[
-        str | None, typer.Option("--data", help="Texts to measure on. Default: the bundle's golden samples.")
+        list[str] | None,
+        typer.Option(
+            "--data",
+            help="Texts to measure on. Default: the bundle's golden samples. Of a model that writes: texts by which it "
+            "and the bundles and checkpoints beside it are judged (perplexity by file and position, examples); may be "
+            "repeated.",
+        ),
     ] = None,
     threads: Threads = None,
     provider: Provider = None,
@@ -116,12 +122,14 @@ def profile(
     one host of several fails, the others are shown all the same and the exit code is 1.
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
-        from edgelm.cli.inputs import read_samples
+        from edgelm.cli.inputs import read_samples, read_texts
         from edgelm.data.dataset import Columns
         from edgelm.device import load_device
         from edgelm.profile.estimate import estimate_all
+        from edgelm.profile.generation.texts import compare_texts
         from edgelm.profile.pipeline import profile as measure
         from edgelm.profile.remote.pipeline import profile_hosts
+        from edgelm.profile.subject import find_subject
         from edgelm.report import Report, doubt_notes, write_reports
 
         _check_options(host, {"--python": python, "--install": install or None, "--wheels": wheels})
@@ -132,8 +140,12 @@ def profile(
             "sequence_lengths": sequence or (),
             "contexts": context or (),
             "prompt_lengths": prompt_length or (),
-            "data": read_samples(bundle, data, columns=Columns(text_column, pair_column)),
         }
+        generates = find_subject(bundle).generates
+        columns = Columns(text_column, pair_column)
+        files = read_texts(bundle, data or (), columns=columns) if generates else []
+        if not generates:
+            what["data"] = read_samples(bundle, _one(data), columns=columns)
         settings = what | {
             "threads": threads,
             "provider": provider,
@@ -144,6 +156,10 @@ def profile(
             "progress": screen.progress,
         }
         estimates = estimate_all(bundle, [load_device(name) for name in with_estimate], **what) if with_estimate else []
+        texts = None
+        if files:
+            judged = compare_texts([bundle, *(compare or ())], files, threads=threads, progress=screen.progress)
+            texts = judged.to_dict()
         failures: dict[str, EdgelmError] = {}
         if host:
             outcome = profile_hosts(
@@ -157,7 +173,10 @@ def profile(
         if not found:
             raise typer.Exit(EXIT_FAILED)
         report = Report(
-            [item.to_dict() for item in found], [item.to_dict() for item in estimates], failures if host else None
+            [item.to_dict() for item in found],
+            [item.to_dict() for item in estimates],
+            failures if host else None,
+            texts,
         )
         written = write_reports(report, html=html, markdown=markdown, json_file=output, overwrite=overwrite)
         screen.result(report.to_dict(), partial(draw_profiles, with_operators=operators))
@@ -171,6 +190,12 @@ def profile(
         )
         if failures:
             raise typer.Exit(EXIT_FAILED)
+
+
+def _one(data: list[str] | None) -> str | None:
+    if data and len(data) > 1:
+        raise UsageError("--data is given more than once; this model writes no text.", hint="Give one file of texts.")
+    return data[0] if data else None
 
 
 def _check_options(host: list[str] | None, there: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from edgelm.cli.tables import make_table
 
@@ -58,6 +59,7 @@ def draw_profiles(console: Console, values: dict[str, Any], *, with_operators: b
     """What was measured, with estimates in the same table."""
     from edgelm.report.generation import speed_sections
     from edgelm.report.tables import estimates_note, operator_table, provider_notes, runs_words, subject_table
+    from edgelm.report.texts import example_parts, marked, text_sections
 
     profiles, estimates = values["profiles"], values.get("estimates")
     for where in dict.fromkeys(
@@ -71,6 +73,7 @@ def draw_profiles(console: Console, values: dict[str, Any], *, with_operators: b
     if estimates:
         console.print(estimates_note(estimates))
     parts = [subject_table(profiles), *(table for _, table in speed_sections(profiles, estimates))]
+    parts += [table for _, table in text_sections(values.get("texts"))]
     parts += [operator_table(profiles[0])] if with_operators else []
     for header, rows in parts:
         table = make_table(*header)
@@ -78,6 +81,13 @@ def draw_profiles(console: Console, values: dict[str, Any], *, with_operators: b
             column.no_wrap = column.no_wrap and not str(column.header).startswith(("p50", "vs "))
         for row in rows:
             table.add_row(*row)
+        console.print(table)
+        console.print()
+    for example in example_parts(values.get("texts")):
+        table = make_table("", "", numbers_from=2)
+        table.add_row("prompt", Text(example["prompt"]))
+        for row in example["rows"]:
+            table.add_row(row["name"], Text(marked(row)))
         console.print(table)
         console.print()
 

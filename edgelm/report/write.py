@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgelm.files.output import staged_output
+from edgelm.report.cuts import gone_table, kept_table
 from edgelm.report.estimates import estimates_html, estimates_markdown
 from edgelm.report.generation import speed_charts, speed_sections, writes
 from edgelm.report.page import render_page
@@ -28,6 +29,7 @@ from edgelm.report.tables import (
     subject_name,
     subject_table,
 )
+from edgelm.report.texts import Texts, example_lines, example_parts, text_sections
 
 
 def write_reports(
@@ -50,11 +52,15 @@ def write_reports(
     """
     texts: list[tuple[Path, str]] = []
     if html is not None:
-        page = render_html(report.profiles, report.estimates) if report.profiles else estimates_html(report.estimates)
+        page = (
+            render_html(report.profiles, report.estimates, report.texts)
+            if report.profiles
+            else estimates_html(report.estimates)
+        )
         texts.append((html, page))
     if markdown is not None:
         page = (
-            render_markdown(report.profiles, report.estimates)
+            render_markdown(report.profiles, report.estimates, report.texts)
             if report.profiles
             else estimates_markdown(report.estimates)
         )
@@ -67,8 +73,8 @@ def write_reports(
     return [path for path, _ in texts]
 
 
-def render_markdown(profiles: Profiles, estimates: Estimates | None = None) -> str:
-    """The tables in Markdown."""
+def render_markdown(profiles: Profiles, estimates: Estimates | None = None, texts: Texts | None = None) -> str:
+    """The tables in Markdown, and what was written of models that write."""
     parts = [
         f"# {profiles[0]['name']}",
         "",
@@ -76,13 +82,13 @@ def render_markdown(profiles: Profiles, estimates: Estimates | None = None) -> s
         "",
         *(f"{note}\n" for note in _notes(profiles, estimates)),
     ]
-    for title, table in _sections(profiles, estimates):
+    for title, table in _sections(profiles, estimates, texts):
         if table[1]:
             parts += markdown_table(title, table)
-    return "\n".join(parts)
+    return "\n".join(parts + example_lines(texts))
 
 
-def render_html(profiles: Profiles, estimates: Estimates | None = None) -> str:
+def render_html(profiles: Profiles, estimates: Estimates | None = None, texts: Texts | None = None) -> str:
     """One page with style and drawings inside: it needs no network and no other file.
 
     Raises:
@@ -90,7 +96,7 @@ def render_html(profiles: Profiles, estimates: Estimates | None = None) -> str:
     """
     sections = [
         {"title": title, "header": header, "rows": rows}
-        for title, (header, rows) in _sections(profiles, estimates)
+        for title, (header, rows) in _sections(profiles, estimates, texts)
         if rows
     ]
     return render_page(
@@ -102,6 +108,7 @@ def render_html(profiles: Profiles, estimates: Estimates | None = None) -> str:
         charts=[] if writes(profiles) else _charts(profiles),
         bars=speed_charts(profiles) if writes(profiles) else [],
         places=_places(profiles),
+        examples=example_parts(texts),
     )
 
 
@@ -110,13 +117,17 @@ def _notes(profiles: Profiles, estimates: Estimates | None) -> list[str]:
     return provider_notes(profiles) + doubts + ([estimates_note(estimates)] if estimates else [])
 
 
-def _sections(profiles: Profiles, estimates: Estimates | None) -> list[tuple[str, Table]]:
+def _sections(profiles: Profiles, estimates: Estimates | None, texts: Texts | None) -> list[tuple[str, Table]]:
+    kept = [("What was kept", layer_table(profiles[0]))]
+    if writes(profiles):
+        kept = [("What went", gone_table(profiles[0])), ("What is left of each layer", kept_table(profiles[0]))]
     return [
         ("Size, load, memory", subject_table(profiles)),
         *speed_sections(profiles, estimates),
         ("Quality and parity with PyTorch", quality_table(profiles[0])),
         ("How it was made", stage_table(profiles[0])),
-        ("What was kept", layer_table(profiles[0])),
+        *kept,
+        *text_sections(texts),
         ("Time by operator", operator_table(profiles[0])),
     ]
 

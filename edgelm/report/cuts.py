@@ -1,0 +1,73 @@
+"""What went of a model that writes, and what is left of each of its layers, by the lineage in its manifest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from edgelm.report.tables import Table, bar
+
+_KINDS = {"heads": "heads of attention, or groups", "cross": "heads of attention to the source", "ffn": "FFN channels"}
+_NAMES = {"heads": "attention", "cross": "attention to the source", "ffn": "FFN"}
+
+
+def gone_table(profile: dict[str, Any]) -> Table:
+    """Layers, whole sublayers of the others, their heads and channels, and tokens: how many there were, are left and
+    went."""
+    pairs = _pairs(profile)
+    rows = []
+    for stack in dict.fromkeys(before["stack"] for before, _, _ in pairs):
+        own = [(before, now) for before, now, _ in pairs if before["stack"] == stack]
+        left = [(before, now) for before, now in own if not _empty(now)]
+        rows.append(_row(f"{stack} layers", len(own), len(left)))
+        for kind, title in _KINDS.items():
+            held = [(before[kind] or 0, (now or {}).get(kind) or 0) for before, now in own]
+            if not any(before for before, _ in held):
+                continue
+            whole = sum(1 for before, now in left if before[kind] and not (now or {}).get(kind))
+            if whole:
+                rows.append(_row(f"{stack}: {_NAMES[kind]} in its layers", len(left), len(left) - whole))
+            rows.append(_row(f"{stack}: {title}", sum(before for before, _ in held), sum(now for _, now in held)))
+    tokens = (profile["manifest"].get("lineage") or {}).get("tokens")
+    if tokens:
+        rows.append(_row("tokens", tokens["original"], tokens["kept"]))
+    return ["what", "before", "left", "gone", ""], rows
+
+
+def kept_table(profile: dict[str, Any]) -> Table:
+    """One row a layer: what is left of how much."""
+    pairs = _pairs(profile)
+    kinds = [kind for kind in _KINDS if any(before[kind] for before, _, _ in pairs)]
+    header = ["layer", *(cell for kind in kinds for cell in (_NAMES[kind], "")), "gone"]
+    rows = []
+    for before, now, number in pairs:
+        row = [f"{before['stack']} {number}"]
+        for kind in kinds:
+            most, left = before[kind] or 0, (now or {}).get(kind) or 0
+            row += [f"{left:,}/{most:,}", bar(left / most)] if most else ["", ""]
+        lost = [_NAMES[kind] for kind in kinds if before[kind] and not (now or {}).get(kind)]
+        rows.append([*row, "the layer" if _empty(now) else ", ".join(lost)])
+    return header, rows
+
+
+def _pairs(profile: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any] | None, int]]:
+    """Each layer of the model that it all began with, what is left of it, and its number in its stack."""
+    lineage = profile["manifest"].get("lineage") or {}
+    layers, before = lineage.get("layers") or [], lineage.get("original_layers") or []
+    if not layers or not before:
+        return []
+    left = {index if layer.get("origin") is None else layer["origin"]: layer for index, layer in enumerate(layers)}
+    numbers: Counter[str] = Counter()
+    found = []
+    for place, layer in enumerate(before):
+        found.append((layer, left.get(place), numbers[layer["stack"]]))
+        numbers[layer["stack"]] += 1
+    return found
+
+
+def _empty(layer: dict[str, Any] | None) -> bool:
+    return layer is None or not (layer["heads"] or layer["ffn"] or layer.get("cross"))
+
+
+def _row(what: str, before: int, left: int) -> list[str]:
+    return [what, f"{before:,}", f"{left:,}", f"{1 - left / before:.1%}", bar(left / before)]

@@ -1,0 +1,166 @@
+"""What `edgelm profile --data` shows of models that write: what went, perplexity by file and position, examples."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from generator_bundles import make_generator_bundle, make_model
+from generators import SENTENCES, make_generator
+from models import make_checkpoint
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
+
+from edgelm.anatomy import load_checkpoint
+from edgelm.cli.main import app
+
+FEW = ("--threads", 1, "--runs", 2, "--warmup", 1, "--loads", 1, "--context", 8, "--prompt-length", 8)
+
+
+def run(*arguments):
+    done = CliRunner().invoke(app, [*map(str, arguments)])
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def losses_of(model, ids):
+    """By transformers' own loss, token by token."""
+    with torch.inference_mode():
+        logits = model(torch.tensor([ids])).logits[0, :-1]
+    return torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:]), reduction="none").numpy()
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory):
+    """A model, what `edgelm compress` made of it, and its bundle."""
+    folder = tmp_path_factory.mktemp("cut")
+    model = make_generator(folder / "original", "llama", layers=3, heads=2, kv_heads=1)
+    (folder / "train.txt").write_text("\n\n".join(SENTENCES * 2))
+    few = [
+        word
+        for name in ("samples=16", "judged=8", "tries=4", "multiple=8", "keep=0.4", "max_length=32")
+        for word in ("--set", f"fit.{name}")
+    ]
+    data = ("--data", folder / "train.txt", "--eval", folder / "train.txt")
+    run(
+        "compress", model, *data, "--recipe", "generator-one-shot", *few, "--max-length", 32, "--output", folder / "out"
+    )
+    run("export", folder / "out", "--precision", "fp32", "--output", folder / "small.edge")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def profiled(cut):
+    (cut / "short.txt").write_text(SENTENCES[0])
+    (cut / "long.txt").write_text("\n\n".join(SENTENCES))
+    texts = ("--data", cut / "short.txt", "--data", cut / "long.txt")
+    files = ("--html", cut / "page.html", "--markdown", cut / "page.md", "--output", cut / "profile.json")
+    shown = run("profile", cut / "small.edge", "--compare", cut / "original", *texts, *FEW, *files).output
+    return json.loads((cut / "profile.json").read_text())["texts"], shown
+
+
+def test_perplexity_is_that_of_transformers_by_file_and_position(cut, profiled):
+    found, _ = profiled
+    assert found["subjects"] == ["small", "original"]
+    assert found["same_tokens"]
+    ids = AutoTokenizer.from_pretrained(cut / "original")(SENTENCES[0])["input_ids"]
+    models = (load_checkpoint(cut / "out"), AutoModelForCausalLM.from_pretrained(cut / "original"))
+    losses = [losses_of(model, ids) for model in models]
+    short, long = found["files"]
+    assert [entry["source"].rpartition("/")[2] for entry in (short, long)] == ["short.txt", "long.txt"]
+    assert short["tokens"] == [len(ids) - 1] * 2
+    # onnxruntime sums in another order.
+    assert short["perplexity"] == pytest.approx([math.exp(loss.mean()) for loss in losses], rel=1e-4)
+    size = len(SENTENCES[0].encode())
+    bits = [loss.sum() / math.log(2) / size for loss in losses]
+    assert short["bits_per_byte"] == pytest.approx(bits, rel=0.1)  # the first token, if none stands before it, is free
+    for number in (0, 1):
+        counts = [entry["tokens"][number] for entry in found["positions"]]
+        assert sum(counts) == short["tokens"][number] + long["tokens"][number]
+        total = sum(
+            count * math.log(entry["perplexity"][number])
+            for count, entry in zip(counts, found["positions"], strict=True)
+        )
+        expected = sum(entry["tokens"][number] * math.log(entry["perplexity"][number]) for entry in (short, long))
+        assert total == pytest.approx(expected)
+    assert [(entry["first"], entry["last"]) for entry in found["positions"]][:2] == [(1, 16), (17, 32)]
+
+
+def test_examples_are_marked_from_where_they_differ(cut, profiled):
+    found, shown = profiled
+    tokenizer = AutoTokenizer.from_pretrained(cut / "original")
+    model = AutoModelForCausalLM.from_pretrained(cut / "original")
+    assert len(found["examples"]) == 3
+    for example in found["examples"]:
+        ours, theirs = example["texts"]
+        same, whole = example["same"]
+        assert whole == len(theirs)
+        assert ours[:same] == theirs[:same]
+        ids = tokenizer(example["prompt"], return_tensors="pt")
+        made = model.generate(**ids, max_new_tokens=48, do_sample=False)[0, ids["input_ids"].shape[1] :]
+        assert theirs == tokenizer.decode(made, skip_special_tokens=True)
+    assert any(example["texts"][0] != example["texts"][1] for example in found["examples"])
+    assert "<mark>" in (cut / "page.html").read_text()
+    assert "▸" in (cut / "page.md").read_text()
+    assert "▸" in shown
+
+
+def test_what_went_is_shown_by_layer(cut, profiled):
+    record = json.loads((cut / "out" / "edgelm.json").read_text())
+    page = (cut / "page.md").read_text()
+    before, left = (sum(layer["ffn"] for layer in record[name]) for name in ("original_layers", "layers"))
+    assert f"| decoder: FFN channels | {before} | {left} | {1 - left / before:.1%} |" in page
+    gone = len(record["original_layers"]) - len(record["layers"])
+    assert f"| decoder layers | 3 | {3 - gone} |" in page
+    rows = [line for line in page.splitlines() if line.startswith(("| decoder 0", "| decoder 1", "| decoder 2"))]
+    assert len(rows) == 3
+    for layer in record["layers"]:
+        assert f"| {layer['ffn']}/{record['original_layers'][0]['ffn']} |" in rows[layer["origin"]]
+    html = (cut / "page.html").read_text()
+    for title in (
+        "What went",
+        "What is left of each layer",
+        "Perplexity by file",
+        "Perplexity by position",
+        "Examples",
+    ):
+        assert f"<h2>{title}</h2>" in html
+
+
+def test_targets_are_judged_for_their_sources(tmp_path):
+    make_generator_bundle(tmp_path / "bundle", "t5")
+    model, folder = make_model("t5")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows = list(zip(SENTENCES[:4], SENTENCES[4:8], strict=True))
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps({"source": source, "target": target}) + "\n" for source, target in rows))
+    done = run("profile", tmp_path / "bundle", "--compare", folder, "--data", file, *FEW, "--json")
+    found = json.loads(done.stdout)["texts"]
+    losses = []
+    for source, target in rows:
+        labels = tokenizer(text_target=target, return_tensors="pt")["input_ids"]
+        with torch.inference_mode():
+            logits = model(**tokenizer(source, return_tensors="pt"), labels=labels).logits[0]
+        losses.append(torch.nn.functional.cross_entropy(logits, labels[0], reduction="none").numpy())
+    expected = math.exp(np.concatenate(losses).mean())
+    assert found["files"][0]["tokens"] == [sum(map(len, losses))] * 2
+    assert found["files"][0]["perplexity"] == pytest.approx([expected] * 2, rel=1e-4)
+    for example in found["examples"]:
+        assert example["texts"][0] == example["texts"][1]
+        assert example["same"] == [len(example["texts"][0])] * 2
+
+
+def test_what_cannot_be_judged_is_refused(tmp_path):
+    bundle = make_generator_bundle(tmp_path / "bundle", "llama")
+    talk = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]
+    (tmp_path / "talks.jsonl").write_text(json.dumps({"messages": talk}) + "\n")
+    done = CliRunner().invoke(app, ["profile", str(bundle), "--data", str(tmp_path / "talks.jsonl")])
+    assert done.exit_code == 4
+    assert "conversations; texts are judged" in " ".join(done.output.split())
+    checkpoint = make_checkpoint(tmp_path / "classifier")
+    done = CliRunner().invoke(app, ["profile", str(checkpoint), "--data", "a.txt", "--data", "b.txt"])
+    assert done.exit_code == 2
+    assert "--data is given more than once" in " ".join(done.output.split())
