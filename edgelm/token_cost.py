@@ -1,9 +1,9 @@
-"""The noun TokenCost: what a token of a model that writes takes, counted by what is left of its layers."""
+"""The noun TokenCost: what a model that writes takes (time, weights, bytes), by what is left of its layers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from edgelm.shapes import LayerShape, Shapes
@@ -18,7 +18,10 @@ class TokenCost:
         rest: what the model takes without any layer: its head.
         units: by stack and kind of sublayer, what one head, group of heads or channel takes.
         vocabulary: tokens that the head names.
-        source: where the figures are from.
+        source: where the figures are from: counted, estimated or measured.
+        fixed: by stack and kind, what a sublayer takes as soon as it has a unit: its norm, its calls.
+        beside: what of `rest` does not depend on the model's width.
+        band: of an estimate: from so many times it to so many times it a measurement is expected; None: not known.
     """
 
     unit: str
@@ -26,6 +29,9 @@ class TokenCost:
     units: Mapping[str, Mapping[str, float]]
     vocabulary: int
     source: str = "counted"
+    fixed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    beside: float = 0.0
+    band: tuple[float, float] | None = None
 
     def shape_cost(self, shape: LayerShape) -> float:
         """What a layer of this shape adds."""
@@ -47,12 +53,22 @@ class TokenCost:
     def narrowed(self, share: float) -> TokenCost:
         """For a model whose hidden states are `share` as wide: every matrix reads or writes them."""
         units = {stack: {kind: cost * share for kind, cost in known.items()} for stack, known in self.units.items()}
-        return replace(self, rest=self.rest * share, units=units)
+        return replace(self, rest=self.beside + (self.rest - self.beside) * share, units=units)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TokenCost:
+        """The inverse of `to_dict`."""
+        band = values.get("band")
+        return cls(**values | {"band": None if band is None else (float(band[0]), float(band[1]))})
+
     def _sublayers(self, shape: LayerShape) -> dict[str, float]:
         counts = {"attention": shape.heads, "cross": shape.cross or 0, "ffn": shape.ffn}
-        return {kind: cost * counts[kind] for kind, cost in self.units[shape.stack].items()}
+        fixed = self.fixed.get(shape.stack, {})
+        return {
+            kind: cost * counts[kind] + fixed.get(kind, 0.0) if counts[kind] else 0.0
+            for kind, cost in self.units[shape.stack].items()
+        }

@@ -32,6 +32,24 @@ def advise(name: str, asked: float, record: Record, precision: str, device: Devi
     return found[0] if len(found) == 1 else f"{', '.join(found[:-1])}, or {found[-1]}"
 
 
+def advise_writer(name: str, record: Record) -> str:
+    """Ways of a model that writes to come nearer to a bound: latency, weights, first-token, size, memory or drop."""
+    trained = any("train" in stage.settings for stage in record.stages if stage.stage != "finetune")
+    if name == "drop":
+        return "allow more time or size" + ("" if trained else ", or take a recipe that trains (generator-balanced)")
+    tokens = "drop more tokens (a lower vocabulary.min_tokens)"
+    if record.tokens is None:
+        tokens = "drop unused tokens first (a stage vocabulary before fit, as in recipe generator-smallest)"
+    further = {
+        "latency": "ask at a shorter context (--context)",
+        "weights": "ask for less",
+        "first-token": "ask for a shorter prompt (--prompt-length)",
+        "size": "keep weights in 4 bits (--precision int4)",
+        "memory": "ask at a shorter context (--context)",
+    }
+    return f"{tokens}, {further[name]}, or lower fit.multiple"
+
+
 def _faster(record: Record, precision: str, device: Device) -> list[str]:
     there = precision_of(precision).bits == 8 or "int8" not in device.precisions
     integers = [] if there else ["compute in integers (--precision int8)"]

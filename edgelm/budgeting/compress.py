@@ -8,12 +8,13 @@ from pathlib import Path
 
 from edgelm.anatomy import find_checkpoint
 from edgelm.budget import Budget
-from edgelm.budgeting.fastest import find_fastest
-from edgelm.budgeting.generators import GENERATOR_RECIPE, WeightTargets
+from edgelm.budgeting.fastest import Targets, find_fastest
+from edgelm.budgeting.generators import GENERATOR_RECIPE, WriterTargets
 from edgelm.budgeting.targets import Outcome, check_recipe, default_recipe, resolve_budget
 from edgelm.compress.pipeline import CompressResult, compress
 from edgelm.data.dataset import Dataset
 from edgelm.device import Device
+from edgelm.errors import UsageError
 from edgelm.latency_table import LatencyTable
 from edgelm.progress import Progress, silent
 from edgelm.recipe import Recipe, load_recipe
@@ -37,6 +38,8 @@ def compress_to_budget(
     allow_pickle: bool = False,
     max_length: int = 128,
     kind: str | None = None,
+    context: int | None = None,
+    prompt_length: int | None = None,
     progress: Progress = silent,
     run: Callable[..., CompressResult] = compress,
 ) -> Outcome:
@@ -55,6 +58,9 @@ def compress_to_budget(
         unlabelled: further texts, which the original model labels.
         time_limit: in seconds, for the trainings.
         kind: the task that a masked language model is compressed for; None: as the folder is read.
+        context: of a model that writes: tokens behind which times of one more are meant, and its cache in memory; None:
+            256 (an encoder-decoder 64, with as many of a source), or what it holds if less.
+        prompt_length: of a model that writes: tokens of the prompt whose first token is bounded; None: 128, likewise.
         run: what compresses; `compress`, or a trial of a search that is made in full.
 
     Returns:
@@ -62,24 +68,13 @@ def compress_to_budget(
 
     Raises:
         UsageError: a precision that the device does not run, a recipe that cannot keep to a budget, a table of another
-            model, a budget for a model that writes texts.
+            model, or a bound, a context or a prompt of another kind of model.
         ModelError, DataError, RecipeError, OutputExistsError: as `compress`.
     """
     output = Path(output)
     checkpoint = find_checkpoint(model, allow_pickle=allow_pickle, task=kind)
     default = GENERATOR_RECIPE if checkpoint.task.generates else default_recipe(budget)
     chosen = recipe or load_recipe(default, overrides=overrides)
-    resolve = functools.partial(
-        resolve_budget,
-        checkpoint=checkpoint,
-        rows=dataset,
-        precision=precision,
-        device=device,
-        table=table,
-        max_length=max_length,
-        embedding_bits=chosen.embedding_bits,
-        progress=progress,
-    )
     make = functools.partial(
         run,
         model,
@@ -94,17 +89,47 @@ def compress_to_budget(
         progress=progress,
         **({} if kind is None else {"kind": kind}),
     )
+
+    def keep_to(resolve: Callable[[Budget], Targets]) -> Outcome:
+        if budget.only_drop and recipe is None:
+            rows = [rows.fingerprint() for rows in (dataset, evaluation, unlabelled) if rows is not None]
+            asked = "".join([chosen.model_dump_json(), *rows])
+            return find_fastest(
+                budget, resolve, make, asked=asked, output=output, overwrite=overwrite, time_limit=time_limit
+            )
+        targets = resolve(budget)
+        goal = targets.goal if targets.goal.bounds else None
+        check_recipe(chosen, goal)
+        return targets.outcome(make(output=output, goal=goal, time_limit=time_limit))
+
     if checkpoint.task.generates:
-        weights = WeightTargets(budget, checkpoint, allow_pickle=allow_pickle)
-        check_recipe(chosen, weights.goal)
-        return weights.outcome(make(output=output, goal=weights.goal, time_limit=time_limit))
-    if budget.only_drop and recipe is None:
-        rows = [rows.fingerprint() for rows in (dataset, evaluation, unlabelled) if rows is not None]
-        asked = "".join([chosen.model_dump_json(), *rows])
-        return find_fastest(
-            budget, resolve, make, asked=asked, output=output, overwrite=overwrite, time_limit=time_limit
+        if table is not None:
+            raise UsageError("--table is a latency table of an encoder; this model writes texts.", hint="Leave it out.")
+        with WriterTargets(
+            checkpoint,
+            device=device,
+            precision=precision,
+            embedding_bits=chosen.embedding_bits,
+            context=context,
+            prompt_length=prompt_length,
+            allow_pickle=allow_pickle,
+            progress=progress,
+        ) as writer:
+            return keep_to(writer.resolve)
+    if context is not None or prompt_length is not None:
+        raise UsageError(
+            "--context and --prompt-length are for models that write texts.",
+            hint="An encoder is timed with a text of the median length of --data.",
         )
-    targets = resolve(budget)
-    goal = targets.goal if targets.goal.bounds else None
-    check_recipe(chosen, goal)
-    return targets.outcome(make(output=output, goal=goal, time_limit=time_limit))
+    resolve = functools.partial(
+        resolve_budget,
+        checkpoint=checkpoint,
+        rows=dataset,
+        precision=precision,
+        device=device,
+        table=table,
+        max_length=max_length,
+        embedding_bits=chosen.embedding_bits,
+        progress=progress,
+    )
+    return keep_to(resolve)

@@ -10,14 +10,15 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from edgelm import distributed as processes
 from edgelm.budget import Budget
-from edgelm.budgeting.targets import BudgetTargets, Outcome
+from edgelm.budgeting.targets import Outcome
 from edgelm.checkpoint import open_checkpoint
 from edgelm.compress.lineage import digest
 from edgelm.compress.pipeline import CompressResult
+from edgelm.compress.pruning.constraints import Constraints
 from edgelm.files.output import check_output, remove_work, staged_output
 from edgelm.files.output_kinds import CHECKPOINT
 
@@ -26,9 +27,24 @@ _TRIES_NAMES = r"[\d.]+x-[0-9a-f]{12}(\.json|\.work)?"
 _CLOSE = 1.15  # times: what held and what did not are not worth a try in between
 
 
+class Targets(Protocol):
+    """What a budget means for a model."""
+
+    @property
+    def goal(self) -> Constraints:
+        """What the recipe's `fit` stages aim at."""
+
+    @property
+    def whole(self) -> float:
+        """What the uncut model costs in the terms of a latency."""
+
+    def outcome(self, result: CompressResult) -> Outcome:
+        """The result with its verdicts, that of the drop last."""
+
+
 def find_fastest(
     budget: Budget,
-    resolve_budget: Callable[[Budget], BudgetTargets],
+    resolve_budget: Callable[[Budget], Targets],
     run: Callable[..., CompressResult],
     *,
     asked: str,
@@ -52,8 +68,7 @@ def find_fastest(
         OutputExistsError: `output` is there and `overwrite` is not set.
     """
     check_output(output, overwrite=overwrite, kind=CHECKPOINT)
-    table = resolve_budget(Budget(max_latency_ms=math.inf)).cost_table
-    whole = table.predict(table.sizes.full())
+    whole = resolve_budget(Budget(max_latency_ms=math.inf)).whole
     tries = output.with_name(output.name + ".tries")
     held, failed, factor = 1.0, math.inf, 2.0
     found: list[Outcome] = []

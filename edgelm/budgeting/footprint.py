@@ -3,9 +3,11 @@ measured."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
+from edgelm.checkpoint import Checkpoint
 from edgelm.cost.roofline import load_constants, price, total_ms
 from edgelm.cost.synthetic import encoder_work
 from edgelm.device import Device
@@ -76,6 +78,15 @@ def size_table(
 def _float_bytes(precision: str, device: Device) -> float:
     """Of a number that is a float: beside integers FP32 on a CPU, and FP16 else."""
     return precision_of(precision_of(precision).floats or target_of(device).floats).weight_bytes
+
+
+def tokenizer_mb(checkpoint: Checkpoint) -> float:
+    """Of the tokenizer as a bundle holds it, 10^6 bytes: without the spaces that a checkpoint's has."""
+    file = checkpoint.tokenizer_path / "tokenizer.json"
+    if not file.is_file():
+        return 0.0
+    values = json.loads(file.read_text(encoding="utf-8"))
+    return len(json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()) / 1e6
 
 
 def estimate(device: Device, sizes: ModelSizes, precision: str, sequence: int) -> LatencyTable:

@@ -1,80 +1,345 @@
-"""Budgets of models that write: so far so many times fewer weights for a token, which decide its speed where memory
-does."""
+"""Budgets of models that write: what a token, a prompt, a disk and memory may take, and the judgement of what came."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, replace
+from types import TracebackType
 from typing import Any
 
-from edgelm.anatomy import layer_shapes, load_checkpoint
+from edgelm import distributed as processes
+from edgelm.anatomy import layer_shapes, load_checkpoint, load_tokenizer
 from edgelm.anatomy.hidden import hidden_size
 from edgelm.budget import Budget
+from edgelm.budgeting.advice import advise_writer
+from edgelm.budgeting.footprint import tokenizer_mb
 from edgelm.budgeting.targets import Outcome, Verdict
+from edgelm.budgeting.token_bench import Bench, Lengths, Timed
+from edgelm.budgeting.token_bytes import (
+    TOKENIZER_MEMORY,
+    StoredBytes,
+    estimate_token,
+    memory_cost,
+    per_token,
+    size_cost,
+)
+from edgelm.budgeting.token_probe import longest_text
+from edgelm.budgeting.token_times import TokenTimes, find_times
 from edgelm.checkpoint import Checkpoint, open_checkpoint
 from edgelm.compress.pipeline import CompressResult
 from edgelm.compress.pruning.constraints import Constraint, Constraints
 from edgelm.compress.pruning.token_weights import count_weights
+from edgelm.device import Device
 from edgelm.errors import UsageError
+from edgelm.export.prepare import check_task_precision, meant_precision
+from edgelm.progress import Progress, silent
+from edgelm.quantize.target import target_of
 from edgelm.shapes import LayerShape, Shapes
 from edgelm.token_cost import TokenCost
 
 GENERATOR_RECIPE = "generator-one-shot"  # where none is named
+LATENCY, WEIGHTS, FIRST_TOKEN, SIZE, MEMORY, DROP = "latency", "weights", "first-token", "size", "memory", "drop"
 _CLOSE = 1.02  # of what is allowed
 
 
-class WeightTargets:
-    """What a budget asks of a model that writes, and the judgement of what came of it."""
+@dataclass(frozen=True)
+class BenchMeter:
+    """Measures whole models in the terms of a table.
 
-    def __init__(self, budget: Budget, checkpoint: Checkpoint, *, allow_pickle: bool = False) -> None:
-        """Count the weights of a model.
+    Attributes:
+        bench: where they run.
+        name: of the bound: latency or first-token.
+        whole: what the uncut model takes by the table, ms.
+        first: whether the first token is bounded, so that it is timed with the token.
+        tokens: that the models know; None: all.
+        hidden: how wide their hidden states are, beside the uncut one's.
+    """
+
+    bench: Bench
+    name: str
+    whole: float
+    first: bool
+    tokens: int | None = None
+    hidden: float = 1.0
+
+    def __call__(self, shapes: Shapes) -> float:
+        """Milliseconds."""
+        timed = self.bench.time(shapes, self.tokens, first=self.first, hidden=self.hidden)
+        return self.whole * float((timed.token if self.name == LATENCY else timed.first) or math.nan)
+
+    def with_vocabulary(self, tokens: int) -> BenchMeter:
+        """For models of so many tokens."""
+        return replace(self, tokens=tokens)
+
+    def narrowed(self, share: float) -> BenchMeter:
+        """For models whose hidden states are `share` as wide."""
+        return replace(self, hidden=share)
+
+
+@dataclass(frozen=True)
+class MemoryMeter:
+    """Measures the memory of whole models.
+
+    Attributes:
+        bench: where they run, without their tokenizer.
+        beside: what that takes, 10^6 bytes.
+        first: as `BenchMeter` has it.
+        tokens: that the models know; None: all.
+        hidden: how wide their hidden states are, beside the uncut one's.
+    """
+
+    bench: Bench
+    beside: float
+    first: bool
+    tokens: int | None = None
+    hidden: float = 1.0
+
+    def __call__(self, shapes: Shapes) -> float:
+        """10^6 bytes."""
+        return self.bench.time(shapes, self.tokens, first=self.first, hidden=self.hidden).memory_mb + self.beside
+
+    def with_vocabulary(self, tokens: int) -> MemoryMeter:
+        """For models of so many tokens."""
+        return replace(self, tokens=tokens)
+
+    def narrowed(self, share: float) -> MemoryMeter:
+        """For models whose hidden states are `share` as wide."""
+        return replace(self, hidden=share)
+
+
+class WriterTargets:
+    """What budgets ask of one model that writes, on a device; its bundles that are timed go with it.
+
+    Attributes:
+        lengths: what times are meant at.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        device: Device,
+        precision: str = "int8",
+        embedding_bits: int | None = None,
+        context: int | None = None,
+        prompt_length: int | None = None,
+        allow_pickle: bool = False,
+        progress: Progress = silent,
+    ) -> None:
+        """Take a model.
+
+        Args:
+            precision: of the bundle that will be exported.
+            embedding_bits: of the compressed model's tables; None: those of this one.
+            context, prompt_length: in tokens; None: what is usual.
 
         Raises:
-            UsageError: a bound that is not counted in weights.
+            UsageError: lengths that the model does not hold.
             ModelError: as `load_checkpoint`.
         """
-        bounds = (budget.max_latency_ms, budget.max_size_mb, budget.max_memory_mb, budget.max_drop)
-        if any(bound is not None for bound in bounds):
-            raise UsageError(
-                "models that write keep to --speedup alone so far: so many times fewer weights for a token.",
-                hint="Give --speedup, or the share of the weights in layers that stays: --set fit.keep=0.5.",
-            )
-        model = load_checkpoint(checkpoint, allow_pickle=allow_pickle)
-        self._shapes: Shapes = layer_shapes(model)
-        self._cost: TokenCost = count_weights(model)
-        self._hidden = hidden_size(model)
-        self._speedup = budget.speedup
+        self.lengths = Lengths.of(checkpoint, context, prompt_length)
+        self._checkpoint, self._device, self._precision = checkpoint, device, meant_precision(precision)
+        self._progress = progress
+        self._bits = embedding_bits or checkpoint.record.embedding_bits
+        self._stored = StoredBytes(device, precision, longest_text(checkpoint), self._bits)
+        self._tokenizer_mb = tokenizer_mb(checkpoint)
+        self._model = load_checkpoint(checkpoint, allow_pickle=allow_pickle)
+        self._shapes: Shapes = layer_shapes(self._model)
+        self._hidden = hidden_size(self._model)
+        self._bench = Bench(
+            self._model,
+            checkpoint,
+            self.lengths,
+            device=device,
+            precision=precision,
+            embedding_bits=self._bits,
+        )
+        self._times: TokenTimes | None = None
+
+    def __enter__(self) -> WriterTargets:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bench.__exit__(kind, error, at)
 
     @property
-    def goal(self) -> Constraints | None:
-        """What the recipe's `fit` stages aim at; None: what they name themselves."""
-        if self._speedup is None:
-            return None
-        allowed = self._cost.predict(self._shapes) / self._speedup
-        return Constraints((Constraint("weights", self._cost, allowed),))
+    def here(self) -> bool:
+        """Whether this machine is the device, so that bundles can be timed."""
+        return target_of(self._device).here
 
-    def outcome(self, result: CompressResult) -> Outcome:
-        """The result with its verdict, and what each sublayer costs."""
-        shapes = open_checkpoint(result.path).record.layers or self._shapes
-        left = result.record.hidden
-        cost = self._cost if left is None else self._cost.narrowed(left.kept / self._hidden)
-        verdicts = []
-        for bound in () if self.goal is None else self.goal.bounds:
-            got = cost.predict(shapes)
-            met = got <= _CLOSE * bound.allowed
-            advice = "" if met else "Lower fit.multiple, or ask for less."
-            verdicts.append(Verdict(bound.name, self._cost.unit, bound.allowed, got, self._cost.source, met, advice))
-        return Outcome(result, tuple(verdicts), tuple(self._rows(shapes, cost)), cost.unit)
+    @property
+    def times(self) -> TokenTimes:
+        """What was measured here, when it is first asked for."""
+        if self._times is None:
+            self._times = processes.on_main(lambda: find_times(self._bench, progress=self._progress))
+        return self._times
 
-    def _rows(self, shapes: Shapes, cost: TokenCost) -> list[dict[str, Any]]:
+    @property
+    def whole_ms(self) -> float:
+        """A token of the uncut model."""
+        return self.times.whole[0] if self.here else self._token_cost.predict(self._shapes)
+
+    def resolve(self, budget: Budget) -> WriterBudget:
+        """What a budget means for the model.
+
+        Raises:
+            UsageError: a precision that the device does not run such models in, or a time that nothing says of a
+                device that is not here.
+        """
+        return WriterBudget(self, budget, self._goal(budget))
+
+    def _goal(self, budget: Budget) -> Constraints:
+        if budget:
+            check_task_precision(self._checkpoint.task, self._device, self._precision)
+        bounds: list[Constraint] = []
+        if budget.max_latency_ms is not None or budget.speedup is not None:
+            bounds.append(self._latency(budget))
+        if budget.max_first_token_ms is not None:
+            bounds.append(self._first_token(budget.max_first_token_ms))
+        each = per_token(self._model, self._stored)
+        if budget.max_size_mb is not None:
+            cost = size_cost(self._model, self._stored, self._checkpoint.task, tokenizer_mb=self._tokenizer_mb)
+            letters = self._tokenizer_mb / cost.vocabulary
+            bounds.append(Constraint(SIZE, cost, budget.max_size_mb, per_token=each + letters))
+        if budget.max_memory_mb is not None:
+            cost = memory_cost(self._model, self._stored, tokenizer_mb=self._tokenizer_mb, context=self.lengths.context)
+            beside = TOKENIZER_MEMORY * self._tokenizer_mb
+            meter = MemoryMeter(self._bench, beside, budget.max_first_token_ms is not None) if self.here else None
+            bounds.append(Constraint(MEMORY, cost, budget.max_memory_mb, meter, per_token=2 * each))
+        return Constraints(tuple(bounds))
+
+    def outcome(self, budget: Budget, goal: Constraints, result: CompressResult) -> Outcome:
+        """The result with its verdicts, and what each sublayer costs; where something is bounded and this machine is
+        the device, as it was measured here."""
+        made = open_checkpoint(result.path)
+        shapes = made.record.layers or self._shapes
+        bounds = goal.bounds
+        timed = self._timed(made, budget) if bounds and self.here else None
+        verdicts = [self._judge(bound, made, shapes, timed) for bound in bounds]
+        if budget.max_drop is not None:
+            verdicts.append(judge_drop(budget.max_drop, result, advise_writer(DROP, made.record)))
+        costs = bounds[0].table if bounds else count_weights(self._model)
+        assert isinstance(costs, TokenCost)
+        left = made.record.hidden
+        costs = costs if left is None else costs.narrowed(left.kept / self._hidden)
+        return Outcome(result, tuple(verdicts), tuple(self._rows(costs, shapes)), costs.unit)
+
+    @property
+    def _token_cost(self) -> TokenCost:
+        if self.here:
+            return self.times.token
+        return estimate_token(self._model, self._stored, self._device, context=self.lengths.context)
+
+    def _latency(self, budget: Budget) -> Constraint:
+        if not self.here and budget.max_latency_ms is None and budget.speedup is not None:  # no time is asked for
+            counted = count_weights(self._model)
+            allowed_weights = counted.predict(self._shapes) / budget.speedup
+            return Constraint(WEIGHTS, counted, allowed_weights, per_token=counted.rest / counted.vocabulary)
+        cost = self._token_cost
+        allowed = [] if budget.max_latency_ms is None else [budget.max_latency_ms]
+        allowed += [] if budget.speedup is None else [self.whole_ms / budget.speedup]
+        if not self.here:
+            head = per_token(self._model, self._stored) / (self._device.bandwidth_gb_s or math.inf)
+            return Constraint(LATENCY, cost, min(allowed), per_token=head)
+        meter = BenchMeter(self._bench, LATENCY, self.times.whole[0], budget.max_first_token_ms is not None)
+        return Constraint(LATENCY, cost, min(allowed), meter, per_token=self.times.per_token[0])
+
+    def _first_token(self, allowed: float) -> Constraint:
+        if not self.here:
+            raise UsageError(
+                f"what a prompt takes on {self._device.name} can only be measured there.",
+                hint="Bound the time of a token (--max-latency), or run edgelm on the device with --device cpu.",
+            )
+        meter = BenchMeter(self._bench, FIRST_TOKEN, self.times.whole[1], first=True)
+        return Constraint(FIRST_TOKEN, self.times.first, allowed, meter, per_token=self.times.per_token[1])
+
+    def _timed(self, made: Checkpoint, budget: Budget) -> Timed:
+        """What came out, as a bundle on this machine."""
+        first = budget.max_first_token_ms is not None
+        return processes.on_main(
+            lambda: self._bench.time_model(
+                load_checkpoint(made),
+                first=first,
+                checkpoint=made,
+                tokenizer=load_tokenizer(made),
+                embedding_bits=made.record.embedding_bits,
+            )
+        )
+
+    def _judge(self, bound: Constraint, made: Checkpoint, shapes: Shapes, timed: Timed | None) -> Verdict:
+        left = made.record.hidden
+        bound = bound.narrowed(1.0 if left is None else left.kept / self._hidden)
+        cost = bound.with_vocabulary(int(made.config["vocab_size"])).table
+        assert isinstance(cost, TokenCost)
+        got, source, band = cost.predict(shapes), cost.source, cost.band
+        if timed is not None:
+            source = "measured"
+            if bound.name == LATENCY:
+                got = self.times.whole[0] * float(timed.token or math.nan)
+            elif bound.name == FIRST_TOKEN:
+                got = self.times.whole[1] * float(timed.first or math.nan)
+            else:
+                got = timed.size_mb if bound.name == SIZE else timed.memory_mb
+            if bound.name in (LATENCY, FIRST_TOKEN) and not self.times.quiet:
+                source += " on a busy machine"
+        met = got <= _CLOSE * bound.allowed
+        between = None if band is None else (band[0] * got, band[1] * got)
+        advice = advise_writer(bound.name, made.record)
+        return Verdict(bound.name, cost.unit, bound.allowed, got, source, met, advice, between)
+
+    def _rows(self, costs: TokenCost, shapes: Shapes) -> list[dict[str, Any]]:
         """For each layer of the original what is left, of how much, and what that costs."""
         left = {index if shape.origin is None else shape.origin: shape for index, shape in enumerate(shapes)}
         rows = []
         for number, before in enumerate(self._shapes):
             shape = left.get(number, LayerShape(0, 0, cross=None if before.cross is None else 0, stack=before.stack))
-            costs = {kind: values[0] for kind, values in cost.layer_costs([shape]).items()}
+            found = {kind: values[0] for kind, values in costs.layer_costs([shape]).items()}
             row = {"layer": number, "stack": before.stack, "norms_cost": 0.0}
             for kind, name in (("attention", "heads"), ("cross", "cross"), ("ffn", "ffn")):
                 if getattr(before, name) is not None:
                     row |= {name: getattr(shape, name), f"{name}_before": getattr(before, name)}
-                    row[f"{kind}_cost"] = costs[kind]
+                    row[f"{kind}_cost"] = found[kind]
             rows.append(row)
         return rows
+
+
+@dataclass(frozen=True)
+class WriterBudget:
+    """One budget of a model that writes, as `edgelm.budgeting.targets.BudgetTargets` is of others."""
+
+    targets: WriterTargets
+    budget: Budget
+    goal: Constraints
+
+    @property
+    def whole(self) -> float:
+        """What a token of the uncut model takes, ms."""
+        return self.targets.whole_ms
+
+    def outcome(self, result: CompressResult) -> Outcome:
+        """The result with its verdicts."""
+        return self.targets.outcome(self.budget, self.goal, result)
+
+
+def judge_drop(allowed: float, result: CompressResult, advice: str) -> Verdict:
+    """What was lost on the evaluation rows: points of BLEU or ROUGE; of perplexity, percent that it rose, per byte of
+    text where tokens are not the same any more, in terms of the original's tokens."""
+    before = result.original["metrics"]
+    after = result.record.stages[-1].after if result.record.stages else before
+    metric = result.record.task.metric
+    if "perplexity" in before and metric not in ("bleu", "rougeL"):
+        lost = 100 * (math.exp(_nats(after, before) - math.log(before["perplexity"])) - 1)
+        unit = "% of perplexity"
+    else:
+        lost = (before[metric] - after[metric]) * (1 if metric == "bleu" else 100)
+        unit = f"points of {metric}"
+    return Verdict(DROP, unit, allowed, lost, "measured", lost <= allowed + 1e-9, advice)
+
+
+def _nats(metrics: dict[str, float], original: dict[str, float]) -> float:
+    """Of a token of the original model."""
+    if "byte_perplexity" not in metrics or "byte_perplexity" not in original:
+        return math.log(metrics["perplexity"])
+    return (
+        math.log(metrics["byte_perplexity"]) * math.log(original["perplexity"]) / math.log(original["byte_perplexity"])
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -13,7 +12,7 @@ from edgelm.anatomy import load_tokenizer
 from edgelm.anatomy.sizes import sizes_of
 from edgelm.budget import Budget
 from edgelm.budgeting.advice import advise
-from edgelm.budgeting.footprint import PROCESS_MB, estimate, row_bytes, size_table
+from edgelm.budgeting.footprint import PROCESS_MB, estimate, row_bytes, size_table, tokenizer_mb
 from edgelm.checkpoint import Checkpoint, open_checkpoint
 from edgelm.compress.pipeline import CompressResult
 from edgelm.compress.pruning.constraints import Constraint, Constraints
@@ -94,6 +93,11 @@ class BudgetTargets:
         """What blocks cost: in time or, where nothing bounds that, in operations."""
         return self.table or count_operations(self.sizes, self.sequence)
 
+    @property
+    def whole(self) -> float:
+        """What the uncut model costs by that table."""
+        return self.cost_table.predict(self.sizes.full())
+
     def _judge(self, result: CompressResult, checkpoint: Checkpoint, shapes: Shapes) -> list[Verdict]:
         """Every bound against what the compressed model costs and loses."""
         sizes = replace(self.sizes, vocabulary=int(checkpoint.config["vocab_size"]))
@@ -111,7 +115,7 @@ class BudgetTargets:
                     sizes,
                     self.precision,
                     self.device,
-                    _tokenizer_mb(checkpoint),
+                    tokenizer_mb(checkpoint),
                     checkpoint.record.embedding_bits,
                 )
             got = replace(bound, table=table).cost(shapes)
@@ -170,9 +174,13 @@ def resolve_budget(
             compare to.
     """
     check_precision(device, precision)
+    if budget.max_first_token_ms is not None:
+        raise UsageError(
+            "--max-first-token is for models that write texts.", hint=f"Give --max-latency for {checkpoint.task.kind}."
+        )
     sizes = sizes_of(checkpoint.config, task=checkpoint.task)
     sequence = median_length(load_tokenizer(checkpoint), checkpoint.task, rows, max_length=max_length)
-    tokenizer_mb, bits = _tokenizer_mb(checkpoint), embedding_bits or checkpoint.record.embedding_bits
+    letters_mb, bits = tokenizer_mb(checkpoint), embedding_bits or checkpoint.record.embedding_bits
     bounds: list[Constraint] = []
     if budget.limits_time:
         if table is None and target_of(device).here:
@@ -188,11 +196,11 @@ def resolve_budget(
     for name, allowed in (("size", budget.max_size_mb), ("memory", budget.max_memory_mb)):
         if allowed is not None:
             per_token = row_bytes(sizes, precision, device, bits) / 1e6 + (
-                tokenizer_mb / sizes.vocabulary if name == "size" else 0.0
+                letters_mb / sizes.vocabulary if name == "size" else 0.0
             )
             bounds.append(
                 Constraint(
-                    name, _table_of(name, sizes, precision, device, tokenizer_mb, bits), allowed, per_token=per_token
+                    name, _table_of(name, sizes, precision, device, letters_mb, bits), allowed, per_token=per_token
                 )
             )
     return BudgetTargets(budget, sizes, precision, sequence, device, Constraints(tuple(bounds)), table)
@@ -241,26 +249,13 @@ def layer_costs(table: LatencyTable, original: ModelSizes, shapes: Shapes) -> li
 
 
 def _table_of(
-    name: str, sizes: ModelSizes, precision: str, device: Device, tokenizer_mb: float, embedding_bits: int
+    name: str, sizes: ModelSizes, precision: str, device: Device, letters_mb: float, embedding_bits: int
 ) -> LatencyTable:
     """Bytes on disk; in memory they lie on top of what any such process takes, which makes it an estimate."""
-    table = size_table(sizes, precision, device, tokenizer_mb=tokenizer_mb, embedding_bits=embedding_bits)
+    table = size_table(sizes, precision, device, tokenizer_mb=letters_mb, embedding_bits=embedding_bits)
     if name == "size":
         return table
-    return replace(table, source="estimated", rest=table.rest - tokenizer_mb + PROCESS_MB)
-
-
-def _tokenizer_mb(checkpoint: Checkpoint) -> float:
-    """Of the tokenizer as a bundle holds it: without the spaces that a checkpoint's has."""
-    file = checkpoint.tokenizer_path / "tokenizer.json"
-    if not file.is_file():
-        return 0.0
-    return (
-        len(
-            json.dumps(json.loads(file.read_text(encoding="utf-8")), ensure_ascii=False, separators=(",", ":")).encode()
-        )
-        / 1e6
-    )
+    return replace(table, source="estimated", rest=table.rest - letters_mb + PROCESS_MB)
 
 
 def _allowed_ms(budget: Budget, table: LatencyTable) -> float:

@@ -73,22 +73,49 @@ def compress(
         typer.Option("--set", help="Change a value of the recipe, such as prune.keep_ffn=0.5. May be repeated."),
     ] = None,
     max_latency: Annotated[
-        str | None, typer.Option(help="Budget: p50 of a text of median length on the device, such as 1ms.")
+        str | None,
+        typer.Option(
+            help="Budget: p50 of a text of median length on the device, such as 1ms; of a model that writes, of one "
+            "token behind --context."
+        ),
+    ] = None,
+    max_first_token: Annotated[
+        str | None,
+        typer.Option(help="Budget of a model that writes: from a prompt (--prompt-length) to its first token."),
     ] = None,
     speedup: Annotated[
         str | None,
-        typer.Option(help="Budget: times as fast as the original in PyTorch FP32 on this machine, such as 10x."),
+        typer.Option(
+            help="Budget: times as fast as the original in PyTorch FP32 on this machine, such as 10x; of a model that "
+            "writes, as a token of its own uncut bundle, such as 2x."
+        ),
     ] = None,
     max_size: Annotated[str | None, typer.Option(help="Budget: size of the bundle, such as 10MB.")] = None,
     max_memory: Annotated[
-        str | None, typer.Option(help="Budget: peak memory of a process that runs it, such as 96MB.")
+        str | None,
+        typer.Option(
+            help="Budget: peak memory of a process that runs it, such as 96MB; of a model that writes, with a text of "
+            "--context."
+        ),
     ] = None,
     max_drop: Annotated[
         float | None,
         typer.Option(
-            help="Budget: points of the task's metric that may be lost on --eval; alone, without --recipe: the "
-            "fastest that keeps to it."
+            help="Budget: points of the task's metric that may be lost on --eval, or percent that perplexity may rise; "
+            "alone, without --recipe: the fastest that keeps to it."
         ),
+    ] = None,
+    context: Annotated[
+        int | None,
+        typer.Option(
+            "--context",
+            help="Of a model that writes: tokens behind which one more is timed. Default: 256, of an encoder-decoder "
+            "64 and as many of a source.",
+        ),
+    ] = None,
+    prompt_length: Annotated[
+        int | None,
+        typer.Option("--prompt-length", help="Of a model that writes: tokens of a prompt that is timed. Default: 128."),
     ] = None,
     precision: Annotated[
         str,
@@ -140,6 +167,7 @@ def compress(
         from edgelm.cli.from_trial import check_source, read_trial
         from edgelm.cli.inputs import read_budget, read_columns, read_duration, read_rows_of, read_unlabelled
         from edgelm.compress.lineage import trained_precision
+        from edgelm.compress.pipeline import compress as run_recipe
         from edgelm.device import load_device
         from edgelm.files.output import check_output
         from edgelm.files.output_kinds import CHECKPOINT
@@ -147,7 +175,7 @@ def compress(
         from edgelm.recipe import load_recipe, override
 
         check_output(output, overwrite=overwrite, kind=CHECKPOINT)
-        budget = read_budget(max_latency, speedup, max_size, max_memory, max_drop)
+        budget = read_budget(max_latency, speedup, max_size, max_memory, max_drop, max_first_token)
         seconds = None if time_limit is None else read_duration(time_limit)
         check_source(model, recipe, from_trial, search)
         trial = read_trial(from_trial, search)
@@ -194,8 +222,10 @@ def compress(
             kind=kind,
             allow_pickle=allow_pickle,
             max_length=max_length or DEFAULT_LENGTH,
+            context=context,
+            prompt_length=prompt_length,
             progress=screen.progress,
-            **({} if trial is None else {"run": trial.compress}),
+            run=run_recipe if trial is None else trial.compress,
         )
         chance = _judge(outcome.result, judged)
         screen.result(outcome.to_dict() | {"chance": None if chance is None else chance.to_dict()}, _draw)

@@ -265,7 +265,12 @@ def read_calibration(source: str | None, *, columns: Columns, by_label: bool, sc
 
 
 def read_budget(
-    max_latency: str | None, speedup: str | None, max_size: str | None, max_memory: str | None, max_drop: float | None
+    max_latency: str | None,
+    speedup: str | None,
+    max_size: str | None,
+    max_memory: str | None,
+    max_drop: float | None,
+    max_first_token: str | None = None,
 ) -> Budget:
     """A budget from command-line options.
 
@@ -278,6 +283,9 @@ def read_budget(
         max_size_mb=None if max_size is None else parse_megabytes(max_size, "--max-size"),
         max_memory_mb=None if max_memory is None else parse_megabytes(max_memory, "--max-memory"),
         max_drop=max_drop,
+        max_first_token_ms=None
+        if max_first_token is None
+        else parse_milliseconds(max_first_token, "--max-first-token"),
     )
 
 

@@ -106,9 +106,14 @@ def _precision_for(task: Task, settings: ExportSettings) -> str:
     given |= {"--max-drop": settings.quantization.max_drop is not None}
     if named := [option for option, there in given.items() if there]:
         raise UsageError(f"{' and '.join(named)}: not for models that write texts.", hint="Leave it out.")
-    wanted = _MEANT.get(settings.precision, settings.precision)
+    wanted = meant_precision(settings.precision)
     check_task_precision(task, settings.device, wanted)
     return wanted
+
+
+def meant_precision(precision: str) -> str:
+    """What a precision means for a model that writes."""
+    return _MEANT.get(precision, precision)
 
 
 def check_task_precision(task: Task, device: Device, precision: str) -> None:
@@ -124,7 +129,7 @@ def check_task_precision(task: Task, device: Device, precision: str) -> None:
         check_precision(device, precision)
         return
     known = PLAIN.products.precisions
-    if _MEANT.get(precision, precision) not in known:
+    if meant_precision(precision) not in known:
         raise UsageError(
             f"models that write are not exported in {precision} for TensorRT.", hint=f"Use {', '.join(known)}."
         )

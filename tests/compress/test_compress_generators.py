@@ -127,22 +127,6 @@ def test_the_precision_that_was_trained_is_proposed(bits, precision, tmp_path):
     assert f"--precision {precision} " in " ".join((done.output + done.stderr).split())
 
 
-def test_a_budget_is_a_share_of_the_weights_for_a_token(tmp_path):
-    model, rows = make_generator(tmp_path / "m", "llama", layers=3), files_for("llama", tmp_path)
-    asked = ["compress", model, "--data", rows, "--eval", rows, "--output", tmp_path / "out", *FEW]
-    done = CliRunner().invoke(app, [*map(str, asked), "--speedup", "1.5x", "--json"])
-    assert done.exit_code == 0, done.output
-    cost = count_weights(load_checkpoint(model))
-    (verdict,) = json.loads(done.stdout)["budget"]
-    assert verdict["met"]
-    assert verdict["got"] == pytest.approx(cost.predict(layer_shapes(load_checkpoint(tmp_path / "out"))))
-    assert verdict["asked"] == pytest.approx(cost.predict(layer_shapes(load_checkpoint(model))) / 1.5)
-
-    done = CliRunner().invoke(app, [*map(str, asked), "--overwrite", "--max-latency", "1ms"])
-    assert done.exit_code == 2
-    assert "--speedup alone so far" in done.stderr
-
-
 @pytest.mark.parametrize("family", GENERATORS)
 def test_weights_are_counted_as_they_are(family, tmp_path):
     model = load_checkpoint(make_generator(tmp_path / "m", family))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from edgelm import distributed as processes
 from edgelm.anatomy import TaskModel, layer_shapes
@@ -19,6 +19,17 @@ from edgelm.shapes import LayerShape, Shapes
 from edgelm.token_cost import TokenCost
 
 Measure = Callable[[Shapes], float]
+
+
+@runtime_checkable
+class MeasureOfWriters(Protocol):
+    """A `Measure` of models whose cost depends on more than the shapes of layers."""
+
+    def with_vocabulary(self, tokens: int) -> Measure:
+        """For models of so many tokens."""
+
+    def narrowed(self, share: float) -> Measure:
+        """For models whose hidden states are `share` as wide."""
 
 
 class CostTable(Protocol):
@@ -65,7 +76,19 @@ class Constraint:
 
     def with_vocabulary(self, tokens: int) -> Constraint:
         """The bound for a model of so many tokens."""
-        return replace(self, table=self.table.with_vocabulary(tokens, self.per_token))
+        measure = self.measure
+        if isinstance(measure, MeasureOfWriters):
+            measure = measure.with_vocabulary(tokens)
+        return replace(self, table=self.table.with_vocabulary(tokens, self.per_token), measure=measure)
+
+    def narrowed(self, share: float) -> Constraint:
+        """The bound for a model that writes whose hidden states are `share` as wide."""
+        if share == 1 or not isinstance(self.table, TokenCost):
+            return self
+        measure = self.measure
+        if isinstance(measure, MeasureOfWriters):
+            measure = measure.narrowed(share)
+        return replace(self, table=self.table.narrowed(share), measure=measure, per_token=self.per_token * share)
 
     def cost(self, shapes: Shapes) -> float:
         """The cost of a model: measured where that is possible, on the main process for all."""
@@ -94,12 +117,7 @@ class Constraints:
 
     def narrowed(self, share: float) -> Constraints:
         """For a model that writes whose hidden states are `share` as wide, within the same allowances."""
-        return Constraints(
-            tuple(
-                replace(bound, table=bound.table.narrowed(share)) if isinstance(bound.table, TokenCost) else bound
-                for bound in self.bounds
-            )
-        )
+        return Constraints(tuple(bound.narrowed(share) for bound in self.bounds))
 
     def costs(self, shapes: Shapes) -> dict[str, Any]:
         """What each layer's attention and FFN cost by the first bound's table; empty without one."""

@@ -26,7 +26,7 @@ PROVENANCE = (
     "whichever takes longer: at best all of the rate, at worst half of what encoders reach; the p50 with the shares "
     "that encoders reach. Fitted to no generator"
 )
-_WORST = 0.4  # share of the bandwidth
+WORST_SHARE = 0.4  # share of the bandwidth
 _WORST_RATE = 0.5  # of the share of the rate that encoders reach
 
 
@@ -141,7 +141,7 @@ def _token(step: PromptWork, cache: int, tokens: int, device: Device, bundle_mb:
     least, launches = read / _bandwidth(device), _launches_ms([step])
     usual = least / min(1.0, constants.memory) + launches
     memory_mb = None if device.memory_gb is None else device.memory_gb * 1e3
-    times = (usual, least, least / _WORST + launches)
+    times = (usual, least, least / WORST_SHARE + launches)
     return EstimatedToken(tokens, *times, 1000 / usual, read / 1e6, cache / 1e6, bundle_mb + cache / 1e6, memory_mb)
 
 
@@ -158,7 +158,7 @@ def _prompt(works: Sequence[PromptWork], tokens: int, device: Device) -> Estimat
     weights, launches = sum(work.weights for work in works), _launches_ms(works)
     memory = weights / _bandwidth(device)
     streamed = memory / min(1.0, constants.memory)
-    usual, worst = max(reached, streamed) + launches, max(reached / _WORST_RATE, memory / _WORST) + launches
+    usual, worst = max(reached, streamed) + launches, max(reached / _WORST_RATE, memory / WORST_SHARE) + launches
     times, bound = (usual, max(compute, memory), worst), "compute" if reached > streamed else "memory"
     return EstimatedPrompt(tokens, *times, 1000 * tokens / usual, operations.total() / 1e9, weights / 1e6, bound)
 
