@@ -54,8 +54,13 @@ def search(
         typer.Option("--recipe", help="Start from this recipe, not from the space's. May be repeated."),
     ] = None,
     space: Annotated[
-        str, typer.Option("--space", help="What varies: a YAML file, or the name of a shipped space.")
-    ] = "default",
+        str | None,
+        typer.Option(
+            "--space",
+            help="What varies: a YAML file, or the name of a shipped space. Default: default, of models that write "
+            "generators or seq2seq.",
+        ),
+    ] = None,
     train_share: Annotated[
         float,
         typer.Option("--train-share", help="Share of the training steps in a trial; compress --from-trial has all."),
@@ -98,19 +103,20 @@ def search(
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
         from edgelm.cli.inputs import read_columns, read_duration, read_rows_of
         from edgelm.device import load_device
-        from edgelm.search.space import load_space
+        from edgelm.search.space import load_space, space_for
 
         limit = None if time_limit is None else read_duration(time_limit)
         target = load_device(device)
-        explored = load_space(space, recipes=recipe or ())
+        explored = None if space is None else load_space(space, recipes=recipe or ())
 
-        from edgelm.anatomy import family_of, find_checkpoint
-        from edgelm.anatomy.sizes import check_length, usable_positions
+        from edgelm.anatomy import find_checkpoint
+        from edgelm.anatomy.sizes import check_length, text_limit
         from edgelm.lengths import DEFAULT_LENGTH
         from edgelm.search.pipeline import search as run
 
         checkpoint = find_checkpoint(model, allow_pickle=allow_pickle, task=kind)
-        check_length(max_length, usable_positions(family_of(checkpoint.family), checkpoint.config))
+        explored = explored or load_space(space_for(checkpoint.task), recipes=recipe or ())
+        check_length(max_length, text_limit(checkpoint.config))
         named = read_columns(
             text_column,
             pair_column,

@@ -22,7 +22,7 @@ from edgelm.search.measure import measure
 from edgelm.search.ray_workers import RayWorkers
 from edgelm.search.result import SearchResult, Trial, front_csv, front_of
 from edgelm.search.rows import write_rows
-from edgelm.search.space import SearchSpace, load_recipes, load_space
+from edgelm.search.space import SearchSpace, load_recipes, load_space, space_for
 from edgelm.search.trial import Job, quality_name, single_texts
 from edgelm.search.workers import LocalWorkers, Workers
 
@@ -60,7 +60,7 @@ def search(
     their last finished stage or state of training.
 
     Args:
-        space: what varies; None: the space that edgelm ships.
+        space: what varies; None: the space that edgelm ships for such models.
         time_limit: seconds of this call. No trial is begun that by the median length of those before would not end in
             time; what still trains when the time is up stays unfinished, what is trained is still measured.
         trials: in all, those of earlier calls included.
@@ -91,9 +91,9 @@ def search(
         device=device,
     )
     _require("optuna", "jinja2")
-    space = space or load_space()
-    recipes = load_recipes(space, unused=True)
     common = _Common(model, dataset, evaluation, device, precision, max_length, allow_pickle, kind)
+    space = space or load_space(space_for(common.task))
+    recipes = load_recipes(space, unused=True)
     threads = threads or _cores()
     question = common.question | {
         "space": space.model_dump(mode="json"),
@@ -127,7 +127,12 @@ def search(
             share=train_share,
             job=lambda place, recipe: common.job(folder, place, recipe),
             measure=lambda bundle: measure(
-                bundle, common.texts, locks=folder.path, threads=threads, runs=runs, device=device.name
+                bundle,
+                None if common.task.generates else common.texts,
+                locks=folder.path,
+                threads=threads,
+                runs=runs,
+                device=device.name,
             ),
             trials=trials,
             keep_bundles=keep_bundles,
@@ -154,10 +159,15 @@ class _Common:
     ) -> None:
         from edgelm.anatomy import family_of, find_checkpoint
         from edgelm.compress.lineage import model_fingerprint
+        from edgelm.export.prepare import check_task_precision
 
-        check_precision(device, precision)
         checkpoint = find_checkpoint(model, allow_pickle=allow_pickle, task=kind)
-        family_of(checkpoint.family)
+        self.task = checkpoint.task
+        if self.task.generates:
+            check_task_precision(self.task, device, precision)
+        else:
+            check_precision(device, precision)
+            family_of(checkpoint.family)
         self.dataset, self.evaluation = dataset.for_task(checkpoint.task), evaluation.for_task(checkpoint.task)
         self.metric = quality_name(checkpoint.task, self.evaluation)
         self.texts = single_texts(checkpoint.task, self.evaluation)

@@ -13,6 +13,7 @@ from edgelm.errors import RecipeError, SpaceError, UsageError
 from edgelm.files.shipped import find_file
 from edgelm.files.yaml_model import line_of, load_yaml_model
 from edgelm.recipe import Recipe, load_recipe, override
+from edgelm.tasks.task import Task
 from edgelm.training_settings import Settings
 
 Number = int | float
@@ -114,6 +115,13 @@ def load_space(name_or_path: str | Path = "default", *, recipes: Sequence[str] =
     space = load_yaml_model(path, SearchSpace, SpaceError)
     load_recipes(space, place=lambda location: f"{path}:{line_of(path, location)}")
     return space if not recipes else SearchSpace.model_validate(space.model_dump() | {"recipes": tuple(recipes)})
+
+
+def space_for(task: Task) -> str:
+    """The name of the shipped space for models of a task."""
+    if not task.generates:
+        return "default"
+    return "seq2seq" if task.schema == "targets" else "generators"
 
 
 def load_recipes(

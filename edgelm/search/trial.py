@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import traceback
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,12 +15,14 @@ from edgelm.data.dataset import Dataset
 from edgelm.errors import EdgelmError
 from edgelm.progress import Progress
 from edgelm.recipe import Recipe
+from edgelm.tasks.generation import TextGeneration
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import SentenceEmbedding
 from edgelm.training_settings import TrainSettings
 
 ERROR_FILE = "error.txt"
 COMPRESSED_FILE = "compress.json"
+BYTES = "byte_log_likelihood"  # mean of a byte's, nats
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ def _make(job: Job, progress: Progress) -> dict[str, Any]:
         )
         write_json(folder / COMPRESSED_FILE, result.to_dict())
     parameters = json.loads((folder / COMPRESSED_FILE).read_text(encoding="utf-8"))["parameters"]
+    task = find_checkpoint(job.model, allow_pickle=job.allow_pickle, task=job.kind).task
     bundle = export(
         folder / "checkpoint",
         output=folder / "bundle",
@@ -128,16 +132,17 @@ def _make(job: Job, progress: Progress) -> dict[str, Any]:
         precision=job.precision,
         calibration=dataset,
         evaluation=evaluation,
-        max_length=job.max_length,
+        max_length=None if task.generates else job.max_length,  # which is of the texts that it is judged on
         **options,
     )
     write_json(folder / "manifest.json", bundle.manifest.to_dict())
-    task = find_checkpoint(job.model, allow_pickle=job.allow_pickle, task=job.kind).task
     metrics = (
         bundle.manifest.quality["bundle"]
         if bundle.manifest.quality
         else {"agreement": _agreement(job, evaluation, progress)}
     )
+    if isinstance(task, TextGeneration):  # whatever the tokens are
+        metrics = metrics | {BYTES: -math.log(metrics["byte_perplexity"])}
     return {
         "quality": metrics[quality_name(task, evaluation)],
         "metrics": metrics,
@@ -147,7 +152,10 @@ def _make(job: Job, progress: Progress) -> dict[str, Any]:
 
 
 def quality_name(task: Task, evaluation: Dataset) -> str:
-    """The metric that trials are judged by: the task's; without labels, agreement with the original model."""
+    """The metric that trials are judged by: the task's; of texts that go on, how likely a byte of them is, since trials
+    may have other tokens; without labels, agreement with the original model."""
+    if isinstance(task, TextGeneration):
+        return BYTES
     return "agreement" if evaluation.for_task(task).labels is None else str(task.metric)
 
 

@@ -39,6 +39,7 @@ from edgelm.files.places import told_place
 from edgelm.graph.external_data import stored_bytes
 from edgelm.graph.names import describe
 from edgelm.metrics.judge import Predictions, judge
+from edgelm.metrics.pieces import pieces_of
 from edgelm.metrics.texts import judge_texts
 from edgelm.precision import precision_of
 from edgelm.runtime.engine_plan import EnginePlan
@@ -170,11 +171,11 @@ def measure(draft: Draft) -> Draft:
     if rows is None or (rows.labels is None and not task.own_targets):
         return draft
     encoded = encode_written(rows, source.tokenizer, task, max_length=source.max_length)
-    sequences, reading = sequences_of(encoded), read_with(draft)
+    sequences, reading, pieces = sequences_of(encoded), read_with(draft), pieces_of(source.tokenizer)
 
     def metrics(scores_of: Callable[[TargetSequence], np.ndarray], texts: Sequence[str]) -> dict[str, float]:
         scores = np.concatenate([scores_of(sequence) for sequence in sequences])
-        found = judge(task, Predictions(scores, encoded), rows)
+        found = judge(task, Predictions(scores, encoded, pieces), rows)
         return judge_texts(task, texts, rows.labels or ()) | found if texts else found
 
     own: list[str] = []
