@@ -97,7 +97,7 @@ def main() -> None:
                 given.model, dataset=train, evaluation=dev, recipe=recipe, output=small, goal=asked.goal, overwrite=True
             )
             outcome, minutes = asked.outcome(result), (time.monotonic() - start) / 60
-            made.append(Made(speedup, make(small.with_suffix(f".{speedup:g}.edge"), small), outcome, minutes))
+            made.append(Made(speedup, make(small.with_name(f"{small.name}.edge"), small), outcome, minutes))
         lengths, whole = targets.lengths, targets.whole_ms
     first, *others = [each.bundle for each in made]
     found = profile(
