@@ -110,23 +110,29 @@ def cut_to_goal(model: PreTrainedModel, settings: FitSettings, goal: Constraints
 def _settle(
     model: PreTrainedModel, module_levels: Sequence[ModuleLevels], goal: Constraints, make: Maker, tries: int
 ) -> list[int] | None:
-    """A choice whose cost, where it can be measured, is what is allowed: the goal of the table is moved until it is."""
+    """A choice whose cost, where it can be measured, is what is allowed: the goal of the table is moved until it is, or
+    nearly is. Of what was measured the dearest that holds is taken; where none does, the one that misses least."""
     picks = make(goal, tries)
     factors = [1.0] * len(goal.bounds)
-    for _ in range(_CORRECTIONS):
-        if picks is None:
-            return None
+    timed = [bound.measure is not None for bound in goal.bounds]
+    measured: list[tuple[float, list[int]]] = []  # the largest share of an allowance
+    while picks is not None:
         shapes = shapes_of(model, module_levels, picks)
         off = [bound.cost(shapes) / bound.allowed for bound in goal.bounds]
-        timed = [bound.measure is not None for bound in goal.bounds]
-        if all(1 - 2 * _CLOSE <= share <= 1 + _CLOSE for share, measured in zip(off, timed, strict=True) if measured):
+        shares = [share for share, known in zip(off, timed, strict=True) if known]
+        if all(1 - 2 * _CLOSE <= share <= 1 + _CLOSE for share in shares):
+            return picks
+        measured.append((max(shares), picks))
+        if len(measured) > _CORRECTIONS:
             break
         factors = [
-            _believable(factor / share) if measured else factor
-            for factor, share, measured in zip(factors, off, timed, strict=True)
+            _believable(factor / share) if known else factor
+            for factor, share, known in zip(factors, off, timed, strict=True)
         ]
         picks = make(goal.scaled(factors), max(1, tries // 3))
-    return picks
+    held = [entry for entry in measured if entry[0] <= 1 + _CLOSE]
+    best = max(held, default=None) or min(measured, default=None)
+    return None if best is None else best[1]
 
 
 def _even_maker(model: PreTrainedModel, module_levels: Sequence[ModuleLevels], count: int) -> Maker:
