@@ -14,6 +14,7 @@ import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
+from transformers import modeling_gguf_pytorch_utils as gguf_files
 
 from edgelm.anatomy.adapters import adapted_model_config, merged_weights
 from edgelm.anatomy.even_sizes import settle_sizes
@@ -301,7 +302,10 @@ def quiet() -> Iterator[None]:
     level = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity(logging.ERROR)
     transformers.logging.disable_progress_bar()
+    bar = gguf_files.tqdm
+    gguf_files.tqdm = transformers.logging.tqdm  # the bar of GGUF files heeds no setting
     try:
         yield
     finally:
+        gguf_files.tqdm = bar
         transformers.logging.set_verbosity(level)
