@@ -199,3 +199,25 @@ def test_elsewhere_a_speedup_is_counted_in_weights(tmp_path):
         assert (bound.name, bound.table.unit, bound.measure) == ("weights", "10^6 weights", None)
         with pytest.raises(UsageError):
             targets.resolve(Budget(max_latency_ms=1.0))
+
+
+def test_a_narrower_model_is_measured_as_it_is(monkeypatch, tmp_path):
+    """After a stage that cut the hidden size, and one that dropped tokens."""
+    seen = []
+
+    def timed(bench, model, **options):
+        seen.append((model.config.hidden_size, len(model.get_output_embeddings().weight), layer_shapes(model)))
+        return Timed(0.5, 0.25, memory_mb=80.0, size_mb=1.0)
+
+    monkeypatch.setattr(Bench, "time_model", timed)
+    checkpoint = open_checkpoint(make_generator(tmp_path / "m", "llama", **SHAPE))
+    with WriterTargets(checkpoint, device=load_device("cpu")) as targets:
+        (bound,) = targets.resolve(Budget(max_memory_mb=90.0)).goal.narrowed(0.5).bounds
+        shapes = layer_shapes(load_checkpoint(checkpoint))[:2]
+        assert bound.with_vocabulary(100).cost(shapes) == pytest.approx(80.0, rel=0.02)  # and its tokenizer
+        assert seen == [(32, 100, shapes)]
+        (size,) = targets.resolve(Budget(max_size_mb=90.0)).goal.bounds
+        whole, half = size.table.predict(shapes), size.narrowed(0.5).table.predict(shapes)
+        # Matrices and tables are half as large; files beside them and the names of nodes are as large as they were.
+        names = sum(size.table.fixed["decoder"].values()) * len(shapes)
+        assert whole - half == pytest.approx((whole - size.table.beside - names) / 2)
