@@ -11,6 +11,7 @@ import numpy as np
 from edgelm.errors import BundleError, DataError, EdgelmError, UsageError
 from edgelm.runtime.answers.table import Answer, check_outputs, read_outputs
 from edgelm.runtime.bundle import Bundle, open_bundle
+from edgelm.runtime.early import behind
 from edgelm.runtime.graph_spec import ROLES
 from edgelm.runtime.inputs.batch import Batch
 from edgelm.runtime.inputs.text import TextProcessor, load_text_processor
@@ -174,7 +175,10 @@ def load(
             hint="Load it with edgelm.runtime.load.",
         )
     bundle.hash_early()  # while tokenizer, libraries and session are loaded
-    encoder = load_text_processor(bundle)
-    opened = open_session(bundle, threads=threads, provider=provider)
+    if not any(graph.engines for graph in bundle.manifest.graphs):
+        import onnxruntime  # noqa: F401  # not in the block below, whose head start is for the session alone
+    with behind(lambda: load_text_processor(bundle)) as reading:
+        opened = open_session(bundle, threads=threads, provider=provider)
+    encoder = reading.result()
     bundle.end_early()
     return Model(opened, encoder)

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgelm.errors import BundleError
 from edgelm.runtime.bundle import Bundle
-from edgelm.runtime.early import Early
+from edgelm.runtime.early import behind
 from edgelm.runtime.engine import EngineSession
 from edgelm.runtime.engine_plan import EngineRecord
 from edgelm.runtime.generation.chat import ChatTemplate
@@ -70,9 +70,11 @@ def open_generator(bundle: Bundle, *, threads: int | None = None, provider: str 
         )
     wanted = (DECODER, ENCODER) if has_encoder else (DECODER,)
     opened, ran_by, engine, passed = _open_sessions(bundle, wanted, provider, threads)
-    early = Early(lambda: [] if opened else [_session(bundle, name, threads) for name in wanted])  # it lets others run
-    tokenizer = load_tokenizer(bundle)
-    sessions = opened or dict(zip(wanted, early.result(), strict=True))
+    if not opened:
+        import onnxruntime  # noqa: F401  # not in the block below, whose head start is for the session alone
+    with behind(lambda: load_tokenizer(bundle)) as reading_tokenizer:
+        sessions = opened or {name: _session(bundle, name, threads) for name in wanted}
+    tokenizer = reading_tokenizer.result()
     graphs = {name: (session, manifest.graph(name)) for name, session in sessions.items()}
     bundle.end_early()
     if ran_by == "cpu" and not bundle.is_file and bundle.has(WEIGHTS_FILE):
