@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgelm.errors import BundleError
 from edgelm.runtime.contents import FILE, archive_contents, find_plain_file, folder_contents
@@ -16,6 +15,9 @@ from edgelm.runtime.early import Early
 from edgelm.runtime.external_data import check_graph
 from edgelm.runtime.hashing import hash_file
 from edgelm.runtime.manifest import MANIFEST_FILE, WEIGHTS_FILE, FileEntry, Manifest
+
+if TYPE_CHECKING:
+    import zipfile
 
 SINGLE_FILE_SUFFIX = ".edgelm"
 _LARGEST_MANIFEST = 64 << 20  # bytes
@@ -93,22 +95,25 @@ class Bundle:
             self._compare_hashes(self._entry(name), found)
         return file
 
-    def hash_early(self) -> None:
-        """Begin to hash the weights of a folder in a thread, if a session will map them: `check` then waits for the
-        result, however many sessions map them, until `end_early` is called.
+    @contextlib.contextmanager
+    def hashing_early(self) -> Iterator[None]:
+        """Hash the weights of a folder in a thread, if a session will map them: in this block `check` waits for the
+        result, however many sessions map them. A block inside another one takes what that one has begun.
 
         Raises:
             BundleError: as `locate`.
         """
         graphs = self.manifest.graphs
         mapped = not self.is_file and any(graph.session.get("mapped", True) and not graph.engines for graph in graphs)
-        if self.check_hashes and mapped and self.has(WEIGHTS_FILE):
-            file = self.locate(WEIGHTS_FILE)
-            self._early[WEIGHTS_FILE] = Early(lambda: hash_file(file))
-
-    def end_early(self) -> None:
-        """Have files hashed again when they are next checked."""
-        self._early.clear()
+        if self._early or not (self.check_hashes and mapped and self.has(WEIGHTS_FILE)):
+            yield
+            return
+        file = self.locate(WEIGHTS_FILE)
+        self._early[WEIGHTS_FILE] = Early(lambda: hash_file(file))
+        try:
+            yield
+        finally:
+            self._early.clear()  # what is checked later is hashed again
 
     def locate(self, name: str) -> Path:
         """Where a file of a folder bundle lies; its size is compared.
@@ -273,6 +278,8 @@ def _refuse_longer(path: Path, name: str, size: int, most: int) -> None:
 
 
 def _open_archive(path: Path) -> zipfile.ZipFile:
+    import zipfile  # of use for bundles of one file alone; with what it imports it takes 10 ms
+
     try:
         return zipfile.ZipFile(path)
     except Exception as error:  # as in `_read`

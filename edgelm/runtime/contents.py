@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgelm.errors import BundleError
+
+if TYPE_CHECKING:
+    import zipfile
 
 FILE = "file"
 _KINDS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,6 +173,8 @@ class Engine:
 
     def _put_weights_in(self, bundle: Bundle, graph: GraphSpec, module: Any) -> None:
         """Give a stripped engine the weights of the bundle's graph."""
+        import tempfile  # seldom of use, and slow to import
+
         refitter = module.Refitter(self._engine, self._log)
         parser = module.OnnxParserRefitter(refitter, self._log)
         with tempfile.TemporaryDirectory() as folder:

@@ -25,10 +25,11 @@ def load(
         UsageError: the provider is not there.
     """
     bundle = path if isinstance(path, Bundle) else open_bundle(path, check_hashes=check_hashes)
-    if bundle.manifest.task.generates:
-        from edgelm.runtime.generation.loading import open_generator
+    with bundle.hashing_early():  # while the libraries are imported
+        if bundle.manifest.task.generates:
+            from edgelm.runtime.generation.loading import open_generator
 
-        return open_generator(bundle, threads=threads, provider=provider)
-    from edgelm.runtime.model import load as load_model
+            return open_generator(bundle, threads=threads, provider=provider)
+        from edgelm.runtime.model import load as load_model
 
-    return load_model(bundle, threads=threads, provider=provider)
+        return load_model(bundle, threads=threads, provider=provider)

@@ -174,11 +174,8 @@ def load(
             f"{bundle.path}: a model for {bundle.manifest.task.kind} writes text and gives no answers of another kind.",
             hint="Load it with edgelm.runtime.load.",
         )
-    bundle.hash_early()  # while tokenizer, libraries and session are loaded
     if not any(graph.engines for graph in bundle.manifest.graphs):
         import onnxruntime  # noqa: F401  # not in the block below, whose head start is for the session alone
-    with behind(lambda: load_text_processor(bundle)) as reading:
+    with bundle.hashing_early(), behind(lambda: load_text_processor(bundle)) as reading:
         opened = open_session(bundle, threads=threads, provider=provider)
-    encoder = reading.result()
-    bundle.end_early()
-    return Model(opened, encoder)
+    return Model(opened, reading.result())

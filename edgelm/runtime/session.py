@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 import platform
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -163,6 +162,8 @@ def _source(bundle: Bundle, options: Any, spec: GraphSpec, name: str) -> Iterato
         yield graph
         del data  # onnxruntime keeps its address alone
     else:  # an older onnxruntime reads weights from files alone
+        import tempfile  # slow to import
+
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             yield str(bundle.extract_graph(Path(folder), name))
 

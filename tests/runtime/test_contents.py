@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import edgelm.runtime
 from edgelm.cli.main import app
-from edgelm.errors import BundleError
+from edgelm.errors import BundleError, UsageError
 from edgelm.runtime.archive import pack
 
 
@@ -48,6 +48,20 @@ def test_a_changed_byte_is_refused_when_the_bundle_is_loaded(with_weights, tmp_p
         result = run("run", path, "a good film", "--no-hashes", "--json")
         assert result.exit_code == 0
         assert json.loads(result.stdout)["label"] in expected["scores"]
+
+
+def test_a_byte_that_changes_between_two_loads_of_an_open_bundle_is_refused(with_weights):
+    bundle = edgelm.runtime.open_bundle(with_weights)
+    edgelm.runtime.load(bundle)
+    with pytest.raises(UsageError):  # it fails while the weights are hashed
+        edgelm.runtime.load(bundle, provider="none")
+    file = with_weights / "weights.bin"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(bytes(data))
+
+    with pytest.raises(BundleError, match="content was changed"):
+        edgelm.runtime.load(bundle)
 
 
 @pytest.mark.parametrize("check_hashes", [True, False])

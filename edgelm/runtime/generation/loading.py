@@ -57,7 +57,6 @@ def open_generator(bundle: Bundle, *, threads: int | None = None, provider: str 
     task = manifest.task
     if not isinstance(task, Generation):
         raise BundleError(f"{bundle.path}: a model for {task.kind} writes no text.", hint="Call it as it is.")
-    bundle.hash_early()
     names = [graph.name for graph in manifest.graphs]
     manifest.graph(DECODER)  # an error where it is missing
     has_encoder = not isinstance(task, TextGeneration)
@@ -69,14 +68,14 @@ def open_generator(bundle: Bundle, *, threads: int | None = None, provider: str 
             hint="Export the bundle again.",
         )
     wanted = (DECODER, ENCODER) if has_encoder else (DECODER,)
-    opened, ran_by, engine, passed = _open_sessions(bundle, wanted, provider, threads)
-    if not opened:
-        import onnxruntime  # noqa: F401  # not in the block below, whose head start is for the session alone
-    with behind(lambda: load_tokenizer(bundle)) as reading_tokenizer:
-        sessions = opened or {name: _session(bundle, name, threads) for name in wanted}
+    with bundle.hashing_early():
+        opened, ran_by, engine, passed = _open_sessions(bundle, wanted, provider, threads)
+        if not opened:
+            import onnxruntime  # noqa: F401  # not in the block below, whose head start is for the session alone
+        with behind(lambda: load_tokenizer(bundle)) as reading_tokenizer:
+            sessions = opened or {name: _session(bundle, name, threads) for name in wanted}
     tokenizer = reading_tokenizer.result()
     graphs = {name: (session, manifest.graph(name)) for name, session in sessions.items()}
-    bundle.end_early()
     if ran_by == "cpu" and not bundle.is_file and bundle.has(WEIGHTS_FILE):
         release_pages(bundle.locate(WEIGHTS_FILE))
     reading = Reading.of(graphs, task.settings, context=context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -17,17 +18,22 @@ class Row:
         prompt: how many tokens it began with.
         most: how many may be written.
         finish: `stop` at an end token or a stop string, `length` where it may be no longer; empty while it is written.
-        rng: by which its tokens are drawn.
+        seed: of what its tokens are drawn by, where they are drawn; None: another one each time.
         drafted, accepted: tokens that speculation guessed for it, and how many of them were right.
     """
 
     def __init__(self, index: int, prompt: Sequence[int], *, most: int, seed: int | None = None) -> None:
         self.index, self.prompt, self.most, self.finish = index, len(prompt), most, ""
-        self.rng = np.random.default_rng(None if seed is None else [seed, index])
+        self.seed = seed
         self.drafted = self.accepted = 0
         self._buffer = np.empty(len(prompt) + most, dtype=np.int64)
         self._buffer[: len(prompt)] = prompt
         self._length = len(prompt)
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """By which its tokens are drawn. numpy loads its random numbers when they are first asked for, in 11 ms."""
+        return np.random.default_rng(None if self.seed is None else [self.seed, self.index])
 
     @property
     def tokens(self) -> np.ndarray:
