@@ -12,8 +12,8 @@ _NAMES = {"heads": "attention", "cross": "attention to the source", "ffn": "FFN"
 
 
 def gone_table(profile: dict[str, Any]) -> Table:
-    """Layers, whole sublayers of the others, their heads and channels, and tokens: how many there were, are left and
-    went."""
+    """Layers, whole sublayers of the others, their heads and channels, the hidden size, and tokens: how many there
+    were, are left and went."""
     pairs = _pairs(profile)
     rows = []
     for stack in dict.fromkeys(before["stack"] for before, _, _ in pairs):
@@ -28,9 +28,10 @@ def gone_table(profile: dict[str, Any]) -> Table:
             if whole:
                 rows.append(_row(f"{stack}: {_NAMES[kind]} in its layers", len(left), len(left) - whole))
             rows.append(_row(f"{stack}: {title}", sum(before for before, _ in held), sum(now for _, now in held)))
-    tokens = (profile["manifest"].get("lineage") or {}).get("tokens")
-    if tokens:
-        rows.append(_row("tokens", tokens["original"], tokens["kept"]))
+    lineage = profile["manifest"].get("lineage") or {}
+    for name, title in (("hidden", "hidden size"), ("tokens", "tokens")):
+        if cut := lineage.get(name):
+            rows.append(_row(title, cut["original"], cut["kept"]))
     return ["what", "before", "left", "gone", ""], rows
 
 

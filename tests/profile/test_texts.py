@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from edgelm.anatomy import load_checkpoint
 from edgelm.cli.main import app
+from edgelm.report.cuts import gone_table, kept_table
 
 FEW = ("--threads", 1, "--runs", 2, "--warmup", 1, "--loads", 1, "--context", 8, "--prompt-length", 8)
 
@@ -128,6 +129,41 @@ def test_what_went_is_shown_by_layer(cut, profiled):
         "Examples",
     ):
         assert f"<h2>{title}</h2>" in html
+
+
+def test_every_kind_of_cut_has_a_row():
+    """Layers of two stacks are numbered apart; one that is gone, a sublayer that is, a narrower model, fewer tokens."""
+
+    def layer(stack, heads, cross, ffn, origin=None):
+        return {"stack": stack, "heads": heads, "cross": cross, "ffn": ffn, "origin": origin}
+
+    before = [layer("encoder", 4, None, 64)] * 2 + [layer("decoder", 4, 4, 64)] * 2
+    left = [layer("encoder", 4, None, 32, 1), layer("decoder", 0, 4, 64, 2), layer("decoder", 4, 1, 0, 3)]
+    lineage = {"original_layers": before, "layers": left, "hidden": {"original": 64, "kept": 48}}
+    lineage["tokens"] = {"original": 1000, "kept": 250}
+    profile = {"manifest": {"lineage": lineage}}
+    gone = {row[0]: row[1:4] for row in gone_table(profile)[1]}
+    assert gone == {
+        "encoder layers": ["2", "1", "50.0%"],
+        "encoder: heads of attention, or groups": ["8", "4", "50.0%"],
+        "encoder: FFN channels": ["128", "32", "75.0%"],
+        "decoder layers": ["2", "2", "0.0%"],
+        "decoder: attention in its layers": ["2", "1", "50.0%"],
+        "decoder: heads of attention, or groups": ["8", "4", "50.0%"],
+        "decoder: heads of attention to the source": ["8", "5", "37.5%"],
+        "decoder: FFN in its layers": ["2", "1", "50.0%"],
+        "decoder: FFN channels": ["128", "64", "50.0%"],
+        "hidden size": ["64", "48", "25.0%"],
+        "tokens": ["1,000", "250", "75.0%"],
+    }
+    _, rows = kept_table(profile)
+    assert [(row[0], row[-1]) for row in rows] == [
+        ("encoder 0", "the layer"),
+        ("encoder 1", ""),
+        ("decoder 0", "attention"),
+        ("decoder 1", "FFN"),
+    ]
+    assert rows[3][1:-1:2] == ["4/4", "1/4", "0/64"]
 
 
 def test_targets_are_judged_for_their_sources(tmp_path):
