@@ -16,7 +16,10 @@ from typer.testing import CliRunner
 
 from edgelm.anatomy import load_checkpoint
 from edgelm.cli.main import app
+from edgelm.data.dataset import Dataset
+from edgelm.profile.generation.texts import compare_texts
 from edgelm.report.cuts import gone_table, kept_table
+from edgelm.report.texts import file_table
 
 FEW = ("--threads", 1, "--runs", 2, "--warmup", 1, "--loads", 1, "--context", 8, "--prompt-length", 8)
 
@@ -187,6 +190,23 @@ def test_targets_are_judged_for_their_sources(tmp_path):
     for example in found["examples"]:
         assert example["texts"][0] == example["texts"][1]
         assert example["same"] == [len(example["texts"][0])] * 2
+
+
+def test_models_of_other_tokens_are_compared_by_the_byte(tmp_path):
+    bundle = make_generator_bundle(tmp_path / "bundle", "gemma3_text")
+    model, folder = make_model("gpt2")
+    found = compare_texts([bundle, folder], [Dataset("memory", SENTENCES, schema="prompts")], threads=1)
+    assert not found.same_tokens
+    (file,) = found.files
+    ids = AutoTokenizer.from_pretrained(folder)("\n".join(SENTENCES))["input_ids"]
+    losses = np.concatenate([losses_of(model, ids[at : at + found.window]) for at in range(0, len(ids), found.window)])
+    assert file.tokens[1] == len(losses)
+    size = len("\n".join(SENTENCES).encode())
+    # The first token of a window is not judged, nor are its bytes counted.
+    assert file.bits_per_byte[1] == pytest.approx(losses.sum() / math.log(2) / size, rel=0.02)
+    header, rows = file_table(found.to_dict())
+    assert header[-3:] == ["tiny: bits a byte", "gpt2: bits a byte", "tiny vs gpt2"]
+    assert rows[0][-1] == f"{file.bits_per_byte[0] / file.bits_per_byte[1]:.3f}x"
 
 
 def test_what_cannot_be_judged_is_refused(tmp_path):

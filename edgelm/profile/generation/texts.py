@@ -79,7 +79,7 @@ class TextComparison:
     Attributes:
         subjects: their names, in the order of all figures.
         window: tokens that were read at once, at most.
-        same_tokens: whether all cut texts into the same tokens, so that perplexities can be compared.
+        same_tokens: whether the texts are the same ids to all, so that perplexities of a token can be compared.
         files, positions, examples: what was found.
     """
 
