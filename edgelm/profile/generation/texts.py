@@ -20,6 +20,7 @@ from edgelm.progress import Progress, silent
 WINDOW = 512  # tokens of a window, or fewer where a subject reads no more
 _WINDOWS, _TARGETS = 16, 64  # of each file at most: windows of texts, targets of sources
 _EXAMPLES, _PROMPT, _WRITTEN = 3, 24, 48  # of all files; words that a text's prompt takes of it; tokens behind it
+_CHARACTERS = 8  # of a token, at most as a rule: what is behind is not even cut into tokens
 _FIRST_BUCKET = 16  # positions; each further bucket ends at twice as many
 _JUDGED = ("bundle", "pytorch")
 
@@ -184,7 +185,7 @@ def _windows(model: TextModel, rows: Dataset, window: int) -> list[tuple[list[in
     """Sequences of a decoder: all texts behind each other, cut; or each prompt with its completion. The tokens that
     begin a text stand before each."""
     if rows.labels is None:
-        texts = ["\n".join(rows.texts)]
+        texts = ["\n".join(rows.texts)[: _WINDOWS * window * _CHARACTERS]]
     else:
         texts = [prompt + (label or "") for prompt, label in zip(rows.texts, rows.labels, strict=True)]
     plain = model.encode("a", special=False)
