@@ -124,8 +124,8 @@ def _check(subject: Subject, device: Device) -> None:
         )
     if device.kind == "gpu":
         raise UsageError(
-            f"{subject.path} writes text, which edgelm runs on the CPU; {device.name} is a GPU.",
-            hint="Name the machine's CPU, such as --device x86-server.",
+            f"{subject.path} writes text, estimated for CPUs and Jetsons alone; {device.name} is a GPU on a card.",
+            hint="Name the machine's CPU, such as --device x86-server, or measure there.",
         )
     if not device.bandwidth_gb_s:
         raise UsageError(
