@@ -249,7 +249,8 @@ def test_a_device_without_a_rate_has_tokens_alone(bundle, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [(("--device", "t4"), "runs on the CPU"), (("--batch", 4), "--batch says nothing")]
+    ("options", "said"),
+    [(("--device", "t4"), "estimated for CPUs and Jetsons alone"), (("--batch", 4), "--batch says nothing")],
 )
 def test_an_estimate_that_makes_no_sense_is_refused(bundle, options, said):
     done = run("estimate", bundle, "--device", "raspberry-pi-5", *options)
