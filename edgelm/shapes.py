@@ -29,7 +29,12 @@ class LayerShape:
     @property
     def empty(self) -> bool:
         """Whether nothing is left of it."""
-        return not (self.heads or self.ffn or self.cross)
+        return not any(self.units.values())
+
+    @property
+    def units(self) -> dict[str, int]:
+        """By kind of sublayer, how many heads, groups or channels it has; 0 where there is none."""
+        return {"attention": self.heads, "cross": self.cross or 0, "ffn": self.ffn}
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,11 @@ class KeptHidden:
 
 
 Shapes = Sequence[LayerShape]
+
+
+def by_origin(shapes: Shapes) -> dict[int, LayerShape]:
+    """Layers by their number in the model that it all began with."""
+    return {index if shape.origin is None else shape.origin: shape for index, shape in enumerate(shapes)}
 
 
 def shape_of(units: Mapping[str, int], stack: str) -> LayerShape:

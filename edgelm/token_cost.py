@@ -66,7 +66,7 @@ class TokenCost:
         return cls(**values | {"band": None if band is None else (float(band[0]), float(band[1]))})
 
     def _sublayers(self, shape: LayerShape) -> dict[str, float]:
-        counts = {"attention": shape.heads, "cross": shape.cross or 0, "ffn": shape.ffn}
+        counts = shape.units
         fixed = self.fixed.get(shape.stack, {})
         return {
             kind: cost * counts[kind] + fixed.get(kind, 0.0) if counts[kind] else 0.0

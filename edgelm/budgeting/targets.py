@@ -26,7 +26,7 @@ from edgelm.profile.block_latency import Meter, find_table
 from edgelm.progress import Progress, silent
 from edgelm.quantize.target import target_of
 from edgelm.recipe import Recipe
-from edgelm.shapes import LayerShape, ModelSizes, Shapes
+from edgelm.shapes import LayerShape, ModelSizes, Shapes, by_origin
 
 _CLOSE = 1.02  # of a bound: a measurement is no surer than that
 
@@ -229,7 +229,7 @@ def check_recipe(recipe: Recipe, goal: Constraints | None) -> None:
 def layer_costs(table: LatencyTable, original: ModelSizes, shapes: Shapes) -> list[dict[str, Any]]:
     """For each layer the heads and channels that are left, of how many, and what they cost, in the table's unit;
     nothing where it is gone."""
-    left = {index if shape.origin is None else shape.origin: shape for index, shape in enumerate(shapes)}
+    left = by_origin(shapes)
     rows = []
     for number in sorted({*left, *range(original.layers)}):
         shape = left.get(number, LayerShape(0, 0))

@@ -149,12 +149,8 @@ def measure_times(bench: Bench, *, progress: Progress = silent) -> TokenTimes:
 
 def _kinds(full: Shapes) -> _Kinds:
     """Stacks and kinds of the sublayers that there are."""
-    found = [(shape.stack, kind) for shape in full for kind, units in _units(shape).items() if units]
+    found = [(shape.stack, kind) for shape in full for kind, units in shape.units.items() if units]
     return tuple(dict.fromkeys(found))
-
-
-def _units(shape: LayerShape) -> dict[str, int]:
-    return {"attention": shape.heads, "cross": shape.cross or 0, "ffn": shape.ffn}
 
 
 def _parts(full: Shapes, kinds: _Kinds) -> list[Shapes]:
@@ -163,13 +159,13 @@ def _parts(full: Shapes, kinds: _Kinds) -> list[Shapes]:
     found: list[Shapes] = []
     for stack, kind in kinds:
         own = [number for number, shape in enumerate(full) if shape.stack == stack]
-        gone = [number for number in own if _units(full[number])[kind]][1:]
+        gone = [number for number in own if full[number].units[kind]][1:]
         without = [_with(shape, kind, 0) if number in gone else shape for number, shape in enumerate(full)]
         found.append(tuple(shape for shape in without if not shape.empty))
         share = 4 if kind == "ffn" else 2
         found.append(
             tuple(
-                _with(shape, kind, max(1, _units(shape)[kind] // share)) if number in own else shape
+                _with(shape, kind, max(1, shape.units[kind] // share)) if number in own else shape
                 for number, shape in enumerate(full)
             )
         )
@@ -205,7 +201,7 @@ def _features(shapes: Shapes, tokens: int, kinds: _Kinds) -> np.ndarray:
     """What costs are multiplied with: one, tokens, and for each kind its sublayers and its units."""
     row = [1.0, float(tokens)]
     for stack, kind in kinds:
-        units = [_units(shape)[kind] for shape in shapes if shape.stack == stack]
+        units = [shape.units[kind] for shape in shapes if shape.stack == stack]
         row += [float(sum(count > 0 for count in units)), float(sum(units))]
     return np.array(row)
 
