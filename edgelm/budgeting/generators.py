@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgelm import distributed as processes
 from edgelm.anatomy import layer_shapes, load_checkpoint, load_tokenizer
@@ -34,77 +34,80 @@ from edgelm.errors import UsageError
 from edgelm.export.prepare import check_task_precision, meant_precision
 from edgelm.progress import Progress, silent
 from edgelm.quantize.target import target_of
-from edgelm.shapes import LayerShape, Shapes
+from edgelm.shapes import LayerShape, Shapes, by_origin
 from edgelm.token_cost import TokenCost
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 GENERATOR_RECIPE = "generator-one-shot"  # where none is named
 LATENCY, WEIGHTS, FIRST_TOKEN, SIZE, MEMORY, DROP = "latency", "weights", "first-token", "size", "memory", "drop"
 _CLOSE = 1.02  # of what is allowed
 
 
-@dataclass(frozen=True)
-class BenchMeter:
-    """Measures whole models in the terms of a table.
+@dataclass(frozen=True, kw_only=True)
+class _Meter:
+    """Measures whole models; each kind says in what terms.
 
     Attributes:
         bench: where they run.
-        name: of the bound: latency or first-token.
-        whole: what the uncut model takes by the table, ms.
         first: whether the first token is bounded, so that it is timed with the token.
         tokens: that the models know; None: all.
         hidden: how wide their hidden states are, beside the uncut one's.
     """
 
     bench: Bench
-    name: str
-    whole: float
     first: bool
     tokens: int | None = None
     hidden: float = 1.0
+
+    def timed(self, shapes: Shapes) -> Timed:
+        """What a model of these shapes takes."""
+        return self.bench.time(shapes, self.tokens, first=self.first, hidden=self.hidden)
+
+    def with_vocabulary(self, tokens: int) -> Self:
+        """For models of so many tokens."""
+        return replace(self, tokens=tokens)
+
+    def narrowed(self, share: float) -> Self:
+        """For models whose hidden states are `share` as wide."""
+        return replace(self, hidden=share)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeMeter(_Meter):
+    """Measures a time in the terms of a table.
+
+    Attributes:
+        name: of the bound: latency or first-token.
+        whole: what the uncut model takes by the table, ms.
+    """
+
+    name: str
+    whole: float
 
     def __call__(self, shapes: Shapes) -> float:
         """Milliseconds."""
-        timed = self.bench.time(shapes, self.tokens, first=self.first, hidden=self.hidden)
+        return self.ms(self.timed(shapes))
+
+    def ms(self, timed: Timed) -> float:
+        """Milliseconds of what was timed beside the uncut model."""
         return self.whole * float((timed.token if self.name == LATENCY else timed.first) or math.nan)
 
-    def with_vocabulary(self, tokens: int) -> BenchMeter:
-        """For models of so many tokens."""
-        return replace(self, tokens=tokens)
 
-    def narrowed(self, share: float) -> BenchMeter:
-        """For models whose hidden states are `share` as wide."""
-        return replace(self, hidden=share)
-
-
-@dataclass(frozen=True)
-class MemoryMeter:
-    """Measures the memory of whole models.
+@dataclass(frozen=True, kw_only=True)
+class MemoryMeter(_Meter):
+    """Measures the memory of models that run without their tokenizer.
 
     Attributes:
-        bench: where they run, without their tokenizer.
         beside: what that takes, 10^6 bytes.
-        first: as `BenchMeter` has it.
-        tokens: that the models know; None: all.
-        hidden: how wide their hidden states are, beside the uncut one's.
     """
 
-    bench: Bench
     beside: float
-    first: bool
-    tokens: int | None = None
-    hidden: float = 1.0
 
     def __call__(self, shapes: Shapes) -> float:
         """10^6 bytes."""
-        return self.bench.time(shapes, self.tokens, first=self.first, hidden=self.hidden).memory_mb + self.beside
-
-    def with_vocabulary(self, tokens: int) -> MemoryMeter:
-        """For models of so many tokens."""
-        return replace(self, tokens=tokens)
-
-    def narrowed(self, share: float) -> MemoryMeter:
-        """For models whose hidden states are `share` as wide."""
-        return replace(self, hidden=share)
+        return self.timed(shapes).memory_mb + self.beside
 
 
 class WriterTargets:
@@ -204,7 +207,8 @@ class WriterTargets:
         if budget.max_memory_mb is not None:
             cost = memory_cost(self._model, self._stored, tokenizer_mb=self._tokenizer_mb, context=self.lengths.context)
             beside = TOKENIZER_MEMORY * self._tokenizer_mb
-            meter = MemoryMeter(self._bench, beside, budget.max_first_token_ms is not None) if self.here else None
+            first = budget.max_first_token_ms is not None
+            meter = MemoryMeter(bench=self._bench, beside=beside, first=first) if self.here else None
             bounds.append(Constraint(MEMORY, cost, budget.max_memory_mb, meter, per_token=2 * each))
         return Constraints(tuple(bounds))
 
@@ -241,7 +245,8 @@ class WriterTargets:
         if not self.here:
             head = per_token(self._model, self._stored) / (self._device.bandwidth_gb_s or math.inf)
             return Constraint(LATENCY, cost, min(allowed), per_token=head)
-        meter = BenchMeter(self._bench, LATENCY, self.times.whole[0], budget.max_first_token_ms is not None)
+        first = budget.max_first_token_ms is not None
+        meter = TimeMeter(bench=self._bench, name=LATENCY, whole=self.times.whole[0], first=first)
         return Constraint(LATENCY, cost, min(allowed), meter, per_token=self.times.per_token[0])
 
     def _first_token(self, allowed: float) -> Constraint:
@@ -250,7 +255,7 @@ class WriterTargets:
                 f"what a prompt takes on {self._device.name} can only be measured there.",
                 hint="Bound the time of a token (--max-latency), or run edgelm on the device with --device cpu.",
             )
-        meter = BenchMeter(self._bench, FIRST_TOKEN, self.times.whole[1], first=True)
+        meter = TimeMeter(bench=self._bench, name=FIRST_TOKEN, whole=self.times.whole[1], first=True)
         return Constraint(FIRST_TOKEN, self.times.first, allowed, meter, per_token=self.times.per_token[1])
 
     def _timed(self, made: Checkpoint, budget: Budget) -> Timed:
@@ -274,14 +279,11 @@ class WriterTargets:
         got, source, band = cost.predict(shapes), cost.source, cost.band
         if timed is not None:
             source = "measured"
-            if bound.name == LATENCY:
-                got = self.times.whole[0] * float(timed.token or math.nan)
-            elif bound.name == FIRST_TOKEN:
-                got = self.times.whole[1] * float(timed.first or math.nan)
+            if isinstance(bound.measure, TimeMeter):
+                got = bound.measure.ms(timed)
+                source += "" if self.times.quiet else " on a busy machine"
             else:
                 got = timed.size_mb if bound.name == SIZE else timed.memory_mb
-            if bound.name in (LATENCY, FIRST_TOKEN) and not self.times.quiet:
-                source += " on a busy machine"
         met = got <= _CLOSE * bound.allowed
         between = None if band is None else (band[0] * got, band[1] * got)
         advice = advise_writer(bound.name, made.record)
@@ -289,7 +291,7 @@ class WriterTargets:
 
     def _rows(self, costs: TokenCost, shapes: Shapes) -> list[dict[str, Any]]:
         """For each layer of the original what is left, of how much, and what that costs."""
-        left = {index if shape.origin is None else shape.origin: shape for index, shape in enumerate(shapes)}
+        left = by_origin(shapes)
         rows = []
         for number, before in enumerate(self._shapes):
             shape = left.get(number, LayerShape(0, 0, cross=None if before.cross is None else 0, stack=before.stack))
