@@ -16,6 +16,7 @@ from edgelm.anatomy.families.family import Family
 from edgelm.anatomy.families.table import stacks_of
 from edgelm.anatomy.layer import Sublayer
 from edgelm.anatomy.layers import base_model, model_layers
+from edgelm.anatomy.matrices import own_head
 from edgelm.anatomy.projection import Projection
 from edgelm.errors import UnsupportedFamily
 
@@ -127,10 +128,9 @@ class _Cut:
         for layer in model_layers(self.model):
             for sublayer in layer.sublayers:
                 constant = self._constant(sublayer)
-                for projection in {each.module: each for each in sublayer.inputs}.values():
-                    if constant is not None and projection.module.bias is not None:
-                        whole = Projection(projection.module)
-                        projection.module.bias.add_(whole.weight[:, self._gone] @ constant)
+                for projection in sublayer.readers:
+                    if constant is not None and projection.bias is not None:
+                        projection.bias.add_(projection.weight[:, self._gone] @ constant)
                     projection.keep_inputs(self.dims)
                 output = sublayer.output
                 bias = None if output.bias is None else output.bias[self.dims] * self.length
@@ -167,8 +167,7 @@ class _Cut:
 
     def _before_head(self) -> float:
         """What makes up for a head that is the table of tokens, and for logits that the model divides by √hidden."""
-        head = self.model.get_output_embeddings()
-        tied = head is not None and head.weight is self.model.get_input_embeddings().weight
+        tied = self.model.get_output_embeddings() is not None and own_head(self.model) is None
         table = self._table_length(self.model.get_input_embeddings()) if tied else 1.0
         return (self.share if getattr(self.model.config, "scale_decoder_outputs", False) else 1.0) / table
 
@@ -180,11 +179,9 @@ class _Cut:
     def tables(self) -> None:
         """Embeddings, each once, and a head of its own."""
         base, done = base_model(self.model), dict[int, nn.Parameter]()
-        head: Any = self.model.get_output_embeddings()
-        tied = head is not None and head.weight is self.model.get_input_embeddings().weight
-        if head is not None and not tied:
-            own = Projection.of(head)
-            own.keep_inputs(self.dims)
+        head = own_head(self.model)
+        if head is not None:
+            Projection.of(head).keep_inputs(self.dims)
         weights = {id(base.get_submodule(path).weight) for path in self.family.tables}
         for module in self.model.modules():
             table: Any = module

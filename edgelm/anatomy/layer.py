@@ -69,6 +69,11 @@ class Sublayer:
         )
 
     @property
+    def readers(self) -> list[Projection]:
+        """The matrices of `inputs` as they lie in modules, a fused one once and whole."""
+        return [Projection(module) for module in dict.fromkeys(each.module for each in self.inputs)]
+
+    @property
     def output(self) -> Projection:
         """What reads the units, and gives what is added."""
         return self.layer.projection("ffn_out" if self.kind == FFN else "attention_output", self.kind)

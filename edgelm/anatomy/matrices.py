@@ -36,3 +36,11 @@ def token_tables(model: PreTrainedModel) -> dict[str, nn.Module]:
             name, other = next(same)
             found[name] = other
     return found
+
+
+def own_head(model: PreTrainedModel) -> nn.Module | None:
+    """The head, where it is a matrix of its own; None: there is none, or it is the table of tokens."""
+    head: nn.Module | None = model.get_output_embeddings()
+    if head is None or head.weight is model.get_input_embeddings().weight:
+        return None
+    return head

@@ -41,7 +41,7 @@ def with_plain_norms(model: PreTrainedModel) -> PreTrainedModel:
         )
     with torch.no_grad():
         for sublayer, norm in _read_norms(plain):
-            for projection in {each.module: Projection(each.module) for each in sublayer.inputs}.values():
+            for projection in sublayer.readers:
                 projection.replace(projection.weight * norm.weight, projection.bias)
             norm.weight.fill_(1.0)
         _own_head(plain, last_norm(plain))
@@ -64,7 +64,7 @@ def turned(model: PreTrainedModel, basis: torch.Tensor) -> PreTrainedModel:
             table.copy_(table @ basis.T)
         head.weight.copy_(head.weight @ basis.T)
         for _, sublayer in sublayers(other):
-            for projection in {each.module: Projection(each.module) for each in sublayer.inputs}.values():
+            for projection in sublayer.readers:
                 projection.replace(projection.weight @ basis.T, projection.bias)
         for layer_output in _outputs(other):
             bias = layer_output.bias

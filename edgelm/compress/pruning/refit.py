@@ -19,6 +19,7 @@ from edgelm.anatomy import Sublayer, TaskModel, model_layers
 from edgelm.anatomy.hidden import last_norm
 from edgelm.anatomy.hooks import Watch, watching
 from edgelm.anatomy.layer import CROSS
+from edgelm.anatomy.matrices import own_head
 from edgelm.anatomy.projection import Projection
 from edgelm.compress.batches import real_tokens
 from edgelm.compress.pruning.second_moments import token_batches
@@ -67,8 +68,8 @@ def _readers(sublayer: Sublayer) -> list[list[Projection]]:
     """The matrices that read the stream for a sublayer, those together that read the same."""
     if not sublayer.units:
         return []
-    modules = list({each.module: Projection(each.module) for each in sublayer.inputs}.values())
-    return [modules[:1], modules[1:]] if sublayer.kind == CROSS else [modules]
+    found = sublayer.readers
+    return [found[:1], found[1:]] if sublayer.kind == CROSS else [found]
 
 
 def _given(walk: StackWalk, module: nn.Module, masks: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -129,8 +130,8 @@ def _keeper(found: list[torch.Tensor], mask: torch.Tensor) -> Watch:
 
 def _refit_head(asked: TaskModel, original: TaskModel, batches: Sequence[Any]) -> None:
     """The head too, where it is no table of tokens."""
-    head = asked.model.get_output_embeddings()
-    if head is None or head.weight is asked.model.get_input_embeddings().weight:
+    head = own_head(asked.model)
+    if head is None:
         return
     states: list[list[torch.Tensor]] = []
     for model in (original, asked):
