@@ -35,6 +35,7 @@ from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer
 from edgelm.anatomy.matrices import layer_matrices
 from edgelm.checkpoint import Checkpoint, open_checkpoint
 from edgelm.compress.evaluate import evaluate
+from edgelm.metrics.judge import token_nats
 from edgelm.recipe import Recipe, load_recipe
 
 WAYS = {
@@ -65,15 +66,14 @@ def layer_weights(model: Any) -> int:
 
 @dataclass(frozen=True)
 class Judged:
-    """Nats of a token and of a byte by source, and the weights in layers."""
+    """Metrics of test by source, and the weights in layers."""
 
-    token: dict[str, float]
-    byte: dict[str, float]
+    metrics: dict[str, dict[str, float]]
     weights: int
 
     def perplexities(self, original: Judged) -> dict[str, float]:
         """By source, per token of the original."""
-        return {name: math.exp(nats * original.token[name] / original.byte[name]) for name, nats in self.byte.items()}
+        return {name: math.exp(token_nats(found, original.metrics[name])) for name, found in self.metrics.items()}
 
 
 def judge(path: Path, limit: int, max_length: int) -> Judged:
@@ -81,11 +81,11 @@ def judge(path: Path, limit: int, max_length: int) -> Judged:
     checkpoint = open_checkpoint(path)
     model = load_checkpoint(checkpoint)
     asked = TaskModel(model, load_tokenizer(checkpoint), checkpoint.task, max_length)
-    token, byte = {}, {}
-    for name, rows in texts("test").items():
-        found, _ = evaluate(asked, rows.sample(limit, seed=0).for_task(checkpoint.task))
-        token[name], byte[name] = math.log(found["perplexity"]), math.log(found["byte_perplexity"])
-    return Judged(token, byte, layer_weights(model))
+    metrics = {
+        name: evaluate(asked, rows.sample(limit, seed=0).for_task(checkpoint.task))[0]
+        for name, rows in texts("test").items()
+    }
+    return Judged(metrics, layer_weights(model))
 
 
 def main() -> None:

@@ -32,6 +32,7 @@ from edgelm.compress.pruning.token_weights import count_weights
 from edgelm.device import Device
 from edgelm.errors import UsageError
 from edgelm.export.prepare import check_task_precision, meant_precision
+from edgelm.metrics.judge import token_nats
 from edgelm.progress import Progress, silent
 from edgelm.quantize.target import target_of
 from edgelm.shapes import LayerShape, Shapes, by_origin
@@ -330,18 +331,9 @@ def judge_drop(allowed: float, result: CompressResult, advice: str) -> Verdict:
     after = result.record.stages[-1].after if result.record.stages else before
     metric = result.record.task.metric
     if "perplexity" in before and metric not in ("bleu", "rougeL"):
-        lost = 100 * (math.exp(_nats(after, before) - math.log(before["perplexity"])) - 1)
+        lost = 100 * (math.exp(token_nats(after, before) - math.log(before["perplexity"])) - 1)
         unit = "% of perplexity"
     else:
         lost = (before[metric] - after[metric]) * (1 if metric == "bleu" else 100)
         unit = f"points of {metric}"
     return Verdict(DROP, unit, allowed, lost, "measured", lost <= allowed + 1e-9, advice)
-
-
-def _nats(metrics: dict[str, float], original: dict[str, float]) -> float:
-    """Of a token of the original model."""
-    if "byte_perplexity" not in metrics or "byte_perplexity" not in original:
-        return math.log(metrics["perplexity"])
-    return (
-        math.log(metrics["byte_perplexity"]) * math.log(original["perplexity"]) / math.log(original["byte_perplexity"])
-    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,3 +149,13 @@ _READERS: dict[str, Callable[[Task, Predictions, Dataset], list[Any]]] = {
     "prompts": _likeliest,
     "targets": _likeliest,
 }
+
+
+def token_nats(metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
+    """What a token of the original model loses, in nats, by the metrics of a model whose tokens may be others: by what
+    a byte loses, where that is known of both."""
+    if "byte_perplexity" not in metrics or "byte_perplexity" not in original:
+        return math.log(metrics["perplexity"])
+    return (
+        math.log(metrics["byte_perplexity"]) * math.log(original["perplexity"]) / math.log(original["byte_perplexity"])
+    )
