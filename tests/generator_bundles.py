@@ -9,8 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from generators import ENCODER_DECODERS, make_generator
+from generators import ENCODER_DECODERS, SENTENCES, make_generator
 
+from edgelm.data.dataset import Dataset
 from edgelm.graph.external_data import save_graphs
 from edgelm.model_folder.generators import read_generator
 from edgelm.runtime.generation.generator import Generator
@@ -76,6 +77,26 @@ def make_generator_bundle(
     )
     _seal(folder, manifest)
     return folder
+
+
+@functools.cache
+def exported(family: str, device: str, precision: str = "fp32") -> Path:
+    """The bundle of a small random generator that `export` makes for a device, without an engine; its checkpoint lies
+    beside it as `model`."""
+    from edgelm.device import load_device
+    from edgelm.export.pipeline import export
+
+    folder = Path(tempfile.mkdtemp())
+    export(
+        make_generator(folder / "model", family, hidden=WIDTH),
+        output=folder / "b.edge",
+        device=load_device(device),
+        precision=precision,
+        calibration=Dataset("memory", texts=SENTENCES),
+        max_length=64,
+        engine=False,
+    )
+    return folder / "b.edge"
 
 
 def add_golden(folder: Path, golden: GenerationGolden) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 import sys
-import tempfile
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_gpu import make_cuda, make_tensorrt
-from generators import SENTENCES, make_generator
+from generator_bundles import exported
+from generators import SENTENCES
 from typer.testing import CliRunner
 
 from edgelm.cli.main import app
@@ -23,7 +23,6 @@ from edgelm.device import Device, load_device
 from edgelm.engines import build
 from edgelm.engines.generation_plan import PIECE, TextSizes, plan_decoder
 from edgelm.errors import EXIT_DONE, EXIT_USAGE, EngineError, UsageError
-from edgelm.export.pipeline import export
 from edgelm.runtime import cuda as cuda_module
 from edgelm.runtime import load, open_bundle
 from edgelm.runtime.engine_plan import one_profile
@@ -35,21 +34,7 @@ TEXTS = Dataset("memory", texts=SENTENCES)
 PROMPTS = ["turn the lights", "what a wonderful and moving film", "is it"]
 
 
-@functools.cache
-def made(family: str, precision: str = "fp32") -> Path:
-    """A bundle for a Jetson, without an engine."""
-    folder = Path(tempfile.mkdtemp())
-    checkpoint = make_generator(folder / "model", family, hidden=64)
-    export(
-        checkpoint,
-        output=folder / "b.edge",
-        device=load_device("jetson-orin-nano"),
-        precision=precision,
-        calibration=TEXTS,
-        max_length=64,
-        engine=False,
-    )
-    return folder / "b.edge"
+made = functools.partial(exported, device="jetson-orin-nano")
 
 
 @pytest.fixture
@@ -58,7 +43,7 @@ def bundle(tmp_path: Path) -> Any:
     import shutil
 
     def copy(family: str, precision: str = "fp32") -> Path:
-        return Path(shutil.copytree(made(family, precision), tmp_path / f"{family}.edge"))
+        return Path(shutil.copytree(made(family, precision=precision), tmp_path / f"{family}.edge"))
 
     return copy
 

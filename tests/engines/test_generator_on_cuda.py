@@ -4,20 +4,15 @@ the CPU stands in for that to a GPU."""
 from __future__ import annotations
 
 import functools
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
-from generator_bundles import make_generator_bundle
-from generators import SENTENCES, make_generator
+from generator_bundles import exported, make_generator_bundle
 
-from edgelm.data.dataset import Dataset
-from edgelm.device import load_device
 from edgelm.errors import BundleError, UsageError
-from edgelm.export.pipeline import export
 from edgelm.runtime import load, provider
 from edgelm.runtime.generation.growing import GrowingDecoder
 from edgelm.runtime.verify import verify
@@ -25,21 +20,7 @@ from edgelm.runtime.verify import verify
 PROMPTS = ["turn the lights", "what a wonderful and moving film", "is it"]
 
 
-@functools.cache
-def made(family: str, precision: str = "fp32") -> Path:
-    """A bundle for an H100, without an engine."""
-    folder = Path(tempfile.mkdtemp())
-    checkpoint = make_generator(folder / "model", family, hidden=64)
-    export(
-        checkpoint,
-        output=folder / "b.edge",
-        device=load_device("h100"),
-        precision=precision,
-        calibration=Dataset("memory", texts=SENTENCES),
-        max_length=64,
-        engine=False,
-    )
-    return folder / "b.edge"
+made = functools.partial(exported, device="h100")
 
 
 @pytest.fixture
@@ -114,7 +95,7 @@ class Gpu:
     ("family", "precision"), [("gpt2", "fp32"), ("llama", "fp16"), ("llama", "int8"), ("t5", "fp32")]
 )
 def test_cuda_writes_what_the_cpu_writes(cuda: Gpu, family: str, precision: str) -> None:
-    path = made(family, precision)
+    path = made(family, precision=precision)
     plain = load(path, provider="cpu")
 
     model = load(path)  # by the order of its device
