@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from edgelm.report.tables import Table, bar
+from edgelm.report.tables import Table, bar, places_by_origin
 
 _KINDS = {"heads": "heads of attention, or groups", "cross": "heads of attention to the source", "ffn": "FFN channels"}
 _NAMES = {"heads": "attention", "cross": "attention to the source", "ffn": "FFN"}
@@ -57,7 +57,7 @@ def _pairs(profile: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]
     layers, before = lineage.get("layers") or [], lineage.get("original_layers") or []
     if not layers or not before:
         return []
-    left = {index if layer.get("origin") is None else layer["origin"]: layer for index, layer in enumerate(layers)}
+    left = {number: layers[place] for number, place in places_by_origin(layers).items()}
     numbers: Counter[str] = Counter()
     found = []
     for place, layer in enumerate(before):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 Table = tuple[list[str], list[list[str]]]
@@ -225,7 +226,7 @@ def layer_table(profile: dict[str, Any]) -> Table:
     header = ["layer", "heads", "", "FFN channels", "", *(f"{title}{unit}" for title in priced.values())]
     widest = {name: max([layer[name] for layer in layers] + [1]) for name in ("heads", "ffn")}
     before = dict(enumerate(lineage.get("original_layers", []) if layers else []))
-    left = {index if layer.get("origin") is None else layer["origin"]: index for index, layer in enumerate(layers)}
+    left = places_by_origin(layers)
     rows = []
     for number in sorted({*left, *before}):
         cells, index = [str(number)], left.get(number)
@@ -234,6 +235,11 @@ def layer_table(profile: dict[str, Any]) -> Table:
             cells += [str(kept) if most is None else f"{kept}/{most}", bar(kept / (most or widest[name]))]
         rows.append([*cells, *("0" if index is None else f"{costs[name][index]:.3g}" for name in priced)])
     return header, rows
+
+
+def places_by_origin(layers: Sequence[dict[str, Any]]) -> dict[int, int]:
+    """Where the layers of a lineage stand, by their number in the model that it all began with."""
+    return {index if layer.get("origin") is None else layer["origin"]: index for index, layer in enumerate(layers)}
 
 
 def bar(share: float, width: int = 12) -> str:
