@@ -26,6 +26,7 @@ from edgelm.anatomy.hidden import hidden_size
 from edgelm.anatomy.sizes import check_length, text_limit
 from edgelm.checkpoint import Checkpoint, Record, StageRecord, open_checkpoint
 from edgelm.compress.augmentation.augment import augment
+from edgelm.compress.distillation.teacher_texts import with_targets
 from edgelm.compress.evaluate import evaluate
 from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool_versions
 from edgelm.compress.pruning.constraints import Constraints
@@ -34,6 +35,7 @@ from edgelm.compress.training.loop import check_batches
 from edgelm.compress.training.time_limit import training_seconds
 from edgelm.compress.vocabulary.choose import kept_tokens, read_alike
 from edgelm.compress.vocabulary.corpus import recipe_files
+from edgelm.compress.write import write
 from edgelm.data.dataset import Dataset
 from edgelm.data.task_rows import completed
 from edgelm.device import Device
@@ -43,9 +45,9 @@ from edgelm.files.output_kinds import CHECKPOINT
 from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.progress import Progress, silent
 from edgelm.recipe import DepthSettings, DistillSettings, FitSettings, PruneSettings, Recipe
-from edgelm.training_settings import Settings
+from edgelm.training_settings import Settings, WrittenSettings
 
-_STAGE_NAMES = r"\d+-[a-z-]+-[0-9a-f]{16}(\.training)?"  # in OUTPUT.work
+_WORK_NAMES = r"\d+-[a-z-]+-[0-9a-f]{16}(\.training)?|targets-[0-9a-f]{16}"  # in OUTPUT.work
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,8 @@ def compress(
     same call, after an interruption, goes on from there and ends with the same result.
 
     Args:
-        dataset: training rows, with or without labels.
-        evaluation: rows to judge by; never trained on.
+        dataset: training rows, with or without labels. Targets that sources lack are written by the model.
+        evaluation: rows to judge by; never trained on. Sources without targets are judged by what the model writes.
         goal: what the recipe's `fit` stages aim at; None: the operations that they name themselves.
         unlabelled: further texts for the stages that learn from the original model, which labels them.
         time_limit: in seconds, from the call on: trainings take fewer steps, in proportion to their epochs, and still
@@ -120,12 +122,22 @@ def compress(
     teacher = load_checkpoint(checkpoint, allow_pickle=allow_pickle)
     tokenizer = load_tokenizer(checkpoint)
     given = [rows for rows in (dataset, evaluation, unlabelled) if rows is not None]
-    asked = [recipe.model_dump_json(), goal.fingerprint(), str(max_length), *files]
+    called = [recipe.model_dump_json(), goal.fingerprint(), str(max_length), *files]
     processes.meet(
-        output.parent, lambda: digest(model_fingerprint(checkpoint), *(rows.fingerprint() for rows in given), *asked)
+        output.parent, lambda: digest(model_fingerprint(checkpoint), *(rows.fingerprint() for rows in given), *called)
     )
     further = _further_texts(dataset, unlabelled, recipe, teacher, tokenizer, progress)
     judged = TaskModel(teacher, tokenizer, task, max_length)
+    work = output.with_name(output.name + ".work")
+    asked = _asked_targets(recipe)
+    with disk_errors(output):
+        taught = _with_targets(judged, dataset, asked, work, recipe.seed, model_fingerprint(checkpoint), progress)
+    whole = taught is not dataset and dataset.labels is None and "unlabelled" not in further
+    written = asked if whole else None  # what no stage needs to ask for again
+    dataset = taught
+    if task.schema == "targets" and evaluation.labels is None:
+        own = write(teacher, tokenizer, task, evaluation.texts, max_length=max_length, progress=progress)
+        evaluation = replace(evaluation, labels=tuple((text,) for text in own))
     metrics, reference = evaluate(judged, evaluation, progress=progress)
     metrics["agreement"] = 1.0
     original = {"metrics": metrics, "parameters": parameter_count(teacher), "size_mb": checkpoint.size_mb}
@@ -138,7 +150,6 @@ def compress(
         device=None if device is None else device.name,
         tools=tool_versions(),
     )
-    work = output.with_name(output.name + ".work")
     prints = [rows.fingerprint() for rows in (dataset, evaluation, *further.values())]
     key = digest(model_fingerprint(checkpoint), *prints, str(max_length), str(recipe.seed), *files)
     texts = functools.reduce(Dataset.join, further.values()) if further else None
@@ -168,6 +179,7 @@ def compress(
                     reference=reference,
                     before=metrics,
                     max_length=max_length,
+                    written=written,
                 )
             done = open_checkpoint(folder)
             current, record, metrics = load_checkpoint(done), done.record, done.record.stages[-1].after
@@ -178,7 +190,7 @@ def compress(
                 share = 1.0 if record.hidden is None else record.hidden.kept / hidden_size(teacher)
                 costs = goal.narrowed(share).costs(layer_shapes(current))
                 save_checkpoint(folder, current, tokenizer, replace(record, costs=costs))
-            remove_work(work, _STAGE_NAMES)
+            remove_work(work, _WORK_NAMES)
 
         processes.on_main(finish)
     return CompressResult(
@@ -188,6 +200,36 @@ def compress(
         parameters=parameter_count(current),
         size_mb=open_checkpoint(output).size_mb,
     )
+
+
+def _asked_targets(recipe: Recipe) -> WrittenSettings | None:
+    """How the first stage that learns targets of the teacher's wants them written."""
+    losses = [stage.loss for stage in recipe.stages if hasattr(stage, "loss")]
+    return next((loss.written for loss in losses if loss.written is not None), None)
+
+
+def _with_targets(
+    teacher: TaskModel,
+    rows: Dataset,
+    asked: WrittenSettings | None,
+    work: Path,
+    seed: int,
+    fingerprint: str,
+    progress: Progress,
+) -> Dataset:
+    """The training rows, with what the teacher writes where they have no target: all stages read targets, not those
+    alone that train."""
+    how = "" if asked is None else asked.model_dump_json()
+    key = digest(fingerprint, rows.fingerprint(), how, str(teacher.max_length), str(seed))
+    return with_targets(teacher, rows, asked, work=work / f"targets-{key[:16]}", seed=seed, progress=progress)
+
+
+def _without_writing(settings: Settings, written: WrittenSettings | None) -> Settings:
+    """A stage's settings, where the training rows have the targets that it would ask the teacher for."""
+    loss = getattr(settings, "loss", None)
+    if written is None or loss is None or loss.written != written:
+        return settings
+    return settings.model_copy(update={"loss": loss.model_copy(update={"written": None})})
 
 
 def _check_stages(recipe: Recipe, checkpoint: Checkpoint) -> None:
@@ -266,10 +308,11 @@ def _run_stage(
     reference: Any,
     before: dict[str, float],
     max_length: int,
+    written: WrittenSettings | None,
 ) -> None:
     """Run one stage, measure its result and keep it in `folder`."""
     start = time.monotonic()
-    result = STAGES[type(settings)](model, settings, context)
+    result = STAGES[type(settings)](model, _without_writing(settings, written), context)
     tokenizer, record = context.tokenizer, result.record
     if result.tokenizer is not None:
         tokenizer, tokenizers = result.tokenizer, (context.tokenizer, result.tokenizer)

@@ -103,6 +103,32 @@ def test_recipes_that_train_end_in_a_bundle(recipe, family, precision, made, tmp
     assert edgelm.runtime.load(tmp_path / "made.edge")("turn the", max_new_tokens=3)["tokens"] <= 3
 
 
+def test_what_sources_lack_the_original_writes_once_for_every_stage(tmp_path):
+    """Sources alone lead to the model that sources with transformers' own outputs as targets lead to."""
+    model = make_generator(tmp_path / "m", "t5-gated", layers=3)
+    t5, tokenizer = load_checkpoint(model), load_tokenizer(open_checkpoint(model))
+    rows = []
+    for source in SENTENCES:
+        ids = t5.generate(**tokenizer(source, return_tensors="pt"), max_new_tokens=4, num_beams=1, do_sample=False)
+        rows.append({"source": source, "target": tokenizer.decode(ids[0], skip_special_tokens=True)})
+    made = {}
+    for name, columns in {"alone": ("source",), "written": ("source", "target")}.items():
+        file = tmp_path / f"{name}.jsonl"
+        file.write_text("".join(json.dumps({key: row[key] for key in columns}) + "\n" for row in rows))
+        few = [*FEW, "--set", "recover.train.max_steps=2", "--set", "recover.train.max_length=32"]
+        few += ["--set", "recover.loss.written.max_new_tokens=4"]
+        few += ["--set", "recover.loss.written=null"] if name == "written" else []
+        asked = ["compress", model, "--data", file, "--eval", file, "--recipe", "seq2seq-balanced", *few]
+        asked += ["--task", "summarization", "--output", tmp_path / name, "--json"]
+        done = CliRunner().invoke(app, list(map(str, asked)))
+        assert done.exit_code == 0, done.output + done.stderr
+        result = json.loads(done.stdout)
+        assert (result["original"]["metrics"]["rougeL"] == 1) == (name == "alone")  # judged by what it writes itself
+        made[name] = load_checkpoint(tmp_path / name).state_dict()
+        assert not (tmp_path / f"{name}.work").exists()
+    assert all(torch.equal(value, made["written"][name]) for name, value in made["alone"].items())
+
+
 @pytest.mark.parametrize(("asked", "made"), [(None, False), (True, True)])
 def test_a_llama_that_was_cut_has_biases_only_where_they_are_asked_for(asked, made, tmp_path):
     model, rows = make_generator(tmp_path / "m", "llama", layers=3), files_for("llama", tmp_path)

@@ -4,6 +4,7 @@ they come, so that an interrupted run goes on."""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,44 @@ def encode_taught(
     written = processes.on_main(lambda: _write(teacher, task, prompts, asked, work, seed, progress))
     made = encode_ids(prompts, written, teacher.tokenizer, task)
     return made if own is None else own.join(made)
+
+
+def with_targets(
+    teacher: TaskModel,
+    rows: Dataset,
+    asked: WrittenSettings | None,
+    *,
+    work: Path,
+    seed: int,
+    progress: Progress = silent,
+) -> Dataset:
+    """Rows for a stage that reads targets before any training: those that have none get what the teacher writes, as
+    text. Plain texts are their own targets.
+
+    Args:
+        asked: how it writes; None: by its own settings.
+        work: folder for what it has written.
+
+    Raises:
+        DataError: as `prompts_of`.
+    """
+    task = teacher.task
+    if not isinstance(task, Generation) or not (lacking := _lacking(rows, task)):
+        return rows
+    asked = asked or WrittenSettings()
+    prompts = prompts_of(
+        rows.take(lacking),
+        teacher.tokenizer,
+        task,
+        max_length=teacher.max_length,
+        beginning=asked.prompt_tokens,
+    )
+    written = processes.on_main(lambda: _write(teacher, task, prompts, asked, work, seed, progress))
+    labels: list[Any] = [None] * len(rows) if rows.labels is None else list(rows.labels)
+    for row, ids in zip(lacking, written, strict=True):
+        text = teacher.tokenizer.decode(ids, skip_special_tokens=True)
+        labels[row] = text if rows.schema == "prompts" else (text,)
+    return replace(rows, labels=tuple(labels))
 
 
 def _lacking(rows: Dataset, task: Generation) -> list[int]:
