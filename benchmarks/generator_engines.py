@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from peak_memory import peak_mb
 
 POSITIONS = 2048
 
@@ -152,12 +153,6 @@ def measure(engine: Engine, before: int, tokens: int, count: int) -> tuple[list[
         wall.append(1000 * (time.perf_counter() - clock))
         engine.cut(before)
     return cpu[1:], wall[1:]
-
-
-def peak_mb() -> float:
-    """The most memory since this program began; `getrusage` would count what the process held before it."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def main() -> None:

@@ -16,8 +16,9 @@ import os
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Protocol
+
+from peak_memory import peak_mb
 
 
 class Writer(Protocol):
@@ -106,12 +107,6 @@ def answer(writer: Writer, ids: list[int], new: int, beams: int, count: int) -> 
         tokens = writer.write(ids, new, beams)
         times.append(1000 * (time.perf_counter() - begun))
     return {"ms": times, "tokens": tokens}
-
-
-def peak_mb() -> float:
-    """The most memory that this process has held, in 10^6 bytes."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 
 
 def main() -> None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from byte_level import train_byte_level
+
 SHAPES = ("llama-135m", "t5-37m", "llama-tiny", "t5-tiny")
 _SPREAD = 0.05  # of the weights: wide enough for one token to be likelier than another
 _MARKS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
@@ -58,21 +60,10 @@ def make_random(shape: str, texts: Sequence[str], folder: Path, *, seed: int = 0
 
 def _tokenizer(texts: Sequence[str], *, behind: bool) -> Any:
     """Byte-level BPE; `behind`: its texts end with the end token, as T5's do."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from tokenizers import processors
     from transformers import PreTrainedTokenizerFast
 
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    made.train_from_iterator(
-        texts,
-        trainers.BpeTrainer(
-            vocab_size=2000,
-            special_tokens=["<pad>", "<s>", "</s>"],
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        ),
-    )
+    made = train_byte_level(texts, 2000, ["<pad>", "<s>", "</s>"])
     if behind:
         made.post_processor = processors.TemplateProcessing(
             single="$A </s>", special_tokens=[("</s>", made.token_to_id("</s>"))]

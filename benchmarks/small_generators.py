@@ -21,6 +21,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from byte_level import train_byte_level
 from ending import run
 from machine import print_machine
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -83,13 +84,7 @@ def pairs(part: str) -> Dataset:
 
 def make_decoder(folder: Path) -> None:
     """A random decoder and its tokenizer."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=4096, special_tokens=["<|end|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
-    )
-    tokenizer.train_from_iterator(joined("train").texts, trainer)
+    tokenizer = train_byte_level(joined("train").texts, 4096, ["<|end|>"])
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|end|>",
