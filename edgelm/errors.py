@@ -16,6 +16,7 @@
         ├── CalibrationError       4  a calibration set that gives no ranges
         ├── ParityError            4  a graph that does not compute what the checkpoint computes
         ├── BundleError            4  a bundle that is broken or cannot be read
+        │   └── SignatureError     4  a signature that does not hold, or a key that cannot be used
         └── EngineError            4  a graph that TensorRT cannot build, or an engine with wrong answers
 
 Exit code 3 (done, but the budget was not met) is no error: the result is kept.
@@ -112,6 +113,10 @@ class ParityError(InputError):
 
 class BundleError(InputError):
     """A bundle that is broken, changed or made by a newer edgelm."""
+
+
+class SignatureError(BundleError):
+    """A signature that is missing, broken, or of another key or bundle; or a key that cannot be used."""
 
 
 class EngineError(InputError):

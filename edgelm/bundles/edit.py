@@ -1,5 +1,8 @@
 """A bundle with other session settings, or with more files: prepared beside it, and taken over only if it still answers
-well."""
+well.
+
+What its maker signed stays as it is: in a signed bundle the changes are listed apart, see `edgelm.runtime.additions`.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,17 @@ from edgelm.errors import BundleError
 from edgelm.files.moving import open_workspace, restore
 from edgelm.files.output import disk_errors, staged_output
 from edgelm.runtime import Bundle, open_bundle
+from edgelm.runtime.additions import Additions
 from edgelm.runtime.archive import pack
 from edgelm.runtime.graph_spec import OPTIMIZED_FILE
-from edgelm.runtime.manifest import MANIFEST_FILE, FileEntry, Manifest
+from edgelm.runtime.manifest import (
+    DEVICE_FILE,
+    DEVICE_SIGNATURE_FILE,
+    MANIFEST_FILE,
+    SIGNATURE_FILE,
+    FileEntry,
+    Manifest,
+)
 from edgelm.runtime.session import make_session
 from edgelm.runtime.verify import verify
 
@@ -83,7 +94,15 @@ def add_files(
     Args:
         check: looks at a draft that has them and gives the manifest to write; what it raises leaves the bundle as it
             was.
+
+    Raises:
+        BundleError: one is part of what the bundle's maker signed.
     """
+    if sealed := [name for name in files if bundle.seals(name)]:
+        raise BundleError(
+            f"{bundle.path}: {sealed[0]} is part of the signed bundle, and may not be replaced.",
+            hint="Use it as it is, or have the bundle's maker export and sign it again.",
+        )
     entries = [entry for entry in manifest.files if entry.path not in files]
     entries += [FileEntry.of(name, data) for name, data in files.items()]
     manifest = replace(manifest, files=tuple(sorted(entries, key=lambda entry: entry.path)))
@@ -115,35 +134,66 @@ def save_settings(bundle: Bundle, draft: Path, settings: dict[str, Any]) -> None
 
 
 def _take_over(bundle: Bundle, draft: Path, names: Sequence[str]) -> None:
-    """Give the bundle what the draft has under these names, each whole, and take away what it has not; then its
-    manifest.
+    """Give the bundle what the draft has under these names, each whole, and take away what it has not; then the lists
+    of its files.
 
     Files that change are taken out of the bundle first, so that it is whole whenever this is cut off.
     """
+    names = [name for name in names if not bundle.seals(name)]
+    manifest = Manifest.from_json((draft / MANIFEST_FILE).read_bytes())
     if bundle.is_file:
+        for name, data in _lists(bundle, manifest).items():
+            if data is not None:
+                (draft / name).write_bytes(data)
         with staged_output(bundle.path.resolve(), overwrite=True) as aside:
             pack(draft, aside)
         return
     if any(bundle.has(name) for name in names):
-        before = draft / "before.json"
-        _write_manifest(before, bundle, _without(bundle.manifest, names))
-        before.replace(bundle.path / MANIFEST_FILE)
+        _put_lists(bundle, draft, _without(bundle.manifest, names))
     for name in names:
         (bundle.path / name).unlink(missing_ok=True)
         if (draft / name).exists():
             (bundle.path / name).parent.mkdir(parents=True, exist_ok=True)
             (draft / name).replace(bundle.path / name)
-    (draft / MANIFEST_FILE).replace(bundle.path / MANIFEST_FILE)
+    _put_lists(bundle, draft, manifest)
+
+
+def _lists(bundle: Bundle, manifest: Manifest) -> dict[str, bytes | None]:
+    """What lists the files of a bundle with this manifest, by the names of their files; None: there is none.
+
+    A signature of what was added before holds for that alone, and goes.
+    """
+    signature = bundle.read_beside(SIGNATURE_FILE)
+    if signature is None:
+        return {MANIFEST_FILE: _manifest_text(bundle, manifest)}
+    added = Additions.between(bundle.text, manifest)
+    device = added.to_json() if added.graphs or added.files else None
+    return {MANIFEST_FILE: bundle.text, SIGNATURE_FILE: signature, DEVICE_SIGNATURE_FILE: None, DEVICE_FILE: device}
+
+
+def _put_lists(bundle: Bundle, draft: Path, manifest: Manifest) -> None:
+    """Give a folder the lists that change, each whole; the draft is where they are made."""
+    for name, data in _lists(bundle, manifest).items():
+        if data is None:
+            (bundle.path / name).unlink(missing_ok=True)
+        elif data != bundle.read_beside(name):
+            aside = draft / "list.json"
+            aside.write_bytes(data)
+            aside.replace(bundle.path / name)
 
 
 def _write_manifest(file: Path, bundle: Bundle, manifest: Manifest) -> None:
-    """Write a manifest of the same bundle: what was not changed stays as the bundle says it.
+    file.write_bytes(_manifest_text(bundle, manifest))
+
+
+def _manifest_text(bundle: Bundle, manifest: Manifest) -> bytes:
+    """The text of a manifest of the same bundle: what was not changed stays as the bundle says it.
 
     The runtime that a bundle carries may be older than this edgelm, and know no field of a newer schema.
     """
-    before, after = (json.loads(each.to_json()) for each in (bundle.manifest, manifest))
+    before, after = (json.loads(each.to_json()) for each in (Manifest.from_json(bundle.text), manifest))
     changed = {name: value for name, value in after.items() if value != before[name]}
-    file.write_text(json.dumps(json.loads(bundle.manifest_json()) | changed, indent=2) + "\n", encoding="utf-8")
+    return (json.dumps(json.loads(bundle.text) | changed, indent=2) + "\n").encode()
 
 
 def _without(manifest: Manifest, names: Sequence[str]) -> Manifest:

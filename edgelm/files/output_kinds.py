@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Beside what a manifest lists: the manifest, a file that an interrupted `tune` leaves, and what systems drop into
-# folders.
-_OF_NO_MATTER = {"manifest.json", "optimized.onnx", ".DS_Store", "Thumbs.db", "desktop.ini"}
+# Beside what a manifest lists: the manifest, signatures and the list of what a device added, a file that an interrupted
+# `tune` leaves, and what systems drop into folders.
+_LISTS = {"manifest.json", "signature.json", "device.json", "device-signature.json"}
+_OF_NO_MATTER = {*_LISTS, "optimized.onnx", ".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ def _no_bundle(path: Path) -> str:
     files = manifest.get("files")
     if not isinstance(manifest.get("schema"), int) or "task" not in manifest or not isinstance(files, list):
         return "is a folder that is no bundle"
-    listed = {str(entry.get("path")) for entry in files if isinstance(entry, dict)} | _OF_NO_MATTER
+    added = _read_json(path / "device.json").get("files")
+    entries = [*files, *(added if isinstance(added, list) else [])]
+    listed = {str(entry.get("path")) for entry in entries if isinstance(entry, dict)} | _OF_NO_MATTER
     there = (file.relative_to(path) for file in path.rglob("*") if not file.is_dir() or file.is_symlink())
     others = [
         file.as_posix()

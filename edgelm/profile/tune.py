@@ -22,6 +22,7 @@ from edgelm.profile.interleave import BLOCK_CALLS, WorkerClient, take_turns
 from edgelm.profile.subject import Subject, find_subject
 from edgelm.progress import Progress, silent
 from edgelm.runtime import Bundle, open_bundle
+from edgelm.runtime.graph_spec import OPTIMIZED_FILE
 from edgelm.runtime.session import available_cores, optimizer
 
 Settings = dict[str, Any]
@@ -248,8 +249,10 @@ def _knobs(bundle: Bundle) -> list[tuple[str, Callable[[Settings], Iterator[tupl
         ("arena", switch("arena", default=True)),
         ("prepacking", entry("session.disable_prepacking", on="0", off="1")),
     ]
+    if not bundle.is_file and not bundle.seals(OPTIMIZED_FILE):
+        knobs.append(("optimized graph", optimized))
     if not bundle.is_file:
-        knobs += [("optimized graph", optimized), ("mapped weights", switch("mapped", default=True))]
+        knobs.append(("mapped weights", switch("mapped", default=True)))
     return knobs
 
 

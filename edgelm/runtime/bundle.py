@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelm.errors import BundleError
-from edgelm.runtime.contents import FILE, archive_contents, find_plain_file, folder_contents
+from edgelm.errors import BundleError, UsageError
+from edgelm.runtime.additions import Additions
+from edgelm.runtime.contents import FILE, archive_contents, check_inside, find_plain_file, folder_contents
 from edgelm.runtime.early import Early
 from edgelm.runtime.external_data import check_graph
 from edgelm.runtime.hashing import hash_file
-from edgelm.runtime.manifest import MANIFEST_FILE, WEIGHTS_FILE, FileEntry, Manifest
+from edgelm.runtime.manifest import MANIFEST_FILE, SIGNATURE_FILE, WEIGHTS_FILE, FileEntry, Manifest
+from edgelm.runtime.trust import NO_TRUST, Trust
 
 if TYPE_CHECKING:
     import zipfile
@@ -32,17 +36,45 @@ class Bundle:
     still change it.
 
     Attributes:
+        manifest: what holds: as it lies there, with what the device added to it, if that is used.
         check_hashes: False: sizes alone are compared.
+        text: of `manifest.json`, as it was read, checked and signed.
+        additions: what the device added to a signed bundle; None: nothing.
+        ignored: why that is not used; empty: it is.
+        trust: by which it was opened.
     """
 
     path: Path
     manifest: Manifest
     check_hashes: bool = True
+    text: bytes = field(default=b"", repr=False, compare=False)
+    additions: Additions | None = None
+    ignored: str = ""
+    trust: Trust = NO_TRUST
     _early: dict[str, Early[str]] = field(default_factory=dict, repr=False, compare=False)
+    _checked: set[str] = field(default_factory=set, repr=False, compare=False)  # whose content was found as listed
 
-    def manifest_json(self) -> bytes:
-        """The text of `manifest.json`, as it lies there."""
-        return _read(self.path, MANIFEST_FILE, most=_LARGEST_MANIFEST)
+    @property
+    def is_signed(self) -> bool:
+        """Whether a signature lies beside the manifest, whatever it is worth."""
+        return self.read_beside(SIGNATURE_FILE) is not None
+
+    def read_beside(self, name: str) -> bytes | None:
+        """A file that no manifest lists, such as a signature; None: there is none.
+
+        Raises:
+            BundleError: it is a link or no regular file.
+        """
+        return _read_if_there(self.path, name)
+
+    def all_files(self) -> tuple[FileEntry, ...]:
+        """Those of the manifest, and those that the device added, whether they are used or not."""
+        added = self.additions.files if self.additions and self.ignored else ()
+        return (*self.manifest.files, *added)
+
+    def seals(self, name: str) -> bool:
+        """Whether a file is part of what the maker signed, and may not be replaced here."""
+        return self.is_signed and any(entry.path == name for entry in Manifest.from_json(self.text).files)
 
     @property
     def is_file(self) -> bool:
@@ -165,6 +197,18 @@ class Bundle:
             (folder / WEIGHTS_FILE).write_bytes(self.read(WEIGHTS_FILE))
         return folder / name
 
+    def check_file(self, name: str, *, again: bool = True) -> None:
+        """Compare the size and hash of a file, of a folder or of one file.
+
+        Args:
+            again: also where that was done since the bundle was opened.
+
+        Raises:
+            BundleError: as `read`.
+        """
+        if again or name not in self._checked:
+            (self.read if self.is_file else self.check)(name)
+
     def with_settings(self, session: dict[str, Any]) -> Bundle:
         """The same bundle, each of its graphs to be run with these session settings."""
         graphs = tuple(replace(graph, session=session) for graph in self.manifest.graphs)
@@ -196,43 +240,50 @@ class Bundle:
                 f"{entry.sha256[:12]}....",
                 hint="Copy the bundle again, or get it from its maker; `edgelm verify` checks every file.",
             )
+        self._checked.add(entry.path)
 
 
-def open_bundle(path: str | Path, *, check_hashes: bool = True) -> Bundle:
+def open_bundle(path: str | Path, *, check_hashes: bool = True, trust: Trust = NO_TRUST) -> Bundle:
     """Open a bundle and read its manifest.
 
     Args:
         check_hashes: compare the SHA-256 of every file that is read later with the manifest's.
+        trust: who must have signed it. The manifest is read once: the bytes that are checked are those that are
+            understood.
 
     Raises:
         BundleError: no bundle, a broken or newer manifest, or a path in it that leaves the bundle.
+        SignatureError: not signed as it must be.
+        UsageError: a signature is to be checked, but no hashes.
     """
     path = Path(path)
+    if trust.key is not None and not check_hashes:
+        raise UsageError(
+            "a signature says nothing of files whose hashes are not compared.", hint="Leave --no-hashes or --key out."
+        )
     try:
         there = path.is_dir() or path.is_file()  # a pipe would be waited for
     except (OSError, ValueError):  # a name that the system does not take
         there = False
     if not there:
         raise BundleError(f"{path}: no such bundle.", hint="`edgelm export` makes one.")
-    manifest = Manifest.from_json(_read(path, MANIFEST_FILE, most=_LARGEST_MANIFEST))
-    for entry in manifest.files:
+    text, read = _read(path, MANIFEST_FILE, most=_LARGEST_MANIFEST), partial(_read_if_there, path)
+    trust.check(path, text, read)
+    made = Manifest.from_json(text)
+    for entry in made.files:
         check_inside(entry.path)
-    return Bundle(path, manifest, check_hashes)
+    manifest, additions, ignored = trust.find_additions(path, text, made, read)
+    return Bundle(path, manifest, check_hashes, text, additions, ignored, trust)
 
 
-def check_inside(name: str) -> None:
-    """Refuse a file name that could lead out of the bundle, or that is another way to write a name in it.
-
-    Raises:
-        BundleError: absolute, with `.` or `..`, with a drive or backslashes, or with characters that cannot be printed.
-    """
-    parts = PurePosixPath(name).parts
-    plain = "/".join(parts) == name and name.isprintable() and not name.startswith("/") and not {".", ".."} & set(parts)
-    if not parts or not plain or "\\" in name or ":" in name:
-        raise BundleError(
-            f"the manifest names a file outside the bundle: {name!r}.",
-            hint="Do not use this bundle; get it from its maker again.",
-        )
+def _read_if_there(path: Path, name: str) -> bytes | None:
+    """The bytes of a file beside the manifest; None where nothing has that name."""
+    if path.is_dir():
+        there = os.path.lexists(path / name)
+    else:
+        with _open_archive(path) as archive:
+            there = name in archive.NameToInfo
+    return _read(path, name, most=_LARGEST_MANIFEST) if there else None
 
 
 def _read(path: Path, name: str, *, most: int) -> bytes:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from edgelm.errors import BundleError
+from edgelm.runtime.manifest import UNLISTED
 
 if TYPE_CHECKING:
     import zipfile
@@ -91,3 +92,23 @@ def _leads_inside(link: Path, folder: Path) -> bool:
         return link.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError):  # it leads to itself
         return False
+
+
+def check_inside(name: str) -> None:
+    """Refuse a file name that could lead out of the bundle, or that is another way to write a name in it.
+
+    Raises:
+        BundleError: absolute, with `.` or `..`, with a drive or backslashes, or with characters that cannot be printed.
+    """
+    parts = PurePosixPath(name).parts
+    plain = "/".join(parts) == name and name.isprintable() and not name.startswith("/") and not {".", ".."} & set(parts)
+    if not parts or not plain or "\\" in name or ":" in name:
+        raise BundleError(
+            f"the manifest names a file outside the bundle: {name!r}.",
+            hint="Do not use this bundle; get it from its maker again.",
+        )
+    if name in UNLISTED:
+        raise BundleError(
+            f"the manifest lists {name}, which no manifest can.",
+            hint="Export the bundle again, or get it from its maker.",
+        )

@@ -21,6 +21,10 @@ from edgelm.tasks.table import task_from_dict
 from edgelm.tasks.task import Task
 
 MANIFEST_FILE = "manifest.json"
+SIGNATURE_FILE = "signature.json"
+DEVICE_FILE = "device.json"  # what the device added to a signed bundle
+DEVICE_SIGNATURE_FILE = "device-signature.json"
+UNLISTED = frozenset((MANIFEST_FILE, SIGNATURE_FILE, DEVICE_FILE, DEVICE_SIGNATURE_FILE))  # by any manifest
 WEIGHTS_FILE = "weights.bin"
 TOKENIZER_FILE = "tokenizer.json"
 GOLDEN_FILE = "golden.json"
@@ -32,7 +36,7 @@ ENGINES_FOLDER = "engines"
 
 @dataclass(frozen=True)
 class FileEntry:
-    """One file of the bundle (all but the manifest itself)."""
+    """One file of the bundle (all but the manifest itself and what is signed or added after it)."""
 
     path: str
     size: int

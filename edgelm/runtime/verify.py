@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgelm.errors import BundleError, EdgelmError
+from edgelm.errors import BundleError, EdgelmError, SignatureError
 from edgelm.runtime.bundle import Bundle, open_bundle
-from edgelm.runtime.contents import FILE
+from edgelm.runtime.file_checks import Check, check_files
 from edgelm.runtime.golden import Golden
-from edgelm.runtime.graph_spec import MODEL, OPTIMIZED_FILE, GraphSpec
+from edgelm.runtime.graph_spec import MODEL, GraphSpec
 from edgelm.runtime.loading import load
-from edgelm.runtime.manifest import GOLDEN_FILE, MANIFEST_FILE
+from edgelm.runtime.manifest import DEVICE_FILE, GOLDEN_FILE, SIGNATURE_FILE
 from edgelm.runtime.model import Model
 from edgelm.runtime.saturation import describe_sums
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was checked, and what was found where it failed."""
-
-    name: str
-    ok: bool
-    detail: str = ""
+from edgelm.runtime.signature import Signature
+from edgelm.runtime.trust import NO_TRUST, Trust
 
 
 @dataclass(frozen=True)
@@ -50,56 +43,46 @@ class Verification:
         }
 
 
-def verify(path: str | Path, *, replay: bool = True, provider: str | None = None) -> Verification:
+def verify(
+    path: str | Path, *, replay: bool = True, provider: str | None = None, trust: Trust = NO_TRUST
+) -> Verification:
     """Check a bundle; with `replay`, also run its golden samples on this machine, by what `load` chooses or by
     `provider`.
+
+    Args:
+        trust: who must have signed it.
 
     Raises:
         BundleError: it has no manifest that can be read (all else is a failed check).
     """
-    bundle = open_bundle(path)
-    checks = [Check("manifest", ok=True, detail=f"schema {bundle.manifest.schema}"), *_file_checks(bundle)]
+    try:
+        bundle = open_bundle(path, trust=trust)
+        signatures = list(_signature_checks(bundle))
+    except SignatureError as error:
+        return Verification(str(path), (Check("signature", ok=False, detail=error.message.rstrip(".")),))
+    checks = [Check("manifest", ok=True, detail=f"schema {bundle.manifest.schema}"), *signatures, *check_files(bundle)]
     if replay and all(check.ok for check in checks):
         checks.extend(_replay_checks(bundle, provider))
     return Verification(str(path), tuple(checks))
 
 
-def _file_checks(bundle: Bundle) -> Iterator[Check]:
-    bundle = replace(bundle, check_hashes=True)
-    for entry in bundle.manifest.files:
-        try:
-            bundle.read(entry.path)
-        except BundleError as error:
-            yield Check(
-                entry.path, ok=False, detail=error.message.removeprefix(f"{bundle.path}: {entry.path}").lstrip(": ")
-            )
-        else:
-            yield Check(entry.path, ok=True)
-    known = {entry.path for entry in bundle.manifest.files} | {MANIFEST_FILE}
-    for name, kind in bundle.contents():
-        if kind != FILE:
-            yield Check(_printable(name), ok=False, detail=f"{kind}; a bundle holds plain files alone")
-        elif name not in known:
-            yield Check(_printable(name), ok=False, detail=_why_unlisted(name))
-    for needed in (*(graph.file for graph in bundle.manifest.graphs), GOLDEN_FILE):
-        if needed not in known:
-            yield Check(needed, ok=False, detail="the manifest does not list it")
-
-
-def _why_unlisted(name: str) -> str:
-    if "__pycache__/" in name:
-        return "not in the manifest; Python wrote it: delete the folder"
-    if name == OPTIMIZED_FILE:
-        return (
-            "not in the manifest, so nothing reads it; an `edgelm tune` that was cut off left it: delete it, or tune "
-            "again"
-        )
-    return "not in the manifest"
-
-
-def _printable(name: str) -> str:
-    """A name that somebody gave a file, with escapes for what would move the cursor or is no UTF-8."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)
+def _signature_checks(bundle: Bundle) -> Iterator[Check]:
+    """Whose signatures hold, and what was added on the device that no signature covers."""
+    trust = bundle.trust
+    signature = bundle.read_beside(SIGNATURE_FILE)
+    if trust.key is not None:
+        yield Check("signature", ok=True, detail=f"by the key {trust.key.id[:16]}, over the manifest")
+    elif signature is not None:
+        key = Signature.from_json(signature, f"{bundle.path}: {SIGNATURE_FILE}").key
+        yield Check("signature", ok=True, detail=f"not checked; it names the key {key[:16]} (give --key to check it)")
+    if bundle.additions is None:
+        return
+    added = ", ".join(bundle.additions.names)
+    if trust.device_key is not None:
+        detail = f"added on this device, signed by the key {trust.device_key.id[:16]}: {added}"
+    else:
+        detail = f"added on this device, not signed by the maker{', not used' * bool(bundle.ignored)}: {added}"
+    yield Check(DEVICE_FILE, ok=True, detail=detail)
 
 
 def _replay_checks(bundle: Bundle, provider: str | None) -> Iterator[Check]:
