@@ -27,6 +27,7 @@ from edgelm.runtime.manifest import (
     DEVICE_SIGNATURE_FILE,
     MANIFEST_FILE,
     SIGNATURE_FILE,
+    UNLISTED,
     FileEntry,
     Manifest,
 )
@@ -116,6 +117,20 @@ def add_files(
             _write_manifest(draft / MANIFEST_FILE, bundle, manifest)
         _take_over(bundle, draft, tuple(files))
     return manifest
+
+
+def put_beside(bundle: Bundle, name: str, data: bytes) -> None:
+    """Give a bundle a file that no manifest lists, such as a signature; all else stays as it is."""
+    with open_draft(bundle, without=()) as draft:
+        kept = {other: bundle.read_beside(other) for other in UNLISTED} | {name: data}
+        for other, content in kept.items():
+            if content is not None:
+                (draft / other).write_bytes(content)
+        if not bundle.is_file:
+            (draft / name).replace(bundle.path / name)
+            return
+        with staged_output(bundle.path.resolve(), overwrite=True) as aside:
+            pack(draft, aside)
 
 
 def save_settings(bundle: Bundle, draft: Path, settings: dict[str, Any]) -> None:

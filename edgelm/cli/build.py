@@ -11,6 +11,7 @@ from rich.console import Console
 from edgelm.cli.command import argument
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import Json, Quiet, Verbose
+from edgelm.cli.sign import note_additions
 from edgelm.cli.tables import make_table, shapes_line
 
 
@@ -78,6 +79,7 @@ def build(
         screen.result(result.to_dict(), _draw)
         if not result.replayed:
             screen.note("No GPU here has run it yet: `edgelm verify` on the device replays the golden samples.")
+        note_additions(screen, bundle)
         for engine in result.engines[:-1]:
             screen.note(f"Result: {result.path}/{engine.path}")
         screen.next_step(f"{result.path}/{result.engines[-1].path}", "profile", argument(bundle))

