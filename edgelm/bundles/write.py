@@ -14,10 +14,13 @@ import onnx
 
 from edgelm.bundles.cpp_example import cpp_files, cpp_line, cpp_program
 from edgelm.bundles.hub_files import CONFIG_FILE, TOKENIZER_CONFIG_FILE, bundle_tokenizer_config
+from edgelm.bundles.sbom import SBOM_FILE, sbom_json
 from edgelm.bundles.tokenizer_file import tokenizer_json
 from edgelm.files.output import staged_output
 from edgelm.files.output_kinds import BUNDLE, FILE, OutputKind
+from edgelm.files.shipped import shipped_file
 from edgelm.graph.external_data import save_graphs
+from edgelm.model_folder.card import ModelCard
 from edgelm.runtime.archive import pack
 from edgelm.runtime.bundle import SINGLE_FILE_SUFFIX
 from edgelm.runtime.generation.golden import GenerationGolden
@@ -36,6 +39,8 @@ from edgelm.runtime.manifest import (
 )
 from edgelm.runtime.script import SCRIPT, vendored_files
 
+LICENCES_FOLDER = "licenses"
+
 
 def write_bundle(
     output: Path,
@@ -46,6 +51,7 @@ def write_bundle(
     *,
     overwrite: bool,
     config: str | None = None,
+    card: ModelCard = ModelCard(),
     check: Callable[[Path], None] = lambda path: None,
 ) -> Manifest:
     """Write a bundle, as a folder or (with a name ending in `.edgelm`) as one file, and return its final manifest.
@@ -55,6 +61,7 @@ def write_bundle(
             whose files are moved into the bundle.
         config: the text of config.json, see `edgelm.bundles.hub_files`; None: of a graph that no model of transformers
             stands behind.
+        card: what the checkpoint's folder says of licences and origin.
         check: looks at the finished bundle before it takes its place; where it raises, nothing is left.
 
     Raises:
@@ -64,9 +71,9 @@ def write_bundle(
         folder = aside.with_name(aside.name + ".folder") if output.suffix == SINGLE_FILE_SUFFIX else aside
         folder.mkdir()
         _write_content(folder, manifest, graphs, tokenizer, golden, config)
-        manifest = replace(
-            manifest, files=tuple(_entry(folder, path) for path in sorted(folder.rglob("*")) if path.is_file())
-        )
+        _write_licences(folder, card)
+        (folder / SBOM_FILE).write_text(sbom_json(manifest, _entries(folder), card), encoding="utf-8")
+        manifest = replace(manifest, files=_entries(folder))
         (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
         if folder is not aside:
             pack(folder, aside)
@@ -113,8 +120,18 @@ def _write_content(
         target.write_bytes(source.read_bytes())
 
 
-def _entry(folder: Path, path: Path) -> FileEntry:
-    return FileEntry(path.relative_to(folder).as_posix(), path.stat().st_size, hash_file(path))
+def _write_licences(folder: Path, card: ModelCard) -> None:
+    """The texts that could be had: of the runtime that the bundle carries, and those beside the checkpoint."""
+    (folder / LICENCES_FOLDER).mkdir()
+    texts = {"edgelm-LICENSE": shipped_file("LICENSE").read_bytes()}
+    for name, text in (texts | {f"model-{name}": text for name, text in card.texts.items()}).items():
+        (folder / LICENCES_FOLDER / name).write_bytes(text)
+
+
+def _entries(folder: Path) -> tuple[FileEntry, ...]:
+    """Of every file that is there, by the order of their names."""
+    files = ((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
+    return tuple(FileEntry(name, path.stat().st_size, hash_file(path)) for name, path in sorted(files))
 
 
 def model_card(manifest: Manifest) -> str:
@@ -132,6 +149,7 @@ def model_card(manifest: Manifest) -> str:
     ]
     if program := cpp_program(task):
         lines += [cpp_line(program), ""]
+    lines += [f"What is in it, and under which licences: `{SBOM_FILE}` (CycloneDX), `{LICENCES_FOLDER}/`.", ""]
     if task.labels:
         lines += [f"Labels: {', '.join(task.labels)}.", ""]
     for parity in (graph.parity for graph in manifest.graphs if graph.parity):

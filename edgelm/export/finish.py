@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,12 @@ from edgelm.bundles.write import write_bundle
 from edgelm.engines import build
 from edgelm.engines.pipeline import can_build_for
 from edgelm.errors import EdgelmError
+from edgelm.export.created import created
 from edgelm.export.draft import Draft
 from edgelm.export.tokenization import tokenization_of
 from edgelm.files.output import size_on_disk
 from edgelm.graph.rewrites import operator_counts
+from edgelm.model_folder.card import read_card
 from edgelm.runtime import open_bundle
 from edgelm.runtime.engine_plan import EnginePlan
 from edgelm.runtime.manifest import Manifest
@@ -76,6 +77,7 @@ def finish(draft: Draft) -> ExportResult:
         draft.golden,
         overwrite=settings.overwrite,
         config=bundle_config(json.loads(model.config.to_json_string()), type(model).__name__),
+        card=read_card(draft.checkpoint.path),
         check=draft.check,
     )
     settings.progress("export", 3, 3)
@@ -99,7 +101,7 @@ def make_manifest(draft: Draft) -> Manifest:
     tools = ("torch", "transformers", "onnx", "onnxruntime")
     return Manifest(
         name=settings.output.stem,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=created(draft.checkpoint),
         task=source.task,
         family=draft.checkpoint.family,
         precision=settings.precision,

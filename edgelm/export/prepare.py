@@ -19,6 +19,7 @@ from edgelm.data.dataset import Dataset, load_dataset
 from edgelm.data.task_rows import completed
 from edgelm.device import Device, check_precision
 from edgelm.errors import UsageError
+from edgelm.export.created import created
 from edgelm.export.draft import Draft
 from edgelm.export.generation.dialect import PLAIN
 from edgelm.export.pairs import note_guess, reads_pairs
@@ -53,6 +54,7 @@ def prepare(settings: ExportSettings, *, output_kind: OutputKind | None = None) 
     """
     check_output(settings.output, overwrite=settings.overwrite, kind=output_kind or bundle_kind(settings.output))
     checkpoint = find_checkpoint(settings.checkpoint, allow_pickle=settings.allow_pickle, task=settings.kind)
+    created(checkpoint)  # an error of the environment comes first
     limit = text_limit(checkpoint.config)
     check_length(settings.max_length, limit)
     check_task_precision(checkpoint.task, settings.device, settings.precision)

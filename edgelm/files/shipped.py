@@ -30,6 +30,18 @@ def shipped_folder(kind: Kind) -> Path:
     raise FileNotFoundError(f"{kind}/ is missing from this installation of edgelm; install it again")
 
 
+def shipped_file(name: Literal["LICENSE"]) -> Path:
+    """A single file that is shipped.
+
+    Raises:
+        FileNotFoundError: it is missing from this installation.
+    """
+    for base in (_PACKAGE / "_shipped", _PACKAGE.parent):
+        if (base / name).is_file():
+            return base / name
+    raise FileNotFoundError(f"{name} is missing from this installation of edgelm; install it again")
+
+
 def shipped_names(kind: Kind, suffix: str = ".yaml") -> list[str]:
     """The names that can be given instead of a path, sorted."""
     return sorted(path.stem for path in shipped_folder(kind).glob(f"*{suffix}"))

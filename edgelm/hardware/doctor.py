@@ -25,6 +25,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
             "scipy",
             "pyarrow",
             "psutil",
+            "cyclonedx",
         ),
     ),
     "peft": ("merge adapters (LoRA) into their base models", ("peft",)),

@@ -1,0 +1,131 @@
+"""The software bill of materials of a bundle, in CycloneDX: the model and what it came from, every file, what made it,
+and what it needs on the device.
+
+Source: OWASP CycloneDX 1.6 (ECMA-424), written by its library.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from importlib.metadata import metadata, version
+
+from cyclonedx.model import HashAlgorithm, HashType, Property, XsUri
+from cyclonedx.model.bom import Bom, BomMetaData
+from cyclonedx.model.component import Component, ComponentScope, ComponentType, Pedigree
+from cyclonedx.model.license import DisjunctiveLicense, License, LicenseExpression
+from cyclonedx.model.tool import ToolRepository
+from cyclonedx.output.json import JsonV1Dot6
+from cyclonedx.spdx import fixup_id
+from packageurl import PackageURL
+
+from edgelm.model_folder.card import ModelCard
+from edgelm.runtime.manifest import FileEntry, Manifest
+from edgelm.version import __version__
+
+SBOM_FILE = "sbom.cdx.json"
+OWN_LICENCE = "Apache-2.0"
+_NEEDED = ("numpy", "onnxruntime", "tokenizers")  # what the runtime that a bundle carries imports
+_SERIES = uuid.UUID("f3bb6b5c-7d0c-5a68-9a57-0f3a8d6b4a11")  # of the serial numbers of edgelm's bundles
+
+
+def sbom_json(manifest: Manifest, files: Sequence[FileEntry], card: ModelCard) -> str:
+    """The text of `sbom.cdx.json`: the same for the same bundle.
+
+    Args:
+        manifest: of the bundle, but for its files.
+        files: that the bundle has beside this one and the manifest.
+        card: of the checkpoint.
+    """
+    model = _model(manifest, card)
+    needed = [_edgelm(), *map(_package, _NEEDED)]
+    listed = [_file(entry) for entry in files]
+    tools = [_tool(name, number) for name, number in sorted(manifest.tools.items())]
+    content = "".join(f"{entry.path}\0{entry.sha256}\n" for entry in files)
+    bom = Bom(
+        serial_number=uuid.uuid5(_SERIES, content),
+        metadata=BomMetaData(
+            timestamp=datetime.fromisoformat(manifest.created),
+            component=model,
+            tools=ToolRepository(components=tools),
+        ),
+        components=[*needed, *listed],
+    )
+    bom.register_dependency(model, needed)
+    bom.register_dependency(needed[0], needed[1:])
+    return JsonV1Dot6(bom).output_as_string(indent=2) + "\n"
+
+
+def _model(manifest: Manifest, card: ModelCard) -> Component:
+    said = {
+        "edgelm:task": manifest.task.kind,
+        "edgelm:family": manifest.family,
+        "edgelm:precision": manifest.precision,
+        "edgelm:device": manifest.device or "",
+        "edgelm:source": str(manifest.lineage.get("source") or ""),
+    }
+    bases = [
+        Component(type=ComponentType.MACHINE_LEARNING_MODEL, name=name, bom_ref=f"base:{name}")
+        for name in card.base_models
+    ]
+    return Component(
+        type=ComponentType.MACHINE_LEARNING_MODEL,
+        name=manifest.name,
+        bom_ref="model",
+        licenses=list(_licences(card)),
+        pedigree=Pedigree(ancestors=bases) if bases else None,
+        properties=[Property(name=name, value=value) for name, value in said.items() if value],
+    )
+
+
+def _licences(card: ModelCard) -> Iterator[License]:
+    """By its SPDX identifier, where it has one; else by the name that the card gives it."""
+    if not card.licence:
+        return
+    link = XsUri(card.link) if card.link.startswith(("https://", "http://")) else None
+    known = fixup_id(card.licence)
+    yield DisjunctiveLicense(id=known, url=link) if known else DisjunctiveLicense(name=card.licence, url=link)
+
+
+def _edgelm() -> Component:
+    return Component(
+        type=ComponentType.LIBRARY,
+        name="edgelm",
+        version=__version__,
+        bom_ref="pkg:edgelm",
+        purl=PackageURL("pypi", name="edgelm", version=__version__),
+        licenses=[DisjunctiveLicense(id=OWN_LICENCE)],
+        scope=ComponentScope.REQUIRED,
+    )
+
+
+def _package(name: str) -> Component:
+    """A package that the device needs, in the version that the bundle was tried with."""
+    number = version(name)
+    expression = metadata(name).json.get("license_expression")
+    return Component(
+        type=ComponentType.LIBRARY,
+        name=name,
+        version=number,
+        bom_ref=f"pkg:{name}",
+        purl=PackageURL("pypi", name=name, version=number),
+        licenses=[LicenseExpression(str(expression))] if expression else None,
+        scope=ComponentScope.REQUIRED,
+    )
+
+
+def _file(entry: FileEntry) -> Component:
+    return Component(
+        type=ComponentType.FILE,
+        name=entry.path,
+        bom_ref=f"file:{entry.path}",
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=entry.sha256)],
+    )
+
+
+def _tool(name: str, number: str) -> Component:
+    kind = ComponentType.APPLICATION if name == "edgelm" else ComponentType.LIBRARY
+    return Component(
+        type=kind, name=name, version=number, bom_ref=f"tool:{name}", purl=PackageURL("pypi", name=name, version=number)
+    )

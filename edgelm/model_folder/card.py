@@ -1,0 +1,73 @@
+"""What a model folder says of licences and origin: the first lines of its card, and the licence texts beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CARD_FILE = "README.md"
+_LONGEST_CARD = 1 << 20  # bytes
+_LONGEST_TEXT = 1 << 20
+_LICENCES = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "USE_POLICY")  # how their names begin
+_ENDINGS = ("", ".txt", ".md")
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What is known of a model's licence and origin.
+
+    Attributes:
+        licence: as the card names it, such as apache-2.0; empty: it does not say.
+        link: where its text is.
+        base_models: that it was made from, by their ids.
+        texts: licence texts and notices of the folder, by the names of their files.
+    """
+
+    licence: str = ""
+    link: str = ""
+    base_models: tuple[str, ...] = ()
+    texts: dict[str, bytes] = field(default_factory=dict)
+
+
+def read_card(folder: Path) -> ModelCard:
+    """The card of a model folder; empty where it has none that can be read. A card decides nothing that edgelm does."""
+    if not folder.is_dir():
+        return ModelCard()
+    values = _front_matter(folder / CARD_FILE)
+    licence = _text(values.get("license"))
+    if licence == "other":  # Hugging Face's word for one that it has no name for
+        licence = _text(values.get("license_name")) or licence
+    base = values.get("base_model")
+    bases = base if isinstance(base, list) else [base]
+    texts = {
+        file.name: file.read_bytes()
+        for file in sorted(folder.iterdir())
+        if file.stem.upper().split(".")[0] in _LICENCES
+        and file.suffix.lower() in _ENDINGS
+        and file.is_file()
+        and file.stat().st_size <= _LONGEST_TEXT
+    }
+    return ModelCard(licence, _text(values.get("license_link")), tuple(filter(None, map(_text, bases))), texts)
+
+
+def _front_matter(file: Path) -> dict[str, Any]:
+    """The YAML between the first two lines of three hyphens."""
+    try:
+        if not file.is_file() or file.stat().st_size > _LONGEST_CARD:
+            return {}
+        text = file.read_text(encoding="utf-8")
+        head, _, rest = text.partition("\n")
+        if head.strip() != "---":
+            return {}
+        values = yaml.safe_load(rest.partition("\n---")[0])
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _text(value: Any) -> str:
+    """A word or an id that fits into one line; anything else is none."""
+    return value if isinstance(value, str) and value.isprintable() and len(value) <= 500 else ""
