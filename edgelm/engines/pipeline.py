@@ -122,24 +122,24 @@ def build(
     there = {name: _find_built(opened.manifest.graph(name), record) for name, record in wanted.items()}
     if not rebuild and (found := [record for record in there.values() if record is not None]) == list(there.values()):
         return BuildResult(opened.path, tuple(found), _size(opened, found), built=False)
-    made: dict[str, EngineRecord] = {}
+    seconds: dict[str, float] = {}
     files: dict[str, bytes] = {}
     manifest = opened.manifest
     for graph in graphs:
         start = time.monotonic()
         record = wanted[graph.name]
         files[record.path] = _serialize(opened, graph, record, backend, gpu, progress)
-        made[graph.name] = replace(record, seconds=round(time.monotonic() - start, 2))
-        manifest = manifest.with_graph(_with_engine(replace(graph, plan=plans[graph.name]), made[graph.name]))
+        seconds[graph.name] = round(time.monotonic() - start, 2)
+        manifest = manifest.with_graph(_with_engine(replace(graph, plan=plans[graph.name]), record))
 
     def prove(draft: Path) -> Manifest:
         difference, proven = _replay(draft, backend.name), manifest
-        for name, record in made.items():
-            proven = proven.with_graph(_with_engine(proven.graph(name), replace(record, difference=difference)))
+        for name in seconds:
+            proven = proven.with_graph(_with_engine(proven.graph(name), replace(wanted[name], difference=difference)))
         return proven
 
     manifest = add_files(opened, files, manifest, check=prove if gpu else None)
-    engines = tuple(manifest.graph(name).engines[-1] for name in made)
+    engines = tuple(replace(manifest.graph(name).engines[-1], seconds=took) for name, took in seconds.items())
     return BuildResult(opened.path, engines, sum(map(len, files.values())) / 1e6, built=True)
 
 
@@ -151,9 +151,7 @@ def _plan_of(graph: GraphSpec, given: EnginePlan | None) -> EnginePlan:
 
 def _find_built(graph: GraphSpec, record: EngineRecord) -> EngineRecord | None:
     """The engine of a graph that was built as this record says."""
-    alike = (
-        entry for entry in graph.engines if replace(record, seconds=entry.seconds, difference=entry.difference) == entry
-    )
+    alike = (entry for entry in graph.engines if replace(record, difference=entry.difference) == entry)
     return next(alike, None)
 
 

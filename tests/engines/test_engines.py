@@ -15,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from edgelm.bundles.keys import make_keys
+from edgelm.bundles.sign import sign
 from edgelm.cli.main import app
 from edgelm.device import load_device
 from edgelm.engines import build
@@ -24,6 +26,7 @@ from edgelm.errors import (
     EXIT_FAILED,
     EXIT_INPUT,
     EXIT_USAGE,
+    BundleError,
     EngineError,
     MissingExtraError,
     ResourceError,
@@ -33,6 +36,7 @@ from edgelm.runtime import cuda as cuda_module
 from edgelm.runtime import load, open_bundle
 from edgelm.runtime.archive import pack
 from edgelm.runtime.engine_plan import EnginePlan, ShapeRange, one_profile
+from edgelm.runtime.loading import UnsignedWarning
 from edgelm.runtime.provider import FallbackWarning
 from edgelm.runtime.verify import verify
 
@@ -105,9 +109,30 @@ def test_an_engine_that_fits_is_not_built_again(machine, bundle):
     assert not build(bundle).built
     assert build(bundle, rebuild=True).built
     assert len(module.built) == 2
-    assert open_bundle(bundle).manifest.engines[0].seconds >= 0
+    assert open_bundle(bundle).manifest.engines[0].seconds == 0  # no clock decides a bundle's bytes
     timings = [config.cache.data for config in module.built]
     assert timings == [b"", b"timings"]  # what the first build timed, the second need not
+
+
+def test_an_engine_of_a_signed_bundle_is_listed_apart_and_runs_where_a_key_of_the_device_signed_it(
+    machine, bundle, tmp_path
+):
+    pytest.importorskip("cryptography", reason="signatures are checked by the extra `sign`")
+    maker, device = (make_keys(tmp_path / name) for name in ("maker", "device"))
+    sign(bundle, key=maker.private)
+    before = (bundle / "manifest.json").read_bytes()
+    machine()
+    result = build(bundle)
+    assert (bundle / "manifest.json").read_bytes() == before
+    assert load(bundle).opened.engine == result.engine
+    with pytest.warns(UnsignedWarning, match=result.engine.path):
+        assert load(bundle, key=maker.public).opened.engine is None
+    sign(bundle, key=device.private, device=True)
+    assert load(bundle, key=maker.public, device_key=device.public).opened.engine == result.engine
+    assert not build(bundle).built
+    (bundle / result.engine.path).write_bytes(b"another")
+    with pytest.raises(BundleError, match="engine"):
+        load(bundle, key=maker.public, device_key=device.public)
 
 
 def test_a_bundle_in_one_file_keeps_its_engine_too(machine, bundle, tmp_path):
