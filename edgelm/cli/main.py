@@ -14,7 +14,7 @@ from edgelm.version import __version__
 # `app` of its own.
 COMMANDS = (
     *("finetune", "compress", "search", "export", "build", "profile", "estimate", "latency-table", "tune"),
-    *("run", "chat", "verify", "keys", "sign", "inspect", "recipes", "devices", "doctor", "demo"),
+    *("run", "chat", "serve", "verify", "keys", "sign", "inspect", "recipes", "devices", "doctor", "demo"),
 )
 
 app = typer.Typer(

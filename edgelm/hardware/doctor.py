@@ -31,6 +31,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "peft": ("merge adapters (LoRA) into their base models", ("peft",)),
     "generate": ("judge translations and summaries", ("jinja2", "sacrebleu", "rouge_score")),
     "chat": ("run chat templates", ("jinja2",)),
+    "serve": ("serve bundles over HTTP", ("starlette", "uvicorn", "prometheus_client")),
     "gguf": ("read and write GGUF files", ("gguf",)),
     "search": ("search recipes and their settings", ("optuna",)),
     "ray": ("search on a Ray cluster", ("ray",)),

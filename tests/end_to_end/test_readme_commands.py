@@ -32,6 +32,7 @@ NOT_RUN = {
     "cmake ": "needs ONNX Runtime's C++ library; tests/export/test_cpp_example.py builds it",
     "build/answer/answer ": "needs ONNX Runtime's C++ library; tests/export/test_cpp_example.py runs it",
     "build/write/write ": "needs ONNX Runtime's C++ library; tests/export/test_cpp_writing.py runs it",
+    "edgelm serve ": "does not end; tests/serve/test_serve_process.py starts it; the command is parsed",
     "edgelm profile build/my-model.edge --host ": "needs hosts; tests/profile/remote has some; the command is parsed",
 }
 # What is added to a command so that it ends soon, by how the line begins; of an option that is given twice the last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator as Pieces
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
@@ -115,10 +116,13 @@ class Generator:
         truncate: bool = False,
         draft: Generator | Drafter | str | None = None,
         **settings: Any,
-    ) -> Iterator[str]:
+    ) -> Pieces[str, None, Answer]:
         """As a call for one prompt, but its text piece by piece: whole characters, nothing of a stop string.
 
         Whoever has enough closes the iterator, or lets go of it; the generator then is as before.
+
+        Returns:
+            the pieces; what a call returns is their iterator's own result (`StopIteration.value`).
 
         Raises:
             UsageError: beams, which are not known before the end; or another call was made meanwhile.
@@ -146,6 +150,12 @@ class Generator:
         for _ in self._write(rows, logits, chosen, self._drafter(draft, prompts)):
             pass
         return rows
+
+    def forget(self) -> None:
+        """Read the next prompt from its beginning, whatever stands in the cache: for who writes for several people, of
+        whom none is to learn by the time that it takes what another has asked."""
+        if self.reading.encoder is None:
+            self.reading.begin(1)
 
     def score(self, text: str, target: str | None = None) -> dict[str, Any]:
         """How likely the model finds a text or, for an encoder-decoder, a target for a source.
@@ -233,15 +243,7 @@ class Generator:
             if not watched:
                 said += [stream.push(token) for token in row.written]
             text = "".join([*said, stream.finish()])
-            answer: Answer = {
-                "text": text,
-                "tokens": row.new,
-                "finish": STOP if stream.stopped else row.finish,
-                "prompt_tokens": len(prompt),
-            }
-            if draft is not None:
-                answer |= {"drafted": row.drafted, "accepted": row.accepted}
-            answers.append(answer)
+            answers.append(_as_answer(row, text, stream, len(prompt), drafted=draft is not None))
         return answers
 
     def _stream(
@@ -250,15 +252,17 @@ class Generator:
         plain: bool,
         settings: GenerationSettings,
         draft: Generator | Drafter | str | None,
-    ) -> Iterator[str]:
+    ) -> Pieces[str, None, Answer]:
         rows, logits = self.reading([ids], settings)
         turn = self.reading.turn
         stream = TextStream(self.tokenizer, stop=settings.stop, prompt=self._before(rows[0], chat=not plain))
+        pieces = []
         for row in self._write(rows, logits, settings, self._drafter(draft, [ids])):
             piece = stream.push(row.last)
             if stream.stopped:
                 row.finish = STOP
             if piece:
+                pieces.append(piece)
                 yield piece
                 if turn != self.reading.turn:
                     raise UsageError(
@@ -266,7 +270,9 @@ class Generator:
                         hint="Read a stream to its end first, or load the bundle twice.",
                     )
         if piece := stream.finish():
+            pieces.append(piece)
             yield piece
+        return _as_answer(rows[0], "".join(pieces), stream, len(ids), drafted=draft is not None)
 
     def _before(self, row: Row, *, chat: bool) -> Sequence[int]:
         """The tokens that a text follows, where it goes on where they end."""
@@ -303,3 +309,13 @@ class Generator:
         if draft is None or (callable(draft) and not isinstance(draft, str)):
             return draft
         raise UsageError(f"{draft!r} is no draft.", hint='Give "lookup", or a loaded generator.')
+
+
+def _as_answer(row: Row, text: str, stream: TextStream, prompt_tokens: int, *, drafted: bool) -> Answer:
+    answer: Answer = {
+        "text": text,
+        "tokens": row.new,
+        "finish": STOP if stream.stopped else row.finish,
+        "prompt_tokens": prompt_tokens,
+    }
+    return answer | {"drafted": row.drafted, "accepted": row.accepted} if drafted else answer

@@ -1,0 +1,90 @@
+"""What the doors of a server have in common: how a request is read, how long it may take, and whether its client is
+still there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import Response
+
+from edgelm.serve.encoding import JSON_TYPE, dump, parse
+from edgelm.serve.fields import as_object
+from edgelm.serve.limits import Limits
+from edgelm.serve.refusals import Refusal
+
+GONE = 499  # what servers write down where a client did not wait for its answer
+SERVED = "edgelm.served"  # where in a request's scope its door and its model stand
+_LARGE = 65_536  # bytes of JSON that take long enough to be worth a thread
+
+Found = TypeVar("Found")
+
+
+async def read_object(request: Request, limits: Limits) -> dict[str, Any]:
+    """A request's JSON object.
+
+    Raises:
+        Refusal: it is too large, does not arrive in time, or is no JSON.
+    """
+    most = int(limits.max_body_mb * 1e6)
+    body = bytearray()
+    with within(limits.timeout_s, status=408, message="the request did not arrive"):
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > most:
+                raise Refusal(413, f"the request is larger than {limits.max_body_mb:g} MB.", hint="Send less at once.")
+    try:
+        data = bytes(body)
+        return as_object(parse(data) if len(data) < _LARGE else await asyncio.to_thread(parse, data))
+    except ValueError as error:
+        raise Refusal(400, f"the request is no JSON: {error}.") from error
+
+
+def respond_with(value: Any) -> Response:
+    """A response of JSON."""
+    return Response(dump(value), media_type=JSON_TYPE)
+
+
+def enter(request: Request, door: str, model: str = "") -> None:
+    """Say by which door a request came, and for which model, for the metrics."""
+    request.scope[SERVED] = (door, model)
+
+
+@contextmanager
+def within(timeout_s: float, *, status: int = 503, message: str = "there is no answer") -> Iterator[None]:
+    """Give up what is not done in time.
+
+    Raises:
+        Refusal: it is not.
+    """
+    try:
+        with anyio.fail_after(timeout_s):
+            yield
+    except TimeoutError as error:
+        raise Refusal(status, f"{message} within {timeout_s:g} s.") from error
+
+
+async def while_there(request: Request, work: Awaitable[Found]) -> Found:
+    """What some work gives, which ends when the client leaves.
+
+    Raises:
+        Refusal: it has left.
+    """
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Refusal(GONE, "the client has left.")
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
