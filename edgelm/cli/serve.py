@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edgelm.cli.console import open_screen
-from edgelm.cli.options import BundleThreads, Provider, Quiet, Verbose
+from edgelm.cli.options import Provider, Quiet, Verbose
 
 _LIMITS = "Limits"
 
@@ -64,7 +64,15 @@ def serve(
     timeout: Annotated[
         float, typer.Option("--timeout", help="Seconds that a request may take.", rich_help_panel=_LIMITS)
     ] = 60,
-    threads: BundleThreads = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads",
+            min=1,
+            help="Threads of one operator. Default: one, with as many calls at once as there are cores; of models that "
+            "write as the bundle says, else one a core.",
+        ),
+    ] = None,
     provider: Provider = None,
     quiet: Quiet = False,
     verbose: Verbose = False,

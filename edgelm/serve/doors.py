@@ -18,7 +18,8 @@ from edgelm.serve.limits import Limits
 from edgelm.serve.refusals import Refusal
 
 GONE = 499  # what servers write down where a client did not wait for its answer
-SERVED = "edgelm.served"  # where in a request's scope its door and its model stand
+SERVED = "edgelm.served"  # where in a request's scope its door and its model stand,
+READ = "edgelm.read"  # and that its body is there
 _LARGE = 65_536  # bytes of JSON that take long enough to be worth a thread
 
 Found = TypeVar("Found")
@@ -28,15 +29,15 @@ async def read_object(request: Request, limits: Limits) -> dict[str, Any]:
     """A request's JSON object.
 
     Raises:
-        Refusal: it is too large, does not arrive in time, or is no JSON.
+        Refusal: it is too large, or no JSON.
     """
     most = int(limits.max_body_mb * 1e6)
     body = bytearray()
-    with within(limits.timeout_s, status=408, message="the request did not arrive"):
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > most:
-                raise Refusal(413, f"the request is larger than {limits.max_body_mb:g} MB.", hint="Send less at once.")
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise Refusal(413, f"the request is larger than {limits.max_body_mb:g} MB.", hint="Send less at once.")
+    request.scope[READ] = True
     try:
         data = bytes(body)
         return as_object(parse(data) if len(data) < _LARGE else await asyncio.to_thread(parse, data))
@@ -55,17 +56,18 @@ def enter(request: Request, door: str, model: str = "") -> None:
 
 
 @contextmanager
-def within(timeout_s: float, *, status: int = 503, message: str = "there is no answer") -> Iterator[None]:
+def within(timeout_s: float, request: Request) -> Iterator[None]:
     """Give up what is not done in time.
 
     Raises:
-        Refusal: it is not.
+        Refusal: it is not; 408 where the request itself had not come.
     """
     try:
         with anyio.fail_after(timeout_s):
             yield
     except TimeoutError as error:
-        raise Refusal(status, f"{message} within {timeout_s:g} s.") from error
+        status, missing = (503, "no answer") if READ in request.scope else (408, "no whole request")
+        raise Refusal(status, f"there was {missing} within {timeout_s:g} s.") from error
 
 
 async def while_there(request: Request, work: Awaitable[Found]) -> Found:

@@ -10,7 +10,7 @@ JSON_TYPE = "application/json"
 
 def dump(value: Any) -> bytes:
     """JSON in ASCII: half of a surrogate pair, which a client may have sent, is none that UTF-8 could write."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+    return _ENCODER.encode(value).encode("ascii")
 
 
 def parse(data: bytes) -> Any:
@@ -20,7 +20,7 @@ def parse(data: bytes) -> Any:
         ValueError: they are none, in a line; NaN and Infinity are none.
     """
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_refuse)
+        return _DECODER.decode(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 at byte {error.start}") from error
     except RecursionError as error:
@@ -29,3 +29,7 @@ def parse(data: bytes) -> Any:
 
 def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is no number of JSON")
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+_DECODER = json.JSONDecoder(parse_constant=_refuse)

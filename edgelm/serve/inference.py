@@ -78,12 +78,12 @@ class InferenceDoor:
 
     async def _infer(self, request: Request) -> Response:
         model = self._asked(request, "infer")
-        values = await read_object(request, self._limits)
-        number = text(values, "id")
-        parameters = values.get("parameters")
-        if parameters is not None and not isinstance(parameters, dict):
-            raise wrong("parameters", parameters, "an object")
-        with within(self._limits.timeout_s):
+        with within(self._limits.timeout_s, request):
+            values = await read_object(request, self._limits)
+            number = text(values, "id")
+            parameters = values.get("parameters")
+            if parameters is not None and not isinstance(parameters, dict):
+                raise wrong("parameters", parameters, "an object")
             if isinstance(model, Writing):
                 outputs = await while_there(request, self._write(model, values, parameters or {}))
             else:

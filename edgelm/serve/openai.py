@@ -93,7 +93,8 @@ class OpenAiDoor:
 
     async def _models(self, request: Request) -> Response:
         enter(request, "models")
-        return respond_with({"object": "list", "data": [_described(one) for one in self._served.models.values()]})
+        there = [one for one in self._served.models.values() if isinstance(one, Writing) or _gives_vectors(one)]
+        return respond_with({"object": "list", "data": [_described(one) for one in there]})
 
     async def _model(self, request: Request) -> Response:
         enter(request, "models")
@@ -101,16 +102,18 @@ class OpenAiDoor:
 
     async def _completions(self, request: Request) -> Response:
         enter(request, "completions")
-        values = await read_object(request, self._limits)
-        return await self._texts(request, self._writing(request, values, "completions"), values, chat=False)
+        with within(self._limits.timeout_s, request):
+            values = await read_object(request, self._limits)
+            return await self._texts(request, self._writing(request, values, "completions"), values, chat=False)
 
     async def _chat(self, request: Request) -> Response:
         enter(request, "chat")
-        values = await read_object(request, self._limits)
-        model = self._writing(request, values, "chat")
-        if model.writer.generator.reader.template is None:
-            raise Refusal(400, f"{model.name} has no chat template.", hint="Use /v1/completions.", param="model")
-        return await self._texts(request, model, values, chat=True)
+        with within(self._limits.timeout_s, request):
+            values = await read_object(request, self._limits)
+            model = self._writing(request, values, "chat")
+            if model.writer.generator.reader.template is None:
+                raise Refusal(400, f"{model.name} has no chat template.", hint="Use /v1/completions.", param="model")
+            return await self._texts(request, model, values, chat=True)
 
     def _writing(self, request: Request, values: dict[str, Any], door: str) -> Writing:
         model = self._served[model_name(values)]
@@ -125,20 +128,20 @@ class OpenAiDoor:
         jobs = [Job(prompt, asked.settings, asked.key) for prompt in asked.prompts]
         shape = Shape(model.name, chat=chat)
         if not asked.stream:
-            with within(self._limits.timeout_s):
-                return respond_with(shape.whole(await while_there(request, model.writer.answers(jobs))))
+            return respond_with(shape.whole(await while_there(request, model.writer.answers(jobs))))
         model.writer.submit(jobs)
-        stream = self._stream(model, jobs, asked, shape)
+        stream = self._stream(request, model, jobs, asked, shape)
         try:  # what the first prompt is refused for is said by the status
-            with within(self._limits.timeout_s):
-                first = await while_there(request, anext(stream))
+            first = await while_there(request, anext(stream))
         except BaseException:
             model.writer.cancel(jobs)
             raise
         headers = {"Cache-Control": "no-store"}
         return StreamingResponse(_from(first, stream), media_type="text/event-stream", headers=headers)
 
-    async def _stream(self, model: Writing, jobs: Sequence[Job], asked: Asked, shape: Shape) -> AsyncIterator[bytes]:
+    async def _stream(
+        self, request: Request, model: Writing, jobs: Sequence[Job], asked: Asked, shape: Shape
+    ) -> AsyncIterator[bytes]:
         deadline = time.monotonic() + self._limits.timeout_s
         answers: list[Answer] = []
         said = False
@@ -147,7 +150,7 @@ class OpenAiDoor:
                 begins = True
                 events = job.events()
                 while True:
-                    with within(max(0.0, deadline - time.monotonic())):
+                    with within(deadline - time.monotonic(), request):
                         event = await anext(events)
                     said = True
                     if not isinstance(event, str):
@@ -170,13 +173,14 @@ class OpenAiDoor:
 
     async def _embeddings(self, request: Request) -> Response:
         enter(request, "embeddings")
-        values = await read_object(request, self._limits)
-        model = self._served[model_name(values)]
-        enter(request, "embeddings", model.name)
-        if not isinstance(model, Answering) or model.manifest.task.kind != "sentence-embedding":
-            raise Refusal(400, f"{model.name} is for {model.manifest.task.kind} and gives no vectors.", param="model")
-        texts, form = self._vector_request(values)
-        with within(self._limits.timeout_s):
+        with within(self._limits.timeout_s, request):
+            values = await read_object(request, self._limits)
+            model = self._served[model_name(values)]
+            enter(request, "embeddings", model.name)
+            if not isinstance(model, Answering) or not _gives_vectors(model):
+                kind = model.manifest.task.kind
+                raise Refusal(400, f"{model.name} is for {kind} and gives no vectors.", param="model")
+            texts, form = self._vector_request(values)
             found = await model.batcher(model.signature.samples({"text": texts}))
         vectors = [answered.answer["embedding"] for answered in found]
         _check_dimensions(values, len(vectors[0]))
@@ -208,6 +212,10 @@ class OpenAiDoor:
 def _check_dimensions(values: dict[str, Any], there: int) -> None:
     if values.get("dimensions") not in (None, there):
         raise wrong("dimensions", values["dimensions"], f"{there}, as the model's vectors have, or left out")
+
+
+def _gives_vectors(model: Answering) -> bool:
+    return model.manifest.task.kind == "sentence-embedding"
 
 
 def _packed(vector: Sequence[float]) -> str:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgelm.errors import UsageError
+from edgelm.runtime.bundle import open_bundle
 from edgelm.runtime.loading import load
 from edgelm.runtime.manifest import Manifest
 from edgelm.runtime.model import Model
+from edgelm.runtime.session import available_cores
 from edgelm.serve.batching import Batcher
 from edgelm.serve.limits import Limits
 from edgelm.serve.metrics import Metrics
@@ -110,22 +112,31 @@ def opened(
     """Load bundles; what is under way when the block ends is finished.
 
     Args:
-        threads, provider: as `edgelm.runtime.load` has them.
+        threads: of one operator; None: one for a model that answers, of which as many calls run at once as there are
+            cores for, and what the bundle says for one that writes.
+        provider: as `edgelm.runtime.load` has it.
 
     Raises:
         BundleError, UsageError: as `edgelm.runtime.load`.
     """
-    loaded = {name: load(path, threads=threads, provider=provider) for name, path in bundles.items()}
-    served = Served({name: _serve(name, model, limits, metrics) for name, model in loaded.items()})
+    loaded = {}
+    for name, path in bundles.items():
+        bundle = open_bundle(path)
+        few = threads if bundle.manifest.task.generates else threads or 1
+        loaded[name] = load(bundle, threads=few, provider=provider)
+    at_once = max(1, available_cores() // (threads or 1))
+    served = Served({name: _serve(name, model, limits, metrics, at_once) for name, model in loaded.items()})
     try:
         yield served
     finally:
         served.close()
 
 
-def _serve(name: str, model: object, limits: Limits, metrics: Metrics) -> Answering | Writing:
+def _serve(name: str, model: object, limits: Limits, metrics: Metrics, at_once: int) -> Answering | Writing:
     if isinstance(model, Model):
-        batcher = Batcher(name, model, limits, metrics)
+        # An engine has one stream to its GPU, which one call has for itself.
+        workers = at_once if model.opened.provider == "cpu" else 1
+        batcher = Batcher(name, model, limits, metrics, workers=workers)
         return Answering(name, model.manifest, model.opened.provider, batcher, signature_of(model.manifest))
     from edgelm.runtime.generation.generator import Generator
 
