@@ -88,7 +88,7 @@ def serve(
         from edgelm.serve.limits import Limits
         from edgelm.serve.metrics import Metrics
         from edgelm.serve.served import named, opened
-        from edgelm.serve.server import listen
+        from edgelm.serve.server import make_server
 
         limits = Limits(
             max_batch=max_batch,
@@ -109,4 +109,5 @@ def serve(
             def started() -> None:
                 screen.note(f"Listens on {url_of(bound)} (Ctrl+C ends it).")
 
-            listen(make_app(served, limits, metrics, token=token), bound, limits, started=started, log=verbose)
+            app = make_app(served, limits, metrics, token=token)
+            make_server(app, limits, started=started, log=verbose).run(sockets=[bound])

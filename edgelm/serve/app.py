@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from edgelm.errors import EdgelmError
-from edgelm.serve.doors import enter
+from edgelm.serve.doors import Intake, enter
 from edgelm.serve.gate import Gate
 from edgelm.serve.inference import InferenceDoor
 from edgelm.serve.limits import Limits
@@ -31,10 +31,11 @@ def make_app(served: Served, limits: Limits, metrics: Metrics, *, token: str | N
         enter(request, "metrics")
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
+    intake = Intake(limits)
     return Starlette(
         routes=[
-            *InferenceDoor(served, limits).routes(),
-            *OpenAiDoor(served, limits).routes(),
+            *InferenceDoor(served, intake).routes(),
+            *OpenAiDoor(served, intake).routes(),
             Route("/metrics", tell),
         ],
         middleware=[Middleware(Gate, metrics=metrics, token=token)],

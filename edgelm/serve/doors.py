@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import anyio
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from edgelm.serve.encoding import JSON_TYPE, dump, parse
@@ -20,29 +20,63 @@ from edgelm.serve.refusals import Refusal
 GONE = 499  # what servers write down where a client did not wait for its answer
 SERVED = "edgelm.served"  # where in a request's scope its door and its model stand,
 READ = "edgelm.read"  # and that its body is there
+_HELD = "edgelm.held"  # how many bytes that has
+_BODIES = 16
 _LARGE = 65_536  # bytes of JSON that take long enough to be worth a thread
 
 Found = TypeVar("Found")
 
 
-async def read_object(request: Request, limits: Limits) -> dict[str, Any]:
-    """A request's JSON object.
+class Intake:
+    """Lets requests in, one time limit and one measure of memory for all.
 
-    Raises:
-        Refusal: it is too large, or no JSON.
+    Args:
+        limits: a request's size and time; of all that are under way together, sixteen of the largest.
     """
-    most = int(limits.max_body_mb * 1e6)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise Refusal(413, f"the request is larger than {limits.max_body_mb:g} MB.", hint="Send less at once.")
-    request.scope[READ] = True
-    try:
-        data = bytes(body)
-        return as_object(parse(data) if len(data) < _LARGE else await asyncio.to_thread(parse, data))
-    except ValueError as error:
-        raise Refusal(400, f"the request is no JSON: {error}.") from error
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._most = int(limits.max_body_mb * 1e6)
+        self._free = _BODIES * self._most
+
+    @contextmanager
+    def __call__(self, request: Request) -> Iterator[None]:
+        """Answer a request in time, and then let go of what it holds.
+
+        Raises:
+            Refusal: there is no answer in time, or no request.
+        """
+        try:
+            with within(self.limits.timeout_s, request):
+                yield
+        finally:
+            self._free += request.scope.get(_HELD, 0)
+
+    async def read(self, request: Request) -> dict[str, Any]:
+        """A request's JSON object.
+
+        Raises:
+            Refusal: it is too large, or no JSON; others hold too much; or its client has left.
+        """
+        body, scope = bytearray(), request.scope
+        try:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > self._most:
+                    size = f"{self.limits.max_body_mb:g} MB"
+                    raise Refusal(413, f"the request is larger than {size}.", hint="Send less at once.")
+                self._free -= len(chunk)
+                scope[_HELD] = scope.get(_HELD, 0) + len(chunk)
+                if self._free < 0:
+                    raise Refusal(429, "other requests hold too much.", hint="Try again in a moment.")
+        except ClientDisconnect as error:
+            raise Refusal(GONE, "the client has left.") from error
+        scope[READ] = True
+        try:
+            data = bytes(body)
+            return as_object(parse(data) if len(data) < _LARGE else await asyncio.to_thread(parse, data))
+        except ValueError as error:
+            raise Refusal(400, f"the request is no JSON: {error}.") from error
 
 
 def respond_with(value: Any) -> Response:

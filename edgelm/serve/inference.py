@@ -12,9 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from edgelm.serve.doors import enter, read_object, respond_with, while_there, within
+from edgelm.serve.doors import Intake, enter, respond_with, while_there
 from edgelm.serve.fields import text, whole, wrong
-from edgelm.serve.limits import Limits
 from edgelm.serve.served import Answering, Served, Writing
 from edgelm.serve.tensors import BYTES, INT64, Tensor, chosen_outputs, read_inputs
 from edgelm.serve.writing import Job
@@ -33,8 +32,8 @@ _WRITTEN: tuple[Tensor, ...] = (
 class InferenceDoor:
     """Answers the protocol's requests."""
 
-    def __init__(self, served: Served, limits: Limits) -> None:
-        self._served, self._limits = served, limits
+    def __init__(self, served: Served, intake: Intake) -> None:
+        self._served, self._intake, self._limits = served, intake, intake.limits
 
     def routes(self) -> list[Route]:
         """Of every path of the protocol."""
@@ -78,8 +77,8 @@ class InferenceDoor:
 
     async def _infer(self, request: Request) -> Response:
         model = self._asked(request, "infer")
-        with within(self._limits.timeout_s, request):
-            values = await read_object(request, self._limits)
+        with self._intake(request):
+            values = await self._intake.read(request)
             number = text(values, "id")
             parameters = values.get("parameters")
             if parameters is not None and not isinstance(parameters, dict):

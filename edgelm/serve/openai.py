@@ -18,10 +18,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from edgelm.runtime.answers.table import Answer
-from edgelm.serve.doors import enter, read_object, respond_with, while_there, within
+from edgelm.serve.doors import Intake, enter, respond_with, while_there, within
 from edgelm.serve.encoding import dump
 from edgelm.serve.fields import text, whole, wrong
-from edgelm.serve.limits import Limits
 from edgelm.serve.refusals import Refusal, as_refusal, openai_error
 from edgelm.serve.served import Answering, Served, Writing
 from edgelm.serve.writing import Job
@@ -78,8 +77,8 @@ class Shape:
 class OpenAiDoor:
     """Answers the requests of OpenAI's clients."""
 
-    def __init__(self, served: Served, limits: Limits) -> None:
-        self._served, self._limits = served, limits
+    def __init__(self, served: Served, intake: Intake) -> None:
+        self._served, self._intake, self._limits = served, intake, intake.limits
 
     def routes(self) -> list[Route]:
         """Of every path that is answered."""
@@ -102,14 +101,14 @@ class OpenAiDoor:
 
     async def _completions(self, request: Request) -> Response:
         enter(request, "completions")
-        with within(self._limits.timeout_s, request):
-            values = await read_object(request, self._limits)
+        with self._intake(request):
+            values = await self._intake.read(request)
             return await self._texts(request, self._writing(request, values, "completions"), values, chat=False)
 
     async def _chat(self, request: Request) -> Response:
         enter(request, "chat")
-        with within(self._limits.timeout_s, request):
-            values = await read_object(request, self._limits)
+        with self._intake(request):
+            values = await self._intake.read(request)
             model = self._writing(request, values, "chat")
             if model.writer.generator.reader.template is None:
                 raise Refusal(400, f"{model.name} has no chat template.", hint="Use /v1/completions.", param="model")
@@ -173,8 +172,8 @@ class OpenAiDoor:
 
     async def _embeddings(self, request: Request) -> Response:
         enter(request, "embeddings")
-        with within(self._limits.timeout_s, request):
-            values = await read_object(request, self._limits)
+        with self._intake(request):
+            values = await self._intake.read(request)
             model = self._served[model_name(values)]
             enter(request, "embeddings", model.name)
             if not isinstance(model, Answering) or not _gives_vectors(model):

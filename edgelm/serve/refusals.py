@@ -63,6 +63,8 @@ def respond(refusal: Refusal, path: str) -> Response:
         headers["Retry-After"] = str(_RETRY_S)
     if refusal.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if refusal.status in (408, 413):  # what is still to come is not read
+        headers["Connection"] = "close"
     return Response(dump(body), status_code=refusal.status, headers=headers, media_type=JSON_TYPE)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import uvicorn
 
+from edgelm.serve.connections import Connection
 from edgelm.serve.limits import Limits
 
 _CONNECTIONS = 1024  # at once; one more is sent away with 503
@@ -52,17 +53,18 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def listen(app: Any, bound: socket.socket, limits: Limits, *, started: Callable[[], None], log: bool = False) -> None:
-    """Answer requests until SIGTERM or Ctrl+C, then those that are under way.
+def make_server(app: Any, limits: Limits, *, started: Callable[[], None], log: bool = False) -> Server:
+    """What answers requests until SIGTERM or Ctrl+C, then those that are under way: `run(sockets=[...])`.
 
     Args:
         app: an ASGI application.
-        bound: where it listens.
-        started: called when it does.
+        started: called when it listens.
         log: write a line for each request on stderr.
     """
     config = uvicorn.Config(
         app,
+        http=Connection,
+        ws="none",
         lifespan="off",
         log_level="info" if log else "warning",
         access_log=log,
@@ -72,4 +74,4 @@ def listen(app: Any, bound: socket.socket, limits: Limits, *, started: Callable[
         server_header=False,
         proxy_headers=False,  # nobody is trusted to say who the client is
     )
-    Server(config, started).run(sockets=[bound])
+    return Server(config, started)

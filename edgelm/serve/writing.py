@@ -62,11 +62,16 @@ class Writer:
         self.generator, self._limits = generator, limits
         self._jobs: deque[Job] = deque()
         self._changed = threading.Condition()
-        self._closed = False
+        self._closed = self._writing = False
         self._metrics = metrics.of(name, lambda: len(self._jobs))
         self._key = ""  # of the text in the cache
         self._thread = threading.Thread(target=self._work, name=f"edgelm-{name}", daemon=True)
         self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a text is being written, or waits."""
+        return self._writing or bool(self._jobs)
 
     async def answers(self, jobs: Sequence[Job]) -> list[Answer]:
         """Whole answers, in order.
@@ -123,7 +128,9 @@ class Writer:
             while not self._jobs:
                 if self._closed:
                     return None
+                self._writing = False
                 self._changed.wait()
+            self._writing = True
             return self._jobs.popleft()
 
     def _write(self, job: Job) -> None:
