@@ -46,6 +46,7 @@ def test_the_wheel_is_typed_and_licensed_and_carries_no_tests(wheel: Path) -> No
     names = zipfile.ZipFile(wheel).namelist()
     assert "edgelm/py.typed" in names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    assert "edgelm/_shipped/LICENSE" in names  # which bundles carry
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/", "scripts/", ".ci/"))]
 
 

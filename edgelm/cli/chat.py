@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgelm.cli.console import Screen, open_screen
-from edgelm.cli.options import BundleThreads, Quiet, Verbose
+from edgelm.cli.options import BundleThreads, DeviceKeyFile, PublicKeyFile, Quiet, UnsignedAdditions, Verbose
 from edgelm.cli.writing import (
     Draft,
     MaxNewTokens,
@@ -45,6 +45,9 @@ def chat(
     stop: Stop = None,
     draft: Draft = None,
     threads: BundleThreads = None,
+    key: PublicKeyFile = None,
+    device_key: DeviceKeyFile = None,
+    unsigned_additions: UnsignedAdditions = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -56,7 +59,8 @@ def chat(
     with open_screen(quiet=quiet, verbose=verbose) as screen:
         from edgelm.runtime import load
 
-        model = load(bundle, threads=threads)
+        keys: dict[str, Any] = {"key": key, "device_key": device_key, "unsigned_additions": unsigned_additions}
+        model = load(bundle, threads=threads, **keys)
         task = model.manifest.task
         if not task.generates or model.reader.template is None:
             raise UsageError(
@@ -74,7 +78,7 @@ def chat(
             stop=stop,
         )
         beginning = [] if system is None else [{"role": "system", "content": system}]
-        _talk(model, screen, beginning, {"draft": open_draft(draft, threads=threads)} | settings)
+        _talk(model, screen, beginning, {"draft": open_draft(draft, threads=threads, keys=keys)} | settings)
 
 
 def _talk(model: Generator, screen: Screen, beginning: list[dict[str, str]], asked: dict[str, Any]) -> None:

@@ -127,15 +127,8 @@ def run(
         from edgelm.runtime import load
 
         _check_options(texts or [], pair, file, labels, query, choosing=template is not None or multi_label)
-        model = load(
-            bundle,
-            threads=threads,
-            provider=provider,
-            check_hashes=hashes,
-            key=key,
-            device_key=device_key,
-            unsigned_additions=unsigned_additions,
-        )
+        keys: dict[str, Any] = {"key": key, "device_key": device_key, "unsigned_additions": unsigned_additions}
+        model = load(bundle, threads=threads, provider=provider, check_hashes=hashes, **keys)
         if verbose or model.opened.passed:
             screen.aside(f"Runs on {model.opened.why}.")
         settings = writing_settings(
@@ -152,7 +145,7 @@ def run(
         )
         if model.manifest.task.generates:
             _refuse_choosing(model.manifest.task, pair, labels, query, top)
-            asked = {"truncate": truncate, "draft": open_draft(draft, threads=threads)} | settings
+            asked = {"truncate": truncate, "draft": open_draft(draft, threads=threads, keys=keys)} | settings
             _write(model, _plain(texts or [], file), asked, as_json=as_json, quiet=quiet)
             return
         if settings or draft is not None or truncate:

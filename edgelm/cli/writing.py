@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,8 +84,11 @@ def writing_settings(
     return chosen | (drawing | {"do_sample": True} if drawing else {})
 
 
-def open_draft(draft: str | None, *, threads: int | None) -> Generator | str | None:
-    """What guesses ahead: `lookup`, or a bundle.
+def open_draft(draft: str | None, *, threads: int | None, keys: Mapping[str, Any]) -> Generator | str | None:
+    """What guesses ahead: `lookup`, or a bundle, of which the same signatures are asked as of the model's.
+
+    Args:
+        keys: `key`, `device_key` and `unsigned_additions` of `edgelm.runtime.load`.
 
     Raises:
         UsageError: no bundle of a model that writes.
@@ -96,7 +100,7 @@ def open_draft(draft: str | None, *, threads: int | None) -> Generator | str | N
         raise UsageError(f"--draft {draft}: there is no such bundle.", hint="Give lookup, or the path of a bundle.")
     from edgelm.runtime import load
 
-    model = load(Path(draft), threads=threads)
+    model = load(Path(draft), threads=threads, **keys)
     if not model.manifest.task.generates:
         raise UsageError(
             f"--draft {draft}: a bundle for {model.manifest.task.kind} writes no text.",

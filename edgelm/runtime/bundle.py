@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelm.errors import BundleError, UsageError
-from edgelm.runtime.additions import Additions
 from edgelm.runtime.contents import FILE, archive_contents, check_inside, find_plain_file, folder_contents
 from edgelm.runtime.early import Early
 from edgelm.runtime.external_data import check_graph
@@ -22,6 +21,8 @@ from edgelm.runtime.trust import NO_TRUST, Trust
 
 if TYPE_CHECKING:
     import zipfile
+
+    from edgelm.runtime.additions import Additions
 
 SINGLE_FILE_SUFFIX = ".edgelm"
 _LARGEST_MANIFEST = 64 << 20  # bytes

@@ -8,7 +8,6 @@ from typing import Any
 
 from edgelm.errors import UsageError
 from edgelm.runtime.bundle import Bundle, open_bundle
-from edgelm.runtime.file_checks import require_files
 from edgelm.runtime.trust import Trust
 
 
@@ -50,6 +49,8 @@ def load(
     with bundle.hashing_early():  # while the libraries are imported
         model = _open(bundle, threads, provider)
     if bundle.trust.key is not None:
+        from edgelm.runtime.file_checks import require_files  # only bundles that are signed need it
+
         require_files(bundle)
     if bundle is not path:
         _warn_of_ignored(bundle)

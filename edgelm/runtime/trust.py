@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgelm.errors import UsageError
-from edgelm.runtime.additions import Additions
 from edgelm.runtime.manifest import DEVICE_FILE, DEVICE_SIGNATURE_FILE, MANIFEST_FILE, SIGNATURE_FILE, Manifest
-from edgelm.runtime.signature import PublicKey, read_public_key
+
+if TYPE_CHECKING:
+    from edgelm.runtime.additions import Additions
+    from edgelm.runtime.signature import PublicKey
 
 Read = Callable[[str], "bytes | None"]  # a file of a bundle by its name; None where it is not there
 
@@ -47,6 +50,10 @@ class Trust:
                 "what a device added is judged together with what it was added to.",
                 hint="Give the maker's public key as well (--key).",
             )
+        if key is None:
+            return NO_TRUST
+        from edgelm.runtime.signature import read_public_key  # most bundles are loaded without a key
+
         maker, device = (None if each is None else read_public_key(each) for each in (key, device_key))
         return cls(maker, device, unsigned_additions)
 
@@ -74,6 +81,8 @@ class Trust:
         added = read(DEVICE_FILE)
         if added is None:
             return manifest, None, ""
+        from edgelm.runtime.additions import Additions
+
         if self.device_key is not None:
             self.device_key.check(added, read(DEVICE_SIGNATURE_FILE), f"{path}: {DEVICE_FILE}")
         used = self.key is None or self.device_key is not None or self.unsigned_additions
