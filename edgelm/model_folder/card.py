@@ -47,6 +47,7 @@ def read_card(folder: Path) -> ModelCard:
         for file in sorted(folder.iterdir())
         if file.stem.upper().split(".")[0] in _LICENCES
         and file.suffix.lower() in _ENDINGS
+        and file.name.isprintable()
         and file.is_file()
         and file.stat().st_size <= _LONGEST_TEXT
     }

@@ -16,6 +16,7 @@ from edgelm.bundles.sign import sign
 from edgelm.errors import BundleError, OutputExistsError, SignatureError, UsageError
 from edgelm.files.output import check_output
 from edgelm.files.output_kinds import BUNDLE
+from edgelm.profile.tune import _knobs as find_knobs
 from edgelm.profile.tune import tune
 from edgelm.runtime import open_bundle
 from edgelm.runtime.archive import pack
@@ -117,7 +118,8 @@ def test_the_signature_of_the_one_list_is_none_of_the_other(made, bundle):
             session(broken, key=made.maker.public, device_key=made.maker.public)
 
 
-def test_tune_changes_a_signed_bundle_and_the_signature_holds(made, bundle):
+def test_tune_changes_a_signed_bundle_and_the_signature_holds(made, tmp_path):
+    bundle = made.copy(tmp_path)
     tune(bundle, time_limit=5)
     tuned = session(bundle)["tuned"]
     assert tuned["machine"]
@@ -157,7 +159,14 @@ def test_what_the_maker_signed_is_not_replaced(made, tmp_path):
     set_settings(bundle)
     assert {file: file.read_bytes() for file in before} == before
     assert verify(bundle, trust=Trust.by(made.maker.public)).ok
-    tune(bundle, time_limit=5)
+    opened = open_bundle(bundle)
+    with edit.open_draft(opened) as draft:
+        edit.add_optimized_graph(draft, {"disabled_optimizers": ["SkipLayerNormFusion"]})
+        with (draft / "optimized.onnx").open("ab") as file:
+            file.write(b"\0")  # whatever another onnxruntime makes of it
+        with pytest.raises(BundleError, match=r"optimized\.onnx"):
+            edit.save_settings(opened, draft, {"optimized_by": optimizer()})
+    assert "optimized graph" not in [knob for knob, _ in find_knobs(opened)]  # so `tune` never tries
     assert {file: file.read_bytes() for file in before} == before
     assert verify(bundle, trust=Trust.by(made.maker.public)).ok
 
