@@ -50,7 +50,7 @@ def as_refusal(error: Exception) -> Refusal:
         return Refusal(422 if isinstance(error, DataError) else 400, error.message)
     if isinstance(error, (MissingExtraError, ResourceError)):
         return Refusal(503, error.message, hint=error.hint)
-    print(f"Error: {error if isinstance(error, EdgelmError) else repr(error)}", file=sys.stderr, flush=True)
+    print(_plain(f"Error: {error if isinstance(error, EdgelmError) else repr(error)}"), file=sys.stderr, flush=True)
     return Refusal(500, "the model failed; what the server itself has written says why.")
 
 
@@ -77,6 +77,11 @@ def openai_error(refusal: Refusal) -> dict[str, Any]:
     )
     text = f"{refusal.message} {refusal.hint}".strip()
     return {"error": {"message": text, "type": kind, "param": refusal.param, "code": code}}
+
+
+def _plain(text: str) -> str:
+    """A text with nothing in it that a terminal would act on."""
+    return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
 
 
 def _code(status: int) -> str:

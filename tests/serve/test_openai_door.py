@@ -3,6 +3,9 @@ refused by name."""
 
 import base64
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -273,3 +276,52 @@ def test_no_client_learns_what_another_asked(bundles, monkeypatch):
         whole = alone["usage"]["prompt_tokens"]
         assert read == [whole, whole, whole, 2, whole]
         assert {answer["choices"][0]["text"] for answer in answers} == {alone["choices"][0]["text"]}
+
+
+def test_a_text_that_takes_too_long_is_given_up(bundles, monkeypatch):
+    with serving({"llama": bundles["llama"]}, timeout_s=0.5) as (client, served):
+        decoder = served["llama"].writer.generator.reading.decoder
+        step = decoder.step
+
+        def slowly(ids, **options):
+            time.sleep(0.1)
+            return step(ids, **options)
+
+        monkeypatch.setattr(decoder, "step", slowly)
+        response = complete(client, max_tokens=100)
+        assert response.headers["retry-after"] == "1"
+        refused(response, 503)
+        *pieces, last = [
+            json.loads(part[6:]) for part in complete(client, max_tokens=100, stream=True).text.split("\n\n")[:-1]
+        ]
+        assert pieces
+        assert "no answer" in last["error"]["message"]  # in the stream, whose status has been sent; and no [DONE]
+        until = time.monotonic() + 30
+        while served["llama"].writer.busy:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+
+def test_texts_that_find_no_place_are_told_to_come_again(bundles, monkeypatch):
+    with serving({"llama": bundles["llama"]}, queue=2, max_texts=3) as (client, served):
+        refused(complete(client, prompt=[TEXT] * 3), 413)  # would never find room
+        writer, go = served["llama"].writer, threading.Event()
+        decoder = writer.generator.reading.decoder
+        step = decoder.step
+
+        def held(ids, **options):
+            assert go.wait(30)
+            return step(ids, **options)
+
+        monkeypatch.setattr(decoder, "step", held)
+        with ThreadPoolExecutor(3) as pool:
+            asked = [pool.submit(complete, client) for _ in range(3)]  # one is written, two wait
+            until = time.monotonic() + 30
+            while len(writer._jobs) < 2:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            response = complete(client)
+            go.set()
+            assert response.headers["retry-after"] == "1"
+            refused(response, 429)
+            assert [each.result().status_code for each in asked] == [200] * 3
