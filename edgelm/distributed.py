@@ -7,25 +7,28 @@ every function here does the obvious at once, without torch.
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from edgelm.errors import UsageError
+from edgelm.files.claims import claim
 from edgelm.files.output import disk_errors
 
 if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 # torchrun's names, then those of MPI's launchers (MPICH and Intel, Open MPI, MVAPICH): `accelerate launch --cpu` uses
 # one of them.
@@ -109,6 +112,26 @@ def on_main(work: Callable[[], T]) -> T:
     if error is not None:
         raise error
     return result
+
+
+def claims_output(make: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a function that makes what its keyword `output` names: while it runs, nobody else makes or changes that.
+
+    It raises what `edgelm.files.claims.claim` does, in all processes.
+    """
+
+    @functools.wraps(make)
+    def alone_at_output(*values: P.args, **options: P.kwargs) -> T:
+        output: Any = options["output"]
+        with ExitStack() as stack:
+
+            def enter() -> None:
+                stack.enter_context(claim(output))
+
+            on_main(enter)
+            return make(*values, **options)
+
+    return alone_at_output
 
 
 def same(value: T) -> T:

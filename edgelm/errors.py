@@ -5,7 +5,8 @@
     ├── ResourceError              1  the machine is out of disk or memory
     ├── HostError                  1  a host that cannot be reached, lacks something, or went away
     ├── UsageError                 2  the command or call is wrong
-    │   └── OutputExistsError      2  the output is there already
+    │   ├── OutputExistsError      2  the output is there already
+    │   └── OutputInUseError       2  another process is making the output
     └── InputError                 4  the input was read and refused
         ├── DataError              4  rows, columns, labels, texts
         ├── ModelError             4  a checkpoint or model folder
@@ -71,6 +72,10 @@ class UsageError(EdgelmError):
 
 class OutputExistsError(UsageError):
     """The output is there already and may not be overwritten."""
+
+
+class OutputInUseError(UsageError):
+    """Another process is making or changing the output."""
 
 
 class InputError(EdgelmError):

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from edgelm import distributed as processes
 from edgelm.anatomy import find_checkpoint
 from edgelm.budget import Budget
 from edgelm.budgeting.fastest import Targets, find_fastest
@@ -20,6 +21,7 @@ from edgelm.progress import Progress, silent
 from edgelm.recipe import Recipe, load_recipe
 
 
+@processes.claims_output
 def compress_to_budget(
     model: str | Path,
     budget: Budget,

@@ -59,6 +59,7 @@ class FinetuneResult:
         }
 
 
+@processes.claims_output
 def finetune(
     backbone: str | Path,
     *,
@@ -95,6 +96,7 @@ def finetune(
         ModelError, DataError: the input cannot be used.
         UsageError: a task that is not trained on labels, or a prefix for one that has none.
         OutputExistsError: `output` is there and `overwrite` is not set.
+        OutputInUseError: another process is making it.
     """
     check_kind(kind)
     lora = settings.lora if lora is None else lora

@@ -73,6 +73,7 @@ class CompressResult:
         return asdict(self) | {"path": str(self.path), "record": self.record.to_dict()}
 
 
+@processes.claims_output
 def compress(
     model: str | Path,
     *,
@@ -107,6 +108,7 @@ def compress(
     Raises:
         ModelError, DataError, RecipeError: the input cannot be used.
         OutputExistsError: `output` is there and `overwrite` is not set.
+        OutputInUseError: another process is making it.
     """
     start = time.monotonic()
     output = Path(output)

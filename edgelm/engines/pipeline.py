@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from edgelm.bundles.edit import add_files
 from edgelm.engines.builder import build_engine, buildable_capabilities
 from edgelm.errors import BundleError, EngineError, UsageError
+from edgelm.files.claims import claim
 from edgelm.progress import Progress, silent
 from edgelm.runtime import Bundle, load, open_bundle
 from edgelm.runtime.cache import cache_folder
@@ -95,6 +96,7 @@ def build(
             portable engines; one plan for several graphs.
         MissingExtraError: no TensorRT package is installed.
         ResourceError: the package cannot be loaded, or does not start here.
+        OutputInUseError: another process changes the bundle.
         EngineError: TensorRT refuses the graph, or the engine's answers are wrong. The bundle is left as it was.
     """
     opened = open_bundle(bundle)
@@ -122,15 +124,32 @@ def build(
     there = {name: _find_built(opened.manifest.graph(name), record) for name, record in wanted.items()}
     if not rebuild and (found := [record for record in there.values() if record is not None]) == list(there.values()):
         return BuildResult(opened.path, tuple(found), _size(opened, found), built=False)
+    with claim(opened.path.resolve()):
+        return _build(open_bundle(bundle), plans, wanted, backend, gpu, progress)
+
+
+def _build(
+    opened: Bundle,
+    plans: Mapping[str, EnginePlan],
+    wanted: Mapping[str, EngineRecord],
+    backend: Backend,
+    gpu: Gpu | None,
+    progress: Progress,
+) -> BuildResult:
+    """Build an engine for each of these graphs as its record says, and put them in with the plans.
+
+    Raises:
+        EngineError: TensorRT refuses the graph, or the engine's answers are wrong. The bundle is left as it was.
+    """
     seconds: dict[str, float] = {}
     files: dict[str, bytes] = {}
     manifest = opened.manifest
-    for graph in graphs:
+    for name, record in wanted.items():
+        graph = manifest.graph(name)
         start = time.monotonic()
-        record = wanted[graph.name]
         files[record.path] = _serialize(opened, graph, record, backend, gpu, progress)
-        seconds[graph.name] = round(time.monotonic() - start, 2)
-        manifest = manifest.with_graph(_with_engine(replace(graph, plan=plans[graph.name]), record))
+        seconds[name] = round(time.monotonic() - start, 2)
+        manifest = manifest.with_graph(_with_engine(replace(graph, plan=plans[name]), record))
 
     def prove(draft: Path) -> Manifest:
         difference, proven = _replay(draft, backend.name), manifest

@@ -16,6 +16,7 @@ from edgelm.export.generation.steps import GENERATION_STEPS
 from edgelm.export.prepare import prepare
 from edgelm.export.settings import ExportSettings
 from edgelm.export.text_steps import TEXT_STEPS
+from edgelm.files.claims import claim
 from edgelm.progress import Progress, silent
 from edgelm.quantize.settings import Quantization
 
@@ -67,6 +68,7 @@ def export(
         DataError: single texts where the model reads pairs, or the other way round.
         ModelError, CalibrationError, ParityError: see there. Nothing is written then.
         OutputExistsError: `output` is there and `overwrite` is not set.
+        OutputInUseError: another process is making it.
     """
     settings = ExportSettings(
         checkpoint,
@@ -88,7 +90,7 @@ def export(
         kind=kind,
         progress=progress,
     )
-    with tempfile.TemporaryDirectory(prefix="edgelm-") as work:
+    with claim(settings.output), tempfile.TemporaryDirectory(prefix="edgelm-") as work:
         draft = replace(prepare(settings), work=Path(work))
         for step in GENERATION_STEPS if draft.source.task.generates else TEXT_STEPS:
             draft = step(draft)

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edgelm.files.locks import lock
+
 _NEW, _OLD, _DONE = "new", "old", "done"
 _HERE = -100  # AT_FDCWD of Linux: names are relative to the current folder
 _SWAP = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
@@ -24,13 +26,13 @@ _SWAP = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
 @contextmanager
 def open_workspace(path: Path) -> Iterator[Path]:
     """A path of the same name to make a file or folder at, in a workspace beside `path`, which is gone afterwards."""
-    folder, lock = _begin(path)
+    folder, held = _begin(path)
     try:
         yield folder / _NEW / path.name
     finally:
         _clear(folder, path)
-        if lock is not None:
-            os.close(lock)
+        if held is not None:
+            os.close(held)
 
 
 def move_in_place(made: Path, path: Path) -> None:
@@ -54,10 +56,10 @@ def restore(path: Path) -> None:
         for folder in [entry for entry in path.parent.iterdir() if entry.name.startswith(_prefix(path))]:
             if folder.is_symlink() or not {entry.name for entry in folder.iterdir()} <= {_NEW, _OLD, _DONE}:
                 continue  # none of ours
-            lock = _lock(folder)
-            if lock is not None:
+            held = _lock(folder)
+            if held is not None:
                 _clear(folder, path)
-                os.close(lock)
+                os.close(held)
 
 
 def _prefix(path: Path) -> str:
@@ -68,31 +70,27 @@ def _begin(path: Path) -> tuple[Path, int | None]:
     """A new workspace, and the descriptor that holds its lock."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
-        lock = _lock(folder, wait=True)
+        held = _lock(folder, wait=True)
         try:
             (folder / _NEW).mkdir()
         except FileNotFoundError:  # before it was locked, another run took it for a leftover
-            if lock is not None:
-                os.close(lock)
+            if held is not None:
+                os.close(held)
         else:
-            return folder, lock
+            return folder, held
 
 
 def _lock(folder: Path, *, wait: bool = False) -> int | None:
     """A descriptor that holds the lock of a workspace; None: another process holds it, or system or file system have no
     such locks."""
     try:
-        import fcntl
-
         descriptor = os.open(folder, os.O_RDONLY)
-    except (ImportError, FileNotFoundError):
+    except (FileNotFoundError, PermissionError):  # gone; or Windows, which opens no folders
         return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    if lock(descriptor, wait=wait):
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def _clear(folder: Path, path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from edgelm.bundles.edit import add_optimized_graph, check_answers, open_draft, remove_leftover, save_settings
 from edgelm.data.dataset import Dataset
 from edgelm.errors import UsageError
+from edgelm.files.claims import claim
 from edgelm.hardware.machine import describe_machine
 from edgelm.profile.generation.plan import generation_points
 from edgelm.profile.generation.worker import NEXT
@@ -104,6 +105,7 @@ def tune(
 
     Raises:
         UsageError: no bundle, a limit too short for anything, or data for a model that writes.
+        OutputInUseError: another process changes it.
         BundleError: it fails its own check, before or with the settings found; it is left as it was.
     """
     start = time.monotonic()
@@ -116,34 +118,35 @@ def tune(
         raise UsageError(
             f"{bundle} is no bundle; there are no session settings to keep.", hint="`edgelm export` makes a bundle."
         )
-    opened = open_bundle(subject.path)
-    remove_leftover(opened)
-    check_answers(opened.path)
-    feeds = _token_feeds(subject, data) if subject.generates else _text_feeds(subject, data)
-    in_use = opened.manifest.graphs[-1].session  # those of a bundle's graphs are the same
-    original = {name: value for name, value in in_use.items() if name not in ("tuned", "optimized_by")}
-    best, trials, skipped = original, [], []
-    with open_draft(opened) as draft:
-        bench = _Bench(subject if opened.is_file else replace(subject, path=draft), feeds, time_limit)
-        for knob, variants in _knobs(opened)[: _TURNED_OF_WRITERS if subject.generates else None]:
-            if time.monotonic() - start > _SEARCH * time_limit:
-                skipped.append(knob)
-                continue
-            candidates = [(value, best | change) for value, change in variants(best)]
-            if not candidates:
-                continue
-            if any("optimized_by" in settings for _, settings in candidates):
-                add_optimized_graph(draft, best | {"mapped": True})
-            found = bench.compare([("as before", best), *candidates], knob, progress)
-            chosen = choose(found)
-            best = found[chosen].settings
-            trials += [replace(trial, kept=number == chosen) for number, trial in enumerate(found) if number]
-        before, after = bench.compare([("before", original), ("after", best)], "check", progress)
-        if not dry_run:
-            save_settings(opened, draft, best | {"tuned": _tuned(before, after)})
-    return Tuning(
-        str(bundle), before, replace(after, kept=True), tuple(trials), tuple(skipped), time.monotonic() - start
-    )
+    with claim(subject.path.resolve()):
+        opened = open_bundle(subject.path)
+        remove_leftover(opened)
+        check_answers(opened.path)
+        feeds = _token_feeds(subject, data) if subject.generates else _text_feeds(subject, data)
+        in_use = opened.manifest.graphs[-1].session  # those of a bundle's graphs are the same
+        original = {name: value for name, value in in_use.items() if name not in ("tuned", "optimized_by")}
+        best, trials, skipped = original, [], []
+        with open_draft(opened) as draft:
+            bench = _Bench(subject if opened.is_file else replace(subject, path=draft), feeds, time_limit)
+            for knob, variants in _knobs(opened)[: _TURNED_OF_WRITERS if subject.generates else None]:
+                if time.monotonic() - start > _SEARCH * time_limit:
+                    skipped.append(knob)
+                    continue
+                candidates = [(value, best | change) for value, change in variants(best)]
+                if not candidates:
+                    continue
+                if any("optimized_by" in settings for _, settings in candidates):
+                    add_optimized_graph(draft, best | {"mapped": True})
+                found = bench.compare([("as before", best), *candidates], knob, progress)
+                chosen = choose(found)
+                best = found[chosen].settings
+                trials += [replace(trial, kept=number == chosen) for number, trial in enumerate(found) if number]
+            before, after = bench.compare([("before", original), ("after", best)], "check", progress)
+            if not dry_run:
+                save_settings(opened, draft, best | {"tuned": _tuned(before, after)})
+        return Tuning(
+            str(bundle), before, replace(after, kept=True), tuple(trials), tuple(skipped), time.monotonic() - start
+        )
 
 
 def _text_feeds(subject: Subject, data: Dataset | None) -> list[Feeds]:

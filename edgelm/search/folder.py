@@ -9,7 +9,6 @@ front.json .csv .html
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.errors import InputError, UsageError
+from edgelm.files.claims import claim
 from edgelm.files.output import check_name
 from edgelm.search.result import Trial
 
@@ -111,22 +111,17 @@ class Folder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the only process that leads this search; the system releases the lock when the process dies.
+        """Be the only process that leads this search.
 
         Raises:
-            UsageError: another process leads it, or no folder can be there.
+            OutputInUseError: another process leads it.
+            UsageError: no folder can be there.
         """
         check_name(self.path)
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} is a file.", hint="Choose another --output.")
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UsageError(
-                    f"another search runs in {self.path}.", hint="Wait for it, or choose another --output."
-                ) from error
+        with claim(self.path):
+            self.path.mkdir(exist_ok=True)
             yield
 
 

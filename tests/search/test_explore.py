@@ -1,6 +1,9 @@
 """The loop of a search, with workers that only pretend: what is begun, what is kept, what is gone on with."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import Future
@@ -257,8 +260,11 @@ def test_another_search_in_the_same_folder_is_refused_by_what_differs(tmp_path):
 
 
 def test_two_processes_do_not_lead_one_search(tmp_path):
-    with Folder(tmp_path).lock(), pytest.raises(UsageError, match="another search"), Folder(tmp_path).lock():
-        pass
+    lead = "import sys; from edgelm.search.folder import Folder; Folder(sys.argv[1]).lock().__enter__()"
+    with Folder(tmp_path / "search").lock():
+        done = subprocess.run([sys.executable, "-c", lead, tmp_path / "search"], capture_output=True, text=True)
+    assert "OutputInUseError: another process works on" in done.stderr
+    assert str(os.getpid()) in done.stderr
 
 
 def test_trials_without_their_journal_are_not_written_over(tmp_path):
