@@ -19,8 +19,9 @@ from edgelm.checkpoint import open_checkpoint
 from edgelm.compress.lineage import digest
 from edgelm.compress.pipeline import CompressResult
 from edgelm.compress.pruning.constraints import Constraints
-from edgelm.files.output import check_output, remove_work, staged_output
+from edgelm.files.output import check_output, staged_output
 from edgelm.files.output_kinds import CHECKPOINT
+from edgelm.files.work import Work
 
 _TRIES = 4
 _TRIES_NAMES = r"[\d.]+x-[0-9a-f]{12}(\.json|\.work)?"
@@ -90,9 +91,8 @@ def find_fastest(
     best = _best(found)
 
     def finish() -> None:
-        with staged_output(output, overwrite=overwrite, kind=CHECKPOINT) as aside:
+        with staged_output(output, overwrite=overwrite, kind=CHECKPOINT, work=Work(tries, _TRIES_NAMES)) as aside:
             shutil.copytree(best.result.path, aside, dirs_exist_ok=True)
-        remove_work(tries, _TRIES_NAMES)
 
     processes.on_main(finish)
     return replace(best, result=replace(best.result, path=output))

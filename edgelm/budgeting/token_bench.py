@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import shutil
 import statistics
-import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from edgelm.budgeting.token_probe import longest_text, shaped, write_probe
 from edgelm.checkpoint import Checkpoint
 from edgelm.device import Device
 from edgelm.errors import UsageError
+from edgelm.files.scratch import open_scratch
 from edgelm.profile.generation.worker import FIRST, NEXT
 from edgelm.profile.interleave import WorkerClient, take_turns
 from edgelm.profile.subject import find_subject
@@ -98,7 +99,8 @@ class Bench:
         self.device, self.precision, self.embedding_bits = device, precision, embedding_bits
         self.threads = threads or available_cores()
         self.token_ms = self.first_ms = float("inf")
-        self._folder = tempfile.TemporaryDirectory(prefix="edgelm-bench-")
+        self._scratch = ExitStack()
+        self._folder = self._scratch.enter_context(open_scratch())
         self._reference: WorkerClient | None = None
         self._known: dict[tuple[Any, ...], Timed] = {}
 
@@ -108,7 +110,7 @@ class Bench:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._reference is not None:
             self._reference.close()
-        self._folder.cleanup()
+        self._scratch.close()
 
     def time(self, shapes: Shapes, tokens: int | None = None, *, first: bool = False, hidden: float = 1.0) -> Timed:
         """The model with layers of these shapes.
@@ -166,7 +168,7 @@ class Bench:
     ) -> Path:
         return write_probe(
             model,
-            Path(self._folder.name) / name,
+            self._folder / name,
             checkpoint=checkpoint or self.checkpoint,
             device=self.device,
             precision=self.precision,

@@ -23,8 +23,9 @@ from edgelm.data.dataset import Dataset
 from edgelm.data.task_rows import task_of_rows
 from edgelm.data.written import with_ends
 from edgelm.errors import UsageError
-from edgelm.files.output import check_output, disk_errors, remove_work, staged_output
+from edgelm.files.output import check_output, disk_errors, staged_output
 from edgelm.files.output_kinds import CHECKPOINT
+from edgelm.files.work import Work
 from edgelm.progress import Progress, silent
 from edgelm.tasks.generation import Generation, Rewriting
 from edgelm.tasks.table import TASKS
@@ -157,9 +158,9 @@ def finetune(
         )
 
         def keep() -> None:
-            with staged_output(output, overwrite=overwrite, kind=CHECKPOINT) as folder:
+            done = Work(work, "[0-9a-f]{16}")
+            with staged_output(output, overwrite=overwrite, kind=CHECKPOINT, work=done) as folder:
                 save_checkpoint(folder, model, tokenizer, record)
-            remove_work(work, "[0-9a-f]{16}")
 
         processes.on_main(keep)
     chance = judge_chance(task, metrics, evaluation.labels)

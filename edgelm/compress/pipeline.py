@@ -40,8 +40,9 @@ from edgelm.data.dataset import Dataset
 from edgelm.data.task_rows import completed
 from edgelm.device import Device
 from edgelm.errors import RecipeError
-from edgelm.files.output import check_output, disk_errors, remove_work, staged_output
+from edgelm.files.output import check_output, disk_errors, staged_output
 from edgelm.files.output_kinds import CHECKPOINT
+from edgelm.files.work import Work
 from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.progress import Progress, silent
 from edgelm.recipe import DepthSettings, DistillSettings, FitSettings, PruneSettings, Recipe
@@ -188,11 +189,11 @@ def compress(
             teacher, tokenizer = read_alike(teacher, tokenizer, load_tokenizer(done))
 
         def finish() -> None:
-            with staged_output(output, overwrite=overwrite, kind=CHECKPOINT) as folder:
+            done = Work(work, _WORK_NAMES)
+            with staged_output(output, overwrite=overwrite, kind=CHECKPOINT, work=done) as folder:
                 share = 1.0 if record.hidden is None else record.hidden.kept / hidden_size(teacher)
                 costs = goal.narrowed(share).costs(layer_shapes(current))
                 save_checkpoint(folder, current, tokenizer, replace(record, costs=costs))
-            remove_work(work, _WORK_NAMES)
 
         processes.on_main(finish)
     return CompressResult(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +12,7 @@ from edgelm.bundles.edit import add_files
 from edgelm.engines.builder import build_engine, buildable_capabilities
 from edgelm.errors import BundleError, EngineError, UsageError
 from edgelm.files.claims import claim
+from edgelm.files.scratch import open_scratch
 from edgelm.progress import Progress, silent
 from edgelm.runtime import Bundle, load, open_bundle
 from edgelm.runtime.cache import cache_folder
@@ -215,9 +215,9 @@ def _serialize(
 ) -> bytes:
     capability = record.compute_capabilities[0]
     timings = None if gpu is None else cache_folder("tensorrt") / f"{_label(backend, capability)}.timings"
-    with tempfile.TemporaryDirectory() as folder:
+    with open_scratch() as folder:
         return build_engine(
-            bundle.extract_graph(Path(folder), graph.file),
+            bundle.extract_graph(folder, graph.file),
             record.plan,
             backend,
             inputs=graph.inputs,

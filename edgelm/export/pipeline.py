@@ -5,7 +5,6 @@ Another kind of model is another list of steps, between the same beginning and e
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from edgelm.export.prepare import prepare
 from edgelm.export.settings import ExportSettings
 from edgelm.export.text_steps import TEXT_STEPS
 from edgelm.files.claims import claim
+from edgelm.files.scratch import open_scratch
 from edgelm.progress import Progress, silent
 from edgelm.quantize.settings import Quantization
 
@@ -90,8 +90,8 @@ def export(
         kind=kind,
         progress=progress,
     )
-    with claim(settings.output), tempfile.TemporaryDirectory(prefix="edgelm-") as work:
-        draft = replace(prepare(settings), work=Path(work))
+    with claim(settings.output), open_scratch() as work:
+        draft = replace(prepare(settings), work=work)
         for step in GENERATION_STEPS if draft.source.task.generates else TEXT_STEPS:
             draft = step(draft)
         return finish(draft)

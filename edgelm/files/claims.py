@@ -18,16 +18,12 @@ from datetime import datetime
 from pathlib import Path
 
 from edgelm.errors import OutputInUseError
-from edgelm.files.locks import lock
+from edgelm.files.locks import lies_at, lock
+from edgelm.files.moving import claim_file
 from edgelm.files.output import check_name, disk_errors
 
 _PATIENCE_S = 1.0  # a process that was killed just now is still being taken apart
 _mine: ContextVar[frozenset[Path]] = ContextVar("mine", default=frozenset())  # claimed further up in this call
-
-
-def claim_file(path: Path) -> Path:
-    """The file whose lock claims an output."""
-    return path.parent.resolve() / f".{path.name}.edgelm.lock"
 
 
 @contextmanager
@@ -41,7 +37,7 @@ def claim(path: str | Path) -> Iterator[None]:
     """
     check_name(Path(path))
     path = Path(path).absolute()
-    file = claim_file(path)
+    file = claim_file(path.parent.resolve() / path.name)
     if file in _mine.get():
         yield
         return
@@ -67,7 +63,7 @@ def _take(file: Path, path: Path) -> int:
     while True:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         held = lock(descriptor) is False
-        if not held and _lies_at(descriptor, file):
+        if not held and lies_at(descriptor, file):
             _sign(descriptor)
             return descriptor
         holder = _holder(descriptor) if held else ""
@@ -79,13 +75,6 @@ def _take(file: Path, path: Path) -> int:
                     hint="Wait for it, end it, or choose another path. A process that was killed holds nothing.",
                 )
             time.sleep(0.05)
-
-
-def _lies_at(descriptor: int, file: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), file.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _sign(descriptor: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +12,11 @@ from pathlib import Path
 from edgelm.errors import EdgelmError, OutputExistsError, ResourceError, UsageError
 from edgelm.files.moving import move_in_place, open_workspace, restore
 from edgelm.files.output_kinds import FILE, OutputKind
+from edgelm.files.work import Work
 
 _NOTHING = 4096  # bytes: a disk with less is full
 _LONGEST_NAME = 200  # bytes: file systems take 255, and what is made beside an output has a longer name
 _LONGEST_PATH = 3500  # bytes, of 4096 for the same reason
-_WORKSPACE = r"\..+\.edgelm-\w{8}"  # what a run that was killed leaves beside an output
 
 
 def check_output(path: Path, *, overwrite: bool, kind: OutputKind = FILE) -> None:
@@ -80,9 +79,15 @@ def _objection(path: Path, kind: OutputKind) -> str:
 
 
 @contextmanager
-def staged_output(path: str | Path, *, overwrite: bool = False, kind: OutputKind = FILE) -> Iterator[Path]:
+def staged_output(
+    path: str | Path, *, overwrite: bool = False, kind: OutputKind = FILE, work: Work | None = None
+) -> Iterator[Path]:
     """Yield a path (not there yet, in a folder beside `path`) to make a file or folder at; on success it becomes
     `path`.
+
+    Args:
+        work: what was kept beside the output for a run that goes on after an interruption; it goes once the output is
+            in its place.
 
     Raises:
         OutputExistsError, UsageError: as `check_output`, before and after.
@@ -95,7 +100,7 @@ def staged_output(path: str | Path, *, overwrite: bool = False, kind: OutputKind
         with open_workspace(path) as made:
             yield made
             check_output(path, overwrite=overwrite, kind=kind)  # it may have taken hours
-            move_in_place(made, path)
+            move_in_place(made, path, work)
 
 
 def size_on_disk(output: Path) -> int:
@@ -104,24 +109,12 @@ def size_on_disk(output: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def remove_work(folder: Path, names: str) -> None:
-    """Remove what was kept beside an output while it was made, and the folder if nothing else is in it.
+@contextmanager
+def disk_errors(path: Path, *, hint: str = "") -> Iterator[None]:
+    """Translate a full disk, or one that may not be written, into an error that says where.
 
     Args:
-        names: a regular expression of the names that were given there; whatever is called otherwise stays.
-    """
-    if not folder.is_dir() or folder.is_symlink():
-        return
-    for entry in folder.iterdir():
-        if re.fullmatch(f"{names}|{_WORKSPACE}", entry.name):
-            _remove(entry)
-    if not any(folder.iterdir()):
-        folder.rmdir()
-
-
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Translate a full disk, or one that may not be written, into an error that says where.
+        hint: what to do about it; empty: to choose another path.
 
     Raises:
         ResourceError: instead of the OSError.
@@ -134,10 +127,10 @@ def disk_errors(path: Path) -> Iterator[None]:
         if _says_full(error) or (not isinstance(error, OSError) and _is_full(path)):
             raise ResourceError(
                 f"no space left on the disk of {path}.",
-                hint="Free some space or choose another path; nothing was left half written.",
+                hint=hint or "Free some space or choose another path; nothing was left half written.",
             ) from error
         if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS):
-            raise ResourceError(f"{path} may not be written.", hint="Choose another path.") from error
+            raise ResourceError(f"{path} may not be written.", hint=hint or "Choose another path.") from error
         raise
 
 
@@ -148,10 +141,3 @@ def _says_full(error: Exception) -> bool:
 def _is_full(path: Path) -> bool:
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     return shutil.disk_usage(folder).free < _NOTHING
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import onnx
 from onnx import helper
 
+from edgelm.files.scratch import open_scratch
 from edgelm.graph import external_data as files
 from edgelm.graph.external_data import copy_graph, save_graph, stored_bytes
 from edgelm.runtime.saturation import EXACT_ENTRY
@@ -46,9 +46,9 @@ def make_plain_session(
         options.intra_op_num_threads = threads
     if stored_bytes(graph) < files.LARGEST_MESSAGE:
         return _start(graph.SerializeToString(), options)
-    with tempfile.TemporaryDirectory() as folder:
-        save_graph(graph, Path(folder) / "model.onnx", "weights.bin")
-        return _start(str(Path(folder) / "model.onnx"), options)
+    with open_scratch() as folder:
+        save_graph(graph, folder / "model.onnx", "weights.bin")
+        return _start(str(folder / "model.onnx"), options)
 
 
 def make_file_session(path: Path, *, prepack: bool = True) -> Any:

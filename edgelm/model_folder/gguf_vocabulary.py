@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import shutil
 import struct
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from edgelm.files.scratch import open_scratch
 
 _VERSIONS = (2, 3)  # whose sizes have 8 bytes; of a big-endian file the number is another
 _TOKENS = "tokenizer.ggml.tokens"
@@ -61,8 +62,8 @@ def without_vocabulary(file: Path, sized: frozenset[str], *, weights: bool) -> I
     if header is None or not header.tokens or header.architecture not in sized:
         yield file
         return
-    with tempfile.TemporaryDirectory() as folder:
-        slim = Path(folder) / file.name
+    with open_scratch() as folder:
+        slim = folder / file.name
         with file.open("rb") as source, slim.open("wb") as target:
             target.write(_written(header))
             target.write(b"\0" * (-target.tell() % header.alignment))

@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import json
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from edgelm.checkpoint import Checkpoint, open_checkpoint
 from edgelm.data.dataset import Dataset
 from edgelm.data.encoding import median_length
 from edgelm.errors import UsageError
+from edgelm.files.scratch import open_scratch
 from edgelm.hardware.busy import look
 from edgelm.hardware.machine import describe_machine
 from edgelm.latency_table import TABLE_SCHEMA, LatencyTable, read_latency_table
@@ -255,10 +255,10 @@ def measure_shapes(
     ids: list[Any] = [[5] * sequence]
     feeds = [{"input_ids": ids, "attention_mask": [[1] * sequence], "token_type_ids": [[0] * sequence]}]
     session = {"disabled_optimizers": list(DISABLED_OPTIMIZERS)}
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+    with open_scratch() as folder, ExitStack() as stack:
         subjects = []
         for number, shapes in enumerate(models):
-            path = Path(folder) / f"{number}.onnx"
+            path = folder / f"{number}.onnx"
             save_graph(quantize_blindly(encoder_graph(small, shapes), precision), path, f"{number}.bin")
             subjects.append(Subject(path.stem, path, "onnx", precision, 0.0, session=session))
         if checkpoint is not None:

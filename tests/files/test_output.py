@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from edgelm.cli.main import app
 from edgelm.errors import OutputExistsError, UsageError
-from edgelm.files.output import check_output, remove_work, staged_output
+from edgelm.files.output import check_output, staged_output
 from edgelm.files.output_kinds import BUNDLE, CHECKPOINT, FILE
+from edgelm.files.work import Work
 
 COMMANDS = {
     "finetune": ["finetune", "model", "--data", "rows.jsonl", "--eval", "rows.jsonl"],
@@ -128,10 +129,10 @@ def test_of_a_work_folder_only_what_edgelm_put_there_is_removed(tmp_path):
     work = tmp_path / "out.work"
     for name in ("1-prune-0123456789abcdef", "mine"):
         (work / name).mkdir(parents=True)
-    remove_work(work, r"\d+-[a-z-]+-[0-9a-f]{16}")
+    Work(work, r"\d+-[a-z-]+-[0-9a-f]{16}").remove()
     assert [path.name for path in work.iterdir()] == ["mine"]
     (work / "mine").rmdir()
-    remove_work(work, "x")
+    Work(work, "x").remove()
     assert not work.exists()
 
 

@@ -18,15 +18,14 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from edgelm.compress.vocabulary.merges import merge_parts
 from edgelm.errors import ModelError
+from edgelm.files.scratch import open_scratch
 
 _KINDS = ("WordPiece", "WordLevel", "BPE", "Unigram")
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")  # a byte that stands for itself, where an alphabet has no character for it
@@ -108,9 +107,9 @@ def keep_tokens(tokenizer: Any, tokens: Collection[int]) -> Any:
     document["model"] = _smaller(document["model"], number)
     document["added_tokens"] = [token for token in document["added_tokens"] if token["id"] in number]
     _renumber(document, number.__getitem__)
-    with tempfile.TemporaryDirectory() as folder:
+    with open_scratch() as folder:
         tokenizer.save_pretrained(folder)
-        (Path(folder) / "tokenizer.json").write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+        (folder / "tokenizer.json").write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
         smaller = type(tokenizer).from_pretrained(folder, local_files_only=True)
     if smaller.get_vocab() != wanted:
         raise ModelError(

@@ -14,6 +14,7 @@ from edgelm.export.formats.gguf import write_gguf
 from edgelm.export.generation.steps import build
 from edgelm.export.prepare import prepare
 from edgelm.export.settings import ExportSettings
+from edgelm.files.claims import claim
 from edgelm.files.output import check_output, size_on_disk
 from edgelm.files.output_kinds import FILE, GENAI
 from edgelm.runtime.generation.decoder import DECODER
@@ -62,6 +63,12 @@ def export_as(form: str, settings: ExportSettings) -> FormatResult:
     check_output(settings.output, overwrite=settings.overwrite, kind=FILE if form == GGUF else GENAI)
     checkpoint = find_checkpoint(settings.checkpoint, allow_pickle=settings.allow_pickle, task=settings.kind)
     _check_decoder(checkpoint, form)
+    with claim(settings.output):
+        _write(form, settings, checkpoint)
+    return FormatResult(settings.output, form, settings.precision, size_on_disk(settings.output) / 1e6)
+
+
+def _write(form: str, settings: ExportSettings, checkpoint: Checkpoint) -> None:
     if form == GGUF:
         model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
         write_gguf(
@@ -79,7 +86,6 @@ def export_as(form: str, settings: ExportSettings) -> FormatResult:
             length=min(source.max_length, 2048),
             overwrite=settings.overwrite,
         )
-    return FormatResult(settings.output, form, settings.precision, size_on_disk(settings.output) / 1e6)
 
 
 def _check_decoder(checkpoint: Checkpoint, form: str) -> None:

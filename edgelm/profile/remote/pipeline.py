@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.errors import EdgelmError, HostError, UsageError
+from edgelm.files.scratch import open_scratch
 from edgelm.profile.doubts import with_ratios
 from edgelm.profile.pipeline import measure
 from edgelm.profile.plan import ProfilePlan, plan_profile
@@ -161,11 +161,11 @@ def _profile_host(
     open_now: _Open,
     progress: Progress,
 ) -> list[Profile]:
-    with closing(Connection(target)) as connection, tempfile.TemporaryDirectory() as aside:
+    with closing(Connection(target)) as connection, open_scratch() as aside:
         open_now.add(connection)
         check_python(connection, python)
         with AgentClient(connection, python) as client:
-            found = packages.find(client, Path(aside))
+            found = packages.find(client, aside)
             if not found:
                 check_providers(client, plan.subjects)
             files = [
