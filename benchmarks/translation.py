@@ -22,26 +22,20 @@ import edgelm  # isort: skip  # before onnxruntime: it turns its telemetry off
 import argparse
 import json
 import os
-import time
-from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
+from typing import Any
 
 import torch
 from machine import print_machine
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+from text_writers import PYTORCH, Writer, bundle_writer, ctranslate2_writers, folder_mb, print_times, pytorch_writer
 
 from edgelm.data.dataset import Dataset, load_dataset
 from edgelm.metrics.texts import translation_scores
-from edgelm.profile.interval import measure_ratio
-from edgelm.runtime import load
 from edgelm.training_settings import TrainSettings
 
 STAGES = ("train", "export", "judge", "time")
 PREFIX = "translate English to German: "
 MOST = 64  # new tokens
-Writer = Callable[[Sequence[str], int], list[str]]  # texts and beams
 
 
 def main() -> None:
@@ -73,14 +67,18 @@ def main() -> None:
                     model, output=path, device=edgelm.load_device("cpu"), precision=precision, calibration=rows["dev"]
                 )
     if {"judge", "time"} & {*arguments.stages}:
-        writers = {"transformers": pytorch(model)}
-        writers |= {f"edgelm {name}": bundle(path, arguments.threads) for name, path in bundles.items()}
-        writers |= ctranslate2_writers(model, arguments) if find_spec("ctranslate2") else {}
+        asked: dict[str, Any] = {"prefix": PREFIX, "most": MOST}
+        writers = {PYTORCH: pytorch_writer(model, **asked)}
+        for name, path in bundles.items():
+            writers[f"edgelm {name}"] = bundle_writer(path, most=MOST, threads=arguments.threads)
+        writers |= ctranslate2_writers(model, **asked, threads=arguments.threads, work=arguments.work)
         sizes = {f"edgelm {name}": folder_mb(path) for name, path in bundles.items()}
         if "judge" in arguments.stages:
             judge(writers, rows["test"].sample(arguments.rows, seed=0), arguments, sizes)
         if "time" in arguments.stages:
-            measure(writers, list(rows["test"].sample(20, seed=1).texts), arguments)
+            texts = rows["test"].sample(20, seed=1).texts
+            for beams in arguments.beams:
+                print_times(writers, texts, beams=beams, rounds=arguments.rounds, threads=arguments.threads)
 
 
 def train(arguments: argparse.Namespace, rows: dict[str, Dataset], output: Path) -> None:
@@ -100,58 +98,6 @@ def train(arguments: argparse.Namespace, rows: dict[str, Dataset], output: Path)
     print(f"trained in {made.seconds:.0f} s; dev: {json.dumps(made.metrics)}", flush=True)
 
 
-def folder_mb(path: Path) -> float:
-    """Megabytes of a bundle."""
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e6
-
-
-def pytorch(folder: Path) -> Writer:
-    """transformers in FP32."""
-    model, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
-
-    def write(texts: Sequence[str], beams: int) -> list[str]:
-        batch = tokenizer([PREFIX + text for text in texts], return_tensors="pt", padding=True)
-        with torch.inference_mode():
-            ids = model.generate(**batch, max_new_tokens=MOST, num_beams=beams, do_sample=False)
-        return [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
-
-    return write
-
-
-def bundle(path: Path, threads: int) -> Writer:
-    """A bundle of edgelm, whose task has the prefix."""
-    generator = load(path, provider="cpu", threads=threads)
-
-    def write(texts: Sequence[str], beams: int) -> list[str]:
-        answers = generator(list(texts), max_new_tokens=MOST, num_beams=beams)
-        return [answer["text"].strip() for answer in answers]
-
-    return write
-
-
-def ctranslate2_writers(folder: Path, arguments: argparse.Namespace) -> dict[str, Writer]:
-    """ctranslate2 with the folder's weights."""
-    import ctranslate2
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-
-    def made(kind: str) -> Writer:
-        output = arguments.work / f"ctranslate2-{kind}"
-        if not output.exists():
-            ctranslate2.converters.TransformersConverter(str(folder)).convert(str(output), quantization=kind)
-        engine = ctranslate2.Translator(str(output), compute_type=kind, intra_threads=arguments.threads)
-
-        def write(texts: Sequence[str], beams: int) -> list[str]:
-            sources = [tokenizer.convert_ids_to_tokens(tokenizer(PREFIX + text)["input_ids"]) for text in texts]
-            found = engine.translate_batch(sources, beam_size=beams, max_decoding_length=MOST)
-            ids = [tokenizer.convert_tokens_to_ids(result.hypotheses[0]) for result in found]
-            return [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
-
-        return write
-
-    return {f"ctranslate2 {kind}": made(kind) for kind in ("int8", "float32")}
-
-
 def judge(writers: dict[str, Writer], rows: Dataset, arguments: argparse.Namespace, sizes: dict[str, float]) -> None:
     """Print quality, and how many outputs are FP32's."""
     assert rows.labels is not None
@@ -166,24 +112,6 @@ def judge(writers: dict[str, Writer], rows: Dataset, arguments: argparse.Namespa
             equal = sum(map(str.__eq__, found, wanted)) / len(texts)
             size = f"{sizes[name]:7.1f}" if name in sizes else ""
             print(f"{name:24}{scores['bleu']:7.2f}{scores['chrf']:7.2f}{equal:8.1%}{size}", flush=True)
-
-
-def measure(writers: dict[str, Writer], texts: list[str], arguments: argparse.Namespace) -> None:
-    """Print how long a sentence takes."""
-    for beams in arguments.beams:
-        times: dict[str, list[float]] = {name: [] for name in writers}
-        for turn in range(arguments.rounds + 1):
-            for text in texts:
-                for name, write in writers.items():
-                    begin = time.perf_counter()
-                    write([text], beams)
-                    if turn:  # the first warms up
-                        times[name].append((time.perf_counter() - begin) * 1e3)
-        print(f"\na sentence, {beams} beams, {arguments.threads} threads: ms, times PyTorch's speed (95 %)")
-        base = times["transformers"]
-        for name, found in times.items():
-            ratio = measure_ratio(found, base, len(texts), against="transformers")
-            print(f"{name:24}{median(found):8.1f}{ratio.p50:7.2f}x ({ratio.low:.2f} to {ratio.high:.2f})", flush=True)
 
 
 if __name__ == "__main__":
