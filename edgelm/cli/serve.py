@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from edgelm.cli.console import open_screen
-from edgelm.cli.options import Provider, Quiet, Verbose
+from edgelm.cli.options import DeviceKeyFile, Provider, PublicKeyFile, Quiet, UnsignedAdditions, Verbose
 
 _LIMITS = "Limits"
 
@@ -74,6 +74,9 @@ def serve(
         ),
     ] = None,
     provider: Provider = None,
+    key: PublicKeyFile = None,
+    device_key: DeviceKeyFile = None,
+    unsigned_additions: UnsignedAdditions = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -102,7 +105,9 @@ def serve(
         token = check_token(host, token)
         paths = named(bundles)
         metrics = Metrics()
-        with bind(host, port) as bound, opened(paths, limits, metrics, threads=threads, provider=provider) as served:
+        loading: dict[str, Any] = {"threads": threads, "provider": provider}
+        loading |= {"key": key, "device_key": device_key, "unsigned_additions": unsigned_additions}
+        with bind(host, port) as bound, opened(paths, limits, metrics, **loading) as served:
             for model in served.models.values():
                 screen.note(f"{model.name}: {model.manifest.task.kind}, runs by {model.ran_by}")
 

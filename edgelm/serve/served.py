@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgelm.errors import UsageError
 from edgelm.runtime.bundle import open_bundle
@@ -108,6 +109,7 @@ def opened(
     *,
     threads: int | None = None,
     provider: str | None = None,
+    **keys: Any,
 ) -> Iterator[Served]:
     """Load bundles; what is under way when the block ends is finished.
 
@@ -115,15 +117,15 @@ def opened(
         threads: of one operator; None: one for a model that answers, of which as many calls run at once as there are
             cores for, and what the bundle says for one that writes.
         provider: as `edgelm.runtime.load` has it.
+        keys: key, device_key and unsigned_additions, by which each bundle is checked, as there.
 
     Raises:
-        BundleError, UsageError: as `edgelm.runtime.load`.
+        BundleError, SignatureError, UsageError: as `edgelm.runtime.load`.
     """
     loaded = {}
     for name, path in bundles.items():
-        bundle = open_bundle(path)
-        few = threads if bundle.manifest.task.generates else threads or 1
-        loaded[name] = load(bundle, threads=few, provider=provider)
+        writes = open_bundle(path).manifest.task.generates
+        loaded[name] = load(path, threads=threads if writes else threads or 1, provider=provider, **keys)
     at_once = max(1, available_cores() // (threads or 1))
     served = Served({name: _serve(name, model, limits, metrics, at_once) for name, model in loaded.items()})
     try:

@@ -25,6 +25,7 @@ from serving import tensor
 from typer.testing import CliRunner
 
 import edgelm.serve.connections
+from edgelm.bundles.keys import make_keys
 from edgelm.cli.main import app
 from edgelm.serve.addresses import bind
 from edgelm.serve.app import make_app
@@ -198,10 +199,16 @@ def test_what_is_no_http_harms_nobody(bundle):
         (["BUNDLE", "--host", "0.0.0.0"], 2, "EDGELM_SERVE_TOKEN"),
         (["BUNDLE", "--token", "short"], 2, "16 characters"),
         (["BUNDLE", "--timeout", "0"], 2, "timeout_s"),
+        (["BUNDLE", "--key", "KEY"], 4, "is not signed"),
     ],
 )
-def test_what_cannot_be_served_is_said_before_anything_listens(bundle, arguments, code, words):
-    given = [str(bundle) if word == "BUNDLE" else word for word in arguments]
+def test_what_cannot_be_served_is_said_before_anything_listens(bundle, tmp_path, arguments, code, words):
+    if "KEY" in arguments:
+        pytest.importorskip("cryptography", reason="signatures are checked by the extra `sign`")
+        public = make_keys(tmp_path / "maker").public
+    else:
+        public = ""
+    given = [{"BUNDLE": str(bundle), "KEY": str(public)}.get(word, word) for word in arguments]
     result = CliRunner().invoke(app, ["serve", *given, "--port", "0"], env={"EDGELM_SERVE_TOKEN": None})
     assert result.exit_code == code, result.output
     assert words in result.output
