@@ -57,6 +57,15 @@ def held(monkeypatch, model):
     return go, sizes
 
 
+def occupy(pool, client, served, sizes):
+    """Ask so that every call that may be under way is; one after the other, since two would be read together."""
+    asked = []
+    for _ in served["b"].batcher._threads:
+        asked.append(pool.submit(infer, client, "film"))
+        until(lambda: len(sizes) == len(asked))
+    return asked
+
+
 def waiting(served, name="b"):
     return len(served[name].batcher._waiting)
 
@@ -91,12 +100,9 @@ def test_sixteen_clients_of_a_writer_get_what_they_would_alone(writer):
 
 def test_what_waits_is_read_in_one_call(bundle, monkeypatch):
     with serving({"b": bundle}, max_batch=4) as (client, served), ThreadPoolExecutor(8) as pool:
-        workers = len(served["b"].batcher._threads)
         go, sizes = held(monkeypatch, served["b"].batcher.model)
-        first = []
-        for count in range(1, workers + 1):  # one for each call that may be under way
-            first.append(pool.submit(infer, client, "film"))
-            until(lambda count=count: len(sizes) == count)
+        first = occupy(pool, client, served, sizes)
+        workers = len(first)
         others = [pool.submit(infer, client, "a good film") for _ in range(5)]
         until(lambda: waiting(served) == 5)
         go.set()
@@ -109,10 +115,8 @@ def test_what_waits_is_read_in_one_call(bundle, monkeypatch):
 
 def test_a_full_queue_says_when_to_come_again(bundle, monkeypatch):
     with serving({"b": bundle}, queue=3, max_batch=1) as (client, served), ThreadPoolExecutor(8) as pool:
-        workers = len(served["b"].batcher._threads)
         go, sizes = held(monkeypatch, served["b"].batcher.model)
-        first = [pool.submit(infer, client, "film") for _ in range(workers)]
-        until(lambda: len(sizes) == workers)
+        first = occupy(pool, client, served, sizes)
         others = [pool.submit(infer, client, "film") for _ in range(3)]
         until(lambda: waiting(served) == 3)
         full = infer(client, "film")
@@ -137,10 +141,8 @@ def test_a_request_that_takes_too_long_is_given_up_and_leaves_the_queue(bundle, 
 
 def test_one_text_that_cannot_be_read_takes_no_others_with_it(bundle, monkeypatch):
     with serving({"b": bundle}) as (client, served), ThreadPoolExecutor(8) as pool:
-        workers = len(served["b"].batcher._threads)
         go, sizes = held(monkeypatch, served["b"].batcher.model)
-        first = [pool.submit(infer, client, "film") for _ in range(workers)]
-        until(lambda: len(sizes) == workers)
+        first = occupy(pool, client, served, sizes)
         good, bad = (
             pool.submit(infer, client, "a good film"),
             pool.submit(
@@ -153,7 +155,7 @@ def test_one_text_that_cannot_be_read_takes_no_others_with_it(bundle, monkeypatc
         go.set()
         assert good.result().status_code == 200
         assert bad.result().status_code == 422
-        assert [each.result().status_code for each in first] == [200] * workers
+        assert [each.result().status_code for each in first] == [200] * len(first)
 
 
 def test_a_model_that_fails_says_so_to_its_owner_alone(bundle, monkeypatch, capfd):
