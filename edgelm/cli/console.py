@@ -16,6 +16,7 @@ from rich.progress import Progress as RichProgress
 
 from edgelm import distributed as processes
 from edgelm.cli.command import join, program
+from edgelm.cli.memory import memory_error
 from edgelm.errors import EXIT_FAILED, EXIT_INTERRUPTED, EdgelmError
 
 _WIDE = 200  # columns of a table that goes into a file or a pipe
@@ -131,7 +132,9 @@ def open_screen(
         if shared:
             processes.leave()
     except EdgelmError as error:
-        raise typer.Exit(fail(error.exit_code, _last_words(screen, f"Error: {error}", traceback=verbose))) from error
+        shown_error = memory_error(error) or error
+        words = _last_words(screen, f"Error: {shown_error}", traceback=verbose)
+        raise typer.Exit(fail(shown_error.exit_code, words)) from error
     except KeyboardInterrupt as error:
         text = "Interrupted. The same command goes on from the last finished step."
         raise typer.Exit(fail(EXIT_INTERRUPTED, _last_words(screen, text))) from error
@@ -151,7 +154,10 @@ def open_screen(
 
 
 def _explain(error: Exception) -> str:
-    """A package that an extra brings is the user's to install; anything else is a defect of ours."""
+    """Too little memory, and a package that an extra brings, are the user's to mend; anything else is a defect of
+    ours."""
+    if lack := memory_error(error):
+        return str(lack)
     if isinstance(error, ModuleNotFoundError):
         from edgelm.hardware.doctor import explain_missing
 

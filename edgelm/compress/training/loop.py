@@ -99,7 +99,7 @@ def train(
         metrics, _ = evaluate(model.with_model(trained), evaluation, written=False)
         return metrics
 
-    callbacks: list[TrainerCallback] = [_MarkWhole(), _OwnNoise(), _Report(description, progress)]
+    callbacks: list[TrainerCallback] = [_KeepWhole(), _OwnNoise(), _Report(description, progress)]
     if settings.early_stopping is not None and evaluation is not None:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=settings.early_stopping))
     if teacher_cache is not None:
@@ -187,14 +187,20 @@ class _Trainer(Trainer):
         return metrics
 
 
-class _MarkWhole(TrainerCallback):
-    """Marks a training state as whole once everything of it is on disk."""
+class _KeepWhole(TrainerCallback):
+    """Marks a training state as whole once everything of it is on disk, and only then removes those that it replaces:
+    transformers' own limit removes them before, and a run that is killed in between has none to go on from."""
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         processes.wait()  # each writes the state of its random numbers
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero and folder.is_dir():
             (folder / _WHOLE).touch()
+            kept = {folder.name, Path(state.best_model_checkpoint or folder).name}
+            for older in folder.parent.glob("checkpoint-*"):
+                if older.name not in kept:
+                    (older / _WHOLE).unlink(missing_ok=True)  # one that is removed in part must not be gone on from
+                    shutil.rmtree(older, ignore_errors=True)
 
 
 class _OwnNoise(TrainerCallback):
@@ -284,7 +290,6 @@ def _arguments(
         eval_steps=interval if judge else None,
         save_strategy="steps",
         save_steps=interval,
-        save_total_limit=2 if judge else 1,
         load_best_model_at_end=judge,
         metric_for_best_model=task.selection if judge else None,
         greater_is_better=True if judge else None,
