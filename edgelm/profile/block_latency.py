@@ -16,7 +16,7 @@ from typing import Any
 from edgelm.checkpoint import Checkpoint, open_checkpoint
 from edgelm.data.dataset import Dataset
 from edgelm.data.encoding import median_length
-from edgelm.errors import UsageError
+from edgelm.errors import InputError, UsageError
 from edgelm.files.scratch import open_scratch
 from edgelm.hardware.busy import look
 from edgelm.hardware.machine import describe_machine
@@ -26,7 +26,7 @@ from edgelm.precision import precisions_for
 from edgelm.profile.interleave import WorkerClient, take_turns
 from edgelm.profile.subject import Subject
 from edgelm.progress import Progress, silent
-from edgelm.runtime.cache import cache_folder
+from edgelm.runtime.cache import cache_folder, keep
 from edgelm.runtime.session import available_cores
 from edgelm.shapes import LayerShape, ModelSizes, Shapes
 from edgelm.version import __version__
@@ -66,8 +66,8 @@ def find_table(
         __version__,
     ]
     file = cache_folder("latency") / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:24]}.json"
-    if file.is_file():
-        table = read_latency_table(file)
+    table = _kept(file)
+    if table is not None:
         whole = measure_shapes(sizes, [sizes.full()], precision=precision, sequence=sequence, threads=threads)[0]
         if table.whole is None or whole > (1 - _ALIKE) * table.whole:
             return table
@@ -75,8 +75,16 @@ def find_table(
         sizes, precision=precision, sequence=sequence, threads=threads, checkpoint=checkpoint, progress=progress
     )
     if table.quiet:
-        table.save(file, overwrite=True)
+        keep(file, json.dumps(table.to_dict()).encode())
     return table
+
+
+def _kept(file: Path) -> LatencyTable | None:
+    """The table of the cache; None: there is none, or none that can be read."""
+    try:
+        return read_latency_table(file)
+    except InputError:
+        return None
 
 
 def write_table(

@@ -215,3 +215,21 @@ def test_a_length_or_precision_that_cannot_be_is_refused(tmp_path):
     with pytest.raises(UsageError, match="no latency"):
         tables.write_table(model, tmp_path / "t.json", precision="int2")
     assert not (tmp_path / "t.json").exists()
+
+
+def test_a_kept_table_that_is_torn_is_made_anew_and_one_that_cannot_be_kept_serves(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    table = LatencyTable("measured", "ms", SIZES, "int8", 16, 1.0, 0.0, {0: 0.0}, {0: 0.0}, whole=25.0)
+    calls = []
+    monkeypatch.setattr(tables, "measure_table", lambda *_, **__: calls.append(1) or table)
+    monkeypatch.setattr(tables, "measure_shapes", lambda *_, **__: [25.0])
+    checkpoint = open_checkpoint(make_checkpoint(tmp_path / "m"))
+    find_table(checkpoint, precision="int8", sequence=16)
+    (file,) = (tmp_path / "cache").rglob("*.json")
+    file.write_bytes(file.read_bytes()[:20])
+    for _ in range(2):
+        assert find_table(checkpoint, precision="int8", sequence=16).whole == 25.0
+    assert len(calls) == 2
+    (tmp_path / "no-folder").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "no-folder"))
+    assert find_table(checkpoint, precision="int8", sequence=16).whole == 25.0
