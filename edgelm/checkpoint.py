@@ -13,6 +13,7 @@ from typing import Any
 
 from edgelm.errors import ModelError
 from edgelm.files.places import told_places
+from edgelm.limits import door
 from edgelm.model_folder.adapter import ADAPTER_WEIGHTS_FILE, adapted_config, base_folder, is_adapter, read_adapter
 from edgelm.model_folder.config import check_config, fills_masks, read_task
 from edgelm.model_folder.generators import READERS, as_reader, as_recorded, generator_types, read_generator, writes
@@ -230,6 +231,7 @@ class Checkpoint:
         return self.base.tokenizer_path
 
 
+@door(ModelError, "Copy or download the model again; `edgelm inspect` shows what is read of one.")
 def open_checkpoint(
     path: str | Path, *, allow_pickle: bool = False, any_head: bool = False, fetch: Callable[[str], Path] | None = None
 ) -> Checkpoint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.errors import InputError
+from edgelm.field_types import check_types
 from edgelm.files.output import staged_output
 from edgelm.hardware.machine import QUIET
+from edgelm.limits import read_json
 from edgelm.shapes import LayerShape, ModelSizes, Shapes
 
 TABLE_SCHEMA = 2
@@ -110,26 +113,31 @@ def read_latency_table(path: str | Path) -> LatencyTable:
     Raises:
         InputError: no such file, or not a latency table.
     """
+    again = "Make it again with `edgelm latency-table MODEL --output FILE`."
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-        if values.pop("edgelm_latency") != TABLE_SCHEMA:
-            raise ValueError("another schema")
-        sizes = ModelSizes(**values.pop("sizes"))
-        steps: dict[str, Any] = {
-            name: {int(units): float(cost) for units, cost in values.pop(name).items()} for name in ("attention", "ffn")
-        }
-        band = values.pop("band", None)
-        return LatencyTable(sizes=sizes, **steps, **values, band=band and (float(band[0]), float(band[1])))
+        text = Path(path).read_bytes()
     except OSError as error:
         raise InputError(
             f"{path}: no latency table there.",
             hint="`edgelm latency-table MODEL --output FILE` makes one, on the device.",
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path}: not a latency table ({error}).",
-            hint="Make it again with `edgelm latency-table MODEL --output FILE`.",
-        ) from error
+    try:
+        values = read_json(text, str(path), error=InputError)
+        if values.pop("edgelm_latency") != TABLE_SCHEMA:
+            raise ValueError("another schema")
+        check_types(LatencyTable, values, str(path), error=InputError)
+        sizes = ModelSizes(**values.pop("sizes"))
+        steps: dict[str, Any] = {
+            name: {int(units): float(cost) for units, cost in values.pop(name).items()} for name in ("attention", "ffn")
+        }
+        band = values.pop("band", None)
+        table = LatencyTable(sizes=sizes, **steps, **values, band=band and (float(band[0]), float(band[1])))
+        costs = [table.rest, table.layer, *table.attention.values(), *table.ffn.values(), *(table.band or ())]
+        if min(len(table.attention), len(table.ffn)) < 2 or not all(math.isfinite(cost) for cost in costs):
+            raise ValueError("costs that are no numbers, or too few of them")
+    except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a latency table ({str(error)[:160]}).", hint=again) from error
+    return table
 
 
 def count_operations(sizes: ModelSizes, sequence: int) -> LatencyTable:

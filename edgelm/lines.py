@@ -1,4 +1,5 @@
-"""Text as lines, wherever it comes from: decoded by its byte order mark, and cut at \\n, \\r\\n and \\r alone.
+"""Text as lines, wherever it comes from: decoded by its byte order mark, and cut at \\n, \\r\\n and \\r alone. And
+texts of strangers as a terminal may have them.
 
 Bundles carry this module, so that every program cuts the same file into the same texts.
 """
@@ -6,15 +7,30 @@ Bundles carry this module, so that every program cuts the same file into the sam
 from __future__ import annotations
 
 import codecs
+import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from edgelm.errors import DataError
 
+# What a terminal acts on: controls but for line ends and tabs, marks that turn the direction of writing round, and
+# halves of surrogate pairs, which cannot be written at all.
+_ACTING = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
 _WIDE_MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _WIDE_NAMES = ("utf-32", "utf-32", "utf-16", "utf-16")
+
+
+def plain_text(text: str) -> str:
+    """A text of a stranger for a terminal: whatever that would act on stands there as its escape."""
+    return _ACTING.sub(lambda found: found[0].encode("unicode_escape", "backslashreplace").decode("ascii"), text)
+
+
+def json_line(values: Any) -> str:
+    """Values as one line of JSON: the same values to whoever reads it, and nothing that a terminal acts on."""
+    return _ACTING.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(values, ensure_ascii=False))
 
 
 def decode(data: bytes, source: str | Path) -> str:

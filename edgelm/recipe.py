@@ -12,6 +12,7 @@ from edgelm.errors import RecipeError
 from edgelm.files.overrides import set_values
 from edgelm.files.shipped import find_file
 from edgelm.files.yaml_model import load_yaml_model, say_value
+from edgelm.limits import reading
 from edgelm.training_settings import DistillLoss, Settings, Share, TrainSettings
 
 
@@ -294,12 +295,13 @@ def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """
     values = recipe.model_dump(mode="json")
     set_values(values, overrides)
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecipeError(
-            f"--set gives an impossible value at {where}: {say_value(first)}.",
-            hint="`edgelm recipes show balanced` has every setting.",
-        ) from error
+    with reading("--set", RecipeError, "`edgelm recipes show balanced` has every setting."):
+        try:
+            return Recipe.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise RecipeError(
+                f"--set gives an impossible value at {where}: {say_value(first)}.",
+                hint="`edgelm recipes show balanced` has every setting.",
+            ) from error

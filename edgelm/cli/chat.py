@@ -120,8 +120,7 @@ def _answer(
     said = []
     try:
         for piece in stream:
-            sys.stdout.write(piece)
-            sys.stdout.flush()
+            screen.piece(piece)
             said.append(piece)
     except KeyboardInterrupt:  # ends the answer, not the conversation
         pass

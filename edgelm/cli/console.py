@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -10,16 +9,28 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.segment import Segment
 
 from edgelm import distributed as processes
 from edgelm.cli.command import join, program
 from edgelm.cli.memory import memory_error
 from edgelm.errors import EXIT_FAILED, EXIT_INTERRUPTED, EdgelmError
+from edgelm.lines import json_line, plain_text
 
 _WIDE = 200  # columns of a table that goes into a file or a pipe
+
+
+class PlainConsole(Console):
+    """A console on which text of strangers (labels, names, paths, answers) is text: none of it moves the cursor, colors
+    what follows or writes elsewhere."""
+
+    def render(self, renderable: Any, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """As rich has it, with what a terminal would act on as escapes."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=plain_text(segment.text))
 
 
 class Screen:
@@ -36,20 +47,25 @@ class Screen:
         self.verbose = verbose
         watched = sys.stdout.isatty()
         plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
-        self.console = Console(
+        self.console = PlainConsole(
             stderr=as_json, quiet=quiet, soft_wrap=not watched, width=None if watched else _WIDE, **plain
         )
-        self.stderr = Console(stderr=True, soft_wrap=True, **plain)
+        self.stderr = PlainConsole(stderr=True, soft_wrap=True, **plain)
         self._bars: RichProgress | None = None
         self._tasks: dict[str, Any] = {}
 
     def result(self, values: dict[str, Any], view: Callable[[Console, dict[str, Any]], None]) -> None:
         """Show a result: as JSON, or by the view that draws the same values for people."""
         if self.as_json:
-            sys.stdout.write(json.dumps(values, ensure_ascii=False) + "\n")
+            sys.stdout.write(json_line(values) + "\n")
             sys.stdout.flush()
         elif not self.quiet:
             view(self.console, values)
+
+    def piece(self, text: str) -> None:
+        """Show a part of a text that is being written: as it is where it goes into a file or a pipe."""
+        sys.stdout.write(plain_text(text) if sys.stdout.isatty() else text)
+        sys.stdout.flush()
 
     def next_step(self, where: str | None, *words: object) -> None:
         """The closing lines: where the result is, if anything was made, and what to type next.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgelm.cli.answers import say, say_ranked
-from edgelm.cli.console import open_screen
+from edgelm.cli.console import Screen, open_screen
 from edgelm.cli.options import (
     BundleThreads,
     DeviceKeyFile,
@@ -38,7 +37,7 @@ from edgelm.cli.writing import (
     writing_settings,
 )
 from edgelm.errors import UsageError
-from edgelm.lines import read_texts
+from edgelm.lines import json_line, read_texts
 
 if TYPE_CHECKING:
     from edgelm.runtime import Model
@@ -146,7 +145,7 @@ def run(
         if model.manifest.task.generates:
             _refuse_choosing(model.manifest.task, pair, labels, query, top)
             asked = {"truncate": truncate, "draft": open_draft(draft, threads=threads, keys=keys)} | settings
-            _write(model, _plain(texts or [], file), asked, as_json=as_json, quiet=quiet)
+            _write(screen, model, _plain(texts or [], file), asked)
             return
         if settings or draft is not None or truncate:
             raise UsageError(
@@ -161,7 +160,7 @@ def run(
             lines = _answer(model, _samples(model.manifest.task, texts or [], pair, file))
         for line in lines:
             if as_json:
-                sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+                sys.stdout.write(json_line(line) + "\n")
             else:
                 screen.console.print(say_ranked(line) if query is not None else say(line, top or 1))
 
@@ -189,23 +188,21 @@ def _refuse_choosing(task: Task, pair: str | None, labels: str | None, query: st
         )
 
 
-def _write(model: Generator, texts: Iterator[str], asked: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
+def _write(screen: Screen, model: Generator, texts: Iterator[str], asked: dict[str, Any]) -> None:
     """Write behind each text: for people piece by piece, where beams do not keep it back to the end."""
     streams = (
-        not as_json
+        not screen.as_json
         and model.settings_with(
             {name: value for name, value in asked.items() if name not in ("truncate", "draft")}
         ).num_beams
         == 1
     )
     for text in texts:
-        if as_json:
-            line = json.dumps({"text": text, "answer": model(text, **asked)}, ensure_ascii=False)
-            sys.stdout.write(line + "\n")
-        elif not quiet:
+        if screen.as_json:
+            sys.stdout.write(json_line({"text": text, "answer": model(text, **asked)}) + "\n")
+        elif not screen.quiet:
             for piece in model.stream(text, **asked) if streams else [model(text, **asked)["text"]]:
-                sys.stdout.write(piece)
-                sys.stdout.flush()
+                screen.piece(piece)
             sys.stdout.write("\n")
 
 

@@ -28,6 +28,7 @@ from edgelm.data.table import Table
 from edgelm.data.targets import find_sides, read_targets
 from edgelm.data.words import read_words
 from edgelm.errors import DataError, UsageError
+from edgelm.limits import door
 from edgelm.tasks.task import Problem, Task
 
 
@@ -203,6 +204,7 @@ def as_text(sample: Any) -> str:
     return sample if isinstance(sample, str) else " ".join(as_text(part) for part in sample)
 
 
+@door(DataError, "Look at the rows; README.md shows how they are written for each task.")
 def load_dataset(
     source: str | Path,
     *,
@@ -263,12 +265,8 @@ def load_dataset(
 
 def _check_options(schema: str, columns: Columns, problem: Problem | None) -> None:
     """Refuse what says how labels of texts are read where rows have none."""
-    given = {
-        "--problem": problem,
-        "--label-format": columns.label_format,
-        "--first-label": columns.first_label,
-        "--missing-label": columns.missing_label,
-    }
+    names = ("--problem", "--label-format", "--first-label", "--missing-label")
+    given = dict(zip(names, (problem, columns.label_format, columns.first_label, columns.missing_label), strict=True))
     used = {"text": tuple(given), "choices": ("--first-label", "--missing-label")}.get(schema, ())
     wrong = next((name for name, value in given.items() if value is not None and name not in used), None)
     if wrong is not None:

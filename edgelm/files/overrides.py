@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from edgelm.errors import RecipeError
+from edgelm.files.safe_yaml import parse_yaml
 
 
 def set_values(values: dict[str, Any], overrides: Sequence[str]) -> None:
@@ -17,11 +18,13 @@ def set_values(values: dict[str, Any], overrides: Sequence[str]) -> None:
     Raises:
         RecipeError: no such stage or key, or no text of that form.
     """
-    for text in overrides:
-        path, equals, raw = text.partition("=")
+    for whole in overrides:
+        path, equals, raw = whole.partition("=")
+        text = whole[:80]
         if not equals or not path.strip():
             raise RecipeError(
-                f"--set {text!r} is not of the form stage.key=value.", hint="For instance: --set prune.keep_ffn=0.5"
+                f"--set {text!r} is not of the form stage.key=value.",
+                hint="For instance: --set prune.keep_ffn=0.5",
             )
         for target, key in _targets(values, path.strip(), text):
             if key not in target:
@@ -29,7 +32,14 @@ def set_values(values: dict[str, Any], overrides: Sequence[str]) -> None:
                     f"--set {text!r}: no setting {key!r} there.",
                     hint=f"There are: {', '.join(k for k in target if k != 'stage')}.",
                 )
-            target[key] = yaml.safe_load(raw)
+            try:
+                _, target[key] = parse_yaml(raw)
+            except (yaml.YAMLError, ValueError) as error:
+                reason = getattr(error, "problem", None) or str(error)
+                raise RecipeError(
+                    f"--set {text!r}: the value cannot be read: {reason}.",
+                    hint="It is written as in a recipe, for instance 0.5, null or {layers: 4}.",
+                ) from error
 
 
 def _targets(values: dict[str, Any], path: str, text: str) -> list[tuple[dict[str, Any], str]]:
@@ -39,7 +49,8 @@ def _targets(values: dict[str, Any], path: str, text: str) -> list[tuple[dict[st
         return [(values, first)]
     if first in values and values[first] is None:
         raise RecipeError(
-            f"--set {text!r}: {first} is null here.", hint=f"Give the whole group: --set '{first}={{{rest[0]}: ...}}'."
+            f"--set {text!r}: {first} is null here.",
+            hint=f"Give the whole group: --set '{first}={{{rest[0]}: ...}}'.",
         )
     found = [values[first]] if isinstance(values.get(first), dict) else _stages_named(values["stages"], first)
     if not found:

@@ -10,6 +10,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from edgelm.errors import InputError
+from edgelm.field_types import short
+from edgelm.files.safe_yaml import parse_yaml
+from edgelm.limits import reading
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -21,27 +24,28 @@ def load_yaml_model(path: Path, model: type[M], error: type[InputError]) -> M:
         InputError: of the class `error`: not YAML, an unknown key or an impossible value, with file and line.
     """
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        text = path.read_text(encoding="utf-8")
+        root, values = parse_yaml(text)
     except yaml.MarkedYAMLError as problem:
         line = problem.problem_mark.line + 1 if problem.problem_mark else 1
         raise error(
             f"{path}:{line}: not YAML: {problem.problem}.", hint="Check indentation, colons and quotes on that line."
         ) from problem
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
+    except (OSError, ValueError, yaml.YAMLError) as problem:
         raise error(f"{path}: cannot be read: {problem}.", hint="The file must be UTF-8 text in YAML.") from problem
     if not isinstance(root, yaml.MappingNode):
         raise error(
             f"{path}: expected keys and values, such as `name: mine`.",
             hint="Start from a shipped file: `edgelm recipes copy` or `edgelm devices copy`.",
         )
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    try:
-        return model.model_validate(values)
-    except ValidationError as problem:
-        first = problem.errors()[0]
-        location = [part for part in first["loc"] if not _is_tag(part, values, first["loc"])]
-        line = _line_of(root, location)
-        raise error(f"{path}:{line}: {_say(first, location)}", hint=_hint(first)) from problem
+    with reading(path, error, "The shipped files have every key with a possible value and a comment."):
+        try:
+            return model.model_validate(values)
+        except ValidationError as problem:
+            first = problem.errors()[0]
+            location = [part for part in first["loc"] if not _is_tag(part, values, first["loc"])]
+            line = _line_of(root, location)
+            raise error(f"{path}:{line}: {_say(first, location)}", hint=_hint(first)) from problem
 
 
 def line_of(path: Path, location: Sequence[int | str]) -> int:
@@ -69,7 +73,7 @@ def say_value(problem: Any) -> str:
     """What pydantic has against a value, after the value itself (whole groups of settings are not repeated)."""
     message = problem["msg"].removeprefix("Value error, ")
     message = f"{message[:1].lower()}{message[1:]}"
-    return message if isinstance(problem["input"], dict) else f"{problem['input']!r}; {message}"
+    return message if isinstance(problem["input"], dict) else f"{short(problem['input'])}; {message}"
 
 
 def _hint(problem: Any) -> str:

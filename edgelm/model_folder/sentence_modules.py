@@ -3,12 +3,12 @@ with its settings."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from edgelm.errors import ModelError
+from edgelm.limits import read_json as parse_json
 from edgelm.tasks.text import POOLINGS
 
 # The activations of a Dense layer, each as torch makes it without arguments.
@@ -54,8 +54,8 @@ class SentenceLayer:
 
 def read_json(file: Path, expected: type[Any]) -> Any:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
+        values = parse_json(file.read_bytes(), str(file), error=ModelError)
+    except (ValueError, OSError) as error:
         raise ModelError(
             f"{file}: cannot be read as JSON ({error}).", hint="Copy or download the model again."
         ) from error

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from pathlib import Path
 from typing import Any
 
 from edgelm.errors import ModelError
+from edgelm.limits import read_json as parse_json
 
 WEIGHTS_FILE = "model.safetensors"
 WEIGHTS_INDEX_FILE = "model.safetensors.index.json"
@@ -84,7 +84,7 @@ def check_safetensors(file: Path) -> dict[str, Any]:
         if length > size - 8:
             raise broken
         try:
-            table: dict[str, Any] = json.loads(stream.read(length))
+            table: dict[str, Any] = parse_json(stream.read(length), str(file), error=ModelError)
             tensors = {name: entry for name, entry in table.items() if name != "__metadata__"}
             end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -101,7 +101,7 @@ def read_json(file: Path, *, missing_hint: str = "") -> dict[str, Any]:
         ModelError: no such file, or no JSON object in it.
     """
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = parse_json(file.read_bytes(), str(file), error=ModelError)
     except FileNotFoundError as error:
         raise ModelError(f"{file}: missing.", hint=missing_hint) from error
     except (ValueError, OSError) as error:

@@ -13,7 +13,9 @@ import numpy as np
 import onnx
 
 from edgelm.errors import CalibrationError
+from edgelm.field_types import check_types
 from edgelm.files.output import staged_output
+from edgelm.limits import read_json
 from edgelm.quantize.histogram import BINS, Histogram
 from edgelm.quantize.matmuls import find_matmuls
 from edgelm.quantize.statistics import Statistics
@@ -57,6 +59,17 @@ class CalibrationTable:
             aside.write_text(json.dumps(values) + "\n", encoding="utf-8")
 
 
+@dataclass(frozen=True)
+class _Written:
+    """What the file holds beside the schema."""
+
+    model: str
+    source: dict[str, Any]
+    target: str
+    statistics: dict[str, dict[str, Any]]
+    chosen: dict[str, dict[str, Any]]
+
+
 def read_table(path: Path, *, model: str | None = None) -> CalibrationTable:
     """Read a table.
 
@@ -67,14 +80,15 @@ def read_table(path: Path, *, model: str | None = None) -> CalibrationTable:
         CalibrationError: not a table, broken, or of another model.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path.read_bytes(), str(path), error=CalibrationError)
         if values["edgelm_calibration"] != _SCHEMA:
             raise ValueError(f"schema {values['edgelm_calibration']}, expected {_SCHEMA}")
+        check_types(_Written, values, str(path), error=CalibrationError)
         statistics = {name: _from_dict(entry) for name, entry in values["statistics"].items()}
         table = CalibrationTable(values["model"], values["source"], values["target"], statistics, values["chosen"])
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ArithmeticError, AttributeError, ValueError, KeyError, TypeError, IndexError, OSError) as error:
         raise CalibrationError(
-            f"{path}: not a calibration table ({error}).", hint="Delete it; the next export writes it again."
+            f"{path}: not a calibration table ({str(error)[:160]}).", hint="Delete it; the next export writes it again."
         ) from error
     if model is not None and table.model != model:
         raise CalibrationError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgelm.report.page import render_page
-from edgelm.report.tables import Estimates, Table, estimates_note, markdown_table
+from edgelm.report.tables import Estimates, Table, as_markdown, estimates_note, markdown_table
 
 
 def sections(estimates: Estimates) -> list[tuple[str, Table]]:
@@ -119,7 +119,7 @@ def _several(estimates: Estimates) -> bool:
 def estimates_markdown(estimates: Estimates) -> str:
     """The tables in Markdown."""
     tables = [line for title, table in sections(estimates) for line in markdown_table(title, table)]
-    return "\n".join([f"# {estimates[0]['name']}", "", estimates_note(estimates), "", *tables])
+    return as_markdown([f"# {estimates[0]['name']}", "", estimates_note(estimates), "", *tables])
 
 
 def estimates_html(estimates: Estimates) -> str:

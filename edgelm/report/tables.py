@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
+
+from edgelm.lines import plain_text
 
 Table = tuple[list[str], list[list[str]]]
 Profiles = list[dict[str, Any]]
 Estimates = list[dict[str, Any]]
 
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _MEMORIES = {"system memory MB": "/proc/meminfo", "GPU memory MB": "NVML"}
+
+
+def as_markdown(lines: Sequence[str]) -> str:
+    """Lines of Markdown as one text in which names and texts of strangers are text: no HTML, nothing that a terminal
+    acts on."""
+    return _TAG.sub("&lt;", plain_text("\n".join(lines)))
 
 
 def markdown_table(title: str, table: Table) -> list[str]:
     """A table as lines of Markdown, under a heading."""
     header, rows = table
-    body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    body = ["| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in row) + " |" for row in rows]
     return [f"## {title}", "", "| " + " | ".join(header) + " |", "|" + "---|" * len(header), *body, ""]
 
 

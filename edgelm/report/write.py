@@ -17,6 +17,7 @@ from edgelm.report.tables import (
     Estimates,
     Profiles,
     Table,
+    as_markdown,
     doubt_notes,
     estimates_note,
     layer_table,
@@ -85,7 +86,7 @@ def render_markdown(profiles: Profiles, estimates: Estimates | None = None, text
     for title, table in _sections(profiles, estimates, texts):
         if table[1]:
             parts += markdown_table(title, table)
-    return "\n".join(parts + example_lines(texts))
+    return as_markdown(parts + example_lines(texts))
 
 
 def render_html(profiles: Profiles, estimates: Estimates | None = None, texts: Texts | None = None) -> str:

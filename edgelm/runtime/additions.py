@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from edgelm.errors import BundleError
-from edgelm.runtime.field_types import check_types
+from edgelm.field_types import check_types
+from edgelm.limits import read_json
 from edgelm.runtime.graph_spec import OPTIMIZED_FILE
 from edgelm.runtime.manifest import DEVICE_FILE, ENGINES_FOLDER, FileEntry, Manifest
 from edgelm.runtime.manifest_schemas import SCHEMA_VERSION
@@ -102,7 +103,7 @@ class Additions:
             BundleError: not as `to_json` writes it, files that no device adds, or it was added to another bundle.
         """
         try:
-            values = json.loads(data)
+            values = read_json(data, DEVICE_FILE)
             check_types(cls, values, DEVICE_FILE)
             found = cls(**values | {"files": tuple(FileEntry(**entry) for entry in values["files"])})
             canonical = found.to_json() == data

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelm.errors import BundleError, UsageError
+from edgelm.limits import FILES, MANIFEST_BYTES, Limit
+from edgelm.runtime.archive import open_archive, read_member, refuse_longer
 from edgelm.runtime.contents import FILE, archive_contents, check_inside, find_plain_file, folder_contents
 from edgelm.runtime.early import Early
 from edgelm.runtime.external_data import check_graph
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from edgelm.runtime.additions import Additions
 
 SINGLE_FILE_SUFFIX = ".edgelm"
-_LARGEST_MANIFEST = 64 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Bundle:
     ignored: str = ""
     trust: Trust = NO_TRUST
     _early: dict[str, Early[str]] = field(default_factory=dict, repr=False, compare=False)
+    _open: list[zipfile.ZipFile] = field(default_factory=list, repr=False, compare=False)
     _checked: set[str] = field(default_factory=set, repr=False, compare=False)  # whose content was found as listed
 
     @property
@@ -97,9 +99,43 @@ class Bundle:
         """Everything that is really there, by its path inside the bundle, sorted; and what it is, see
         `edgelm.runtime.contents`."""
         if self.is_file:
-            with _open_archive(self.path) as archive:
+            with self._archive() as archive:
                 return sorted(archive_contents(archive))
-        return sorted(folder_contents(self.path))
+        found: list[tuple[str, str]] = []
+        for entry in folder_contents(self.path):
+            found.append(entry)
+            FILES.check(len(found), str(self.path))
+        return sorted(found)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Open a bundle that is one file once for all that is read in this block, in one thread.
+
+        Raises:
+            BundleError: it is damaged.
+        """
+        if not self.is_file:
+            yield
+            return
+        with open_archive(self.path) as archive:
+            self._open.append(archive)
+            try:
+                yield
+            finally:
+                self._open.clear()
+
+    @contextlib.contextmanager
+    def _archive(self) -> Iterator[zipfile.ZipFile]:
+        if self._open:
+            yield self._open[0]
+        else:
+            with open_archive(self.path) as archive:
+                yield archive
+
+    def _content(self, name: str, most: int) -> bytes:
+        if self._open:
+            return read_member(self._open[0], self.path, name, most)
+        return _read(self.path, name, most)
 
     def read(self, name: str) -> bytes:
         """The bytes of one file.
@@ -108,7 +144,7 @@ class Bundle:
             BundleError: it is missing, a link, not in the manifest, or has another size or hash than the manifest says.
         """
         entry = self._entry(name)
-        data = _read(self.path, name, most=entry.size)
+        data = self._content(name, entry.size)
         self._compare_sizes(entry, len(data))
         if self.check_hashes:
             self._compare_hashes(entry, hashlib.sha256(data).hexdigest())
@@ -169,7 +205,7 @@ class Bundle:
             for entry in self.manifest.files:
                 self.locate(entry.path)
             return
-        with _open_archive(self.path) as archive:
+        with self._archive() as archive:
             sizes = {info.filename: info.file_size for info in archive.infolist()}
         for entry in self.manifest.files:
             if entry.path not in sizes:
@@ -217,12 +253,12 @@ class Bundle:
 
     def has(self, name: str) -> bool:
         """Whether the manifest lists a file of this name."""
-        return any(entry.path == name for entry in self.manifest.files)
+        return name in self.manifest.listed
 
     def _entry(self, name: str) -> FileEntry:
-        for entry in self.manifest.files:
-            if entry.path == name:
-                return entry
+        entry = self.manifest.listed.get(name)
+        if entry is not None:
+            return entry
         raise BundleError(
             f"{self.path}: the manifest does not list {name}.", hint="Copy the bundle again; `edgelm export` makes one."
         )
@@ -268,7 +304,7 @@ def open_bundle(path: str | Path, *, check_hashes: bool = True, trust: Trust = N
         there = False
     if not there:
         raise BundleError(f"{path}: no such bundle.", hint="`edgelm export` makes one.")
-    text, read = _read(path, MANIFEST_FILE, most=_LARGEST_MANIFEST), partial(_read_if_there, path)
+    text, read = _read(path, MANIFEST_FILE, MANIFEST_BYTES), partial(_read_if_there, path)
     trust.check(path, text, read)
     made = Manifest.from_json(text)
     for entry in made.files:
@@ -282,34 +318,20 @@ def _read_if_there(path: Path, name: str) -> bytes | None:
     if path.is_dir():
         there = os.path.lexists(path / name)
     else:
-        with _open_archive(path) as archive:
+        with open_archive(path) as archive:
             there = name in archive.NameToInfo
-    return _read(path, name, most=_LARGEST_MANIFEST) if there else None
+    return _read(path, name, MANIFEST_BYTES) if there else None
 
 
-def _read(path: Path, name: str, *, most: int) -> bytes:
-    """The bytes of a file that is no longer than `most`."""
-    if path.is_dir():
-        file = find_plain_file(path, name)
-        _refuse_longer(path, name, file.stat().st_size, most)
-        with _readable(path, name):
-            return file.read_bytes()
-    with _open_archive(path) as archive:
-        try:
-            info = archive.getinfo(name)
-        except KeyError as error:
-            raise BundleError(
-                f"{path}: {name} is missing.", hint="Copy the bundle again; `edgelm export` makes one."
-            ) from error
-        _refuse_longer(path, name, info.file_size, most)
-        try:
-            return archive.read(info)
-        except (
-            Exception
-        ) as error:  # zipfile and its decompressors raise classes of their own, ValueError, RuntimeError, ...
-            raise BundleError(
-                f"{path}: {name} is damaged ({error or type(error).__name__}).", hint="Copy the bundle again."
-            ) from error
+def _read(path: Path, name: str, limit: int | Limit) -> bytes:
+    """The bytes of a file that is no longer than this."""
+    if not path.is_dir():
+        with open_archive(path) as archive:
+            return read_member(archive, path, name, limit)
+    file = find_plain_file(path, name)
+    refuse_longer(path, name, file.stat().st_size, limit)
+    with _readable(path, name):
+        return file.read_bytes()
 
 
 @contextlib.contextmanager
@@ -319,22 +341,4 @@ def _readable(path: Path, name: str) -> Iterator[None]:
     except OSError as error:
         raise BundleError(
             f"{path}: {name} cannot be read ({error.strerror or error}).", hint="Look at its rights and at the disk."
-        ) from error
-
-
-def _refuse_longer(path: Path, name: str, size: int, most: int) -> None:
-    if size > most:
-        raise BundleError(
-            f"{path}: {name} has {size:,} bytes; the manifest says {most:,}.", hint="Copy the bundle again."
-        )
-
-
-def _open_archive(path: Path) -> zipfile.ZipFile:
-    import zipfile  # of use for bundles of one file alone; with what it imports it takes 10 ms
-
-    try:
-        return zipfile.ZipFile(path)
-    except Exception as error:  # as in `_read`
-        raise BundleError(
-            f"{path}: not a bundle, or damaged ({error or type(error).__name__}).", hint="Copy the bundle again."
         ) from error

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from edgelm.errors import BundleError
-from edgelm.runtime.field_types import check_types
+from edgelm.field_types import check_types
+from edgelm.limits import read_json
 from edgelm.runtime.inputs.samples import as_sample, is_kept_sample
 from edgelm.runtime.manifest import GOLDEN_FILE
 
@@ -45,10 +46,10 @@ class Golden:
             BundleError: not golden samples, none at all, or a tolerance that every answer would pass.
         """
         try:
-            values = json.loads(text)
+            values = read_json(text, GOLDEN_FILE)
             check_types(cls, values, GOLDEN_FILE)
             golden = cls(**values)
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError) as error:
             raise BundleError(
                 f"{GOLDEN_FILE}: not golden samples ({error}).", hint="Export the bundle again."
             ) from error

@@ -11,6 +11,8 @@ from edgelm.runtime.graph_spec import OPTIMIZED_FILE, GraphSpec, Role, TensorSpe
 from edgelm.runtime.session_settings import check_settings
 
 _LONGEST_AXIS = 1 << 24
+_LARGEST_SIZE = 1 << 31  # of a tensor's axis
+_MOST_LAYERS = 1 << 16
 _OUTPUTS = ("logits", "start", "end", "embedding", "present-key", "present-value")
 _EITHER = ("cross-key", "cross-value")  # which an encoder gives and a decoder reads
 _INPUTS = tuple(role for role in get_args(Role) if role not in _OUTPUTS)
@@ -61,9 +63,14 @@ def _check_tensors(specs: Sequence[TensorSpec], place: str, roles: Sequence[str]
     for spec in specs:
         if not spec.name or not spec.name.isprintable():
             _refuse(f"{place}: {spec.name!r} is not a name")
+        if any(isinstance(size, int) and not 0 <= size < _LARGEST_SIZE for size in spec.shape):
+            _refuse(f"{place}: {spec.name}: {list(spec.shape)} is not a shape")
         if spec.role not in roles:
             _refuse(f"{place}: {spec.name}: {spec.role} is not one of {', '.join(roles)}")
-        if spec.role.endswith(("-key", "-value")) != (spec.layer is not None) or (spec.layer or 0) < 0:
+        if (
+            spec.role.endswith(("-key", "-value")) != (spec.layer is not None)
+            or not 0 <= (spec.layer or 0) < _MOST_LAYERS
+        ):
             _refuse(f"{place}: {spec.name}: layer {spec.layer} does not go with {spec.role}")
     if len({spec.name for spec in specs}) < len(specs):
         _refuse(f"{place}: a name is there twice")

@@ -5,12 +5,14 @@ Plain dataclasses: the device needs no validation library.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from edgelm.errors import BundleError
+from edgelm.errors import BundleError, UsageError
+from edgelm.limits import read_json
 from edgelm.runtime.engine_plan import EnginePlan, EngineRecord
 from edgelm.runtime.graph_check import check_graphs
 from edgelm.runtime.graph_spec import MODEL, GraphSpec, TensorSpec
@@ -103,6 +105,11 @@ class Manifest:
             hint="Install a newer edgelm, or get the bundle from its maker again.",
         )
 
+    @functools.cached_property
+    def listed(self) -> dict[str, FileEntry]:
+        """The files by their paths."""
+        return {entry.path: entry for entry in self.files}
+
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Of the graph `model`."""
@@ -149,12 +156,9 @@ class Manifest:
             BundleError: no JSON, fields missing or of a wrong kind, or a schema that this edgelm cannot read.
         """
         try:
-            values = json.loads(text)
+            values = read_json(text, MANIFEST_FILE)
             schema = values["schema"]
-            json.dumps(
-                values, ensure_ascii=False
-            ).encode()  # half of a surrogate pair is no text, and cannot be printed
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise BundleError(f"{MANIFEST_FILE}: not a manifest ({error}).", hint="Export the bundle again.") from error
         if not isinstance(schema, int) or schema > SCHEMA_VERSION:
             raise BundleError(
@@ -174,9 +178,13 @@ class Manifest:
                     "files": tuple(FileEntry(**entry) for entry in values["files"]),
                 }
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BundleError(
                 f"{MANIFEST_FILE}: not a manifest of schema {schema} ({error}).", hint="Export the bundle again."
+            ) from error
+        except UsageError as error:  # settings of writing that are out of their range
+            raise BundleError(
+                f"{MANIFEST_FILE}: {error.message} {error.hint}", hint="Export the bundle again."
             ) from error
         check_graphs(manifest.graphs)
         return manifest

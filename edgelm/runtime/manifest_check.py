@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from edgelm.errors import BundleError
-from edgelm.runtime.field_types import check_types
+from edgelm.field_types import check_types
+from edgelm.limits import FILES
 from edgelm.tasks.table import TASKS
 
 _MOST_TOKENS = 1 << 24
@@ -25,8 +26,9 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
 _TASK_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "stride": (lambda value: 0 <= value <= _MOST_TOKENS, "a number of tokens"),
     "max_answer_tokens": (lambda value: 1 <= value <= _MOST_TOKENS, "a number of tokens of at least one"),
-    "top": (lambda value: value >= 1, "a number of tokens of at least one"),
-    "choices": (lambda value: value >= 0, "a number of endings"),
+    "top": (lambda value: 1 <= value <= _MOST_TOKENS, "a number of tokens of at least one"),
+    "choices": (lambda value: 0 <= value <= _MOST_TOKENS, "a number of endings"),
+    "context": (lambda value: 0 <= value <= _MOST_TOKENS, "a number of tokens"),
 }
 
 
@@ -58,6 +60,7 @@ def check_manifest(kind: type, values: dict[str, Any]) -> None:
         _refuse("task: labels: a word needs at least one tag to have, and each stands there once")
     if task.get("pair") and task.get("prompt"):
         _refuse("task: a prompt stands before single texts, not before pairs")
+    FILES.check(len(values.get("files", ())), "manifest.json")
     seen: set[str] = set()
     for entry in values.get("files", ()):
         name = entry.get("path")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgelm.errors import BundleError
-from edgelm.runtime.field_types import check_types
+from edgelm.field_types import check_types
 from edgelm.runtime.graph_spec import GRAPH_FILE, MODEL, ROLES
 
 SCHEMA_VERSION = 4  # 2: engines; 3: how long texts are cut; 4: graphs

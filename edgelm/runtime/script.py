@@ -104,12 +104,13 @@ try:
     sys.meta_path.insert(0, Runtime())
 except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
     hint = "Copy the bundle again, or get it from its maker."
-    print(f"Error: not a bundle, or changed ({error}).\\\\n{hint}", file=sys.stderr)
+    print(f"Error: not a bundle, or changed ({ascii(str(error))[1:-1]}).\\\\n{hint}", file=sys.stderr)
     sys.exit(4)
 
 NEEDED = "Install numpy, tokenizers and onnxruntime; if they are there, copy the bundle again."
 try:
     from edgelm.errors import EdgelmError
+    from edgelm.lines import json_line, plain_text
     from edgelm.runtime import load
     from edgelm.runtime.inputs.files import parse_sample, read_samples
 except ImportError as error:
@@ -129,14 +130,14 @@ def main():
     options = parser.parse_args()
     if options.key != KEY:
         parser.error("give --key before the texts")
-    warnings.formatwarning = lambda message, *where: f"Warning: {message}\\\\n"
+    warnings.formatwarning = lambda message, *where: f"Warning: {plain_text(str(message))}\\\\n"
     if options.verify:
         from edgelm.runtime.trust import Trust
         from edgelm.runtime.verify import verify
 
         trust = Trust.by(options.key, device_key=options.device_key)
         result = verify(HERE, provider=options.provider, trust=trust)
-        print(json.dumps(result.to_dict()))
+        print(json_line(result.to_dict()))
         return 0 if result.ok else 4
     if not options.texts and not options.file and not options.chat:
         parser.error("give a text, or --file")
@@ -151,7 +152,7 @@ def main():
     texts = [parse_sample(task, text) for text in options.texts]
     for text in (*texts, *(read_samples(task, options.file) if options.file else ())):
         answer = {"answer": model(text, **settings)} if task.generates else model(text)
-        print(json.dumps({"text": text, **answer}, ensure_ascii=False))
+        print(json_line({"text": text, **answer}))
     return 0
 
 
@@ -169,7 +170,7 @@ def talk(model, settings):
         messages.append({"role": "user", "content": line.strip()})
         said = []
         for piece in model.stream(messages, **settings):
-            print(piece, end="", flush=True)
+            print(plain_text(piece) if sys.stdout.isatty() else piece, end="", flush=True)
             said.append(piece)
         print(flush=True)
         messages.append({"role": "assistant", "content": "".join(said)})
@@ -182,7 +183,7 @@ if __name__ == "__main__":
     except ImportError as error:
         sys.exit(f"Error: {error}.\\n{NEEDED}")
     except (EdgelmError, OSError) as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {plain_text(str(error))}", file=sys.stderr)
         sys.exit(getattr(error, "exit_code", 1))
 '''.replace("\\\\", "\\")
 
@@ -194,7 +195,7 @@ def vendored_files(*, generates: bool = True) -> dict[str, Path]:
         generates: its model writes text; else what writes is left out.
     """
     package = Path(__file__).resolve().parents[1]
-    modules = [package / name for name in ("__init__.py", "version.py", "errors.py", "lines.py")]
+    modules = [package / f"{name}.py" for name in ("__init__", "version", "errors", "field_types", "limits", "lines")]
     modules += sorted(path for room in ("tasks", "runtime") for path in (package / room).rglob("*.py"))
     if not generates:
         writing = package / "runtime" / "generation"

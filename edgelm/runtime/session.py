@@ -15,6 +15,7 @@ from edgelm.runtime.bundle import Bundle
 from edgelm.runtime.graph_spec import MODEL, OPTIMIZED_FILE, GraphSpec
 from edgelm.runtime.manifest import WEIGHTS_FILE
 from edgelm.runtime.saturation import EXACT_ENTRY, needs_exact_kernels
+from edgelm.runtime.tensor_check import check_tensors
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
@@ -72,14 +73,17 @@ def make_session(
         with _source(bundle, options, graph, OPTIMIZED_FILE if cached else graph.file) as source:
             if devices:
                 options.add_provider_for_devices(list(devices), provider_options or {})
-                return onnxruntime.InferenceSession(source, options, disabled_optimizers=disabled)
-            providers = [(provider, provider_options or {}), *([CPU] if provider != CPU else [])]
-            again = int(
-                provider != CPU
-            )  # what fails by the CPU fails by it again, and onnxruntime prints about it in between
-            return onnxruntime.InferenceSession(
-                source, options, providers=providers, disabled_optimizers=disabled, enable_fallback=again
-            )
+                session = onnxruntime.InferenceSession(source, options, disabled_optimizers=disabled)
+            else:
+                providers = [(provider, provider_options or {}), *([CPU] if provider != CPU else [])]
+                again = int(
+                    provider != CPU
+                )  # what fails by the CPU fails by it again, and onnxruntime prints about it in between
+                session = onnxruntime.InferenceSession(
+                    source, options, providers=providers, disabled_optimizers=disabled, enable_fallback=again
+                )
+        check_tensors(graph, session)
+        return session
     except BundleError:
         raise
     except Exception as error:  # onnxruntime's exceptions have no common base but Exception
@@ -102,7 +106,7 @@ def make_options(settings: dict[str, Any], *, threads: int | None = None) -> Any
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # it raises what it would print, and prints what a graph calls its nodes
     options.add_session_config_entry(
         "session.load_model_format", "ONNX"
     )  # its other format is not looked through for files

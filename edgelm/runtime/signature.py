@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.errors import MissingExtraError, SignatureError
+from edgelm.limits import read_json
 
 ALGORITHM = "ed25519"
 _SCHEMA = 1
@@ -53,7 +54,7 @@ class Signature:
             SignatureError: anything but what `to_json` writes.
         """
         try:
-            values = json.loads(data)
+            values = read_json(data, about, error=SignatureError)
             found = cls(**values)
             size = len(base64.b64decode(found.signature, validate=True))
         except (ValueError, TypeError, RecursionError, binascii.Error) as error:

@@ -60,7 +60,9 @@ def verify(
         signatures = list(_signature_checks(bundle))
     except SignatureError as error:
         return Verification(str(path), (Check("signature", ok=False, detail=error.message.rstrip(".")),))
-    checks = [Check("manifest", ok=True, detail=f"schema {bundle.manifest.schema}"), *signatures, *check_files(bundle)]
+    checks = [Check("manifest", ok=True, detail=f"schema {bundle.manifest.schema}"), *signatures]
+    with bundle.opened():
+        checks.extend(check_files(bundle))
     if replay and all(check.ok for check in checks):
         checks.extend(_replay_checks(bundle, provider))
     return Verification(str(path), tuple(checks))

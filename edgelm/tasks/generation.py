@@ -9,6 +9,16 @@ from typing import Any, ClassVar
 from edgelm.errors import UsageError
 from edgelm.tasks.task import Per, Task, TaskKind
 
+MOST_NEW = 1 << 20  # tokens that are written at once
+_MOST_BEAMS = 1024
+_MOST_FOLLOWED = 1 << 24  # tokens of all beams of a text
+_MOST_STOPS = 10_000
+_STRONGEST = 10.0  # power of a length that 64-bit floats hold
+_HOTTEST = 1e6
+_LARGEST_ID = 1 << 31
+_IDS = ("pad_id", "decoder_start_id", "forced_bos_id", "forced_eos_id")
+_ID_LISTS = ("eos_ids", "bad_ids")
+
 
 @dataclass(frozen=True)
 class GenerationSettings:
@@ -62,21 +72,54 @@ class GenerationSettings:
 
     def __post_init__(self) -> None:
         ranges = {
-            "max_new_tokens": (self.max_new_tokens >= 1, "at least 1"),
+            "max_new_tokens": (1 <= self.max_new_tokens <= MOST_NEW, f"from 1 to {MOST_NEW:,}"),
             "min_new_tokens": (0 <= self.min_new_tokens <= self.max_new_tokens, "between 0 and max_new_tokens"),
-            "num_beams": (self.num_beams >= 1, "at least 1"),
-            "temperature": (self.temperature > 0, "above 0; for the likeliest tokens leave sampling out"),
-            "top_k": (self.top_k >= 0, "0 or a number of tokens"),
+            "num_beams": (1 <= self.num_beams <= _MOST_BEAMS, f"from 1 to {_MOST_BEAMS:,}"),
+            "num_beams times max_new_tokens": (
+                self.num_beams == 1 or self.num_beams * self.max_new_tokens <= _MOST_FOLLOWED,
+                f"at most {_MOST_FOLLOWED:,}",
+            ),
+            "length_penalty": (-_STRONGEST <= self.length_penalty <= _STRONGEST, f"within {_STRONGEST:g} of 0"),
+            "temperature": (
+                1 / _HOTTEST <= self.temperature <= _HOTTEST,
+                f"above 0, from {1 / _HOTTEST:g} to {_HOTTEST:g}; for the likeliest tokens leave sampling out",
+            ),
+            "top_k": (0 <= self.top_k < _LARGEST_ID, "0 or a number of tokens"),
             "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
             "min_p": (0 <= self.min_p <= 1, "between 0 and 1"),
-            "repetition_penalty": (self.repetition_penalty > 0, "above 0"),
-            "no_repeat_ngram_size": (self.no_repeat_ngram_size >= 0, "0 or a number of tokens"),
+            "repetition_penalty": (
+                1 / _HOTTEST <= self.repetition_penalty <= _HOTTEST,
+                f"above 0, from {1 / _HOTTEST:g} to {_HOTTEST:g}",
+            ),
+            "no_repeat_ngram_size": (0 <= self.no_repeat_ngram_size <= MOST_NEW, "0 or a number of tokens"),
+            "seed": (self.seed is None or 0 <= self.seed < 1 << 64, "a whole number from 0 to 2^64 - 1"),
+            "stop": (len(self.stop) <= _MOST_STOPS, f"at most {_MOST_STOPS:,} texts"),
         }
+        for name in (*_IDS, *_ID_LISTS):
+            ids = getattr(self, name)
+            each = ids if name in _ID_LISTS else () if ids is None else (ids,)
+            ranges[name] = (all(0 <= token < _LARGEST_ID for token in each), "tokens, from 0 on")
         for name, (fits, words) in ranges.items():
             if not fits:
-                raise UsageError(f"{name} is {getattr(self, name)!r}.", hint=f"It must be {words}.")
+                given = " x ".join(repr(getattr(self, part)) for part in name.split(" times "))
+                raise UsageError(f"{name} is {given:.60}.", hint=f"It must be {words}.")
         if self.do_sample and self.num_beams > 1:
             raise UsageError("sampling and beam search exclude each other.", hint="Leave num_beams at 1.")
+
+    def check_vocabulary(self, size: int) -> None:
+        """Refuse tokens that a model of so many tokens cannot write: logits are looked up by them.
+
+        Raises:
+            UsageError: one is none, by the setting's name.
+        """
+        for name in ("eos_ids", "bad_ids", "forced_bos_id", "forced_eos_id"):
+            ids = getattr(self, name)
+            strange = [token for token in (ids if isinstance(ids, tuple) else (ids,)) if token and token >= size]
+            if strange:
+                raise UsageError(
+                    f"{name} has the token {strange[0]:,}; the model has {size:,}.",
+                    hint="Give tokens of its vocabulary.",
+                )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GenerationSettings:

@@ -180,9 +180,7 @@ def test_a_signature_of_another_bundle_or_key_is_refused_by_its_reason(signed, t
 def test_the_bytes_of_the_manifest_that_are_checked_are_those_that_are_understood(signed, monkeypatch):
     """Whoever exchanges the file between two readings gains nothing: there is one."""
     read, found = bundle_module._read, []
-    monkeypatch.setattr(
-        bundle_module, "_read", lambda path, name, **options: found.append(name) or read(path, name, **options)
-    )
+    monkeypatch.setattr(bundle_module, "_read", lambda path, name, limit: found.append(name) or read(path, name, limit))
     for path in (signed.folder, signed.file):
         load(path, signed.maker.public)
         assert found.count("manifest.json") == 1

@@ -9,6 +9,7 @@ import numpy as np
 from edgelm.errors import BundleError, DataError
 from edgelm.runtime.answers.numbers import softmax
 from edgelm.runtime.inputs.batch import Context
+from edgelm.runtime.inputs.tokenizer_guard import tokenizer_errors
 from edgelm.tasks.text import FillMask
 
 Answer = dict[str, Any]
@@ -52,5 +53,6 @@ def read_masks(task: FillMask, outputs: np.ndarray, context: Context) -> list[An
 
 
 def _named(token: int, scores: np.ndarray, context: Context) -> Answer:
-    name = context.tokenizer.decode([token], skip_special_tokens=False)
+    with tokenizer_errors("cannot name a token"):
+        name = context.tokenizer.decode([token], skip_special_tokens=False)
     return {"token": name, "id": token, "score": float(scores[token])}

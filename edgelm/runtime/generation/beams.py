@@ -118,7 +118,7 @@ class _Search:
         full = len(self._texts) == self.settings.num_beams
         worst = self._texts[-1][0] if full else _WORST
         best = self._scores[0] / np.float32(self._new**self.settings.length_penalty)
-        self._hopeful = self._hopeful and bool(best > worst)
+        self._hopeful = self._hopeful and (not self._texts or bool(best > worst))
         if self._hopeful and not (full and self.settings.early_stopping) and not all_ended:
             return
         self.done = True

@@ -1,26 +1,23 @@
 """Turns a conversation into a prompt by the model's own template, which is a program that somebody else wrote.
 
-It runs in Jinja's sandbox, reaches nothing outside, and is stopped after a second. This is the one module of the
-runtime that needs jinja2 (`pip install "edgelm[chat]"`).
+It runs in Jinja's sandbox, reaches nothing outside, makes nothing that is longer than a prompt could be, and is stopped
+after a second. This and `sandbox` need jinja2 (`pip install "edgelm[chat]"`).
 """
 
 from __future__ import annotations
 
 import ctypes
-import datetime
-import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from edgelm.errors import BundleError, DataError, EdgelmError, MissingExtraError, UsageError
+from edgelm.runtime.generation.sandbox import compile_template
 
 Messages: TypeAlias = "Sequence[Mapping[str, Any]]"
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 LIMIT_S = 1.0
-_LONGEST = 1_000_000  # of what a product of texts or lists may be
-_LARGEST_POWER = 64
 
 
 class ChatTemplate:
@@ -55,7 +52,7 @@ class ChatTemplate:
 
         def render() -> None:
             if self._template is None:
-                self._template = _compile(self._source)
+                self._template = compile_template(self._source, refuse=_refuse)
             found.append(self._template.render(**values, add_generation_prompt=answer, **self._tokens))
 
         try:
@@ -110,6 +107,10 @@ class _Refused(Exception):
     """What a template calls `raise_exception` with."""
 
 
+def _refuse(message: str) -> None:
+    raise _Refused(message)
+
+
 class _TooLong(BaseException):
     """Thrown into the thread of a template that does not end."""
 
@@ -138,42 +139,3 @@ def _limited(call: Callable[[], None], limit_s: float) -> None:
         raise BundleError(f"the chat template did not end within {limit_s:g} s.", hint=_HINT)
     if raised:
         raise raised[0]
-
-
-def _compile(source: str) -> Any:
-    """The template in a sandbox that has what transformers' has: loop controls, `generation` blocks (which mark what to
-    train on, and change nothing here), and some functions."""
-    import jinja2
-    import jinja2.ext
-    import jinja2.nodes
-    import jinja2.sandbox
-
-    class Generation(jinja2.ext.Extension):
-        tags = {"generation"}  # noqa: RUF012
-
-        def parse(self, parser: Any) -> Any:
-            line = next(parser.stream).lineno
-            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-            return jinja2.nodes.Scope(body).set_lineno(line)
-
-    class Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
-        intercepted_binops = frozenset(("*", "**"))
-
-        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-            sizes = [abs(side) if isinstance(side, (int, float)) else len(side) for side in (left, right)]
-            numbers = isinstance(left, (int, float)) and isinstance(right, (int, float))
-            if sizes[1] > _LARGEST_POWER if operator == "**" else not numbers and sizes[0] * sizes[1] > _LONGEST:
-                raise MemoryError
-            return super().call_binop(context, operator, left, right)
-
-    def refuse(message: str) -> None:
-        raise _Refused(message)
-
-    def to_json(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
-        return json.dumps(value, ensure_ascii=ensure_ascii, **options)
-
-    sandbox = Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols])
-    sandbox.filters["tojson"] = to_json
-    sandbox.globals["raise_exception"] = refuse
-    sandbox.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
-    return sandbox.from_string(source)

@@ -29,6 +29,7 @@ class Decoder:
     Attributes:
         lengths: how many tokens each row has, (rows,) int64.
         session: of the graph.
+        vocabulary: how many logits a token has.
         piece: tokens of a long prompt that are best read at once; more take more memory and, on a CPU, no less time.
     """
 
@@ -41,11 +42,13 @@ class Decoder:
         self._names |= {
             role: spec.find(role).name for role in ("mask", "positions", "rows", "memory-mask") if spec.names(role)
         }
-        self._vocabulary = spec.find("logits").shape[-1]
-        if not isinstance(self._vocabulary, int):
+        shape = spec.find("logits").shape
+        vocabulary = shape[-1] if shape else None
+        if not isinstance(vocabulary, int):
             raise BundleError(
                 "manifest.json: the number of logits of a generator must be known.", hint="Export the bundle again."
             )
+        self.vocabulary = vocabulary
         self.session = session
         self._open()
         self._buffers: dict[str, np.ndarray] = {}
@@ -61,11 +64,6 @@ class Decoder:
     def most_rows(self) -> int | None:
         """How many rows there may be; None: any number."""
         return None
-
-    @property
-    def vocabulary(self) -> int:
-        """How many logits a token has."""
-        return int(self._vocabulary)
 
     @property
     def rows(self) -> int:

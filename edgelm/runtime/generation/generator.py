@@ -217,7 +217,9 @@ class Generator:
         if "max_new_tokens" in changes and "min_new_tokens" not in changes:
             least = min(self.settings.min_new_tokens, changes["max_new_tokens"])
             listed["min_new_tokens"] = least
-        return replace(self.settings, **{**changes, **listed})
+        chosen = replace(self.settings, **{**changes, **listed})
+        chosen.check_vocabulary(self.reading.decoder.vocabulary)
+        return chosen
 
     def _answer(
         self,

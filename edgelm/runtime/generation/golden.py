@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgelm.errors import BundleError
-from edgelm.runtime.field_types import check_types
+from edgelm.field_types import check_types
+from edgelm.limits import read_json
 from edgelm.runtime.manifest import GOLDEN_FILE
 from edgelm.tasks.generation import GenerationSettings
 
@@ -82,12 +83,12 @@ class GenerationGolden:
             BundleError: not golden samples of a generator, none at all, or a tolerance that every answer would pass.
         """
         try:
-            values = json.loads(text)
+            values = read_json(text, GOLDEN_FILE)
             check_types(cls, values, GOLDEN_FILE)
             golden = cls(tuple(GoldenText(**sample) for sample in values["samples"]), float(values["tolerance"]))
             ids = [int(token) for sample in golden.samples for token in sample.likeliest]
             ids += [token for sample in golden.samples for token in (*sample.prompt, *sample.tokens)]
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise BundleError(
                 f"{GOLDEN_FILE}: not golden samples of a generator ({error}).", hint="Export the bundle again."
             ) from error

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from edgelm.errors import BundleError
+from edgelm.errors import BundleError, UsageError
+from edgelm.limits import read_json
 from edgelm.runtime.bundle import Bundle
 from edgelm.runtime.early import behind
 from edgelm.runtime.engine import EngineSession
@@ -79,7 +79,7 @@ def open_generator(bundle: Bundle, *, threads: int | None = None, provider: str 
     if ran_by == "cpu" and not bundle.is_file and bundle.has(WEIGHTS_FILE):
         release_pages(bundle.locate(WEIGHTS_FILE))
     reading = Reading.of(graphs, task.settings, context=context)
-    _check_vocabulary(bundle, tokenizer, reading.decoder)
+    _check_vocabulary(bundle, task, tokenizer, reading.decoder)
     template = task.chat_template if isinstance(task, TextGeneration) else ""
     prompts = PromptReader(
         task,
@@ -140,7 +140,11 @@ def _session(bundle: Bundle, name: str, threads: int | None) -> Any:
     return make_session(bundle, name=name, threads=threads, growing=name == DECODER)
 
 
-def _check_vocabulary(bundle: Bundle, tokenizer: Any, decoder: Decoder) -> None:
+def _check_vocabulary(bundle: Bundle, task: Generation, tokenizer: Any, decoder: Decoder) -> None:
+    try:
+        task.settings.check_vocabulary(decoder.vocabulary)
+    except UsageError as error:
+        raise BundleError(f"{bundle.path}: {error.message}", hint="Export the model again.") from error
     known = tokenizer.get_vocab_size()
     if known > decoder.vocabulary:
         raise BundleError(
@@ -158,9 +162,9 @@ def _special_tokens(bundle: Bundle) -> dict[str, str]:
     if not bundle.has(_TOKENS_FILE):
         return {}
     try:
-        values = json.loads(bundle.read(_TOKENS_FILE))
+        values = read_json(bundle.read(_TOKENS_FILE), _TOKENS_FILE)
         return {name: value for name, value in values.items() if name.endswith("_token") and isinstance(value, str)}
-    except (ValueError, AttributeError, RecursionError) as error:
+    except (ValueError, AttributeError) as error:
         raise BundleError(
             f"{bundle.path}: {_TOKENS_FILE} cannot be read: {error}", hint="Copy or export the bundle again."
         ) from error

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from edgelm.errors import DataError, DataWarning, UsageError
 from edgelm.runtime.generation.chat import ChatTemplate, Messages
+from edgelm.runtime.inputs.tokenizer_guard import tokenizer_errors
 from edgelm.tasks.task import Task
 
 Prompt: TypeAlias = "str | Messages"
@@ -93,8 +94,10 @@ class PromptReader:
         try:
             text.encode()
             if longest:
-                tokenizer.enable_truncation(longest, direction=self._side)
-            ids: list[int] = tokenizer.encode(text, add_special_tokens=special).ids
+                with tokenizer_errors("cannot be set up"):
+                    tokenizer.enable_truncation(longest, direction=self._side)
+            with tokenizer_errors("cannot cut this prompt into tokens"):
+                ids: list[int] = tokenizer.encode(text, add_special_tokens=special).ids
         except UnicodeEncodeError as error:
             raise DataError(f"a text is no Unicode ({error.reason}).", hint="Give whole characters.") from error
         finally:

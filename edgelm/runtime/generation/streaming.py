@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgelm.runtime.generation.stopping import StopStrings
+from edgelm.runtime.inputs.tokenizer_guard import tokenizer_errors
 
 _UNFINISHED = "\ufffd"  # what bytes decode to that are no whole character
 _BEFORE = 8  # tokens of the prompt that the first ones are read behind
@@ -25,7 +26,7 @@ class TextStream:
     """
 
     def __init__(self, tokenizer: Any, *, stop: Sequence[str] = (), prompt: Sequence[int] = ()) -> None:
-        self._decode = tokenizer.decode
+        self._tokenizer = tokenizer
         self._stops = StopStrings(stop)
         self._window = list(prompt[-_BEFORE:])  # tokens that are decoded together
         self._said = self._decode(self._window) if self._window else ""  # what of their text was given out
@@ -46,6 +47,11 @@ class TextStream:
         self._window = self._window[self._known :]
         self._said, self._known = self._decode(self._window), len(self._window)
         return self._stops(piece)
+
+    def _decode(self, tokens: Sequence[int]) -> str:
+        with tokenizer_errors("cannot make text of tokens"):
+            text: str = self._tokenizer.decode(tokens)
+        return text
 
     def finish(self) -> str:
         """The rest, where no more token comes: with what is no whole character, as U+FFFD."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from edgelm.errors import BundleError, DataError
+from edgelm.errors import DataError
 from edgelm.runtime.inputs.batch import Context, Tokens
 from edgelm.runtime.inputs.pairs import cut_pair
+from edgelm.runtime.inputs.tokenizer_guard import tokenizer_errors
 from edgelm.runtime.inputs.windows import cut_windows
 from edgelm.runtime.inputs.words import WordFinder
-from edgelm.runtime.manifest import TOKENIZER_FILE, Manifest
+from edgelm.runtime.manifest import Manifest
 from edgelm.tasks.task import TaskKind
 from edgelm.tasks.text import QuestionAnswering
 
@@ -35,18 +36,11 @@ class Encoder:
             BundleError: a tokenizer that lacks a token of its own.
         """
         try:
-            found = self._encode(texts, words)
+            with tokenizer_errors("cannot cut this text into tokens"):
+                found = self._encode(texts, words)
         except TypeError as error:  # half of a surrogate pair is a str that UTF-8 does not have
             raise DataError(
                 "a text is no Unicode: it holds half of a surrogate pair.", hint="Read it with its real encoding."
-            ) from error
-        except (
-            BaseException
-        ) as error:  # tokenizers raises bare Exception and, where its Rust code panics, what is not even that
-            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-                raise
-            raise BundleError(
-                f"{TOKENIZER_FILE} cannot cut this text into tokens: {error}.", hint="Copy or export the bundle again."
             ) from error
         for text, encoding in zip(texts, found, strict=True):
             if not encoding.ids and len(texts) > 1:  # it would be nothing but padding; alone, the graph decides

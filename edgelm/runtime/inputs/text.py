@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from edgelm.errors import BundleError, UsageError
+from edgelm.limits import JSON_BYTES
 from edgelm.runtime.bundle import Bundle
 from edgelm.runtime.graph_spec import Role
 from edgelm.runtime.inputs.batch import Batch, Tokens
 from edgelm.runtime.inputs.samples import check_sample
 from edgelm.runtime.inputs.sequences import Encoder, make_sequences
-from edgelm.runtime.manifest import MANIFEST_FILE, TOKENIZER_FILE, Manifest
+from edgelm.runtime.inputs.tokenizer_guard import check_growth, tokenizer_errors
+from edgelm.runtime.manifest import TOKENIZER_FILE, Manifest
 
 # What a sequence of tokens offers for each role of a graph's inputs.
 _FIELDS: dict[Role, str] = {"tokens": "ids", "mask": "attention_mask", "types": "type_ids"}
@@ -100,14 +102,12 @@ def load_tokenizer(bundle: Bundle) -> Any:
     """
     from tokenizers import Tokenizer
 
-    try:
-        return Tokenizer.from_buffer(bundle.read(TOKENIZER_FILE))
-    except BundleError:
-        raise
-    except Exception as error:  # tokenizers raises bare Exception
-        raise BundleError(
-            f"{bundle.path}: {TOKENIZER_FILE} cannot be read: {error}", hint="Copy or export the bundle again."
-        ) from error
+    data = bundle.read(TOKENIZER_FILE)
+    JSON_BYTES.check(len(data), TOKENIZER_FILE)
+    with tokenizer_errors("cannot be read"):
+        tokenizer = Tokenizer.from_buffer(data)
+        check_growth(tokenizer)
+    return tokenizer
 
 
 def make_encoder(manifest: Manifest, tokenizer: Any) -> TextProcessor:
@@ -117,15 +117,11 @@ def make_encoder(manifest: Manifest, tokenizer: Any) -> TextProcessor:
         BundleError: settings that no tokenizer has.
     """
     settings = manifest.tokenization
-    try:
+    with tokenizer_errors("cannot be set up"):
         if manifest.task.pair:  # read whole: cut in windows, or as `edgelm.runtime.inputs.pairs` does
             tokenizer.no_truncation()
         else:
             tokenizer.enable_truncation(settings.max_length, direction=settings.truncation_side)
-    except Exception as error:  # tokenizers raises bare Exception
-        raise BundleError(
-            f"{MANIFEST_FILE}: the tokenizer cannot be set up: {error}", hint="Export the bundle again."
-        ) from error
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = settings.split_special
     return TextProcessor(manifest, tokenizer)

@@ -8,7 +8,7 @@ import types
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from edgelm.errors import BundleError
+from edgelm.errors import BundleError, InputError
 
 _NAMES = {
     str: "a text",
@@ -21,7 +21,7 @@ _NAMES = {
 }
 
 
-def check_types(kind: Any, value: Any, place: str) -> None:
+def check_types(kind: Any, value: Any, place: str, *, error: type[InputError] = BundleError) -> None:
     """Refuse a value of another type than `kind`, at any depth.
 
     Args:
@@ -32,26 +32,32 @@ def check_types(kind: Any, value: Any, place: str) -> None:
         place: of the value, for the message.
 
     Raises:
-        BundleError: a value of another type, by its place.
+        InputError: a value of another type, by its place; of the class `error`.
     """
     if not _fits(kind, value):
-        raise BundleError(
-            f"{place}: {repr(value)[:80]} is not {_describe(kind)}.", hint="Copy or export the bundle again."
-        )
+        raise error(f"{place}: {short(value)} is not {_describe(kind)}.", hint="Copy or make the file again.")
     if get_origin(kind) in (Union, types.UnionType):
         kind = next(option for option in get_args(kind) if _fits(option, value))
     arguments = get_args(kind)
     if isinstance(kind, type) and is_dataclass(kind):
         for name, hint in _fields(kind).items():
             if name in value:
-                check_types(hint, value[name], f"{place}: {name}")
+                check_types(hint, value[name], f"{place}: {name}", error=error)
     elif isinstance(value, list | tuple) and arguments:
         kinds = arguments[:1] * len(value) if get_origin(kind) is list or arguments[-1] is Ellipsis else arguments
         for index, (hint, entry) in enumerate(zip(kinds, value, strict=True)):
-            check_types(hint, entry, f"{place}[{index}]")
+            check_types(hint, entry, f"{place}[{index}]", error=error)
     elif isinstance(value, dict) and arguments:
         for name, entry in value.items():
-            check_types(arguments[1], entry, f"{place}: {name}")
+            check_types(arguments[1], entry, f"{place}: {name}", error=error)
+
+
+def short(value: Any) -> str:
+    """A value in few characters, for a message; of an integer of thousands of digits, how many there are."""
+    try:
+        return repr(value)[:80]
+    except ValueError:  # Python writes no more than 4,300 digits
+        return "a number of thousands of digits"
 
 
 def _fits(kind: Any, value: Any) -> bool:
