@@ -10,6 +10,7 @@ from typing import Any
 from edgelm.checkpoint import Checkpoint, open_checkpoint
 from edgelm.errors import InputError
 from edgelm.model_folder.adapter import is_adapter
+from edgelm.model_folder.gguf import gguf_file
 from edgelm.model_folder.sentence_transformers import MODULES_FILE
 from edgelm.model_folder.weight_files import is_bundle
 from edgelm.profile.generation.genai import CONFIG_FILE, read_sizes
@@ -60,8 +61,8 @@ def find_subject(path: str | Path) -> Subject:
     path = Path(path)
     if path.suffix == ".onnx" and path.is_file():
         return Subject(path.stem, path, "onnx", "as in the file", path.stat().st_size / 1e6)
-    if path.suffix == ".gguf" and path.is_file():
-        return Subject(path.stem, path, "gguf", "as in the file", path.stat().st_size / 1e6, generates=True)
+    if not is_bundle(path) and (file := gguf_file(path)) is not None:
+        return Subject(file.stem, file, "gguf", "as in the file", file.stat().st_size / 1e6, generates=True)
     if (path / CONFIG_FILE).is_file():
         size_mb = sum(file.stat().st_size for file in path.iterdir() if file.is_file()) / 1e6
         positions = read_sizes(path)[1]

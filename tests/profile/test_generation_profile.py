@@ -262,6 +262,7 @@ def test_a_gguf_needs_llama_cpp(bundle, tmp_path, monkeypatch):
     monkeypatch.delenv("EDGELM_LLAMA_CPP", raising=False)
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     assert plan_profile(bundle, compare=[tmp_path / "model.gguf"]).subjects[1].kind == "gguf"
+    assert plan_profile(bundle, compare=[tmp_path]).subjects[1].path == tmp_path / "model.gguf"
     with pytest.raises(UsageError, match="is needed") as refused:
         GenerationWorker(kind="gguf", path=str(tmp_path / "model.gguf"), threads=1, session=None)
     assert "EDGELM_LLAMA_CPP" in refused.value.hint
