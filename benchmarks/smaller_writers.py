@@ -72,7 +72,7 @@ def main() -> None:
     )
     sizes = {name: folder_mb(path) for path, name in names.items()}
     for file in options.data:
-        rows = load_dataset(file, schema="targets")
+        rows = load_dataset(file, schema="targets", need_labels=False)
         print(f"\n## {Path(file).stem}")
         for beams in options.beams:
             judge(writers, rows.sample(options.rows, seed=0), beams, sizes)
