@@ -12,6 +12,7 @@ from edgelm.runtime.session_settings import check_settings
 
 _LONGEST_AXIS = 1 << 24
 _LARGEST_SIZE = 1 << 31  # of a tensor's axis
+_NEWEST_OPSET = 1000  # far beyond what there is
 _MOST_LAYERS = 1 << 16
 _OUTPUTS = ("logits", "start", "end", "embedding", "present-key", "present-value")
 _EITHER = ("cross-key", "cross-value")  # which an encoder gives and a decoder reads
@@ -40,7 +41,7 @@ def check_graphs(graphs: Sequence[GraphSpec]) -> None:
 def _check_graph(graph: GraphSpec, place: str) -> None:
     if not graph.file.endswith(".onnx") or "/" in graph.file or graph.file == OPTIMIZED_FILE:
         _refuse(f"{place}: file: {graph.file!r} is no .onnx file beside the manifest")
-    if graph.opset < 1:
+    if not 1 <= graph.opset <= _NEWEST_OPSET:
         _refuse(f"{place}: opset: {graph.opset} is not an opset")
     if graph.pair_sum is not None and graph.pair_sum < 0:
         _refuse(f"{place}: pair_sum: {graph.pair_sum} is no sum of absolute weights")
