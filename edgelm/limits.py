@@ -7,6 +7,7 @@ Bundles carry this module.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -20,6 +21,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _MB = 1 << 20
+# What a system says of names that are none: too long, in a loop of links, below or of something of another kind.
+_NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EINVAL)
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,10 @@ def reading(about: object, error: type[InputError], hint: str) -> Iterator[None]
         yield
     except EdgelmError:
         raise
+    except OSError as found:
+        if found.errno not in _NO_NAME:
+            raise
+        raise error(f"{str(about)[:200]}: names a file that cannot be: {found.strerror}.", hint=hint) from found
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as found:
         reason = " ".join(str(found).split())[:160] or type(found).__name__
         raise error(f"{str(about)[:200]}: cannot be used: {reason}.", hint=hint) from found

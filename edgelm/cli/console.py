@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 import typer
@@ -124,6 +127,7 @@ def open_screen(
             fail says why.
     """
     shown = not shared or processes.is_main()
+    _open_closed_outputs()
     screen = Screen(as_json=as_json and shown, quiet=quiet or not shown, verbose=verbose)
     show = warnings.showwarning
 
@@ -145,6 +149,7 @@ def open_screen(
     fail = processes.fail if shared else _fail_alone
     try:
         yield screen
+        sys.stdout.flush()  # here, where what goes wrong can be told
         if shared:
             processes.leave()
     except EdgelmError as error:
@@ -160,6 +165,9 @@ def open_screen(
         raise
     except typer.Abort:
         raise
+    except BrokenPipeError as error:  # whoever reads has enough
+        _forget_output()
+        raise typer.Exit(fail(EXIT_FAILED, screen.close)) from error
     except Exception as error:
         raise typer.Exit(
             fail(EXIT_FAILED, _last_words(screen, f"Error: {_explain(error)}", traceback=verbose))
@@ -169,11 +177,29 @@ def open_screen(
         screen.close()
 
 
+def _open_closed_outputs() -> None:
+    """Have somewhere to write to where the caller has closed stdout or stderr."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - until the process ends
+
+
+def _forget_output() -> None:
+    """Have what stdout still holds go nowhere: else Python would try once more as it ends, and complain."""
+    with suppress(OSError, ValueError, AttributeError):  # in tests it is no file
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
 def _explain(error: Exception) -> str:
     """Too little memory, and a package that an extra brings, are the user's to mend; anything else is a defect of
     ours."""
     if lack := memory_error(error):
         return str(lack)
+    if isinstance(error, OSError) and error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
+        _forget_output()
+        return f"the output cannot be written: {error.strerror}.\nFree some space, or send it elsewhere."
     if isinstance(error, ModuleNotFoundError):
         from edgelm.hardware.doctor import explain_missing
 

@@ -4,11 +4,13 @@ compute."""
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgelm.errors import ModelError
+from edgelm.model_folder.config_sizes import check_sizes
 from edgelm.model_folder.generators import READERS, read_generator, refuse_decoder, writes
 from edgelm.model_folder.own_code import is_own_code
 from edgelm.tasks.table import TASKS, make_task
@@ -107,6 +109,7 @@ def check_config(config: Mapping[str, Any], folder: Path | None = None) -> None:
         ModelError: such a setting, by name.
     """
     refuse_decoder(config)
+    check_sizes(config)
     positions = config.get("position_embedding_type")
     if positions not in (None, "absolute"):
         raise ModelError(
@@ -122,10 +125,8 @@ def check_config(config: Mapping[str, Any], folder: Path | None = None) -> None:
     code = config.get("auto_map") or {}
     foreign = not isinstance(code, dict) or any(name == "AutoConfig" or name.startswith("AutoModel") for name in code)
     if foreign and not is_own_code(code, folder):
-        raise ModelError(
-            "config.json: auto_map names code that comes with the model, which edgelm never runs.",
-            hint="If the weights are those of transformers' own class, take auto_map out of config.json.",
-        )
+        words = "config.json: auto_map names code that comes with the model, which edgelm never runs."
+        raise ModelError(words, hint="If the weights are those of transformers' own class, take auto_map out of it.")
     for key in ("attn_implementation", "_attn_implementation"):
         if config.get(key) not in (None, "eager", "sdpa"):
             raise ModelError(
@@ -289,8 +290,7 @@ def _label_names(named: Any) -> tuple[str, ...]:
     ):
         raise ModelError(wrong, hint=hint)
     labels = tuple(str(numbered[index]) for index in range(len(named)))
-    twice = sorted({name for name in labels if labels.count(name) > 1})
-    if twice:
+    if twice := sorted(name for name, count in Counter(labels).items() if count > 1):
         raise ModelError(
             f"config.json: id2label has the name {twice[0]!r} more than once.",
             hint="Give every output a name of its own.",

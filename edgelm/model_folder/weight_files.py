@@ -38,6 +38,13 @@ def weight_files(path: Path) -> list[Path]:
                 f"{path / WEIGHTS_INDEX_FILE}: no weight_map of names to files.",
                 hint="Copy or download the model again.",
             )
+        if strange := sorted(
+            name for name in set(shards.values()) if "/" in name or "\\" in name or name in ("", "..")
+        ):
+            raise ModelError(
+                f"{path / WEIGHTS_INDEX_FILE}: {strange[0]!r:.80} is no file beside it.",
+                hint="Copy or download the model again.",
+            )
         return [path / name for name in sorted(set(shards.values()))]
     return []
 
