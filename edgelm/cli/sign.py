@@ -17,10 +17,10 @@ def sign(
     bundle: Annotated[Path, typer.Argument(help="A bundle, folder or file.")],
     key: Annotated[Path, typer.Option("--key", help="Private key (PEM), as `edgelm keys new` makes it.")],
     passphrase_file: PassphraseFile = None,
-    device: Annotated[
+    additions: Annotated[
         bool,
         typer.Option(
-            "--device",
+            "--additions",
             help="Sign what this device added to a signed bundle (`edgelm tune`, `build`), by a key of its own.",
         ),
     ] = False,
@@ -41,10 +41,10 @@ def sign(
         passphrase = read_passphrase(passphrase_file, ask=is_encrypted(key))
         if others_can_read(key):
             screen.aside(f"Warning: others than you may read {key}; `chmod 600` keeps it to you.")
-        result = run(bundle, key=key, passphrase=passphrase, device=device, overwrite=overwrite)
+        result = run(bundle, key=key, passphrase=passphrase, device=additions, overwrite=overwrite)
         screen.result(result.to_dict(), _draw)
-        option = "--device-key" if device else "--key"
-        words = ("--key", "PUBLIC.pem", option, "DEVICE.pem") if device else (option, "PUBLIC.pem")
+        option = "--device-key" if additions else "--key"
+        words = ("--key", "PUBLIC.pem", option, "DEVICE.pem") if additions else (option, "PUBLIC.pem")
         screen.next_step(f"{result.path}", "verify", argument(bundle), *words)
 
 
@@ -56,7 +56,7 @@ def note_additions(screen: Screen, bundle: Path) -> None:
     if opened.is_signed and opened.additions is not None:
         screen.note(
             "The bundle is signed, so what was added is listed apart, in device.json. With --key it is used if a key "
-            "of this device signs it (`edgelm sign --device`), or if --unsigned-additions says so."
+            "of this device signs it (`edgelm sign --additions`), or if --unsigned-additions says so."
         )
 
 

@@ -75,7 +75,7 @@ def _warn_of_ignored(bundle: Bundle) -> None:
     if bundle.additions is not None and bundle.ignored:
         warnings.warn(
             f"{bundle.path}: not used: {', '.join(bundle.additions.names)}; it was added on this device, and "
-            f"{bundle.ignored}. `edgelm sign --device` signs it.",
+            f"{bundle.ignored}. `edgelm sign --additions` signs it.",
             UnsignedWarning,
             stacklevel=3,
         )
