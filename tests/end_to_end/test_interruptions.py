@@ -51,7 +51,7 @@ def files(tmp_path_factory):
         ("edgelm.compress.pruning.mask_scores", "cut"),  # scores are measured, nothing is cut
         ("edgelm.compress.pipeline", "save_checkpoint"),  # a stage is done, its result is being written
         ("edgelm.export.text_steps", "check_parity"),  # the graph is quantized
-        ("edgelm.bundles.write", "_entry"),  # half of the bundle is on the disk
+        ("edgelm.bundles.write", "_entries"),  # the bundle is on the disk but for its manifest
     ],
 )
 def test_the_same_command_ends_with_the_same_result(files, tmp_path, module, function, how):
