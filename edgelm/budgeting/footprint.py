@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
+from edgelm.budgeting.papers import papers_mb
 from edgelm.checkpoint import Checkpoint
 from edgelm.cost.roofline import load_constants, price, total_ms
 from edgelm.cost.synthetic import encoder_work
@@ -69,7 +70,8 @@ def size_table(
         products = matrix(sizes.hidden, inner * channels) + matrix(channels, sizes.hidden)
         return (products + inner * channels * (small + scale) + sizes.hidden * scale * (channels > 0)) / 1e6
 
-    runtime_mb = sum(path.stat().st_size for path in vendored_files(generates=False).values()) / 1e6
+    carried = vendored_files(generates=False)
+    runtime_mb = sum(path.stat().st_size for path in carried.values()) / 1e6 + papers_mb(len(carried))
     rest = (table + norm + head) / 1e6 + tokenizer_mb + runtime_mb + _BESIDE_MB
     # A point at every 16 channels: from one to the next, a matrix may become large enough for integers.
     return _linear("counted", "MB", sizes, precision, 0, rest, layer / 1e6, attention, ffn, points=sizes.ffn // 16)

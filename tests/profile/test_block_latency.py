@@ -91,7 +91,7 @@ def test_a_table_is_made_of_differences_and_never_falls(monkeypatch, tmp_path):
 def test_a_meter_waits_until_the_machine_is_as_it_was(monkeypatch):
     """Its cores are far from each other at first: the uncut model takes twice its time, a small one three times.
     Patience is for all calls."""
-    table = LatencyTable("measured", "ms", SIZES, "int8", 16, 1.0, 0.0, {0: 0.0}, {0: 0.0}, whole=10.0)
+    table = LatencyTable("measured", "ms", SIZES, "int8", 16, 1.0, 0.0, {0: 0.0, 1: 0.0}, {0: 0.0, 1: 0.0}, whole=10.0)
     far, near = [20.0, 6.0], [10.5, 2.1]
     found, waits = iter([far, near, far, far, near]), []
     monkeypatch.setattr(tables, "measure_shapes", lambda *_, **__: next(found))
@@ -107,7 +107,7 @@ def test_a_meter_waits_until_the_machine_is_as_it_was(monkeypatch):
 
 def test_a_kept_table_that_the_model_outruns_is_made_anew(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    slow = LatencyTable("measured", "ms", SIZES, "int8", 16, 1.0, 0.0, {0: 0.0}, {0: 0.0}, whole=25.0)
+    slow = LatencyTable("measured", "ms", SIZES, "int8", 16, 1.0, 0.0, {0: 0.0, 1: 0.0}, {0: 0.0, 1: 0.0}, whole=25.0)
     fast = replace(slow, whole=15.0)
     made = iter([slow, fast])
     monkeypatch.setattr(tables, "measure_table", lambda *_, **__: next(made))
@@ -219,7 +219,7 @@ def test_a_length_or_precision_that_cannot_be_is_refused(tmp_path):
 
 def test_a_kept_table_that_is_torn_is_made_anew_and_one_that_cannot_be_kept_serves(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    table = LatencyTable("measured", "ms", SIZES, "int8", 16, 1.0, 0.0, {0: 0.0}, {0: 0.0}, whole=25.0)
+    table = LatencyTable("measured", "ms", SIZES, "int8", 16, 1.0, 0.0, {0: 0.0, 1: 0.0}, {0: 0.0, 1: 0.0}, whole=25.0)
     calls = []
     monkeypatch.setattr(tables, "measure_table", lambda *_, **__: calls.append(1) or table)
     monkeypatch.setattr(tables, "measure_shapes", lambda *_, **__: [25.0])

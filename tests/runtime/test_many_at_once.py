@@ -88,7 +88,7 @@ def test_eight_processes_answer_as_one_and_map_the_weights_once(bundle, alone):
             process.kill()
     for held in mapped:
         assert held["Size:"] >= ROWS * 16
-        assert held["Private_Dirty:"] == 0  # no copy of its own
+        assert held["Anonymous:"] == 0  # no copy of its own
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
