@@ -21,6 +21,9 @@ _NAMES = {
 }
 
 
+_BEYOND_FLOATS = 1 << 1023  # JSON has whole numbers of any size
+
+
 def check_types(kind: Any, value: Any, place: str, *, error: type[InputError] = BundleError) -> None:
     """Refuse a value of another type than `kind`, at any depth.
 
@@ -75,7 +78,9 @@ def _fits(kind: Any, value: Any) -> bool:
         fixed = origin is tuple and get_args(kind) and get_args(kind)[-1] is not Ellipsis
         return isinstance(value, list | tuple) and (not fixed or len(value) == len(get_args(kind)))
     if origin in (int, float):
-        return isinstance(value, (int, float) if origin is float else int) and not isinstance(value, bool)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return isinstance(value, int) if origin is int else isinstance(value, float) or abs(value) < _BEYOND_FLOATS
     return isinstance(value, origin)
 
 

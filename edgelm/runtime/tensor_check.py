@@ -28,12 +28,16 @@ def check_tensors(graph: GraphSpec, session: Any) -> None:
     Raises:
         BundleError: by the tensor's name.
     """
-    found = {value.name: value for value in (*session.get_inputs(), *session.get_outputs())}
-    for spec in (*graph.inputs, *graph.outputs):
-        value = found.get(spec.name)
+    found = (
+        {value.name: value for value in session.get_inputs()},
+        {value.name: value for value in session.get_outputs()},
+    )
+    said = [("input", found[0], spec) for spec in graph.inputs] + [("output", found[1], spec) for spec in graph.outputs]
+    for side, there, spec in said:
+        value = there.get(spec.name)
         if value is None:
             raise BundleError(
-                f"manifest.json: graph {graph.name}: the graph has no input or output called {spec.name}.",
+                f"manifest.json: graph {graph.name}: the graph has no {side} called {spec.name}.",
                 hint="Copy or export the bundle again.",
             )
         shape = value.shape
@@ -42,7 +46,7 @@ def check_tensors(graph: GraphSpec, session: Any) -> None:
         )
         if same and isinstance(shape, list):
             pairs = zip(shape, spec.shape, strict=True)
-            same = all(there == said for there, said in pairs if isinstance(there, int) and isinstance(said, int))
+            same = all(has == said for has, said in pairs if isinstance(has, int) and isinstance(said, int))
         if not same:
             raise BundleError(
                 f"manifest.json: graph {graph.name}: {spec.name} is said to be {spec.dtype} {list(spec.shape)}; the "

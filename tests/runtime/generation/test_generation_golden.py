@@ -84,6 +84,8 @@ GOOD = {"text": "a", "prompt": [1], "tokens": [], "likeliest": {"1": 1.0}, "tota
         [],
         {"samples": [], "tolerance": 1.0},
         {"samples": [{"text": "a"}], "tolerance": 1.0},
+        {"samples": [GOOD | {"total": 10**400}], "tolerance": 1.0},
+        {"samples": [GOOD | {"likeliest": {"1": 10**400}}], "tolerance": 1.0},
         {"samples": [GOOD], "tolerance": float("inf")},
         *(
             {"samples": [GOOD | {name: value}], "tolerance": 1.0}
