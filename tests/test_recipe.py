@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from edgelm.errors import RecipeError
+from edgelm.errors import RecipeError, UsageError
 from edgelm.files.shipped import find_file, shipped_names
 from edgelm.recipe import AugmentSettings, RaceSettings, StudentShape, load_recipe
 
@@ -42,3 +42,9 @@ def test_a_distill_stage_has_one_student(tmp_path, more):
         load_recipe(tmp_path / "r.yaml")
     with pytest.raises(RecipeError, match="exclude each other"):
         load_recipe("fastest", overrides=["distill.shape={hidden: 16}"])
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a" * 100_000, "x\0y", "a/" * 3000])
+def test_a_name_that_no_system_takes_is_no_recipe(name):
+    with pytest.raises(UsageError, match=r"^no recipe '.{3,90}: neither a file nor a name"):
+        load_recipe(name)

@@ -57,13 +57,20 @@ def find_file(name_or_path: str | Path, kind: Literal["recipes", "recipes/search
     looks_like_path = "/" in text or "\\" in text or text.endswith((".yaml", ".yml"))
     if not looks_like_path:
         shipped = shipped_folder(kind) / f"{text}.yaml"
-        if shipped.is_file():
+        if _is_file(shipped):
             return shipped
     path = Path(text)
-    if path.is_file():
+    if _is_file(path):
         return path
     noun, more = _NOUNS[kind]
     raise UsageError(
-        f"no {noun} {text!r}: neither a file nor a name that edgelm ships.",
+        f"no {noun} {text[:80]!r}: neither a file nor a name that edgelm ships.",
         hint=f"Shipped: {', '.join(shipped_names(kind))}. {more}",
     )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that the system does not take
+        return False
