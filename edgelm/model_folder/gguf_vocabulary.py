@@ -19,6 +19,7 @@ _LISTS = {_TOKENS, "tokenizer.ggml.scores", "tokenizer.ggml.token_type", "tokeni
 _UINT32, _STRING, _ARRAY, _TYPE, _SIZE = 4, 8, 9, "<I", "<Q"
 _WIDTHS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # bytes of a scalar, by its type
 _ALIGNMENT, _ALIGNED = "general.alignment", 32
+_MOST_AXES = 8  # of a tensor
 _LONGEST = 2**16  # bytes of a name
 _COPIED = 2**30  # bytes of weights: to copy more takes longer than the lists do
 
@@ -57,8 +58,15 @@ def without_vocabulary(file: Path, sized: frozenset[str], *, weights: bool) -> I
         file: a GGUF file.
         sized: architectures whose number of tokens may stand in an entry of its own, which the file then has.
         weights: those are wanted too; else zeros of the same size, which take no room on a disk, are in their place.
+
+    Raises:
+        ValueError: the header is damaged: it says more of something than the file is long, which others would make
+            room for.
     """
-    header = None if weights and file.stat().st_size > _COPIED else _read(file)
+    taken_whole = weights and file.stat().st_size > _COPIED
+    header = None if taken_whole else _read(file)
+    if header is None and not taken_whole:
+        raise ValueError("its header is damaged, or of a version that is not read")
     if header is None or not header.tokens or header.architecture not in sized:
         yield file
         return
@@ -76,7 +84,7 @@ def without_vocabulary(file: Path, sized: frozenset[str], *, weights: bool) -> I
 
 
 def _read(file: Path) -> _Header | None:
-    """A file's header; None where it is broken, or laid out in another way: who reads it whole says so."""
+    """A file's header; None where it is broken, or laid out in another way."""
     with file.open("rb") as stream:
         try:
             return _parse(stream, file.stat().st_size)
@@ -114,8 +122,13 @@ def _parse(stream: BinaryIO, size: int) -> _Header | None:
     begin = stream.tell()
     for _ in range(tensors):
         _string(stream)
-        stream.seek(8 * _number(stream, _TYPE) + 12, 1)
+        axes = _number(stream, _TYPE)
+        if axes > _MOST_AXES:
+            return None
+        stream.seek(8 * axes + 12, 1)
     end = stream.tell()
+    if end > size or not 0 < alignment <= _LONGEST:
+        return None
     stream.seek(begin)
     places = stream.read(end - begin)
     return _Header(entries, names, architecture, tokens, tensors, places, alignment, end + -end % alignment)
