@@ -72,8 +72,11 @@ def write_bundle(
         folder.mkdir()
         _write_content(folder, manifest, graphs, tokenizer, golden, config)
         _write_licences(folder, card)
-        (folder / SBOM_FILE).write_text(sbom_json(manifest, _entries(folder), card), encoding="utf-8")
-        manifest = replace(manifest, files=_entries(folder))
+        entries = _entries(folder)
+        listed = sbom_json(manifest, entries, card).encode()
+        (folder / SBOM_FILE).write_bytes(listed)
+        entries = (*entries, FileEntry.of(SBOM_FILE, listed))
+        manifest = replace(manifest, files=tuple(sorted(entries, key=lambda entry: entry.path)))
         (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
         if folder is not aside:
             pack(folder, aside)

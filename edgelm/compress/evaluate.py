@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -77,6 +78,7 @@ def evaluate(
     *,
     reference: Predictions | None = None,
     written: bool = True,
+    texts: Sequence[str] | None = None,
     progress: Progress = silent,
 ) -> tuple[dict[str, float], Predictions]:
     """Metrics of a model on a data set.
@@ -85,6 +87,7 @@ def evaluate(
         reference: outputs of the original model for the same data; adds the metric `agreement`.
         written: whether a model of translations or summaries writes them, to be held against the references; if not,
             it is judged by its outputs on the references alone, which takes a moment.
+        texts: what such a model has written for these rows already; None: it writes them.
 
     Returns:
         metrics by name, and the model's outputs. Sentence embeddings of labelled pairs are judged by the correlation of
@@ -99,7 +102,10 @@ def evaluate(
         made = predict(model, dataset, progress=progress)
     metrics = {} if dataset.labels is None and not task.own_targets else judge(task, made, dataset)
     if written and task.schema == "targets" and dataset.labels is not None:
-        texts = write(model.model, model.tokenizer, task, dataset.texts, max_length=model.max_length, progress=progress)
+        if texts is None:
+            texts = write(
+                model.model, model.tokenizer, task, dataset.texts, max_length=model.max_length, progress=progress
+            )
         metrics = judge_texts(task, texts, dataset.labels) | metrics
     if reference is not None:
         metrics["agreement"] = agree(task, made, reference, dataset)

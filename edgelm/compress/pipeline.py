@@ -126,22 +126,22 @@ def compress(
     tokenizer = load_tokenizer(checkpoint)
     given = [rows for rows in (dataset, evaluation, unlabelled) if rows is not None]
     called = [recipe.model_dump_json(), goal.fingerprint(), str(max_length), *files]
-    processes.meet(
-        output.parent, lambda: digest(model_fingerprint(checkpoint), *(rows.fingerprint() for rows in given), *called)
-    )
+    fingerprint = model_fingerprint(checkpoint)  # reads all weights
+    processes.meet(output.parent, lambda: digest(fingerprint, *(rows.fingerprint() for rows in given), *called))
     further = _further_texts(dataset, unlabelled, recipe, teacher, tokenizer, progress)
     judged = TaskModel(teacher, tokenizer, task, max_length)
     work = output.with_name(output.name + ".work")
     asked = _asked_targets(recipe)
     with disk_errors(output):
-        taught = _with_targets(judged, dataset, asked, work, recipe.seed, model_fingerprint(checkpoint), progress)
+        taught = _with_targets(judged, dataset, asked, work, recipe.seed, fingerprint, progress)
     whole = taught is not dataset and dataset.labels is None and "unlabelled" not in further
     written = asked if whole else None  # what no stage needs to ask for again
     dataset = taught
+    own = None
     if task.schema == "targets" and evaluation.labels is None:
         own = write(teacher, tokenizer, task, evaluation.texts, max_length=max_length, progress=progress)
         evaluation = replace(evaluation, labels=tuple((text,) for text in own))
-    metrics, reference = evaluate(judged, evaluation, progress=progress)
+    metrics, reference = evaluate(judged, evaluation, texts=own, progress=progress)
     metrics["agreement"] = 1.0
     original = {"metrics": metrics, "parameters": parameter_count(teacher), "size_mb": checkpoint.size_mb}
     record = replace(
@@ -154,7 +154,7 @@ def compress(
         tools=tool_versions(),
     )
     prints = [rows.fingerprint() for rows in (dataset, evaluation, *further.values())]
-    key = digest(model_fingerprint(checkpoint), *prints, str(max_length), str(recipe.seed), *files)
+    key = digest(fingerprint, *prints, str(max_length), str(recipe.seed), *files)
     texts = functools.reduce(Dataset.join, further.values()) if further else None
     key = digest(key, goal.fingerprint()) if goal.bounds else key
     key = key if time_limit is None else digest(key, f"within {time_limit:g} s")
