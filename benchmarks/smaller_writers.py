@@ -18,9 +18,10 @@ from pathlib import Path
 
 import torch
 from machine import print_machine
-from text_writers import PYTORCH, Writer, bundle_writer, ctranslate2_writers, folder_mb, print_times, pytorch_writer
+from text_writers import PYTORCH, Writer, bundle_writer, ctranslate2_writers, print_times, pytorch_writer
 
 from edgelm.data.dataset import Dataset, load_dataset
+from edgelm.files.output import size_on_disk
 from edgelm.metrics.texts import summary_scores, translation_scores
 
 
@@ -70,7 +71,7 @@ def main() -> None:
         work=options.work,
         kinds=["int8"],
     )
-    sizes = {name: folder_mb(path) for path, name in names.items()}
+    sizes = {name: size_on_disk(path) / 1e6 for path, name in names.items()}
     for file in options.data:
         rows = load_dataset(file, schema="targets", need_labels=False)
         print(f"\n## {Path(file).stem}")

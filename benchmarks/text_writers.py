@@ -21,11 +21,6 @@ PYTORCH = "transformers"
 Writer = Callable[[Sequence[str], int], list[str]]  # texts and beams
 
 
-def folder_mb(path: Path) -> float:
-    """Megabytes of a bundle."""
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e6
-
-
 def pytorch_writer(folder: Path, *, prefix: str, most: int) -> Writer:
     """transformers in FP32; `most`: new tokens."""
     model, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)

@@ -27,9 +27,10 @@ from typing import Any
 
 import torch
 from machine import print_machine
-from text_writers import PYTORCH, Writer, bundle_writer, ctranslate2_writers, folder_mb, print_times, pytorch_writer
+from text_writers import PYTORCH, Writer, bundle_writer, ctranslate2_writers, print_times, pytorch_writer
 
 from edgelm.data.dataset import Dataset, load_dataset
+from edgelm.files.output import size_on_disk
 from edgelm.metrics.texts import translation_scores
 from edgelm.training_settings import TrainSettings
 
@@ -72,7 +73,7 @@ def main() -> None:
         for name, path in bundles.items():
             writers[f"edgelm {name}"] = bundle_writer(path, most=MOST, threads=arguments.threads)
         writers |= ctranslate2_writers(model, **asked, threads=arguments.threads, work=arguments.work)
-        sizes = {f"edgelm {name}": folder_mb(path) for name, path in bundles.items()}
+        sizes = {f"edgelm {name}": size_on_disk(path) / 1e6 for name, path in bundles.items()}
         if "judge" in arguments.stages:
             judge(writers, rows["test"].sample(arguments.rows, seed=0), arguments, sizes)
         if "time" in arguments.stages:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
-from edgelm.budgeting.papers import papers_mb
+from edgelm.budgeting.carried import carried_mb
 from edgelm.checkpoint import Checkpoint
 from edgelm.cost.roofline import load_constants, price, total_ms
 from edgelm.cost.synthetic import encoder_work
@@ -70,8 +70,7 @@ def size_table(
         products = matrix(sizes.hidden, inner * channels) + matrix(channels, sizes.hidden)
         return (products + inner * channels * (small + scale) + sizes.hidden * scale * (channels > 0)) / 1e6
 
-    carried = vendored_files(generates=False)
-    runtime_mb = sum(path.stat().st_size for path in carried.values()) / 1e6 + papers_mb(len(carried))
+    runtime_mb = carried_mb(vendored_files(generates=False).values())
     rest = (table + norm + head) / 1e6 + tokenizer_mb + runtime_mb + _BESIDE_MB
     # A point at every 16 channels: from one to the next, a matrix may become large enough for integers.
     return _linear("counted", "MB", sizes, precision, 0, rest, layer / 1e6, attention, ffn, points=sizes.ffn // 16)

@@ -10,8 +10,8 @@ from transformers import PreTrainedModel
 
 from edgelm.anatomy import Sublayer, sublayers
 from edgelm.anatomy.matrices import layer_matrices, token_tables
+from edgelm.budgeting.carried import carried_mb
 from edgelm.budgeting.footprint import PROCESS_MB
-from edgelm.budgeting.papers import papers_mb
 from edgelm.bundles.cpp_example import cpp_files, cpp_program
 from edgelm.cost.roofline import load_constants
 from edgelm.device import Device
@@ -99,8 +99,7 @@ def size_cost(model: PreTrainedModel, stored: StoredBytes, task: Task, *, tokeni
     program = cpp_program(task)
     files = vendored_files(generates=True) | (cpp_files(program) if program else {})
     graphs = 2 if model.config.is_encoder_decoder else 1
-    beside = sum(path.stat().st_size for path in files.values()) / MEGABYTE + papers_mb(len(files))
-    beside += graphs * _BESIDE + tokenizer_mb
+    beside = carried_mb(files.values()) + graphs * _BESIDE + tokenizer_mb
     weights = _weights(model, stored)
     return replace(weights, rest=weights.rest + beside, beside=beside)
 

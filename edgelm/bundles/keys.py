@@ -14,6 +14,7 @@ from edgelm.files.output import check_name, disk_errors
 from edgelm.runtime.signature import PublicKey, need_cryptography, public_key_of, read_key_file, read_public_key
 
 _PRIVATE, _PUBLIC = ".private.pem", ".public.pem"
+_ENCRYPTED = b"ENCRYPTED"  # in the first line of a private key that asks for a passphrase
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def read_private_key(file: Path, *, passphrase: bytes | None = None) -> Any:
             f"{file} holds no private key in PEM form.",
             hint="Give NAME.private.pem, as `edgelm keys new NAME` makes it.",
         )
-    encrypted = is_encrypted(file)
+    encrypted = _ENCRYPTED in data
     if encrypted and not passphrase:
         raise SignatureError(f"{file} is encrypted.", hint="Give its passphrase: --passphrase-file FILE.")
     try:
@@ -106,7 +107,7 @@ def read_private_key(file: Path, *, passphrase: bytes | None = None) -> Any:
 
 def is_encrypted(file: Path) -> bool:
     """Whether a private key's file asks for a passphrase."""
-    return b"ENCRYPTED" in read_key_file(file)
+    return _ENCRYPTED in read_key_file(file)
 
 
 def is_private(file: Path) -> bool:

@@ -71,7 +71,7 @@ def sign(
         if data is None:
             raise UsageError(
                 f"{opened.path}: nothing was added to it on this device.",
-                hint="Leave --device out to sign what its maker put into it.",
+                hint="Leave --additions out to sign what its maker put into it.",
             )
         made = Signature(public.id, base64.b64encode(private.sign(data)).decode()).to_json()
         there = opened.read_beside(file)

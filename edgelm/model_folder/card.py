@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from edgelm.files.safe_yaml import parse_yaml
+
 CARD_FILE = "README.md"
 _LONGEST_CARD = 1 << 20  # bytes
 _LONGEST_TEXT = 1 << 20
@@ -63,7 +65,7 @@ def _front_matter(file: Path) -> dict[str, Any]:
         head, _, rest = text.partition("\n")
         if head.strip() != "---":
             return {}
-        values = yaml.safe_load(rest.partition("\n---")[0])
+        _, values = parse_yaml(rest.partition("\n---")[0])
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}

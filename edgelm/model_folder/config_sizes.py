@@ -8,34 +8,39 @@ from typing import Any
 from edgelm.errors import ModelError
 
 _LAYERS = (
-    *(
-        "num_hidden_layers",
-        "n_layer",
-        "n_layers",
-        "num_layers",
-        "num_decoder_layers",
-        "encoder_layers",
-        "decoder_layers",
-    ),
-    *("decoder_layers", "num_hidden_groups", "inner_group_num"),
+    "num_hidden_layers",
+    "n_layer",
+    "n_layers",
+    "num_layers",
+    "num_decoder_layers",
+    "encoder_layers",
+    "decoder_layers",
+    "num_hidden_groups",
+    "inner_group_num",
 )
 _WIDTHS = (
-    *(
-        "hidden_size",
-        "d_model",
-        "dim",
-        "n_embd",
-        "embedding_size",
-        "intermediate_size",
-        "hidden_dim",
-        "n_inner",
-        "d_ff",
-    ),
-    *("d_ff", "d_kv", "head_dim", "encoder_ffn_dim", "decoder_ffn_dim"),
+    "hidden_size",
+    "d_model",
+    "dim",
+    "n_embd",
+    "embedding_size",
+    "intermediate_size",
+    "hidden_dim",
+    "n_inner",
+    "d_ff",
+    "d_kv",
+    "head_dim",
+    "encoder_ffn_dim",
+    "decoder_ffn_dim",
 )
 _HEADS = (
-    *("num_attention_heads", "num_key_value_heads", "n_head", "n_heads", "num_heads"),
-    *("encoder_attention_heads", "decoder_attention_heads"),
+    "num_attention_heads",
+    "num_key_value_heads",
+    "n_head",
+    "n_heads",
+    "num_heads",
+    "encoder_attention_heads",
+    "decoder_attention_heads",
 )
 _POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "type_vocab_size")
 _MOST = {

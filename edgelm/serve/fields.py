@@ -75,6 +75,26 @@ def number(values: Mapping[str, Any], name: str, *, least: float, most: float) -
     return float(value)
 
 
+def text_list(values: Mapping[str, Any], name: str, *, most: int) -> list[str]:
+    """One text or an array of them, as a list that is not empty.
+
+    Raises:
+        Refusal: it is of another type, is missing, or has more than `most` texts.
+    """
+    value = values.get(name)
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not texts or not all(isinstance(entry, str) for entry in texts):
+        raise wrong(name, value, "a string, or an array of strings")
+    if len(texts) > most:
+        raise Refusal(413, f"{name}: {len(texts)} texts; a request has at most {most}.", param=name)
+    return texts
+
+
+def unknown(name: str) -> Refusal:
+    """A field that the protocol does not have."""
+    return Refusal(400, f"{name!r:.60} is not known.", param=f"{name:.60}")
+
+
 def wrong(name: str, value: Any, wanted: str) -> Refusal:
     """A field that is not what it must be."""
     shown = _shown(value)

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from edgelm.runtime.answers.table import Answer
 from edgelm.serve.doors import Intake, enter, respond_with, while_there, within
 from edgelm.serve.encoding import dump
-from edgelm.serve.fields import text, whole, wrong
+from edgelm.serve.fields import text, text_list, unknown, whole, wrong
 from edgelm.serve.refusals import Refusal, as_refusal, openai_error
 from edgelm.serve.served import Answering, Served, Writing
 from edgelm.serve.writing import Job
@@ -192,15 +192,9 @@ class OpenAiDoor:
         return respond_with({"object": "list", "data": data, "model": model.name, "usage": usage})
 
     def _vector_request(self, values: dict[str, Any]) -> tuple[list[str], str]:
-        if unknown := [name for name in values if name not in _VECTOR_FIELDS]:
-            raise Refusal(400, f"{unknown[0]!r:.60} is not known.", param=f"{unknown[0]:.60}")
-        given = values.get("input")
-        texts = [given] if isinstance(given, str) else given
-        if not isinstance(texts, list) or not texts or not all(isinstance(entry, str) for entry in texts):
-            raise wrong("input", given, "a string, or an array of strings")
-        if len(texts) > self._limits.most_samples:
-            most = self._limits.most_samples
-            raise Refusal(413, f"input: {len(texts)} texts; a request has at most {most}.", param="input")
+        if others := [name for name in values if name not in _VECTOR_FIELDS]:
+            raise unknown(others[0])
+        texts = text_list(values, "input", most=self._limits.most_samples)
         form = text(values, "encoding_format") or "float"
         if form not in ("float", "base64"):
             raise wrong("encoding_format", form, "float or base64")

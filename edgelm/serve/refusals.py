@@ -23,6 +23,7 @@ from typing import Any
 from starlette.responses import Response
 
 from edgelm.errors import DataError, EdgelmError, MissingExtraError, ResourceError, UsageError
+from edgelm.lines import plain_text
 from edgelm.serve.encoding import JSON_TYPE, dump
 
 _RETRY_S = 1  # a queue that is full has room again as soon as one answer is out
@@ -34,11 +35,14 @@ class Refusal(EdgelmError):
     Args:
         status: of HTTP, see above.
         param: which field of the request is meant.
+
+    `text` is message and hint in one line.
     """
 
     def __init__(self, status: int, message: str, *, hint: str = "", param: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.status, self.param = status, param
+        self.text = f"{message} {hint}".strip()
 
 
 def as_refusal(error: Exception) -> Refusal:
@@ -50,14 +54,14 @@ def as_refusal(error: Exception) -> Refusal:
         return Refusal(422 if isinstance(error, DataError) else 400, error.message)
     if isinstance(error, (MissingExtraError, ResourceError)):
         return Refusal(503, error.message, hint=error.hint)
-    print(_plain(f"Error: {error if isinstance(error, EdgelmError) else repr(error)}"), file=sys.stderr, flush=True)
+    told = f"Error: {error if isinstance(error, EdgelmError) else repr(error)}"
+    print(plain_text(told), file=sys.stderr, flush=True)
     return Refusal(500, "the model failed; what the server itself has written says why.")
 
 
 def respond(refusal: Refusal, path: str) -> Response:
     """The response: as OpenAI's below /v1, else as the Open Inference Protocol has it."""
-    text = f"{refusal.message} {refusal.hint}".strip()
-    body = openai_error(refusal) if path.startswith("/v1/") else {"error": text}
+    body = openai_error(refusal) if path.startswith("/v1/") else {"error": refusal.text}
     headers = {}
     if refusal.status in (429, 503):
         headers["Retry-After"] = str(_RETRY_S)
@@ -75,13 +79,7 @@ def openai_error(refusal: Refusal) -> dict[str, Any]:
         refusal.status,
         ("server_error" if refusal.status >= 500 else "invalid_request_error", _code(refusal.status)),
     )
-    text = f"{refusal.message} {refusal.hint}".strip()
-    return {"error": {"message": text, "type": kind, "param": refusal.param, "code": code}}
-
-
-def _plain(text: str) -> str:
-    """A text with nothing in it that a terminal would act on."""
-    return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
+    return {"error": {"message": refusal.text, "type": kind, "param": refusal.param, "code": code}}
 
 
 def _code(status: int) -> str:

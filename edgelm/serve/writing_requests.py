@@ -13,7 +13,7 @@ from typing import Any
 
 from edgelm.runtime.generation.chat import ROLES
 from edgelm.runtime.generation.prompts import Prompt
-from edgelm.serve.fields import flag, number, text, whole, wrong
+from edgelm.serve.fields import flag, number, text, text_list, unknown, whole, wrong
 from edgelm.serve.limits import Limits
 from edgelm.serve.refusals import Refusal
 
@@ -69,14 +69,7 @@ def read_completion(values: Mapping[str, Any], limits: Limits) -> Asked:
         Refusal: a field that is not known, not of its type, or asks for what is not there.
     """
     _check_names(values, {"prompt"})
-    prompt = values.get("prompt")
-    prompts = [prompt] if isinstance(prompt, str) else prompt
-    if not isinstance(prompts, list) or not prompts or not all(isinstance(entry, str) for entry in prompts):
-        raise wrong("prompt", prompt, "a string, or an array of strings")
-    if len(prompts) > limits.most_samples:
-        raise Refusal(
-            413, f"prompt: {len(prompts)} texts; a request has at most {limits.most_samples}.", param="prompt"
-        )
+    prompts = text_list(values, "prompt", most=limits.most_samples)
     return _asked(values, prompts, limits, whole(values, "max_tokens", least=1))
 
 
@@ -185,6 +178,6 @@ def _check_names(values: Mapping[str, Any], own: set[str]) -> None:
         if name in own or name in _USED or name in _PASSED_OVER:
             continue
         if name not in _NEUTRAL:
-            raise Refusal(400, f"{name!r:.60} is not known.", param=f"{name:.60}")
+            raise unknown(name)
         if value not in _NEUTRAL[name]:
             raise Refusal(400, f"{name} is not supported.", hint="Leave it out.", param=name)

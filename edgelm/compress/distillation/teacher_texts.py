@@ -54,15 +54,7 @@ def encode_taught(
     if not lacking:
         assert own is not None
         return own
-    asked = asked or WrittenSettings()
-    prompts = prompts_of(
-        rows.take(lacking),
-        teacher.tokenizer,
-        task,
-        max_length=teacher.max_length,
-        beginning=asked.prompt_tokens,
-    )
-    written = processes.on_main(lambda: _write(teacher, task, prompts, asked, work, seed, progress))
+    prompts, written = _write_for(rows.take(lacking), teacher, task, asked, work, seed, progress)
     made = encode_ids(prompts, written, teacher.tokenizer, task)
     return made if own is None else own.join(made)
 
@@ -89,15 +81,7 @@ def with_targets(
     task = teacher.task
     if not isinstance(task, Generation) or not (lacking := _lacking(rows, task)):
         return rows
-    asked = asked or WrittenSettings()
-    prompts = prompts_of(
-        rows.take(lacking),
-        teacher.tokenizer,
-        task,
-        max_length=teacher.max_length,
-        beginning=asked.prompt_tokens,
-    )
-    written = processes.on_main(lambda: _write(teacher, task, prompts, asked, work, seed, progress))
+    _, written = _write_for(rows.take(lacking), teacher, task, asked, work, seed, progress)
     labels: list[Any] = [None] * len(rows) if rows.labels is None else list(rows.labels)
     for row, ids in zip(lacking, written, strict=True):
         text = teacher.tokenizer.decode(ids, skip_special_tokens=True)
@@ -110,6 +94,21 @@ def _lacking(rows: Dataset, task: Generation) -> list[int]:
     if rows.labels is None:
         return [] if isinstance(task, TextGeneration) else list(range(len(rows)))
     return [number for number, label in enumerate(rows.labels) if label is None]
+
+
+def _write_for(
+    rows: Dataset,
+    teacher: TaskModel,
+    task: Generation,
+    asked: WrittenSettings | None,
+    work: Path,
+    seed: int,
+    progress: Progress,
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Prompts of these rows and what the teacher writes behind each, as token ids."""
+    asked = asked or WrittenSettings()
+    prompts = prompts_of(rows, teacher.tokenizer, task, max_length=teacher.max_length, beginning=asked.prompt_tokens)
+    return prompts, processes.on_main(lambda: _write(teacher, task, prompts, asked, work, seed, progress))
 
 
 def _write(
