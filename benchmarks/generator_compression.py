@@ -54,9 +54,11 @@ def find_recipe(way: str, model: Checkpoint, keep: float, overrides: list[str]) 
     layers = model.config["num_hidden_layers"]
     stage: dict[str, Any] = dict(WAYS[name][0])
     stage |= {"keep_heads": keep, "keep_ffn": keep} if name == "width" else {"drop": layers - round(keep * layers)}
-    trained = load_recipe("generator-balanced", overrides=overrides) if way != name else None
-    stages = [stage, *([] if trained is None else trained.model_dump(mode="json")["stages"][1:])]
-    return Recipe.model_validate({"name": way, "stages": stages})
+    if way == name:
+        return Recipe.model_validate({"name": way, "stages": [stage]})
+    trained = load_recipe("generator-balanced", overrides=overrides)
+    stages = [stage, *trained.model_dump(mode="json")["stages"][1:]]
+    return Recipe.model_validate({"name": way, "seed": trained.seed, "stages": stages})
 
 
 def layer_weights(model: Any) -> int:
