@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,19 @@ import torch
 from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
-from edgelm.anatomy import Rows, TaskModel, layer_shapes, model_layers
-from edgelm.anatomy.layer import ATTENTION, CROSS, FFN
+from edgelm.anatomy import Rows, TaskModel, model_layers
+from edgelm.anatomy.layer import ATTENTION
 from edgelm.anatomy.layers import require_own_weights
 from edgelm.compress.distillation.layer_matching import spread_layers
 from edgelm.compress.distillation.losses import soft_loss
 from edgelm.compress.evaluate import predict
+from edgelm.compress.pruning.choices import even_choice, kept_layers, shapes_of
 from edgelm.compress.pruning.constraints import Constraints
+from edgelm.compress.pruning.exchange import exchange
 from edgelm.compress.pruning.levels import ModuleLevels, fisher_levels, obs_levels, take_level
 from edgelm.compress.pruning.mask_scores import measure_importance
 from edgelm.compress.pruning.reconstruct import reconstruct
+from edgelm.compress.pruning.settle import Maker, settle
 from edgelm.compress.pruning.spdy import Loss, assemble, cheapest, pick_levels, search, segments
 from edgelm.compress.pruning.successive_halving import race
 from edgelm.data.dataset import Dataset
@@ -34,16 +37,10 @@ from edgelm.recipe import FitSettings, RaceSettings
 from edgelm.shapes import LayerShape, Shapes
 
 _TEMPERATURE = 2.0
-_CLOSE = 0.02  # of an allowance: nearer is not worth another search
-_CORRECTIONS = 3
-_FURTHEST = 1.5  # from what the table says, either way
-_SMALLEST, _FINER = 0.02, 0.95  # share of the units that a layer keeps at least; from one share to the next
 _RACE_JUDGED = 1024  # texts, at least, on which trained cuts are compared: they differ by less
 _EXACT = 1 + 1e-9  # sums of floats differ by their order
 _LEAST_MISSED = 1e-3  # of what the most needed module is missed: nothing is free
 _BALANCES = 6  # halvings in the search for the weights of two bounds
-
-Maker = Callable[[Constraints, int], list[int] | None]
 
 
 @dataclass(frozen=True)
@@ -96,9 +93,10 @@ def cut_to_goal(model: PreTrainedModel, settings: FitSettings, goal: Constraints
         searched = functools.partial(_searched, model, module_levels, loss, start, material)
         makers: list[Maker] = [searched]
         if settings.race is not None:
-            makers += [_even_maker(model, module_levels, count) for count in range(1, len(model_layers(model)) + 1)]
+            counts = range(1, len(model_layers(model)) + 1)
+            makers += [functools.partial(_even, model, module_levels, count) for count in counts]
         for make in makers:
-            picks = _settle(model, module_levels, goal, make, settings.tries)
+            picks = settle(goal, make, functools.partial(shapes_of, model, module_levels), settings.tries)
             if picks is not None and (shapes := tuple(shapes_of(model, module_levels, picks))) not in cuts:
                 cuts[shapes] = _cut(model, module_levels, picks, settings, material, loss)
     found = list(cuts.values())
@@ -107,56 +105,24 @@ def cut_to_goal(model: PreTrainedModel, settings: FitSettings, goal: Constraints
     return found[_race([cut.model for cut in found], settings, settings.race, material)]
 
 
-def _settle(
-    model: PreTrainedModel, module_levels: Sequence[ModuleLevels], goal: Constraints, make: Maker, tries: int
+def _even(
+    model: PreTrainedModel, module_levels: Sequence[ModuleLevels], count: int, goal: Constraints, tries: int
 ) -> list[int] | None:
-    """A choice whose cost, where it can be measured, is what is allowed: the goal of the table is moved until it is, or
-    nearly is. Of what was measured the dearest that holds is taken; where none does, the one that misses least."""
-    picks = make(goal, tries)
-    factors = [1.0] * len(goal.bounds)
-    timed = [bound.measure is not None for bound in goal.bounds]
-    measured: list[tuple[float, list[int]]] = []  # the largest share of an allowance
-    while picks is not None:
-        shapes = shapes_of(model, module_levels, picks)
-        off = [bound.cost(shapes) / bound.allowed for bound in goal.bounds]
-        shares = [share for share, known in zip(off, timed, strict=True) if known]
-        if all(1 - 2 * _CLOSE <= share <= 1 + _CLOSE for share in shares):
-            return picks
-        measured.append((max(shares), picks))
-        if len(measured) > _CORRECTIONS:
-            break
-        factors = [
-            _believable(factor / share) if known else factor
-            for factor, share, known in zip(factors, off, timed, strict=True)
-        ]
-        picks = make(goal.scaled(factors), max(1, tries // 3))
-    held = [entry for entry in measured if entry[0] <= 1 + _CLOSE]
-    best = max(held, default=None) or min(measured, default=None)
-    return None if best is None else best[1]
-
-
-def _even_maker(model: PreTrainedModel, module_levels: Sequence[ModuleLevels], count: int) -> Maker:
-    """Makes choices of so many layers, evenly spread, that keep about the same share of their units: as much as the
-    goal allows."""
+    """A choice of so many layers that keep about the same share of their units, whatever is tried."""
     layers = spread_layers(len(model_layers(model)), count)
+    return even_choice(module_levels, layers, _fits(model, module_levels, goal))
 
-    def nearest(module: ModuleLevels, share: float) -> int:
-        wanted = share * len(module.levels[0].units)
-        return min(range(len(module.levels) - 1), key=lambda level: abs(len(module.levels[level].units) - wanted))
 
-    def make(goal: Constraints, _: int) -> list[int] | None:
-        share = 1.0
-        while share > _SMALLEST:
-            picks = [
-                nearest(module, share) if module.layer in layers else len(module.levels) - 1 for module in module_levels
-            ]
-            shapes = shapes_of(model, module_levels, picks)
-            if all(bound.table.predict(shapes) <= bound.allowed for bound in goal.bounds):
-                return picks
-            share *= _FINER
-        return None
+def _fits(
+    model: PreTrainedModel, module_levels: Sequence[ModuleLevels], goal: Constraints
+) -> Callable[[list[int]], bool]:
+    """Whether a choice keeps within all bounds, by their tables."""
 
-    return make
+    def fits(picks: list[int]) -> bool:
+        shapes = shapes_of(model, module_levels, picks)
+        return all(bound.table.predict(shapes) <= bound.allowed * _EXACT for bound in goal.bounds)
+
+    return fits
 
 
 def _cut(
@@ -168,12 +134,13 @@ def _cut(
     loss: Loss,
 ) -> Cut:
     chosen = pick_levels(module_levels, picks)
-    smaller, layers = assemble(model, chosen), _kept_layers(model, module_levels, picks)
+    smaller, layers = assemble(model, chosen), kept_layers(model, module_levels, picks)
+    least = processes.same(loss(smaller))
     if settings.reconstruct:
         rows = material.rows.sample(settings.samples, seed=material.seed)
         stacks = [layer.stack for layer in model_layers(model)]
         sources, original = segments(layers, stacks), material.teacher.with_model(model)
-        smaller = reconstruct(
+        solved = reconstruct(
             smaller,
             original,
             rows,
@@ -181,8 +148,11 @@ def _cut(
             new_biases=_new_biases(settings, material),
             progress=material.progress,
         )
+        solved_loss = processes.same(loss(solved))
+        if solved_loss < least:  # few tokens, or some of them far larger than all others, can lead it astray
+            smaller, least = solved, solved_loss
     heads = {module.layer: level.units for module, level in chosen if module.kind == ATTENTION}
-    return Cut(smaller, processes.same(loss(smaller)), tuple(layers), tuple(heads.get(layer, ()) for layer in layers))
+    return Cut(smaller, least, tuple(layers), tuple(heads.get(layer, ()) for layer in layers))
 
 
 def _race(models: Sequence[PreTrainedModel], settings: FitSettings, asked: RaceSettings, material: Material) -> int:
@@ -197,11 +167,6 @@ def _race(models: Sequence[PreTrainedModel], settings: FitSettings, asked: RaceS
         seconds=material.seconds,
         progress=material.progress,
     )
-
-
-def _believable(factor: float) -> float:
-    """A table is not further off than that; a measurement on a machine that other work comes and goes on may be."""
-    return min(max(factor, 1 / _FURTHEST), _FURTHEST)
 
 
 def make_levels(model: PreTrainedModel, method: str, settings: FitSettings, material: Material) -> list[ModuleLevels]:
@@ -244,30 +209,6 @@ def teacher_loss(judged: int, material: Material) -> Loss:
     return loss
 
 
-def shapes_of(model: PreTrainedModel, module_levels: Sequence[ModuleLevels], picks: Sequence[int]) -> Shapes:
-    """What a choice leaves of the layers, without making the model."""
-    return tuple(shape for shape in _all_shapes(model, module_levels, picks) if not shape.empty)
-
-
-def _kept_layers(model: PreTrainedModel, module_levels: Sequence[ModuleLevels], picks: Sequence[int]) -> list[int]:
-    return [layer for layer, shape in enumerate(_all_shapes(model, module_levels, picks)) if not shape.empty]
-
-
-def _all_shapes(
-    model: PreTrainedModel, module_levels: Sequence[ModuleLevels], picks: Sequence[int]
-) -> list[LayerShape]:
-    units = {(module.layer, module.kind): len(level.units) for module, level in pick_levels(module_levels, picks)}
-    return [
-        replace(
-            shape,
-            heads=units.get((layer, ATTENTION), shape.heads),
-            cross=units.get((layer, CROSS), shape.cross),
-            ffn=units.get((layer, FFN), shape.ffn),
-        )
-        for layer, shape in enumerate(layer_shapes(model))
-    ]
-
-
 def _missed(
     model: PreTrainedModel, module_levels: Sequence[ModuleLevels], loss: Loss, progress: Progress
 ) -> np.ndarray:
@@ -291,7 +232,25 @@ def _searched(
     goal: Constraints,
     tries: int,
 ) -> list[int]:
-    return _within(model, module_levels, goal, loss, tries=tries, material=material, start=start)
+    """The best choice that a search by coefficients finds. Such a search believes sums of errors over modules; where a
+    model that writes loses less by the even choice, it was wrong, and that one is bettered instead."""
+    picks = _within(model, module_levels, goal, loss, tries=tries, material=material, start=start)
+    even = None if start is None else _even(model, module_levels, len(model_layers(model)), goal, tries)
+    if even is None:
+        return picks
+    lost = [processes.same(loss(assemble(model, pick_levels(module_levels, each)))) for each in (picks, even)]
+    if lost[0] <= lost[1]:
+        return picks
+    return exchange(
+        model,
+        module_levels,
+        even,
+        loss,
+        _fits(model, module_levels, goal),
+        tries=tries,
+        seed=material.seed,
+        progress=material.progress,
+    )
 
 
 def _within(
@@ -306,10 +265,6 @@ def _within(
 ) -> list[int]:
     """The best choice within all bounds: for two, their weights are balanced until both hold, or nearly do; what is
     chosen keeps to both."""
-
-    def holds(picks: list[int]) -> bool:
-        shapes = shapes_of(model, module_levels, picks)
-        return all(bound.table.predict(shapes) <= bound.allowed * _EXACT for bound in goal.bounds)
 
     def find(weights: Sequence[float], tries: int, **more: Any) -> list[int]:
         cost, allowance = goal.joined(weights)
@@ -329,7 +284,11 @@ def _within(
         except ValueError:  # even one layer of one unit costs more
             return cheapest(module_levels, cost)
 
-    return find(_balance(goal, lambda weights: shapes_of(model, module_levels, find(weights, 1))), tries, fits=holds)
+    return find(
+        _balance(goal, lambda weights: shapes_of(model, module_levels, find(weights, 1))),
+        tries,
+        fits=_fits(model, module_levels, goal),
+    )
 
 
 def _balance(goal: Constraints, shapes_for: Callable[[Sequence[float]], Shapes]) -> Sequence[float]:

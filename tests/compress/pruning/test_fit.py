@@ -15,8 +15,9 @@ from edgelm import compress
 from edgelm.anatomy import TaskModel, layer_shapes, load_checkpoint, load_tokenizer, model_layers, model_outputs
 from edgelm.anatomy.sizes import sizes_of
 from edgelm.checkpoint import open_checkpoint
+from edgelm.compress.pruning.choices import shapes_of
 from edgelm.compress.pruning.constraints import Constraint, Constraints
-from edgelm.compress.pruning.fit import Material, _within, shapes_of
+from edgelm.compress.pruning.fit import Material, _within
 from edgelm.compress.pruning.levels import ATTENTION, FFN, Level, ModuleLevels, channel_counts, obs_levels
 from edgelm.compress.pruning.reconstruct import reconstruct
 from edgelm.compress.pruning.spdy import assemble, cheapest, least_error, pick_levels, search, segments
