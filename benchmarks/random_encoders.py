@@ -16,8 +16,10 @@ _MARKS = {
 }
 
 
-def make_classifier(texts: Sequence[str], folder: Path, *, seed: int = 0) -> Path:
-    """Save a BERT of six layers of 384 channels and BERT's vocabulary for two classes, with a WordPiece tokenizer of
+def make_classifier(
+    texts: Sequence[str], folder: Path, *, layers: int = 6, channels: int = 1536, seed: int = 0
+) -> Path:
+    """Save a BERT of six layers, 384 wide, and BERT's vocabulary for two classes, with a WordPiece tokenizer of
     some texts, as a Hugging Face folder; the folder."""
     import torch
     from tokenizers import BertWordPieceTokenizer
@@ -30,9 +32,9 @@ def make_classifier(texts: Sequence[str], folder: Path, *, seed: int = 0) -> Pat
     config = BertConfig(
         vocab_size=_WORDS,
         hidden_size=384,
-        num_hidden_layers=6,
+        num_hidden_layers=layers,
         num_attention_heads=12,
-        intermediate_size=1536,
+        intermediate_size=channels,
         num_labels=2,
         pad_token_id=made.token_to_id("[PAD]"),
     )

@@ -33,7 +33,8 @@ def encoder_work(
     small = replace(sizes, vocabulary=min(sizes.vocabulary, 2048))  # a text reads few rows
     if not compiled:
         return graph_work(quantize_blindly(encoder_graph(small, shapes), precision), batch=batch, sequence=sequence)
-    works = graph_work(encoder_graph(small, shapes, blank=True), batch=batch, sequence=sequence, fused=True)
+    graph = encoder_graph(small, shapes, blank=True, first_rows=False)  # as exports for TensorRT are
+    works = graph_work(graph, batch=batch, sequence=sequence, fused=True)
     beside = beside or precision_of(precision).floats or TENSORRT.floats
     return tuple(_as_precision(work, precision, beside) for work in works)
 

@@ -133,7 +133,8 @@ class _Counter:
             ]
         heads = helper.get_node_attr_value(node, "num_heads")
         batch, length, width = out.shape
-        scores = 4.0 * batch * length * length * width + SOFTMAX * batch * heads * length * length
+        keys = self._values[node.input[1]].shape[1] if node.op_type == "MultiHeadAttention" else length
+        scores = 4.0 * batch * length * keys * width + SOFTMAX * batch * heads * length * keys
         inner = Work(node.op_type, kind, self._float(node), scores, 0.0, 4.0 * out.bytes, 1)
         if node.op_type == "MultiHeadAttention":
             return [inner]

@@ -27,6 +27,7 @@ from edgelm.anatomy.sentence_head import head_layers
 from edgelm.errors import ModelError, UsageError
 from edgelm.export.pooling import append_pooling
 from edgelm.graph.external_data import LARGEST_MESSAGE, stored_bytes
+from edgelm.graph.first_rows import read_first_rows
 from edgelm.graph.fusion import simplify_attention
 from edgelm.graph.names import name_by_modules
 from edgelm.graph.rewrites import MICROSOFT, TRACED, check_opset, fold_weight_joins, remove_unused, rename_value
@@ -96,6 +97,7 @@ def export_graph(source: TaskModel, *, fused: bool, opset: int | None = None) ->
     fold_weight_joins(graph)
     if fused:
         simplify_attention(graph)
+        read_first_rows(graph)
     remove_unused(graph)
     _name_axes(graph, tuple(sample), task)
     graph.metadata_props.add(key=TRACED, value=json.dumps(dict(traced.most_common())))

@@ -17,7 +17,12 @@ _OPSET = 20
 
 
 def encoder_graph(
-    sizes: ModelSizes, shapes: Sequence[LayerShape], *, seed: int = 0, blank: bool = False
+    sizes: ModelSizes,
+    shapes: Sequence[LayerShape],
+    *,
+    seed: int = 0,
+    blank: bool = False,
+    first_rows: bool = True,
 ) -> onnx.ModelProto:
     """A post-norm encoder with a head, in the operators that an export has before it is fused or quantized
     (`edgelm.graph.fusion`).
@@ -25,12 +30,14 @@ def encoder_graph(
     Args:
         shapes: heads and channels of each layer; 0 of either leaves its bias and norm.
         blank: matrices have sizes but no content: to count what the graph does, not to run it.
+        first_rows: a last layer whose first token alone is classified computes that one (`edgelm.graph.first_rows`).
 
     Returns:
         inputs int64 (batch, sequence); output `logits`, float32 (batch, outputs), (batch, sequence, outputs) where the
         head reads every token, or (batch, hidden) where there is none.
     """
-    return _Writer(sizes, seed, blank).write(shapes)
+    first_rows = first_rows and sizes.outputs > 0 and not sizes.every_token
+    return _Writer(sizes, seed, blank).write(shapes, first_rows=first_rows)
 
 
 class _Writer:
@@ -50,14 +57,17 @@ class _Writer:
             helper.make_graph([], "encoder", inputs, [output]), opset_imports=opsets, ir_version=10
         )
 
-    def write(self, shapes: Sequence[LayerShape]) -> onnx.ModelProto:
+    def write(self, shapes: Sequence[LayerShape], *, first_rows: bool) -> onnx.ModelProto:
         """All of it."""
         self._node("Cast", [MASK], "key_padding_mask", to=onnx.TensorProto.INT32)
         hidden = self._embed()
         for index, shape in enumerate(shapes):
-            hidden = self._feed_forward(
-                f"layer.{index}.ffn", self._attend(f"layer.{index}.attention", hidden, shape.heads), shape.ffn
-            )
+            rows = hidden
+            if first_rows and index == len(shapes) - 1:
+                one = self._constant("first_row", np.array([0]))
+                rows = self._node("Gather", [hidden, one], "first_rows", axis=1)
+            attended = self._attend(f"layer.{index}.attention", hidden, shape.heads, rows)
+            hidden = self._feed_forward(f"layer.{index}.ffn", attended, shape.ffn)
         if self.sizes.outputs and self.sizes.every_token:
             product = self._matmul("classifier", hidden, self.sizes.hidden, self.sizes.outputs)
             self._node("Add", [product, self._random("classifier.bias", self.sizes.outputs)], "logits")
@@ -97,18 +107,22 @@ class _Writer:
         )
         return self._node("Add", [words, places], "embedding_sum")
 
-    def _attend(self, name: str, hidden: str, heads: int) -> str:
+    def _attend(self, name: str, hidden: str, heads: int, rows: str) -> str:
+        """Of these rows, over all."""
         if not heads:
-            return self._constant_sublayer(name, hidden)
+            return self._constant_sublayer(name, rows)
         width = heads * self.sizes.head_size
-        packed = self._product(f"{name}.qkv", hidden, self.sizes.hidden, 3 * width)
-        split = self._constant(f"{name}.sizes", np.array([width] * 3))
         parts = [f"{name}.{part}" for part in ("query", "key", "value")]
-        self.graph.graph.node.append(helper.make_node("Split", [packed, split], parts, axis=-1))
+        apart = [] if rows == hidden else [self._product(f"{name}.queries", rows, self.sizes.hidden, width)]
+        packed = parts[len(apart) :]
+        product = self._product(f"{name}.qkv", hidden, self.sizes.hidden, len(packed) * width)
+        split = self._constant(f"{name}.sizes", np.array([width] * len(packed)))
+        self.graph.graph.node.append(helper.make_node("Split", [product, split], packed, axis=-1))
+        parts = [*apart, *packed]
         mixed = self._node(
             "MultiHeadAttention", [*parts, "", "key_padding_mask"], f"{name}.mixed", domain=MICROSOFT, num_heads=heads
         )
-        return self._add_norm(name, self._matmul(f"{name}.output", mixed, width, self.sizes.hidden), hidden)
+        return self._add_norm(name, self._matmul(f"{name}.output", mixed, width, self.sizes.hidden), rows)
 
     def _feed_forward(self, name: str, hidden: str, channels: int) -> str:
         if not channels:

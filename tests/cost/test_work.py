@@ -33,8 +33,8 @@ SCORES = 4 * BATCH * TOKENS**2 * WIDTH + 12 * BATCH * HEADS * TOKENS**2  # both 
 HEAD = 2 * BATCH * (WIDTH**2 + 2 * WIDTH)
 
 
-def works_of(precision):
-    graph = quantize_blindly(encoder_graph(SIZES, SIZES.full()), precision)
+def works_of(precision, *, first_rows=False):
+    graph = quantize_blindly(encoder_graph(SIZES, SIZES.full(), first_rows=first_rows), precision)
     return graph_work(graph, batch=BATCH, sequence=TOKENS)
 
 
@@ -48,6 +48,15 @@ def test_operations_of_a_bert_layer(precision):
     works = works_of(precision)
     assert operations(works, "product") == PRODUCTS + HEAD
     assert operations(works, "attention") == SCORES
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8", "int4"])
+def test_operations_of_a_last_layer_whose_first_token_is_read(precision):
+    """Keys and values are of all tokens; queries, what is mixed and the feed-forward network of one a text."""
+    works = works_of(precision, first_rows=True)
+    products = 2 * ROWS * 2 * WIDTH**2 + 2 * BATCH * (2 * WIDTH**2 + 2 * WIDTH * FFN)
+    assert operations(works, "product") == products + HEAD
+    assert operations(works, "attention") == SCORES / TOKENS
 
 
 def test_bytes_of_a_bert_layer():
@@ -77,10 +86,10 @@ def test_integers_are_read_as_bytes():
 def test_every_node_of_a_cpu_graph_is_launched():
     """Attention counts twice: its projection, and the rest. What is computed of constants alone is computed once, when
     the model is loaded."""
-    graph = quantize_blindly(encoder_graph(SIZES, SIZES.full()), "int4")
+    graph = quantize_blindly(encoder_graph(SIZES, SIZES.full(), first_rows=False), "int4")
     casts = sum(node.op_type == "Cast" for node in graph.graph.node) - 1  # of scales; the mask's stays
     assert sum(work.launches for work in works_of("int4")) == len(graph.graph.node) - casts
-    fp32 = quantize_blindly(encoder_graph(SIZES, SIZES.full()), "fp32")
+    fp32 = quantize_blindly(encoder_graph(SIZES, SIZES.full(), first_rows=False), "fp32")
     assert sum(work.launches for work in works_of("fp32")) == len(fp32.graph.node) + 1
 
 
