@@ -26,6 +26,7 @@ from edgelm.errors import UsageError
 from edgelm.files.output import check_output, disk_errors, staged_output
 from edgelm.files.output_kinds import CHECKPOINT
 from edgelm.files.work import Work
+from edgelm.model_folder.card import carry_card
 from edgelm.progress import Progress, silent
 from edgelm.tasks.generation import Generation, Rewriting
 from edgelm.tasks.table import TASKS
@@ -161,6 +162,7 @@ def finetune(
             done = Work(work, "[0-9a-f]{16}")
             with staged_output(output, overwrite=overwrite, kind=CHECKPOINT, work=done) as folder:
                 save_checkpoint(folder, model, tokenizer, record)
+                carry_card(checkpoint.path, folder)
 
         processes.on_main(keep)
     chance = judge_chance(task, metrics, evaluation.labels)

@@ -44,6 +44,7 @@ from edgelm.files.output import check_output, disk_errors, staged_output
 from edgelm.files.output_kinds import CHECKPOINT
 from edgelm.files.work import Work
 from edgelm.lengths import DEFAULT_LENGTH
+from edgelm.model_folder.card import carry_card
 from edgelm.progress import Progress, silent
 from edgelm.recipe import DepthSettings, DistillSettings, FitSettings, PruneSettings, Recipe
 from edgelm.training_settings import Settings, WrittenSettings
@@ -194,6 +195,7 @@ def compress(
                 share = 1.0 if record.hidden is None else record.hidden.kept / hidden_size(teacher)
                 costs = goal.narrowed(share).costs(layer_shapes(current))
                 save_checkpoint(folder, current, tokenizer, replace(record, costs=costs))
+                carry_card(checkpoint.path, folder)
 
         processes.on_main(finish)
     return CompressResult(

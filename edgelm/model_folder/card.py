@@ -15,6 +15,7 @@ _LONGEST_CARD = 1 << 20  # bytes
 _LONGEST_TEXT = 1 << 20
 _LICENCES = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "USE_POLICY")  # how their names begin
 _ENDINGS = ("", ".txt", ".md")
+_OTHER = "other"  # Hugging Face's word for a licence that it has no name for
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,14 @@ class ModelCard:
         link: where its text is.
         base_models: that it was made from, by their ids.
         texts: licence texts and notices of the folder, by the names of their files.
+        unlisted: whether the licence is one that Hugging Face's list lacks.
     """
 
     licence: str = ""
     link: str = ""
     base_models: tuple[str, ...] = ()
     texts: dict[str, bytes] = field(default_factory=dict)
+    unlisted: bool = False
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -40,7 +43,8 @@ def read_card(folder: Path) -> ModelCard:
         return ModelCard()
     values = _front_matter(folder / CARD_FILE)
     licence = _text(values.get("license"))
-    if licence == "other":  # Hugging Face's word for one that it has no name for
+    unlisted = licence == _OTHER
+    if unlisted:
         licence = _text(values.get("license_name")) or licence
     base = values.get("base_model")
     bases = base if isinstance(base, list) else [base]
@@ -53,7 +57,35 @@ def read_card(folder: Path) -> ModelCard:
         and file.is_file()
         and file.stat().st_size <= _LONGEST_TEXT
     }
-    return ModelCard(licence, _text(values.get("license_link")), tuple(filter(None, map(_text, bases))), texts)
+    link = _text(values.get("license_link"))
+    return ModelCard(licence, link, tuple(filter(None, map(_text, bases))), texts, unlisted)
+
+
+def carry_card(source: Path, folder: Path) -> None:
+    """Say in the card of a model folder what the card of the model that it was made from says of licence and origin,
+    and put the licence texts of that model beside it.
+
+    Args:
+        source: the folder of that model; a file, such as one of GGUF, has no card.
+        folder: whose card, if there is one, has no front matter.
+    """
+    card = read_card(source)
+    said: dict[str, Any] = {}
+    if card.licence:
+        said["license"] = _OTHER if card.unlisted else card.licence
+    if card.unlisted and card.licence != _OTHER:
+        said["license_name"] = card.licence
+    if card.link:
+        said["license_link"] = card.link
+    if card.base_models:
+        said["base_model"] = list(card.base_models)
+    if said:
+        file = folder / CARD_FILE
+        front = yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=_LONGEST_CARD)
+        text = file.read_text(encoding="utf-8") if file.is_file() else ""
+        file.write_text(f"---\n{front}---\n{text}", encoding="utf-8")
+    for name, content in card.texts.items():
+        (folder / name).write_bytes(content)
 
 
 def _front_matter(file: Path) -> dict[str, Any]:

@@ -181,7 +181,7 @@ def test_top_p_of_a_large_vocabulary(seed, value, spread):
     found = change(np.array([0]), logits, do_sample=True, top_p=value)
     wanted = expected(reference.TopPLogitsWarper(value), np.array([0]), logits)
     # Which of equal logits falls is nobody's promise, and among 20,000 there are equal ones: values are compared, not
-    # places. Float32 sums of other orders differ in the fifth digit: what is kept may differ where one is at the border.
+    # places. Float32 sums of other orders differ in the fifth digit: what is at the border may fall on either side.
     kept = [np.sort(values[~np.isneginf(values)]) for values in (found, wanted)]
     fewer, more = sorted(kept, key=len)
     np.testing.assert_array_equal(more[len(more) - len(fewer) :], fewer)

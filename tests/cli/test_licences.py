@@ -1,0 +1,80 @@
+"""The licence of a model goes with what is made of it, from the folder that a user begins with to the bundle."""
+
+import json
+
+import pytest
+import yaml
+from models import TEXTS, make_checkpoint
+from typer.testing import CliRunner
+
+from edgelm.cli.main import app
+from edgelm.model_folder.card import ModelCard, carry_card, read_card
+from edgelm.runtime import open_bundle
+
+LISTED = "---\nlicense: apache-2.0\nbase_model:\n- someone/base\ntags: [a]\n---\n# A model\n"
+OWN = "---\nlicense: other\nlicense_name: our-licence\nlicense_link: https://example.org/licence\n---\n# A model\n"
+
+
+def run(*words):
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == 0, done.output
+
+
+def front_matter(folder):
+    return next(yaml.safe_load_all((folder / "README.md").read_text()))
+
+
+def test_from_a_base_model_to_its_bundle(tmp_path):
+    base, rows, recipe = make_checkpoint(tmp_path / "base"), tmp_path / "rows.jsonl", tmp_path / "recipe.yaml"
+    (base / "README.md").write_text(OWN)
+    (base / "LICENSE").write_text("You may.")
+    rows.write_text(
+        "".join(
+            json.dumps({"text": text, "label": ["negative", "positive"][i % 2]}) + "\n" for i, text in enumerate(TEXTS)
+        )
+    )
+    recipe.write_text("name: r\nstages:\n  - {stage: prune, keep_heads: 0.5, ffn_multiple: 8, samples: 4}\n")
+    given = ["--data", rows, "--eval", rows]
+    run("finetune", base, *given, "--max-steps", 1, "--output", tmp_path / "tuned")
+    run("compress", tmp_path / "tuned", *given, "--recipe", recipe, "--output", tmp_path / "small")
+    for folder in (tmp_path / "tuned", tmp_path / "small"):
+        assert front_matter(folder) == {
+            "license": "other",
+            "license_name": "our-licence",
+            "license_link": "https://example.org/licence",
+        }
+        assert "# A checkpoint of edgelm" in (folder / "README.md").read_text()
+        assert (folder / "LICENSE").read_text() == "You may."
+    run("export", tmp_path / "small", "--output", tmp_path / "b.edge", "--precision", "fp32")
+    bundle = open_bundle(tmp_path / "b.edge")
+    said = json.loads(bundle.read("sbom.cdx.json"))["metadata"]["component"]["licenses"]
+    assert said == [{"license": {"name": "our-licence", "url": "https://example.org/licence"}}]
+    assert bundle.read("licenses/model-LICENSE") == b"You may."
+
+
+@pytest.mark.parametrize(
+    ("text", "carried"),
+    [
+        (LISTED, {"license": "apache-2.0", "base_model": ["someone/base"]}),
+        ('---\nlicense: "yes"\nbase_model: "a: b"\n---\n', {"license": "yes", "base_model": ["a: b"]}),
+        ("---\nlicense: other\n---\n", {"license": "other"}),
+    ],
+)
+def test_what_is_carried_is_read_as_it_was(tmp_path, text, carried):
+    source, made = tmp_path / "source", tmp_path / "made"
+    source.mkdir()
+    made.mkdir()
+    (source / "README.md").write_text(text)
+    (source / "NOTICE.txt").write_bytes(b"\xff")
+    (made / "README.md").write_text("# A checkpoint\n")
+    carry_card(source, made)
+    assert front_matter(made) == carried
+    assert read_card(made) == read_card(source)
+    assert (made / "README.md").read_text().endswith("---\n# A checkpoint\n")
+
+
+def test_without_a_card_nothing_is_said(tmp_path):
+    (tmp_path / "made").mkdir()
+    carry_card(tmp_path / "model.gguf", tmp_path / "made")
+    assert read_card(tmp_path / "made") == ModelCard()
+    assert list((tmp_path / "made").iterdir()) == []
