@@ -116,8 +116,8 @@ def test_a_device_without_figures_is_measured_or_nothing():
     ],
 )
 def test_a_bundle_weighs_what_it_was_said_to(tmp_path, device, precision, bits, ffn):
-    folder = make_checkpoint(tmp_path / "m", hidden=256, heads=4, ffn=ffn, layers=2 if ffn > 48 else 6, spread=0.02)
-    quantization = Quantization(embedding_bits=bits)
+    folder = make_checkpoint(tmp_path / "m", hidden=256, heads=4, ffn=ffn, layers=2 if ffn > 48 else 3, spread=0.02)
+    quantization = Quantization("minmax", embedding_bits=bits, samples=8)  # ranges weigh nothing
     target = load_device(device)
     made = export(
         folder, output=tmp_path / "b.edge", device=target, precision=precision, quantization=quantization, engine=False
