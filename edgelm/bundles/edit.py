@@ -152,7 +152,8 @@ def _take_over(bundle: Bundle, draft: Path, names: Sequence[str]) -> None:
     """Give the bundle what the draft has under these names, each whole, and take away what it has not; then the lists
     of its files.
 
-    Files that change are taken out of the bundle first, so that it is whole whenever this is cut off.
+    Files that change are taken out of the lists first, so that the bundle works whenever this is cut off; a new file
+    that lies there then without being listed is what `edgelm verify` names, and what the next run replaces.
     """
     names = [name for name in names if not bundle.seals(name)]
     manifest = Manifest.from_json((draft / MANIFEST_FILE).read_bytes())

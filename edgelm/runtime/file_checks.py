@@ -9,7 +9,7 @@ from edgelm.errors import BundleError
 from edgelm.runtime.bundle import Bundle
 from edgelm.runtime.contents import FILE
 from edgelm.runtime.graph_spec import OPTIMIZED_FILE
-from edgelm.runtime.manifest import GOLDEN_FILE, UNLISTED
+from edgelm.runtime.manifest import ENGINES_FOLDER, GOLDEN_FILE, UNLISTED
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,11 @@ def require_files(bundle: Bundle) -> None:
 def _why_unlisted(name: str) -> str:
     if "__pycache__/" in name:
         return "not in the manifest; Python wrote it: delete the folder"
-    if name == OPTIMIZED_FILE:
+    made_by = "tune" if name == OPTIMIZED_FILE else "build" if name.startswith(f"{ENGINES_FOLDER}/") else None
+    if made_by is not None:
         return (
-            "not in the manifest, so nothing reads it; an `edgelm tune` that was cut off left it: delete it, or tune "
-            "again"
+            f"not in the manifest, so nothing reads it; an `edgelm {made_by}` that was cut off left it: delete it, or "
+            f"{made_by} again"
         )
     return "not in the manifest"
 
