@@ -1,13 +1,13 @@
-"""The Pareto front of a search: a table, and one HTML page with quality over latency."""
+"""The Pareto front of a search: a table, and one HTML page with quality over latency and size."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from edgelm.report.charts import Point, point_chart
 from edgelm.report.page import render_page
+from edgelm.report.svg import Chart
 from edgelm.report.tables import Table
-
-_WIDTH, _HEIGHT, _MARGIN = 640, 300, 44  # of the drawing, in its own units
 
 
 def front_table(values: dict[str, Any]) -> Table:
@@ -18,11 +18,7 @@ def front_table(values: dict[str, Any]) -> Table:
 
 def other_table(values: dict[str, Any]) -> Table:
     """One row for each finished trial that another beats."""
-    rows = [
-        _row(trial)
-        for trial in values["trials"]
-        if trial["state"] == "finished" and trial["number"] not in values["front"]
-    ]
+    rows = [_row(trial) for trial in _finished(values) if trial["number"] not in values["front"]]
     return _header(values), rows
 
 
@@ -33,7 +29,7 @@ def render_front(values: dict[str, Any]) -> str:
         values: as `edgelm search --json` prints them.
 
     Raises:
-        MissingExtraError: jinja2 is not installed.
+        MissingExtraError: jinja2 or matplotlib is not installed.
     """
     titles = (("Pareto front", front_table(values)), ("Other trials", other_table(values)))
     sections = [{"title": title, "header": header, "rows": rows} for title, (header, rows) in titles if rows]
@@ -46,7 +42,17 @@ def render_front(values: dict[str, Any]) -> str:
         + (f"; trained with {question['train_share']:.0%} of the steps" if question["train_share"] < 1 else "")
         + "."
     )
-    return render_page("front.html", where=where, sections=sections, chart=_chart(values), metric=values["metric"])
+    legend = (
+        "Full: the front, which no trial beats in all three, joined by a line; rings: other trials. The numbers are "
+        "those of the tables; where there is no room for one, it is left out."
+    )
+    return render_page(
+        "front.html", where=where, sections=sections, charts=_charts(values), legend=legend, metric=values["metric"]
+    )
+
+
+def _finished(values: dict[str, Any]) -> list[dict[str, Any]]:
+    return [trial for trial in values["trials"] if trial["state"] == "finished"]
 
 
 def _header(values: dict[str, Any]) -> list[str]:
@@ -63,47 +69,30 @@ def _row(trial: dict[str, Any]) -> list[str]:
     return [str(trial["number"]), *figures, trial["recipe"], " ".join(trial["overrides"])]
 
 
-def _chart(values: dict[str, Any]) -> dict[str, Any]:
-    """Every finished trial as a point; those of the front joined by a line, from the slowest to the fastest."""
-    finished = [trial for trial in values["trials"] if trial["state"] == "finished"]
-    across = _scale([trial["latency_ms"] for trial in finished], _MARGIN, _WIDTH - _MARGIN)
-    up = _scale([trial["quality"] for trial in finished], _HEIGHT - _MARGIN, _MARGIN)
+def _charts(values: dict[str, Any]) -> list[Chart]:
+    """Every finished trial as a point, quality over latency and over size; those of the front joined by a line."""
+    if not (finished := _finished(values)):
+        return []
+    metric = values["metric"]
+    return [
+        _chart(finished, values, "latency_ms", f"{metric} over latency", "p50, ms", "size_mb", "size in MB"),
+        _chart(finished, values, "size_mb", f"{metric} over size", "size, MB", "latency_ms", "p50 in ms"),
+    ]
+
+
+def _chart(
+    finished: list[dict[str, Any]], values: dict[str, Any], across: str, title: str, axis: str, area: str, unit: str
+) -> Chart:
     points = [
-        {
-            "x": across["place"](trial["latency_ms"]),
-            "y": up["place"](trial["quality"]),
-            "number": trial["number"],
-            "front": trial["number"] in values["front"],
-            "label": f"trial {trial['number']}: {trial['quality']:.4f}, {trial['latency_ms']:.3f} ms, "
-            f"{trial['size_mb']:.1f} MB",
-        }
+        Point(
+            str(trial["number"]),
+            trial[across],
+            trial["quality"],
+            trial[area],
+            kind=0 if trial["number"] in values["front"] else 1,
+            hollow=trial["number"] not in values["front"],
+        )
         for trial in finished
     ]
-    line = " ".join(
-        f"{point['x']},{point['y']}" for point in sorted(points, key=lambda point: point["x"]) if point["front"]
-    )
-    axes = {
-        "left": f"{across['low']:.3f}",
-        "right": f"{across['high']:.3f}",
-        "bottom": f"{up['low']:.3f}",
-        "top": f"{up['high']:.3f}",
-    }
-    return {
-        "points": sorted(points, key=lambda point: point["front"]),
-        "line": line,
-        "width": _WIDTH,
-        "height": _HEIGHT,
-        "margin": _MARGIN,
-        **axes,
-    }
-
-
-def _scale(values: list[float], start: float, end: float) -> dict[str, Any]:
-    """Where a value lies between two places of the drawing; the smallest at `start`, the largest at `end`, alone in the
-    middle."""
-    low, high = min(values, default=0.0), max(values, default=1.0)
-
-    def place(value: float) -> float:
-        return round((start + end) / 2 if high == low else start + (end - start) * (value - low) / (high - low), 1)
-
-    return {"low": low, "high": high, "place": place}
+    front = sorted((point.across, point.up) for point in points if not point.hollow)
+    return point_chart(title, points, across=axis, up=values["metric"], area=unit, path=front)

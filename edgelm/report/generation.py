@@ -1,4 +1,4 @@
-"""Tables and drawings of models that write: tokens by context, first token by prompt."""
+"""Tables of models that write: tokens by context, first token by prompt."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from typing import Any
 
 from edgelm.report.estimates import memory_cell
 from edgelm.report.tables import Estimates, Profiles, Table, latency_table, p50_cell, ratio_cell, subject_name
-
-_ROW = 20  # of a drawing, in its own units: 640 wide
-_LABEL, _ROOM = 210, 330  # where bars begin, and the longest
 
 
 def speed_sections(profiles: Profiles, estimates: Estimates | None = None) -> list[tuple[str, Table]]:
@@ -65,28 +62,6 @@ def first_token_table(profiles: Profiles, estimates: Estimates | None = None) ->
             about = [f"{entry['name']} on {entry['device']}", f"{known['tokens']:,}", _band(known)]
             rows.append(_filled([*about, "", "", f"{known['tokens_per_s']:.0f}"], header, entry))
     return _with_source(header, rows, estimates)
-
-
-def speed_charts(profiles: Profiles) -> list[dict[str, Any]]:
-    """Bars, longer ones being more: tokens a second by context, ms to the first token by prompt."""
-    return [
-        _chart(profiles, "token", "Tokens a second by context", "tokens_per_s", "{:.1f}"),
-        _chart(profiles, "first-token", "Milliseconds to the first token by prompt", "p50_ms", "{:.1f} ms"),
-    ]
-
-
-def _chart(profiles: Profiles, measure: str, title: str, figure: str, form: str) -> dict[str, Any]:
-    found = [
-        (f"{subject_name(profile)}, {profile['cases'][number]['tokens']:,}", profile["cases"][number][figure])
-        for number in _places(profiles, measure)
-        for profile in profiles
-    ]
-    most = max(value for _, value in found)
-    rows = [
-        {"y": place * _ROW, "label": label, "width": round(_ROOM * value / most, 1), "value": form.format(value)}
-        for place, (label, value) in enumerate(found)
-    ]
-    return {"title": title, "rows": rows, "height": len(rows) * _ROW, "left": _LABEL}
 
 
 def _places(profiles: Profiles, measure: str) -> list[int]:

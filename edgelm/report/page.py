@@ -6,23 +6,25 @@ from importlib.util import find_spec
 from typing import Any
 
 from edgelm.errors import MissingExtraError
+from edgelm.report.svg import check_charts
 
 
 def check_page() -> None:
     """Look whether pages can be made here, before there is anything to put on one.
 
     Raises:
-        MissingExtraError: jinja2 is not installed.
+        MissingExtraError: jinja2 or matplotlib is not installed.
     """
     if find_spec("jinja2") is None:
         raise MissingExtraError("an HTML report needs jinja2.", hint="pip install 'edgelm[report]'")
+    check_charts()
 
 
 def render_page(template: str, **values: Any) -> str:
     """Fill in a template.
 
     Raises:
-        MissingExtraError: jinja2 is not installed.
+        MissingExtraError: jinja2 or matplotlib is not installed.
     """
     check_page()
     from jinja2 import Environment, PackageLoader, StrictUndefined

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgelm.files.output import staged_output
 from edgelm.report.cuts import gone_table, kept_table
 from edgelm.report.estimates import estimates_html, estimates_markdown
-from edgelm.report.generation import speed_charts, speed_sections, writes
+from edgelm.report.generation import speed_sections, writes
 from edgelm.report.page import render_page
 from edgelm.report.report import Report
+from edgelm.report.speed_charts import operator_chart, speed_charts
 from edgelm.report.tables import (
     Estimates,
     Profiles,
@@ -27,7 +26,6 @@ from edgelm.report.tables import (
     quality_table,
     runs_words,
     stage_table,
-    subject_name,
     subject_table,
 )
 from edgelm.report.texts import Texts, example_lines, example_parts, text_sections
@@ -49,7 +47,7 @@ def write_reports(
 
     Raises:
         OutputExistsError, ResourceError: as `staged_output`.
-        MissingExtraError: HTML without jinja2.
+        MissingExtraError: HTML without jinja2 and matplotlib.
     """
     texts: list[tuple[Path, str]] = []
     if html is not None:
@@ -93,7 +91,7 @@ def render_html(profiles: Profiles, estimates: Estimates | None = None, texts: T
     """One page with style and drawings inside: it needs no network and no other file.
 
     Raises:
-        MissingExtraError: jinja2 is not installed.
+        MissingExtraError: jinja2 or matplotlib is not installed.
     """
     sections = [
         {"title": title, "header": header, "rows": rows}
@@ -106,8 +104,7 @@ def render_html(profiles: Profiles, estimates: Estimates | None = None, texts: T
         where=_where(profiles),
         notes=_notes(profiles, estimates),
         sections=sections,
-        charts=[] if writes(profiles) else _charts(profiles),
-        bars=speed_charts(profiles) if writes(profiles) else [],
+        charts=[*speed_charts(profiles), *operator_chart(profiles[0])],
         places=_places(profiles),
         examples=example_parts(texts),
     )
@@ -151,28 +148,3 @@ def _place(profile: dict[str, Any]) -> str:
         f"{settings['threads']} threads, "
         f"{runs_words(settings)}, interleaved; texts: {Path(settings['texts']).name}; {profile['created']}."
     )
-
-
-def _charts(profiles: Profiles) -> list[dict[str, Any]]:
-    """Histograms of the raw samples of the first case, one a subject, on one scale that ends at the slowest p99."""
-    end = max(float(np.percentile(profile["cases"][0]["samples_ms"], 99)) for profile in profiles) * 1.05
-    charts = []
-    for profile in profiles:
-        counts, _ = np.histogram(profile["cases"][0]["samples_ms"], bins=80, range=(0, end))
-        tallest = max(1, int(counts.max()))
-        bars = [
-            {"x": index * 8, "height": round(60 * int(count) / tallest, 1)}
-            for index, count in enumerate(counts)
-            if count
-        ]
-        median = profile["cases"][0]["p50_ms"]
-        charts.append(
-            {
-                "name": subject_name(profile),
-                "bars": bars,
-                "median": f"{median:.3f}",
-                "median_x": round(640 * median / end, 1),
-                "end": f"{end:.2f}",
-            }
-        )
-    return charts

@@ -1,0 +1,79 @@
+"""What was measured of speed, drawn: latencies of calls, over length and batch, tokens by context, operators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgelm.report.charts import bar_chart, distribution_chart, line_chart
+from edgelm.report.svg import SERIES, Chart
+from edgelm.report.tables import Profiles, subject_name
+
+_OPERATORS = 10  # that are drawn; all of them are in the table
+
+
+def speed_charts(profiles: Profiles) -> list[Chart]:
+    """The charts that there are measurements for, of subjects with the same cases; of more than six subjects the first
+    six, since there are no more colours."""
+    shown = profiles[: len(SERIES)]
+    if "measure" in profiles[0]["cases"][0]:
+        return _writing_charts(shown)
+    return [_distribution(shown), *_over(shown, "sequence"), *_over(shown, "batch")]
+
+
+def operator_chart(profile: dict[str, Any]) -> list[Chart]:
+    """The slowest operators of a subject as bars; empty where it has none."""
+    rows = [(row["name"], row["ms_per_call"]) for row in profile["operators"][:_OPERATORS]]
+    if not rows:
+        return []
+    return [bar_chart(f"Time by operator: {subject_name(profile)}", rows, unit="ms per call")]
+
+
+def _distribution(profiles: Profiles) -> Chart:
+    case = profiles[0]["cases"][0]
+    tokens = "texts as they are" if case["sequence"] is None else f"{case['sequence']} tokens"
+    samples = {subject_name(profile): profile["cases"][0]["samples_ms"] for profile in profiles}
+    return distribution_chart(f"Latency of every call, batch {case['batch']}, {tokens}", samples, unit="ms")
+
+
+def _over(profiles: Profiles, axis: str) -> list[Chart]:
+    """The p50 over tokens of a text at the first batch size, or over texts of a call at the first length, where there
+    are at least two."""
+    other = "batch" if axis == "sequence" else "sequence"
+    fixed = profiles[0]["cases"][0][other]
+    series = {}
+    for profile in profiles:
+        cases = [case for case in profile["cases"] if case[other] == fixed and case[axis] is not None]
+        series[subject_name(profile)] = [
+            _point(case, case[axis]) for case in sorted(cases, key=lambda case: case[axis])
+        ]
+    if min(len({point[0] for point in points}) for points in series.values()) < 2:
+        return []
+    if axis == "sequence":
+        return [line_chart(f"Latency over length, batch {fixed}", series, across="tokens of a text", up="p50, ms")]
+    tokens = "texts as they are" if fixed is None else f"{fixed} tokens"
+    return [line_chart(f"Latency over batch, {tokens}", series, across="texts in a call", up="p50, ms")]
+
+
+def _writing_charts(profiles: Profiles) -> list[Chart]:
+    return [
+        *_by_tokens(profiles, "token", "Time of a token by context", "tokens before it", "p50, ms"),
+        *_by_tokens(profiles, "first-token", "Time to the first token by prompt", "tokens of the prompt", "p50, ms"),
+    ]
+
+
+def _by_tokens(profiles: Profiles, measure: str, title: str, across: str, up: str) -> list[Chart]:
+    series = {}
+    for profile in profiles:
+        cases = [case for case in profile["cases"] if case["measure"] == measure]
+        series[subject_name(profile)] = sorted(_point(case, case["tokens"]) for case in cases)
+    if not all(series.values()):
+        return []
+    if max(len(points) for points in series.values()) == 1:
+        rows = [(name, points[0][1]) for name, points in series.items()]
+        return [bar_chart(f"{title} of {next(iter(series.values()))[0][0]:g}", rows, unit="ms")]
+    return [line_chart(title, series, across=across, up=up)]
+
+
+def _point(case: dict[str, Any], place: float) -> tuple[float, float, float, float]:
+    low, high = case.get("p50_interval_ms") or (case["p50_ms"], case["p50_ms"])
+    return float(place), case["p50_ms"], low, high
