@@ -13,7 +13,7 @@ from edgelm.version import __version__
 # In the order of the work. Each module has one function, named like the command with an underscore for a hyphen, or an
 # `app` of its own.
 COMMANDS = (
-    *("finetune", "compress", "search", "export", "build", "profile", "estimate", "latency-table", "tune"),
+    *("finetune", "compress", "search", "export", "build", "profile", "report", "estimate", "latency-table", "tune"),
     *("run", "chat", "serve", "verify", "keys", "sign", "inspect", "recipes", "devices", "doctor", "demo"),
 )
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
 from edgelm.errors import MissingExtraError
 from edgelm.report.svg import check_charts
+
+_FIGURE = re.compile(r"[-+~<]?\d|as is$|never$")
 
 
 def check_page() -> None:
@@ -36,5 +40,15 @@ def render_page(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["text_columns"] = text_columns
     page: str = environment.get_template(template).render(**values)
     return page
+
+
+def text_columns(rows: Sequence[Sequence[str]]) -> set[int]:
+    """Which columns of a table hold words: they are aligned to the left and may break, figures to the right."""
+    return {
+        place
+        for place, cells in enumerate(zip(*rows, strict=True))
+        if any(cell and not _FIGURE.match(cell) for cell in cells)
+    }

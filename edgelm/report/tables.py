@@ -24,9 +24,16 @@ def as_markdown(lines: Sequence[str]) -> str:
 
 def markdown_table(title: str, table: Table) -> list[str]:
     """A table as lines of Markdown, under a heading."""
+    return [f"## {title}", "", *markdown_rows(table)]
+
+
+def markdown_rows(table: Table) -> list[str]:
+    """A table as lines of Markdown."""
     header, rows = table
-    body = ["| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return [f"## {title}", "", "| " + " | ".join(header) + " |", "|" + "---|" * len(header), *body, ""]
+    lines = [
+        "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in row) + " |" for row in (header, *rows)
+    ]
+    return [lines[0], "|" + "---|" * len(header), *lines[1:], ""]
 
 
 def subject_name(profile: dict[str, Any]) -> str:
@@ -57,7 +64,7 @@ def doubt_notes(profiles: list[dict[str, Any]]) -> list[str]:
         ]
         ratios = [case["ratio"] for case in profile["cases"] if case.get("ratio")]
         notes += [
-            f"{subject_name(profile)} against {ratio['against']}: {_ratio_words(ratio)} is not established: "
+            f"{subject_name(profile)} against {ratio['against']}: {ratio_words(ratio)} is not established: "
             f"{ratio['reason']}."
             for ratio in ratios
             if not ratio["established"]
@@ -166,10 +173,11 @@ def ratio_cell(case: dict[str, Any], last: dict[str, Any]) -> str:
     ratio = case.get("ratio")
     if not ratio:  # the last subject itself, or a profile of an earlier version
         return f"{last['p50_ms'] / case['p50_ms']:.2f}x"
-    return f"{_ratio_words(ratio)}{'' if ratio['established'] else ', not established'}"
+    return f"{ratio_words(ratio)}{'' if ratio['established'] else ', not established'}"
 
 
-def _ratio_words(ratio: dict[str, Any]) -> str:
+def ratio_words(ratio: dict[str, Any]) -> str:
+    """How many times as fast, with the interval."""
     return f"{ratio['p50']:.2f}x ({ratio['low']:.2f}-{ratio['high']:.2f})"
 
 

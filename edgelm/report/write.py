@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,15 @@ def write_reports(
         texts.append((markdown, page))
     if json_file is not None:
         texts.append((json_file, report.to_json()))
+    return write_texts(texts, overwrite=overwrite)
+
+
+def write_texts(texts: Sequence[tuple[Path, str]], *, overwrite: bool = False) -> list[Path]:
+    """Write finished texts to their files, and return the paths.
+
+    Raises:
+        OutputExistsError, ResourceError: as `staged_output`.
+    """
     for path, text in texts:
         with staged_output(path, overwrite=overwrite) as aside:
             aside.write_text(text, encoding="utf-8")

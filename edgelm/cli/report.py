@@ -1,0 +1,205 @@
+"""`edgelm report`: one page about a bundle, or about several that are compared, out of what is known of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from edgelm.cli.command import argument
+from edgelm.cli.console import Screen, open_screen
+from edgelm.cli.options import Json, LabelColumn, Overwrite, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.reports import Html, Markdown, check_files
+from edgelm.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgelm.report.answers import Answerer
+    from edgelm.runtime.manifest import Manifest
+    from edgelm.tasks.task import Task
+
+
+def report(
+    bundles: Annotated[list[Path], typer.Argument(help="Bundles, folders or files; several are compared.")],
+    profile: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--profile",
+            help="What `edgelm profile --output` wrote of these bundles. May be repeated, for several machines.",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            help="Rows that the bundles answer, best test rows with labels: their texts stand in the report where an "
+            "answer changed.",
+        ),
+    ] = None,
+    original: Annotated[
+        Path | None,
+        typer.Option(
+            "--original",
+            help="With --data: the model that it all began with, a checkpoint (PyTorch, for classification of texts) "
+            "or a bundle; what changed is told against its answers.",
+        ),
+    ] = None,
+    price_per_hour: Annotated[
+        float | None,
+        typer.Option("--price-per-hour", min=0.0, help="Of the measured machine: what calls cost, estimated."),
+    ] = None,
+    calls_per_day: Annotated[
+        float | None,
+        typer.Option("--calls-per-day", min=0.0, help="With --price-per-hour: what compressing saves in a year."),
+    ] = None,
+    replay: Annotated[
+        bool, typer.Option("--replay/--no-replay", help="Run the golden samples of the bundles on this machine.")
+    ] = True,
+    html: Html = None,
+    markdown: Markdown = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Write all of it as JSON; its JSON Schema ships with edgelm.")
+    ] = None,
+    text_column: TextColumn = None,
+    pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write one page for people: how much faster and smaller, what was lost, on what, and how to make it again.
+
+    Example: edgelm report build/my-model.edge --profile profile.json --data test.csv --original ./my-model --html
+    report.html
+
+    Everything on the page was measured, by `edgelm profile` or now on the rows of --data; what was calculated is marked
+    as estimated. --markdown fits a pull request.
+    """
+    with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
+        from edgelm.cli.inputs import read_columns
+        from edgelm.report.bundle_page import render_bundle_markdown, render_bundle_page
+        from edgelm.report.bundle_report import BundleReport, labelled, now
+        from edgelm.report.gather import describe_bundle, read_profiles
+        from edgelm.report.price import estimate_prices
+        from edgelm.report.write import write_texts
+
+        _check_options(data, original, price_per_hour, calls_per_day)
+        check_files(markdown, output, html=html, overwrite=overwrite)
+        files = [read_profiles(path) for path in profile or ()]
+        profiles = [entry for file in files for entry in file["profiles"]]
+        described = []
+        for number, path in enumerate(bundles):
+            screen.progress("verify", number, len(bundles))
+            described.append(describe_bundle(path, replay=replay))
+        screen.progress("verify", len(bundles), len(bundles))
+        known = labelled(described)
+        prices = None
+        if price_per_hour is not None:
+            prices = estimate_prices(known, profiles, price_per_hour=price_per_hour, calls_per_day=calls_per_day)
+        answers = None
+        if data is not None:
+            columns = read_columns(text_column, pair_column, label_column)
+            labels = [bundle["label"] for bundle in known]
+            answers = _answers(screen, dict(zip(labels, bundles, strict=True)), data, original, columns)
+        found = BundleReport(
+            known,
+            profiles,
+            [entry for file in files for entry in file["estimates"]],
+            tuple(file["texts"] for file in files if file["texts"]),
+            answers,
+            prices,
+            now(),
+        )
+        texts = []
+        if html is not None:
+            texts.append((html, render_bundle_page(found)))
+        if markdown is not None:
+            texts.append((markdown, render_bundle_markdown(found)))
+        if output is not None:
+            texts.append((output, found.to_json()))
+        written = write_texts(texts, overwrite=overwrite)
+        screen.result(found.to_dict(), _draw)
+        for bundle in known:
+            if not bundle["verified"]["ok"]:
+                screen.note(f"Warning: {bundle['label']} does not pass `edgelm verify`.")
+        screen.next_step(", ".join(map(str, written)) or "the lines above", "verify", argument(bundles[0]))
+
+
+def _check_options(
+    data: str | None, original: Path | None, price_per_hour: float | None, calls_per_day: float | None
+) -> None:
+    if original is not None and data is None:
+        raise UsageError("--original is asked for answers, and no rows are given.", hint="Add --data ROWS.")
+    if calls_per_day is not None and price_per_hour is None:
+        raise UsageError("--calls-per-day needs a price.", hint="Add --price-per-hour.")
+
+
+def _answers(
+    screen: Screen, bundles: dict[str, Path], data: str, original: Path | None, columns: Any
+) -> dict[str, Any]:
+    """What the bundles and the original answer to the rows."""
+    from edgelm.cli.inputs import read_judged
+    from edgelm.report.answers import check_comparable
+    from edgelm.report.gather import judge_answers
+    from edgelm.runtime import open_bundle
+
+    manifests = {name: open_bundle(path).manifest for name, path in bundles.items()}
+    tasks: dict[str, Task] = {name: manifest.task for name, manifest in manifests.items()}
+    task = next(iter(tasks.values()))
+    if odd := next((name for name, other in tasks.items() if other != task), None):
+        raise UsageError(f"--data: {odd} is for another task or other labels.", hint="Report such bundles one by one.")
+    check_comparable(task)
+    rows = read_judged(task, data, columns=columns, screen=screen)
+    assert rows is not None
+    rows = rows.for_task(task)
+    askers = {name: _bundle_answerer(screen, path, name) for name, path in bundles.items()}
+    asked = None
+    if original is not None:
+        name = f"{original.name} (original)" if original.name in bundles else original.name
+        asked = (name, _original_answerer(screen, original, next(iter(manifests.values())), name))
+    return judge_answers(task, rows, askers, asked)
+
+
+def _bundle_answerer(screen: Screen, path: Path, name: str) -> Answerer:
+    """One sample at a time, as a device would ask."""
+    from edgelm.runtime import load
+
+    model = load(path)
+
+    def answer(samples: Any) -> list[dict[str, Any]]:
+        found = []
+        for number, sample in enumerate(samples):
+            found.append(model(sample))
+            screen.progress(f"ask {name}", number + 1, len(samples))
+        return found
+
+    return answer
+
+
+def _original_answerer(screen: Screen, path: Path, manifest: Manifest, name: str) -> Answerer:
+    """A bundle, or a checkpoint in PyTorch."""
+    from edgelm.errors import MissingExtraError
+    from edgelm.model_folder.weight_files import is_bundle
+
+    if is_bundle(path):
+        return _bundle_answerer(screen, path, name)
+    if manifest.task.kind != "text-classification":
+        raise UsageError(
+            f"--original {path}: a checkpoint for {manifest.task.kind} is not asked here.",
+            hint=f"Export it, `edgelm export {path} --precision fp32 --output original.edge`, and give that.",
+        )
+    try:
+        from edgelm.cli.checkpoint_answers import checkpoint_answerer
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("a checkpoint runs in PyTorch.", hint="pip install 'edgelm[compress]'") from error
+    longest = manifest.tokenization.max_length
+    return checkpoint_answerer(path, manifest.task, max_length=longest, progress=screen.progress, name=name)
+
+
+def _draw(console: Console, values: dict[str, Any]) -> None:
+    for headline in values["headlines"]:
+        console.print(headline["name"])
+        for sentence in headline["words"]:
+            console.print(f"  {sentence}", soft_wrap=True)

@@ -1,0 +1,294 @@
+"""The parts of a report about bundles, in the order in which they are read; the headline stands above them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgelm.report.answer_sections import answer_sections
+from edgelm.report.bundle_report import BundleReport
+from edgelm.report.charts import Point, bar_chart, point_chart
+from edgelm.report.cuts import gone_table, kept_table
+from edgelm.report.generation import speed_sections, writes
+from edgelm.report.glossary import used_terms
+from edgelm.report.headline import case_words, measured_ratio, reference_of
+from edgelm.report.quality import comparisons, metric_of, points_words
+from edgelm.report.remake import remake_code, version_rows
+from edgelm.report.section import Section, markdown_section
+from edgelm.report.speed_charts import operator_chart, speed_charts
+from edgelm.report.svg import Chart
+from edgelm.report.tables import (
+    Profiles,
+    Table,
+    doubt_notes,
+    estimates_note,
+    layer_table,
+    operator_table,
+    p50_cell,
+    provider_notes,
+    ratio_words,
+    stage_table,
+    subject_name,
+    subject_table,
+)
+from edgelm.report.texts import text_sections
+
+_SITES = 24  # layers whose quantization error is drawn; all of them are in the table
+
+
+def bundle_sections(report: BundleReport, *, with_charts: bool) -> list[Section]:
+    """All parts that there is something for.
+
+    Args:
+        with_charts: draw them, which needs matplotlib; Markdown has tables alone.
+    """
+    sections = [
+        _before_and_after(report),
+        _machines(report),
+        _frontier(report, with_charts),
+        *_speed(report, with_charts),
+        *answer_sections(report, with_charts=with_charts),
+        *(_kept(report, bundle) for bundle in report.bundles),
+        *(_quantization(report, bundle, with_charts) for bundle in report.bundles),
+        _prices(report),
+        _verified(report),
+        *(_remake(report, bundle) for bundle in report.bundles),
+    ]
+    filled = [section for section in sections if not section.is_empty]
+    words = "\n".join(line for section in filled for line in markdown_section(section))
+    return [*filled, Section("Words", terms=used_terms(words))]
+
+
+def _before_and_after(report: BundleReport) -> Section:
+    header = ["bundle", "what is compared", "measure", "before", "after", "difference", "rows"]
+    rows = []
+    for bundle in report.bundles:
+        for entry in comparisons(bundle, report.answers):
+            figures = [f"{entry['before']:.4f}", f"{entry['after']:.4f}", points_words(entry)]
+            rows.append([bundle["label"], entry["what"], entry["metric"], *figures, entry["rows"]])
+        rows += [
+            [
+                bundle["label"],
+                "graph against checkpoint",
+                "changed answers",
+                "",
+                f"{graph['parity']['changed']:.2%}",
+                "",
+                f"{graph['parity']['samples']} texts of calibration",
+            ]
+            for graph in bundle["graphs"]
+            if graph["parity"]
+        ]
+    text = (
+        "Each line compares two models on the same rows. Dev is what choices were made by on the way; test is what "
+        "took no part in making the model. Intervals are those of the difference, where every answer is known.",
+    )
+    return Section("Before and after", text, tables=(("", (header, rows)),))
+
+
+def _frontier(report: BundleReport, with_charts: bool) -> Section:
+    """Quality, latency and size of all models whose answers to the same rows are known, or else of the bundles whose
+    quality was measured on the same rows."""
+    quality, metric, of = _common_quality(report)
+    points = []
+    original = (report.answers or {}).get("original")
+    for name, value in quality.items():
+        profile = _profile_by_name(report, name)
+        if profile is not None:
+            kind = 1 if name == original else 0
+            points.append(Point(name, profile["cases"][0]["p50_ms"], value, profile["size_mb"], kind=kind))
+    if len(points) < 2:
+        return Section("Quality, latency and size")
+    charts: tuple[Chart, ...] = ()
+    if with_charts:
+        title = f"{metric} over latency"
+        charts = (point_chart(title, points, across="p50, ms", up=metric, area="size in MB"),)
+    rows = [[point.name, f"{point.up:.4f}", f"{point.across:.3f}", f"{point.size or 0:.1f}"] for point in points]
+    text = (f"All on the same rows: {of}.",)
+    return Section("Quality, latency and size", text, charts, (("", (["model", metric, "p50 ms", "size MB"], rows)),))
+
+
+def _common_quality(report: BundleReport) -> tuple[dict[str, float], str, str]:
+    answers = report.answers
+    if answers is not None and answers["labelled"]:
+        found = {model["name"]: model["accuracy"] for model in answers["models"] if model["accuracy"] is not None}
+        return found, "accuracy", f"{answers['source']}, {answers['rows']:,} rows"
+    first = report.bundles[0]
+    metric, source = metric_of(first), first["quality"].get("source")
+    found = {
+        bundle["label"]: bundle["quality"]["bundle"][metric]
+        for bundle in report.bundles
+        if bundle["quality"].get("source") == source and metric in bundle["quality"].get("bundle", {})
+    }
+    return found, metric, f"{source}, {first['quality'].get('samples', 0):,} rows"
+
+
+def _profile_by_name(report: BundleReport, name: str) -> dict[str, Any] | None:
+    """That of the bundle of this label, or of a subject of this name."""
+    for bundle in report.bundles:
+        if bundle["label"] == name:
+            return report.profile_of(bundle)
+    return next((profile for profile in report.profiles if profile["name"] == name), None)
+
+
+def _speed(report: BundleReport, with_charts: bool) -> list[Section]:
+    """One part for each file of profiles and host, whose subjects took turns: their figures may be compared."""
+    places = dict.fromkeys((profile["file"], profile["host"]) for profile in report.profiles)
+    found = []
+    for place in places:
+        here = [profile for profile in report.profiles if (profile["file"], profile["host"]) == place]
+        suffix = f": {_place_name(here, places)}" if len(places) > 1 else ""
+        charts = tuple(speed_charts(here)) if with_charts else ()
+        known = [entry for entry in report.estimates if len(places) == 1]
+        notes = [*provider_notes(here), *(f"Warning: {note}" for note in doubt_notes(here))]
+        notes += [estimates_note(known)] if known else []
+        tables = [("", table) for _, table in speed_sections(here, known or None)]
+        if writes(here):
+            tables = list(speed_sections(here, known or None))
+        found.append(Section(f"Speed{suffix}", (_where(here[0]), *notes), charts, tuple(tables)))
+        found.append(Section(f"Size, load and memory{suffix}", tables=(("", subject_table(here)),)))
+        found += [_operators(profile, with_charts) for profile in here if _is_ours(report, profile)]
+    for texts in report.texts:
+        found.append(Section("Texts of models that write", tables=tuple(text_sections(texts))))
+    return found
+
+
+def _machines(report: BundleReport) -> Section:
+    """How fast each bundle is on each machine, where there are several."""
+    rows = []
+    for profile in report.profiles:
+        if _is_ours(report, profile):
+            other = reference_of(profile, report.profiles, report.bundles)
+            place = f"{profile['host'] or ''} {profile['machine']['cpu']}, {profile['settings']['threads']} threads"
+            row = [place.strip(), subject_name(profile), case_words(profile["cases"][0]), p50_cell(profile["cases"][0])]
+            rows.append([*row, *(["", ""] if other is None else _against(profile, other))])
+    if len({row[0] for row in rows}) < 2:
+        return Section("On each machine")
+    header = ["machine", "bundle", "what was timed", "p50 ms", "against", "times as fast"]
+    return Section("On each machine", tables=(("", (header, rows)),))
+
+
+def _against(profile: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    ratio = measured_ratio(profile, other)
+    return [subject_name(other), ratio_words(ratio.to_dict())]
+
+
+def _operators(profile: dict[str, Any], with_charts: bool) -> Section:
+    charts = tuple(operator_chart(profile)) if with_charts else ()
+    title = f"Time by operator: {subject_name(profile)}"
+    return Section(title, charts=charts, tables=(("", operator_table(profile)),) if profile["operators"] else ())
+
+
+def _is_ours(report: BundleReport, profile: dict[str, Any]) -> bool:
+    return any(bundle["id"] == profile["id"] for bundle in report.bundles)
+
+
+def _place_name(profiles: Profiles, places: dict[tuple[str, str | None], None]) -> str:
+    file, host = profiles[0]["file"], profiles[0]["host"]
+    several = sum(1 for _, other in places if other == host) > 1
+    return f"{host or profiles[0]['machine']['cpu']}{f', {file}' if several else ''}"
+
+
+def _where(profile: dict[str, Any]) -> str:
+    machine, settings = profile["machine"], profile["settings"]
+    host = f"{profile['host']}, " if profile["host"] else ""
+    return (
+        f"{profile['source'].capitalize()} on {host}{machine['cpu']} ({machine['cores']} cores, {machine['system']}), "
+        f"{settings['threads']} threads, {settings['runs']} calls each, in turns; {profile['created']}."
+    )
+
+
+def _kept(report: BundleReport, bundle: dict[str, Any]) -> Section:
+    of = {"manifest": bundle}
+    generates = bundle["task"]["kind"] in ("text-generation", "translation", "summarization")
+    layers = [("What went", gone_table(of)), ("Layers", kept_table(of))] if generates else [("Layers", layer_table(of))]
+    tables = [("Stages; their metrics are of dev", stage_table(of)), *layers]
+    return Section(_named("What each layer kept", report, bundle), tables=tuple(tables))
+
+
+def _quantization(report: BundleReport, bundle: dict[str, Any], with_charts: bool) -> Section:
+    """What rounding the input of each layer does to the outputs, as the calibration of the bundle measured it."""
+    sites = [site for site in bundle["calibration"].get("sites") or [] if site.get("error") is not None]
+    title = _named("Quantization error by layer", report, bundle)
+    if not sites:
+        return Section(title)
+    worst = sorted(sites, key=lambda site: -site["error"])
+    charts: tuple[Chart, ...] = ()
+    if with_charts:
+        shown = sorted(worst[:_SITES], key=sites.index)
+        named = [(f"{site['site']}", site["error"]) for site in shown]
+        charts = (bar_chart("Error of the outputs, one layer alone in integers", named, unit="mean square"),)
+    rows = [[site["site"], str(site["option"]), f"{site['error']:.3g}"] for site in worst]
+    text = f"Measured when the bundle was made, on {bundle['calibration'].get('source')}; the largest first."
+    if bundle["calibration"].get("error") is not None:
+        text += f" All layers together: {bundle['calibration']['error']:.3g}."
+    return Section(title, (text,), charts, (("", (["layer", "range chosen by", "error"], rows)),))
+
+
+def _prices(report: BundleReport) -> Section:
+    prices = report.prices
+    if prices is None:
+        return Section("Money, estimated")
+    subjects = [
+        [entry["name"], f"{entry['mean_ms']:.3f}", f"{entry['per_million']:.4g}"] for entry in prices["subjects"]
+    ]
+    savings = [
+        [
+            entry["name"],
+            entry["against"],
+            f"{entry['training_hours']:.2f}",
+            f"{entry['training']:.4g}",
+            f"{entry['a_year']:.4g}",
+            "never" if entry["days_to_pay"] is None else f"{entry['days_to_pay']:.2g}",
+        ]
+        for entry in prices["savings"]
+    ]
+    text = (
+        f"Estimated, not measured: mean times of the profiles at {prices['price_per_hour']:g} an hour of the machine, "
+        "in the currency of that price, with the machine busy all the time and one call after the other"
+        + ("" if prices["calls_per_day"] is None else f"; {prices['calls_per_day']:,.0f} calls a day, 365 days a year")
+        + ". Training is paid at the same price."
+    )
+    saved = ["bundle", "against", "hours of training", "training", "saved in the first year", "days until it pays"]
+    tables: tuple[tuple[str, Table], ...] = (
+        ("A million calls, estimated", (["model", "mean ms of a call", "price of a million"], subjects)),
+        ("What compressing saves, estimated", (saved, savings)),
+    )
+    return Section("Money, estimated", (text,), tables=tables)
+
+
+def _verified(report: BundleReport) -> Section:
+    rows = [
+        [bundle["label"], check["name"], "passed" if check["ok"] else "FAILED", check["detail"]]
+        for bundle in report.bundles
+        for check in bundle["verified"]["checks"]
+        if check["detail"] or not check["ok"]
+    ]
+    rows += [
+        [bundle["label"], "all checks", "passed" if bundle["verified"]["ok"] else "FAILED", _count(bundle)]
+        for bundle in report.bundles
+    ]
+    text = (
+        "Checked when this report was made: hashes of all files, the graphs, and the answers to the golden samples.",
+    )
+    return Section("Verified", text, tables=(("", (["bundle", "check", "result", "what was found"], rows)),))
+
+
+def _count(bundle: dict[str, Any]) -> str:
+    checks = bundle["verified"]["checks"]
+    return f"{sum(check['ok'] for check in checks)} of {len(checks)}"
+
+
+def _remake(report: BundleReport, bundle: dict[str, Any]) -> Section:
+    profile = report.profile_of(bundle)
+    rows = version_rows(bundle, profile)
+    table = (["package", "checkpoint", "bundle", "profile"], rows)
+    return Section(
+        _named("Make it again", report, bundle),
+        ("Paths are told without the folders of the machine that the bundle was made on.",),
+        tables=(("Versions", table),),
+        code=remake_code(bundle, profile),
+    )
+
+
+def _named(title: str, report: BundleReport, bundle: dict[str, Any]) -> str:
+    return title if len(report.bundles) == 1 else f"{title}: {bundle['label']}"

@@ -1,0 +1,127 @@
+"""What a report is made of: bundles with what they say of themselves, profiles from files, answers to rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgelm.data.dataset import Dataset
+from edgelm.errors import InputError
+from edgelm.files.places import told_place, told_places
+from edgelm.limits import read_json
+from edgelm.profile.result import Profile
+from edgelm.report.answers import Answerer, Answers, ask, by_label, check_comparable, compare, confusion, truths
+from edgelm.report.calibration import expected_calibration_error, reliability_bins
+from edgelm.report.robustness import measure_changes, measure_lengths
+from edgelm.runtime import open_bundle
+from edgelm.runtime.verify import verify
+from edgelm.tasks.table import task_from_dict
+from edgelm.tasks.task import Task
+
+_KEPT = ("name", "created", "task", "family", "precision", "device", "quality", "calibration", "lineage", "tools")
+
+
+def describe_bundle(path: str | Path, *, replay: bool = True) -> dict[str, Any]:
+    """JSON-ready: what a bundle says of itself, its size, and what verifying it here gave.
+
+    Args:
+        replay: run its golden samples.
+
+    Raises:
+        BundleError: it cannot be read.
+    """
+    bundle = open_bundle(path)
+    values = bundle.manifest.to_dict()
+    found = verify(path, replay=replay)
+    checks = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in found.checks]
+    graphs = [{"name": graph["name"], "parity": graph.get("parity")} for graph in values["graphs"]]
+    kept = told_places({name: values[name] for name in _KEPT})
+    measured = {"size_mb": bundle.size_bytes / 1e6, "graphs": graphs, "verified": {"ok": found.ok, "checks": checks}}
+    return kept | measured | {"path": told_place(path), "id": bundle_id(values)}
+
+
+def bundle_id(manifest: Mapping[str, Any]) -> str:
+    """What two manifests have in common that are of the same model: a hash over its files, in short."""
+    files = sorted(f"{entry['path']} {entry['sha256']}" for entry in manifest.get("files", ()))
+    return hashlib.sha256("\n".join([str(manifest.get("name")), *files]).encode()).hexdigest()[:16]
+
+
+def read_profiles(path: Path) -> dict[str, Any]:
+    """What a file of `edgelm profile --output` holds: profiles, and the estimates and texts beside them.
+
+    Each profile gets the `id` of its bundle in the place of its manifest, and the name of the `file`.
+
+    Raises:
+        InputError: no such file, or no profiles in it.
+    """
+    hint = "Make one with `edgelm profile BUNDLE --compare ORIGINAL --output FILE.json`."
+    try:
+        values = read_json(path.read_bytes(), str(path), error=InputError)
+    except OSError as error:
+        raise InputError(f"{path}: no file that can be read ({error.strerror}).", hint=hint) from error
+    except ValueError as error:
+        raise InputError(f"{path}: no JSON ({error}).", hint=hint) from error
+    if not isinstance(values, dict) or not isinstance(values.get("profiles"), list) or not values["profiles"]:
+        raise InputError(f"{path}: no profiles are in it.", hint=hint)
+    found = []
+    for entry in values["profiles"]:
+        if not isinstance(entry, dict):
+            raise InputError(f"{path}: {json.dumps(entry)[:40]} is no profile.", hint=hint)
+        read = Profile.from_dict(entry).to_dict()
+        manifest = read.pop("manifest")
+        found.append(told_places(read) | {"id": bundle_id(manifest) if manifest else None, "file": told_place(path)})
+    return {"profiles": found, "estimates": values.get("estimates") or [], "texts": values.get("texts")}
+
+
+def judge_answers(
+    task: Task,
+    rows: Dataset,
+    bundles: Mapping[str, Answerer],
+    original: tuple[str, Answerer] | None,
+) -> dict[str, Any]:
+    """JSON-ready: what each model answers to the rows, and what changed from the original's answers to each bundle's.
+
+    Args:
+        rows: with labels as the task has them, or without.
+        bundles: what answers, by name.
+        original: name and what answers; None: nothing is compared.
+
+    Raises:
+        UsageError: the task's answers are no words.
+    """
+    check_comparable(task)
+    truth = truths(task, rows)
+    askers = ([original] if original else []) + list(bundles.items())
+    answers = [ask(name, answerer, task, rows) for name, answerer in askers]
+    models = [_judged(task, found, answerer, rows, truth) for found, (_, answerer) in zip(answers, askers, strict=True)]
+    changes = [compare(answers[0], found, rows, truth) for found in answers[1:]] if original else []
+    return {
+        "source": told_place(rows.source),
+        "sha256": rows.fingerprint(),
+        "rows": len(rows),
+        "labelled": bool(truth),
+        "original": original[0] if original else None,
+        "models": models,
+        "changes": changes,
+    }
+
+
+def _judged(task: Task, answers: Answers, answerer: Answerer, rows: Dataset, truth: Sequence[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {"name": answers.name, "accuracy": answers.accuracy}
+    if truth:
+        values |= {"by_label": by_label(answers, truth), "confusion": confusion(answers, truth)}
+        values["by_length"] = measure_lengths(answers, rows)
+    if truth and answers.scores:
+        bins = reliability_bins(answers.scores, answers.right)
+        values["calibration"] = {"error": expected_calibration_error(bins), "bins": [list(each) for each in bins]}
+    if task.kind == "text-classification":  # others answer in words of the text, which changes
+        values["robustness"] = measure_changes(answerer, answers, rows, truth)
+    return values
+
+
+def task_of(bundle: Mapping[str, Any]) -> Task:
+    """The task of a bundle that was described."""
+    return task_from_dict(bundle["task"])

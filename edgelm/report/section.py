@@ -1,0 +1,60 @@
+"""The parts that a page or a Markdown file is made of: words, charts, tables, code."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from edgelm.report.svg import Chart
+from edgelm.report.tables import Table, markdown_rows
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of a report, under a heading.
+
+    Attributes:
+        text: paragraphs.
+        charts: drawings; of a page alone.
+        tables: captions and tables; those without rows are left out. A caption may be empty.
+        code: captions and texts that can be pasted into a shell or a file.
+        terms: words and what they mean.
+    """
+
+    title: str
+    text: tuple[str, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    tables: tuple[tuple[str, Table], ...] = ()
+    code: tuple[tuple[str, str], ...] = ()
+    terms: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def anchor(self) -> str:
+        """What a link to it is called."""
+        return "-".join(re.findall(r"[a-z0-9]+", self.title.lower()))
+
+    @property
+    def filled(self) -> tuple[tuple[str, Table], ...]:
+        """The tables that have rows."""
+        return tuple((caption, table) for caption, table in self.tables if table[1])
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it but words."""
+        return not (self.charts or self.filled or self.code or self.terms)
+
+
+def markdown_section(section: Section) -> list[str]:
+    """A section as lines of Markdown."""
+    lines = [f"## {section.title}", ""]
+    for paragraph in section.text:
+        lines += [paragraph, ""]
+    for caption, table in section.filled:
+        lines += [f"**{caption}**", ""] if caption else []
+        lines += markdown_rows(table)
+    for caption, text in section.code:
+        fence = "`" * max(3, 1 + max((len(found) for found in re.findall("`+", text)), default=0))
+        lines += [f"{caption}:", "", fence, *text.splitlines(), fence, ""]
+    for word, meaning in section.terms:
+        lines += [f"- **{word}**: {meaning}"]
+    return [*lines, ""] if section.terms else lines
