@@ -10,9 +10,8 @@ from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
 from edgelm.compress.evaluate import predict
 from edgelm.data.dataset import Dataset
-from edgelm.errors import ModelError
 from edgelm.progress import Progress
-from edgelm.report.answers import Answerer
+from edgelm.report.answers import Answerer, check_same_task
 from edgelm.runtime.answers.table import read_outputs
 from edgelm.tasks.task import Task
 
@@ -29,14 +28,7 @@ def checkpoint_answerer(path: Path, task: Task, *, max_length: int, progress: Pr
         ModelError: it cannot be read, or is for another task or has other labels.
     """
     checkpoint = open_checkpoint(path)
-    if (checkpoint.task.kind, checkpoint.task.output) != (task.kind, task.output) or set(checkpoint.task.labels) != set(
-        task.labels
-    ):
-        raise ModelError(
-            f"{path}: the model is for {checkpoint.task.kind} with the labels "
-            f"{', '.join(checkpoint.task.labels)[:80]}, and not for what the bundle is for.",
-            hint="Give the model that the bundle was made from.",
-        )
+    check_same_task(path, task, checkpoint.task)
     tokenizer = load_tokenizer(checkpoint)
     model = TaskModel(load_checkpoint(checkpoint), tokenizer, checkpoint.task, max_length)
 

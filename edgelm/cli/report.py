@@ -141,6 +141,7 @@ def _answers(
 ) -> dict[str, Any]:
     """What the bundles and the original answer to the rows."""
     from edgelm.cli.inputs import read_judged
+    from edgelm.profile.subject import find_subject
     from edgelm.report.answers import check_comparable
     from edgelm.report.gather import judge_answers
     from edgelm.runtime import open_bundle
@@ -157,7 +158,8 @@ def _answers(
     askers = {name: _bundle_answerer(screen, path, name) for name, path in bundles.items()}
     asked = None
     if original is not None:
-        name = f"{original.name} (original)" if original.name in bundles else original.name
+        name = find_subject(original).name
+        name = f"{name} (original)" if name in bundles else name
         asked = (name, _original_answerer(screen, original, next(iter(manifests.values())), name))
     return judge_answers(task, rows, askers, asked)
 
@@ -182,8 +184,11 @@ def _original_answerer(screen: Screen, path: Path, manifest: Manifest, name: str
     """A bundle, or a checkpoint in PyTorch."""
     from edgelm.errors import MissingExtraError
     from edgelm.model_folder.weight_files import is_bundle
+    from edgelm.report.answers import check_same_task
+    from edgelm.runtime import open_bundle
 
     if is_bundle(path):
+        check_same_task(path, manifest.task, open_bundle(path).manifest.task)
         return _bundle_answerer(screen, path, name)
     if manifest.task.kind != "text-classification":
         raise UsageError(

@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgelm.data.dataset import Dataset
-from edgelm.errors import UsageError
+from edgelm.errors import ModelError, UsageError
 from edgelm.tasks.task import Task
 
 Answerer = Callable[[Sequence[Any]], list[dict[str, Any]]]  # samples to answers, as `edgelm.runtime` gives them
 NONE = "(none)"
-_RESAMPLES = 2000
+_RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,20 @@ def check_comparable(task: Task) -> None:
         raise UsageError(
             f"--data: a model for {task.kind} gives no answers that are the same or not.",
             hint=hint if task.generates else "Leave --data out.",
+        )
+
+
+def check_same_task(path: str | Path, task: Task, found: Task) -> None:
+    """Refuse an original that is for another task than the bundle.
+
+    Raises:
+        ModelError: it is.
+    """
+    if (found.kind, found.output, set(found.labels)) != (task.kind, task.output, set(task.labels)):
+        labels = f" with the labels {', '.join(found.labels)[:80]}" if found.labels else ""
+        raise ModelError(
+            f"{path}: a model for {found.kind}{labels}; the bundle is for something else.",
+            hint="Give the model that the bundle was made from.",
         )
 
 

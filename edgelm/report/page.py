@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from edgelm.errors import MissingExtraError
+from edgelm.lines import plain_text
 from edgelm.report.svg import check_charts
 
 _FIGURE = re.compile(r"[-+~<]?\d|as is$|never$")
@@ -25,7 +26,7 @@ def check_page() -> None:
 
 
 def render_page(template: str, **values: Any) -> str:
-    """Fill in a template.
+    """Fill in a template; controls in texts of strangers stand there as their escapes.
 
     Raises:
         MissingExtraError: jinja2 or matplotlib is not installed.
@@ -42,7 +43,7 @@ def render_page(template: str, **values: Any) -> str:
     )
     environment.filters["text_columns"] = text_columns
     page: str = environment.get_template(template).render(**values)
-    return page
+    return plain_text(page)
 
 
 def text_columns(rows: Sequence[Sequence[str]]) -> set[int]:

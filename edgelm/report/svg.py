@@ -137,7 +137,7 @@ def _inline(figure: Any, title: str, summary: str) -> str:
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
     text = re.sub(r' clip-path="[^"]*"', "", text)  # nothing is drawn outside of the axes
     text = re.sub(r"<clipPath.*?</clipPath>\s*", "", text, flags=re.DOTALL)
-    text = _own_names(text)
+    text = _own_names(text, title)
     text = re.sub(r"#0000[01][0-9a-f]", lambda found: f"var({_VARIABLES[found[0]]})", text)
     text = re.sub(r"font: (\d+(?:\.\d+)?)px [^;\"]*", r"font: \1px system-ui, sans-serif", text)
     text = text.replace(" xlink:href=", " href=")
@@ -147,9 +147,9 @@ def _inline(figure: Any, title: str, summary: str) -> str:
     return opened + text[text.index(">") + 1 :].strip()
 
 
-def _own_names(text: str) -> str:
+def _own_names(text: str, title: str) -> str:
     """Names of elements that others refer to, after the drawing; all others go."""
-    mark = hashlib.sha256(text.encode()).hexdigest()[:8]
+    mark = hashlib.sha256(f"{title}\n{text}".encode()).hexdigest()[:8]
     used = set(re.findall(r'href="#([^"]+)"', text))
 
     def renamed(found: re.Match[str]) -> str:

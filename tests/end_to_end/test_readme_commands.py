@@ -75,7 +75,12 @@ def folder(tmp_path_factory):
     model = open_checkpoint(here / "my-model")
     table = count_operations(sizes_of(model.config, task=model.task), 10)  # to measure one takes minutes
     replace(table, source="measured", unit="ms", precision="int8", pytorch=100.0).save(here / "table.json")
-    for name, columns in {"train": ("text", "label"), "dev": ("text", "label"), "texts": ("text",)}.items():
+    for name, columns in {
+        "train": ("text", "label"),
+        "dev": ("text", "label"),
+        "test": ("text", "label"),
+        "texts": ("text",),
+    }.items():
         rows = [(f"{text} {number}", ("negative", "positive")[number % 2]) for number, text in enumerate(TEXTS * 4)]
         with (here / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([columns, *(row[: len(columns)] for row in rows)])
