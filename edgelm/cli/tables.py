@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from edgelm.cli.folding import FoldingTable
+
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
@@ -38,8 +40,8 @@ def hidden_line(hidden: dict[str, int]) -> str:
 
 
 def make_table(*columns: str, title: str = "", numbers_from: int = 1) -> Table:
-    """A plain table whose columns from `numbers_from` on are right-aligned."""
-    table = Table(
+    """A plain table whose columns from `numbers_from` on are right-aligned; it folds where the terminal is narrow."""
+    table = FoldingTable(
         title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
     )
     for index, column in enumerate(columns):
