@@ -19,6 +19,7 @@ from rich.segment import Segment
 
 from edgelm import distributed as processes
 from edgelm.cli.command import join, program
+from edgelm.cli.log_lines import LogLines
 from edgelm.cli.memory import memory_error
 from edgelm.errors import EXIT_FAILED, EXIT_INTERRUPTED, EdgelmError
 from edgelm.lines import json_line, plain_text
@@ -56,6 +57,7 @@ class Screen:
         self.stderr = PlainConsole(stderr=True, soft_wrap=True, **plain)
         self._bars: RichProgress | None = None
         self._tasks: dict[str, Any] = {}
+        self._lines: LogLines | None = None
 
     def result(self, values: dict[str, Any], view: Callable[[Console, dict[str, Any]], None]) -> None:
         """Show a result: as JSON, or by the view that draws the same values for people."""
@@ -91,8 +93,13 @@ class Screen:
             self.stderr.print(text)
 
     def progress(self, description: str, done: int, total: int) -> None:
-        """A `Progress` that draws bars on stderr when a person is watching."""
-        if self.quiet or not sys.stderr.isatty():
+        """A `Progress` that draws bars on stderr when a person is watching, and writes lines there when nobody is."""
+        if self.quiet:
+            return
+        if not sys.stderr.isatty():
+            if self._lines is None:
+                self._lines = LogLines(self.aside)
+            self._lines.note(description, done, total)
             return
         if self._bars is None:
             columns = (
@@ -111,7 +118,9 @@ class Screen:
             self._bars.remove_task(self._tasks.pop(description))
 
     def close(self) -> None:
-        """Take the progress bars off the terminal."""
+        """Take the progress bars off the terminal, and write no more lines."""
+        if self._lines is not None:
+            self._lines.close()
         if self._bars is not None:
             self._bars.stop()
 

@@ -1,0 +1,64 @@
+"""Progress without a terminal: lines in a log, one a step of the work and at least one every half minute."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+EVERY = 30.0  # seconds between lines while one step goes on
+_SOON = 5.0  # seconds that must lie between the lines of two steps: short ones need none
+
+
+class LogLines:
+    """Says where work is.
+
+    A thread of its own speaks while a step is silent, so that a log never looks dead; `close` ends it.
+
+    Args:
+        say: writes a line.
+        every: seconds, for tests.
+    """
+
+    def __init__(self, say: Callable[[str], None], *, every: float = EVERY, soon: float = _SOON) -> None:
+        self._say = say
+        self._every, self._soon = every, soon
+        self._began = self._told = time.monotonic()
+        self._step, self._told_step, self._count = "", "", ""
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def note(self, step: str, done: int, total: int) -> None:
+        """The work is at `done` of `total` of this step."""
+        with self._lock:
+            self._step, self._count = step, f"{done} of {total}" if total > 1 else ""
+            age = time.monotonic() - self._told
+            if age >= self._every or (step != self._told_step and age >= self._soon):
+                self._tell()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._keep_telling, name="edgelm-log-lines", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Say no more."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _keep_telling(self) -> None:
+        wait = self._every
+        while not self._ended.wait(wait):
+            with self._lock:
+                age = time.monotonic() - self._told
+                if age >= self._every:
+                    self._tell()
+                    age = 0.0
+            wait = self._every - age
+
+    def _tell(self) -> None:
+        """A line with the step, how far it is, and the time since the beginning; the lock is held."""
+        self._told, self._told_step = time.monotonic(), self._step
+        minutes, seconds = divmod(int(self._told - self._began), 60)
+        self._say(" ".join(filter(None, (f"[{minutes}:{seconds:02d}]", self._step, self._count))))

@@ -1,0 +1,52 @@
+"""A log without a terminal: a line a step, and lines while a step is silent, but none for what is over at once."""
+
+import time
+
+from edgelm.cli.log_lines import LogLines
+
+
+def test_short_work_writes_nothing():
+    said = []
+    lines = LogLines(said.append)
+    for done in range(100):
+        lines.note("verify", done, 100)
+    lines.close()
+    assert said == []
+
+
+def test_each_step_has_a_line_with_what_is_done():
+    said = []
+    lines = LogLines(said.append, soon=0.0)
+    for step in ("prune", "recover"):
+        for done in range(3):
+            lines.note(step, done, 3)
+    lines.close()
+    assert said == ["[0:00] prune 0 of 3", "[0:00] recover 0 of 3"]
+
+
+def test_a_silent_step_is_told_again_until_the_end():
+    said = []
+    lines = LogLines(said.append, every=0.05)
+    lines.note("recover", 7, 90)
+    until = time.monotonic() + 20
+    while len(said) < 3 and time.monotonic() < until:
+        time.sleep(0.01)
+    lines.close()
+    told = len(said)
+    assert told >= 3
+    assert {line.split("] ")[1] for line in said} == {"recover 7 of 90"}
+    time.sleep(0.2)
+    assert len(said) == told
+
+
+def test_a_command_writes_them_to_stderr(capsys):
+    from edgelm.cli.console import Screen
+
+    screen = Screen(as_json=True, quiet=False, verbose=False)
+    screen.progress("export", 1, 3)
+    screen._lines._soon = 0.0
+    screen.progress("parity", 2, 3)
+    screen.close()
+    shown = capsys.readouterr()
+    assert shown.err == "[0:00] parity 2 of 3\n"
+    assert shown.out == ""
