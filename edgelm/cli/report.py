@@ -81,13 +81,13 @@ def report(
         from edgelm.cli.inputs import read_columns
         from edgelm.report.bundle_page import render_bundle_markdown, render_bundle_page
         from edgelm.report.bundle_report import BundleReport, labelled, now
-        from edgelm.report.gather import describe_bundle, read_profiles
+        from edgelm.report.gather import describe_bundle, read_profile_files
         from edgelm.report.price import estimate_prices
         from edgelm.report.write import write_texts
 
         _check_options(data, original, price_per_hour, calls_per_day)
         check_files(markdown, output, html=html, overwrite=overwrite)
-        files = [read_profiles(path) for path in profile or ()]
+        files = read_profile_files(profile or ())
         profiles = [entry for file in files for entry in file["profiles"]]
         described = []
         for number, path in enumerate(bundles):
@@ -122,6 +122,8 @@ def report(
         written = write_texts(texts, overwrite=overwrite)
         screen.result(found.to_dict(), _draw)
         for bundle in known:
+            if profiles and found.profile_of(bundle) is None:
+                screen.note(f"Warning: no profile is of {bundle['label']} as it lies there; measure it again.")
             if not bundle["verified"]["ok"]:
                 screen.note(f"Warning: {bundle['label']} does not pass `edgelm verify`.")
         screen.next_step(", ".join(map(str, written)) or "the lines above", "verify", argument(bundles[0]))

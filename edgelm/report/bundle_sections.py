@@ -146,7 +146,7 @@ def _speed(report: BundleReport, with_charts: bool) -> list[Section]:
             tables = list(speed_sections(here, known or None))
         found.append(Section(f"Speed{suffix}", (_where(here[0]), *notes), charts, tuple(tables)))
         found.append(Section(f"Size, load and memory{suffix}", tables=(("", subject_table(here)),)))
-        found += [_operators(profile, with_charts) for profile in here if _is_ours(report, profile)]
+        found += [_operators(profile, suffix, with_charts) for profile in here if _is_ours(report, profile)]
     for texts in report.texts:
         found.append(Section("Texts of models that write", tables=tuple(text_sections(texts))))
     return found
@@ -172,9 +172,9 @@ def _against(profile: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return [subject_name(other), ratio_words(ratio.to_dict())]
 
 
-def _operators(profile: dict[str, Any], with_charts: bool) -> Section:
+def _operators(profile: dict[str, Any], suffix: str, with_charts: bool) -> Section:
     charts = tuple(operator_chart(profile)) if with_charts else ()
-    title = f"Time by operator: {subject_name(profile)}"
+    title = f"Time by operator: {subject_name(profile)}{suffix.replace(': ', ', ', 1)}"
     return Section(title, charts=charts, tables=(("", operator_table(profile)),) if profile["operators"] else ())
 
 

@@ -49,10 +49,26 @@ def bundle_id(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256("\n".join([str(manifest.get("name")), *files]).encode()).hexdigest()[:16]
 
 
-def read_profiles(path: Path) -> dict[str, Any]:
+def read_profile_files(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """What several files of profiles hold, each as `read_profiles` gives it, under names of their own.
+
+    Raises:
+        InputError: as `read_profiles`.
+    """
+    found = []
+    named: set[str] = set()
+    for path in {path.resolve(): path for path in paths}.values():
+        name = told_place(path)
+        name = name if name not in named else f"{name} ({len(named) + 1})"
+        named.add(name)
+        found.append(read_profiles(path, name=name))
+    return found
+
+
+def read_profiles(path: Path, *, name: str) -> dict[str, Any]:
     """What a file of `edgelm profile --output` holds: profiles, and the estimates and texts beside them.
 
-    Each profile gets the `id` of its bundle in the place of its manifest, and the name of the `file`.
+    Each profile gets the `id` of its bundle in the place of its manifest, and the `name` of the file.
 
     Raises:
         InputError: no such file, or no profiles in it.
@@ -72,7 +88,7 @@ def read_profiles(path: Path) -> dict[str, Any]:
             raise InputError(f"{path}: {json.dumps(entry)[:40]} is no profile.", hint=hint)
         read = Profile.from_dict(entry).to_dict()
         manifest = read.pop("manifest")
-        found.append(told_places(read) | {"id": bundle_id(manifest) if manifest else None, "file": told_place(path)})
+        found.append(told_places(read) | {"id": bundle_id(manifest) if manifest else None, "file": name})
     return {"profiles": found, "estimates": values.get("estimates") or [], "texts": values.get("texts")}
 
 

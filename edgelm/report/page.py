@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import count
 from typing import Any
 
 from edgelm.errors import MissingExtraError
@@ -43,7 +44,18 @@ def render_page(template: str, **values: Any) -> str:
     )
     environment.filters["text_columns"] = text_columns
     page: str = environment.get_template(template).render(**values)
-    return plain_text(page)
+    return plain_text(_number_drawings(page))
+
+
+def _number_drawings(page: str) -> str:
+    """The page with names inside of drawings that no other drawing has: the same chart may stand there twice."""
+    numbers = count(1)
+
+    def one(found: re.Match[str]) -> str:
+        mark = f"drawing-{next(numbers)}-"
+        return re.sub(r' (id="|href="#)', rf" \g<1>{mark}", found[0])
+
+    return re.sub(r"<svg .*?</svg>", one, page, flags=re.DOTALL)
 
 
 def text_columns(rows: Sequence[Sequence[str]]) -> set[int]:

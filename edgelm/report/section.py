@@ -29,11 +29,6 @@ class Section:
     terms: tuple[tuple[str, str], ...] = ()
 
     @property
-    def anchor(self) -> str:
-        """What a link to it is called."""
-        return "-".join(re.findall(r"[a-z0-9]+", self.title.lower()))
-
-    @property
     def filled(self) -> tuple[tuple[str, Table], ...]:
         """The tables that have rows."""
         return tuple((caption, table) for caption, table in self.tables if table[1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 from collections.abc import Iterator
@@ -127,8 +126,7 @@ def _style() -> dict[str, Any]:
 
 
 def _inline(figure: Any, title: str, summary: str) -> str:
-    """The `<svg>` element of a figure: without a size, with names that no other drawing of a page has, and variables
-    for colours."""
+    """The `<svg>` element of a figure: without a size, and with variables for colours."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
@@ -137,7 +135,7 @@ def _inline(figure: Any, title: str, summary: str) -> str:
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
     text = re.sub(r' clip-path="[^"]*"', "", text)  # nothing is drawn outside of the axes
     text = re.sub(r"<clipPath.*?</clipPath>\s*", "", text, flags=re.DOTALL)
-    text = _own_names(text, title)
+    text = _used_names(text)
     text = re.sub(r"#0000[01][0-9a-f]", lambda found: f"var({_VARIABLES[found[0]]})", text)
     text = re.sub(r"font: (\d+(?:\.\d+)?)px [^;\"]*", r"font: \1px system-ui, sans-serif", text)
     text = text.replace(" xlink:href=", " href=")
@@ -147,13 +145,7 @@ def _inline(figure: Any, title: str, summary: str) -> str:
     return opened + text[text.index(">") + 1 :].strip()
 
 
-def _own_names(text: str, title: str) -> str:
-    """Names of elements that others refer to, after the drawing; all others go."""
-    mark = hashlib.sha256(f"{title}\n{text}".encode()).hexdigest()[:8]
+def _used_names(text: str) -> str:
+    """Names of elements that others refer to; all other names go. The page makes them its own."""
     used = set(re.findall(r'href="#([^"]+)"', text))
-
-    def renamed(found: re.Match[str]) -> str:
-        return f' id="{mark}-{found[1]}"' if found[1] in used else ""
-
-    text = re.sub(r' id="([^"]*)"', renamed, text)
-    return re.sub(r'href="#([^"]+)"', rf'href="#{mark}-\g<1>"', text)
+    return re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)

@@ -18,6 +18,7 @@ from report_material import EVIL, a_profile, rows_file, write_profiles
 from typer.testing import CliRunner
 
 from edgelm.cli.main import app
+from edgelm.profile.generation.case import GenerationCase
 from edgelm.profile.interval import measure_ratio
 from edgelm.report.bundle_report import report_schema
 from edgelm.runtime import load, open_bundle
@@ -208,6 +209,38 @@ def test_several_bundles_on_several_machines_are_compared(made, tmp_path):
     rows = table_of(check_page(page.read_text()), "On each machine")
     assert len({row["machine"] for row in rows}) == 2
     assert len(rows) == 4
+
+
+def test_a_model_that_writes_is_told_by_tokens_and_perplexity(tmp_path):
+    from generator_bundles import make_generator_bundle
+
+    bundle = make_generator_bundle(tmp_path / "writer", "llama")
+    manifest = open_bundle(bundle).manifest.to_dict()
+    rng = np.random.default_rng(0)
+    profiles = [
+        a_profile(name, kind, 1.0, of, size_mb=2.0).to_dict()
+        | {
+            "cases": [
+                GenerationCase(measure, tokens, tuple(rng.normal(middle, 0.02, 60)), 5, cache_mb=1.0).to_dict()
+                for measure, tokens in (("token", 16), ("token", 256), ("first-token", 32))
+            ]
+        }
+        for name, kind, of, middle in (("writer", "bundle", manifest, 1.0), ("model", "pytorch", {}, 3.0))
+    ]
+    for entry in profiles:
+        entry["settings"]["prompt_runs"] = 20
+    file, page = tmp_path / "p.json", tmp_path / "p.html"
+    file.write_text(json.dumps({"schema": 1, "profiles": profiles}))
+    again = tmp_path / "again.json"
+    again.write_text(file.read_text())
+    result = run(bundle, "--profile", file, "--profile", file, "--profile", again, "--html", page, "--json")
+    assert result.exit_code == 0, result.output
+    (headline,) = json.loads(result.stdout)["headlines"]
+    assert "3.0 times as fast as model (PyTorch fp32)" in headline["words"][0]
+    assert "a token behind 16 tokens" in headline["words"][0]
+    check_page(page.read_text())
+    assert "Time of a token by context" in page.read_text()
+    assert run(bundle, "--data", file).exit_code == 2
 
 
 def test_bundles_of_one_name_get_labels_of_their_own(made, tmp_path):
