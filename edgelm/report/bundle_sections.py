@@ -92,7 +92,7 @@ def _frontier(report: BundleReport, with_charts: bool) -> Section:
     points = []
     original = (report.answers or {}).get("original")
     for name, value in quality.items():
-        profile = _profile_by_name(report, name)
+        profile = _original_profile(report) if name == original else _profile_by_label(report, name)
         if profile is not None:
             kind = 1 if name == original else 0
             points.append(Point(name, profile["cases"][0]["p50_ms"], value, profile["size_mb"], kind=kind))
@@ -122,12 +122,17 @@ def _common_quality(report: BundleReport) -> tuple[dict[str, float], str, str]:
     return found, metric, f"{source}, {first['quality'].get('samples', 0):,} rows"
 
 
-def _profile_by_name(report: BundleReport, name: str) -> dict[str, Any] | None:
-    """That of the bundle of this label, or of a subject of this name."""
-    for bundle in report.bundles:
-        if bundle["label"] == name:
-            return report.profile_of(bundle)
-    return next((profile for profile in report.profiles if profile["name"] == name), None)
+def _profile_by_label(report: BundleReport, label: str) -> dict[str, Any] | None:
+    """The first profile of the bundle of this label."""
+    return next((report.profile_of(bundle) for bundle in report.bundles if bundle["label"] == label), None)
+
+
+def _original_profile(report: BundleReport) -> dict[str, Any] | None:
+    """What was measured beside the first bundle that was measured, if it has the original's name."""
+    mine = next((profile for bundle in report.bundles if (profile := report.profile_of(bundle))), None)
+    other = None if mine is None else reference_of(mine, report.profiles, report.bundles)
+    name = str((report.answers or {}).get("original")).removesuffix(" (original)")
+    return other if other is not None and other["name"] == name else None
 
 
 def _speed(report: BundleReport, with_charts: bool) -> list[Section]:

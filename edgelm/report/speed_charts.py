@@ -20,6 +20,17 @@ def speed_charts(profiles: Profiles) -> list[Chart]:
     return [_distribution(shown), *_over(shown, "sequence"), *_over(shown, "batch")]
 
 
+def series_names(profiles: Profiles) -> list[str]:
+    """What the subjects are called in a chart: of those of one name, such as a model and its bundle, the kind and the
+    precision stand behind it, and a number where these are the same too."""
+    names = [subject_name(profile) for profile in profiles]
+    longer = [
+        f"{name}, {each['kind']} {each['precision']}" if names.count(name) > 1 else name
+        for name, each in zip(names, profiles, strict=True)
+    ]
+    return [f"{name} ({place})" if longer.count(name) > 1 else name for place, name in enumerate(longer, start=1)]
+
+
 def operator_chart(profile: dict[str, Any]) -> list[Chart]:
     """The slowest operators of a subject as bars; empty where it has none."""
     rows = [(row["name"], row["ms_per_call"]) for row in profile["operators"][:_OPERATORS]]
@@ -31,7 +42,7 @@ def operator_chart(profile: dict[str, Any]) -> list[Chart]:
 def _distribution(profiles: Profiles) -> Chart:
     case = profiles[0]["cases"][0]
     tokens = "texts as they are" if case["sequence"] is None else f"{case['sequence']} tokens"
-    samples = {subject_name(profile): profile["cases"][0]["samples_ms"] for profile in profiles}
+    samples = dict(zip(series_names(profiles), (each["cases"][0]["samples_ms"] for each in profiles), strict=True))
     return distribution_chart(f"Latency of every call, batch {case['batch']}, {tokens}", samples, unit="ms")
 
 
@@ -41,11 +52,9 @@ def _over(profiles: Profiles, axis: str) -> list[Chart]:
     other = "batch" if axis == "sequence" else "sequence"
     fixed = profiles[0]["cases"][0][other]
     series = {}
-    for profile in profiles:
+    for name, profile in zip(series_names(profiles), profiles, strict=True):
         cases = [case for case in profile["cases"] if case[other] == fixed and case[axis] is not None]
-        series[subject_name(profile)] = [
-            _point(case, case[axis]) for case in sorted(cases, key=lambda case: case[axis])
-        ]
+        series[name] = [_point(case, case[axis]) for case in sorted(cases, key=lambda case: case[axis])]
     if min(len({point[0] for point in points}) for points in series.values()) < 2:
         return []
     if axis == "sequence":
@@ -63,9 +72,9 @@ def _writing_charts(profiles: Profiles) -> list[Chart]:
 
 def _by_tokens(profiles: Profiles, measure: str, title: str, across: str, up: str) -> list[Chart]:
     series = {}
-    for profile in profiles:
+    for name, profile in zip(series_names(profiles), profiles, strict=True):
         cases = [case for case in profile["cases"] if case["measure"] == measure]
-        series[subject_name(profile)] = sorted(_point(case, case["tokens"]) for case in cases)
+        series[name] = sorted(_point(case, case["tokens"]) for case in cases)
     if not all(series.values()):
         return []
     if max(len(points) for points in series.values()) == 1:

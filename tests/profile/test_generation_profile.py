@@ -230,7 +230,7 @@ def test_estimates_of_first_tokens_stand_beside_what_is_measured(bundle, tmp_pat
     ]
     text = page.read_text()
     assert text.count('<th scope="row">tiny on raspberry-pi-5</th>') == 3
-    assert text.count("<td>estimated</td>") == 3
+    assert text.count('<td class="text">estimated</td>') == 3
 
 
 def test_a_device_without_a_rate_has_tokens_alone(bundle, tmp_path):

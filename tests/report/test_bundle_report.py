@@ -243,6 +243,26 @@ def test_a_model_that_writes_is_told_by_tokens_and_perplexity(tmp_path):
     assert run(bundle, "--data", file).exit_code == 2
 
 
+def test_a_model_and_its_bundle_of_one_name_are_two_in_every_chart(made, tmp_path):
+    bundle = make_bundle(tmp_path / "b", name="teacher")
+    manifest = open_bundle(bundle).manifest.to_dict()
+    both = (("bundle", 1.0, manifest), ("pytorch", 5.0, {}))
+    profiles = [a_profile("teacher", kind, middle, of, size_mb=2.0) for kind, middle, of in both]
+    page = tmp_path / "p.html"
+    data = ("--data", made["rows"], "--original", made["original"])
+    result = run(bundle, "--profile", write_profiles(tmp_path / "p.json", *profiles), *data, "--html", page)
+    assert result.exit_code == 0, result.output
+    drawings = {
+        drawing.get("aria-label").split(".")[0]: drawing for drawing in check_page(page.read_text()).iter("svg")
+    }
+    calls = next(drawing for title, drawing in drawings.items() if title.startswith("Latency of every call"))
+    named = " ".join(label.text for label in calls.iter("text"))
+    assert "teacher, bundle fp32" in named
+    assert "teacher, pytorch fp32" in named
+    quality = next(drawing for title, drawing in drawings.items() if title.startswith("accuracy over latency"))
+    assert {"teacher", "teacher (original)"} <= {label.text for label in quality.iter("text")}
+
+
 def test_bundles_of_one_name_get_labels_of_their_own(made, tmp_path):
     first, second = make_bundle(tmp_path / "a"), make_bundle(tmp_path / "b", precision="int8")
     values = json.loads(run(first, second, "--json").stdout)
