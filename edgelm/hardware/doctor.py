@@ -35,7 +35,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "gguf": ("read and write GGUF files", ("gguf",)),
     "search": ("search recipes and their settings", ("optuna",)),
     "ray": ("search on a Ray cluster", ("ray",)),
-    "report": ("write HTML reports", ("jinja2", "psutil")),
+    "report": ("write HTML reports", ("jinja2", "matplotlib", "psutil")),
     "tensorboard": ("write TensorBoard logs while training", ("tensorboard",)),
     "remote": ("profile on other machines over SSH", ("asyncssh", "packaging")),
     "gpu": ("ask NVIDIA's driver about GPUs", ("pynvml",)),
