@@ -1,0 +1,237 @@
+#include "engine.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace {
+
+constexpr size_t line = 64, most_rows = size_t{1} << 22;
+constexpr int most_threads = 1024;
+// What onnxruntime's attention adds to the scores of padding: no share is left of them, unless all is padding.
+constexpr float hidden = -10000.0f;
+
+const Kernels &choose(const char *set) {
+  for (const Kernels *kernels : available_kernels())
+    if (!set || std::string(set) == kernels->name) return *kernels;
+  throw Failure(2, "the instruction set '" + std::string(set).substr(0, 40) + "' does not run here");
+}
+
+bool is_attention(const Step &step) { return step.operation == Operation::attention; }
+bool is_pooling(const Step &step) { return step.operation == Operation::first || step.operation == Operation::mean; }
+
+}  // namespace
+
+const std::vector<const Kernels *> &available_kernels() {
+  static const std::vector<const Kernels *> found = [] {
+    std::vector<const Kernels *> all;
+#if defined(__x86_64__)
+    all = {&avx512vnni_kernels, &avxvnni_kernels, &avx2_kernels};
+#endif
+    all.push_back(&reference_kernels);
+    all.erase(std::remove_if(all.begin(), all.end(), [](const Kernels *k) { return !k->runs(); }), all.end());
+    return all;
+  }();
+  return found;
+}
+
+Engine::Engine(const void *program, size_t program_bytes, const void *weights, size_t weights_bytes, const char *set)
+    : program_(read_program(static_cast<const char *>(program), program_bytes, static_cast<const uint8_t *>(weights),
+                            weights_bytes)),
+      kernels_(&choose(set)) {}
+
+void Engine::check(const Inputs &in, const size_t *sizes) const {
+  if (!in.ids || in.batch < 1 || in.tokens < 1) throw Failure(2, "there are no tokens");
+  if (in.tokens > program_.longest)
+    throw Failure(2, std::to_string(in.tokens) + " tokens; the model takes " + std::to_string(program_.longest));
+  if (in.batch > most_rows / in.tokens) throw Failure(2, "too many sequences at once");
+  const size_t rows = in.batch * in.tokens;
+  for (const Step &step : program_.steps)
+    for (const Lookup &lookup : step.lookups) {
+      const int64_t *indices = lookup.source == Source::ids ? in.ids : lookup.source == Source::types ? in.types : nullptr;
+      const auto most = static_cast<int64_t>(lookup.rows);
+      const auto highest = lookup.source == Source::positions ? static_cast<int64_t>(in.tokens) - 1 + lookup.offset
+                           : lookup.source == Source::counted ? static_cast<int64_t>(in.tokens) + lookup.offset
+                                                              : 0;
+      if (highest >= most) throw Failure(2, std::to_string(in.tokens) + " tokens; there are too few positions");
+      for (size_t i = 0; indices && i < rows; i++)
+        if (indices[i] < 0 || indices[i] >= most)
+          throw Failure(2, "index " + std::to_string(indices[i]) + " where the table has " + std::to_string(most) + " rows");
+    }
+  for (size_t i = 0; i < program_.outputs.size(); i++) {
+    const Buffer &buffer = program_.buffers[static_cast<size_t>(program_.outputs[i].buffer)];
+    if (sizes[i] != (buffer.per_token ? rows : in.batch) * buffer.width)
+      throw Failure(2, "the place for " + program_.outputs[i].name + " has another size");
+  }
+}
+
+// One piece of memory for all buffers and the threads' scratch; it grows and stays.
+void Engine::make_room(const Inputs &in, int threads) {
+  key_tokens_ = padded(in.tokens);
+  const size_t rows = in.batch * in.tokens;
+  std::vector<size_t> sizes;
+  for (const Buffer &buffer : program_.buffers) {
+    const size_t width = padded(buffer.width);
+    const size_t numbers = buffer.kind == Buffer::Kind::keys ? in.batch * buffer.width * key_tokens_
+                                                             : (buffer.per_token ? rows : in.batch) * width;
+    sizes.push_back(numbers * (buffer.kind == Buffer::Kind::bytes ? 1 : sizeof(float)));
+  }
+  for (int i = 0; i < threads; i++) sizes.push_back(4 * key_tokens_ * sizeof(float));
+  size_t total = line;
+  for (size_t &size : sizes) total += size = (size + line - 1) / line * line + line;  // blocks may be read beyond the end
+  if (total > memory_bytes_) {
+    memory_.reset();
+    memory_bytes_ = 0;
+    memory_.reset(new uint8_t[total]());
+    memory_bytes_ = total;
+  }
+  uint8_t *at = memory_.get() + (line - reinterpret_cast<uintptr_t>(memory_.get()) % line) % line;
+  places_.clear();
+  scratch_.clear();
+  for (size_t i = 0; i < sizes.size(); at += sizes[i++])
+    if (i < program_.buffers.size())
+      places_.push_back(at);
+    else
+      scratch_.push_back(reinterpret_cast<float *>(at));
+}
+
+void Engine::prepare(const Inputs &in) {
+  mask_.assign(in.batch * in.tokens, 1.0f);
+  added_.assign(in.batch * key_tokens_, 0.0f);
+  for (size_t i = 0; program_.reads_mask && in.mask && i < mask_.size(); i++)
+    if (in.mask[i] <= 0) {
+      mask_[i] = 0.0f;
+      added_[i / in.tokens * key_tokens_ + i % in.tokens] = hidden;
+    }
+  for (const Step &step : program_.steps)
+    for (const Lookup &lookup : step.lookups) {
+      if (lookup.source != Source::counted) continue;
+      counted_.assign(mask_.size(), 0);
+      for (size_t sequence = 0; sequence < in.batch; sequence++) {
+        int32_t count = 0;
+        for (size_t i = sequence * in.tokens; i < (sequence + 1) * in.tokens; i++)
+          if (in.ids[i] != lookup.skipped) counted_[i] = ++count;
+      }
+    }
+}
+
+void Engine::run(const Inputs &in, int threads, float *const *outputs, const size_t *sizes) {
+  if (threads < 1 || threads > most_threads) throw Failure(2, "no number of threads: " + std::to_string(threads));
+  if (!outputs || !sizes) throw Failure(2, "there is no place for the outputs");
+  const std::lock_guard<std::mutex> lock(mutex_);
+  check(in, sizes);
+  threads = static_cast<int>(std::min<size_t>(static_cast<size_t>(threads), in.batch * in.tokens));
+  make_room(in, threads);
+  prepare(in);
+  crew_.run(threads, [&](int thread) { work(in, thread, threads); });
+  for (size_t i = 0; i < program_.outputs.size(); i++) {
+    const int buffer = program_.outputs[i].buffer;
+    const size_t width = program_.buffers[static_cast<size_t>(buffer)].width;
+    for (size_t row = 0; row < sizes[i] / width; row++)
+      std::memcpy(outputs[i] + row * width, floats(buffer) + row * stride(buffer), width * sizeof(float));
+  }
+}
+
+// Whether a step reads rows that another thread may have made.
+bool Engine::crosses_rows(const Step &step) const { return is_attention(step) || is_pooling(step); }
+
+void Engine::work(const Inputs &in, int thread, int threads) {
+  const auto index = static_cast<size_t>(thread), count = static_cast<size_t>(threads);
+  for (const Step &step : program_.steps) {
+    if (crosses_rows(step)) crew_.meet();
+    const int made = step.output != none ? step.output : step.bytes != none ? step.bytes : step.queries;
+    const size_t rows = per_token(made) ? in.batch * in.tokens : in.batch;
+    const Range range = {rows * index / count, rows * (index + 1) / count};
+    if (range.first < range.last) run_step(step, in, range, thread);
+  }
+}
+
+Quantizer Engine::quantizer(const Step &s, size_t row) {
+  return {s.factors, s.inverse, s.byte_zero, bytes(s.bytes) + row * stride(s.bytes), stride(s.bytes)};
+}
+
+void Engine::run_step(const Step &s, const Inputs &in, Range range, int thread) {
+  if (s.operation == Operation::embed) return embed(s, in, range);
+  if (is_attention(s)) return attend(s, in, range, thread);
+  if (is_pooling(s)) return pool(s, in, range);
+  if (s.operation == Operation::linear || s.operation == Operation::dense) {
+    Epilogue e;
+    e.scales = s.scales, e.bias = s.bias, e.activation = s.activation;
+    if (s.other != none) e.residual = floats(s.other), e.residual_stride = stride(s.other);
+    Target &t = e.target;
+    t.kind = s.target;
+    if (t.kind == Target::Kind::rows) t.to = floats(s.output), t.stride = stride(s.output);
+    if (t.kind == Target::Kind::bytes) t.quantizer = quantizer(s, 0);
+    if (t.kind == Target::Kind::heads) {
+      t.queries = floats(s.queries), t.keys = floats(s.keys), t.values = floats(s.values);
+      t.width = s.width / 3, t.head_stride = stride(s.queries), t.tokens = in.tokens, t.key_tokens = key_tokens_;
+    }
+    if (s.operation == Operation::linear)
+      kernels_->integer_product(s.integers, bytes(s.input), stride(s.input), range.first, range.last, e);
+    else
+      kernels_->float_product(s.floats, floats(s.input), stride(s.input), range.first, range.last, e);
+    return;
+  }
+  for (size_t row = range.first; row < range.last; row++) {
+    const float *x = floats(s.input) + row * stride(s.input);
+    float *to = s.output != none ? floats(s.output) + row * stride(s.output) : nullptr;
+    const Quantizer q = s.bytes != none ? quantizer(s, row) : Quantizer{};
+    switch (s.operation) {
+      case Operation::norm:
+        kernels_->norm(x, s.width, s.gain, s.bias, s.epsilon, to, s.bytes != none ? &q : nullptr);
+        break;
+      case Operation::quantize: kernels_->quantize(x, s.width, q); break;
+      case Operation::add: kernels_->add(x, floats(s.other) + row * stride(s.other), s.width, to); break;
+      case Operation::activate: kernels_->activate(s.activation, x, s.width, to); break;
+      default: kernels_->unit(x, s.width, to);
+    }
+  }
+}
+
+void Engine::embed(const Step &s, const Inputs &in, Range range) {
+  for (size_t row = range.first; row < range.last; row++) {
+    float *to = floats(s.output) + row * stride(s.output);
+    for (size_t i = 0; i < s.lookups.size(); i++) {
+      const Lookup &lookup = s.lookups[i];
+      int64_t index = 0;
+      switch (lookup.source) {
+        case Source::ids: index = in.ids[row]; break;
+        case Source::types: index = in.types ? in.types[row] : 0; break;
+        case Source::positions: index = static_cast<int64_t>(row % in.tokens) + lookup.offset; break;
+        case Source::counted: index = counted_[row] + lookup.offset; break;
+        case Source::zero: break;
+      }
+      kernels_->look_up(lookup.table, static_cast<size_t>(index), to, i > 0);
+    }
+  }
+}
+
+// Queries of tokens, or one of each sequence; in either case those of the range, a sequence after the other.
+void Engine::attend(const Step &s, const Inputs &in, Range range, int thread) {
+  const size_t each = per_token(s.queries) ? in.tokens : 1;
+  for (size_t row = range.first; row < range.last;) {
+    const size_t sequence = row / each, last = std::min(range.last, (sequence + 1) * each);
+    Attention a;
+    a.queries = floats(s.queries), a.query_stride = stride(s.queries), a.stride = stride(s.values);
+    a.keys = floats(s.keys) + sequence * s.heads * s.width * key_tokens_;
+    a.values = floats(s.values) + sequence * in.tokens * a.stride;
+    a.heads = s.heads, a.size = s.width, a.tokens = in.tokens, a.key_tokens = key_tokens_, a.scale = s.scale;
+    if (s.masked && in.mask) a.mask = added_.data() + sequence * key_tokens_;
+    a.to = floats(s.output), a.to_stride = stride(s.output);
+    kernels_->attend(a, row, last, scratch_[static_cast<size_t>(thread)]);
+    row = last;
+  }
+  for (size_t row = range.first; s.bytes != none && row < range.last; row++)
+    kernels_->quantize(floats(s.output) + row * stride(s.output), s.heads * s.width, quantizer(s, row));
+}
+
+void Engine::pool(const Step &s, const Inputs &in, Range range) {
+  for (size_t sequence = range.first; sequence < range.last; sequence++) {
+    const float *x = floats(s.input) + sequence * in.tokens * stride(s.input);
+    float *to = floats(s.output) + sequence * stride(s.output);
+    if (s.operation == Operation::first)
+      std::memcpy(to, x, s.width * sizeof(float));
+    else
+      kernels_->mean(x, stride(s.input), in.tokens, s.masked ? mask_.data() + sequence * in.tokens : nullptr, s.width, to);
+  }
+}

@@ -1,0 +1,92 @@
+// What an instruction set offers, and the values that its functions take. Rows are padded to whole blocks of 16 lanes, so
+// that all loops are over blocks; what lies in the padding is never read as a result.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+enum class Activation { none, gelu, fast_gelu, relu, tanh };
+
+// Where a float becomes a byte: round(x * factor * inverse) + zero, within 0 to 255.
+struct Quantizer {
+  const float *factors = nullptr;  // one a channel; null: 1
+  float inverse = 1;               // of the scale
+  float zero = 0;
+  uint8_t *to = nullptr;
+  size_t stride = 0;
+};
+
+// Where the results of a product go. `rows`: as they are. `bytes`: quantized. `heads`: the queries, keys and values of
+// attention, a third of the columns each; keys with the tokens of a sequence side by side.
+struct Target {
+  enum class Kind { rows, bytes, heads } kind = Kind::rows;
+  float *to = nullptr;  // rows
+  size_t stride = 0;
+  Quantizer quantizer;  // bytes
+  float *queries = nullptr, *keys = nullptr, *values = nullptr;  // heads
+  size_t width = 0, head_stride = 0, tokens = 0, key_tokens = 0;
+};
+
+// What follows a product, in this order: scale and bias, activation, a row that is added.
+struct Epilogue {
+  const float *scales = nullptr;  // null for products of floats
+  const float *bias = nullptr;    // null: none
+  Activation activation = Activation::none;
+  const float *residual = nullptr;
+  size_t residual_stride = 0;
+  Target target;
+};
+
+struct IntegerMatrix {
+  size_t inputs = 0, outputs = 0;   // as they are
+  size_t groups = 0, panels = 0;    // of 4 inputs, of 16 outputs
+  const int8_t *packed = nullptr;   // [panels][groups][16][4]
+  const int32_t *starts = nullptr;  // of the sums: minus the zero point times the sum of the column
+  bool narrow = false;              // no two neighbouring products exceed 16 bits
+};
+
+struct FloatMatrix {
+  size_t inputs = 0, outputs = 0, panels = 0;
+  const float *packed = nullptr;  // [panels][inputs][16]
+};
+
+struct Table {
+  const float *floats = nullptr;  // or
+  const int8_t *bytes = nullptr;
+  const float *scales = nullptr;  // one a row, of bytes
+  size_t width = 0;
+};
+
+struct Attention {
+  const float *queries = nullptr, *keys = nullptr, *values = nullptr;
+  size_t query_stride = 0, stride = 0;  // of rows of queries, and of values and results
+  size_t heads = 0, size = 0;           // numbers a head
+  size_t tokens = 0, key_tokens = 0;
+  float scale = 1;
+  const float *mask = nullptr;  // what is added to the scores of a sequence's tokens; null: nothing
+  float *to = nullptr;
+  size_t to_stride = 0;
+};
+
+struct Kernels {
+  const char *name;
+  bool (*runs)();
+  // Rows [first, last) of a (stride) times a matrix.
+  void (*integer_product)(const IntegerMatrix &, const uint8_t *a, size_t stride, size_t first, size_t last,
+                          const Epilogue &);
+  void (*float_product)(const FloatMatrix &, const float *a, size_t stride, size_t first, size_t last,
+                        const Epilogue &);
+  void (*norm)(const float *x, size_t width, const float *gain, const float *bias, float epsilon, float *to,
+               const Quantizer *quantizer);
+  void (*quantize)(const float *x, size_t width, const Quantizer &);
+  void (*look_up)(const Table &, size_t row, float *to, bool add);
+  void (*add)(const float *x, const float *y, size_t width, float *to);
+  void (*activate)(Activation, const float *x, size_t width, float *to);
+  // Queries [first, last) of one sequence; `scratch` has 4 rows of key_tokens.
+  void (*attend)(const Attention &, size_t first, size_t last, float *scratch);
+  // The mean of the rows whose weight is not 0, by their weights; null: all are 1.
+  void (*mean)(const float *x, size_t stride, size_t rows, const float *weights, size_t width, float *to);
+  void (*unit)(const float *x, size_t width, float *to);  // divided by its length
+};
+
+extern const Kernels reference_kernels, avx2_kernels, avxvnni_kernels, avx512vnni_kernels;

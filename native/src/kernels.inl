@@ -1,0 +1,296 @@
+// All functions of one instruction set, written once over `Lanes` and `Products`; a source file for each set includes it
+// in a namespace of its own.
+
+namespace {
+
+// Sixteen floats from p, of which the first `count` are there; the others are 0.
+inline Floats load_some(const float *p, size_t count) {
+  if (count >= 16) return Lanes::load(p);
+  float v[16] = {};
+  std::memcpy(v, p, count * sizeof(float));
+  return Lanes::load(v);
+}
+
+inline Floats to_byte(Floats x, const Quantizer &q, size_t at, size_t count) {
+  if (q.factors) x = Lanes::mul(x, load_some(q.factors + at, count));
+  const Floats scaled = Lanes::add(Lanes::round(Lanes::mul(x, Lanes::set(q.inverse))), Lanes::set(q.zero));
+  return clamp(scaled, 0.0f, 255.0f);
+}
+
+inline size_t left(size_t width, size_t at) { return width - at < 16 ? width - at : 16; }
+
+inline void put_heads(const Target &t, size_t row, size_t column, size_t count, Floats x) {
+  const size_t sequence = row / t.tokens, token = row % t.tokens;
+  if (column / t.width == (column + 15) / t.width && count == 16) {
+    const size_t part = column / t.width, at = column % t.width;
+    if (part == 0) return Lanes::store(t.queries + row * t.head_stride + at, x);
+    if (part == 2) return Lanes::store(t.values + row * t.head_stride + at, x);
+  }
+  float v[16];
+  Lanes::store(v, x);
+  for (size_t i = 0; i < count; i++) {
+    const size_t part = (column + i) / t.width, at = (column + i) % t.width;
+    if (part == 1)
+      t.keys[(sequence * t.width + at) * t.key_tokens + token] = v[i];
+    else
+      (part == 0 ? t.queries : t.values)[row * t.head_stride + at] = v[i];
+  }
+}
+
+// One block of a product's results to its place.
+inline void put(const Epilogue &e, size_t row, size_t column, size_t count, Floats x) {
+  if (e.bias) x = Lanes::add(x, Lanes::load(e.bias + column));
+  x = activate(e.activation, x);
+  if (e.residual) x = Lanes::add(x, Lanes::load(e.residual + row * e.residual_stride + column));
+  const Target &t = e.target;
+  switch (t.kind) {
+    case Target::Kind::rows: Lanes::store(t.to + row * t.stride + column, x); break;
+    case Target::Kind::bytes:
+      Lanes::store_bytes(t.quantizer.to + row * t.quantizer.stride + column, to_byte(x, t.quantizer, column, count));
+      break;
+    case Target::Kind::heads: put_heads(t, row, column, count, x); break;
+  }
+}
+
+template <bool narrow, int rows, int panels>
+void integer_tile(const IntegerMatrix &m, const uint8_t *a, size_t stride, size_t row, size_t panel, const Epilogue &e) {
+  typename Products::Sums sums[rows][panels];
+  for (int p = 0; p < panels; p++) {
+    const auto start = Products::start(m.starts + (panel + p) * 16);
+    for (int r = 0; r < rows; r++) sums[r][p] = start;
+  }
+  const uint8_t *bytes = a + row * stride;
+  const int8_t *weights = m.packed + panel * m.groups * 64;
+  const size_t next = m.groups * 64;
+  for (size_t g = 0; g < m.groups; g++, bytes += 4, weights += 64)
+#pragma GCC unroll 8
+    for (int p = 0; p < panels; p++)
+#pragma GCC unroll 8
+      for (int r = 0; r < rows; r++)
+        sums[r][p] = Products::template dot<narrow>(sums[r][p], bytes + r * stride, weights + p * next);
+  int32_t block[16];
+  for (int r = 0; r < rows; r++)
+    for (int p = 0; p < panels; p++) {
+      const size_t column = (panel + p) * 16;
+      Products::finish(block, sums[r][p]);
+      const Floats x = Lanes::mul(Lanes::to_floats(Lanes::load_ints(block)), Lanes::load(e.scales + column));
+      put(e, row + r, column, left(m.outputs, column), x);
+    }
+}
+
+template <int rows, int panels>
+void float_tile(const FloatMatrix &m, const float *a, size_t stride, size_t row, size_t panel, const Epilogue &e) {
+  Floats sums[rows][panels];
+  for (int r = 0; r < rows; r++)
+    for (int p = 0; p < panels; p++) sums[r][p] = Lanes::set(0.0f);
+  const float *numbers = a + row * stride, *weights = m.packed + panel * m.inputs * 16;
+  const size_t next = m.inputs * 16;
+  for (size_t k = 0; k < m.inputs; k++, weights += 16)
+#pragma GCC unroll 8
+    for (int p = 0; p < panels; p++)
+#pragma GCC unroll 8
+      for (int r = 0; r < rows; r++)
+        sums[r][p] = Lanes::fma(Lanes::set(numbers[r * stride + k]), Lanes::load(weights + p * next), sums[r][p]);
+  for (int r = 0; r < rows; r++)
+    for (int p = 0; p < panels; p++)
+      put(e, row + r, (panel + p) * 16, left(m.outputs, (panel + p) * 16), sums[r][p]);
+}
+
+// Calls tile<rows, panels> for a number of rows that is known only when it runs.
+template <template <int, int> class Tile, int panels, int rows = Products::rows, class... Arguments>
+void tile_rows(size_t count, Arguments &&...arguments) {
+  if (count == rows) return Tile<rows, panels>::call(arguments...);
+  if constexpr (rows > 1) tile_rows<Tile, panels, rows - 1>(count, arguments...);
+}
+
+// A matrix by tiles: panels of columns outside, so that their weights stay in the nearest cache for all rows, which are
+// shared out evenly among as few tiles as there can be.
+template <template <int, int> class Tile, int panels, class Matrix, class Value>
+void columns(const Matrix &m, const Value *a, size_t stride, size_t first, size_t last, size_t panel, const Epilogue &e) {
+  const size_t rows = last - first, blocks = (rows + Products::rows - 1) / Products::rows;
+  for (size_t i = 0; i < blocks; i++) {
+    const size_t from = rows * i / blocks, to = rows * (i + 1) / blocks;
+    tile_rows<Tile, panels>(to - from, m, a, stride, first + from, panel, e);
+  }
+}
+
+template <template <int, int> class Tile, class Matrix, class Value>
+void product(const Matrix &m, const Value *a, size_t stride, size_t first, size_t last, const Epilogue &e) {
+  size_t panel = 0;
+  for (; panel + Products::panels <= m.panels; panel += Products::panels)
+    columns<Tile, Products::panels>(m, a, stride, first, last, panel, e);
+  for (; panel < m.panels; panel++) columns<Tile, 1>(m, a, stride, first, last, panel, e);
+}
+
+template <int rows, int panels> struct NarrowTile {
+  static void call(const IntegerMatrix &m, const uint8_t *a, size_t stride, size_t row, size_t panel, const Epilogue &e) {
+    integer_tile<true, rows, panels>(m, a, stride, row, panel, e);
+  }
+};
+template <int rows, int panels> struct WideTile {
+  static void call(const IntegerMatrix &m, const uint8_t *a, size_t stride, size_t row, size_t panel, const Epilogue &e) {
+    integer_tile<false, rows, panels>(m, a, stride, row, panel, e);
+  }
+};
+template <int rows, int panels> struct FloatTile {
+  static void call(const FloatMatrix &m, const float *a, size_t stride, size_t row, size_t panel, const Epilogue &e) {
+    float_tile<rows, panels>(m, a, stride, row, panel, e);
+  }
+};
+
+void integer_product(const IntegerMatrix &m, const uint8_t *a, size_t stride, size_t first, size_t last,
+                     const Epilogue &e) {
+  if (m.narrow)
+    product<NarrowTile>(m, a, stride, first, last, e);
+  else
+    product<WideTile>(m, a, stride, first, last, e);
+}
+
+void float_product(const FloatMatrix &m, const float *a, size_t stride, size_t first, size_t last, const Epilogue &e) {
+  product<FloatTile>(m, a, stride, first, last, e);
+}
+
+void quantize(const float *x, size_t width, const Quantizer &q) {
+  for (size_t at = 0; at < width; at += 16)
+    Lanes::store_bytes(q.to + at, to_byte(Lanes::load(x + at), q, at, left(width, at)));
+}
+
+void norm(const float *x, size_t width, const float *gain, const float *bias, float epsilon, float *to,
+          const Quantizer *quantizer) {
+  Floats sum = Lanes::set(0.0f), squares = sum;
+  for (size_t at = 0; at < width; at += 16) sum = Lanes::add(sum, load_some(x + at, left(width, at)));
+  const Floats mean = Lanes::set(sum_lanes(sum) / static_cast<float>(width));
+  for (size_t at = 0; at < width; at += 16) {
+    Floats distance = Lanes::sub(Lanes::load(x + at), mean);
+    if (left(width, at) < 16) {
+      float v[16];
+      Lanes::store(v, distance);
+      distance = load_some(v, left(width, at));
+    }
+    squares = Lanes::fma(distance, distance, squares);
+  }
+  const Floats factor = Lanes::set(1.0f / std::sqrt(sum_lanes(squares) / static_cast<float>(width) + epsilon));
+  for (size_t at = 0; at < width; at += 16) {
+    const size_t count = left(width, at);
+    const Floats distance = Lanes::mul(Lanes::sub(Lanes::load(x + at), mean), factor);
+    const Floats y = Lanes::fma(distance, load_some(gain + at, count),
+                                bias ? load_some(bias + at, count) : Lanes::set(0.0f));
+    if (to) Lanes::store(to + at, y);
+    if (quantizer) Lanes::store_bytes(quantizer->to + at, to_byte(y, *quantizer, at, count));
+  }
+}
+
+void look_up(const Table &table, size_t row, float *to, bool sum) {
+  const size_t begin = row * table.width;
+  for (size_t at = 0; at < table.width; at += 16) {
+    const size_t count = left(table.width, at);
+    Floats x;
+    if (table.floats) {
+      x = load_some(table.floats + begin + at, count);
+    } else {
+      int8_t v[16] = {};
+      std::memcpy(v, table.bytes + begin + at, count);
+      x = Lanes::mul(Lanes::from_bytes(v), Lanes::set(table.scales[row]));
+    }
+    Lanes::store(to + at, sum ? Lanes::add(Lanes::load(to + at), x) : x);
+  }
+}
+
+void add(const float *x, const float *y, size_t width, float *to) {
+  for (size_t at = 0; at < width; at += 16) Lanes::store(to + at, Lanes::add(Lanes::load(x + at), Lanes::load(y + at)));
+}
+
+void activate_row(Activation kind, const float *x, size_t width, float *to) {
+  for (size_t at = 0; at < width; at += 16) Lanes::store(to + at, activate(kind, Lanes::load(x + at)));
+}
+
+// Four rows of scores at once: `rows` of them are results, the others repeat the last.
+inline void score(const Attention &a, size_t head, size_t first, int rows, float *scores) {
+  const float *query[4];
+  for (int r = 0; r < 4; r++)
+    query[r] = a.queries + (first + static_cast<size_t>(r < rows ? r : rows - 1)) * a.query_stride + head * a.size;
+  const float *keys = a.keys + head * a.size * a.key_tokens;
+  const Floats scale = Lanes::set(a.scale);
+  for (size_t at = 0; at < a.tokens; at += 16) {
+    Floats sums[4] = {Lanes::set(0.0f), Lanes::set(0.0f), Lanes::set(0.0f), Lanes::set(0.0f)};
+    for (size_t d = 0; d < a.size; d++) {
+      const Floats key = Lanes::load(keys + d * a.key_tokens + at);
+#pragma GCC unroll 4
+      for (int r = 0; r < 4; r++) sums[r] = Lanes::fma(Lanes::set(query[r][d]), key, sums[r]);
+    }
+    for (int r = 0; r < 4; r++) {
+      Floats x = Lanes::mul(sums[r], scale);
+      if (a.mask) x = Lanes::add(x, Lanes::load(a.mask + at));
+      Lanes::store(scores + static_cast<size_t>(r) * a.key_tokens + at, x);
+    }
+  }
+}
+
+// Scores to shares that are not yet divided by their sum, which is returned.
+inline float soften(const Attention &a, float *scores) {
+  for (size_t i = a.tokens; i < a.key_tokens; i++) scores[i] = -INFINITY;
+  Floats largest = Lanes::load(scores), sum = Lanes::set(0.0f);
+  for (size_t at = 16; at < a.key_tokens; at += 16) largest = Lanes::max(largest, Lanes::load(scores + at));
+  const Floats top = Lanes::set(largest_lane(largest));
+  for (size_t at = 0; at < a.key_tokens; at += 16) {
+    const Floats share = exponential(Lanes::sub(Lanes::load(scores + at), top));
+    Lanes::store(scores + at, share);
+    sum = Lanes::add(sum, share);
+  }
+  return sum_lanes(sum);
+}
+
+inline void weigh(const Attention &a, size_t head, size_t first, int rows, const float *scores, const float *sums) {
+  const float *share[4];
+  for (int r = 0; r < 4; r++) share[r] = scores + static_cast<size_t>(r < rows ? r : rows - 1) * a.key_tokens;
+  for (size_t at = 0; at < a.size; at += 16) {
+    const size_t count = left(a.size, at);
+    Floats results[4] = {Lanes::set(0.0f), Lanes::set(0.0f), Lanes::set(0.0f), Lanes::set(0.0f)};
+    const float *values = a.values + head * a.size + at;
+    for (size_t token = 0; token < a.tokens; token++, values += a.stride) {
+      const Floats value = Lanes::load(values);
+#pragma GCC unroll 4
+      for (int r = 0; r < 4; r++) results[r] = Lanes::fma(Lanes::set(share[r][token]), value, results[r]);
+    }
+    for (int r = 0; r < rows; r++) {
+      float v[16], *to = a.to + (first + static_cast<size_t>(r)) * a.to_stride + head * a.size + at;
+      Lanes::store(v, Lanes::mul(results[r], Lanes::set(1.0f / sums[r])));
+      std::memcpy(to, v, count * sizeof(float));
+    }
+  }
+}
+
+void attend(const Attention &a, size_t first, size_t last, float *scratch) {
+  for (size_t head = 0; head < a.heads; head++)
+    for (size_t row = first; row < last; row += 4) {
+      const int rows = static_cast<int>(last - row < 4 ? last - row : 4);
+      float sums[4];
+      score(a, head, row, rows, scratch);
+      for (int r = 0; r < rows; r++) sums[r] = soften(a, scratch + static_cast<size_t>(r) * a.key_tokens);
+      weigh(a, head, row, rows, scratch, sums);
+    }
+}
+
+void mean(const float *x, size_t stride, size_t rows, const float *weights, size_t width, float *to) {
+  float total = 0;
+  for (size_t row = 0; row < rows; row++) total += weights ? weights[row] : 1.0f;
+  for (size_t at = 0; at < width; at += 16) {
+    Floats sum = Lanes::set(0.0f);
+    for (size_t row = 0; row < rows; row++)
+      if (!weights || weights[row] != 0) sum = Lanes::add(sum, Lanes::load(x + row * stride + at));
+    Lanes::store(to + at, Lanes::div(sum, Lanes::set(total)));
+  }
+}
+
+void unit(const float *x, size_t width, float *to) {
+  Floats squares = Lanes::set(0.0f);
+  for (size_t at = 0; at < width; at += 16) {
+    const Floats v = load_some(x + at, left(width, at));
+    squares = Lanes::fma(v, v, squares);
+  }
+  const float length = std::sqrt(sum_lanes(squares));
+  const Floats divisor = Lanes::set(length > 0 ? length : 1.0f);
+  for (size_t at = 0; at < width; at += 16) Lanes::store(to + at, Lanes::div(Lanes::load(x + at), divisor));
+}
+
+}  // namespace

@@ -1,0 +1,296 @@
+#include "program.h"
+
+#include <cstdlib>
+#include <map>
+
+#include "pack.h"
+#include "text.h"
+
+size_t padded(size_t width) { return (width + 15) / 16 * 16; }
+
+namespace {
+
+constexpr size_t widest = 1 << 20, most_parts = 1 << 16;
+
+class Reader {
+ public:
+  explicit Reader(Text &text) : text_(text) {}
+
+  Program read() {
+    text_.expect("edgelm-native");
+    if (text_.integer(1, 1 << 30) != 1) throw Failure(1, "a program of a newer edgelm; install a newer edgelm-native");
+    text_.find_data();
+    text_.expect("longest");
+    program_.longest = static_cast<size_t>(text_.integer(1, 1 << 20));
+    text_.expect("mask");
+    program_.reads_mask = text_.integer(0, 1);
+    buffers();
+    text_.expect("steps");
+    for (size_t left = parts(); left > 0; left--) program_.steps.push_back(step());
+    text_.expect("outputs");
+    for (size_t left = parts(); left > 0; left--) {
+      const std::string name = text_.word();
+      program_.outputs.push_back({name, buffer(Buffer::Kind::floats)});
+    }
+    if (program_.outputs.empty()) Text::refuse("it has no output");
+    return std::move(program_);
+  }
+
+ private:
+  size_t parts() { return static_cast<size_t>(text_.integer(0, most_parts)); }
+  size_t width() { return static_cast<size_t>(text_.integer(1, widest)); }
+
+  void buffers() {
+    static const std::map<std::string, Buffer::Kind> kinds = {
+        {"floats", Buffer::Kind::floats}, {"bytes", Buffer::Kind::bytes}, {"keys", Buffer::Kind::keys}};
+    text_.expect("buffers");
+    for (size_t left = parts(); left > 0; left--) {
+      const auto kind = kinds.find(text_.word());
+      if (kind == kinds.end()) Text::refuse("a buffer of an unknown kind");
+      const bool per_token = text_.integer(0, 1);
+      program_.buffers.push_back({kind->second, per_token, width()});
+    }
+  }
+
+  // A buffer of this kind, at least as wide.
+  int buffer(Buffer::Kind kind, size_t least = 1) {
+    const auto index = text_.integer(0, static_cast<int64_t>(program_.buffers.size()) - 1);
+    const Buffer &found = program_.buffers[static_cast<size_t>(index)];
+    if (found.kind != kind || found.width < least) Text::refuse("a buffer that does not fit its step");
+    return static_cast<int>(index);
+  }
+
+  int maybe_buffer(Buffer::Kind kind, size_t least) {
+    text_.expect("from");
+    return text_.integer(0, 1) ? buffer(kind, least) : none;
+  }
+
+  bool per_token(int index) const { return program_.buffers[static_cast<size_t>(index)].per_token; }
+
+  void same_rows(int a, int b) const {
+    if (a != none && b != none && per_token(a) != per_token(b)) Text::refuse("rows of tokens beside rows of sequences");
+  }
+
+  // Floats from a place, padded to whole blocks by 0; null where there are none.
+  const float *floats(size_t count) {
+    const uint8_t *bytes = text_.place(count * sizeof(float));
+    if (!bytes) return nullptr;
+    std::vector<float> kept(padded(count), 0.0f);
+    std::memcpy(kept.data(), bytes, count * sizeof(float));
+    program_.numbers.push_back(std::move(kept));
+    return program_.numbers.back().data();
+  }
+
+  const float *needed(const float *found) {
+    if (!found) Text::refuse("numbers that are needed are missing");
+    return found;
+  }
+
+  Activation activation() {
+    static const std::map<std::string, Activation> kinds = {{"none", Activation::none},
+                                                            {"gelu", Activation::gelu},
+                                                            {"fast-gelu", Activation::fast_gelu},
+                                                            {"relu", Activation::relu},
+                                                            {"tanh", Activation::tanh}};
+    const auto found = kinds.find(text_.word());
+    if (found == kinds.end()) Text::refuse("an unknown activation");
+    return found->second;
+  }
+
+  // BUFFER SCALE ZERO FACTORS
+  void quantizer(Step &s, size_t width) {
+    s.bytes = buffer(Buffer::Kind::bytes, width);
+    const float scale = text_.number();
+    if (!(scale > 0)) Text::refuse("a scale that is not above 0");
+    s.inverse = 1.0f / scale;
+    s.byte_zero = static_cast<float>(text_.integer(0, 255));
+    s.factors = floats(width);
+  }
+
+  void target(Step &s, size_t width) {
+    const std::string kind = text_.word();
+    if (kind == "rows") {
+      s.output = buffer(Buffer::Kind::floats, width);
+      return;
+    }
+    if (kind == "bytes") {
+      s.target = Target::Kind::bytes;
+      return quantizer(s, width);
+    }
+    if (kind != "heads" || width % 3) Text::refuse("an unknown target");
+    s.target = Target::Kind::heads;
+    s.queries = buffer(Buffer::Kind::floats, width / 3);
+    s.keys = buffer(Buffer::Kind::keys, width / 3);
+    s.values = buffer(Buffer::Kind::floats, width / 3);
+    if (program_.buffers[static_cast<size_t>(s.queries)].width != program_.buffers[static_cast<size_t>(s.values)].width)
+      Text::refuse("queries and values in buffers of unlike widths");
+    if (!per_token(s.queries) || !per_token(s.keys) || !per_token(s.values)) Text::refuse("keys of sequences");
+  }
+
+  Lookup lookup(size_t width) {
+    static const std::map<std::string, Source> sources = {{"ids", Source::ids},
+                                                          {"types", Source::types},
+                                                          {"positions", Source::positions},
+                                                          {"counted", Source::counted},
+                                                          {"zero", Source::zero}};
+    const auto source = sources.find(text_.word());
+    if (source == sources.end()) Text::refuse("an unknown source of rows");
+    Lookup found{source->second, text_.count(), 0, 0, {}};
+    found.offset = text_.integer(0, 1 << 20);
+    found.skipped = text_.integer(-1, 1 << 30);
+    found.table.width = width;
+    const std::string kind = text_.word();
+    const size_t bytes = found.rows * width * (kind == "floats" ? sizeof(float) : 1);
+    if (found.rows < 1 || (kind != "floats" && kind != "bytes")) Text::refuse("an empty or unknown table");
+    const uint8_t *place = text_.place(bytes);
+    if (!place) Text::refuse("a table without rows");
+    if (kind == "bytes") {
+      found.table.bytes = reinterpret_cast<const int8_t *>(place);
+      found.table.scales = needed(floats(found.rows));
+    } else if (reinterpret_cast<uintptr_t>(place) % alignof(float) == 0) {
+      found.table.floats = reinterpret_cast<const float *>(place);
+    } else {
+      std::vector<float> copy(found.rows * width);
+      std::memcpy(copy.data(), place, bytes);
+      program_.numbers.push_back(std::move(copy));
+      found.table.floats = program_.numbers.back().data();
+    }
+    return found;
+  }
+
+  void embed(Step &s) {
+    s.width = width();
+    s.output = buffer(Buffer::Kind::floats, s.width);
+    if (!per_token(s.output)) Text::refuse("embeddings of sequences");
+    for (size_t left = parts(); left > 0; left--) s.lookups.push_back(lookup(s.width));
+    if (s.lookups.empty()) Text::refuse("embeddings without tables");
+  }
+
+  // INPUTS OUTPUTS BUFFER ... and what follows a product.
+  void linear(Step &s) {
+    IntegerMatrix &m = s.integers;
+    m.inputs = width(), m.outputs = width();
+    s.input = buffer(Buffer::Kind::bytes, m.inputs);
+    const auto *weights = reinterpret_cast<const int8_t *>(text_.place(m.inputs * m.outputs));
+    const bool columns = text_.integer(0, 1);
+    const float *scales = needed(floats(columns ? m.outputs : 1));
+    const float scale = text_.number();
+    const auto zero = static_cast<int32_t>(text_.integer(0, 255));
+    const float *bias = floats(m.outputs);
+    if (!weights) Text::refuse("a product without weights");
+    if (m.inputs > (1u << 16)) Text::refuse("a product whose sums could exceed 32 bits");
+    pack_integers(program_, s, weights, scales, columns ? m.outputs : 1, bias, scale, zero);
+    following(s, m.outputs);
+  }
+
+  void dense(Step &s) {
+    FloatMatrix &m = s.floats;
+    m.inputs = width(), m.outputs = width();
+    s.input = buffer(Buffer::Kind::floats, m.inputs);
+    const float *weights = needed(floats(m.inputs * m.outputs)), *bias = floats(m.outputs);
+    pack_floats(program_, s, weights, bias);
+    following(s, m.outputs);
+  }
+
+  void following(Step &s, size_t width) {
+    s.width = width;
+    s.activation = activation();
+    s.other = maybe_buffer(Buffer::Kind::floats, width);
+    target(s, width);
+    same_rows(s.input, s.other);
+    same_rows(s.input, s.output);
+    same_rows(s.input, s.bytes);
+    if (s.target == Target::Kind::heads && !per_token(s.input)) Text::refuse("keys of sequences");
+  }
+
+  void norm(Step &s) {
+    s.width = width();
+    s.input = buffer(Buffer::Kind::floats, s.width);
+    s.gain = needed(floats(s.width));
+    s.bias = floats(s.width);
+    s.epsilon = text_.number();
+    s.output = maybe_buffer(Buffer::Kind::floats, s.width);
+    text_.expect("bytes");
+    if (text_.integer(0, 1)) quantizer(s, s.width);
+    if (s.output == none && s.bytes == none) Text::refuse("a norm without results");
+    same_rows(s.input, s.output);
+    same_rows(s.input, s.bytes);
+  }
+
+  void attention(Step &s) {
+    s.heads = width();
+    s.width = width();
+    const size_t all = s.heads * s.width;
+    if (all > widest) Text::refuse("heads that are too wide");
+    s.queries = buffer(Buffer::Kind::floats, all);
+    s.keys = buffer(Buffer::Kind::keys, all);
+    s.values = buffer(Buffer::Kind::floats, all);
+    s.scale = text_.number();
+    s.masked = text_.integer(0, 1);
+    s.output = buffer(Buffer::Kind::floats, all);
+    if (s.masked && !program_.reads_mask) Text::refuse("a mask that it does not read");
+    if (!per_token(s.keys) || !per_token(s.values)) Text::refuse("keys of sequences");
+    same_rows(s.queries, s.output);
+    text_.expect("bytes");
+    if (text_.integer(0, 1)) quantizer(s, all);
+    same_rows(s.output, s.bytes);
+  }
+
+  // Rows of tokens to a row of their sequence.
+  void pool(Step &s) {
+    s.width = width();
+    s.input = buffer(Buffer::Kind::floats, s.width);
+    s.output = buffer(Buffer::Kind::floats, s.width);
+    s.masked = text_.integer(0, 1);
+    if (!per_token(s.input) || per_token(s.output)) Text::refuse("pooling of what is pooled");
+    if (s.masked && !program_.reads_mask) Text::refuse("a mask that it does not read");
+  }
+
+  void rowwise(Step &s) {
+    s.width = width();
+    s.input = buffer(Buffer::Kind::floats, s.width);
+    if (s.operation == Operation::quantize) {
+      quantizer(s, s.width);
+      return same_rows(s.input, s.bytes);
+    }
+    if (s.operation == Operation::add) s.other = buffer(Buffer::Kind::floats, s.width);
+    if (s.operation == Operation::activate) s.activation = activation();
+    s.output = buffer(Buffer::Kind::floats, s.width);
+    same_rows(s.input, s.other);
+    same_rows(s.input, s.output);
+  }
+
+  Step step() {
+    static const std::map<std::string, Operation> operations = {
+        {"embed", Operation::embed},       {"linear", Operation::linear},       {"dense", Operation::dense},
+        {"norm", Operation::norm},         {"quantize", Operation::quantize},   {"add", Operation::add},
+        {"activate", Operation::activate}, {"attention", Operation::attention}, {"first", Operation::first},
+        {"mean", Operation::mean},         {"unit", Operation::unit}};
+    const std::string name = text_.word();
+    const auto found = operations.find(name);
+    if (found == operations.end()) Text::refuse("an unknown step: " + name.substr(0, 40));
+    Step s;
+    s.operation = found->second;
+    switch (s.operation) {
+      case Operation::embed: embed(s); break;
+      case Operation::linear: linear(s); break;
+      case Operation::dense: dense(s); break;
+      case Operation::norm: norm(s); break;
+      case Operation::attention: attention(s); break;
+      case Operation::first:
+      case Operation::mean: pool(s); break;
+      default: rowwise(s);
+    }
+    return s;
+  }
+
+  Text &text_;
+  Program program_;
+};
+
+}  // namespace
+
+Program read_program(const char *text, size_t text_bytes, const uint8_t *weights, size_t weights_bytes) {
+  Text words(text, text_bytes, weights, weights_bytes);
+  return Reader(words).read();
+}

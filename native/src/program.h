@@ -1,0 +1,77 @@
+// A program: what a bundle's INT8 graph computes, as a list of fused steps over buffers. Its text is written by
+// edgelm's exporter (edgelm/export/native); this reads it, and refuses what it could not run safely.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+
+struct Failure : std::runtime_error {
+  Failure(int code, const std::string &what) : std::runtime_error(what), code(code) {}
+  int code;
+};
+
+// Rows of numbers: one row for each token or for each sequence. `keys` are stored with the tokens of a sequence side by
+// side.
+struct Buffer {
+  enum class Kind { floats, bytes, keys } kind;
+  bool per_token;
+  size_t width;
+};
+
+// Which row of a table a token takes. `counted`: its place among the tokens that are not `skipped`, from 1, after
+// `offset`; `offset` for those that are. `zero`: always the first.
+enum class Source { ids, types, positions, counted, zero };
+
+struct Lookup {
+  Source source;
+  size_t rows;
+  int64_t offset, skipped;
+  Table table;
+};
+
+enum class Operation { embed, linear, dense, norm, quantize, add, activate, attention, first, mean, unit };
+
+constexpr int none = -1;
+
+struct Step {
+  Operation operation;
+  int input = none, other = none, output = none, bytes = none;  // buffers
+  int queries = none, keys = none, values = none;
+  size_t width = 0, heads = 0;
+  bool masked = false;
+  float epsilon = 0, scale = 1, zero = 0;
+  Activation activation = Activation::none;
+  IntegerMatrix integers;
+  FloatMatrix floats;
+  Target::Kind target = Target::Kind::rows;
+  const float *scales = nullptr, *bias = nullptr, *gain = nullptr, *factors = nullptr;
+  float inverse = 1, byte_zero = 0;
+  std::vector<Lookup> lookups;
+};
+
+struct Output {
+  std::string name;
+  int buffer;
+};
+
+struct Program {
+  std::vector<Buffer> buffers;
+  std::vector<Step> steps;
+  std::vector<Output> outputs;
+  bool reads_mask = false;
+  size_t longest = 0;  // tokens of a sequence
+  // What steps point to, in the order that they read it; never moved.
+  std::vector<std::vector<float>> numbers;
+  std::vector<std::vector<int32_t>> starts;
+  std::vector<std::vector<int8_t>> packed;
+};
+
+size_t padded(size_t width);  // to whole blocks of 16
+
+// Raises Failure.
+Program read_program(const char *text, size_t text_bytes, const uint8_t *weights, size_t weights_bytes);
