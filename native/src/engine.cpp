@@ -147,7 +147,7 @@ void Engine::work(const Inputs &in, int thread, int threads) {
 }
 
 Quantizer Engine::quantizer(const Step &s, size_t row) {
-  return {s.factors, s.inverse, s.byte_zero, bytes(s.bytes) + row * stride(s.bytes), stride(s.bytes)};
+  return {s.factors, s.byte_scale, 1.0f / s.byte_scale, s.byte_zero, bytes(s.bytes) + row * stride(s.bytes), stride(s.bytes)};
 }
 
 void Engine::run_step(const Step &s, const Inputs &in, Range range, int thread) {

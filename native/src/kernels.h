@@ -7,10 +7,10 @@
 
 enum class Activation { none, gelu, fast_gelu, relu, tanh };
 
-// Where a float becomes a byte: round(x * factor * inverse) + zero, within 0 to 255.
+// Where a float becomes a byte: round(x * factor / scale) + zero, within 0 to 255.
 struct Quantizer {
   const float *factors = nullptr;  // one a channel; null: 1
-  float inverse = 1;               // of the scale
+  float scale = 1, inverse = 1;
   float zero = 0;
   uint8_t *to = nullptr;
   size_t stride = 0;

@@ -11,9 +11,13 @@ inline Floats load_some(const float *p, size_t count) {
   return Lanes::load(v);
 }
 
+// The quotient by the scale is what a division gives, in a third of its time: a product by the inverse, corrected by what
+// it is off (Markstein, IBM Journal of Research and Development 34(1), 1990).
 inline Floats to_byte(Floats x, const Quantizer &q, size_t at, size_t count) {
   if (q.factors) x = Lanes::mul(x, load_some(q.factors + at, count));
-  const Floats scaled = Lanes::add(Lanes::round(Lanes::mul(x, Lanes::set(q.inverse))), Lanes::set(q.zero));
+  const Floats inverse = Lanes::set(q.inverse), near = Lanes::mul(x, inverse);
+  const Floats quotient = Lanes::fma(Lanes::fma(near, Lanes::set(-q.scale), x), inverse, near);
+  const Floats scaled = Lanes::add(Lanes::round(quotient), Lanes::set(q.zero));
   return clamp(scaled, 0.0f, 255.0f);
 }
 

@@ -100,9 +100,8 @@ class Reader {
   // BUFFER SCALE ZERO FACTORS
   void quantizer(Step &s, size_t width) {
     s.bytes = buffer(Buffer::Kind::bytes, width);
-    const float scale = text_.number();
-    if (!(scale > 0)) Text::refuse("a scale that is not above 0");
-    s.inverse = 1.0f / scale;
+    s.byte_scale = text_.number();
+    if (!(s.byte_scale > 1e-30f)) Text::refuse("a scale that is not above 0");
     s.byte_zero = static_cast<float>(text_.integer(0, 255));
     s.factors = floats(width);
   }

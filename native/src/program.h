@@ -44,13 +44,13 @@ struct Step {
   int queries = none, keys = none, values = none;
   size_t width = 0, heads = 0;
   bool masked = false;
-  float epsilon = 0, scale = 1, zero = 0;
+  float epsilon = 0, scale = 1;
   Activation activation = Activation::none;
   IntegerMatrix integers;
   FloatMatrix floats;
   Target::Kind target = Target::Kind::rows;
   const float *scales = nullptr, *bias = nullptr, *gain = nullptr, *factors = nullptr;
-  float inverse = 1, byte_zero = 0;
+  float byte_scale = 1, byte_zero = 0;
   std::vector<Lookup> lookups;
 };
 

@@ -1,0 +1,98 @@
+"""An encoder's INT8 graph as a program, by the patterns of its operators: no model is known here, so that every family
+and every pruned shape that is written in them has one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+
+from edgelm.graph.native import embeddings, ending, layers
+from edgelm.graph.native.state import State
+from edgelm.graph.native.values import Input, Value
+from edgelm.graph.native.view import GraphView, Unsupported, need
+from edgelm.graph.native.writer import ProgramWriter
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def compile_program(graph: Path, weights: str) -> bytes | None:
+    """The program of a saved graph; None where it has something that no program can say, or no product of integers.
+
+    Args:
+        graph: an ONNX file.
+        weights: the name of the file beside it that its larger constants lie in; the program names places in it.
+    """
+    view = GraphView(graph, weights)
+    if not any(node.op_type in ("QAttention", "MatMulIntegerToFloat") for node in view.nodes):
+        return None
+    try:
+        return _compile(view)
+    except Unsupported:
+        return None
+
+
+def _compile(view: GraphView) -> bytes:
+    need(set(view.inputs) <= set(INPUTS) and "input_ids" in view.inputs, "other inputs")
+    state = State(view, ProgramWriter(view))
+    state.values |= {name: Input(name) for name in view.inputs}
+    for node in view.nodes:
+        if all(name in state.done for name in node.output):
+            continue
+        if node.op_type in _HANDLERS or node.op_type == "Split":  # else: nothing that is needed, or it will be missed
+            state.values |= dict(zip(node.output, _value(state, node), strict=True))
+    for name in view.outputs:
+        state.writer.output(name, state.rows(name).buffer)
+    return state.writer.text()
+
+
+def _value(state: State, node: onnx.NodeProto) -> list[Value]:
+    if node.op_type == "Split":
+        return ending.split(state, node)
+    return [_HANDLERS[node.op_type](state, node)]
+
+
+def _multiply(state: State, node: onnx.NodeProto) -> Value:
+    left, right = (state.value(name) for name in node.input)
+    found = embeddings.multiply(left, right) or ending.multiply(left, right)
+    if found is None:
+        raise Unsupported(f"{node.name}: a product of something else")
+    return found
+
+
+def _add(state: State, node: onnx.NodeProto) -> Value:
+    return embeddings.add(state, *node.input) or layers.add(state, node)
+
+
+def _gather(state: State, node: onnx.NodeProto) -> Value:
+    return (embeddings.gather if state.view.is_constant(node.input[0]) else ending.gather_first)(state, node)
+
+
+_HANDLERS: dict[str, Callable[[State, onnx.NodeProto], Value]] = {
+    "Add": _add,
+    "Attention": layers.float_attention,
+    "Cast": embeddings.cast,
+    "CumSum": embeddings.cumsum,
+    "Div": ending.divide,
+    "Equal": embeddings.equal,
+    "Expand": embeddings.expand,
+    "Gather": _gather,
+    "GatherElements": embeddings.gather_elements,
+    "Gemm": layers.float_product,
+    "LayerNormalization": layers.norm,
+    "LpNormalization": ending.unit,
+    "MatMul": layers.float_product,
+    "MatMulIntegerToFloat": layers.integer_product,
+    "Mul": _multiply,
+    "Not": embeddings.not_,
+    "QAttention": layers.integer_attention,
+    "QuantizeLinear": layers.quantize,
+    "ReduceMean": ending.reduce_mean,
+    "ReduceSum": ending.reduce_sum,
+    "Shape": embeddings.shape,
+    "Slice": embeddings.slice_,
+    "Squeeze": ending.squeeze,
+    "Unsqueeze": ending.unsqueeze,
+    **dict.fromkeys(layers.ACTIVATIONS, layers.activation),
+}

@@ -1,0 +1,214 @@
+"""The layers of an encoder's graph: products, activations, norms and attention."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import onnx
+
+from edgelm.graph.native.fast_gelu import find_fast_gelu
+from edgelm.graph.native.state import State
+from edgelm.graph.native.values import Bytes, FloatColumns, Product, Rows, Value
+from edgelm.graph.native.view import Unsupported, attributes, need
+from edgelm.graph.native.writer import Quantizer, bits
+
+ACTIVATIONS = {"Gelu": "gelu", "FastGelu": "fast-gelu", "Relu": "relu", "Tanh": "tanh"}
+
+
+def integer_product(state: State, node: onnx.NodeProto) -> Value:
+    """MatMulIntegerToFloat: bytes times INT8 weights, as floats."""
+    names = [*node.input, "", "", ""][:7]
+    source, weights, scale, weight_scale, zero, weight_zero, bias = names
+    head, width, rows = _integer_head(state, source, weights, weight_scale, weight_zero)
+    _same_grid(state, rows, scale, zero)
+    return _product(state, node.output[0], Product(head, width, rows.per_token, bias or None))
+
+
+def _integer_head(
+    state: State, source: str, weights: str, weight_scale: str, weight_zero: str
+) -> tuple[tuple[object, ...], int, Bytes]:
+    rows = state.value(source)
+    matrix = state.view.constant(weights)
+    if not isinstance(rows, Bytes) or matrix.ndim != 2 or matrix.dtype != np.int8:
+        raise Unsupported(f"{weights}: a product of something else")
+    need(matrix.shape[0] == rows.width, f"{weights} has other inputs")
+    need(not weight_zero or not state.view.constant(weight_zero).any(), f"{weights} has zero points")
+    scales = state.view.constant(weight_scale)
+    columns = scales.size > 1
+    need(scales.size in (1, matrix.shape[1]), f"{weight_scale} has another size")
+    writer = state.writer
+    head = ("linear", *matrix.shape, rows.buffer, writer.place(weights, np.int8), int(columns))
+    grid = rows.quantizer
+    return (*head, writer.place(weight_scale), bits(grid.scale), grid.zero), matrix.shape[1], rows
+
+
+def _same_grid(state: State, rows: Bytes, scale: str, zero: str) -> None:
+    scales, zeros = state.view.constant(scale), state.view.constant(zero)
+    same = scales.reshape(-1).tolist() == [rows.quantizer.scale] and zeros.reshape(-1).tolist() == [rows.quantizer.zero]
+    need(same, f"{scale} is not what the bytes were made by")
+
+
+def float_product(state: State, node: onnx.NodeProto) -> Value:
+    """MatMul or Gemm: floats times constant weights."""
+    weights, name = state.view.constant(node.input[1]), node.input[1]
+    found = attributes(node)
+    if found.get("transB"):
+        weights, name = weights.T, ""
+    plain = not found.get("transA") and found.get("alpha", 1.0) == 1.0 and found.get("beta", 1.0) == 1.0
+    need(plain and weights.ndim == 2 and weights.dtype == np.float32, f"{node.name}: a product of another kind")
+    rows = state.rows(node.input[0])
+    product = _float_product(rows, weights, name, node.input[2] if len(node.input) > 2 else None)
+    return _product(state, node.output[0], product)
+
+
+def _float_product(rows: Rows, weights: np.ndarray, name: str, bias: str | np.ndarray | None) -> Product:
+    need(weights.shape[0] == rows.width, "a product with other inputs")
+    head = ("dense", *weights.shape, rows.buffer)
+    return Product(head, weights.shape[1], rows.per_token, bias, columns=FloatColumns(rows, weights, name or None))
+
+
+def _product(state: State, name: str, product: Product) -> Value:
+    """A product as its output is read: it waits for what follows, if that is one node; or becomes rows."""
+    if found := find_fast_gelu(state.view, name):
+        state.done |= found.inside
+        state.values[found.output] = _product(state, found.output, replace(product, activation="fast-gelu"))
+        return product
+    wanted = state.bytes_wanted(name)
+    if wanted is not None:
+        bytes_name, quantizer = wanted
+        if not state.needs_floats(name, bytes_name):
+            made = state.new_bytes(product.width, quantizer, per_token=product.per_token)
+            state.finish(product, f"bytes {state.writer.quantized(quantizer, made.buffer)}")
+            state.values[bytes_name] = made
+            state.done.add(bytes_name)
+            return product
+    elif state.view.only_reader(name, "Add", "Split", *ACTIVATIONS) is not None:
+        return product
+    return state.emit(product)
+
+
+def activation(state: State, node: onnx.NodeProto) -> Value:
+    """An activation, of a product or of rows."""
+    kind, name = ACTIVATIONS[node.op_type], node.input[0]
+    found = attributes(node)
+    need(found.get("approximate", b"none") == b"none" and len(node.input) == 1, f"{node.name}: another activation")
+    value = state.value(name)
+    if isinstance(value, Product) and value.activation == "none" and value.added is None:
+        return _product(state, node.output[0], replace(value, activation=kind))
+    rows = state.rows(name)
+    made = state.new_rows(rows.width, per_token=rows.per_token)
+    state.writer.step("activate", rows.width, rows.buffer, kind, made.buffer)
+    return made
+
+
+def add(state: State, node: onnx.NodeProto) -> Value:
+    """A product and its bias, or a residual; or two residuals."""
+    left, right = node.input
+    for one, other in ((left, right), (right, left)):
+        value = state.values.get(one)
+        if not isinstance(value, Product) or value.added is not None:
+            continue
+        if state.view.is_constant(other):
+            alone = value.bias is None and value.activation == "none"
+            need(alone and state.view.constant(other).size == value.width, f"{node.name}: a second bias")
+            return _product(state, node.output[0], replace(value, bias=other))
+        rows = state.rows(other)
+        need(rows.width == value.width and rows.per_token == value.per_token, f"{node.name}: rows of another shape")
+        return _product(state, node.output[0], replace(value, added=rows))
+    rows, more = state.rows(left), state.rows(right)
+    need((rows.width, rows.per_token) == (more.width, more.per_token), f"{node.name}: rows of another shape")
+    made = state.new_rows(rows.width, per_token=rows.per_token)
+    state.writer.step("add", rows.width, rows.buffer, more.buffer, made.buffer)
+    return made
+
+
+def norm(state: State, node: onnx.NodeProto) -> Value:
+    """LayerNormalization (Ba et al., arXiv:1607.06450), with the bytes of its result where a product reads them."""
+    found = attributes(node)
+    rows = state.rows(node.input[0])
+    need(found.get("axis", -1) == -1 and len(node.output) == 1, f"{node.name}: another norm")
+    bias = node.input[2] if len(node.input) > 2 else None
+    sizes = [state.view.constant(name).size for name in (node.input[1], bias) if name]
+    need(set(sizes) == {rows.width}, f"{node.name}: a gain of another shape")
+    words: list[object] = [rows.buffer, state.writer.place(node.input[1]), state.writer.place(bias)]
+    words.append(bits(found.get("epsilon", 1e-5)))
+    name = node.output[0]
+    wanted = state.bytes_wanted(name)
+    made = state.new_rows(rows.width, per_token=rows.per_token)
+    floats = wanted is None or state.needs_floats(name, wanted[0])
+    words.append(f"from 1 {made.buffer}" if floats else "from 0")
+    state.writer.step("norm", rows.width, *words, _bytes_words(state, wanted, made))
+    return made
+
+
+def _bytes_words(state: State, wanted: tuple[str, Quantizer] | None, rows: Rows) -> str:
+    """The words for bytes beside floats, and the value of the tensor that they are."""
+    if wanted is None:
+        return "bytes 0"
+    name, quantizer = wanted
+    made = state.new_bytes(rows.width, quantizer, per_token=rows.per_token)
+    state.values[name] = made
+    state.done.add(name)
+    return f"bytes 1 {state.writer.quantized(made.quantizer, made.buffer)}"
+
+
+def quantize(state: State, node: onnx.NodeProto) -> Value:
+    """Rows to bytes, where no other step does it on its way."""
+    rows = state.rows(node.input[0])
+    made = state.new_bytes(rows.width, state.quantizer_of(node), per_token=rows.per_token)
+    state.writer.step("quantize", rows.width, rows.buffer, state.writer.quantized(made.quantizer, made.buffer))
+    return made
+
+
+def integer_attention(state: State, node: onnx.NodeProto) -> Value:
+    """QAttention: queries, keys and values by one product of integers, then attention in floats."""
+    names = [*node.input, "", ""][:9]
+    source, weights, bias, scale, weight_scale, mask, zero, weight_zero, past = names
+    need(not past, f"{node.name}: a past")
+    head, width, rows = _integer_head(state, source, weights, weight_scale, weight_zero)
+    _same_grid(state, rows, scale, zero)
+    return _attention(state, node, Product(head, width, rows.per_token, bias or None), mask)
+
+
+def float_attention(state: State, node: onnx.NodeProto) -> Value:
+    """Attention: the same with a product of floats."""
+    names = [*node.input, "", "", "", ""][:7]
+    source, weights, bias, mask, *others = names
+    need(not any(others), f"{node.name}: a past or a bias")
+    product = _float_product(state.rows(source), state.view.constant(weights), weights, bias or None)
+    return _attention(state, node, product, mask)
+
+
+def _attention(state: State, node: onnx.NodeProto, product: Product, mask: str) -> Value:
+    found = attributes(node)
+    width, heads = product.width // 3, found["num_heads"]
+    known = {"num_heads", "scale", "mask_filter_value"}
+    plain = set(found) <= known and found.get("mask_filter_value", -10000.0) == -10000.0
+    need(plain and product.per_token and product.width == 3 * width and width % heads == 0, f"{node.name}: attention")
+    if mask:
+        need(getattr(state.value(mask), "name", "") == "attention_mask", f"{node.name}: another mask")
+        state.writer.reads_mask = True
+    queries, keys, values = _kept(state, width)
+    state.finish(product, f"heads {queries} {keys} {values}")
+    made = state.new_rows(width, per_token=True)
+    scale = found.get("scale") or 1.0 / math.sqrt(width // heads)
+    words = (heads, width // heads, queries, keys, values, bits(scale), int(bool(mask)), made.buffer)
+    state.writer.step("attention", *words, _bytes_words(state, state.bytes_wanted(node.output[0]), made))
+    return made
+
+
+def _kept(state: State, width: int) -> tuple[str, str, str]:
+    """Buffers of attention. A thread may be in the next layer while another still reads the keys of this one; but not
+    two layers on, since all threads meet between the two."""
+    for buffers in state.kept[-2:-1]:
+        if state.widths[buffers[0]] == width:
+            state.kept.append(buffers)
+            return buffers
+    made = [state.writer.buffer(kind, width, per_token=True) for kind in ("floats", "keys", "floats")]
+    for buffer in made:
+        state.writer.pin(buffer)
+    state.widths[made[0]] = width
+    state.kept.append((made[0], made[1], made[2]))
+    return state.kept[-1]

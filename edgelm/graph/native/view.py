@@ -1,0 +1,82 @@
+"""A saved graph, looked at from all sides: who makes a tensor, who reads it, and where its constants lie."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+
+class Unsupported(Exception):
+    """The graph has something that no program can say; it runs by onnxruntime alone."""
+
+
+class GraphView:
+    """A graph whose larger constants lie in one file beside it."""
+
+    def __init__(self, path: Path, weights: str) -> None:
+        model = onnx.load(str(path), load_external_data=False)
+        self.nodes: list[onnx.NodeProto] = list(model.graph.node)
+        self.inputs = [value.name for value in model.graph.input]
+        self.outputs = [value.name for value in model.graph.output]
+        self.readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+        for node in self.nodes:
+            for name in node.input:
+                self.readers[name].append(node)
+        self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._weights = path.parent / weights
+
+    def is_constant(self, name: str) -> bool:
+        """Whether a tensor is one of the graph's constants."""
+        return name in self._tensors
+
+    def constant(self, name: str) -> np.ndarray:
+        """The values of a constant.
+
+        Raises:
+            Unsupported: it is none.
+        """
+        if name not in self._tensors:
+            raise Unsupported(f"{name} is computed")
+        tensor = self._tensors[name]
+        offset = self.offset(name)
+        if offset is None:
+            return numpy_helper.to_array(tensor)
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        shape = tuple(tensor.dims)
+        if not self._weights.stat().st_size:
+            raise Unsupported(f"{self._weights.name} is empty")
+        return np.memmap(self._weights, dtype=dtype, mode="r", offset=offset, shape=shape)
+
+    def offset(self, name: str) -> int | None:
+        """Where a constant begins in the file beside the graph; None: it lies in the graph."""
+        tensor = self._tensors[name]
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            return None
+        return int({entry.key: entry.value for entry in tensor.external_data}.get("offset", "0"))
+
+    def only_reader(self, name: str, *operators: str) -> onnx.NodeProto | None:
+        """The one node that reads a tensor, if it is of one of these operators and nothing else needs the tensor."""
+        readers = self.readers[name]
+        if name in self.outputs or len(readers) != 1 or readers[0].op_type not in operators:
+            return None
+        return readers[0]
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """A node's attributes by name."""
+    return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def need(condition: bool, what: str) -> None:
+    """Give up on what no program can say.
+
+    Raises:
+        Unsupported: the condition does not hold.
+    """
+    if not condition:
+        raise Unsupported(what)

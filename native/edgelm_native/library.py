@@ -1,0 +1,47 @@
+"""The library and the functions of its header, edgelm_native.h."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+from pathlib import Path
+
+_NAMES = {"win32": "edgelm_native.dll", "darwin": "libedgelm_native.dylib"}
+_VERSION = 1  # of the interface
+
+_TEXT, _SIZE, _NUMBER, _PLACE = ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p
+_FUNCTIONS = {
+    "version": (_NUMBER, []),
+    "instruction_sets": (_TEXT, []),
+    "load": (_NUMBER, [_PLACE, _SIZE, _PLACE, _SIZE, _TEXT, ctypes.POINTER(_PLACE), _PLACE, _SIZE]),
+    "free": (None, [_PLACE]),
+    "set": (_TEXT, [_PLACE]),
+    "outputs": (_NUMBER, [_PLACE]),
+    "output": (_TEXT, [_PLACE, _NUMBER, ctypes.POINTER(_SIZE), ctypes.POINTER(_NUMBER)]),
+    "run": (_NUMBER, [_PLACE, _PLACE, _PLACE, _PLACE, _SIZE, _SIZE, _NUMBER, _PLACE, _PLACE, _PLACE, _SIZE]),
+}
+
+
+class Library:
+    """The functions of the library, under their names without `edgelm_native_`."""
+
+    def __init__(self, path: Path) -> None:
+        library = ctypes.CDLL(str(path))
+        for name, (result, arguments) in _FUNCTIONS.items():
+            function = getattr(library, f"edgelm_native_{name}")
+            function.restype, function.argtypes = result, arguments
+            setattr(self, name, function)
+
+
+@functools.cache
+def load_library() -> Library:
+    """The library that lies beside this file.
+
+    Raises:
+        OSError: it is not there, does not load, or has another interface.
+    """
+    library = Library(Path(__file__).with_name(_NAMES.get(sys.platform, "libedgelm_native.so")))
+    if (found := library.version()) != _VERSION:  # type: ignore[attr-defined]
+        raise OSError(f"the library has interface {found}, and {_VERSION} is needed")
+    return library
