@@ -20,6 +20,7 @@ from edgelm.files.output import staged_output
 from edgelm.files.output_kinds import BUNDLE, FILE, OutputKind
 from edgelm.files.shipped import shipped_file
 from edgelm.graph.external_data import save_graphs
+from edgelm.graph.native import compile_program
 from edgelm.model_folder.card import ModelCard
 from edgelm.runtime.archive import pack
 from edgelm.runtime.bundle import SINGLE_FILE_SUFFIX
@@ -37,6 +38,7 @@ from edgelm.runtime.manifest import (
     FileEntry,
     Manifest,
 )
+from edgelm.runtime.native import PROGRAM_FILE
 from edgelm.runtime.script import SCRIPT, vendored_files
 
 LICENCES_FOLDER = "licenses"
@@ -102,6 +104,8 @@ def _write_content(
             shutil.move(file, folder / file.name)
     else:
         save_graphs(graphs, folder, WEIGHTS_FILE)
+    if manifest.precision == "int8" and not manifest.task.generates:
+        _write_program(folder, manifest)
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()
@@ -121,6 +125,13 @@ def _write_content(
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(source.read_bytes())
+
+
+def _write_program(folder: Path, manifest: Manifest) -> None:
+    """The graph for edgelm-native, where a program can say all of it."""
+    program = compile_program(folder / manifest.graph().file, WEIGHTS_FILE)
+    if program is not None:
+        (folder / PROGRAM_FILE).write_bytes(program)
 
 
 def _write_licences(folder: Path, card: ModelCard) -> None:

@@ -21,6 +21,7 @@ from edgelm.errors import EdgelmError, InputError, UsageError
 from edgelm.profile.timed_calls import TimedCalls, sum_operators
 from edgelm.runtime import Bundle, load, open_bundle
 from edgelm.runtime.inputs.samples import as_sample
+from edgelm.runtime.native import NATIVE
 from edgelm.runtime.provider import EXECUTION_PROVIDERS, find_provider, open_session
 from edgelm.runtime.session import make_options, make_session, preload_cuda
 
@@ -111,7 +112,7 @@ class _Worker(TimedCalls):
 
     def operators(self, *, runs: int) -> dict[str, Any]:
         """Time by operator, by onnxruntime's own profiler, in a second session."""
-        if self.kind == "pytorch" or (self.kind == "bundle" and self.model.opened.engine is not None):
+        if self.kind == "pytorch" or (self.kind == "bundle" and not self._by_onnxruntime()):
             return {"operators": []}
         with tempfile.TemporaryDirectory() as folder:
             session = self._profiled(str(Path(folder) / "operators"))
@@ -119,6 +120,10 @@ class _Worker(TimedCalls):
                 session.run(None, self.feeds[index % len(self.feeds)])
             events = json.loads(Path(session.end_profiling()).read_text())
         return {"operators": sum_operators(events, runs)}
+
+    def _by_onnxruntime(self) -> bool:
+        opened = self.model.opened
+        return opened.engine is None and opened.provider != NATIVE
 
     def _profiled(self, prefix: str) -> Any:
         """A second session of the same graph, with onnxruntime's profiler on."""

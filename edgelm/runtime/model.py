@@ -16,6 +16,7 @@ from edgelm.runtime.graph_spec import ROLES
 from edgelm.runtime.inputs.batch import Batch
 from edgelm.runtime.inputs.text import TextProcessor, load_text_processor
 from edgelm.runtime.manifest import Manifest
+from edgelm.runtime.native import is_wanted
 from edgelm.runtime.provider import Opened, open_session
 
 _MOST_ROWS = 64  # sequences of one call of the graph, where a sample may have any number of them
@@ -174,7 +175,8 @@ def load(
             f"{bundle.path}: a model for {bundle.manifest.task.kind} writes text and gives no answers of another kind.",
             hint="Load it with edgelm.runtime.load.",
         )
-    if not any(graph.engines for graph in bundle.manifest.graphs):
+    elsewhere = any(graph.engines for graph in bundle.manifest.graphs) or (provider != "cpu" and is_wanted(bundle))
+    if not elsewhere:
         import onnxruntime  # noqa: F401  # not in the block below, whose head start is for the session alone
     with bundle.hashing_early(), behind(lambda: load_text_processor(bundle)) as reading:
         opened = open_session(bundle, threads=threads, provider=provider)

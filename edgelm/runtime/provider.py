@@ -2,7 +2,7 @@
 
     tensorrt, tensorrt-rtx    an engine in the bundle that was built for this GPU, or else onnxruntime's provider of
     that name cuda, openvino, coreml, qnn, xnnpack, cpu    onnxruntime's providers, where the installed onnxruntime has
-    them
+    them native    edgelm-native, on the CPU, where it is installed and the bundle holds a program for it
 
 Those of tensorrt-rtx and openvino may also be plugins of onnxruntime; see `edgelm.runtime.plugin`.
 
@@ -22,12 +22,14 @@ from edgelm.errors import BundleError, EdgelmError, ResourceError, UsageError
 from edgelm.runtime.bundle import Bundle
 from edgelm.runtime.cache import cache_folder
 from edgelm.runtime.cuda import Gpu, find_gpu
-from edgelm.runtime.engine import Engine, EngineSession, misfit
+from edgelm.runtime.engine import Engine, EngineSession
+from edgelm.runtime.engine import misfit as engine_misfit
 from edgelm.runtime.engine_plan import EnginePlan, EngineRecord, one_profile
 from edgelm.runtime.graph_spec import GraphSpec
+from edgelm.runtime.native import NATIVE, NativeSession, is_wanted, misfit
 from edgelm.runtime.plugin import find_devices
 from edgelm.runtime.saturation import warn_if_slower
-from edgelm.runtime.session import make_session, preload_cuda
+from edgelm.runtime.session import available_cores, make_session, preload_cuda
 from edgelm.runtime.tensorrt import MODULES, installed_backends, load_backend
 
 EXECUTION_PROVIDERS = {
@@ -38,6 +40,7 @@ EXECUTION_PROVIDERS = {
     "coreml": "CoreMLExecutionProvider",
     "qnn": "QNNExecutionProvider",
     "xnnpack": "XnnpackExecutionProvider",
+    "native": "edgelm-native",  # not onnxruntime's
     "cpu": "CPUExecutionProvider",
 }
 _PREFIX = "onnxruntime-"
@@ -74,7 +77,11 @@ class Opened:
     @property
     def why(self) -> str:
         """In one line."""
-        what = f"the engine {self.engine.path}" if self.engine else "onnxruntime"
+        what = "onnxruntime"
+        if self.engine:
+            what = f"the engine {self.engine.path}"
+        elif self.provider == NATIVE:
+            what = f"edgelm-native with {self.session.instruction_set}"
         before = "; ".join(f"not {entry.name}: {entry.reason}" for entry in self.passed)
         return f"{self.provider}, by {what}" + (f" ({before})" if before else "")
 
@@ -138,14 +145,29 @@ def wanted_providers(bundle: Bundle) -> list[str]:
                 f"{bundle.path}: manifest.json: runtimes: there is no {name!r}.",
                 hint=f"Runtimes: {', '.join(EXECUTION_PROVIDERS)}.",
             )
-    return [*dict.fromkeys(name for name in names if name != "cpu"), "cpu"]
+    found = dict.fromkeys(name for name in names if name not in ("cpu", NATIVE))
+    return [*found, *([NATIVE] if is_wanted(bundle) else []), "cpu"]
 
 
 def _attempts(bundle: Bundle, name: str, threads: int | None) -> Iterator[tuple[Any, EngineRecord | None] | Passed]:
     """A provider's engine, where it may have one, then onnxruntime with it: each a session, or why there is none."""
+    if name == NATIVE:
+        yield _open_native(bundle, threads)
+        return
     if name in MODULES:
         yield open_engine(bundle, bundle.manifest.graph(), name, EngineSession)
     yield open_graph(bundle, name, bundle.manifest.graph(), threads=threads)
+
+
+def _open_native(bundle: Bundle, threads: int | None) -> tuple[Any, None] | Passed:
+    if reason := misfit(bundle):
+        return Passed(NATIVE, reason)
+    graph, cores = bundle.manifest.graph(), available_cores()
+    threads = threads or min(graph.session.get("intra_op_num_threads") or cores, cores)
+    try:
+        return NativeSession(bundle, graph, threads=threads), None
+    except BundleError as error:
+        return Passed(NATIVE, error.message.rstrip("."))
 
 
 def open_engine(
@@ -168,7 +190,7 @@ def open_engine(
         backend = load_backend(package)
         reasons = []
         for record in records:
-            reason = misfit(bundle.manifest, graph, record, backend, gpu)
+            reason = engine_misfit(bundle.manifest, graph, record, backend, gpu)
             if not reason:
                 return kind(bundle, graph, record, backend, cache=_kernel_cache(record, gpu)), record
             reasons.append(reason)

@@ -290,6 +290,9 @@ class Reader {
 }  // namespace
 
 Program read_program(const char *text, size_t text_bytes, const uint8_t *weights, size_t weights_bytes) {
-  Text words(text, text_bytes, weights, weights_bytes);
-  return Reader(words).read();
+  std::vector<char> kept(text, text + text_bytes);  // tables may lie in it; moving it leaves them where they are
+  Text words(kept.data(), text_bytes, weights, weights_bytes);
+  Program program = Reader(words).read();
+  program.text = std::move(kept);
+  return program;
 }

@@ -65,7 +65,8 @@ struct Program {
   std::vector<Output> outputs;
   bool reads_mask = false;
   size_t longest = 0;  // tokens of a sequence
-  // What steps point to, in the order that they read it; never moved.
+  // What steps point to; none of these is resized.
+  std::vector<char> text;
   std::vector<std::vector<float>> numbers;
   std::vector<std::vector<int32_t>> starts;
   std::vector<std::vector<int8_t>> packed;

@@ -95,7 +95,9 @@ def split(state: State, node: onnx.NodeProto) -> list[Value]:
         part = FloatColumns(columns.rows, columns.weights[:, at : at + 1])
         head = ("dense", columns.rows.width, 1, columns.rows.buffer)
         parts.append(
-            replace(value, head=head, width=1, columns=part, bias=None if bias is None else bias.reshape(-1)[at : at + 1])
+            replace(
+                value, head=head, width=1, columns=part, bias=None if bias is None else bias.reshape(-1)[at : at + 1]
+            )
         )
     return parts
 

@@ -110,8 +110,8 @@ class State:
         return Quantizer(float(scale.reshape(-1)[0]), int(zero.reshape(-1)[0]))
 
     def bytes_wanted(self, name: str) -> tuple[str, Quantizer] | None:
-        """The first QuantizeLinear that reads a tensor, by itself or times a constant row: the tensor that it makes, and
-        how. None: there is none."""
+        """The first QuantizeLinear that reads a tensor, by itself or times a constant row: what it makes, and how.
+        None: there is none."""
         for node in self.view.readers[name]:
             if node.op_type == "QuantizeLinear":
                 return node.output[0], self.quantizer_of(node)

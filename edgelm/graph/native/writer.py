@@ -49,8 +49,8 @@ class ProgramWriter:
         return name
 
     def pin(self, buffer: str) -> None:
-        """Leave a buffer to the rows that it has: it must be as wide as they are, or threads read rows of it that others
-        made, and may do so while those are steps ahead."""
+        """Leave a buffer to the rows that it has: it must be as wide as they are, or threads read rows of it that
+        others made, and may do so while those are steps ahead."""
         self._pinned.add(buffer)
 
     def place(self, values: str | np.ndarray | None, dtype: type = np.float32) -> str:

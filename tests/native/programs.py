@@ -1,0 +1,107 @@
+"""A small program written by hand, and what it must give, computed by numpy in its own words."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgelm.graph.native.writer import ProgramWriter, Quantizer, bits
+
+HIDDEN, HEADS, FFN, LABELS, TOKENS = 24, 3, 40, 3, 50  # no multiples of 16: blocks are padded
+VOCABULARY = 30
+
+
+@dataclass(frozen=True)
+class HandMade:
+    """A program without weights of its own (they lie in it), and its arrays."""
+
+    text: bytes
+    arrays: dict[str, np.ndarray]
+
+    def expected(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """The logits of (sequences, tokens) ids, in 64 bits but for the bytes."""
+        a = self.arrays
+        x = a["words"][ids] * a["word_scales"][ids][..., None] + a["positions"][: ids.shape[1]]
+        x = normed(x, a["gain"], a["shift"])
+        qkv = product(x, GRID, a["qkv"], a["qkv_scales"]) + a["qkv_bias"]
+        parts = qkv.reshape(*ids.shape, 3, HEADS, HIDDEN // HEADS)
+        queries, keys, values = (parts[:, :, index].transpose(0, 2, 1, 3) for index in range(3))
+        scores = queries @ keys.transpose(0, 1, 3, 2) / math.sqrt(HIDDEN // HEADS)
+        scores = scores + np.where(mask > 0, 0.0, -10000.0)[:, None, None, :]
+        shares = np.exp(scores - scores.max(-1, keepdims=True))
+        shares /= shares.sum(-1, keepdims=True)
+        context = (shares @ values).transpose(0, 2, 1, 3).reshape(*ids.shape, HIDDEN)
+        x = x + product(context, GRID, a["out"], a["out_scales"]) + a["out_bias"]
+        x = normed(x, a["gain"], a["shift"])
+        inner = product(x, GRID, a["up"], a["up_scales"])
+        inner = inner * 0.5 * (1 + np.vectorize(math.erf)(inner / math.sqrt(2)))
+        x = normed(x + product(inner, SMALL, a["down"], a["down_scales"]), a["gain"], a["shift"])
+        return np.tanh(x[:, 0] @ a["head"] + a["head_bias"])
+
+
+GRID, SMALL = Quantizer(0.03, 120), Quantizer(0.02, 9)
+
+
+def normed(x: np.ndarray, gain: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    centred = x - x.mean(-1, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-12) * gain + shift
+
+
+def product(x: np.ndarray, grid: Quantizer, weights: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    found = np.clip(np.round(x / np.float32(grid.scale)) + grid.zero, 0, 255).astype(np.int64) - grid.zero
+    return (found @ weights.astype(np.int64)) * (float(np.float32(grid.scale)) * scales)
+
+
+def hand_made(*, largest: int = 127, seed: int = 0) -> HandMade:
+    """An encoder of one layer with random weights; `largest`: of the INT8 weights."""
+    random = np.random.default_rng(seed)
+    sizes = {"qkv": (HIDDEN, 3 * HIDDEN), "out": (HIDDEN, HIDDEN), "up": (HIDDEN, FFN), "down": (FFN, HIDDEN)}
+    arrays = {name: random.integers(-largest, largest + 1, shape).astype(np.int8) for name, shape in sizes.items()}
+    for name, (inputs, outputs) in sizes.items():
+        spread = 1.5 / (largest * math.sqrt(inputs))
+        arrays[f"{name}_scales"] = (random.uniform(0.5, 1, outputs) * spread).astype(np.float32)
+    floats = {"positions": (TOKENS, HIDDEN), "qkv_bias": 3 * HIDDEN, "out_bias": HIDDEN, "head": (HIDDEN, LABELS)}
+    for name, shape in (floats | {"head_bias": LABELS, "shift": HIDDEN}).items():
+        arrays[name] = random.normal(0, 0.2, shape).astype(np.float32)
+    arrays["gain"] = random.uniform(0.5, 1.5, HIDDEN).astype(np.float32)
+    arrays["words"] = random.integers(-127, 128, (VOCABULARY, HIDDEN)).astype(np.int8)
+    arrays["word_scales"] = random.uniform(0.005, 0.01, VOCABULARY).astype(np.float32)
+    return HandMade(_write(arrays), arrays)
+
+
+def _write(a: dict[str, np.ndarray]) -> bytes:
+    w = ProgramWriter(None)  # type: ignore[arg-type]  # no constant of a graph is named
+    w.longest, w.reads_mask = TOKENS, True
+    x, y, z = (w.buffer("floats", HIDDEN, per_token=True) for _ in range(3))
+    small, large = w.buffer("bytes", HIDDEN, per_token=True), w.buffer("bytes", FFN, per_token=True)
+    queries, keys, values = (w.buffer(kind, HIDDEN, per_token=True) for kind in ("floats", "keys", "floats"))
+    first = w.buffer("floats", HIDDEN, per_token=False)
+    logits = w.buffer("floats", LABELS, per_token=False)
+    words = f"ids {VOCABULARY} 0 -1 bytes {w.place(a['words'], np.int8)} {w.place(a['word_scales'])}"
+    w.step("embed", HIDDEN, x, 2, words, f"positions {TOKENS} 0 -1 floats {w.place(a['positions'])}")
+
+    def norm(source: str, to: str, target: str) -> None:
+        terms = f"{w.place(a['gain'])} {w.place(a['shift'])} {bits(1e-12)}"
+        w.step("norm", HIDDEN, source, terms, f"from 1 {to}", target)
+
+    def linear(name: str, source: str, grid: Quantizer, bias: str, *rest: object) -> None:
+        place, scales = w.place(a[name], np.int8), w.place(a[f"{name}_scales"])
+        w.step("linear", *a[name].shape, source, place, 1, scales, bits(grid.scale), grid.zero, bias, *rest)
+
+    grid = w.quantized(GRID, small)
+    norm(x, y, f"bytes 1 {grid}")
+    linear("qkv", small, GRID, w.place(a["qkv_bias"]), "none", "from 0", f"heads {queries} {keys} {values}")
+    scale = bits(1 / math.sqrt(HIDDEN // HEADS))
+    w.step("attention", HEADS, HIDDEN // HEADS, queries, keys, values, scale, 1, x, f"bytes 1 {grid}")
+    linear("out", small, GRID, w.place(a["out_bias"]), "none", f"from 1 {y}", f"rows {z}")
+    norm(z, y, f"bytes 1 {grid}")
+    linear("up", small, GRID, "-", "gelu", "from 0", f"bytes {w.quantized(SMALL, large)}")
+    linear("down", large, SMALL, "-", "none", f"from 1 {y}", f"rows {z}")
+    norm(z, x, "bytes 0")
+    for buffer in (x, queries, keys, values):
+        w.pin(buffer)
+    w.step("first", HIDDEN, x, first, 0)
+    head, bias = w.place(a["head"]), w.place(a["head_bias"])
+    w.step("dense", HIDDEN, LABELS, first, head, bias, "tanh", "from 0", f"rows {logits}")
+    w.output("logits", logits)
+    return w.text()
