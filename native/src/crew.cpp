@@ -34,9 +34,10 @@ void Signal::wait_beyond(unsigned seen) {
 }
 
 void Barrier::meet() {
-  if (count_ == 1) return;
+  const int count = count_;  // read before the others can know that this thread is here, and begin another task
+  if (count == 1) return;
   const unsigned round = round_.now();
-  if (there_.fetch_add(1, std::memory_order_acq_rel) + 1 == count_) {
+  if (there_.fetch_add(1, std::memory_order_acq_rel) + 1 == count) {
     there_.store(0, std::memory_order_relaxed);
     round_.change();
   } else {
