@@ -21,6 +21,8 @@ inline Floats to_byte(Floats x, const Quantizer &q, size_t at, size_t count) {
   return clamp(scaled, 0.0f, 255.0f);
 }
 
+constexpr size_t attention_blocks = Products::panels > 1 ? 2 : 1;  // of a tile of scores or results
+
 inline size_t left(size_t width, size_t at) { return width - at < 16 ? width - at : 16; }
 
 inline void put_heads(const Target &t, size_t row, size_t column, size_t count, Floats x) {
@@ -59,25 +61,36 @@ inline void put(const Epilogue &e, size_t row, size_t column, size_t count, Floa
 template <bool narrow, int rows, int panels>
 void integer_tile(const IntegerMatrix &m, const uint8_t *a, size_t stride, size_t row, size_t panel, const Epilogue &e) {
   typename Products::Sums sums[rows][panels];
+#pragma GCC unroll 8
   for (int p = 0; p < panels; p++) {
     const auto start = Products::start(m.starts + (panel + p) * 16);
+#pragma GCC unroll 8
     for (int r = 0; r < rows; r++) sums[r][p] = start;
   }
   const uint8_t *bytes = a + row * stride;
   const int8_t *weights = m.packed + panel * m.groups * 64;
   const size_t next = m.groups * 64;
-  for (size_t g = 0; g < m.groups; g++, bytes += 4, weights += 64)
+  for (size_t g = 0; g < m.groups; g++, bytes += 4, weights += 64) {
+    typename Products::Weights w[panels];
 #pragma GCC unroll 8
-    for (int p = 0; p < panels; p++)
+    for (int p = 0; p < panels; p++) w[p] = Products::load(weights + p * next);
 #pragma GCC unroll 8
-      for (int r = 0; r < rows; r++)
-        sums[r][p] = Products::template dot<narrow>(sums[r][p], bytes + r * stride, weights + p * next);
-  int32_t block[16];
+    for (int r = 0; r < rows; r++) {
+      const auto four = Products::repeat(bytes + r * stride);
+#pragma GCC unroll 8
+      for (int p = 0; p < panels; p++) sums[r][p] = Products::template dot<narrow>(sums[r][p], four, w[p]);
+    }
+  }
+  // Sums stay in registers only if no index of them is a variable: all loops over them are unrolled, this one too.
+  int32_t block[rows][panels][16];
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; r++)
+#pragma GCC unroll 8
+    for (int p = 0; p < panels; p++) Products::finish(block[r][p], sums[r][p]);
   for (int r = 0; r < rows; r++)
     for (int p = 0; p < panels; p++) {
       const size_t column = (panel + p) * 16;
-      Products::finish(block, sums[r][p]);
-      const Floats x = Lanes::mul(Lanes::to_floats(Lanes::load_ints(block)), Lanes::load(e.scales + column));
+      const Floats x = Lanes::mul(Lanes::to_floats(Lanes::load_ints(block[r][p])), Lanes::load(e.scales + column));
       put(e, row + r, column, left(m.outputs, column), x);
     }
 }
@@ -85,19 +98,31 @@ void integer_tile(const IntegerMatrix &m, const uint8_t *a, size_t stride, size_
 template <int rows, int panels>
 void float_tile(const FloatMatrix &m, const float *a, size_t stride, size_t row, size_t panel, const Epilogue &e) {
   Floats sums[rows][panels];
+#pragma GCC unroll 8
   for (int r = 0; r < rows; r++)
+#pragma GCC unroll 8
     for (int p = 0; p < panels; p++) sums[r][p] = Lanes::set(0.0f);
   const float *numbers = a + row * stride, *weights = m.packed + panel * m.inputs * 16;
   const size_t next = m.inputs * 16;
-  for (size_t k = 0; k < m.inputs; k++, weights += 16)
+  for (size_t k = 0; k < m.inputs; k++, weights += 16) {
+    Floats w[panels];
 #pragma GCC unroll 8
-    for (int p = 0; p < panels; p++)
+    for (int p = 0; p < panels; p++) w[p] = Lanes::load(weights + p * next);
 #pragma GCC unroll 8
-      for (int r = 0; r < rows; r++)
-        sums[r][p] = Lanes::fma(Lanes::set(numbers[r * stride + k]), Lanes::load(weights + p * next), sums[r][p]);
+    for (int r = 0; r < rows; r++) {
+      const Floats number = Lanes::set(numbers[r * stride + k]);
+#pragma GCC unroll 8
+      for (int p = 0; p < panels; p++) sums[r][p] = Lanes::fma(number, w[p], sums[r][p]);
+    }
+  }
+  float block[rows][panels][16];
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; r++)
+#pragma GCC unroll 8
+    for (int p = 0; p < panels; p++) Lanes::store(block[r][p], sums[r][p]);
   for (int r = 0; r < rows; r++)
     for (int p = 0; p < panels; p++)
-      put(e, row + r, (panel + p) * 16, left(m.outputs, (panel + p) * 16), sums[r][p]);
+      put(e, row + r, (panel + p) * 16, left(m.outputs, (panel + p) * 16), Lanes::load(block[r][p]));
 }
 
 // Calls tile<rows, panels> for a number of rows that is known only when it runs.
@@ -208,26 +233,46 @@ void activate_row(Activation kind, const float *x, size_t width, float *to) {
   for (size_t at = 0; at < width; at += 16) Lanes::store(to + at, activate(kind, Lanes::load(x + at)));
 }
 
+// Scores of four rows with `blocks` times sixteen keys: so many sums at once that none waits for another.
+template <int blocks>
+inline void score_block(const Attention &a, const float *const (&query)[4], const float *keys, size_t at, float *scores) {
+  Floats sums[4][blocks];
+#pragma GCC unroll 4
+  for (int r = 0; r < 4; r++)
+#pragma GCC unroll 4
+    for (int b = 0; b < blocks; b++) sums[r][b] = Lanes::set(0.0f);
+  for (size_t d = 0; d < a.size; d++) {
+    Floats key[blocks];
+#pragma GCC unroll 4
+    for (int b = 0; b < blocks; b++) key[b] = Lanes::load(keys + d * a.key_tokens + at + 16 * static_cast<size_t>(b));
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; r++) {
+      const Floats number = Lanes::set(query[r][d]);
+#pragma GCC unroll 4
+      for (int b = 0; b < blocks; b++) sums[r][b] = Lanes::fma(number, key[b], sums[r][b]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int b = 0; b < blocks; b++) {
+    const size_t place = at + 16 * static_cast<size_t>(b);
+    const Floats added = a.mask ? Lanes::load(a.mask + place) : Lanes::set(0.0f);
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; r++)
+      Lanes::store(scores + static_cast<size_t>(r) * a.key_tokens + place,
+                   Lanes::add(Lanes::mul(sums[r][b], Lanes::set(a.scale)), added));
+  }
+}
+
 // Four rows of scores at once: `rows` of them are results, the others repeat the last.
 inline void score(const Attention &a, size_t head, size_t first, int rows, float *scores) {
   const float *query[4];
   for (int r = 0; r < 4; r++)
     query[r] = a.queries + (first + static_cast<size_t>(r < rows ? r : rows - 1)) * a.query_stride + head * a.size;
   const float *keys = a.keys + head * a.size * a.key_tokens;
-  const Floats scale = Lanes::set(a.scale);
-  for (size_t at = 0; at < a.tokens; at += 16) {
-    Floats sums[4] = {Lanes::set(0.0f), Lanes::set(0.0f), Lanes::set(0.0f), Lanes::set(0.0f)};
-    for (size_t d = 0; d < a.size; d++) {
-      const Floats key = Lanes::load(keys + d * a.key_tokens + at);
-#pragma GCC unroll 4
-      for (int r = 0; r < 4; r++) sums[r] = Lanes::fma(Lanes::set(query[r][d]), key, sums[r]);
-    }
-    for (int r = 0; r < 4; r++) {
-      Floats x = Lanes::mul(sums[r], scale);
-      if (a.mask) x = Lanes::add(x, Lanes::load(a.mask + at));
-      Lanes::store(scores + static_cast<size_t>(r) * a.key_tokens + at, x);
-    }
-  }
+  size_t at = 0;
+  for (; at + 16 * attention_blocks <= a.key_tokens; at += 16 * attention_blocks)
+    score_block<attention_blocks>(a, query, keys, at, scores);
+  for (; at < a.key_tokens; at += 16) score_block<1>(a, query, keys, at, scores);
 }
 
 // Scores to shares that are not yet divided by their sum, which is returned.
@@ -244,31 +289,51 @@ inline float soften(const Attention &a, float *scores) {
   return sum_lanes(sum);
 }
 
+// Four rows of results: `blocks` times sixteen numbers of a head, or the last `count` of them.
+template <int blocks>
+inline void weigh_block(const Attention &a, const float *const (&share)[4], const float *values, size_t count, int rows,
+                        const float *sums, float *to) {
+  Floats results[4][blocks];
+#pragma GCC unroll 4
+  for (int r = 0; r < 4; r++)
+#pragma GCC unroll 4
+    for (int b = 0; b < blocks; b++) results[r][b] = Lanes::set(0.0f);
+  for (size_t token = 0; token < a.tokens; token++, values += a.stride) {
+    Floats value[blocks];
+#pragma GCC unroll 4
+    for (int b = 0; b < blocks; b++) value[b] = Lanes::load(values + 16 * b);
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; r++) {
+      const Floats number = Lanes::set(share[r][token]);
+#pragma GCC unroll 4
+      for (int b = 0; b < blocks; b++) results[r][b] = Lanes::fma(number, value[b], results[r][b]);
+    }
+  }
+  float block[4][16 * blocks];
+#pragma GCC unroll 4
+  for (int r = 0; r < 4; r++)
+#pragma GCC unroll 4
+    for (int b = 0; b < blocks; b++)
+      Lanes::store(block[r] + 16 * b, Lanes::mul(results[r][b], Lanes::set(1.0f / sums[r])));
+  for (int r = 0; r < rows; r++) std::memcpy(to + static_cast<size_t>(r) * a.to_stride, block[r], count * sizeof(float));
+}
+
 inline void weigh(const Attention &a, size_t head, size_t first, int rows, const float *scores, const float *sums) {
   const float *share[4];
   for (int r = 0; r < 4; r++) share[r] = scores + static_cast<size_t>(r < rows ? r : rows - 1) * a.key_tokens;
-  for (size_t at = 0; at < a.size; at += 16) {
-    const size_t count = left(a.size, at);
-    Floats results[4] = {Lanes::set(0.0f), Lanes::set(0.0f), Lanes::set(0.0f), Lanes::set(0.0f)};
-    const float *values = a.values + head * a.size + at;
-    for (size_t token = 0; token < a.tokens; token++, values += a.stride) {
-      const Floats value = Lanes::load(values);
-#pragma GCC unroll 4
-      for (int r = 0; r < 4; r++) results[r] = Lanes::fma(Lanes::set(share[r][token]), value, results[r]);
-    }
-    for (int r = 0; r < rows; r++) {
-      float v[16], *to = a.to + (first + static_cast<size_t>(r)) * a.to_stride + head * a.size + at;
-      Lanes::store(v, Lanes::mul(results[r], Lanes::set(1.0f / sums[r])));
-      std::memcpy(to, v, count * sizeof(float));
-    }
-  }
+  const float *values = a.values + head * a.size;
+  float *to = a.to + first * a.to_stride + head * a.size;
+  size_t at = 0;
+  for (; at + 16 * attention_blocks <= a.size; at += 16 * attention_blocks)
+    weigh_block<attention_blocks>(a, share, values + at, 16 * attention_blocks, rows, sums, to + at);
+  for (; at < a.size; at += 16) weigh_block<1>(a, share, values + at, left(a.size, at), rows, sums, to + at);
 }
 
 void attend(const Attention &a, size_t first, size_t last, float *scratch) {
   for (size_t head = 0; head < a.heads; head++)
     for (size_t row = first; row < last; row += 4) {
       const int rows = static_cast<int>(last - row < 4 ? last - row : 4);
-      float sums[4];
+      float sums[4] = {1, 1, 1, 1};
       score(a, head, row, rows, scratch);
       for (int r = 0; r < rows; r++) sums[r] = soften(a, scratch + static_cast<size_t>(r) * a.key_tokens);
       weigh(a, head, row, rows, scratch, sums);

@@ -44,7 +44,11 @@ struct Lanes {
 };
 
 struct Products {
-  static constexpr int rows = 4, panels = 1;  // of a tile: eight registers of sums
+#if defined(EDGELM_AVX_VNNI)
+  static constexpr int rows = 6, panels = 1;  // of a tile: twelve of the sixteen registers are sums
+#else
+  static constexpr int rows = 4, panels = 1;  // of a tile: eight sums, since each product needs registers of its own
+#endif
   using Sums = Lanes::Ints;
   static Sums start(const int32_t *p) { return Lanes::load_ints(p); }
   static void finish(int32_t *p, Sums x) {
@@ -66,12 +70,18 @@ struct Products {
     return half(half(sums, _mm256_andnot_si256(high, a), b), _mm256_and_si256(high, a), b);
   }
 #endif
-  template <bool narrow> static Sums dot(Sums sums, const uint8_t *a, const int8_t *b) {
+  using Bytes = __m256i;         // four, in every lane
+  using Weights = Lanes::Ints;  // four for each lane
+  static Bytes repeat(const uint8_t *p) {
     int32_t four;
-    std::memcpy(&four, a, 4);
-    const __m256i bytes = _mm256_set1_epi32(four);
-    const __m256i *weights = reinterpret_cast<const __m256i *>(b);
-    return {exact<narrow>(sums.a, bytes, _mm256_load_si256(weights)),
-            exact<narrow>(sums.b, bytes, _mm256_load_si256(weights + 1))};
+    std::memcpy(&four, p, 4);
+    return _mm256_set1_epi32(four);
+  }
+  static Weights load(const int8_t *p) {
+    const __m256i *weights = reinterpret_cast<const __m256i *>(p);
+    return {_mm256_load_si256(weights), _mm256_load_si256(weights + 1)};
+  }
+  template <bool narrow> static Sums dot(Sums sums, Bytes a, Weights b) {
+    return {exact<narrow>(sums.a, a, b.a), exact<narrow>(sums.b, a, b.b)};
   }
 };

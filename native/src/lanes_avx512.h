@@ -34,9 +34,13 @@ struct Products {
   using Sums = __m512i;
   static Sums start(const int32_t *p) { return _mm512_loadu_si512(p); }
   static void finish(int32_t *p, Sums x) { _mm512_storeu_si512(p, x); }
-  template <bool narrow> static Sums dot(Sums sums, const uint8_t *a, const int8_t *b) {
+  using Bytes = __m512i;    // four, in every lane
+  using Weights = __m512i;  // four for each lane
+  static Bytes repeat(const uint8_t *p) {
     int32_t four;
-    std::memcpy(&four, a, 4);
-    return _mm512_dpbusd_epi32(sums, _mm512_set1_epi32(four), _mm512_load_si512(b));
+    std::memcpy(&four, p, 4);
+    return _mm512_set1_epi32(four);
   }
+  static Weights load(const int8_t *p) { return _mm512_load_si512(p); }
+  template <bool narrow> static Sums dot(Sums sums, Bytes a, Weights b) { return _mm512_dpbusd_epi32(sums, a, b); }
 };

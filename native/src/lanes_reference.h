@@ -45,7 +45,11 @@ struct Products {
   using Sums = Lanes::Ints;
   static Sums start(const int32_t *p) { return Lanes::load_ints(p); }
   static void finish(int32_t *p, Sums a) { std::memcpy(p, a.v, sizeof a.v); }
-  template <bool narrow> static Sums dot(Sums sums, const uint8_t *a, const int8_t *b) {
+  using Bytes = const uint8_t *;
+  using Weights = const int8_t *;
+  static Bytes repeat(const uint8_t *p) { return p; }
+  static Weights load(const int8_t *p) { return p; }
+  template <bool narrow> static Sums dot(Sums sums, Bytes a, Weights b) {
     for (int i = 0; i < 16; i++)
       for (int j = 0; j < 4; j++) sums.v[i] += static_cast<int32_t>(a[j]) * b[4 * i + j];
     return sums;
