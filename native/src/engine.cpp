@@ -139,7 +139,7 @@ void Engine::work(const Inputs &in, int thread, int threads) {
   const auto index = static_cast<size_t>(thread), count = static_cast<size_t>(threads);
   for (const Step &step : program_.steps) {
     if (crosses_rows(step)) crew_.meet();
-    const int made = step.output != none ? step.output : step.bytes != none ? step.bytes : step.queries;
+    const int made = step.output != none ? step.output : step.bytes != none ? step.bytes : step.keys;
     const size_t rows = per_token(made) ? in.batch * in.tokens : in.batch;
     const Range range = {rows * index / count, rows * (index + 1) / count};
     if (range.first < range.last) run_step(step, in, range, thread);
@@ -163,8 +163,9 @@ void Engine::run_step(const Step &s, const Inputs &in, Range range, int thread) 
     if (t.kind == Target::Kind::rows) t.to = floats(s.output), t.stride = stride(s.output);
     if (t.kind == Target::Kind::bytes) t.quantizer = quantizer(s, 0);
     if (t.kind == Target::Kind::heads) {
-      t.queries = floats(s.queries), t.keys = floats(s.keys), t.values = floats(s.values);
-      t.width = s.width / 3, t.head_stride = stride(s.queries), t.tokens = in.tokens, t.key_tokens = key_tokens_;
+      if (s.queries != none) t.queries = floats(s.queries);
+      t.keys = floats(s.keys), t.values = floats(s.values);
+      t.width = s.head_width, t.head_stride = stride(s.values), t.tokens = in.tokens, t.key_tokens = key_tokens_;
     }
     if (s.operation == Operation::linear)
       kernels_->integer_product(s.integers, bytes(s.input), stride(s.input), range.first, range.last, e);

@@ -17,7 +17,8 @@ struct Quantizer {
 };
 
 // Where the results of a product go. `rows`: as they are. `bytes`: quantized. `heads`: the queries, keys and values of
-// attention, a third of the columns each; keys with the tokens of a sequence side by side.
+// attention, or the keys and values alone (`queries` null), `width` columns each; keys with the tokens of a sequence side
+// by side.
 struct Target {
   enum class Kind { rows, bytes, heads } kind = Kind::rows;
   float *to = nullptr;  // rows

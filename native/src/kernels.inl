@@ -27,6 +27,7 @@ inline size_t left(size_t width, size_t at) { return width - at < 16 ? width - a
 
 inline void put_heads(const Target &t, size_t row, size_t column, size_t count, Floats x) {
   const size_t sequence = row / t.tokens, token = row % t.tokens;
+  if (!t.queries) column += t.width;  // the columns begin with the keys
   if (column / t.width == (column + 15) / t.width && count == 16) {
     const size_t part = column / t.width, at = column % t.width;
     if (part == 0) return Lanes::store(t.queries + row * t.head_stride + at, x);

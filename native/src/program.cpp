@@ -116,14 +116,18 @@ class Reader {
       s.target = Target::Kind::bytes;
       return quantizer(s, width);
     }
-    if (kind != "heads" || width % 3) Text::refuse("an unknown target");
+    const size_t parts = kind == "heads" ? 3 : 2;
+    if ((kind != "heads" && kind != "memory") || width % parts) Text::refuse("an unknown target");
     s.target = Target::Kind::heads;
-    s.queries = buffer(Buffer::Kind::floats, width / 3);
-    s.keys = buffer(Buffer::Kind::keys, width / 3);
-    s.values = buffer(Buffer::Kind::floats, width / 3);
+    s.head_width = width / parts;
+    if (kind == "heads") s.queries = buffer(Buffer::Kind::floats, s.head_width);
+    s.keys = buffer(Buffer::Kind::keys, s.head_width);
+    s.values = buffer(Buffer::Kind::floats, s.head_width);
+    if (!per_token(s.keys) || !per_token(s.values)) Text::refuse("keys of sequences");
+    if (s.queries == none) return;
     if (program_.buffers[static_cast<size_t>(s.queries)].width != program_.buffers[static_cast<size_t>(s.values)].width)
       Text::refuse("queries and values in buffers of unlike widths");
-    if (!per_token(s.queries) || !per_token(s.keys) || !per_token(s.values)) Text::refuse("keys of sequences");
+    if (!per_token(s.queries)) Text::refuse("keys of sequences");
   }
 
   Lookup lookup(size_t width) {

@@ -42,7 +42,7 @@ struct Step {
   Operation operation;
   int input = none, other = none, output = none, bytes = none;  // buffers
   int queries = none, keys = none, values = none;
-  size_t width = 0, heads = 0;
+  size_t width = 0, heads = 0, head_width = 0;
   bool masked = false;
   float epsilon = 0, scale = 1;
   Activation activation = Activation::none;

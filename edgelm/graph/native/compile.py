@@ -85,6 +85,7 @@ _HANDLERS: dict[str, Callable[[State, onnx.NodeProto], Value]] = {
     "MatMul": layers.float_product,
     "MatMulIntegerToFloat": layers.integer_product,
     "Mul": _multiply,
+    "MultiHeadAttention": layers.few_queries,
     "Not": embeddings.not_,
     "QAttention": layers.integer_attention,
     "QuantizeLinear": layers.quantize,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import onnx
 
 from edgelm.graph.native.state import State
-from edgelm.graph.native.values import FloatColumns, MaskColumn, MaskCount, Masked, Product, Rows, Value
+from edgelm.graph.native.values import FloatColumns, MaskColumn, MaskCount, Masked, Memory, Product, Rows, Value
 from edgelm.graph.native.view import Unsupported, attributes, need
 
 
@@ -49,21 +49,26 @@ def divide(state: State, node: onnx.NodeProto) -> Value:
     value = state.value(node.input[0])
     if not isinstance(value, Masked) or not value.summed or state.value(node.input[1]) != MaskCount():
         raise Unsupported(f"{node.name}: a quotient")
-    state.writer.reads_mask = True
+    state.writer.reads_mask = state.flat = True
     return _pooled(state, "mean", value.rows, masked=True)
 
 
 def reduce_mean(state: State, node: onnx.NodeProto) -> Value:
     """The mean over all tokens."""
     need(axes_of(state, node) == [1] and attributes(node).get("keepdims", 1) == 0, f"{node.name}: a mean")
+    state.flat = True
     return _pooled(state, "mean", state.rows(node.input[0]), masked=False)
 
 
 def gather_first(state: State, node: onnx.NodeProto) -> Value:
-    """The row of the first token."""
+    """The row of the first token: with an axis of one token, where a last layer follows that has no other queries, or
+    without."""
     index = state.view.constant(node.input[1])
-    need(index.ndim == 0 and int(index) == 0 and attributes(node).get("axis", 0) == 1, f"{node.name}: other rows")
-    return _pooled(state, "first", state.rows(node.input[0]), masked=False)
+    first = index.reshape(-1).tolist() == [0] and attributes(node).get("axis", 0) == 1
+    need(first and not state.flat, f"{node.name}: other rows")
+    state.flat = index.ndim == 0
+    rows = state.rows(node.input[0])
+    return _pooled(state, "first", rows, masked=False) if rows.per_token else rows
 
 
 def _pooled(state: State, kind: str, rows: Rows, *, masked: bool) -> Rows:
@@ -84,8 +89,16 @@ def unit(state: State, node: onnx.NodeProto) -> Value:
 
 
 def split(state: State, node: onnx.NodeProto) -> list[Value]:
-    """A product of floats, column by column: where an answer begins, and where it ends."""
+    """Keys and values by one product; or a product of floats, column by column: where an answer begins, and where it
+    ends."""
     value = state.value(node.input[0])
+    readers = [state.view.only_reader(name, "MultiHeadAttention") for name in node.output]
+    if isinstance(value, Product) and len(readers) == 2 and readers[0] is not None and readers[0] is readers[1]:
+        sizes = state.view.constant(node.input[1]).tolist() if len(node.input) > 1 else []
+        plain = value.activation == "none" and value.added is None and value.per_token
+        need(plain and sizes in ([], [value.width // 2] * 2) and value.width % 2 == 0, f"{node.name}: keys and values")
+        need(attributes(node).get("axis", 0) in (-1, 2), f"{node.name}: an axis")
+        return [Memory(value, part) for part in range(2)]
     if not isinstance(value, Product) or value.columns is None or value.width != len(node.output):
         raise Unsupported(f"{node.name}: parts of something else")
     need(attributes(node).get("axis", 0) in (-1, 2) and value.activation == "none" and not value.added, f"{node.name}")

@@ -10,7 +10,7 @@ import onnx
 
 from edgelm.graph.native.fast_gelu import find_fast_gelu
 from edgelm.graph.native.state import State
-from edgelm.graph.native.values import Bytes, FloatColumns, Product, Rows, Value
+from edgelm.graph.native.values import Bytes, FloatColumns, Memory, Product, Rows, Value
 from edgelm.graph.native.view import Unsupported, attributes, need
 from edgelm.graph.native.writer import Quantizer, bits
 
@@ -182,19 +182,42 @@ def float_attention(state: State, node: onnx.NodeProto) -> Value:
 
 
 def _attention(state: State, node: onnx.NodeProto, product: Product, mask: str) -> Value:
+    width = product.width // 3
+    need(product.per_token and product.width == 3 * width, f"{node.name}: attention")
+    queries, keys, values = _kept(state, width)
+    state.finish(product, f"heads {queries} {keys} {values}")
+    return _attend(state, node, Rows(queries, width, per_token=True), keys, values, mask)
+
+
+def few_queries(state: State, node: onnx.NodeProto) -> Value:
+    """MultiHeadAttention of the queries of some rows, by a product of their own, with the keys and values of all."""
+    names = [*node.input, "", "", ""][:7]
+    queries, keys, values, bias, mask, *others = names
+    first, second = state.value(keys), state.value(values)
+    if not isinstance(first, Memory) or not isinstance(second, Memory) or (first.part, second.part) != (0, 1):
+        raise Unsupported(f"{node.name}: keys and values of another kind")
+    need(first.product is second.product and not bias and not any(others), f"{node.name}: a past or a bias")
+    rows, width = state.rows(queries), first.product.width // 2
+    need(rows.width == width, f"{node.name}: queries of another width")
+    kept = [state.writer.buffer(kind, width, per_token=True) for kind in ("keys", "floats")]
+    for buffer in kept:
+        state.writer.pin(buffer)
+    state.finish(first.product, f"memory {kept[0]} {kept[1]}")
+    return _attend(state, node, rows, *kept, mask)
+
+
+def _attend(state: State, node: onnx.NodeProto, queries: Rows, keys: str, values: str, mask: str) -> Value:
     found = attributes(node)
-    width, heads = product.width // 3, found["num_heads"]
+    width, heads = queries.width, found["num_heads"]
     known = {"num_heads", "scale", "mask_filter_value"}
     plain = set(found) <= known and found.get("mask_filter_value", -10000.0) == -10000.0
-    need(plain and product.per_token and product.width == 3 * width and width % heads == 0, f"{node.name}: attention")
+    need(plain and width % heads == 0, f"{node.name}: attention")
     if mask:
         need(getattr(state.value(mask), "name", "") == "attention_mask", f"{node.name}: another mask")
         state.writer.reads_mask = True
-    queries, keys, values = _kept(state, width)
-    state.finish(product, f"heads {queries} {keys} {values}")
-    made = state.new_rows(width, per_token=True)
+    made = state.new_rows(width, per_token=queries.per_token)
     scale = found.get("scale") or 1.0 / math.sqrt(width // heads)
-    words = (heads, width // heads, queries, keys, values, bits(scale), int(bool(mask)), made.buffer)
+    words = (heads, width // heads, queries.buffer, keys, values, bits(scale), int(bool(mask)), made.buffer)
     state.writer.step("attention", *words, _bytes_words(state, state.bytes_wanted(node.output[0]), made))
     return made
 

@@ -19,6 +19,7 @@ class State:
         self.view = view
         self.writer = writer
         self.values: dict[str, Value] = {}
+        self.flat = False  # whether rows of sequences have no axis of tokens any more
         self.done: set[str] = set()  # outputs of nodes that an earlier step computes
         self.kept: list[tuple[str, str, str]] = []  # queries, keys and values of attention, a layer each
         self.widths: dict[str, int] = {}  # of those buffers

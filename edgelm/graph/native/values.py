@@ -120,6 +120,14 @@ class Product:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """The keys (part 0) or the values (part 1) of attention, by one product of both."""
+
+    product: Product
+    part: int
+
+
+@dataclass(frozen=True)
 class FloatColumns:
     """The rows and the weights of a product of floats; `name`: of the constant that the weights are, as they are."""
 
@@ -141,5 +149,6 @@ Value = (
     | Rows
     | Bytes
     | Masked
+    | Memory
     | Product
 )
