@@ -57,9 +57,9 @@ def make_subjects(bundles: dict[str, Path], threads: int) -> dict[str, Callable[
 
 def peak(threads: int, rounds: int) -> float:
     """Multiplications a second in large products of integers, at best."""
-    from edgelm_native import Encoder
+    import edgelm_native
 
-    run = Encoder(_large_products(), b"\0")
+    run = edgelm_native.Encoder(_large_products(), b"\0")
     feeds = {"input_ids": np.zeros((1, _ROWS), np.int64)}
     run(feeds, threads=threads)
     times = []

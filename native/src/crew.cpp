@@ -2,7 +2,9 @@
 
 namespace {
 
-constexpr int spins = 4000;  // some 50 to 100 microseconds, several times what separates two meetings
+// Whoever waits tries again so many times, giving way to another thread after every few: the one that is waited for may
+// be on the same core. Then it sleeps.
+constexpr int spins = 20000, few = 200;
 
 inline void pause() {
 #if defined(__x86_64__)
@@ -25,7 +27,10 @@ void Signal::change() {
 void Signal::wait_beyond(unsigned seen) {
   for (int i = 0; i < spins; i++) {
     if (now() != seen) return;
-    pause();
+    if (i % few == few - 1)
+      std::this_thread::yield();
+    else
+      pause();
   }
   std::unique_lock<std::mutex> lock(mutex_);
   asleep_.fetch_add(1, std::memory_order_seq_cst);

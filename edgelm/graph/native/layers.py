@@ -199,11 +199,11 @@ def few_queries(state: State, node: onnx.NodeProto) -> Value:
     need(first.product is second.product and not bias and not any(others), f"{node.name}: a past or a bias")
     rows, width = state.rows(queries), first.product.width // 2
     need(rows.width == width, f"{node.name}: queries of another width")
-    kept = [state.writer.buffer(kind, width, per_token=True) for kind in ("keys", "floats")]
-    for buffer in kept:
+    keys, values = (state.writer.buffer(kind, width, per_token=True) for kind in ("keys", "floats"))
+    for buffer in (keys, values):
         state.writer.pin(buffer)
-    state.finish(first.product, f"memory {kept[0]} {kept[1]}")
-    return _attend(state, node, rows, *kept, mask)
+    state.finish(first.product, f"memory {keys} {values}")
+    return _attend(state, node, rows, keys, values, mask)
 
 
 def _attend(state: State, node: onnx.NodeProto, queries: Rows, keys: str, values: str, mask: str) -> Value:
