@@ -162,9 +162,8 @@ def _attempts(bundle: Bundle, name: str, threads: int | None) -> Iterator[tuple[
 def _open_native(bundle: Bundle, threads: int | None) -> tuple[Any, None] | Passed:
     if reason := misfit(bundle):
         return Passed(NATIVE, reason)
-    graph = bundle.manifest.graph()
-    # One unless more are asked for: threads meet in every layer, and wait long for one that a busy machine holds up.
-    threads = threads or min(graph.session.get("intra_op_num_threads") or 1, available_cores())
+    graph, cores = bundle.manifest.graph(), available_cores()
+    threads = threads or min(graph.session.get("intra_op_num_threads") or cores, cores)
     try:
         return NativeSession(bundle, graph, threads=threads), None
     except BundleError as error:
