@@ -6,10 +6,11 @@ from pathlib import Path
 
 from edgelm.checkpoint import Checkpoint, open_checkpoint
 from edgelm.errors import ModelError
+from edgelm.model_folder.card import CARD_FILE, LICENCES
 from edgelm.model_folder.weight_files import PICKLE_FILE
 
 # No *.bin: pickled weights are fetched only when the user allows them.
-_PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.spm")
+_PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.spm", CARD_FILE, *(f"{name}*" for name in LICENCES))
 
 
 def find_checkpoint(

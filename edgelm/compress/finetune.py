@@ -162,7 +162,7 @@ def finetune(
             done = Work(work, "[0-9a-f]{16}")
             with staged_output(output, overwrite=overwrite, kind=CHECKPOINT, work=done) as folder:
                 save_checkpoint(folder, model, tokenizer, record)
-                carry_card(checkpoint.path, folder)
+                carry_card(checkpoint.path, folder, base=checkpoint.base.path if checkpoint.base else None)
 
         processes.on_main(keep)
     chance = judge_chance(task, metrics, evaluation.labels)

@@ -195,7 +195,7 @@ def compress(
                 share = 1.0 if record.hidden is None else record.hidden.kept / hidden_size(teacher)
                 costs = goal.narrowed(share).costs(layer_shapes(current))
                 save_checkpoint(folder, current, tokenizer, replace(record, costs=costs))
-                carry_card(checkpoint.path, folder)
+                carry_card(checkpoint.path, folder, base=checkpoint.base.path if checkpoint.base else None)
 
         processes.on_main(finish)
     return CompressResult(

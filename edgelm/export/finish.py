@@ -77,7 +77,7 @@ def finish(draft: Draft) -> ExportResult:
         draft.golden,
         overwrite=settings.overwrite,
         config=bundle_config(json.loads(model.config.to_json_string()), type(model).__name__),
-        card=read_card(draft.checkpoint.path),
+        card=read_card(draft.checkpoint.path, base=draft.checkpoint.base.path if draft.checkpoint.base else None),
         check=draft.check,
     )
     settings.progress("export", 3, 3)

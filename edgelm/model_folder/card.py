@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from edgelm.files.places import told_place
 from edgelm.files.safe_yaml import parse_yaml
 
 CARD_FILE = "README.md"
 _LONGEST_CARD = 1 << 20  # bytes
 _LONGEST_TEXT = 1 << 20
-_LICENCES = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "USE_POLICY")  # how their names begin
+LICENCES = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "USE_POLICY")  # how their names begin
 _ENDINGS = ("", ".txt", ".md")
 _OTHER = "other"  # Hugging Face's word for a licence that it has no name for
 
@@ -37,8 +38,20 @@ class ModelCard:
     unlisted: bool = False
 
 
-def read_card(folder: Path) -> ModelCard:
-    """The card of a model folder; empty where it has none that can be read. A card decides nothing that edgelm does."""
+def read_card(folder: Path, *, base: Path | None = None) -> ModelCard:
+    """The card of a model folder; empty where it has none that can be read. A card decides nothing that edgelm does.
+
+    Args:
+        base: of an adapter, the model below it, whose licence holds where the adapter names none.
+    """
+    card = _read_own(folder)
+    if base is None or card.licence:
+        return card
+    below = _read_own(base)
+    return replace(below, base_models=card.base_models or below.base_models, texts=below.texts | card.texts)
+
+
+def _read_own(folder: Path) -> ModelCard:
     if not folder.is_dir():
         return ModelCard()
     values = _front_matter(folder / CARD_FILE)
@@ -51,25 +64,26 @@ def read_card(folder: Path) -> ModelCard:
     texts = {
         file.name: file.read_bytes()
         for file in sorted(folder.iterdir())
-        if file.stem.upper().split(".")[0] in _LICENCES
+        if file.stem.upper().split(".")[0] in LICENCES
         and file.suffix.lower() in _ENDINGS
         and file.name.isprintable()
         and file.is_file()
         and file.stat().st_size <= _LONGEST_TEXT
     }
     link = _text(values.get("license_link"))
-    return ModelCard(licence, link, tuple(filter(None, map(_text, bases))), texts, unlisted)
+    return ModelCard(licence, link, tuple(told_place(name) for name in map(_text, bases) if name), texts, unlisted)
 
 
-def carry_card(source: Path, folder: Path) -> None:
+def carry_card(source: Path, folder: Path, *, base: Path | None = None) -> None:
     """Say in the card of a model folder what the card of the model that it was made from says of licence and origin,
     and put the licence texts of that model beside it.
 
     Args:
         source: the folder of that model; a file, such as one of GGUF, has no card.
         folder: whose card, if there is one, has no front matter.
+        base: as `read_card`.
     """
-    card = read_card(source)
+    card = read_card(source, base=base)
     said: dict[str, Any] = {}
     if card.licence:
         said["license"] = _OTHER if card.unlisted else card.licence

@@ -1,5 +1,6 @@
 """The licence of a model goes with what is made of it, from the folder that a user begins with to the bundle."""
 
+import fnmatch
 import json
 
 import pytest
@@ -7,6 +8,7 @@ import yaml
 from models import TEXTS, make_checkpoint
 from typer.testing import CliRunner
 
+from edgelm.anatomy import find_checkpoint
 from edgelm.cli.main import app
 from edgelm.model_folder.card import ModelCard, carry_card, read_card
 from edgelm.runtime import open_bundle
@@ -78,3 +80,35 @@ def test_without_a_card_nothing_is_said(tmp_path):
     carry_card(tmp_path / "model.gguf", tmp_path / "made")
     assert read_card(tmp_path / "made") == ModelCard()
     assert list((tmp_path / "made").iterdir()) == []
+
+
+def test_an_adapter_that_names_no_licence_has_that_of_its_base(tmp_path):
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    base.mkdir()
+    adapter.mkdir()
+    (base / "README.md").write_text(LISTED)
+    (base / "LICENSE").write_text("You may.")
+    (adapter / "README.md").write_text(f"---\nbase_model: {base}\n---\n")
+    found = read_card(adapter, base=base)
+    assert (found.licence, found.texts) == ("apache-2.0", {"LICENSE": b"You may."})
+    (adapter / "README.md").write_text("---\nlicense: mit\n---\n")
+    assert read_card(adapter, base=base).licence == "mit"
+
+
+def test_a_base_model_on_a_disk_is_told_without_its_folders(tmp_path):
+    (tmp_path / "README.md").write_text("---\nbase_model: /home/someone/models/base\n---\n")
+    assert read_card(tmp_path).base_models == ("models/base",)
+
+
+def test_a_model_of_the_hub_is_fetched_with_its_card_and_licences(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    asked = []
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda name, allow_patterns: asked.extend(allow_patterns) or tmp_path
+    )
+    make_checkpoint(tmp_path)
+    find_checkpoint("someone/base")
+    for name in ("README.md", "LICENSE", "NOTICE.txt", "LICENSE.md"):
+        assert any(fnmatch.fnmatch(name, pattern) for pattern in asked), name
+    assert not any(fnmatch.fnmatch("pytorch_model.bin", pattern) for pattern in asked)
