@@ -139,25 +139,27 @@ request = function()
 end
 """
 
+# Threads that stay, as a server's do: each new one brings some memory of its own.
 SOAK = """
-import json, os, sys, threading
+import json, os, sys, threading, time
 from edgelm.runtime import load
 model = load(sys.argv[1], threads=1)
 texts, total, threads = json.load(open(sys.argv[2])), int(sys.argv[3]), 16
+done = [0] * threads
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-def ask(count):
-    def some(place):
-        for number in range(count // threads):
-            model(texts[(number + place) % len(texts)])
-    workers = [threading.Thread(target=some, args=(place,)) for place in range(threads)]
-    [worker.start() for worker in workers]
-    [worker.join() for worker in workers]
-ask(total // 20)
-sizes = [resident()]
-for _ in range(10):
-    ask(total // 10)
+def ask(place):
+    for number in range(total * 21 // 20 // threads):
+        model(texts[(number + place) % len(texts)])
+        done[place] += 1
+workers = [threading.Thread(target=ask, args=(place,)) for place in range(threads)]
+[worker.start() for worker in workers]
+sizes = []
+for part in range(11):
+    while sum(done) < total // 20 + part * (total // 10) and any(worker.is_alive() for worker in workers):
+        time.sleep(0.01)
     sizes.append(resident())
+[worker.join() for worker in workers]
 print(json.dumps(sizes))
 """
 
