@@ -1,8 +1,9 @@
 """What runs a bundle here: an engine or one of onnxruntime's execution providers, in the order that its device prefers.
 
-    tensorrt, tensorrt-rtx    an engine in the bundle that was built for this GPU, or else onnxruntime's provider of
-    that name cuda, openvino, coreml, qnn, xnnpack, cpu    onnxruntime's providers, where the installed onnxruntime has
-    them native    edgelm-native, on the CPU, where it is installed and the bundle holds a program for it
+- tensorrt, tensorrt-rtx: an engine in the bundle that was built for this GPU, or else onnxruntime's provider of that
+  name;
+- cuda, openvino, coreml, qnn, xnnpack, cpu: onnxruntime's providers, where the installed onnxruntime has them;
+- native: edgelm-native, on the CPU, where it is installed and the bundle holds a program for it.
 
 Those of tensorrt-rtx and openvino may also be plugins of onnxruntime; see `edgelm.runtime.plugin`.
 
