@@ -23,7 +23,7 @@ PrecisionName = Annotated[str, AfterValidator(_known_precision)]
 Positive = Annotated[float, Field(gt=0)]
 
 # What may run a bundle; `onnxruntime-` may stand before it.
-RUNTIMES = ("tensorrt", "tensorrt-rtx", "cuda", "openvino", "coreml", "qnn", "xnnpack", "cpu")
+RUNTIMES = ("tensorrt", "tensorrt-rtx", "cuda", "openvino", "coreml", "qnn", "xnnpack", "native", "cpu")
 
 # Figures that mean nothing without saying where they come from.
 _SOURCED = (

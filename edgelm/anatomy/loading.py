@@ -163,7 +163,7 @@ def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: Any, record
         settle_sizes(model)
         model.save_pretrained(folder)
         save_remote_code(folder, model)
-        tokenizer.save_pretrained(folder)
+        _save_tokenizer(tokenizer, folder)
         replace(record, layers=_generator_shapes(model, record)).write(folder)
         return
     # By the model's own names, whatever older ones it was loaded from.
@@ -173,8 +173,16 @@ def save_checkpoint(folder: Path, model: PreTrainedModel, tokenizer: Any, record
     elif isinstance(record.task, TextClassification) and record.task.problem == "regression":
         _keep_activation(folder / "config.json", record.task)
     save_remote_code(folder, model)
-    tokenizer.save_pretrained(folder)
+    _save_tokenizer(tokenizer, folder)
     replace(record, layers=_shapes_to_record(model, record)).write(folder)
+
+
+def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Write a tokenizer's files, without the truncation and padding of whatever was read by it last."""
+    if tokenizer.is_fast:
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
+    tokenizer.save_pretrained(folder)
 
 
 def _keep_activation(file: Path, task: TextClassification) -> None:

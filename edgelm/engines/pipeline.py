@@ -12,6 +12,7 @@ from edgelm.bundles.edit import add_files
 from edgelm.engines.builder import build_engine, buildable_capabilities
 from edgelm.errors import BundleError, EngineError, UsageError
 from edgelm.files.claims import claim
+from edgelm.files.moving import restore
 from edgelm.files.scratch import open_scratch
 from edgelm.progress import Progress, silent
 from edgelm.runtime import Bundle, load, open_bundle
@@ -100,6 +101,7 @@ def build(
         EngineError: TensorRT refuses the graph, or the engine's answers are wrong. The bundle is left as it was.
     """
     opened = open_bundle(bundle)
+    restore(opened.path.resolve())  # what a run that was killed left, also one that was done
     graphs = [graph for graph in opened.manifest.graphs if graph.plan is not None or plan is not None]
     if not graphs:
         raise UsageError(

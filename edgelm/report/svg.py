@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 # drawn, so the hexadecimal numbers are free to be any.
 INK, SOFT, PAPER = "#000001", "#000002", "#000003"
 SERIES = ("#000011", "#000012", "#000013", "#000014", "#000015", "#000016")
-_VARIABLES = {INK: "--ink", SOFT: "--line", PAPER: "--paper"} | {
-    color: f"--series-{number}" for number, color in enumerate(SERIES, start=1)
+_VARIABLES = {INK: "ink", SOFT: "line", PAPER: "paper"} | {
+    color: f"series-{number}" for number, color in enumerate(SERIES, start=1)
 }
 DASHES = ("-", "--", "-.", ":")  # beside colours, for whoever does not tell these apart
 MARKERS = "osD^vP"
@@ -136,7 +136,7 @@ def _inline(figure: Any, title: str, summary: str) -> str:
     text = re.sub(r' clip-path="[^"]*"', "", text)  # nothing is drawn outside of the axes
     text = re.sub(r"<clipPath.*?</clipPath>\s*", "", text, flags=re.DOTALL)
     text = _used_names(text)
-    text = re.sub(r"#0000[01][0-9a-f]", lambda found: f"var({_VARIABLES[found[0]]})", text)
+    text = re.sub(r"#0000[01][0-9a-f]", lambda found: f"var(--{_VARIABLES[found[0]]})", text)
     text = re.sub(r"font: (\d+(?:\.\d+)?)px [^;\"]*", r"font: \1px system-ui, sans-serif", text)
     text = text.replace(" xlink:href=", " href=")
     box = re.search(r'viewBox="[^"]*"', text)
