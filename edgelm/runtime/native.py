@@ -20,6 +20,7 @@ from edgelm.runtime.manifest import WEIGHTS_FILE
 NATIVE = "native"
 PROGRAM_FILE = "native.program"
 PACKAGE = "edgelm_native"
+_FASTEST = "avx512-vnni"  # a set of instructions
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,19 @@ def has_program(bundle: Bundle) -> bool:
 
 
 def is_wanted(bundle: Bundle) -> bool:
-    """Whether the bundle holds a program, and the library is installed."""
-    return has_program(bundle) and find_spec(PACKAGE) is not None
+    """Whether the bundle holds a program, and the library is installed and faster than onnxruntime here."""
+    return has_program(bundle) and find_spec(PACKAGE) is not None and is_faster()
+
+
+def is_faster() -> bool:
+    """Whether the library is faster than onnxruntime on this CPU: so far where it has AVX-512 VNNI
+    (benchmarks/native.py)."""
+    try:
+        from edgelm_native import instruction_sets
+
+        return _FASTEST in instruction_sets()
+    except OSError:  # it does not load
+        return False
 
 
 def misfit(bundle: Bundle) -> str:

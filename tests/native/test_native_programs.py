@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from programs import TOKENS, VOCABULARY, hand_made
 
+from edgelm.runtime.native import is_faster
+
 WEIGHTS = b"\0"  # the program has its own
 
 
@@ -102,3 +104,7 @@ def test_weights_that_are_too_short_are_refused(native):
     text = hand_made().text.replace(b"floats d:", b"floats w:", 1)
     with pytest.raises(native.NativeError, match="beyond the end of the weights"):
         native.Encoder(text, WEIGHTS)
+
+
+def test_it_stands_before_onnxruntime_where_it_is_faster(native):
+    assert is_faster() == ("avx512-vnni" in native.instruction_sets())
