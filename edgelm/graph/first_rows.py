@@ -67,8 +67,7 @@ def read_first_rows(graph: onnx.ModelProto) -> None:
 def _chooses_first(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> bool:
     if node.op_type != "Gather" or node.input[1] not in weights:
         return False
-    axis = next((each.i for each in node.attribute if each.name == "axis"), 0)
-    return axis == _ROWS and numpy_helper.to_array(weights[node.input[1]]).tolist() == 0
+    return _axis(node) == _ROWS and numpy_helper.to_array(weights[node.input[1]]).tolist() == 0
 
 
 def _row_places(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> list[int] | None:
@@ -80,14 +79,14 @@ def _row_places(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> l
     if node.op_type == "MatMul" and computed == [0] and len(constants[0].dims) == 2:
         return computed
     if node.op_type == "Split" and computed == [0]:
-        return computed if _last_axis(node) else None
+        return computed if _axis(node) in (-1, 2) else None
     if node.op_type == "MultiHeadAttention" and len(node.input) > 2 and not any(node.input[5:]):
         return [0]
     return None
 
 
-def _last_axis(node: onnx.NodeProto) -> bool:
-    return any(each.name == "axis" and each.i in (-1, 2) for each in node.attribute)
+def _axis(node: onnx.NodeProto) -> int:
+    return next((each.i for each in node.attribute if each.name == "axis"), 0)
 
 
 def _first_of(graph: onnx.ModelProto, nodes: list[onnx.NodeProto], name: str, makers: dict[str, onnx.NodeProto]) -> str:

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
 from edgelm.report.headline import headlines
-from edgelm.report.tables import Profiles
+from edgelm.report.tables import Profiles, profile_of
 from edgelm.version import __version__
 
 BUNDLE_REPORT_SCHEMA = 1
@@ -49,14 +50,14 @@ class BundleReport:
         """The bundles' labels."""
         return [bundle["label"] for bundle in self.bundles]
 
-    @property
+    @cached_property  # each time would draw its bootstrap intervals anew
     def headlines(self) -> list[dict[str, Any]]:
         """As `edgelm.report.headline.headlines` gives them."""
         return headlines(self.bundles, self.profiles, self.answers)
 
     def profile_of(self, bundle: dict[str, Any]) -> dict[str, Any] | None:
         """The first profile of a bundle; None: it was not measured."""
-        return next((profile for profile in self.profiles if profile["id"] == bundle["id"]), None)
+        return profile_of(bundle, self.profiles)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `report_schema` describes it."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgelm.profile.interval import Ratio, measure_ratio
 from edgelm.report.quality import comparisons, points_words
-from edgelm.report.tables import Profiles, subject_name
+from edgelm.report.tables import Profiles, profile_of, subject_name
 
 
 def headlines(
@@ -16,7 +16,7 @@ def headlines(
     """JSON-ready, one a bundle: `speed` by its first profile, `size`, `quality`; each None where nothing is known."""
     found = []
     for bundle in bundles:
-        mine = next((profile for profile in profiles if profile["id"] == bundle["id"]), None)
+        mine = profile_of(bundle, profiles)
         other = None if mine is None else reference_of(mine, profiles, bundles)
         compared = comparisons(bundle, answers)
         values = {"name": bundle["label"], "quality": compared[0] if compared else None}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgelm.report.headline import reference_of
-from edgelm.report.tables import Profiles, subject_name
+from edgelm.report.tables import Profiles, profile_of, subject_name
 
 _DAYS = 365
 _HOUR_MS = 3_600_000
@@ -30,7 +30,7 @@ def estimate_prices(
     rows = [
         {
             "name": subject_name(profile),
-            "mean_ms": profile["cases"][0]["mean_ms"] / (profile["cases"][0].get("batch") or 1),
+            "mean_ms": _answer_ms(profile),
             "per_million": _per_million(profile, price_per_hour),
         }
         for profile in profiles
@@ -38,7 +38,7 @@ def estimate_prices(
     ]
     savings = []
     for bundle in bundles:
-        mine = next((profile for profile in profiles if profile["id"] == bundle["id"]), None)
+        mine = profile_of(bundle, profiles)
         other = None if mine is None else reference_of(mine, profiles, bundles)
         if mine is None or other is None or calls_per_day is None:
             continue
@@ -58,6 +58,10 @@ def estimate_prices(
     return given | {"source": "estimated", "subjects": rows, "savings": savings}
 
 
-def _per_million(profile: Mapping[str, Any], price_per_hour: float) -> float:
+def _answer_ms(profile: Mapping[str, Any]) -> float:
     case = profile["cases"][0]
-    return float(case["mean_ms"] / (case.get("batch") or 1) / _HOUR_MS * price_per_hour * 1e6)
+    return float(case["mean_ms"] / (case.get("batch") or 1))
+
+
+def _per_million(profile: Mapping[str, Any], price_per_hour: float) -> float:
+    return _answer_ms(profile) / _HOUR_MS * price_per_hour * 1e6

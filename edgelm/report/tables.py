@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgelm.lines import plain_text
@@ -40,6 +40,11 @@ def subject_name(profile: dict[str, Any]) -> str:
     """What a row is about: the subject, and where it ran if not here."""
     host = profile.get("host")
     return f"{profile['name']} on {host}" if host else str(profile["name"])
+
+
+def profile_of(bundle: Mapping[str, Any], profiles: Profiles) -> dict[str, Any] | None:
+    """The first profile of a bundle; None: it was not measured."""
+    return next((profile for profile in profiles if profile["id"] == bundle["id"]), None)
 
 
 def provider_notes(profiles: list[dict[str, Any]]) -> list[str]:

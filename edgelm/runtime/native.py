@@ -85,30 +85,22 @@ class NativeSession:
         return [NATIVE]
 
 
-def has_program(bundle: Bundle) -> bool:
-    """Whether the bundle holds a program."""
-    return bundle.has(PROGRAM_FILE) and bundle.has(WEIGHTS_FILE)
-
-
 def is_wanted(bundle: Bundle) -> bool:
     """Whether the bundle holds a program, and the library is installed and faster than onnxruntime here."""
-    return has_program(bundle) and find_spec(PACKAGE) is not None and is_faster()
+    return not misfit(bundle) and is_faster()
 
 
 def is_faster() -> bool:
-    """Whether the library is faster than onnxruntime on this CPU: so far where it has AVX-512 VNNI
-    (benchmarks/native.py)."""
-    try:
-        from edgelm_native import instruction_sets
+    """Whether the library, which is installed and loads, is faster than onnxruntime on this CPU: so far where it has
+    AVX-512 VNNI (benchmarks/native.py)."""
+    from edgelm_native import instruction_sets
 
-        return _FASTEST in instruction_sets()
-    except OSError:  # it does not load
-        return False
+    return _FASTEST in instruction_sets()
 
 
 def misfit(bundle: Bundle) -> str:
     """Why the library cannot run the bundle here, in words; empty: it can."""
-    if not has_program(bundle):
+    if not (bundle.has(PROGRAM_FILE) and bundle.has(WEIGHTS_FILE)):
         return "the bundle has no program"
     if find_spec(PACKAGE) is None:
         return "edgelm-native is not installed"

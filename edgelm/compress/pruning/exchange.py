@@ -26,6 +26,7 @@ def exchange(
     model: PreTrainedModel,
     module_levels: Sequence[ModuleLevels],
     start: list[int],
+    least: float,
     loss: Loss,
     fits: Callable[[list[int]], bool],
     *,
@@ -36,21 +37,19 @@ def exchange(
     """The choice of the least loss that was found.
 
     Args:
-        start: the choice to begin with.
+        start: the choice to begin with, and `least` its loss.
         loss: of a whole model, on calibration texts.
         fits: whether a choice may be made.
         tries: changes whose loss is looked at.
     """
-
-    def lost(picks: list[int]) -> float:
-        return processes.same(loss(assemble(model, pick_levels(module_levels, picks))))
-
-    best, least = start, lost(start)
+    best = start
     draw = np.random.default_rng(seed)
     for number in range(tries):
         picks = processes.same(_changed(module_levels, best, fits, draw))
-        if picks is not None and (found := lost(picks)) < least:
-            best, least = picks, found
+        if picks is not None:
+            found = processes.same(loss(assemble(model, pick_levels(module_levels, picks))))
+            if found < least:
+                best, least = picks, found
         progress("exchange", number + 1, tries)
     return best
 

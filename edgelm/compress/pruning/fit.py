@@ -245,6 +245,7 @@ def _searched(
         model,
         module_levels,
         even,
+        lost[1],
         loss,
         _fits(model, module_levels, goal),
         tries=tries,
