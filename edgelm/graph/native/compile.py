@@ -54,6 +54,8 @@ def _value(state: State, node: onnx.NodeProto) -> list[Value]:
 
 
 def _multiply(state: State, node: onnx.NodeProto) -> Value:
+    if state.view.is_constant(node.input[1]):
+        return layers.scale(state, node)
     left, right = (state.value(name) for name in node.input)
     found = embeddings.multiply(left, right) or ending.multiply(left, right)
     if found is None:

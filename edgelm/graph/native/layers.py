@@ -10,7 +10,7 @@ import onnx
 
 from edgelm.graph.native.fast_gelu import find_fast_gelu
 from edgelm.graph.native.state import State
-from edgelm.graph.native.values import Bytes, FloatColumns, Memory, Product, Rows, Value
+from edgelm.graph.native.values import Bytes, FloatColumns, Memory, Product, Rows, Scaled, Value
 from edgelm.graph.native.view import Unsupported, attributes, need
 from edgelm.graph.native.writer import Quantizer, bits
 
@@ -156,10 +156,21 @@ def _bytes_words(state: State, wanted: tuple[str, Quantizer] | None, rows: Rows)
 
 def quantize(state: State, node: onnx.NodeProto) -> Value:
     """Rows to bytes, where no other step does it on its way."""
-    rows = state.rows(node.input[0])
-    made = state.new_bytes(rows.width, state.quantizer_of(node), per_token=rows.per_token)
+    value, quantizer = state.value(node.input[0]), state.quantizer_of(node)
+    if isinstance(value, Scaled):
+        rows, quantizer = value.rows, replace(quantizer, factors=value.factors)
+    else:
+        rows = state.rows(node.input[0])
+    made = state.new_bytes(rows.width, quantizer, per_token=rows.per_token)
     state.writer.step("quantize", rows.width, rows.buffer, state.writer.quantized(made.quantizer, made.buffer))
     return made
+
+
+def scale(state: State, node: onnx.NodeProto) -> Value:
+    """Rows times a constant one, which a quantizer does on its way."""
+    rows, factors = state.rows(node.input[0]), node.input[1]
+    need(state.view.constant(factors).shape == (rows.width,), f"{node.name}: a product with another constant")
+    return Scaled(rows, factors)
 
 
 def integer_attention(state: State, node: onnx.NodeProto) -> Value:

@@ -94,6 +94,14 @@ class Bytes:
 
 
 @dataclass(frozen=True)
+class Scaled:
+    """Rows times a factor for each of their channels, a constant of the graph by its name."""
+
+    rows: Rows
+    factors: str
+
+
+@dataclass(frozen=True)
 class Masked:
     """Rows, those of padding at 0; `summed`: over the tokens."""
 
@@ -148,6 +156,7 @@ Value = (
     | MaskCount
     | Rows
     | Bytes
+    | Scaled
     | Masked
     | Memory
     | Product

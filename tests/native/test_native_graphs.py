@@ -1,0 +1,90 @@
+"""Small graphs by the compiler and the library, against onnxruntime."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgelm.graph.native import compile_program
+from edgelm.graph.native.writer import ProgramWriter, Quantizer, bits
+
+WORDS, WIDTH, LABELS = 40, 32, 3
+CONTRIB = "com.microsoft"
+
+
+def test_pooled_rows_are_scaled_before_they_are_bytes(native, tmp_path):
+    """What smoothing (arXiv:2211.10438) divides a pooler's weights by multiplies its input, which no norm makes."""
+    random = np.random.default_rng(0)
+    constants = {
+        "table": random.normal(size=(WORDS, WIDTH)).astype(np.float32),
+        "first": np.array(0, np.int64),
+        "factors": random.uniform(0.5, 2, WIDTH).astype(np.float32),
+        "scale": np.float32(0.04),
+        "zero": np.uint8(128),
+        "weights": random.integers(-60, 61, (WIDTH, LABELS)).astype(np.int8),
+        "weight_scales": random.uniform(0.01, 0.02, LABELS).astype(np.float32),
+        "weight_zeros": np.zeros(LABELS, np.int8),
+    }
+    product = ["bytes", "weights", "scale", "weight_scales", "zero", "weight_zeros"]
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["words"]),
+        helper.make_node("LayerNormalization", ["words", "ones", "zeros"], ["normed"]),
+        helper.make_node("Gather", ["normed", "first"], ["pooled"], axis=1),
+        helper.make_node("Mul", ["pooled", "factors"], ["scaled"]),
+        helper.make_node("QuantizeLinear", ["scaled", "scale", "zero"], ["bytes"]),
+        helper.make_node("MatMulIntegerToFloat", product, ["logits"], domain=CONTRIB),
+    ]
+    constants |= {"ones": np.ones(WIDTH, np.float32), "zeros": np.zeros(WIDTH, np.float32)}
+    graph = helper.make_graph(
+        nodes,
+        "pooled",
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "tokens"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", LABELS])],
+        [numpy_helper.from_array(np.asarray(values), name) for name, values in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid(CONTRIB, 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "model.onnx")
+    program = compile_program(tmp_path / "model.onnx", "weights.bin")
+    assert program is not None
+    feeds = {"input_ids": random.integers(0, WORDS, (4, 7))}
+    (expected,) = onnxruntime.InferenceSession(tmp_path / "model.onnx").run(None, feeds)
+    assert np.allclose(native.Encoder(program, b"\0")(feeds)["logits"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("inputs", [1, 6, 8, 12, 40, 300])
+def test_no_sum_is_cut_off(native, inputs):
+    """Bytes of 255 times weights of all sizes, up to those whose pairs or fours exceed 16 bits: the sums are exact in
+    every instruction set, whichever groups of four inputs share one."""
+    random = np.random.default_rng(inputs)
+    outputs = 48
+    weights = random.integers(-128, 128, (inputs, outputs))
+    weights[:, :16] //= 4  # a panel where all fours fit; one where most do; one where few do
+    weights[:, 16:32] //= 2
+    weights[: inputs // 2, 16] = 127
+    weights[: inputs // 2, 17] = -128
+    levels = random.choice([0, 1, 128, 254, 255], (WORDS, inputs))
+    levels[0] = 255
+    ids = np.arange(WORDS)[None]
+    program = _product(levels, weights.astype(np.int8))
+    for name in native.instruction_sets():
+        encoder = native.Encoder(program, b"\0", instruction_set=name)
+        for tokens in (1, 3, WORDS):
+            found = encoder({"input_ids": ids[:, :tokens]})["sums"][0]
+            assert np.array_equal(found, (levels[:tokens] @ weights).astype(np.float32)), name
+
+
+def _product(levels: np.ndarray, weights: np.ndarray) -> bytes:
+    """A program that gives the sums of bytes, one row for each id, times weights."""
+    (rows, inputs), outputs = levels.shape, weights.shape[1]
+    writer = ProgramWriter(None)  # type: ignore[arg-type]  # no constant of a graph is named
+    writer.longest, grid = rows, Quantizer(1.0, 0)
+    floats, sums = (writer.buffer("floats", width, per_token=True) for width in (inputs, outputs))
+    raw = writer.buffer("bytes", inputs, per_token=True)
+    writer.step("embed", inputs, floats, 1, f"ids {rows} 0 -1 floats {writer.place(levels)}")
+    writer.step("quantize", inputs, floats, writer.quantized(grid, raw))
+    place, scales = writer.place(weights, np.int8), writer.place(np.ones(1))
+    words = (raw, place, 0, scales, bits(1.0), 0, "-", "none", "from 0", f"rows {sums}")
+    writer.step("linear", inputs, outputs, *words)
+    writer.output("sums", sums)
+    return writer.text()
