@@ -80,7 +80,8 @@ def _large_products() -> bytes:
     table = writer.place(random.normal(size=(1, _NARROW)))
     writer.step("embed", _NARROW, rows, 1, f"ids 1 0 -1 floats {table}")
     writer.step("quantize", _NARROW, rows, writer.quantized(grid, narrow))
-    weights = [writer.place(random.integers(-63, 64, shape), np.int8) for shape in ((_NARROW, _WIDE), (_WIDE, _NARROW))]
+    shapes = ((_NARROW, _WIDE), (_WIDE, _NARROW))  # of weights that are spread as those of models are
+    weights = [writer.place(random.normal(0, 24, shape).clip(-63, 63), np.int8) for shape in shapes]
     for _ in range(_PAIRS):
         for (source, inputs), (target, outputs), place in zip(
             ((narrow, _NARROW), (wide, _WIDE)), ((wide, _WIDE), (narrow, _NARROW)), weights, strict=True

@@ -36,9 +36,9 @@ const std::vector<const Kernels *> &available_kernels() {
 }
 
 Engine::Engine(const void *program, size_t program_bytes, const void *weights, size_t weights_bytes, const char *set)
-    : program_(read_program(static_cast<const char *>(program), program_bytes, static_cast<const uint8_t *>(weights),
-                            weights_bytes)),
-      kernels_(&choose(set)) {}
+    : kernels_(&choose(set)),
+      program_(read_program(static_cast<const char *>(program), program_bytes, static_cast<const uint8_t *>(weights),
+                            weights_bytes, kernels_->short_sums)) {}
 
 void Engine::check(const Inputs &in, const size_t *sizes) const {
   if (!in.ids || in.batch < 1 || in.tokens < 1) throw Failure(2, "there are no tokens");

@@ -43,8 +43,8 @@ class Engine {
   uint8_t *bytes(int buffer) { return places_[static_cast<size_t>(buffer)]; }
   Quantizer quantizer(const Step &step, size_t row);
 
-  Program program_;
   const Kernels *kernels_;
+  Program program_;
   std::mutex mutex_;
   Crew crew_;
   std::unique_ptr<uint8_t[]> memory_;

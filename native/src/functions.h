@@ -77,6 +77,21 @@ static inline Floats activate(Activation kind, Floats x) {
   return x;
 }
 
+template <Activation kind, int count> static inline void activate_each(Floats (&x)[count]) {
+  for (Floats &block : x) block = activate(kind, block);
+}
+
+// The kind is asked once for all blocks.
+template <int count> static inline void activate_all(Activation kind, Floats (&x)[count]) {
+  switch (kind) {
+    case Activation::gelu: return activate_each<Activation::gelu>(x);
+    case Activation::fast_gelu: return activate_each<Activation::fast_gelu>(x);
+    case Activation::relu: return activate_each<Activation::relu>(x);
+    case Activation::tanh: return activate_each<Activation::tanh>(x);
+    case Activation::none: break;
+  }
+}
+
 // The sum of all lanes, by halves: always the same tree.
 static inline float sum_lanes(Floats x) {
   float v[16];

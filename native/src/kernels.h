@@ -38,12 +38,19 @@ struct Epilogue {
   Target target;
 };
 
+// How the groups of a panel lie for instructions that add up products in 16 bits: first those of which two neighbours fit
+// into one sum, then those that fit alone, then those that do not.
+struct Order {
+  const uint16_t *groups = nullptr;
+  size_t paired = 0, fitting = 0;  // the former included
+};
+
 struct IntegerMatrix {
   size_t inputs = 0, outputs = 0;   // as they are
   size_t groups = 0, panels = 0;    // of 4 inputs, of 16 outputs
   const int8_t *packed = nullptr;   // [panels][groups][16][4]
   const int32_t *starts = nullptr;  // of the sums: minus the zero point times the sum of the column
-  bool narrow = false;              // no two neighbouring products exceed 16 bits
+  const Order *orders = nullptr;    // one a panel; null: groups lie as the inputs do
 };
 
 struct FloatMatrix {
@@ -72,6 +79,7 @@ struct Attention {
 struct Kernels {
   const char *name;
   bool (*runs)();
+  bool short_sums;  // adds up products in 16 bits: matrices need their orders
   // Rows [first, last) of a (stride) times a matrix.
   void (*integer_product)(const IntegerMatrix &, const uint8_t *a, size_t stride, size_t first, size_t last,
                           const Epilogue &);

@@ -25,42 +25,116 @@ constexpr size_t attention_blocks = Products::panels > 1 ? 2 : 1;  // of a tile 
 
 inline size_t left(size_t width, size_t at) { return width - at < 16 ? width - at : 16; }
 
-inline void put_heads(const Target &t, size_t row, size_t column, size_t count, Floats x) {
-  const size_t sequence = row / t.tokens, token = row % t.tokens;
+// Queries, keys and values: to their buffers, keys with the tokens of a sequence side by side.
+template <int rows> void put_heads(const Target &t, size_t row, size_t column, size_t count, const Floats (&x)[rows]) {
   if (!t.queries) column += t.width;  // the columns begin with the keys
-  if (column / t.width == (column + 15) / t.width && count == 16) {
-    const size_t part = column / t.width, at = column % t.width;
-    if (part == 0) return Lanes::store(t.queries + row * t.head_stride + at, x);
-    if (part == 2) return Lanes::store(t.values + row * t.head_stride + at, x);
-  }
-  float v[16];
-  Lanes::store(v, x);
-  for (size_t i = 0; i < count; i++) {
-    const size_t part = (column + i) / t.width, at = (column + i) % t.width;
-    if (part == 1)
-      t.keys[(sequence * t.width + at) * t.key_tokens + token] = v[i];
-    else
-      (part == 0 ? t.queries : t.values)[row * t.head_stride + at] = v[i];
+  size_t sequence = row / t.tokens, token = row % t.tokens, part = column / t.width, at = column - part * t.width;
+  const bool whole = count == 16 && at + 16 <= t.width;
+  for (int r = 0; r < rows; r++) {
+    float *line = (part == 0 ? t.queries : t.values) + (row + static_cast<size_t>(r)) * t.head_stride;
+    if (whole && part != 1) {
+      Lanes::store(line + at, x[r]);
+    } else {
+      float v[16];
+      Lanes::store(v, x[r]);
+      float *keys = t.keys + sequence * t.width * t.key_tokens + token;
+      if (whole)
+        for (size_t i = 0; i < 16; i++) keys[(at + i) * t.key_tokens] = v[i];
+      else
+        for (size_t i = 0; i < count; i++) {
+          const size_t other = (column + i) / t.width, place = (column + i) % t.width;
+          if (other == 1)
+            keys[place * t.key_tokens] = v[i];
+          else
+            ((other == 0 ? t.queries : t.values) + (row + static_cast<size_t>(r)) * t.head_stride)[place] = v[i];
+        }
+    }
+    if (++token == t.tokens) token = 0, sequence++;
   }
 }
 
-// One block of a product's results to its place.
-inline void put(const Epilogue &e, size_t row, size_t column, size_t count, Floats x) {
-  if (e.bias) x = Lanes::add(x, Lanes::load(e.bias + column));
-  x = activate(e.activation, x);
-  if (e.residual) x = Lanes::add(x, Lanes::load(e.residual + row * e.residual_stride + column));
+// What follows a product, for a block of columns of some rows: each step for all rows, since those do not wait for each
+// other.
+template <int rows>
+__attribute__((noinline)) void finish(const Epilogue &e, size_t row, size_t column, size_t count, Floats (&x)[rows]) {
+  if (e.bias) {
+    const Floats bias = Lanes::load(e.bias + column);
+    for (Floats &block : x) block = Lanes::add(block, bias);
+  }
+  activate_all(e.activation, x);
+  if (e.residual)
+    for (size_t r = 0; r < rows; r++)
+      x[r] = Lanes::add(x[r], Lanes::load(e.residual + (row + r) * e.residual_stride + column));
   const Target &t = e.target;
   switch (t.kind) {
-    case Target::Kind::rows: Lanes::store(t.to + row * t.stride + column, x); break;
-    case Target::Kind::bytes:
-      Lanes::store_bytes(t.quantizer.to + row * t.quantizer.stride + column, to_byte(x, t.quantizer, column, count));
+    case Target::Kind::rows:
+      for (size_t r = 0; r < rows; r++) Lanes::store(t.to + (row + r) * t.stride + column, x[r]);
       break;
-    case Target::Kind::heads: put_heads(t, row, column, count, x); break;
+    case Target::Kind::bytes:
+      for (size_t r = 0; r < rows; r++)
+        Lanes::store_bytes(t.quantizer.to + (row + r) * t.quantizer.stride + column,
+                           to_byte(x[r], t.quantizer, column, count));
+      break;
+    case Target::Kind::heads: put_heads<rows>(t, row, column, count, x); break;
   }
 }
 
-template <bool narrow, int rows, int panels>
-void integer_tile(const IntegerMatrix &m, const uint8_t *a, size_t stride, size_t row, size_t panel, const Epilogue &e) {
+// The sums of a tile whose groups lie as the inputs do.
+template <class P, int rows, int panels>
+inline void sum_in_line(const IntegerMatrix &m, const uint8_t *bytes, size_t stride, size_t panel,
+                        typename P::Sums (&sums)[rows][panels]) {
+  const int8_t *weights = m.packed + panel * m.groups * 64;
+  const size_t next = m.groups * 64;
+  for (size_t g = 0; g < m.groups; g++, bytes += 4, weights += 64) {
+    typename P::Weights w[panels];
+#pragma GCC unroll 8
+    for (int p = 0; p < panels; p++) w[p] = P::load(weights + p * next);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) {
+      const auto four = P::repeat(bytes + r * stride);
+#pragma GCC unroll 8
+      for (int p = 0; p < panels; p++) sums[r][p] = P::dot(sums[r][p], four, w[p]);
+    }
+  }
+}
+
+// The sums of a tile of one panel whose groups lie in an order of their own. What lies `ahead` bytes on is brought to the
+// cache meanwhile: the next panel, which may be another matrix's.
+template <class P, int rows>
+inline void sum_in_order(const IntegerMatrix &m, const uint8_t *bytes, size_t stride, size_t panel, size_t ahead,
+                         typename P::Sums (&sums)[rows][1]) {
+  const int8_t *weights = m.packed + panel * m.groups * 64;
+  const Order &order = m.orders[panel];
+  const uint8_t *line[rows];
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; r++) line[r] = bytes + static_cast<size_t>(r) * stride;
+  size_t g = 0;
+  for (; g < order.paired; g += 2, weights += 128) {
+    const size_t a = 4 * size_t{order.groups[g]}, b = 4 * size_t{order.groups[g + 1]};
+    const auto v = P::load(weights), w = P::load(weights + 64);
+    P::expect(weights + ahead);
+    P::expect(weights + ahead + 64);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+      sums[r][0] = P::dot(sums[r][0], P::repeat(line[r] + a), v, P::repeat(line[r] + b), w);
+  }
+  for (; g < order.fitting; g++, weights += 64) {
+    const size_t a = 4 * size_t{order.groups[g]};
+    const auto w = P::load(weights);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) sums[r][0] = P::dot(sums[r][0], P::repeat(line[r] + a), w);
+  }
+  for (; g < m.groups; g++, weights += 64) {
+    const size_t a = 4 * size_t{order.groups[g]};
+    const auto w = P::load(weights);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) sums[r][0] = P::dot_parts(sums[r][0], P::repeat(line[r] + a), w);
+  }
+}
+
+template <int rows, int panels>
+void integer_tile(const IntegerMatrix &m, const uint8_t *a, size_t stride, size_t row, size_t panel, bool last,
+                  const Epilogue &e) {
   typename Products::Sums sums[rows][panels];
 #pragma GCC unroll 8
   for (int p = 0; p < panels; p++) {
@@ -68,32 +142,23 @@ void integer_tile(const IntegerMatrix &m, const uint8_t *a, size_t stride, size_
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) sums[r][p] = start;
   }
-  const uint8_t *bytes = a + row * stride;
-  const int8_t *weights = m.packed + panel * m.groups * 64;
-  const size_t next = m.groups * 64;
-  for (size_t g = 0; g < m.groups; g++, bytes += 4, weights += 64) {
-    typename Products::Weights w[panels];
-#pragma GCC unroll 8
-    for (int p = 0; p < panels; p++) w[p] = Products::load(weights + p * next);
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) {
-      const auto four = Products::repeat(bytes + r * stride);
-#pragma GCC unroll 8
-      for (int p = 0; p < panels; p++) sums[r][p] = Products::template dot<narrow>(sums[r][p], four, w[p]);
-    }
-  }
+  if constexpr (Products::short_sums)
+    sum_in_order<Products>(m, a + row * stride, stride, panel, last ? m.groups * 64 : 0, sums);
+  else
+    sum_in_line<Products>(m, a + row * stride, stride, panel, sums);
   // Sums stay in registers only if no index of them is a variable: all loops over them are unrolled, this one too.
   int32_t block[rows][panels][16];
 #pragma GCC unroll 8
   for (int r = 0; r < rows; r++)
 #pragma GCC unroll 8
     for (int p = 0; p < panels; p++) Products::finish(block[r][p], sums[r][p]);
-  for (int r = 0; r < rows; r++)
-    for (int p = 0; p < panels; p++) {
-      const size_t column = (panel + p) * 16;
-      const Floats x = Lanes::mul(Lanes::to_floats(Lanes::load_ints(block[r][p])), Lanes::load(e.scales + column));
-      put(e, row + r, column, left(m.outputs, column), x);
-    }
+  for (int p = 0; p < panels; p++) {
+    const size_t column = (panel + p) * 16;
+    const Floats scales = Lanes::load(e.scales + column);
+    Floats x[rows];
+    for (int r = 0; r < rows; r++) x[r] = Lanes::mul(Lanes::to_floats(Lanes::load_ints(block[r][p])), scales);
+    finish<rows>(e, row, column, left(m.outputs, column), x);
+  }
 }
 
 template <int rows, int panels>
@@ -121,9 +186,12 @@ void float_tile(const FloatMatrix &m, const float *a, size_t stride, size_t row,
   for (int r = 0; r < rows; r++)
 #pragma GCC unroll 8
     for (int p = 0; p < panels; p++) Lanes::store(block[r][p], sums[r][p]);
-  for (int r = 0; r < rows; r++)
-    for (int p = 0; p < panels; p++)
-      put(e, row + r, (panel + p) * 16, left(m.outputs, (panel + p) * 16), Lanes::load(block[r][p]));
+  for (int p = 0; p < panels; p++) {
+    const size_t column = (panel + p) * 16;
+    Floats x[rows];
+    for (int r = 0; r < rows; r++) x[r] = Lanes::load(block[r][p]);
+    finish<rows>(e, row, column, left(m.outputs, column), x);
+  }
 }
 
 // Calls tile<rows, panels> for a number of rows that is known only when it runs.
@@ -140,7 +208,7 @@ void columns(const Matrix &m, const Value *a, size_t stride, size_t first, size_
   const size_t rows = last - first, blocks = (rows + Products::rows - 1) / Products::rows;
   for (size_t i = 0; i < blocks; i++) {
     const size_t from = rows * i / blocks, to = rows * (i + 1) / blocks;
-    tile_rows<Tile, panels>(to - from, m, a, stride, first + from, panel, e);
+    tile_rows<Tile, panels>(to - from, m, a, stride, first + from, panel, i + 1 == blocks, e);
   }
 }
 
@@ -152,28 +220,22 @@ void product(const Matrix &m, const Value *a, size_t stride, size_t first, size_
   for (; panel < m.panels; panel++) columns<Tile, 1>(m, a, stride, first, last, panel, e);
 }
 
-template <int rows, int panels> struct NarrowTile {
-  static void call(const IntegerMatrix &m, const uint8_t *a, size_t stride, size_t row, size_t panel, const Epilogue &e) {
-    integer_tile<true, rows, panels>(m, a, stride, row, panel, e);
-  }
-};
-template <int rows, int panels> struct WideTile {
-  static void call(const IntegerMatrix &m, const uint8_t *a, size_t stride, size_t row, size_t panel, const Epilogue &e) {
-    integer_tile<false, rows, panels>(m, a, stride, row, panel, e);
+template <int rows, int panels> struct IntegerTile {
+  static void call(const IntegerMatrix &m, const uint8_t *a, size_t stride, size_t row, size_t panel, bool last,
+                   const Epilogue &e) {
+    integer_tile<rows, panels>(m, a, stride, row, panel, last, e);
   }
 };
 template <int rows, int panels> struct FloatTile {
-  static void call(const FloatMatrix &m, const float *a, size_t stride, size_t row, size_t panel, const Epilogue &e) {
+  static void call(const FloatMatrix &m, const float *a, size_t stride, size_t row, size_t panel, bool,
+                   const Epilogue &e) {
     float_tile<rows, panels>(m, a, stride, row, panel, e);
   }
 };
 
 void integer_product(const IntegerMatrix &m, const uint8_t *a, size_t stride, size_t first, size_t last,
                      const Epilogue &e) {
-  if (m.narrow)
-    product<NarrowTile>(m, a, stride, first, last, e);
-  else
-    product<WideTile>(m, a, stride, first, last, e);
+  product<IntegerTile>(m, a, stride, first, last, e);
 }
 
 void float_product(const FloatMatrix &m, const float *a, size_t stride, size_t first, size_t last, const Epilogue &e) {

@@ -46,8 +46,10 @@ struct Lanes {
 struct Products {
 #if defined(EDGELM_AVX_VNNI)
   static constexpr int rows = 6, panels = 1;  // of a tile: twelve of the sixteen registers are sums
+  static constexpr bool short_sums = false;
 #else
   static constexpr int rows = 4, panels = 1;  // of a tile: eight sums, since each product needs registers of its own
+  static constexpr bool short_sums = true;
 #endif
   using Sums = Lanes::Ints;
   static Sums start(const int32_t *p) { return Lanes::load_ints(p); }
@@ -55,21 +57,6 @@ struct Products {
     _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), x.a);
     _mm256_storeu_si256(reinterpret_cast<__m256i *>(p + 8), x.b);
   }
-#if defined(EDGELM_AVX_VNNI)
-  static __m256i half(__m256i sums, __m256i a, __m256i b) { return _mm256_dpbusd_avx_epi32(sums, a, b); }
-  template <bool narrow> static __m256i exact(__m256i sums, __m256i a, __m256i b) { return half(sums, a, b); }
-#else
-  // maddubs sums pairs of products in 16 bits and cuts off what does not fit. `narrow` says that no pair of weights can
-  // reach that; else each byte is taken as its lowest seven bits and its highest, with either of which all pairs fit.
-  static __m256i half(__m256i sums, __m256i a, __m256i b) {
-    return _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), _mm256_set1_epi16(1)));
-  }
-  template <bool narrow> static __m256i exact(__m256i sums, __m256i a, __m256i b) {
-    if (narrow) return half(sums, a, b);
-    const __m256i high = _mm256_set1_epi8(static_cast<char>(0x80));
-    return half(half(sums, _mm256_andnot_si256(high, a), b), _mm256_and_si256(high, a), b);
-  }
-#endif
   using Bytes = __m256i;         // four, in every lane
   using Weights = Lanes::Ints;  // four for each lane
   static Bytes repeat(const uint8_t *p) {
@@ -81,7 +68,28 @@ struct Products {
     const __m256i *weights = reinterpret_cast<const __m256i *>(p);
     return {_mm256_load_si256(weights), _mm256_load_si256(weights + 1)};
   }
-  template <bool narrow> static Sums dot(Sums sums, Bytes a, Weights b) {
-    return {exact<narrow>(sums.a, a, b.a), exact<narrow>(sums.b, a, b.b)};
+#if defined(EDGELM_AVX_VNNI)
+  static Sums dot(Sums sums, Bytes a, Weights b) {
+    return {_mm256_dpbusd_avx_epi32(sums.a, a, b.a), _mm256_dpbusd_avx_epi32(sums.b, a, b.b)};
   }
+#else
+  // maddubs adds up pairs of products in 16 bits and cuts off what does not fit: an `Order` says where all do.
+  static __m256i widen(__m256i sums, __m256i pairs) {
+    return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+  static Sums dot(Sums sums, Bytes a, Weights b) {
+    return {widen(sums.a, _mm256_maddubs_epi16(a, b.a)), widen(sums.b, _mm256_maddubs_epi16(a, b.b))};
+  }
+  // Two groups that fit into one sum.
+  static Sums dot(Sums sums, Bytes a, Weights b, Bytes c, Weights d) {
+    return {widen(sums.a, _mm256_add_epi16(_mm256_maddubs_epi16(a, b.a), _mm256_maddubs_epi16(c, d.a))),
+            widen(sums.b, _mm256_add_epi16(_mm256_maddubs_epi16(a, b.b), _mm256_maddubs_epi16(c, d.b)))};
+  }
+  static void expect(const int8_t *p) { _mm_prefetch(reinterpret_cast<const char *>(p), _MM_HINT_T0); }
+  // Any group: each byte is taken as its lowest seven bits and its highest, with either of which all pairs fit.
+  static Sums dot_parts(Sums sums, Bytes a, Weights b) {
+    const __m256i high = _mm256_set1_epi8(static_cast<char>(0x80));
+    return dot(dot(sums, _mm256_andnot_si256(high, a), b), _mm256_and_si256(high, a), b);
+  }
+#endif
 };

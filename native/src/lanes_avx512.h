@@ -31,6 +31,7 @@ struct Lanes {
 
 struct Products {
   static constexpr int rows = 6, panels = 4;  // of a tile: 24 of the 32 registers are sums
+  static constexpr bool short_sums = false;
   using Sums = __m512i;
   static Sums start(const int32_t *p) { return _mm512_loadu_si512(p); }
   static void finish(int32_t *p, Sums x) { _mm512_storeu_si512(p, x); }
@@ -42,5 +43,5 @@ struct Products {
     return _mm512_set1_epi32(four);
   }
   static Weights load(const int8_t *p) { return _mm512_load_si512(p); }
-  template <bool narrow> static Sums dot(Sums sums, Bytes a, Weights b) { return _mm512_dpbusd_epi32(sums, a, b); }
+  static Sums dot(Sums sums, Bytes a, Weights b) { return _mm512_dpbusd_epi32(sums, a, b); }
 };

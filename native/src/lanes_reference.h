@@ -42,6 +42,7 @@ struct Lanes {
 
 struct Products {
   static constexpr int rows = 4, panels = 1;  // of a tile
+  static constexpr bool short_sums = false;
   using Sums = Lanes::Ints;
   static Sums start(const int32_t *p) { return Lanes::load_ints(p); }
   static void finish(int32_t *p, Sums a) { std::memcpy(p, a.v, sizeof a.v); }
@@ -49,7 +50,7 @@ struct Products {
   using Weights = const int8_t *;
   static Bytes repeat(const uint8_t *p) { return p; }
   static Weights load(const int8_t *p) { return p; }
-  template <bool narrow> static Sums dot(Sums sums, Bytes a, Weights b) {
+  static Sums dot(Sums sums, Bytes a, Weights b) {
     for (int i = 0; i < 16; i++)
       for (int j = 0; j < 4; j++) sums.v[i] += static_cast<int32_t>(a[j]) * b[4 * i + j];
     return sums;

@@ -1,6 +1,12 @@
 #include "pack.h"
 
-#include <cstdlib>
+#include <cstring>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#include "order.h"
 
 namespace {
 
@@ -16,40 +22,82 @@ const float *keep_bias(Program &program, const float *bias, size_t width) {
   return keep(program, std::move(kept));
 }
 
+// A panel with four inputs of an output side by side; adds the sums of its columns to `sums`.
+void interleave(const int8_t *weights, const IntegerMatrix &m, size_t panel, int8_t *to, int32_t *sums) {
+  const size_t first = panel * 16, count = m.outputs - first < 16 ? m.outputs - first : 16;
+  size_t g = 0;
+#if defined(__SSE2__)
+  for (; count == 16 && 4 * g + 4 <= m.inputs; g++, to += 64) {
+    const auto row = [&](size_t i) {
+      return _mm_loadu_si128(reinterpret_cast<const __m128i *>(weights + (4 * g + i) * m.outputs + first));
+    };
+    const __m128i a = row(0), b = row(1), c = row(2), d = row(3);
+    const __m128i low_ab = _mm_unpacklo_epi8(a, b), low_cd = _mm_unpacklo_epi8(c, d);
+    const __m128i high_ab = _mm_unpackhi_epi8(a, b), high_cd = _mm_unpackhi_epi8(c, d);
+    const __m128i fours[4] = {_mm_unpacklo_epi16(low_ab, low_cd), _mm_unpackhi_epi16(low_ab, low_cd),
+                              _mm_unpacklo_epi16(high_ab, high_cd), _mm_unpackhi_epi16(high_ab, high_cd)};
+    for (size_t i = 0; i < 4; i++) {
+      _mm_storeu_si128(reinterpret_cast<__m128i *>(to + 16 * i), fours[i]);
+      const __m128i even = _mm_srai_epi16(_mm_slli_epi16(fours[i], 8), 8), odd = _mm_srai_epi16(fours[i], 8);
+      __m128i *place = reinterpret_cast<__m128i *>(sums + 4 * i);
+      const __m128i four_sums = _mm_madd_epi16(_mm_add_epi16(even, odd), _mm_set1_epi16(1));
+      _mm_storeu_si128(place, _mm_add_epi32(_mm_loadu_si128(place), four_sums));
+    }
+  }
+#endif
+  for (; g < m.groups; g++, to += 64) {
+    int8_t rows[4][16] = {};
+    for (size_t i = 0; i < 4 && 4 * g + i < m.inputs; i++) std::memcpy(rows[i], weights + (4 * g + i) * m.outputs + first, count);
+    for (size_t column = 0; column < 16; column++) {
+      for (size_t i = 0; i < 4; i++) to[4 * column + i] = rows[i][column];
+      sums[column] += rows[0][column] + rows[1][column] + rows[2][column] + rows[3][column];
+    }
+  }
+}
+
+Order order_of(const int8_t *panel, size_t count, std::vector<uint16_t> &groups) {
+#if defined(__x86_64__)
+  return find_order(panel, count, groups);
+#else
+  (void)panel, (void)count, (void)groups;  // no instruction set here asks for one
+  return {};
+#endif
+}
+
 }  // namespace
 
 void pack_integers(Program &program, Step &step, const int8_t *weights, const float *scales, size_t count,
-                   const float *bias, float input_scale, int32_t input_zero) {
+                   const float *bias, float input_scale, int32_t input_zero, bool ordered) {
   IntegerMatrix &m = step.integers;
   m.groups = (m.inputs + 3) / 4;
   m.panels = padded(m.outputs) / 16;
-  constexpr size_t line = 64;
-  std::vector<int8_t> packed(m.panels * m.groups * 64 + line, 0);
-  const size_t shift = (line - reinterpret_cast<uintptr_t>(packed.data()) % line) % line;
-  int8_t *to = packed.data() + shift;
   std::vector<int32_t> starts(m.panels * 16, 0);
   std::vector<float> factors(m.panels * 16, 0.0f);
-  std::vector<int32_t> sums(m.panels * 16, 0);
-  m.narrow = true;
-  for (size_t panel = 0; panel < m.panels; panel++)
-    for (size_t k = 0; k < m.inputs; k++) {
-      const size_t first = panel * 16, count = m.outputs - first < 16 ? m.outputs - first : 16;
-      const int8_t *row = weights + k * m.outputs + first;
-      int8_t *place = to + (panel * m.groups + k / 4) * 64 + k % 4;
-      for (size_t i = 0; i < count; i++) {
-        place[4 * i] = row[i];
-        sums[first + i] += row[i];
-        // 255 * 128 < 2^15: what two neighbours may sum to, by their sizes
-        if (k % 2 && std::abs(row[i]) + std::abs(place[4 * i - 1]) > 128) m.narrow = false;
-      }
+  int8_t *packed = program.packed.take(m.panels * m.groups * 64);
+  std::vector<Order> orders;
+  std::vector<uint16_t> groups;
+  std::vector<int8_t> panel(m.groups * 64);
+  for (size_t p = 0; p < m.panels; p++, packed += panel.size()) {
+    int8_t *lying = ordered ? panel.data() : packed;
+    interleave(weights, m, p, lying, starts.data() + p * 16);
+    if (ordered) {
+      orders.push_back(order_of(lying, m.groups, groups));
+      const uint16_t *order = groups.data() + p * m.groups;
+      for (size_t g = 0; g < m.groups; g++) std::memcpy(packed + g * 64, lying + order[g] * size_t{64}, 64);
     }
+  }
   for (size_t column = 0; column < m.outputs; column++) {
-    starts[column] = -input_zero * sums[column];
+    starts[column] *= -input_zero;
     factors[column] = input_scale * scales[count == 1 ? 0 : column];
   }
-  program.packed.push_back(std::move(packed));  // moving a vector leaves its numbers where they are
+  m.packed = packed - m.panels * panel.size();
+  for (size_t p = 0; p < orders.size(); p++) orders[p].groups = groups.data() + p * m.groups;
+  if (ordered) {  // moving a vector leaves its numbers where they are
+    program.groups.push_back(std::move(groups));
+    program.orders.push_back(std::move(orders));
+    m.orders = program.orders.back().data();
+  }
   program.starts.push_back(std::move(starts));
-  m.packed = to;
   m.starts = program.starts.back().data();
   step.scales = keep(program, std::move(factors));
   step.bias = keep_bias(program, bias, m.outputs);

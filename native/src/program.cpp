@@ -14,7 +14,9 @@ constexpr size_t widest = 1 << 20, most_parts = 1 << 16;
 
 class Reader {
  public:
-  explicit Reader(Text &text) : text_(text) {}
+  Reader(Text &text, bool short_sums, size_t weights_bytes) : text_(text), short_sums_(short_sums) {
+    program_.packed = Arena(weights_bytes);
+  }
 
   Program read() {
     text_.expect("edgelm-native");
@@ -182,7 +184,7 @@ class Reader {
     const float *bias = floats(m.outputs);
     if (!weights) Text::refuse("a product without weights");
     if (m.inputs > (1u << 16)) Text::refuse("a product whose sums could exceed 32 bits");
-    pack_integers(program_, s, weights, scales, columns ? m.outputs : 1, bias, scale, zero);
+    pack_integers(program_, s, weights, scales, columns ? m.outputs : 1, bias, scale, zero, short_sums_);
     following(s, m.outputs);
   }
 
@@ -288,15 +290,17 @@ class Reader {
   }
 
   Text &text_;
+  bool short_sums_;
   Program program_;
 };
 
 }  // namespace
 
-Program read_program(const char *text, size_t text_bytes, const uint8_t *weights, size_t weights_bytes) {
+Program read_program(const char *text, size_t text_bytes, const uint8_t *weights, size_t weights_bytes,
+                     bool short_sums) {
   std::vector<char> kept(text, text + text_bytes);  // tables may lie in it; moving it leaves them where they are
   Text words(kept.data(), text_bytes, weights, weights_bytes);
-  Program program = Reader(words).read();
+  Program program = Reader(words, short_sums, weights_bytes).read();
   program.text = std::move(kept);
   return program;
 }

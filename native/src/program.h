@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "arena.h"
 #include "kernels.h"
 
 struct Failure : std::runtime_error {
@@ -69,10 +70,12 @@ struct Program {
   std::vector<char> text;
   std::vector<std::vector<float>> numbers;
   std::vector<std::vector<int32_t>> starts;
-  std::vector<std::vector<int8_t>> packed;
+  Arena packed;
+  std::vector<std::vector<Order>> orders;
+  std::vector<std::vector<uint16_t>> groups;
 };
 
 size_t padded(size_t width);  // to whole blocks of 16
 
-// Raises Failure.
-Program read_program(const char *text, size_t text_bytes, const uint8_t *weights, size_t weights_bytes);
+// Raises Failure. `short_sums`: of the instruction set that is to run it.
+Program read_program(const char *text, size_t text_bytes, const uint8_t *weights, size_t weights_bytes, bool short_sums);
