@@ -29,6 +29,7 @@ from edgelm.runtime.session import make_session
 
 PRECISIONS = ("int8", "int8-dynamic")
 _WARM, _CALLS = 5, 8  # calls of a turn that are not measured, to fill the caches again; and those that are
+_PAUSE = 0.03  # seconds before each turn: threads of the turn before spin for a while after their last call
 _ROWS, _NARROW, _WIDE, _PAIRS = 512, 1024, 4096, 4  # of the products that the peak is measured on
 
 
@@ -111,6 +112,7 @@ def measure(
     found: dict[str, list[float]] = {name: [] for name in subjects}
     for _ in range(rounds):
         for name, answer in subjects.items():
+            time.sleep(_PAUSE)
             times = []
             for call in range(_WARM + _CALLS):
                 start = time.perf_counter()

@@ -25,8 +25,10 @@ from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.precision import precisions_for
 from edgelm.profile.interleave import WorkerClient, take_turns
 from edgelm.profile.subject import Subject
+from edgelm.profile.worker import WEIGHTS_SUFFIX
 from edgelm.progress import Progress, silent
 from edgelm.runtime.cache import cache_folder, keep
+from edgelm.runtime.native import NATIVE, is_preferred
 from edgelm.runtime.session import available_cores
 from edgelm.shapes import LayerShape, ModelSizes, Shapes
 from edgelm.version import __version__
@@ -63,6 +65,7 @@ def find_table(
         machine.cpu,
         machine.cores,
         machine.versions.get("onnxruntime"),
+        provider_here(sizes, precision),
         __version__,
     ]
     file = cache_folder("latency") / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:24]}.json"
@@ -193,6 +196,7 @@ def measure_table(
         machine={
             "cpu": machine.cpu,
             "threads": threads,
+            "provider": provider_here(sizes, precision),
             "onnxruntime": machine.versions.get("onnxruntime"),
             "load": load,
         },
@@ -263,12 +267,16 @@ def measure_shapes(
     ids: list[Any] = [[5] * sequence]
     feeds = [{"input_ids": ids, "attention_mask": [[1] * sequence], "token_type_ids": [[0] * sequence]}]
     session = {"disabled_optimizers": list(DISABLED_OPTIMIZERS)}
+    provider = provider_here(sizes, precision)
     with open_scratch() as folder, ExitStack() as stack:
         subjects = []
         for number, shapes in enumerate(models):
-            path = folder / f"{number}.onnx"
-            save_graph(quantize_blindly(encoder_graph(small, shapes), precision), path, f"{number}.bin")
-            subjects.append(Subject(path.stem, path, "onnx", precision, 0.0, session=session))
+            path, weights = folder / f"{number}.onnx", f"{number}{WEIGHTS_SUFFIX}"
+            save_graph(quantize_blindly(encoder_graph(small, shapes), precision), path, weights)
+            subject = Subject(path.stem, path, "onnx", precision, 0.0, session=session)
+            if provider == NATIVE:
+                subject = replace(subject, kind=NATIVE, path=_compiled(path, weights))
+            subjects.append(subject)
         if checkpoint is not None:
             subjects.append(Subject("pytorch", checkpoint.path, "pytorch", "fp32", 0.0))
         workers = []
@@ -278,6 +286,35 @@ def measure_shapes(
             workers[-1].ask("prepare", feeds=feeds)
         samples = take_turns(workers, _WARMUP, _RUNS, "latency table", progress)
     return [statistics.median(found) for found in samples]
+
+
+def provider_here(sizes: ModelSizes, precision: str) -> str:
+    """What would run a bundle of such a model on this machine: `native`, where edgelm-native is installed, faster here
+    and has words for the graph, else `cpu`."""
+    from edgelm.graph.external_data import save_graph
+    from edgelm.graph.native import compile_program
+    from edgelm.graph.synthetic import encoder_graph
+    from edgelm.quantize.without_data import quantize_blindly
+
+    if precision != "int8" or not is_preferred():
+        return "cpu"
+    least = replace(sizes, vocabulary=1)
+    with open_scratch() as folder:
+        path = folder / "graph.onnx"
+        save_graph(quantize_blindly(encoder_graph(least, sizes.full()[:1]), precision), path, "graph.bin")
+        return "cpu" if compile_program(path, "graph.bin") is None else NATIVE
+
+
+def _compiled(graph: Path, weights: str) -> Path:
+    """The program of a graph, saved beside it."""
+    from edgelm.graph.native import compile_program
+
+    program = compile_program(graph, weights)
+    if program is None:
+        raise RuntimeError(f"{graph.name} has no program, and a graph of the same operators had one")
+    path = graph.with_suffix(".program")
+    path.write_bytes(program)
+    return path
 
 
 def _points(total: int, count: int, multiple: int) -> list[int]:

@@ -25,7 +25,7 @@ class Subject:
     """What is measured, and how it is run.
 
     Attributes:
-        kind: bundle, onnx, pytorch, gguf or genai.
+        kind: bundle, onnx, native (a program of edgelm-native beside its weights), pytorch, gguf or genai.
         precision: of what is in the file; PyTorch computes a checkpoint in it: fp32, fp16 or bf16.
         session: session settings, in place of a bundle's own or of onnxruntime's; None: those.
         provider: that must run it (PyTorch: `cpu` or `cuda`); None: a bundle what its device prefers and is there,

@@ -23,9 +23,10 @@ from edgelm.runtime import Bundle, load, open_bundle
 from edgelm.runtime.inputs.samples import as_sample
 from edgelm.runtime.native import NATIVE
 from edgelm.runtime.provider import EXECUTION_PROVIDERS, find_provider, open_session
-from edgelm.runtime.session import make_options, make_session, preload_cuda
+from edgelm.runtime.session import available_cores, make_options, make_session, preload_cuda
 
 Feeds = dict[str, np.ndarray]
+WEIGHTS_SUFFIX = ".bin"  # of the weights beside a program that lies in no bundle
 
 
 def main() -> None:
@@ -77,6 +78,7 @@ class _Worker(TimedCalls):
         self.call = {
             "bundle": self._load_bundle,
             "onnx": self._load_onnx,
+            "native": self._load_native,
             "pytorch": self._load_pytorch,
         }[kind]()
         self.load_ms = (time.perf_counter() - start) * 1000
@@ -112,7 +114,7 @@ class _Worker(TimedCalls):
 
     def operators(self, *, runs: int) -> dict[str, Any]:
         """Time by operator, by onnxruntime's own profiler, in a second session."""
-        if self.kind == "pytorch" or (self.kind == "bundle" and not self._by_onnxruntime()):
+        if self.kind in ("pytorch", "native") or (self.kind == "bundle" and not self._by_onnxruntime()):
             return {"operators": []}
         with tempfile.TemporaryDirectory() as folder:
             session = self._profiled(str(Path(folder) / "operators"))
@@ -149,7 +151,7 @@ class _Worker(TimedCalls):
         Raises:
             InputError: it needs one that text does not give.
         """
-        names = self._input_names()
+        names = self._input_names(feeds)
         unknown = [name for name in names if name not in feeds]
         if unknown:
             raise InputError(
@@ -158,7 +160,9 @@ class _Worker(TimedCalls):
             )
         return {name: feeds[name] for name in names}
 
-    def _input_names(self) -> list[str]:
+    def _input_names(self, feeds: Feeds) -> list[str]:
+        if self.kind == "native":
+            return list(feeds)  # it leaves what it does not read
         if self.kind == "pytorch":
             return list(self.model.inputs)
         session = self.model.session if self.kind == "bundle" else self.model
@@ -205,6 +209,17 @@ class _Worker(TimedCalls):
         self.model = session
         self.chosen = {"runs_on": f"{self.provider or 'cpu'}, by onnxruntime", "provider": self.provider or "cpu"}
         return lambda feeds: session.run(None, feeds)
+
+    def _load_native(self) -> Callable[[Feeds], Any]:
+        from edgelm_native import Encoder
+
+        program = Path(self.path)
+        encoder = Encoder(
+            program.read_bytes(), np.memmap(program.with_suffix(WEIGHTS_SUFFIX), dtype=np.uint8, mode="r")
+        )
+        threads = self.threads or available_cores()
+        self.chosen = {"runs_on": f"{NATIVE}, with {encoder.instruction_set}", "provider": NATIVE}
+        return lambda feeds: encoder(feeds, threads=threads)
 
     def _providers(self) -> list[str]:
         """For an ONNX file: the execution provider that was asked for, and the CPU for what it does not know.

@@ -20,7 +20,7 @@ from edgelm.runtime.manifest import WEIGHTS_FILE
 NATIVE = "native"
 PROGRAM_FILE = "native.program"
 PACKAGE = "edgelm_native"
-_FASTEST = "avx512-vnni"  # a set of instructions
+_FASTER = ("avx512-vnni", "avx2")  # sets of instructions
 
 
 @dataclass(frozen=True)
@@ -90,18 +90,28 @@ def is_wanted(bundle: Bundle) -> bool:
     return not misfit(bundle) and is_faster()
 
 
+def is_preferred() -> bool:
+    """Whether a bundle with a program would run by the library here."""
+    return not _absence() and is_faster()
+
+
 def is_faster() -> bool:
-    """Whether the library, which is installed and loads, is faster than onnxruntime on this CPU: so far where it has
-    AVX-512 VNNI (benchmarks/native.py)."""
+    """Whether the library, which is installed and loads, is faster than onnxruntime on this CPU: where it was measured
+    to be (benchmarks/native.py), which is with AVX-512 VNNI and with AVX2 without any VNNI."""
     from edgelm_native import instruction_sets
 
-    return _FASTEST in instruction_sets()
+    return instruction_sets()[0] in _FASTER
 
 
 def misfit(bundle: Bundle) -> str:
     """Why the library cannot run the bundle here, in words; empty: it can."""
     if not (bundle.has(PROGRAM_FILE) and bundle.has(WEIGHTS_FILE)):
         return "the bundle has no program"
+    return _absence()
+
+
+def _absence() -> str:
+    """Why the library cannot run anything here, in words; empty: it can."""
     if find_spec(PACKAGE) is None:
         return "edgelm-native is not installed"
     try:

@@ -166,8 +166,9 @@ class Reader {
   void embed(Step &s) {
     s.width = width();
     s.output = buffer(Buffer::Kind::floats, s.width);
-    if (!per_token(s.output)) Text::refuse("embeddings of sequences");
     for (size_t left = parts(); left > 0; left--) s.lookups.push_back(lookup(s.width));
+    for (const Lookup &lookup : s.lookups)
+      if (!per_token(s.output) && lookup.source != Source::zero) Text::refuse("embeddings of sequences");
     if (s.lookups.empty()) Text::refuse("embeddings without tables");
   }
 

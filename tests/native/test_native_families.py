@@ -147,8 +147,8 @@ def test_a_graph_that_no_program_can_say_runs_by_onnxruntime(native, tmp_path):
     assert load(bundle).opened.why == "cpu, by onnxruntime"
 
 
-def test_without_its_fastest_instructions_the_graph_answers(native, bundle, monkeypatch):
-    """Other sets are slower than onnxruntime so far; who names the library gets it."""
+def test_where_it_is_slower_the_graph_answers(native, bundle, monkeypatch):
+    """Who names the library gets it."""
     monkeypatch.setattr("edgelm.runtime.native.is_faster", lambda: False)
     assert load(bundle).opened.why == "cpu, by onnxruntime"
     assert load(bundle, provider="native").opened.provider == "native"

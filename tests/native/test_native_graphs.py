@@ -6,8 +6,14 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgelm.graph.external_data import save_graph
 from edgelm.graph.native import compile_program
 from edgelm.graph.native.writer import ProgramWriter, Quantizer, bits
+from edgelm.graph.session import DISABLED_OPTIMIZERS
+from edgelm.graph.synthetic import encoder_graph
+from edgelm.quantize.without_data import quantize_blindly
+from edgelm.runtime.saturation import EXACT_ENTRY
+from edgelm.shapes import LayerShape, ModelSizes
 
 WORDS, WIDTH, LABELS = 40, 32, 3
 CONTRIB = "com.microsoft"
@@ -50,6 +56,28 @@ def test_pooled_rows_are_scaled_before_they_are_bytes(native, tmp_path):
     feeds = {"input_ids": random.integers(0, WORDS, (4, 7))}
     (expected,) = onnxruntime.InferenceSession(tmp_path / "model.onnx").run(None, feeds)
     assert np.allclose(native.Encoder(program, b"\0")(feeds)["logits"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [LayerShape(0, 0), LayerShape(0, 32), LayerShape(2, 0), LayerShape(3, 200)])
+def test_layers_of_every_shape_answer_as_by_onnxruntime(native, tmp_path, shape):
+    """Those without heads or channels are their biases alone; products of few channels stay floats."""
+    sizes = ModelSizes(layers=2, hidden=128, heads=4, ffn=256, vocabulary=200, positions=64)
+    graph = quantize_blindly(encoder_graph(sizes, [shape] * 2), "int8")
+    save_graph(graph, tmp_path / "model.onnx", "weights.bin")
+    program = compile_program(tmp_path / "model.onnx", "weights.bin")
+    assert program is not None
+    ids = np.random.default_rng(0).integers(0, 200, (6, 9))
+    feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry(EXACT_ENTRY, "1")  # without it some CPUs cut sums off
+    session = onnxruntime.InferenceSession(
+        tmp_path / "model.onnx", options, disabled_optimizers=list(DISABLED_OPTIMIZERS)
+    )
+    (expected,) = session.run(None, {value.name: feeds[value.name] for value in session.get_inputs()})
+    found = native.Encoder(program, (tmp_path / "weights.bin").read_bytes())(feeds)["logits"]
+    distance = np.abs(found - expected).max(-1) / np.ptp(expected)
+    assert np.median(distance) < 1e-5
+    assert distance.max() < 0.05  # a byte that is rounded the other way
 
 
 @pytest.mark.parametrize("inputs", [1, 6, 8, 12, 40, 300])

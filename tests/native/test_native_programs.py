@@ -107,4 +107,4 @@ def test_weights_that_are_too_short_are_refused(native):
 
 
 def test_it_stands_before_onnxruntime_where_it_is_faster(native):
-    assert is_faster() == ("avx512-vnni" in native.instruction_sets())
+    assert is_faster() == (native.instruction_sets()[0] in ("avx512-vnni", "avx2"))

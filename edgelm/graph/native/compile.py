@@ -74,6 +74,7 @@ def _gather(state: State, node: onnx.NodeProto) -> Value:
 _HANDLERS: dict[str, Callable[[State, onnx.NodeProto], Value]] = {
     "Add": _add,
     "Attention": layers.float_attention,
+    "BiasGelu": layers.biased_gelu,
     "Cast": embeddings.cast,
     "CumSum": embeddings.cumsum,
     "Div": ending.divide,

@@ -31,10 +31,12 @@ def shape(state: State, node: onnx.NodeProto) -> Value:
 
 def slice_(state: State, node: onnx.NodeProto) -> Value:
     """The first numbers of a constant row, as many as there are tokens: positions, or types that are all 0."""
-    starts, axes = (state.view.constant(node.input[index]).reshape(-1).tolist() for index in (1, 3))
-    if starts != [0] or axes != [1] or not isinstance(state.value(node.input[2]), Length):
+    starts = state.view.constant(node.input[1]).reshape(-1).tolist()
+    axes = state.view.constant(node.input[3]).reshape(-1).tolist() if len(node.input) > 3 else [0]
+    row = state.view.constant(node.input[0])
+    if starts != [0] or axes != [row.ndim - 1] or not isinstance(state.value(node.input[2]), Length):
         raise Unsupported(f"{node.name}: a slice of something else")
-    return _index(state.view.constant(node.input[0]))
+    return _index(row)
 
 
 def expand(state: State, node: onnx.NodeProto) -> Value:

@@ -84,7 +84,7 @@ def _product(state: State, name: str, product: Product) -> Value:
             state.values[bytes_name] = made
             state.done.add(bytes_name)
             return product
-    elif state.view.only_reader(name, "Add", "Split", *ACTIVATIONS) is not None:
+    elif state.view.only_reader(name, "Add", "BiasGelu", "Split", *ACTIVATIONS) is not None:
         return product
     return state.emit(product)
 
@@ -103,8 +103,19 @@ def activation(state: State, node: onnx.NodeProto) -> Value:
     return made
 
 
+def biased_gelu(state: State, node: onnx.NodeProto) -> Value:
+    """BiasGelu: a product's bias and its activation."""
+    source, bias = node.input
+    value = state.value(source)
+    if not isinstance(value, Product):
+        raise Unsupported(f"{node.name}: an activation of something else")
+    alone = value.bias is None and value.activation == "none" and value.added is None
+    need(alone and state.view.constant(bias).size == value.width, f"{node.name}: a second bias")
+    return _product(state, node.output[0], replace(value, bias=bias, activation="gelu"))
+
+
 def add(state: State, node: onnx.NodeProto) -> Value:
-    """A product and its bias, or a residual; or two residuals."""
+    """A product and its bias, or a residual; two residuals; or rows and a constant one."""
     left, right = node.input
     for one, other in ((left, right), (right, left)):
         value = state.values.get(one)
@@ -117,7 +128,8 @@ def add(state: State, node: onnx.NodeProto) -> Value:
         rows = state.rows(other)
         need(rows.width == value.width and rows.per_token == value.per_token, f"{node.name}: rows of another shape")
         return _product(state, node.output[0], replace(value, added=rows))
-    rows, more = state.rows(left), state.rows(right)
+    rows = state.repeat(left, state.rows(right)) if state.view.is_constant(left) else state.rows(left)
+    more = state.repeat(right, rows) if state.view.is_constant(right) else state.rows(right)
     need((rows.width, rows.per_token) == (more.width, more.per_token), f"{node.name}: rows of another shape")
     made = state.new_rows(rows.width, per_token=rows.per_token)
     state.writer.step("add", rows.width, rows.buffer, more.buffer, made.buffer)

@@ -100,6 +100,17 @@ class State:
         self.writer.step("embed", width, rows_made.buffer, len(lookups.parts), *words)
         return rows_made
 
+    def repeat(self, constant: str, like: Rows) -> Rows:
+        """As many rows as others are, all of them this constant one.
+
+        Raises:
+            Unsupported: it is of another width.
+        """
+        need(self.view.constant(constant).shape == (like.width,), f"{constant} is no row of {like.width}")
+        made = self.new_rows(like.width, per_token=like.per_token)
+        self.writer.step("embed", like.width, made.buffer, 1, f"zero 1 0 -1 floats {self.writer.place(constant)}")
+        return made
+
     def quantizer_of(self, node: onnx.NodeProto) -> Quantizer:
         """What a QuantizeLinear does.
 
