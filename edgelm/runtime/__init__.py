@@ -1,4 +1,5 @@
-"""Loads and runs a bundle: `edgelm.runtime.load(bundle)("text")`, with numpy, tokenizers and onnxruntime alone."""
+"""Loads and runs a bundle: `edgelm.runtime.load(bundle)("text")`, with numpy, tokenizers and onnxruntime alone;
+or edgelm-native in place of the last."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from edgelm.runtime.manifest import RUNTIME_FOLDER
 
-SCRIPT = '''"""Answers with this bundle. Needs numpy, tokenizers and onnxruntime; edgelm need not be installed.
+SCRIPT = '''"""Answers with this bundle. Needs numpy, tokenizers and onnxruntime, or edgelm-native in place of
+the last where the bundle holds a native.program; edgelm need not be installed.
 
     python run.py "This is a great movie!"
     python run.py --file texts.txt        one text a line; - reads stdin. A tab stands between the texts of a pair, a

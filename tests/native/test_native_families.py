@@ -1,5 +1,11 @@
 """Exported bundles by the library, against onnxruntime on their graphs: families, pruned shapes, tasks, batches."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from models import make_checkpoint, make_wide
@@ -105,6 +111,27 @@ def test_verify_replays_the_golden_samples_by_both(native, bundle):
     assert "8 replayed" in checks["golden samples"].detail
     assert "8 replayed" in checks["golden samples by the graph"].detail
     assert "golden samples by the graph" not in {check.name for check in verify(bundle, provider="cpu").checks}
+
+
+@pytest.mark.parametrize("arguments", [[TEXTS[0]], ["--verify"]], ids=["answer", "verify"])
+def test_a_device_with_the_library_needs_no_onnxruntime(native, bundle, tmp_path, arguments):
+    if native.instruction_sets()[0] == "avx-vnni":
+        pytest.skip("where onnxruntime is the faster one, it is what runs the bundle")
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('not installed')")
+    package = Path(native.__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{package}"}
+    command = [sys.executable, bundle / "run.py", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    if arguments == ["--verify"]:
+        assert answer["ok"]
+        assert (
+            "onnxruntime is not installed"
+            in {check["name"]: check["detail"] for check in answer["checks"]}["golden samples by the graph"]
+        )
+    else:
+        assert answer["label"] == load(bundle, provider="cpu")(TEXTS[0])["label"]
 
 
 def test_a_program_of_a_newer_library_leaves_the_graph_to_answer(native, bundle, monkeypatch):
