@@ -27,6 +27,8 @@ const std::vector<const Kernels *> &available_kernels() {
     std::vector<const Kernels *> all;
 #if defined(__x86_64__)
     all = {&avx512vnni_kernels, &avxvnni_kernels, &avx2_kernels};
+#elif defined(__aarch64__)
+    all = {&i8mm_kernels, &dotprod_kernels};
 #endif
     all.push_back(&reference_kernels);
     all.erase(std::remove_if(all.begin(), all.end(), [](const Kernels *k) { return !k->runs(); }), all.end());
@@ -38,7 +40,7 @@ const std::vector<const Kernels *> &available_kernels() {
 Engine::Engine(const void *program, size_t program_bytes, const void *weights, size_t weights_bytes, const char *set)
     : kernels_(&choose(set)),
       program_(read_program(static_cast<const char *>(program), program_bytes, static_cast<const uint8_t *>(weights),
-                            weights_bytes, kernels_->short_sums)) {}
+                            weights_bytes, kernels_->layout)) {}
 
 void Engine::check(const Inputs &in, const size_t *sizes) const {
   if (!in.ids || in.batch < 1 || in.tokens < 1) throw Failure(2, "there are no tokens");

@@ -76,10 +76,16 @@ struct Attention {
   size_t to_stride = 0;
 };
 
+// What an instruction set asks of matrices.
+struct Layout {
+  bool short_sums = false;    // it adds up products in 16 bits: orders are needed
+  bool signed_bytes = false;  // it takes 128 from every byte: the starts of sums make up for it
+};
+
 struct Kernels {
   const char *name;
   bool (*runs)();
-  bool short_sums;  // adds up products in 16 bits: matrices need their orders
+  Layout layout;
   // Rows [first, last) of a (stride) times a matrix.
   void (*integer_product)(const IntegerMatrix &, const uint8_t *a, size_t stride, size_t first, size_t last,
                           const Epilogue &);
@@ -98,4 +104,4 @@ struct Kernels {
   void (*unit)(const float *x, size_t width, float *to);  // divided by its length
 };
 
-extern const Kernels reference_kernels, avx2_kernels, avxvnni_kernels, avx512vnni_kernels;
+extern const Kernels reference_kernels, avx2_kernels, avxvnni_kernels, avx512vnni_kernels, dotprod_kernels, i8mm_kernels;

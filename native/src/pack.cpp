@@ -67,7 +67,9 @@ Order order_of(const int8_t *panel, size_t count, std::vector<uint16_t> &groups)
 }  // namespace
 
 void pack_integers(Program &program, Step &step, const int8_t *weights, const float *scales, size_t count,
-                   const float *bias, float input_scale, int32_t input_zero, bool ordered) {
+                   const float *bias, float input_scale, int32_t input_zero, Layout layout) {
+  const bool ordered = layout.short_sums;
+  if (layout.signed_bytes) input_zero -= 128;
   IntegerMatrix &m = step.integers;
   m.groups = (m.inputs + 3) / 4;
   m.panels = padded(m.outputs) / 16;

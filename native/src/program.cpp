@@ -14,7 +14,7 @@ constexpr size_t widest = 1 << 20, most_parts = 1 << 16;
 
 class Reader {
  public:
-  Reader(Text &text, bool short_sums, size_t weights_bytes) : text_(text), short_sums_(short_sums) {
+  Reader(Text &text, Layout layout, size_t weights_bytes) : text_(text), layout_(layout) {
     program_.packed = Arena(weights_bytes);
   }
 
@@ -185,7 +185,7 @@ class Reader {
     const float *bias = floats(m.outputs);
     if (!weights) Text::refuse("a product without weights");
     if (m.inputs > (1u << 16)) Text::refuse("a product whose sums could exceed 32 bits");
-    pack_integers(program_, s, weights, scales, columns ? m.outputs : 1, bias, scale, zero, short_sums_);
+    pack_integers(program_, s, weights, scales, columns ? m.outputs : 1, bias, scale, zero, layout_);
     following(s, m.outputs);
   }
 
@@ -291,17 +291,17 @@ class Reader {
   }
 
   Text &text_;
-  bool short_sums_;
+  Layout layout_;
   Program program_;
 };
 
 }  // namespace
 
 Program read_program(const char *text, size_t text_bytes, const uint8_t *weights, size_t weights_bytes,
-                     bool short_sums) {
+                     Layout layout) {
   std::vector<char> kept(text, text + text_bytes);  // tables may lie in it; moving it leaves them where they are
   Text words(kept.data(), text_bytes, weights, weights_bytes);
-  Program program = Reader(words, short_sums, weights_bytes).read();
+  Program program = Reader(words, layout, weights_bytes).read();
   program.text = std::move(kept);
   return program;
 }

@@ -77,5 +77,5 @@ struct Program {
 
 size_t padded(size_t width);  // to whole blocks of 16
 
-// Raises Failure. `short_sums`: of the instruction set that is to run it.
-Program read_program(const char *text, size_t text_bytes, const uint8_t *weights, size_t weights_bytes, bool short_sums);
+// Raises Failure. `layout`: what the instruction set that is to run it asks for.
+Program read_program(const char *text, size_t text_bytes, const uint8_t *weights, size_t weights_bytes, Layout layout);

@@ -17,5 +17,5 @@ static bool runs() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supp
 
 using namespace edgelm_avx2;
 
-extern const Kernels avx2_kernels = {"avx2", runs, true,         integer_product, float_product, norm, quantize, look_up,
+extern const Kernels avx2_kernels = {"avx2", runs, Layout{true, false},         integer_product, float_product, norm, quantize, look_up,
                                      add,     activate_row, attend,          mean,          unit};

@@ -21,5 +21,5 @@ static bool runs() {
 
 using namespace edgelm_avx512vnni;
 
-extern const Kernels avx512vnni_kernels = {"avx512-vnni", runs, false,         integer_product, float_product, norm, quantize, look_up,
+extern const Kernels avx512vnni_kernels = {"avx512-vnni", runs, Layout{},         integer_product, float_product, norm, quantize, look_up,
                                      add,     activate_row, attend,          mean,          unit};

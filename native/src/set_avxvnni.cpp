@@ -24,5 +24,5 @@ static bool runs() {
 
 using namespace edgelm_avxvnni;
 
-extern const Kernels avxvnni_kernels = {"avx-vnni", runs, false,         integer_product, float_product, norm, quantize, look_up,
+extern const Kernels avxvnni_kernels = {"avx-vnni", runs, Layout{},         integer_product, float_product, norm, quantize, look_up,
                                      add,     activate_row, attend,          mean,          unit};

@@ -15,5 +15,5 @@ static bool runs() { return true; }
 
 using namespace edgelm_reference;
 
-extern const Kernels reference_kernels = {"reference", runs, false,         integer_product, float_product, norm, quantize, look_up,
+extern const Kernels reference_kernels = {"reference", runs, Layout{},         integer_product, float_product, norm, quantize, look_up,
                                      add,     activate_row, attend,          mean,          unit};
