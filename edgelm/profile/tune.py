@@ -24,6 +24,8 @@ from edgelm.profile.subject import Subject, find_subject
 from edgelm.progress import Progress, silent
 from edgelm.runtime import Bundle, open_bundle
 from edgelm.runtime.graph_spec import OPTIMIZED_FILE
+from edgelm.runtime.native import NATIVE
+from edgelm.runtime.provider import wanted_providers
 from edgelm.runtime.session import available_cores, optimizer
 
 Settings = dict[str, Any]
@@ -37,7 +39,8 @@ _AS_LIGHT = 1.03
 _SESSIONS = 7
 _SEARCH = 0.8  # of the time; the rest is for the last comparison
 _RUNS = (40, 300)
-_TURNED_OF_WRITERS = 2  # the first knobs
+_OF_WRITERS = ("threads", "spinning")  # what is turned where the model writes
+_OF_NATIVE = ("threads", "mapped weights")  # and where edgelm-native runs it, which has no other knob
 _CONTEXT = 256  # tokens behind which a model writes while it is tuned, if it holds as many
 
 
@@ -94,8 +97,9 @@ def tune(
     """Find the session settings that suit this machine, and write them into the bundle's manifest.
 
     One knob after the other (threads, spinning, execution mode, arena, prepacking, mapped weights, an optimized graph
-    kept in the bundle; of a model that writes threads and spinning, by the time of a token): its values run interleaved
-    with the best so far, on the same texts, each in a process of its own. A value is kept if it is 3 % faster (and so
+    kept in the bundle; of a model that writes threads and spinning, by the time of a token; where edgelm-native runs
+    it, threads and mapped weights): its values run interleaved with the best so far, on the same texts, each in a
+    process of its own. A value is kept if it is 3 % faster (and so
     in three of four blocks of calls), or as fast and 7 % lighter in load time or peak memory.
 
     Args:
@@ -128,7 +132,7 @@ def tune(
         best, trials, skipped = original, [], []
         with open_draft(opened) as draft:
             bench = _Bench(subject if opened.is_file else replace(subject, path=draft), feeds, time_limit)
-            for knob, variants in _knobs(opened)[: _TURNED_OF_WRITERS if subject.generates else None]:
+            for knob, variants in _turned(opened):
                 if time.monotonic() - start > _SEARCH * time_limit:
                     skipped.append(knob)
                     continue
@@ -216,6 +220,16 @@ class _Bench:
 def _blocks(samples: Sequence[float]) -> list[float]:
     """The median of each block of calls."""
     return [statistics.median(samples[start : start + BLOCK_CALLS]) for start in range(0, len(samples), BLOCK_CALLS)]
+
+
+def _turned(bundle: Bundle) -> list[tuple[str, Callable[[Settings], Iterator[tuple[str, Settings]]]]]:
+    """The knobs that change anything for what runs the bundle here."""
+    knobs = _knobs(bundle)
+    if bundle.manifest.task.generates:
+        return [knob for knob in knobs if knob[0] in _OF_WRITERS]
+    if wanted_providers(bundle)[0] == NATIVE:
+        return [knob for knob in knobs if knob[0] in _OF_NATIVE]
+    return knobs
 
 
 def _knobs(bundle: Bundle) -> list[tuple[str, Callable[[Settings], Iterator[tuple[str, Settings]]]]]:

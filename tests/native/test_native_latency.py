@@ -5,9 +5,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from models import make_checkpoint
 
 import edgelm.profile.block_latency as tables
+from edgelm.data.dataset import Dataset
+from edgelm.device import load_device
+from edgelm.export.pipeline import export
 from edgelm.profile.block_latency import measure_shapes, measure_table, provider_here
+from edgelm.profile.tune import tune
+from edgelm.quantize.settings import Quantization
 from edgelm.shapes import LayerShape, ModelSizes
 
 SIZES = ModelSizes(layers=2, hidden=128, heads=4, ffn=256, vocabulary=200, positions=64)
@@ -35,6 +41,16 @@ def test_every_shape_of_a_table_has_a_program(installed, shape):
     """Layers without heads or channels, whose bias is all that is left, and channels so few that they stay floats."""
     (time,) = measure_shapes(SIZES, [(shape,) * 2], precision="int8", sequence=8, threads=1)
     assert time > 0
+
+
+def test_tuning_turns_what_the_library_has(installed, tmp_path):
+    """Threads, and whether weights are mapped; onnxruntime's other settings change nothing."""
+    checkpoint = make_checkpoint(tmp_path / "model", "bert", hidden=128, heads=4, ffn=256, spread=0.1)
+    texts = Dataset("memory", texts=[f"turn the light on in room {index}" for index in range(16)])
+    settings = {"precision": "int8", "calibration": texts, "quantization": Quantization(method="minmax")}
+    export(checkpoint, output=tmp_path / "bundle", device=load_device("cpu"), **settings)
+    found = tune(tmp_path / "bundle", time_limit=20)
+    assert {trial.knob for trial in found.trials} | {*found.skipped} <= {"threads", "mapped weights"}
 
 
 def test_a_table_is_measured_by_onnxruntime_where_that_would_run_the_bundle(installed, monkeypatch):
