@@ -20,6 +20,7 @@ SETTINGS = {
     "sst2": TrainSettings(epochs=2, learning_rate=1e-4, batch_size=64, max_length=128, precision="bf16"),
     "ag_news": TrainSettings(epochs=2, learning_rate=1e-4, batch_size=32, max_length=128, precision="bf16"),
     "banking77": TrainSettings(epochs=6, learning_rate=3e-4, batch_size=32, max_length=64, precision="bf16"),
+    "snips": TrainSettings(epochs=1, learning_rate=1e-4, batch_size=32, max_length=64),
     "mrpc": TrainSettings(epochs=4, learning_rate=1e-4, batch_size=32, max_length=128, precision="bf16"),
 }
 
