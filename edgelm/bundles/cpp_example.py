@@ -7,8 +7,18 @@ from pathlib import Path
 from edgelm.tasks.task import Task
 
 ANSWERED = ("text-classification", "sentence-embedding")  # kinds of tasks that answer.cpp knows
-_COMMON = ("CMakeLists.txt", "bundle.cpp", "bundle.h", "tokenizer.h", "tokenizer/Cargo.toml", "tokenizer/tokenizer.rs")
-_PARTS = {"answer": (), "write": ("choosing", "decoder", "settings", "streaming")}  # beside the program's own file
+_COMMON = (
+    "CMakeLists.txt",
+    *(f"{part}.{ending}" for part in ("bundle", "graphs") for ending in ("cpp", "h")),
+    *("tokenizer.h", "tokenizer/Cargo.toml", "tokenizer/tokenizer.rs"),
+)
+_PARTS = {  # of a program, beside those of all
+    "answer": ("answer.cpp", "outputs.h", "outputs_native.cpp", "outputs_onnxruntime.cpp"),
+    "write": (
+        "write.cpp",
+        *(f"{part}.{ending}" for part in ("choosing", "decoder", "settings", "streaming") for ending in ("cpp", "h")),
+    ),
+}
 
 
 def cpp_program(task: Task) -> str:
@@ -21,8 +31,7 @@ def cpp_program(task: Task) -> str:
 def cpp_files(*programs: str) -> dict[str, Path]:
     """What builds these programs: path inside the bundle, and where each file is now."""
     folder = Path(__file__).resolve().parents[1] / "export" / "cpp"
-    own = [f"{program}.cpp" for program in programs]
-    own += [f"{part}.{ending}" for program in programs for part in _PARTS[program] for ending in ("cpp", "h")]
+    own = [part for program in programs for part in _PARTS[program]]
     return {f"cpp/{name}": folder / name for name in (*_COMMON, *own)}
 
 

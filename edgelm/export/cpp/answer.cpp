@@ -1,12 +1,17 @@
-// Answers a text with a bundle, where there is no Python. manifest.json says what the model is, ONNX Runtime runs the graph, and
-// the Hugging Face tokenizers library (in tokenizer/) makes its tokens. Prints the JSON line that `python run.py` prints.
+// Answers a text with a bundle, where there is no Python. Prints the JSON line that `python run.py` prints.
 //
-// Needs CMake, a C++17 compiler, Rust's cargo, and ONNX Runtime (the release archive for the device, unpacked). In the bundle:
+// With ONNX Runtime (the release archive for the device, unpacked), CMake, a C++17 compiler and Rust's cargo, which builds the Hugging
+// Face tokenizers library (in tokenizer/); in the bundle:
 //
 //     cmake -S cpp -B ../answer -DONNXRUNTIME_ROOT=/path/to/onnxruntime     build outside: a bundle stays as it was made
 //     cmake --build ../answer
 //     ../answer/answer . "This is a great movie!"
 //     ../answer/answer . "A man eats." "Someone eats."                      where the model reads two texts at once
+//
+// With edgelm-native instead, where the bundle holds `native.program` and `native.tokenizer`: one library that is linked in, and neither
+// ONNX Runtime nor cargo.
+//
+//     cmake -S cpp -B ../answer -DEDGELM_NATIVE=/path/to/edgelm/native      the folder of its source
 //
 // A bundle that is one file (.edgelm) is a zip archive: unpack it first. Hashes are not checked here: `python run.py --verify` does.
 // Models for text classification and sentence embedding are answered; those for other tasks are for the Python runtime, but for
@@ -16,17 +21,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <cstdint>
 #include <exception>
 #include <filesystem>
 #include <iostream>
-#include <map>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "bundle.h"
-#include "tokenizer.h"
+#include "outputs.h"
 
 void check_kind(const Json& manifest) {
   const std::string kind = manifest.at("task").at("kind");
@@ -34,34 +37,6 @@ void check_kind(const Json& manifest) {
     throw std::runtime_error("manifest.json: the model is for " + kind +
                              "; this example answers text classification and sentence embedding alone. `python run.py` answers it");
   }
-}
-
-// The graph's inputs by name, each of one row; cut at the model's longest, and not padded, since the text is alone.
-std::map<std::string, std::vector<std::int64_t>> tokenize(const std::filesystem::path& bundle, const Json& manifest,
-                                                          const std::string& first, const char* second) {
-  const Json& settings = manifest.at("tokenization");
-  const Tokenizer tokenizer(bundle, settings.at("max_length"), settings.value("truncation_side", "right") == "left",
-                            settings.value("split_special", false));
-  const Tokens tokens = tokenizer.encode(first, second);
-  if (tokens.ids.empty()) throw std::runtime_error("the text becomes no token, and the model cannot read nothing");
-  return {{"input_ids", tokens.ids}, {"attention_mask", tokens.mask}, {"token_type_ids", tokens.type_ids}};
-}
-
-// Runs the graph: the logits, or the sentence vector, of one row.
-std::vector<double> infer(Ort::Session& session, const Json& graph, std::map<std::string, std::vector<std::int64_t>> fields) {
-  std::vector<std::string> names;  // a graph asks for some of the fields: one made by `export --single` for the tokens alone
-  for (const Json& input : graph.at("inputs")) names.push_back(input.at("name"));
-  std::vector<const char*> input_names;
-  std::vector<Ort::Value> inputs;
-  for (const std::string& name : names) {
-    inputs.push_back(as_tensor(fields.at(name)));
-    input_names.push_back(name.c_str());
-  }
-  const std::string output_name = graph.at("outputs").at(0).at("name");
-  const char* output_names[] = {output_name.c_str()};
-  const auto outputs = session.Run(Ort::RunOptions{nullptr}, input_names.data(), inputs.data(), inputs.size(), output_names, 1);
-  const float* values = outputs[0].GetTensorData<float>();
-  return std::vector<double>(values, values + outputs[0].GetTensorTypeAndShapeInfo().GetElementCount());
 }
 
 std::vector<double> softmax(std::vector<double> values) {
@@ -113,15 +88,12 @@ int main(int count, char** words) try {
   const char* second = count == 4 ? words[3] : nullptr;
   const Json manifest = read_manifest(bundle);
   check_kind(manifest);
-  const Json graph = find_graphs(manifest, {"model"}).at(0);
   if (manifest.at("task").value("pair", false) != (second != nullptr)) {
     std::cerr << "this model reads " << (second ? "one text" : "two texts at once") << "\n";
     return 2;
   }
   const std::string text = manifest.at("task").value("prompt", "") + words[2];
-  Ort::Env environment = start_onnxruntime();
-  Ort::Session session = open_graph(environment, bundle, manifest, graph);
-  const Json answer = read_answer(manifest.at("task"), infer(session, graph, tokenize(bundle, manifest, text, second)));
+  const Json answer = read_answer(manifest.at("task"), outputs_of(bundle, manifest, text, second));
   std::cout << to_line(answer) << "\n";
   return 0;
 } catch (const std::exception& error) {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "bundle.h"
+#include "graphs.h"
 
 // What an encoder made of a source: keys and values of the decoder's cross attention, by the decoder's names.
 struct Memory {
