@@ -1,5 +1,5 @@
-"""What edgelm tells people to type: every command and option that a message, a hint, a help text or the README names
-exists."""
+"""What edgelm tells people to type: every command and option that a message, a hint, a help text, the README or a page
+of the documentation names exists."""
 
 import ast
 import re
@@ -24,7 +24,11 @@ OTHERS = {
         "--dest",
         "--disable-pip-version-check",
         "--upgrade",
-    ),  # pip
+        "--index-url",
+        "--no-index",
+        "--find-links",
+        "--system-site-packages",
+    ),  # pip, venv
     *("--query-gpu", "--format"),  # nvidia-smi
     "--templated",  # the C++ example
     *("--address", "--interval", "--cpu", "--build"),  # ray, tegrastats, accelerate, CMake
@@ -59,7 +63,9 @@ def texts(file: Path) -> list[str]:
     """Strings of a module, those in pieces (f-strings, joined lines) as one, with `{}` where a value stands; of another
     file its paragraphs."""
     if file.suffix != ".py":
-        return re.split(r"\n\s*\n|\n(?=[|`>#-])", file.read_text(encoding="utf-8").replace("\\\n", " "))
+        # What benchmarks take is looked at by tests/docs.
+        text = re.sub(r"`[^`]*python benchmarks/[^`]*`", "", file.read_text(encoding="utf-8"))
+        return re.split(r"\n\s*\n|\n(?=[|`>#-])", text.replace("\\\n", " "))
     found = []
     nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
     pieces = {part for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
@@ -85,6 +91,7 @@ FILES = sorted(
     [
         *(REPOSITORY / "edgelm").rglob("*.py"),
         *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md")),
+        *(REPOSITORY / "docs").rglob("*.md"),
         *(file for folder in ("recipes", "devices") for file in (REPOSITORY / folder).rglob("*.yaml")),
     ]
 )

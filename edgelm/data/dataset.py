@@ -204,7 +204,7 @@ def as_text(sample: Any) -> str:
     return sample if isinstance(sample, str) else " ".join(as_text(part) for part in sample)
 
 
-@door(DataError, "Look at the rows; README.md shows how they are written for each task.")
+@door(DataError, "Look at the rows; docs/how-to/tasks.md shows how they are written for each task.")
 def load_dataset(
     source: str | Path,
     *,

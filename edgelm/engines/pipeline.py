@@ -88,7 +88,10 @@ def build(
     Args:
         package: tensorrt or tensorrt-rtx; None: the first that the bundle's device prefers and is installed.
         plan: instead of the bundle's; kept in its place.
-        workspace_mb, portable, refit, strip: changes to that plan, as `EnginePlan` says; None: as it has it.
+        workspace_mb: memory of the GPU that one operator may use, 10^6 bytes; None, here and below: as the plan has it.
+        portable: whether newer versions of TensorRT run the engine and, where it offers that, other GPUs.
+        refit: whether a program can exchange the engine's weights.
+        strip: whether weights that the graph has are left out of the engine.
         capability: compute capability to build for; None: that of the GPU here or, without one, of the plan.
         rebuild: also where an engine that fits is there.
 

@@ -15,7 +15,7 @@ Kind = Literal["recipes", "recipes/search", "devices", "calibration_data"]
 # What one file of a kind is called, and where the others are described.
 _NOUNS = {
     "recipes": ("recipe", "`edgelm recipes list` describes them."),
-    "recipes/search": ("search space", "README.md shows how to write one."),
+    "recipes/search": ("search space", "docs/how-to/search.md shows how to write one."),
     "devices": ("device", "`edgelm devices list` describes them."),
 }
 

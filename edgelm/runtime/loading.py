@@ -24,7 +24,10 @@ def load(
     """Load a bundle.
 
     Args:
-        path, threads, provider, check_hashes: as `edgelm.runtime.model.load` has them.
+        path: the bundle's folder or file, or a bundle that is open.
+        threads: for one operator; None: as the bundle says, else one a core.
+        provider: what must run it, such as `cpu`; None: what the bundle's device prefers and is there.
+        check_hashes: False: sizes alone are compared, for a device where hashing takes too long.
         key: the public key (path of a PEM file, or its bytes) that must have signed the bundle. Every file of it is
             then compared with the manifest, and no other may lie there. None: signatures are not looked at.
         device_key: with `key`, the public key that must have signed what `edgelm tune` and `edgelm build` added to the

@@ -51,7 +51,8 @@ def profile_hosts(
 
     Args:
         hosts: user@host, a name out of ~/.ssh/config, or ssh://user@host:port.
-        subject, compare: as `edgelm.profile` takes them; no checkpoints.
+        subject: what is measured, as `edgelm.profile` takes it; no checkpoint.
+        compare: what is measured beside it, likewise.
         python: of the hosts.
         wheels: folder with wheels of numpy, onnxruntime and tokenizers; those that fit are used there, and removed.
         install: download such wheels here, where a host lacks the packages.

@@ -1,16 +1,15 @@
-"""README's commands do what it says: every fenced one is run in its order, on a small model and small data."""
+"""Documented commands do what is said: those of README and of the pages below are run in their order, on a small model
+and small data. All others are parsed by tests/docs/test_pages.py."""
 
 import csv
-import re
 import shlex
 import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
-import typer
+from documented import REPOSITORY, commands, parse
 from generators import make_generator
 from models import TEXTS, make_checkpoint
 from typer.testing import CliRunner
@@ -21,8 +20,20 @@ from edgelm.cli.main import app
 from edgelm.errors import EXIT_BUDGET, EXIT_DONE
 from edgelm.latency_table import count_operations
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-BLOCK = re.compile(r"^```(?:bash|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+HOW_TOS = [
+    "reports",
+    "generators",
+    "budgets",
+    "teaching",
+    "search",
+    "processes",
+    "run",
+    "cpp",
+    "sign",
+    "remote",
+    "serving",
+]
+PAGES = ["README.md", *(f"docs/how-to/{name}.md" for name in HOW_TOS)]
 
 # What cannot run here, by how the line begins: what of it is looked at instead, and why.
 NOT_RUN = {
@@ -49,25 +60,18 @@ SOONER = {
 WITH_BUDGET = ("--speedup", "--max-drop")
 
 
-def commands() -> list[str]:
-    """One line a command, its spaces as one."""
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    lines = [line for block in BLOCK.findall(text) for line in block.replace("\\\n", " ").splitlines()]
-    return [" ".join(line.removeprefix("$ ").split()) for line in lines if line.strip() and not line.startswith("#")]
-
-
 def beginning(line: str, table: dict[str, str]) -> str | None:
     return next((start for start in table if line.startswith(start)), None)
 
 
-COMMANDS = commands()
+COMMANDS = list(dict.fromkeys(line for page in PAGES for line in commands(REPOSITORY / page)))
 RUN = [line for line in COMMANDS if beginning(line, NOT_RUN) is None]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where a reader types: the model and the rows that README speaks of."""
-    here = tmp_path_factory.mktemp("readme")
+    """Where a reader types: the model and the rows that the pages speak of."""
+    here = tmp_path_factory.mktemp("documented")
     make_checkpoint(here / "my-model", layers=3, hidden=64, heads=4, ffn=128)
     make_generator(here / "my-llama", "llama", heads=2, kv_heads=1)
     for name in ("texts.txt", "dev.txt"):
@@ -113,9 +117,7 @@ def test_what_cannot_run_here_can_be_typed(line):
     if words[0] == "bash":
         assert (REPOSITORY / words[1]).is_file()
     elif "edgelm" in words:
-        name, *given = words[words.index("edgelm") + 1 :]
-        parsed = typer.main.get_command(app).commands[name].make_context(name, given)
-        assert parsed.params
+        assert parse(line).params
 
 
 def test_every_exception_is_of_a_command_that_is_there():
