@@ -26,6 +26,7 @@ from edgelm.cli.options import (
 )
 from edgelm.cli.tables import draw_budget, draw_layers, hidden_line, make_table, tokens_line
 from edgelm.errors import EXIT_BUDGET
+from edgelm.model_folder.task_names import kind_of_name
 
 if TYPE_CHECKING:
     from edgelm.compress.chance import Chance
@@ -145,7 +146,9 @@ def compress(
     kind: Annotated[
         str | None,
         typer.Option(
-            "--task", help="fill-mask, translation, ... where a model can do several. Default: as it is read."
+            "--task",
+            help="fill-mask, translation, ... where a model can do several. Default: as it is read.",
+            callback=kind_of_name,
         ),
     ] = None,
     allow_pickle: Annotated[

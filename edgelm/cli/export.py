@@ -24,6 +24,7 @@ from edgelm.cli.options import (
     Verbose,
 )
 from edgelm.cli.tables import make_table
+from edgelm.model_folder.task_names import kind_of_name
 from edgelm.tasks.table import TASKS
 
 BUNDLE = "bundle"
@@ -120,7 +121,12 @@ def export(
     missing_label: MissingLabel = None,
     skip_bad_rows: SkipBadRows = False,
     kind: Annotated[
-        str | None, typer.Option("--task", help="fill-mask, for a masked language model. Default: as it is read.")
+        str | None,
+        typer.Option(
+            "--task",
+            help="fill-mask, for a masked language model. Default: as it is read.",
+            callback=kind_of_name,
+        ),
     ] = None,
     form: Annotated[
         str,

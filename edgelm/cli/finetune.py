@@ -25,6 +25,7 @@ from edgelm.cli.options import (
     Verbose,
 )
 from edgelm.cli.tables import metrics_line
+from edgelm.model_folder.task_names import kind_of_name
 
 
 def finetune(
@@ -37,7 +38,9 @@ def finetune(
     ],
     evaluation: Annotated[str, typer.Option("--eval", help="Rows to judge by; never trained on.")],
     output: Annotated[Path, typer.Option("--output", help="Folder for the checkpoint.")],
-    task: Annotated[str, typer.Option("--task", help="What the model is for.")] = "text-classification",
+    task: Annotated[
+        str, typer.Option("--task", help="What the model is for; Optimum's names are known too.", callback=kind_of_name)
+    ] = "text-classification",
     epochs: Annotated[float, typer.Option(help="Passes over the training rows.")] = 3.0,
     max_steps: Annotated[int | None, typer.Option(help="Stop after this many steps, whatever --epochs says.")] = None,
     batch_size: Annotated[int, typer.Option(help="Rows in one batch.")] = 32,

@@ -24,6 +24,7 @@ from edgelm.cli.options import (
 )
 from edgelm.cli.tables import make_table
 from edgelm.errors import EXIT_BUDGET
+from edgelm.model_folder.task_names import kind_of_name
 
 
 def search(
@@ -84,7 +85,12 @@ def search(
     missing_label: MissingLabel = None,
     skip_bad_rows: SkipBadRows = False,
     kind: Annotated[
-        str | None, typer.Option("--task", help="fill-mask, for a masked language model. Default: as it is read.")
+        str | None,
+        typer.Option(
+            "--task",
+            help="fill-mask, for a masked language model. Default: as it is read.",
+            callback=kind_of_name,
+        ),
     ] = None,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")

@@ -13,6 +13,7 @@ from edgelm.errors import ModelError
 from edgelm.model_folder.config_sizes import check_sizes
 from edgelm.model_folder.generators import READERS, read_generator, refuse_decoder, writes
 from edgelm.model_folder.own_code import is_own_code
+from edgelm.model_folder.task_names import task_of_class
 from edgelm.tasks.table import TASKS, make_task
 from edgelm.tasks.task import Activation, Problem, Task
 from edgelm.tasks.text import SentenceEmbedding, TextClassification, TokenClassification
@@ -175,7 +176,11 @@ def _named_kind(config: Mapping[str, Any]) -> str | None:
         )
     kind = kinds[names[0]]
     if kind is None:
-        raise ModelError(f"config.json: the model is a {names[0]}, a head that edgelm does not take.", hint=_TAKEN)
+        purpose = task_of_class(names[0])
+        said = f", for {purpose}" if purpose else ""
+        raise ModelError(
+            f"config.json: the model is a {names[0]}{said}, a head that edgelm does not take.", hint=_TAKEN
+        )
     return kind
 
 
