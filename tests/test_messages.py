@@ -30,6 +30,7 @@ OTHERS = {
         "--system-site-packages",
     ),  # pip, venv
     *("--query-gpu", "--format"),  # nvidia-smi
+    "--rm",  # docker
     "--templated",  # the C++ example
     *("--address", "--interval", "--cpu", "--build"),  # ray, tegrastats, accelerate, CMake
 }
