@@ -1,6 +1,8 @@
-"""INT8 encoders of edgelm bundles without onnxruntime: the Python side of the library, by ctypes."""
+"""INT8 encoders of edgelm bundles without onnxruntime, and their tokenizers: the Python side of the library, by
+ctypes."""
 
 from edgelm_native.encoder import Encoder, NativeError, instruction_sets
+from edgelm_native.tokenizer import Tokenizer, UnknownText
 
 __version__ = "0.1.0"
-__all__ = ["Encoder", "NativeError", "instruction_sets"]
+__all__ = ["Encoder", "NativeError", "Tokenizer", "UnknownText", "instruction_sets"]

@@ -11,6 +11,7 @@ _NAMES = {"win32": "edgelm_native.dll", "darwin": "libedgelm_native.dylib"}
 _VERSION = 1  # of the interface
 
 _TEXT, _SIZE, _NUMBER, _PLACE = ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p
+_LONG = ctypes.c_int64
 _FUNCTIONS = {
     "version": (_NUMBER, []),
     "instruction_sets": (_TEXT, []),
@@ -20,6 +21,10 @@ _FUNCTIONS = {
     "outputs": (_NUMBER, [_PLACE]),
     "output": (_TEXT, [_PLACE, _NUMBER, ctypes.POINTER(_SIZE), ctypes.POINTER(_NUMBER)]),
     "run": (_NUMBER, [_PLACE, _PLACE, _PLACE, _PLACE, _SIZE, _SIZE, _NUMBER, _PLACE, _PLACE, _PLACE, _SIZE]),
+    "tokenizer_load": (_NUMBER, [_TEXT, _SIZE, ctypes.POINTER(_PLACE), _PLACE, _SIZE]),
+    "tokenizer_free": (None, [_PLACE]),
+    "tokenizer_settings": (None, [_PLACE, ctypes.POINTER(_SIZE), *[ctypes.POINTER(_LONG)] * 2]),
+    "tokenize": (_LONG, [_PLACE, _TEXT, _SIZE, _TEXT, _SIZE, _PLACE, _PLACE, _SIZE]),
 }
 
 

@@ -1,5 +1,6 @@
 /* The C interface of edgelm-native: runs an INT8 encoder of an edgelm bundle by its program (the bundle's file
- * `native.program`) and its weights (`weights.bin`). Plain C, no dependency. */
+ * `native.program`) and its weights (`weights.bin`), and makes token ids of texts by its tokenizer
+ * (`native.tokenizer`). Plain C, no dependency. */
 #ifndef EDGELM_NATIVE_H
 #define EDGELM_NATIVE_H
 
@@ -21,7 +22,8 @@ enum {
   EDGELM_NATIVE_OK = 0,
   EDGELM_NATIVE_BAD_PROGRAM = 1, /* program or weights are damaged, or newer than this library */
   EDGELM_NATIVE_BAD_INPUT = 2,   /* ids, lengths or arguments that the program cannot take */
-  EDGELM_NATIVE_FAILED = 3       /* memory or threads ran out */
+  EDGELM_NATIVE_FAILED = 3,      /* memory or threads ran out */
+  EDGELM_NATIVE_UNKNOWN_TEXT = 4 /* a text has a character that versions of Unicode differ in */
 };
 
 typedef struct edgelm_native_model edgelm_native_model;
@@ -57,6 +59,27 @@ EDGELM_NATIVE_API int edgelm_native_run(edgelm_native_model *model, const int64_
                                         const int64_t *types, size_t batch, size_t tokens, int threads,
                                         float *const *outputs, const size_t *sizes, char *message,
                                         size_t message_bytes);
+
+typedef struct edgelm_native_tokenizer edgelm_native_tokenizer;
+
+/* Makes a tokenizer of a bundle's `native.tokenizer`, which need not stay. */
+EDGELM_NATIVE_API int edgelm_native_tokenizer_load(const void *file, size_t bytes, edgelm_native_tokenizer **tokenizer,
+                                                   char *message, size_t message_bytes);
+
+EDGELM_NATIVE_API void edgelm_native_tokenizer_free(edgelm_native_tokenizer *tokenizer);
+
+/* The longest sequence in tokens, and the id and type that fill up a batch behind shorter ones. Each may be NULL. */
+EDGELM_NATIVE_API void edgelm_native_tokenizer_settings(const edgelm_native_tokenizer *tokenizer, size_t *longest,
+                                                        int64_t *pad_id, int64_t *pad_type);
+
+/* Writes the ids and types of a text, or of a pair of texts, with their special tokens; too many tokens are cut to the
+ * longest sequence, as edgelm's runtime cuts them. `pair` NULL: one text. Texts are UTF-8, of so many bytes. There is
+ * room for `room` of each; as many as the longest sequence are always enough. Returns how many were written, or a code
+ * with a minus: -EDGELM_NATIVE_BAD_INPUT for what is no UTF-8, or too little room. Any number of threads may call it at
+ * once. */
+EDGELM_NATIVE_API int64_t edgelm_native_tokenize(const edgelm_native_tokenizer *tokenizer, const char *text,
+                                                 size_t text_bytes, const char *pair, size_t pair_bytes, int64_t *ids,
+                                                 int64_t *types, size_t room);
 
 #ifdef __cplusplus
 }

@@ -28,7 +28,8 @@ def build_library(target: Path, *options: str) -> Path:
 
 def sources_hash() -> str:
     """Of all that the library is made of."""
-    files = sorted([*SOURCE.glob("src/*"), *SOURCE.glob("include/*"), SOURCE / "CMakeLists.txt"])
+    found = (file for folder in ("src", "include") for file in SOURCE.glob(f"{folder}/**/*") if file.is_file())
+    files = sorted([*found, SOURCE / "CMakeLists.txt"])
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 

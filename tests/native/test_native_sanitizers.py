@@ -38,6 +38,44 @@ for _ in range(int(sys.argv[1])):
 print("done")
 """
 
+# The same of tokenizers: hard texts in several threads, and damaged files.
+READ = """
+import sys, threading
+import numpy as np
+from read_texts import HARD, KINDS, random_texts, settings_of
+from edgelm.bundles.native_tokenizer import compile_tokenizer
+import edgelm_native as native
+
+texts = [*HARD, *random_texts(100, seed=0)]
+
+def read(tokenizer):
+    for text, pair in zip(texts, texts[::-1]):
+        for others in ((), (pair,)):
+            try:
+                tokenizer(text, *others)
+            except native.UnknownText:
+                pass
+
+random = np.random.default_rng(0)
+for kind in KINDS:
+    file = compile_tokenizer(KINDS[kind](), settings_of(max_length=20))
+    tokenizer = native.Tokenizer(file)
+    threads = [threading.Thread(target=read, args=(tokenizer,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for _ in range(int(sys.argv[1]) // 10):
+        bad = bytearray(file)
+        for _ in range(random.integers(1, 4)):
+            bad[random.integers(19, 150 if random.random() < 0.5 else len(bad))] = random.integers(256)
+        try:
+            read(native.Tokenizer(bytes(bad[: random.integers(len(bad) // 2, 2 * len(bad))])))
+        except native.NativeError:
+            pass
+print("done")
+"""
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
@@ -45,7 +83,8 @@ print("done")
     [("address,undefined", "libasan.so", 500), ("thread", "libtsan.so", 0)],
     ids=["address", "thread"],
 )
-def test_no_sanitizer_finds_anything(tmp_path, sanitizers, library, damaged):
+@pytest.mark.parametrize("work", [WORK, READ], ids=["encoder", "tokenizer"])
+def test_no_sanitizer_finds_anything(tmp_path, sanitizers, library, damaged, work):
     require_tools()
     built = build_library(
         tmp_path / "built", f"-DEDGELM_NATIVE_SANITIZE={sanitizers}", "-DCMAKE_BUILD_TYPE=RelWithDebInfo"
@@ -65,7 +104,7 @@ def test_no_sanitizer_finds_anything(tmp_path, sanitizers, library, damaged):
         "OPENBLAS_NUM_THREADS": "1",
     }
     found = subprocess.run(
-        [sys.executable, "-c", WORK, str(damaged)],
+        [sys.executable, "-c", work, str(damaged)],
         env=os.environ | settings,
         capture_output=True,
         text=True,
