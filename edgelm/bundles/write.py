@@ -3,6 +3,7 @@ manifest with every hash."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ import onnx
 
 from edgelm.bundles.cpp_example import cpp_files, cpp_line, cpp_program
 from edgelm.bundles.hub_files import CONFIG_FILE, TOKENIZER_CONFIG_FILE, bundle_tokenizer_config
+from edgelm.bundles.native_tokenizer import UnknownTokenizer, compile_tokenizer
 from edgelm.bundles.sbom import SBOM_FILE, sbom_json
 from edgelm.bundles.tokenizer_file import tokenizer_json
 from edgelm.files.output import staged_output
@@ -28,6 +30,7 @@ from edgelm.runtime.generation.golden import GenerationGolden
 from edgelm.runtime.golden import Golden
 from edgelm.runtime.hashing import hash_file
 from edgelm.runtime.inputs.files import example_argument
+from edgelm.runtime.inputs.native_reader import READER_FILE, READER_KINDS
 from edgelm.runtime.manifest import (
     CARD_FILE,
     GOLDEN_FILE,
@@ -110,6 +113,8 @@ def _write_content(
     backend.no_padding()
     backend.no_truncation()
     (folder / TOKENIZER_FILE).write_text(tokenizer_json(backend), encoding="utf-8")
+    if manifest.task.kind in READER_KINDS:
+        _write_reader(folder, manifest, backend)
     (folder / TOKENIZER_CONFIG_FILE).write_text(bundle_tokenizer_config(tokenizer, manifest), encoding="utf-8")
     if config is not None:
         (folder / CONFIG_FILE).write_text(config, encoding="utf-8")
@@ -132,6 +137,12 @@ def _write_program(folder: Path, manifest: Manifest) -> None:
     program = compile_program(folder / manifest.graph().file, WEIGHTS_FILE)
     if program is not None:
         (folder / PROGRAM_FILE).write_bytes(program)
+
+
+def _write_reader(folder: Path, manifest: Manifest, backend: Any) -> None:
+    """The tokenizer for edgelm-native, where it gives the same ids."""
+    with contextlib.suppress(UnknownTokenizer):
+        (folder / READER_FILE).write_bytes(compile_tokenizer(backend, manifest.tokenization))
 
 
 def _write_licences(folder: Path, card: ModelCard) -> None:

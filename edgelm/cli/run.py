@@ -130,6 +130,8 @@ def run(
         model = load(bundle, threads=threads, provider=provider, check_hashes=hashes, **keys)
         if verbose or model.opened.passed:
             screen.aside(f"Runs on {model.opened.why}.")
+        if verbose and not model.manifest.task.generates:
+            screen.aside(f"Reads texts by {model.reads_by}.")
         settings = writing_settings(
             max_new_tokens=max_new_tokens,
             beams=beams,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,16 @@ class Model:
     def padded(self) -> bool:
         """Whether texts of unlike lengths may go into one call of the graph: it reads a mask."""
         return self._encoder.padded
+
+    @property
+    def reads_by(self) -> str:
+        """What makes tokens of texts, in one line: edgelm-native, or tokenizers and why not edgelm-native."""
+        return self._encoder.reads_by
+
+    @property
+    def reads_natively(self) -> bool:
+        """Whether edgelm-native makes them."""
+        return self._encoder.is_native
 
     def __call__(self, samples: Any) -> Any:
         """Answer one sample, or a list of them at once.
@@ -161,7 +172,7 @@ def load(
         path: a bundle folder, its single-file form, or a bundle that is open already.
         threads: for one operator; None: as the bundle says, else one a core.
         provider: what must run it, such as `cpu`; None: what the bundle's device prefers and is there, see
-            `edgelm.runtime.provider`.
+            `edgelm.runtime.provider`. With `cpu` edgelm-native reads no texts either.
         check_hashes: False: sizes alone are compared, for a device where hashing takes too long. A bundle that is open
             already keeps its own.
 
@@ -178,6 +189,7 @@ def load(
     elsewhere = any(graph.engines for graph in bundle.manifest.graphs) or (provider != "cpu" and is_wanted(bundle))
     if not elsewhere:
         import onnxruntime  # noqa: F401  # not in the block below, whose head start is for the session alone
-    with bundle.hashing_early(), behind(lambda: load_text_processor(bundle)) as reading:
+    read = functools.partial(load_text_processor, bundle, native=provider != "cpu")
+    with bundle.hashing_early(), behind(read) as reading:
         opened = open_session(bundle, threads=threads, provider=provider)
     return Model(opened, reading.result())

@@ -92,7 +92,7 @@ def is_wanted(bundle: Bundle) -> bool:
 
 def is_preferred() -> bool:
     """Whether a bundle with a program would run by the library here."""
-    return not _absence() and is_faster()
+    return not library_misfit() and is_faster()
 
 
 def is_faster() -> bool:
@@ -107,11 +107,11 @@ def misfit(bundle: Bundle) -> str:
     """Why the library cannot run the bundle here, in words; empty: it can."""
     if not (bundle.has(PROGRAM_FILE) and bundle.has(WEIGHTS_FILE)):
         return "the bundle has no program"
-    return _absence()
+    return library_misfit()
 
 
-def _absence() -> str:
-    """Why the library cannot run anything here, in words; empty: it can."""
+def library_misfit() -> str:
+    """Why there is no library here, in words; empty: there is."""
     if find_spec(PACKAGE) is None:
         return "edgelm-native is not installed"
     try:

@@ -97,12 +97,15 @@ def _replay_checks(bundle: Bundle, provider: str | None) -> Iterator[Check]:
         yield Check("load", ok=False, detail=error.message)
         return
     yield Check("provider", ok=True, detail=model.opened.why)
+    if not generates:
+        yield Check("tokenizer", ok=True, detail=model.reads_by)
     if model.opened.provider == "cpu" and (found := describe_sums(bundle.manifest)):
         yield Check("INT8 sums", ok=True, detail=found)
     sessions = model.sessions if generates else {MODEL: model.session}
     yield from (_names_check(bundle.manifest.graph(name), session) for name, session in sessions.items())
     yield _replay("golden samples", model, golden, count, difference)
-    if model.opened.provider == NATIVE and provider is None:  # the graph answers where the library is not installed
+    native = not generates and (model.opened.provider == NATIVE or model.reads_natively)
+    if native and provider is None:  # these answer where the library is not installed
         try:
             graph = load(bundle, provider="cpu")
         except ImportError:

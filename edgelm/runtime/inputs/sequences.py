@@ -7,6 +7,7 @@ from typing import Any
 
 from edgelm.errors import DataError
 from edgelm.runtime.inputs.batch import Context, Tokens
+from edgelm.runtime.inputs.native_reader import NativeReader
 from edgelm.runtime.inputs.pairs import cut_pair
 from edgelm.runtime.inputs.tokenizer_guard import tokenizer_errors
 from edgelm.runtime.inputs.windows import cut_windows
@@ -20,13 +21,19 @@ class Encoder:
     """A tokenizer of the tokenizers library, and what its exceptions mean.
 
     Args:
-        tokenizer: set up by `edgelm.runtime.inputs.text.make_encoder`: it cuts single texts at the model's longest
-            sequence, but no pairs, and pads nothing.
+        tokenizer: gives it, set up as `edgelm.runtime.inputs.text.make_encoder` does: it cuts single texts at the
+            model's longest sequence, but no pairs, and pads nothing. Asked for when it is needed.
+        reader: of edgelm-native, which reads what needs ids alone.
     """
 
-    def __init__(self, manifest: Manifest, tokenizer: Any) -> None:
-        self.manifest, self.tokenizer = manifest, tokenizer
-        self.finder = WordFinder(tokenizer) if manifest.task.per == "token" else None
+    def __init__(self, manifest: Manifest, tokenizer: Callable[[], Any], reader: NativeReader | None = None) -> None:
+        self.manifest, self._tokenizer, self._reader = manifest, tokenizer, reader
+        self.finder = WordFinder(self.tokenizer) if manifest.task.per == "token" else None
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer."""
+        return self._tokenizer()
 
     def __call__(self, texts: Sequence[Any], *, words: bool = False) -> tuple[Any, ...]:
         """One encoding a text, a pair of texts or, with `words`, a tuple of words.
@@ -35,27 +42,67 @@ class Encoder:
             DataError: a text that becomes no token, among others, or that is no Unicode.
             BundleError: a tokenizer that lacks a token of its own.
         """
+        return _refuse_nothing(texts, self._encode(texts, words))
+
+    def cut(self, texts: Sequence[Any]) -> tuple[Tokens, ...]:
+        """One sequence a text or pair of texts, cut at the model's longest; its tokens may lack their places in it.
+
+        Raises:
+            DataError, BundleError: as a call.
+        """
+        if self._reader is None:
+            return _refuse_nothing(texts, self._cut(texts))
         try:
-            with tokenizer_errors("cannot cut this text into tokens"):
-                found = self._encode(texts, words)
-        except TypeError as error:  # half of a surrogate pair is a str that UTF-8 does not have
-            raise DataError(
-                "a text is no Unicode: it holds half of a surrogate pair.", hint="Read it with its real encoding."
-            ) from error
-        for text, encoding in zip(texts, found, strict=True):
-            if not encoding.ids and len(texts) > 1:  # it would be nothing but padding; alone, the graph decides
-                raise DataError(
-                    f"{str(text)!r:.60} becomes no token, and the model cannot read nothing.",
-                    hint="Leave such texts out.",
-                )
-        return found
+            found = [self._reader(text) for text in texts]
+        except UnicodeEncodeError as error:
+            raise _no_unicode() from error
+        unknown = [place for place, tokens in enumerate(found) if tokens is None]
+        if not unknown:
+            return _refuse_nothing(texts, tuple(found))
+        rest = dict(zip(unknown, self._cut([texts[place] for place in unknown]), strict=True))
+        return _refuse_nothing(texts, tuple(rest.get(place, tokens) for place, tokens in enumerate(found)))
+
+    def _cut(self, texts: Sequence[Any]) -> tuple[Tokens, ...]:
+        found = self._encode(texts, words=False)
+        if not self.manifest.task.pair:  # the tokenizer cuts them itself
+            return found
+        settings = self.manifest.tokenization
+        from_left = settings.truncation_side != "left"
+        return tuple(cut_pair(each, longest=settings.max_length, from_left=from_left) for each in found)
 
     def _encode(self, texts: Sequence[Any], words: bool) -> tuple[Any, ...]:
+        try:
+            with tokenizer_errors("cannot cut this text into tokens"):
+                return self._encodings(texts, words)
+        except TypeError as error:  # half of a surrogate pair is a str that UTF-8 does not have
+            raise _no_unicode() from error
+
+    def _encodings(self, texts: Sequence[Any], words: bool) -> tuple[Any, ...]:
         if len(texts) != 1:
             return tuple(self.tokenizer.encode_batch(list(texts), is_pretokenized=words))
         if isinstance(texts[0], tuple) and not words:
             return (self.tokenizer.encode(*texts[0]),)
         return (self.tokenizer.encode(texts[0], is_pretokenized=words),)
+
+
+def _refuse_nothing(texts: Sequence[Any], found: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The sequences of texts, if each of several has a token.
+
+    Raises:
+        DataError: one has none: it would be nothing but padding; alone, the graph decides.
+    """
+    if len(texts) > 1:
+        for text, tokens in zip(texts, found, strict=True):
+            if not len(tokens):
+                raise DataError(
+                    f"{str(text)!r:.60} becomes no token, and the model cannot read nothing.",
+                    hint="Leave such texts out.",
+                )
+    return found
+
+
+def _no_unicode() -> DataError:
+    return DataError("a text is no Unicode: it holds half of a surrogate pair.", hint="Read it with its real encoding.")
 
 
 def make_sequences(encoder: Encoder, samples: tuple[Any, ...]) -> Context:
@@ -69,14 +116,8 @@ def make_sequences(encoder: Encoder, samples: tuple[Any, ...]) -> Context:
 
 def _whole_texts(encoder: Encoder, samples: tuple[Any, ...]) -> Context:
     task = encoder.manifest.task
-    found = _pairs(encoder, samples) if task.pair else encoder(task.prompted(samples))
+    found = encoder.cut(samples if task.pair else task.prompted(samples))
     return Context(samples, tuple(range(len(samples))), found)
-
-
-def _pairs(encoder: Encoder, pairs: Sequence[Any]) -> tuple[Tokens, ...]:
-    settings = encoder.manifest.tokenization
-    from_left = settings.truncation_side != "left"
-    return tuple(cut_pair(found, longest=settings.max_length, from_left=from_left) for found in encoder(pairs))
 
 
 def _words(encoder: Encoder, samples: tuple[Any, ...]) -> Context:
@@ -112,9 +153,7 @@ def _windows(encoder: Encoder, samples: tuple[Any, ...]) -> Context:
 
 def _endings(encoder: Encoder, samples: tuple[Any, ...]) -> Context:
     owners = tuple(index for index, (_, endings) in enumerate(samples) for _ in endings)
-    return Context(
-        samples, owners, _pairs(encoder, [(text, ending) for text, endings in samples for ending in endings])
-    )
+    return Context(samples, owners, encoder.cut([(text, ending) for text, endings in samples for ending in endings]))
 
 
 def _with_masks(encoder: Encoder, samples: tuple[Any, ...]) -> Context:

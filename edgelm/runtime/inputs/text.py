@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from edgelm.limits import JSON_BYTES
 from edgelm.runtime.bundle import Bundle
 from edgelm.runtime.graph_spec import Role
 from edgelm.runtime.inputs.batch import Batch, Tokens
+from edgelm.runtime.inputs.native_reader import NativeReader, open_reader
 from edgelm.runtime.inputs.samples import check_sample
 from edgelm.runtime.inputs.sequences import Encoder, make_sequences
 from edgelm.runtime.inputs.tokenizer_guard import check_growth, tokenizer_errors
@@ -25,16 +27,23 @@ class TextProcessor:
     """Makes inputs of samples; see `edgelm.runtime.inputs.samples` for what a sample of each task is.
 
     Args:
-        tokenizer: set up by `make_encoder`.
+        tokenizer: gives it, set up as `make_encoder` does, when it is needed.
+        reader: of edgelm-native, which reads what it can instead; None: nothing.
+        passed: why there is none.
 
     Attributes:
         padded: whether the graph reads a mask, and so texts of unlike lengths in one call.
+        reads_by: what reads texts, in one line.
     """
 
-    def __init__(self, manifest: Manifest, tokenizer: Any) -> None:
-        self.manifest, self.tokenizer = manifest, tokenizer
+    def __init__(
+        self, manifest: Manifest, tokenizer: Callable[[], Any], reader: NativeReader | None = None, *, passed: str = ""
+    ) -> None:
+        self.manifest = manifest
         self.padded = bool(manifest.graph().names("mask"))
-        self._encoder = Encoder(manifest, tokenizer)
+        self.reads_by = "edgelm-native" if reader else "tokenizers" + (f" (not edgelm-native: {passed})" * bool(passed))
+        self.is_native = reader is not None
+        self._encoder = Encoder(manifest, tokenizer, reader)
         settings = manifest.tokenization
         padding = {"ids": settings.pad_id, "attention_mask": 0, "type_ids": settings.pad_type_id}
         self._inputs = [(spec.name, _FIELDS[spec.role], padding[_FIELDS[spec.role]]) for spec in manifest.inputs]
@@ -79,8 +88,12 @@ def _stack(sequences: Sequence[Tokens], field: str, longest: int | None, padding
     return stacked
 
 
-def load_text_processor(bundle: Bundle) -> TextProcessor:
+def load_text_processor(bundle: Bundle, *, native: bool = True) -> TextProcessor:
     """The encoder of a bundle's texts.
+
+    Args:
+        native: by edgelm-native, where it is installed and knows the bundle's tokenizer; the tokenizers library then
+            reads its file when a text needs it.
 
     Raises:
         BundleError: its tokenizer cannot be read, or its graph asks for what text does not give.
@@ -91,7 +104,16 @@ def load_text_processor(bundle: Bundle) -> TextProcessor:
             f"{bundle.path}: the graph needs inputs that text does not give: {', '.join(unknown)}.",
             hint="Export the bundle again.",
         )
-    return make_encoder(bundle.manifest, load_tokenizer(bundle))
+    reader, passed = open_reader(bundle) if native else (None, "")
+    data = _read_tokenizer(bundle)
+
+    @functools.cache
+    def make_tokenizer() -> Any:
+        return _set_up(bundle.manifest, _make_tokenizer(data))
+
+    if reader is None:
+        make_tokenizer()
+    return TextProcessor(bundle.manifest, make_tokenizer, reader, passed=passed)
 
 
 def load_tokenizer(bundle: Bundle) -> Any:
@@ -100,10 +122,18 @@ def load_tokenizer(bundle: Bundle) -> Any:
     Raises:
         BundleError: it cannot be read.
     """
-    from tokenizers import Tokenizer
+    return _make_tokenizer(_read_tokenizer(bundle))
 
+
+def _read_tokenizer(bundle: Bundle) -> bytes:
     data = bundle.read(TOKENIZER_FILE)
     JSON_BYTES.check(len(data), TOKENIZER_FILE)
+    return data
+
+
+def _make_tokenizer(data: bytes) -> Any:
+    from tokenizers import Tokenizer
+
     with tokenizer_errors("cannot be read"):
         tokenizer = Tokenizer.from_buffer(data)
         check_growth(tokenizer)
@@ -116,6 +146,11 @@ def make_encoder(manifest: Manifest, tokenizer: Any) -> TextProcessor:
     Raises:
         BundleError: settings that no tokenizer has.
     """
+    _set_up(manifest, tokenizer)
+    return TextProcessor(manifest, lambda: tokenizer)
+
+
+def _set_up(manifest: Manifest, tokenizer: Any) -> Any:
     settings = manifest.tokenization
     with tokenizer_errors("cannot be set up"):
         if manifest.task.pair:  # read whole: cut in windows, or as `edgelm.runtime.inputs.pairs` does
@@ -124,4 +159,4 @@ def make_encoder(manifest: Manifest, tokenizer: Any) -> TextProcessor:
             tokenizer.enable_truncation(settings.max_length, direction=settings.truncation_side)
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = settings.split_special
-    return TextProcessor(manifest, tokenizer)
+    return tokenizer
