@@ -6,7 +6,6 @@ The export writes it beside tokenizer.json, from it, so that either answers for 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,24 +19,27 @@ READER_FILE = "native.tokenizer"
 READER_KINDS: tuple[TaskKind, ...] = ("text-classification", "sentence-embedding", "multiple-choice")  # read ids alone
 
 
-@dataclass(frozen=True)
 class PlainTokens:
     """One sequence of tokens, as `edgelm.runtime.inputs.batch.Tokens` describes them, without their places in a text.
 
-    Attributes:
-        ids, type_ids: (tokens,), int64.
+    Args:
+        values: (2, tokens), int64: ids and types.
     """
 
-    ids: Any
-    type_ids: Any
+    __slots__ = ("ids", "type_ids")
+
     offsets: tuple[tuple[int, int], ...] = ()
     word_ids: tuple[int | None, ...] = ()
     sequence_ids: tuple[int | None, ...] = ()
 
+    def __init__(self, values: np.ndarray) -> None:
+        self.ids: Any = values[0]
+        self.type_ids: Any = values[1]
+
     @property
     def attention_mask(self) -> Any:
         """1 for each token."""
-        return np.ones_like(self.ids)
+        return np.ones(len(self.ids), dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -70,7 +72,7 @@ class NativeReader:
             UnicodeEncodeError, TypeError: it is no Unicode, or no text.
         """
         try:
-            return PlainTokens(*(self._read(*sample) if isinstance(sample, tuple) else self._read(sample)))
+            return PlainTokens(self._read(*sample) if isinstance(sample, tuple) else self._read(sample))
         except self._unknown:
             return None
 

@@ -80,6 +80,8 @@ def _stack(sequences: Sequence[Tokens], field: str, longest: int | None, padding
     """One field of sequences, (sequences, longest), int64, filled up behind each; `longest` is None where all are
     equally long."""
     rows = [getattr(sequence, field) for sequence in sequences]
+    if len(rows) == 1 and isinstance(rows[0], np.ndarray):
+        return rows[0][np.newaxis]
     if longest is None:
         return np.array(rows, dtype=np.int64)
     stacked = np.full((len(sequences), longest), padding, dtype=np.int64)
