@@ -24,8 +24,8 @@ from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer
 from edgelm.budget import Budget
 from edgelm.budgeting.targets import resolve_budget
 from edgelm.checkpoint import open_checkpoint
-from edgelm.cli.inputs import read_duration
 from edgelm.compress.evaluate import evaluate
+from edgelm.durations import parse_seconds
 from edgelm.export.samples import encode, graph_rows
 from edgelm.export.trace import export_graph
 from edgelm.graph.fusion import split_norms
@@ -125,7 +125,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows, teacher = load_rows(given.name), make_teacher(given.name, given.work)
     rival, rival_accuracy = make_rival(teacher, folder, rows["test"])
-    limit = None if given.time_limit is None else read_duration(given.time_limit)
+    limit = None if given.time_limit is None else parse_seconds(given.time_limit)
     made = [
         make_bundle(given.name, Budget(speedup=each, max_size_mb=given.max_size), recipe, folder, given.work, limit)
         for each in given.speedups

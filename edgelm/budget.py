@@ -8,7 +8,6 @@ from typing import Any
 
 from edgelm.errors import UsageError
 
-_UNITS = {"ms": 1.0, "us": 1e-3, "µs": 1e-3, "s": 1e3}
 _BYTES = {"mb": 1.0, "kb": 1e-3, "gb": 1e3, "mib": 1.048576, "kib": 1.024e-3, "gib": 1073.741824}
 
 
@@ -61,11 +60,6 @@ class Budget:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, without what is not bounded."""
         return {name: value for name, value in asdict(self).items() if value is not None}
-
-
-def parse_milliseconds(text: str, option: str = "--max-latency") -> float:
-    """`1ms`, `800us`, `0.5s`; a bare number is in milliseconds."""
-    return _parse(text, _UNITS, option, "1ms")
 
 
 def parse_megabytes(text: str, option: str) -> float:

@@ -12,6 +12,7 @@ from rich.console import Console
 from edgelm.cli.command import argument, columns, options, unused
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import (
+    TIMES,
     FirstLabel,
     Json,
     LabelColumn,
@@ -130,7 +131,8 @@ def compress(
         ),
     ] = None,
     time_limit: Annotated[
-        str | None, typer.Option(help="Trainings are shortened so that the command ends within it, such as 45m.")
+        str | None,
+        typer.Option(metavar="TIME", help=f"Trainings are shortened so that the command ends within it. {TIMES}"),
     ] = None,
     max_length: Annotated[
         int | None,
@@ -168,10 +170,11 @@ def compress(
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose, shared=True) as screen:
         from edgelm.budgeting.compress import compress_to_budget
         from edgelm.cli.from_trial import check_source, read_trial
-        from edgelm.cli.inputs import read_budget, read_columns, read_duration, read_rows_of, read_unlabelled
+        from edgelm.cli.inputs import read_budget, read_columns, read_rows_of, read_unlabelled
         from edgelm.compress.lineage import trained_precision
         from edgelm.compress.pipeline import compress as run_recipe
         from edgelm.device import load_device
+        from edgelm.durations import parse_seconds
         from edgelm.files.output import check_output
         from edgelm.files.output_kinds import CHECKPOINT
         from edgelm.latency_table import read_latency_table
@@ -179,7 +182,7 @@ def compress(
 
         check_output(output, overwrite=overwrite, kind=CHECKPOINT)
         budget = read_budget(max_latency, speedup, max_size, max_memory, max_drop, max_first_token)
-        seconds = None if time_limit is None else read_duration(time_limit)
+        seconds = None if time_limit is None else parse_seconds(time_limit)
         check_source(model, recipe, from_trial, search)
         trial = read_trial(from_trial, search)
         chosen = None if recipe is None else load_recipe(recipe, overrides=overrides or ())

@@ -1,9 +1,7 @@
-"""What several commands read before their work begins: data sets, settings, lengths of time."""
+"""What several commands read before their work begins: data sets, budgets, settings."""
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from edgelm.budget import Budget, parse_factor, parse_megabytes, parse_milliseconds
+from edgelm.budget import Budget, parse_factor, parse_megabytes
 from edgelm.cli.console import Screen
 from edgelm.cli.rows import show_rows
 from edgelm.data.alignment import answered
@@ -20,6 +18,7 @@ from edgelm.data.dataset import Columns, Dataset, load_dataset
 from edgelm.data.label_lists import LabelFormat
 from edgelm.data.label_matching import is_whole
 from edgelm.data.reading import warn_of_shared
+from edgelm.durations import parse_milliseconds
 from edgelm.errors import UsageError
 from edgelm.tasks.table import TASKS
 from edgelm.tasks.task import Problem, Task
@@ -308,26 +307,3 @@ def read_settings(model: type[S], *, names: Mapping[str, str] = MappingProxyType
             f"{option} is {first['input']!r}; {first['msg'][0].lower()}{first['msg'][1:]}.",
             hint="--help lists the options.",
         ) from error
-
-
-def read_duration(text: str, option: str = "--time-limit") -> float:
-    """Seconds of a length of time: `90s`, `45m`, `1h30m`, `1.5h`, `2d`, or seconds as a plain number.
-
-    Raises:
-        UsageError: it is none, or no time at all.
-    """
-    units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-    number = r"(\d+(?:\.\d+)?)"
-    parts = re.fullmatch("".join(rf"(?:{number}{unit})?" for unit in units), text.strip().lower())
-    plain = re.fullmatch(number, text.strip())
-    seconds = 0.0
-    if plain is not None:
-        seconds = float(plain[1])
-    elif parts is not None:
-        seconds = sum(float(value) * size for value, size in zip(parts.groups(), units.values(), strict=True) if value)
-    if not 0 < seconds < math.inf:
-        raise UsageError(
-            f"{option} is {text!r}; expected a length of time.",
-            hint=f"For instance: {option} 45m, 1h30m, 90s, or seconds.",
-        )
-    return seconds

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+# What every option of a length of time says of it; `edgelm.durations` reads them.
+TIMES = "Such as 90s, 45m, 1h30m, 2h, or seconds."
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; everything else goes to stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more, and a traceback when something fails.")]

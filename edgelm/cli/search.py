@@ -11,6 +11,7 @@ from rich.console import Console
 from edgelm.cli.command import columns, options, unused
 from edgelm.cli.console import Screen, open_screen
 from edgelm.cli.options import (
+    TIMES,
     FirstLabel,
     Json,
     LabelColumn,
@@ -41,7 +42,7 @@ def search(
         str, typer.Option("--precision", help="fp32, fp16, bf16, int8, int8-dynamic, int8-weights or int4.")
     ] = "int8",
     time_limit: Annotated[
-        str | None, typer.Option("--time-limit", help="Of this call, such as 45m, 1h30m, 90s, or seconds.")
+        str | None, typer.Option("--time-limit", metavar="TIME", help=f"Of this call. {TIMES}")
     ] = None,
     trials: Annotated[
         int | None, typer.Option("--trials", help="Trials in all, those of earlier calls included.")
@@ -107,11 +108,12 @@ def search(
     Example: edgelm search build/teacher --data train.jsonl --eval dev.jsonl --time-limit 2h --output build/search
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
-        from edgelm.cli.inputs import read_columns, read_duration, read_rows_of
+        from edgelm.cli.inputs import read_columns, read_rows_of
         from edgelm.device import load_device
+        from edgelm.durations import parse_seconds
         from edgelm.search.space import load_space, space_for
 
-        limit = None if time_limit is None else read_duration(time_limit)
+        limit = None if time_limit is None else parse_seconds(time_limit)
         target = load_device(device)
         explored = None if space is None else load_space(space, recipes=recipe or ())
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from edgelm.cli.console import open_screen
-from edgelm.cli.options import DeviceKeyFile, Provider, PublicKeyFile, Quiet, UnsignedAdditions, Verbose
+from edgelm.cli.options import TIMES, DeviceKeyFile, Provider, PublicKeyFile, Quiet, UnsignedAdditions, Verbose
 
 _LIMITS = "Limits"
 
@@ -38,14 +38,15 @@ def serve(
         int, typer.Option("--max-batch", min=1, help="Texts that a model reads at once.", rich_help_panel=_LIMITS)
     ] = 8,
     max_delay: Annotated[
-        float,
+        str,
         typer.Option(
             "--max-delay",
-            min=0,
-            help="Milliseconds that a text waits for others to be read with. 0: for the batch before it alone.",
+            metavar="TIME",
+            help="How long a text waits for others to be read with, such as 10ms, or milliseconds. 0: for the batch "
+            "before it alone.",
             rich_help_panel=_LIMITS,
         ),
-    ] = 0,
+    ] = "0",
     queue: Annotated[
         int,
         typer.Option(
@@ -62,8 +63,11 @@ def serve(
         int, typer.Option("--max-tokens", min=1, help="Tokens of one written text.", rich_help_panel=_LIMITS)
     ] = 4096,
     timeout: Annotated[
-        float, typer.Option("--timeout", help="Seconds that a request may take.", rich_help_panel=_LIMITS)
-    ] = 60,
+        str,
+        typer.Option(
+            "--timeout", metavar="TIME", help=f"How long a request may take. {TIMES}", rich_help_panel=_LIMITS
+        ),
+    ] = "60s",
     threads: Annotated[
         int | None,
         typer.Option(
@@ -86,6 +90,7 @@ def serve(
     Example: edgelm serve build/my-model.edge writer=build/writer.edge --port 8000
     """
     with open_screen(quiet=quiet, verbose=verbose) as screen:
+        from edgelm.durations import parse_milliseconds, parse_seconds
         from edgelm.serve.addresses import bind, check_token, url_of
         from edgelm.serve.app import make_app
         from edgelm.serve.limits import Limits
@@ -95,12 +100,12 @@ def serve(
 
         limits = Limits(
             max_batch=max_batch,
-            max_delay_ms=max_delay,
+            max_delay_ms=parse_milliseconds(max_delay, "--max-delay"),
             queue=queue,
             max_texts=max_texts,
             max_body_mb=max_body,
             max_tokens=max_tokens,
-            timeout_s=timeout,
+            timeout_s=parse_seconds(timeout, "--timeout"),
         )
         token = check_token(host, token)
         paths = named(bundles)

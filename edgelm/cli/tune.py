@@ -10,7 +10,7 @@ from rich.console import Console
 
 from edgelm.cli.command import argument, columns, options
 from edgelm.cli.console import open_screen
-from edgelm.cli.options import Json, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.options import TIMES, Json, PairColumn, Quiet, TextColumn, Verbose
 from edgelm.cli.sign import note_additions
 from edgelm.cli.tables import make_table
 
@@ -21,7 +21,8 @@ def tune(
         str | None, typer.Option("--data", help="Texts to measure on. Default: the bundle's golden samples.")
     ] = None,
     time_limit: Annotated[
-        str, typer.Option("--time-limit", help="Of this call, such as 45s, 2m, or seconds; at least 5 seconds.")
+        str,
+        typer.Option("--time-limit", metavar="TIME", help=f"Of this call, at least 5 seconds. {TIMES}"),
     ] = "60s",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure and show; leave the bundle as it is.")] = False,
     text_column: TextColumn = None,
@@ -36,11 +37,12 @@ def tune(
     Example: edgelm tune build/my-model.edge --data texts.txt
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
-        from edgelm.cli.inputs import read_duration, read_samples
+        from edgelm.cli.inputs import read_samples
         from edgelm.data.dataset import Columns
+        from edgelm.durations import parse_seconds
         from edgelm.profile.tune import tune as run
 
-        limit = read_duration(time_limit)
+        limit = parse_seconds(time_limit)
         named = Columns(text_column, pair_column)
         rows = read_samples(bundle, data, columns=named)
         result = run(bundle, data=rows, time_limit=limit, dry_run=dry_run, progress=screen.progress)

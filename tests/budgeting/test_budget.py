@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import edgelm
 from edgelm import export, load_device
 from edgelm.anatomy.sizes import sizes_of
-from edgelm.budget import Budget, parse_factor, parse_megabytes, parse_milliseconds
+from edgelm.budget import Budget, parse_factor, parse_megabytes
 from edgelm.budgeting.footprint import estimate, size_table
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
@@ -23,11 +23,6 @@ from edgelm.shapes import ModelSizes
 SIZES = ModelSizes(layers=2, hidden=32, heads=4, ffn=64, vocabulary=100)
 
 
-@pytest.mark.parametrize(("text", "wanted"), [("1ms", 1.0), ("800us", 0.8), ("0.5 s", 500.0), ("2", 2.0)])
-def test_times(text, wanted):
-    assert parse_milliseconds(text) == pytest.approx(wanted)
-
-
 @pytest.mark.parametrize(("text", "wanted"), [("10MB", 10.0), ("900kB", 0.9), ("1GiB", 1073.741824), ("5", 5.0)])
 def test_sizes(text, wanted):
     assert parse_megabytes(text, "--max-size") == pytest.approx(wanted)
@@ -35,13 +30,6 @@ def test_sizes(text, wanted):
 
 def test_factors():
     assert parse_factor("12.5x") == 12.5
-
-
-@pytest.mark.parametrize("text", ["", "ms", "1 minute", "1mb", "-1ms"])
-def test_what_is_no_time_is_refused_with_an_example(text):
-    with pytest.raises(UsageError, match="--max-latency") as caught:
-        parse_milliseconds(text)
-    assert "1ms" in caught.value.hint
 
 
 def test_bounds_that_nothing_meets_are_refused():

@@ -198,7 +198,9 @@ def test_what_is_no_http_harms_nobody(bundle):
         (["BUNDLE", "BUNDLE"], 2, "NAME=BUNDLE"),
         (["BUNDLE", "--host", "0.0.0.0"], 2, "EDGELM_SERVE_TOKEN"),
         (["BUNDLE", "--token", "short"], 2, "16 characters"),
-        (["BUNDLE", "--timeout", "0"], 2, "timeout_s"),
+        (["BUNDLE", "--timeout", "0"], 2, "--timeout is '0'"),
+        (["BUNDLE", "--timeout", "20d"], 2, "timeout_s"),
+        (["BUNDLE", "--max-delay", "5m"], 2, "--max-delay is '5m'"),
         (["BUNDLE", "--key", "KEY"], 4, "is not signed"),
     ],
 )
