@@ -386,8 +386,17 @@ def test_the_same_seed_gives_the_same_weights(files):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill-9"])
-@pytest.mark.parametrize("stage", ["finetune", "distill", "recover"])
+@pytest.mark.parametrize(
+    ("stage", "how"),
+    [
+        pytest.param("finetune", signal.SIGINT, id="finetune-ctrl-c"),
+        pytest.param("distill", signal.SIGKILL, id="distill-kill-9"),
+        pytest.param("finetune", signal.SIGKILL, id="finetune-kill-9", marks=pytest.mark.slow),
+        pytest.param("distill", signal.SIGINT, id="distill-ctrl-c", marks=pytest.mark.slow),
+        pytest.param("recover", signal.SIGINT, id="recover-ctrl-c", marks=pytest.mark.slow),
+        pytest.param("recover", signal.SIGKILL, id="recover-kill-9", marks=pytest.mark.slow),
+    ],
+)
 def test_interrupted_work_goes_on_and_ends_with_the_same_result(files, stage, how):
     """Killed when the training of a stage has written its first state; the second run must not start from nothing."""
     make_checkpoint(files / "encoder", kind="sentence-embedding", layers=3)

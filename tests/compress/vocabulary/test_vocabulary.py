@@ -545,7 +545,7 @@ def test_a_second_cut_counts_from_the_first_model(files):
     assert twice.saved_mb == pytest.approx((161 - twice.kept) * 32 * 4 / 1e6)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", [pytest.param("fp32", marks=pytest.mark.slow), "int8"])
 def test_bundles_answer_covered_texts_as_the_uncut_model_does(files, precision):
     assert compress(files, recipe="vocabulary").exit_code == 0
     for folder, bundle in (("teacher", "before"), ("out", "after")):
