@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import edgelm_native
 import numpy as np
-from edgelm_native import Tokenizer, UnknownText
 from machine import print_machine
 
 from edgelm.bundles.native_tokenizer import compile_tokenizer
@@ -63,7 +63,7 @@ def vary(lines: list[str], count: int) -> Iterator[str]:
         yield made.choice(changes)(made.choice(lines))
 
 
-def compare(native: Tokenizer, library: Any, lines: Iterator[str]) -> dict[str, int]:
+def compare(native: edgelm_native.Tokenizer, library: Any, lines: Iterator[str]) -> dict[str, int]:
     """How many lines have the same ids, others, or are left to the tokenizers library."""
     counts = {"same": 0, "different": 0, "left to tokenizers": 0}
     batch: list[str] = []
@@ -72,7 +72,7 @@ def compare(native: Tokenizer, library: Any, lines: Iterator[str]) -> dict[str, 
         for text, expected in zip(batch, library.encode_batch(batch), strict=True):
             try:
                 found = native(text)[0].tolist()
-            except UnknownText:
+            except edgelm_native.UnknownText:
                 counts["left to tokenizers"] += 1
                 continue
             counts["same" if found == expected.ids else "different"] += 1
@@ -124,7 +124,7 @@ def main() -> None:
     library, settings = make_tokenizer(options.bundle)
     library.enable_truncation(settings.max_length, direction=settings.truncation_side)
     library.encode_special_tokens = settings.split_special
-    native = Tokenizer(compile_tokenizer(library, settings))
+    native = edgelm_native.Tokenizer(compile_tokenizer(library, settings))
     tokens = native(TEXT).shape[1]
     calls: dict[str, Callable[[], Any]] = {
         "edgelm-native alone": lambda: native(TEXT),

@@ -45,16 +45,8 @@ _TAKEN = f"edgelm takes *{', *'.join((*HEADS, *_ENCODERS))}."
 
 # The first part of a weight's name, behind the base model's own.
 _ENCODER_PARTS = {"embeddings", "embeddings_project", "encoder", "transformer", "pooler", "layers", "final_norm"}
-_LANGUAGE_PARTS = {
-    "cls",
-    "lm_head",
-    "vocab_transform",
-    "vocab_layer_norm",
-    "vocab_projector",
-    "generator_predictions",
-    "generator_lm_head",
-}
-_LANGUAGE_PARTS |= {"discriminator_predictions", "predictions", "sop_classifier"}
+_LANGUAGE_PARTS = {"cls", "lm_head", "vocab_transform", "vocab_layer_norm", "vocab_projector", "generator_predictions"}
+_LANGUAGE_PARTS |= {"generator_lm_head", "discriminator_predictions", "predictions", "sop_classifier"}
 _LANGUAGE_PARTS |= {"head", "decoder"}  # ModernBERT, whose classifiers have the first of them as well
 _WRAPPERS = re.compile(r"^((_orig_mod|module)\.)+")  # of torch.compile and of DataParallel
 
@@ -176,11 +168,8 @@ def _named_kind(config: Mapping[str, Any]) -> str | None:
         )
     kind = kinds[names[0]]
     if kind is None:
-        purpose = task_of_class(names[0])
-        said = f", for {purpose}" if purpose else ""
-        raise ModelError(
-            f"config.json: the model is a {names[0]}{said}, a head that edgelm does not take.", hint=_TAKEN
-        )
+        what = ", for ".join(filter(None, (names[0], task_of_class(names[0]))))
+        raise ModelError(f"config.json: the model is a {what}, a head that edgelm does not take.", hint=_TAKEN)
     return kind
 
 
@@ -332,9 +321,8 @@ def _activation(config: Mapping[str, Any], problem: Problem, count: int) -> Acti
 
 
 def cross_encoder_activation(name: Any, problem: Problem, count: int) -> Activation:
-    """What the scores of a cross-encoder go through; one score, where nothing is said, through a sigmoid.
-
-    Answers of several labels are shares (softmax), whether a cross-encoder gives its logits or not.
+    """What the scores of a cross-encoder go through; one score, where nothing is said, through a sigmoid. Answers of
+    several labels are shares (softmax), whether a cross-encoder gives its logits or not.
 
     Raises:
         ModelError: another function, or one that does not go with the labels.

@@ -1,5 +1,5 @@
 """Documented commands do what is said: those of README and of the pages below are run in their order, on a small model
-and small data. All others are parsed by tests/docs/test_pages.py."""
+and small data. All others are parsed by tests/docs/test_docs_pages.py."""
 
 import csv
 import shlex
