@@ -36,13 +36,14 @@ def test_a_table_is_measured_by_the_library_where_that_would_run_the_bundle(inst
     assert provider_here(SIZES, "fp32") == "cpu"  # it runs INT8 alone
 
 
-@pytest.mark.parametrize("shape", [LayerShape(0, 0), LayerShape(0, 32), LayerShape(1, 0), LayerShape(3, 200)])
+@pytest.mark.parametrize("shape", [LayerShape(0, 0), LayerShape(1, 32)])
 def test_every_shape_of_a_table_has_a_program(installed, shape):
-    """Layers without heads or channels, whose bias is all that is left, and channels so few that they stay floats."""
+    """Layers without heads and channels, whose biases are all that is left, and of so few that they stay floats."""
     (time,) = measure_shapes(SIZES, [(shape,) * 2], precision="int8", sequence=8, threads=1)
     assert time > 0
 
 
+@pytest.mark.slow
 def test_tuning_turns_what_the_library_has(installed, tmp_path):
     """Threads, and whether weights are mapped; onnxruntime's other settings change nothing."""
     checkpoint = make_checkpoint(tmp_path / "model", "bert", hidden=128, heads=4, ffn=256, spread=0.1)
