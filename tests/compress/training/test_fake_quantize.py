@@ -59,7 +59,9 @@ def test_a_module_computes_on_the_grid_and_lets_gradients_through(tmp_path):
     assert "forward" not in module.__dict__
 
 
-@pytest.mark.parametrize("family", ANATOMIES)
+@pytest.mark.parametrize(
+    "family", [name if name == "bert" else pytest.param(name, marks=pytest.mark.slow) for name in ANATOMIES]
+)
 def test_training_brings_what_int8_computes_closer_to_the_original(tmp_path, family):
     """In integers the trained model answers more like the teacher than the teacher itself does."""
     folder = make_checkpoint(tmp_path / "m", family, kind="sentence-embedding", **WIDE)
