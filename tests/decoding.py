@@ -22,7 +22,7 @@ class Decoding:
             capacity: positions of a cache that is written in place; None: keys and values are new at each call.
         """
         self.graph, self.capacity = graph, capacity
-        self.session = make_plain_session(graph.model, threads=1)
+        self.session = make_plain_session(graph.model, threads=1, exact=True)  # some CPUs cut sums of INT8 off
         self.lengths = np.zeros(batch, dtype=np.int64)
         self.cache = {
             spec.name: np.zeros((batch, spec.shape[1], capacity or 0, spec.shape[3]), dtype=spec.dtype)

@@ -175,7 +175,7 @@ def test_a_killed_search_loses_no_finished_trial(files):
         stderr=subprocess.PIPE,
         env=dict(os.environ),
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while (
         not (output / "trials" / "1" / "trial.json").is_file()
         and process.poll() is None
