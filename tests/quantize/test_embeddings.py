@@ -35,7 +35,7 @@ def look_up(table, bits):
     graph = quantize_embeddings(
         helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), bits=bits
     )
-    found = make_plain_session(graph).run(None, {"ids": np.arange(len(table))})[0]
+    found = make_plain_session(graph, exact=True).run(None, {"ids": np.arange(len(table))})[0]
     return found, sum(len(tensor.raw_data) for tensor in graph.graph.initializer)
 
 

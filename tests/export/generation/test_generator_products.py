@@ -69,7 +69,7 @@ def run_tied(
     graph.node_giving(["rows"], "Identity", [rows], "rows")
     graph.node_giving(["logits"], "Identity", [products.project(rows, table, "head")], "head")
     model = graph.finish().model
-    found, logits = make_plain_session(model).run(None, {"ids": IDS})
+    found, logits = make_plain_session(model, exact=True).run(None, {"ids": IDS})
     return found, logits, model
 
 

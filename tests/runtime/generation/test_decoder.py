@@ -27,7 +27,7 @@ def graph_of(family, precision):
 def make_decoder(family="llama", precision="fp32"):
     graph = graph_of(family, precision)
     spec = GraphSpec("decoder", "decoder.onnx", graph.inputs, graph.outputs, opset=20)
-    return Decoder(make_plain_session(graph.model), spec, context=128)
+    return Decoder(make_plain_session(graph.model, exact=True), spec, context=128)
 
 
 def alone(row, family="llama"):
