@@ -51,7 +51,7 @@ def run(precision: str, quantize: Remember, left: Product, right: Product, sourc
     graph.output("y", graph.float_type, ("batch", "sequence", LEFT + RIGHT), "logits")
     joined = Products(graph, precision, quantize=quantize).linear("x", left, right, place="both")
     graph.node_giving(["y"], "Identity", [joined], "y")
-    (result,) = make_plain_session(graph.finish().model).run(None, {"x": source.astype(graph.float_type)})
+    (result,) = make_plain_session(graph.finish().model, exact=True).run(None, {"x": source.astype(graph.float_type)})
     return result.astype(np.float32)
 
 
