@@ -3,6 +3,7 @@ taking turns."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import statistics
@@ -291,18 +292,22 @@ def measure_shapes(
 def provider_here(sizes: ModelSizes, precision: str) -> str:
     """What would run a bundle of such a model on this machine: `native`, where edgelm-native is installed, faster here
     and has words for the graph, else `cpu`."""
+    return NATIVE if precision == "int8" and is_preferred() and _has_program(sizes) else "cpu"
+
+
+@functools.cache
+def _has_program(sizes: ModelSizes) -> bool:
+    """Whether edgelm-native has words for the INT8 graph of such a model; asked for every measurement of a table."""
     from edgelm.graph.external_data import save_graph
     from edgelm.graph.native import compile_program
     from edgelm.graph.synthetic import encoder_graph
     from edgelm.quantize.without_data import quantize_blindly
 
-    if precision != "int8" or not is_preferred():
-        return "cpu"
     least = replace(sizes, vocabulary=1)
     with open_scratch() as folder:
         path = folder / "graph.onnx"
-        save_graph(quantize_blindly(encoder_graph(least, sizes.full()[:1]), precision), path, "graph.bin")
-        return "cpu" if compile_program(path, "graph.bin") is None else NATIVE
+        save_graph(quantize_blindly(encoder_graph(least, sizes.full()[:1]), "int8"), path, "graph.bin")
+        return compile_program(path, "graph.bin") is not None
 
 
 def _compiled(graph: Path, weights: str) -> Path:
