@@ -8,17 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgelm_native.library import load_library
-
-_MESSAGE = 300  # bytes
-
-
-class NativeError(ValueError):
-    """A damaged program, or inputs that it cannot take; `code` as edgelm_native.h has it."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+from edgelm_native.library import NativeError, call, load_library
 
 
 def instruction_sets() -> list[str]:
@@ -45,7 +35,7 @@ class Encoder:
         self._weights = np.frombuffer(weights, dtype=np.uint8)  # the library reads it as long as it lives
         name = None if instruction_set is None else instruction_set.encode()
         data = (self._weights.ctypes.data, self._weights.size)
-        self._call(self._library.load, program, len(program), *data, name, ctypes.byref(self._model))
+        call(self._library.load, program, len(program), *data, name, ctypes.byref(self._model))
         self.outputs: dict[str, tuple[int, bool]] = dict(self._read_outputs())
 
     @property
@@ -79,7 +69,7 @@ class Encoder:
         places = (ctypes.c_void_p * len(results))(*(array.ctypes.data for array in results.values()))
         sizes = (ctypes.c_size_t * len(results))(*(array.size for array in results.values()))
         pointers = [None if array is None else array.ctypes.data for array in others]
-        self._call(self._library.run, self._model, ids.ctypes.data, *pointers, batch, tokens, threads, places, sizes)
+        call(self._library.run, self._model, ids.ctypes.data, *pointers, batch, tokens, threads, places, sizes)
         return results
 
     def close(self) -> None:
@@ -99,12 +89,6 @@ class Encoder:
             name = self._library.output(self._model, index, ctypes.byref(width), ctypes.byref(per_token))
             found.append((name.decode(), (width.value, bool(per_token.value))))
         return found
-
-    def _call(self, function: Any, *arguments: Any) -> None:
-        message = ctypes.create_string_buffer(_MESSAGE)
-        code = function(*arguments, message, _MESSAGE)
-        if code:
-            raise NativeError(code, message.value.decode(errors="replace"))
 
 
 _OTHERS = ("attention_mask", "token_type_ids")

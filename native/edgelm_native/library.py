@@ -6,9 +6,11 @@ import ctypes
 import functools
 import sys
 from pathlib import Path
+from typing import Any
 
 _NAMES = {"win32": "edgelm_native.dll", "darwin": "libedgelm_native.dylib"}
 _VERSION = 1  # of the interface
+_MESSAGE = 300  # bytes
 
 _TEXT, _SIZE, _NUMBER, _PLACE = ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p
 _LONG = ctypes.c_int64
@@ -37,6 +39,26 @@ class Library:
             function = getattr(library, f"edgelm_native_{name}")
             function.restype, function.argtypes = result, arguments
             setattr(self, name, function)
+
+
+class NativeError(ValueError):
+    """A damaged file, or inputs that it cannot take; `code` as edgelm_native.h has it."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def call(function: Any, *arguments: Any) -> None:
+    """Call a function that ends with a place for a message and its size.
+
+    Raises:
+        NativeError: it gave another code than success.
+    """
+    message = ctypes.create_string_buffer(_MESSAGE)
+    code = function(*arguments, message, _MESSAGE)
+    if code:
+        raise NativeError(code, message.value.decode(errors="replace"))
 
 
 @functools.cache

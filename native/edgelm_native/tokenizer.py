@@ -7,10 +7,8 @@ import threading
 
 import numpy as np
 
-from edgelm_native.encoder import NativeError
-from edgelm_native.library import load_library
+from edgelm_native.library import NativeError, call, load_library
 
-_MESSAGE = 300  # bytes
 _UNKNOWN = 4  # code
 
 
@@ -44,10 +42,7 @@ class Tokenizer:
     def __init__(self, file: bytes) -> None:
         self._library = load_library()
         self._tokenizer = ctypes.c_void_p()
-        message = ctypes.create_string_buffer(_MESSAGE)
-        code = self._library.tokenizer_load(file, len(file), ctypes.byref(self._tokenizer), message, _MESSAGE)
-        if code:
-            raise NativeError(code, message.value.decode(errors="replace"))
+        call(self._library.tokenizer_load, file, len(file), ctypes.byref(self._tokenizer))
         longest, pad_id, pad_type = ctypes.c_size_t(), ctypes.c_int64(), ctypes.c_int64()
         self._library.tokenizer_settings(
             self._tokenizer, ctypes.byref(longest), ctypes.byref(pad_id), ctypes.byref(pad_type)

@@ -17,15 +17,6 @@ Part part_of(uint16_t flags) {
                                    : Part::other;
 }
 
-const std::array<Part, 128> &ascii_parts() {
-  static const std::array<Part, 128> parts = [] {
-    std::array<Part, 128> made{};
-    for (char32_t c = 0; c < 128; c++) made[c] = part_of(unicode::flags_of(c));
-    return made;
-  }();
-  return parts;
-}
-
 // What the character at a place is; the place then is behind it.
 Part read_part(std::string_view text, size_t &place, const std::array<Part, 128> &ascii) {
   if (unicode::is_ascii(text[place])) return ascii[static_cast<uint8_t>(text[place++])];
@@ -114,7 +105,7 @@ void BytePairs::add(std::string_view text, Tokens &to) const {
 }
 
 void BytePairs::add_words(std::string_view text, Tokens &to) const {
-  const std::array<Part, 128> &ascii = ascii_parts();
+  const std::array<Part, 128> &ascii = unicode::ascii_table<Part, part_of>();
   Scratch scratch;
   for (size_t place = 0; place < text.size() && !to.full();) {
     const size_t end = word_end(text, place, ascii);

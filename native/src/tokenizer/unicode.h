@@ -1,6 +1,7 @@
 // Characters as the tokenizers library sees them, and UTF-8. The tables are made by scripts/unicode_tables.py.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -34,6 +35,16 @@ struct Change {
 };
 
 uint16_t flags_of(char32_t character);
+
+// What `part_of` makes of the flags of each ASCII character, looked up once.
+template <class Part, Part (*part_of)(uint16_t)> const std::array<Part, 128> &ascii_table() {
+  static const std::array<Part, 128> parts = [] {
+    std::array<Part, 128> made{};
+    for (char32_t c = 0; c < 128; c++) made[c] = part_of(flags_of(c));
+    return made;
+  }();
+  return parts;
+}
 
 // Without its accents, and in lower case; for characters with that flag, and Hangul.
 const Change *find_stripped(char32_t character);

@@ -13,15 +13,6 @@ Part part_of(uint16_t flags) {
   return flags & unicode::white ? Part::space : flags & unicode::punctuation ? Part::sign : Part::word;
 }
 
-const std::array<Part, 128> &ascii_parts() {
-  static const std::array<Part, 128> parts = [] {
-    std::array<Part, 128> made{};
-    for (char32_t c = 0; c < 128; c++) made[c] = part_of(unicode::flags_of(c));
-    return made;
-  }();
-  return parts;
-}
-
 size_t characters(std::string_view word) {
   size_t found = 0;
   for (const char byte : word) found += (byte & 0xC0) != 0x80;
@@ -44,7 +35,7 @@ WordPieces::WordPieces(Reader &reader) {
 }
 
 void WordPieces::add(std::string_view text, Tokens &to) const {
-  const std::array<Part, 128> &ascii = ascii_parts();
+  const std::array<Part, 128> &ascii = unicode::ascii_table<Part, part_of>();
   size_t begin = 0, place = 0;
   const auto end_word = [&](size_t end) {
     if (begin < end) add_word(text.substr(begin, end - begin), to);
