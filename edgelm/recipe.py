@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from edgelm.choices import TrainPrecision
 from edgelm.errors import RecipeError
 from edgelm.files.overrides import set_values
 from edgelm.files.shipped import find_file
@@ -71,7 +72,7 @@ class RaceSettings(Settings):
     steps: Annotated[int, Field(gt=0)] = 75
     batch_size: Annotated[int, Field(gt=0)] = 64
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 3e-4
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: TrainPrecision = "auto"
 
 
 class FitSettings(Settings):

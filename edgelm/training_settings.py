@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from edgelm.choices import Optimizer, Schedule, TrainPrecision
+
 Share = Annotated[float, Field(gt=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 
@@ -31,13 +33,13 @@ class TrainSettings(Settings):
     batch_size: Annotated[int, Field(gt=0)] = 32
     gradient_accumulation: Annotated[int, Field(gt=0)] = 1
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-5
-    optimizer: Literal["adamw", "adam", "sgd", "adagrad", "rmsprop"] = "adamw"
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    optimizer: Optimizer = "adamw"
+    schedule: Schedule = "linear"
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.06
     weight_decay: Weight = 0.01
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    precision: TrainPrecision = "fp32"
     max_length: Annotated[int, Field(ge=8)] = 128
     early_stopping: Annotated[int, Field(gt=0)] | None = None
     evaluations: Annotated[int, Field(gt=0)] = 1

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from edgelm.choices import EnginePackage
 from edgelm.cli.command import argument
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import Json, Quiet, Verbose
@@ -18,10 +19,10 @@ from edgelm.cli.tables import make_table, shapes_line
 def build(
     bundle: Annotated[Path, typer.Argument(help="A bundle, folder or file, made for a GPU or a Jetson.")],
     package: Annotated[
-        str | None,
+        EnginePackage | None,
         typer.Option(
             "--package",
-            help="tensorrt or tensorrt-rtx. Default: the first that the bundle's device prefers and is installed.",
+            help="What builds it. Default: the first that the bundle's device prefers and is installed.",
         ),
     ] = None,
     capability: Annotated[

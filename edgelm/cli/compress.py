@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from edgelm.choices import PrecisionName
 from edgelm.cli.command import argument, columns, options, unused
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import (
@@ -25,6 +26,7 @@ from edgelm.cli.options import (
     TextColumn,
     Verbose,
 )
+from edgelm.cli.panels import BUDGET, ROWS
 from edgelm.cli.tables import draw_budget, draw_layers, hidden_line, make_table, tokens_line
 from edgelm.errors import EXIT_BUDGET
 from edgelm.model_folder.task_names import kind_of_name
@@ -78,33 +80,42 @@ def compress(
         str | None,
         typer.Option(
             help="Budget: p50 of a text of median length on the device, such as 1ms; of a model that writes, of one "
-            "token behind --context."
+            "token behind --context.",
+            rich_help_panel=BUDGET,
         ),
     ] = None,
     max_first_token: Annotated[
         str | None,
-        typer.Option(help="Budget of a model that writes: from a prompt (--prompt-length) to its first token."),
+        typer.Option(
+            help="Budget of a model that writes: from a prompt (--prompt-length) to its first token.",
+            rich_help_panel=BUDGET,
+        ),
     ] = None,
     speedup: Annotated[
         str | None,
         typer.Option(
             help="Budget: times as fast as the original in PyTorch FP32 on this machine, such as 10x; of a model that "
-            "writes, as a token of its own uncut bundle, such as 2x."
+            "writes, as a token of its own uncut bundle, such as 2x.",
+            rich_help_panel=BUDGET,
         ),
     ] = None,
-    max_size: Annotated[str | None, typer.Option(help="Budget: size of the bundle, such as 10MB.")] = None,
+    max_size: Annotated[
+        str | None, typer.Option(help="Budget: size of the bundle, such as 10MB.", rich_help_panel=BUDGET)
+    ] = None,
     max_memory: Annotated[
         str | None,
         typer.Option(
             help="Budget: peak memory of a process that runs it, such as 96MB; of a model that writes, with a text of "
-            "--context."
+            "--context.",
+            rich_help_panel=BUDGET,
         ),
     ] = None,
     max_drop: Annotated[
         float | None,
         typer.Option(
             help="Budget: points of the task's metric that may be lost on --eval, or percent that perplexity may rise; "
-            "alone, without --recipe: the fastest that keeps to it."
+            "alone, without --recipe: the fastest that keeps to it.",
+            rich_help_panel=BUDGET,
         ),
     ] = None,
     context: Annotated[
@@ -113,14 +124,19 @@ def compress(
             "--context",
             help="Of a model that writes: tokens behind which one more is timed. Default: 256, of an encoder-decoder "
             "64 and as many of a source.",
+            rich_help_panel=BUDGET,
         ),
     ] = None,
     prompt_length: Annotated[
         int | None,
-        typer.Option("--prompt-length", help="Of a model that writes: tokens of a prompt that is timed. Default: 128."),
+        typer.Option(
+            "--prompt-length",
+            help="Of a model that writes: tokens of a prompt that is timed. Default: 128.",
+            rich_help_panel=BUDGET,
+        ),
     ] = None,
     precision: Annotated[
-        str,
+        PrecisionName,
         typer.Option("--precision", help="Of the bundle that will be exported: budgets are meant in it."),
     ] = "int8",
     table: Annotated[
@@ -128,15 +144,23 @@ def compress(
         typer.Option(
             "--table",
             help="Latency table of the device (`edgelm latency-table MODEL --output FILE`). Default: measured here.",
+            rich_help_panel=BUDGET,
         ),
     ] = None,
     time_limit: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help=f"Trainings are shortened so that the command ends within it. {TIMES}"),
+        typer.Option(
+            metavar="TIME",
+            help=f"Trainings are shortened so that the command ends within it. {TIMES}",
+            rich_help_panel=BUDGET,
+        ),
     ] = None,
     max_length: Annotated[
         int | None,
-        typer.Option(help="Longest text in evaluation, in tokens. Default: 128, or what the model takes if less."),
+        typer.Option(
+            help="Longest text in evaluation, in tokens. Default: 128, or what the model takes if less.",
+            rich_help_panel=ROWS,
+        ),
     ] = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
@@ -151,10 +175,14 @@ def compress(
             "--task",
             help="fill-mask, translation, ... where a model can do several. Default: as it is read.",
             callback=kind_of_name,
+            rich_help_panel=ROWS,
         ),
     ] = None,
     allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")
+        bool,
+        typer.Option(
+            "--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).", rich_help_panel=ROWS
+        ),
     ] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,

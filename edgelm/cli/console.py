@@ -9,12 +9,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 from rich.console import Console, ConsoleOptions
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
 from rich.segment import Segment
 
 from edgelm import distributed as processes
@@ -23,6 +21,9 @@ from edgelm.cli.log_lines import LogLines
 from edgelm.cli.memory import memory_error
 from edgelm.errors import EXIT_FAILED, EXIT_INTERRUPTED, EdgelmError
 from edgelm.lines import json_line, plain_text
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
 
 _WIDE = 200  # columns of a table that goes into a file or a pipe
 
@@ -102,15 +103,7 @@ class Screen:
             self._lines.note(description, done, total)
             return
         if self._bars is None:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-            )
-            self._bars = RichProgress(*columns, console=self.stderr, transient=True)
-            self._bars.start()
+            self._bars = _start_bars(self.stderr)
         if description not in self._tasks:
             self._tasks[description] = self._bars.add_task(description, total=total)
         self._bars.update(self._tasks[description], completed=done, total=total)
@@ -123,6 +116,22 @@ class Screen:
             self._lines.close()
         if self._bars is not None:
             self._bars.stop()
+
+
+def _start_bars(console: Console) -> RichProgress:
+    from rich import progress  # which most calls never draw with
+
+    bars = progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+    bars.start()
+    return bars
 
 
 @contextmanager

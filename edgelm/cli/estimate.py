@@ -10,6 +10,7 @@ import typer
 from edgelm.cli.command import argument
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import Json, Overwrite, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.panels import MEASURING, OUTPUT
 from edgelm.cli.reports import Batches, Contexts, Html, Markdown, PromptLengths, check_files, draw_estimates
 
 
@@ -25,7 +26,12 @@ def estimate(
     batch: Batches = None,
     sequence: Annotated[
         list[int] | None,
-        typer.Option("--sequence", min=2, help="Tokens of each text. May be repeated. Default: the median of --data."),
+        typer.Option(
+            "--sequence",
+            min=2,
+            help="Tokens of each text. May be repeated. Default: the median of --data.",
+            rich_help_panel=MEASURING,
+        ),
     ] = None,
     context: Contexts = None,
     prompt_length: PromptLengths = None,
@@ -35,7 +41,9 @@ def estimate(
     ] = None,
     html: Html = None,
     markdown: Markdown = None,
-    output: Annotated[Path | None, typer.Option("--output", help="Write the estimates as JSON.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Write the estimates as JSON.", rich_help_panel=OUTPUT)
+    ] = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     overwrite: Overwrite = False,

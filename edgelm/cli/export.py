@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from edgelm.choices import CalibrationChoice, ExportFormat, RangeMethod, Rounding
 from edgelm.cli.command import argument, unused
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import (
@@ -23,11 +24,12 @@ from edgelm.cli.options import (
     TextColumn,
     Verbose,
 )
+from edgelm.cli.panels import GRAPH, QUANTIZATION, ROWS
 from edgelm.cli.tables import make_table
 from edgelm.model_folder.task_names import kind_of_name
 from edgelm.tasks.table import TASKS
 
-BUNDLE = "bundle"
+BUNDLE: ExportFormat = "bundle"
 
 
 def export(
@@ -44,75 +46,112 @@ def export(
         typer.Option("--calibration", help="Texts like those the model will see. Default: general English text."),
     ] = None,
     calibration_method: Annotated[
-        str,
+        RangeMethod,
         typer.Option(
-            help="auto (per activation, by what it costs the outputs), minmax, moving-average, percentile, mse or "
-            "entropy."
+            help="How the ranges of activations are found; auto: of each, by what it costs the outputs.",
+            rich_help_panel=QUANTIZATION,
         ),
     ] = "auto",
-    calibration_samples: Annotated[int, typer.Option(min=8, help="How many texts to calibrate on.")] = 256,
-    calibration_choice: Annotated[str, typer.Option(help="Which texts: random, length, label or diverse.")] = "random",
+    calibration_samples: Annotated[
+        int, typer.Option(min=8, help="How many texts to calibrate on.", rich_help_panel=QUANTIZATION)
+    ] = 256,
+    calibration_choice: Annotated[
+        CalibrationChoice,
+        typer.Option(
+            help="Which texts: as they come, spread over lengths, as many of each label, or the most diverse.",
+            rich_help_panel=QUANTIZATION,
+        ),
+    ] = "random",
     calibration_table: Annotated[
-        Path | None, typer.Option(help="File of ranges: used if it is there, else written.")
+        Path | None,
+        typer.Option(help="File of ranges: used if it is there, else written.", rich_help_panel=QUANTIZATION),
     ] = None,
     max_drop: Annotated[
         float | None,
         typer.Option(
-            help="Points of the metric that may be lost; what costs more stays in float. Needs labelled rows."
+            help="Points of the metric that may be lost; what costs more stays in float. Needs labelled rows.",
+            rich_help_panel=QUANTIZATION,
         ),
     ] = None,
     rounding: Annotated[
-        str | None,
+        Rounding | None,
         typer.Option(
-            help="Of weights: nearest, adaptive or gptq. Default: the better of nearest and adaptive; gptq for int4."
+            help="Of weights. Default: the better of nearest and adaptive; gptq for int4.",
+            rich_help_panel=QUANTIZATION,
         ),
     ] = None,
     per_tensor: Annotated[
-        bool, typer.Option("--per-tensor", help="One scale for a whole weight, not one a column.")
+        bool,
+        typer.Option(
+            "--per-tensor", help="One scale for a whole weight, not one a column.", rich_help_panel=QUANTIZATION
+        ),
     ] = False,
     embedding_bits: Annotated[
         int | None,
         typer.Option(
             help="Of embedding tables in integer bundles for a CPU: 8, or 4 to halve them. Default: what compress "
-            "chose, or 8."
+            "chose, or 8.",
+            rich_help_panel=QUANTIZATION,
         ),
     ] = None,
     cache_bits: Annotated[
         int | None,
-        typer.Option(help="Of a generator's keys and values: 8 quarters their memory. Default: floats."),
+        typer.Option(
+            help="Of a generator's keys and values: 8 quarters their memory. Default: floats.",
+            rich_help_panel=QUANTIZATION,
+        ),
     ] = None,
     symmetric: Annotated[
-        bool, typer.Option("--symmetric", help="Activation ranges as long below zero as above.")
+        bool,
+        typer.Option(
+            "--symmetric", help="Activation ranges as long below zero as above.", rich_help_panel=QUANTIZATION
+        ),
     ] = False,
     evaluation: Annotated[str | None, typer.Option("--eval", help="Labelled rows to measure the bundle on.")] = None,
     max_length: Annotated[
-        int | None, typer.Option(min=8, help="Longest text, in tokens. Default: what the model takes, at most 512.")
+        int | None,
+        typer.Option(
+            min=8, help="Longest text, in tokens. Default: what the model takes, at most 512.", rich_help_panel=ROWS
+        ),
     ] = None,
     pairs: Annotated[
         bool | None,
         typer.Option(
             "--pairs/--no-pairs",
             help="The model reads two texts at once, or one. Default: what the checkpoint or the data say.",
+            rich_help_panel=ROWS,
         ),
     ] = None,
     single: Annotated[
         bool,
-        typer.Option("--single", help="For one text at a time, unpadded: no mask, and no token types but for pairs."),
+        typer.Option(
+            "--single",
+            help="For one text at a time, unpadded: no mask, and no token types but for pairs.",
+            rich_help_panel=GRAPH,
+        ),
     ] = False,
     max_batch: Annotated[
         int,
-        typer.Option("--max-batch", min=1, help="Most texts that a GPU answers at once: what an engine is built for."),
+        typer.Option(
+            "--max-batch",
+            min=1,
+            help="Most texts that a GPU answers at once: what an engine is built for.",
+            rich_help_panel=GRAPH,
+        ),
     ] = 1,
     engine: Annotated[
         bool,
         typer.Option(
-            "--engine/--no-engine", help="Put a TensorRT engine in, where the device runs one and it can be built here."
+            "--engine/--no-engine",
+            help="Put a TensorRT engine in, where the device runs one and it can be built here.",
+            rich_help_panel=GRAPH,
         ),
     ] = True,
     opset: Annotated[
-        int | None, typer.Option(min=1, help="Of the standard ONNX operators. Default: the exporter's.")
+        int | None,
+        typer.Option(min=1, help="Of the standard ONNX operators. Default: the exporter's.", rich_help_panel=GRAPH),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the choice of samples.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the choice of samples.", rich_help_panel=QUANTIZATION)] = 0,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
@@ -126,18 +165,22 @@ def export(
             "--task",
             help="fill-mask, for a masked language model. Default: as it is read.",
             callback=kind_of_name,
+            rich_help_panel=ROWS,
         ),
     ] = None,
     form: Annotated[
-        str,
+        ExportFormat,
         typer.Option(
             "--format",
-            help="bundle; or, of models that go on from a text, gguf (for llama.cpp; --precision f32, f16, q8_0, "
-            "q4_0, ...) or genai (for onnxruntime-genai).",
+            help="Of models that go on from a text also gguf, for llama.cpp (--precision f32, f16, q8_0, q4_0, ...), "
+            "or genai, for onnxruntime-genai.",
         ),
     ] = BUNDLE,
     allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")
+        bool,
+        typer.Option(
+            "--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).", rich_help_panel=ROWS
+        ),
     ] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -237,6 +280,7 @@ def _draw_format(console: Console, values: dict[str, Any]) -> None:
 
 
 def _draw(console: Console, values: dict[str, Any]) -> None:
+
     manifest = values["manifest"]
     graph, quality = manifest["graphs"][-1], manifest["quality"]
     parity = graph["parity"]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from edgelm.choices import Optimizer, Schedule, TrainPrecision
 from edgelm.cli.command import argument, columns, options, unused
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import (
@@ -24,6 +25,7 @@ from edgelm.cli.options import (
     TextColumn,
     Verbose,
 )
+from edgelm.cli.panels import ROWS, TRAINING
 from edgelm.cli.tables import metrics_line
 from edgelm.model_folder.task_names import kind_of_name
 
@@ -41,27 +43,49 @@ def finetune(
     task: Annotated[
         str, typer.Option("--task", help="What the model is for; Optimum's names are known too.", callback=kind_of_name)
     ] = "text-classification",
-    epochs: Annotated[float, typer.Option(help="Passes over the training rows.")] = 3.0,
-    max_steps: Annotated[int | None, typer.Option(help="Stop after this many steps, whatever --epochs says.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Rows in one batch.")] = 32,
-    gradient_accumulation: Annotated[int, typer.Option(help="Batches that make one step.")] = 1,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr", help="Highest learning rate.")] = 5e-5,
-    optimizer: Annotated[str, typer.Option(help="adamw, adam, sgd, adagrad or rmsprop.")] = "adamw",
-    schedule: Annotated[str, typer.Option(help="linear, cosine or constant, after the warm-up.")] = "linear",
-    warmup: Annotated[float, typer.Option(help="Share of the steps in which the learning rate rises.")] = 0.06,
-    weight_decay: Annotated[float, typer.Option(help="Weight decay (not with adam).")] = 0.01,
+    epochs: Annotated[float, typer.Option(help="Passes over the training rows.", rich_help_panel=TRAINING)] = 3.0,
+    max_steps: Annotated[
+        int | None, typer.Option(help="Stop after this many steps, whatever --epochs says.", rich_help_panel=TRAINING)
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Rows in one batch.", rich_help_panel=TRAINING)] = 32,
+    gradient_accumulation: Annotated[
+        int, typer.Option(help="Batches that make one step.", rich_help_panel=TRAINING)
+    ] = 1,
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", "--lr", help="Highest learning rate.", rich_help_panel=TRAINING)
+    ] = 5e-5,
+    optimizer: Annotated[Optimizer, typer.Option(help="What takes the steps.", rich_help_panel=TRAINING)] = "adamw",
+    schedule: Annotated[
+        Schedule, typer.Option(help="Of the learning rate, after the warm-up.", rich_help_panel=TRAINING)
+    ] = "linear",
+    warmup: Annotated[
+        float, typer.Option(help="Share of the steps in which the learning rate rises.", rich_help_panel=TRAINING)
+    ] = 0.06,
+    weight_decay: Annotated[float, typer.Option(help="Weight decay (not with adam).", rich_help_panel=TRAINING)] = 0.01,
     train_precision: Annotated[
-        str, typer.Option("--train-precision", help="Arithmetic of training: fp32, bf16 or fp16 (mixed precision).")
+        TrainPrecision,
+        typer.Option(
+            "--train-precision",
+            help="Arithmetic of training; bf16 and fp16 are mixed precision, auto takes what the machine has.",
+            rich_help_panel=TRAINING,
+        ),
     ] = "fp32",
     max_length: Annotated[
-        int | None, typer.Option(help="Longest text, in tokens. Default: 128, or what the model takes if less.")
+        int | None,
+        typer.Option(
+            help="Longest text, in tokens. Default: 128, or what the model takes if less.", rich_help_panel=ROWS
+        ),
     ] = None,
     early_stopping: Annotated[
-        int | None, typer.Option(help="Stop after this many evaluations without progress.")
+        int | None, typer.Option(help="Stop after this many evaluations without progress.", rich_help_panel=TRAINING)
     ] = None,
-    evaluations: Annotated[int, typer.Option(help="Evaluations in one epoch; the best state is kept.")] = 1,
-    seed: Annotated[int, typer.Option(help="Of all random numbers.")] = 0,
-    tensorboard: Annotated[Path | None, typer.Option(help="Write TensorBoard logs to this folder.")] = None,
+    evaluations: Annotated[
+        int, typer.Option(help="Evaluations in one epoch; the best state is kept.", rich_help_panel=TRAINING)
+    ] = 1,
+    seed: Annotated[int, typer.Option(help="Of all random numbers.", rich_help_panel=TRAINING)] = 0,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Write TensorBoard logs to this folder.", rich_help_panel=TRAINING)
+    ] = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
@@ -71,19 +95,28 @@ def finetune(
     skip_bad_rows: SkipBadRows = False,
     problem: Problem = None,
     allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")
+        bool,
+        typer.Option(
+            "--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).", rich_help_panel=ROWS
+        ),
     ] = False,
     allow_new_head: Annotated[
         bool,
         typer.Option(
-            "--allow-new-head", help="Replace a head that is missing from the folder, or that has other labels."
+            "--allow-new-head",
+            help="Replace a head that is missing from the folder, or that has other labels.",
+            rich_help_panel=ROWS,
         ),
     ] = False,
     lora: Annotated[
-        int | None, typer.Option("--lora", help="Train with LoRA matrices of this rank, merged in the end.")
+        int | None,
+        typer.Option(
+            "--lora", help="Train with LoRA matrices of this rank, merged in the end.", rich_help_panel=TRAINING
+        ),
     ] = None,
     prefix: Annotated[
-        str | None, typer.Option("--prefix", help='Stands before every source, such as "summarize: " (T5).')
+        str | None,
+        typer.Option("--prefix", help='Stands before every source, such as "summarize: " (T5).', rich_help_panel=ROWS),
     ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,

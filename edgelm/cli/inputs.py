@@ -11,11 +11,11 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from edgelm.budget import Budget, parse_factor, parse_megabytes
+from edgelm.choices import LabelFormat
 from edgelm.cli.console import Screen
 from edgelm.cli.rows import show_rows
 from edgelm.data.alignment import answered
 from edgelm.data.dataset import Columns, Dataset, load_dataset
-from edgelm.data.label_lists import LabelFormat
 from edgelm.data.label_matching import is_whole
 from edgelm.data.reading import warn_of_shared
 from edgelm.durations import parse_milliseconds

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from edgelm.choices import PrecisionName
 from edgelm.cli.command import join, options
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import Json, Overwrite, PairColumn, Quiet, TextColumn, Threads, Verbose
+from edgelm.cli.panels import MEASURING
 from edgelm.cli.tables import make_table
 
 
@@ -18,14 +20,20 @@ def latency_table(
     model: Annotated[Path, typer.Argument(help="Folder of the model that will be compressed.")],
     output: Annotated[Path, typer.Option("--output", help="Where to write it, as JSON.")],
     precision: Annotated[
-        str,
-        typer.Option("--precision", help="Of the bundle to come: fp32, fp16, int8, int8-dynamic, int8-weights, int4."),
+        PrecisionName,
+        typer.Option("--precision", help="Of the bundle to come."),
     ] = "int8",
     sequence: Annotated[
-        int | None, typer.Option("--sequence", min=2, help="Tokens of the text that is measured. Default: 32.")
+        int | None,
+        typer.Option(
+            "--sequence", min=2, help="Tokens of the text that is measured. Default: 32.", rich_help_panel=MEASURING
+        ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option("--data", help="Texts whose median length is measured, instead of --sequence.")
+        str | None,
+        typer.Option(
+            "--data", help="Texts whose median length is measured, instead of --sequence.", rich_help_panel=MEASURING
+        ),
     ] = None,
     threads: Threads = None,
     text_column: TextColumn = None,

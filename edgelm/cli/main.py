@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from edgelm.cli.renamed import Command
+from edgelm.cli.late import group_of
 from edgelm.version import __version__
 
-# In the order of the work. Each module has one function, named like the command with an underscore for a hyphen, or an
-# `app` of its own.
+# In the order of the work; `edgelm.cli.late` says what is in the file of each.
 COMMANDS = (
     *("finetune", "compress", "search", "export", "build", "profile", "report", "estimate", "latency-table", "tune"),
     *("run", "chat", "serve", "verify", "keys", "sign", "inspect", "recipes", "devices", "doctor", "demo"),
@@ -19,9 +17,10 @@ COMMANDS = (
 
 app = typer.Typer(
     name="edgelm",
+    cls=group_of(COMMANDS),
     help="Make a fine-tuned transformer small and fast, prove it, and run it on the device.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
@@ -33,12 +32,3 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
     if version:
         typer.echo(f"edgelm {__version__}")
         raise typer.Exit
-
-
-for _name in COMMANDS:
-    _python_name = _name.replace("-", "_")
-    _module = import_module(f"edgelm.cli.{_python_name}")
-    if hasattr(_module, "app"):
-        app.add_typer(_module.app, name=_name)
-    else:
-        app.command(_name, cls=Command)(getattr(_module, _python_name))

@@ -7,13 +7,25 @@ from typing import Annotated
 
 import typer
 
+from edgelm import choices
+from edgelm.cli.panels import OUTPUT, ROWS, SIGNATURES
+from edgelm.tasks import task
+
 # What every option of a length of time says of it; `edgelm.durations` reads them.
 TIMES = "Such as 90s, 45m, 1h30m, 2h, or seconds."
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; everything else goes to stderr.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print more, and a traceback when something fails.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="Print one JSON object on stdout; everything else goes to stderr.", rich_help_panel=OUTPUT
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.", rich_help_panel=OUTPUT)]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Print more, and a traceback when something fails.", rich_help_panel=OUTPUT),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.", rich_help_panel=OUTPUT)]
 Provider = Annotated[
     str | None,
     typer.Option(
@@ -29,12 +41,18 @@ BundleThreads = Annotated[
 ]
 PublicKeyFile = Annotated[
     Path | None,
-    typer.Option("--key", help="Public key (PEM) that must have signed the bundle; every file is then checked."),
+    typer.Option(
+        "--key",
+        help="Public key (PEM) that must have signed the bundle; every file is then checked.",
+        rich_help_panel=SIGNATURES,
+    ),
 ]
 DeviceKeyFile = Annotated[
     Path | None,
     typer.Option(
-        "--device-key", help="With --key: public key that must have signed what `edgelm tune` and `build` added since."
+        "--device-key",
+        help="With --key: public key that must have signed what `edgelm tune` and `build` added since.",
+        rich_help_panel=SIGNATURES,
     ),
 ]
 UnsignedAdditions = Annotated[
@@ -42,12 +60,15 @@ UnsignedAdditions = Annotated[
     typer.Option(
         "--unsigned-additions",
         help="With --key: use what `edgelm tune` and `build` added since, whoever did. Default: it is left aside.",
+        rich_help_panel=SIGNATURES,
     ),
 ]
 PassphraseFile = Annotated[
     Path | None,
     typer.Option(
-        "--passphrase-file", help="File with the private key's passphrase. Default: asked for, if there is one."
+        "--passphrase-file",
+        help="File with the private key's passphrase. Default: asked for, if there is one.",
+        rich_help_panel=SIGNATURES,
     ),
 ]
 TextColumn = Annotated[
@@ -55,6 +76,7 @@ TextColumn = Annotated[
     typer.Option(
         "--text-column",
         help="Column of the text, the words or the question. Default: guessed (text, sentence, tokens, question, ...).",
+        rich_help_panel=ROWS,
     ),
 ]
 PairColumn = Annotated[
@@ -62,6 +84,7 @@ PairColumn = Annotated[
     typer.Option(
         "--pair-column",
         help="Column of the second text of a pair, the context or the endings. Default: guessed by usual names.",
+        rich_help_panel=ROWS,
     ),
 ]
 LabelColumn = Annotated[
@@ -69,6 +92,7 @@ LabelColumn = Annotated[
     typer.Option(
         "--label-column",
         help="Column of the label, the tags or the answers. Default: guessed (label, intent, tags, answers, ...).",
+        rich_help_panel=ROWS,
     ),
 ]
 SkipBadRows = Annotated[
@@ -76,20 +100,19 @@ SkipBadRows = Annotated[
     typer.Option(
         "--skip-bad-rows",
         help="Leave out rows that cannot be read, such as an answer that is not in its context, and say how many.",
+        rich_help_panel=ROWS,
     ),
 ]
 Problem = Annotated[
-    str | None,
-    typer.Option(
-        "--problem",
-        help="How labels exclude each other: single-label, multi-label or regression. Default: told from them.",
-    ),
+    task.Problem | None,
+    typer.Option("--problem", help="How labels exclude each other. Default: told from them.", rich_help_panel=ROWS),
 ]
 LabelFormat = Annotated[
-    str | None,
+    choices.LabelFormat | None,
     typer.Option(
         "--label-format",
-        help="What lists of labels hold: names, indices, or vectors (a 0 or 1 for each). Default: told from them.",
+        help="What lists of labels hold; vectors: a 0 or 1 for each. Default: told from them.",
+        rich_help_panel=ROWS,
     ),
 ]
 FirstLabel = Annotated[
@@ -99,6 +122,7 @@ FirstLabel = Annotated[
         min=-1,
         max=1,
         help="Number of the model's first label, where labels are numbers. Default: told from them.",
+        rich_help_panel=ROWS,
     ),
 ]
 MissingLabel = Annotated[
@@ -106,5 +130,6 @@ MissingLabel = Annotated[
     typer.Option(
         "--missing-label",
         help="The label of rows without one, which are left out, such as -1. Default: told from the labels.",
+        rich_help_panel=ROWS,
     ),
 ]

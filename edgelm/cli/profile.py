@@ -11,6 +11,7 @@ import typer
 from edgelm.cli.command import argument, options
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import Json, Overwrite, PairColumn, Provider, Quiet, TextColumn, Threads, Verbose
+from edgelm.cli.panels import HOSTS, MEASURING, OUTPUT
 from edgelm.cli.reports import Batches, Contexts, Html, Markdown, PromptLengths, check_files, draw_profiles
 from edgelm.errors import EXIT_FAILED, EdgelmError, UsageError
 
@@ -29,7 +30,12 @@ def profile(
     batch: Batches = None,
     sequence: Annotated[
         list[int] | None,
-        typer.Option("--sequence", min=2, help="Tokens of each text. May be repeated. Default: texts as they are."),
+        typer.Option(
+            "--sequence",
+            min=2,
+            help="Tokens of each text. May be repeated. Default: texts as they are.",
+            rich_help_panel=MEASURING,
+        ),
     ] = None,
     prompt_length: PromptLengths = None,
     context: Contexts = None,
@@ -51,6 +57,7 @@ def profile(
             min=0,
             help="Calls of each subject in each case before the measured ones. Default: 20; of models that write 5 "
             "tokens, 1 prompt.",
+            rich_help_panel=MEASURING,
         ),
     ] = None,
     runs: Annotated[
@@ -60,12 +67,20 @@ def profile(
             min=1,
             help="Measured calls of each subject in each case. Default: 300; of models that write 100 tokens, 20 "
             "prompts.",
+            rich_help_panel=MEASURING,
         ),
     ] = None,
-    loads: Annotated[int, typer.Option("--loads", min=1, help="Fresh processes in which loading is timed.")] = 3,
+    loads: Annotated[
+        int,
+        typer.Option("--loads", min=1, help="Fresh processes in which loading is timed.", rich_help_panel=MEASURING),
+    ] = 3,
     machine: Annotated[
         str | None,
-        typer.Option("--machine", help="Which device this machine is, by name or YAML file: noted in the profile."),
+        typer.Option(
+            "--machine",
+            help="Which device this machine is, by name or YAML file: noted in the profile.",
+            rich_help_panel=MEASURING,
+        ),
     ] = None,
     with_estimate: Annotated[
         list[str] | None,
@@ -73,37 +88,46 @@ def profile(
             "--with-estimate",
             help="Beside what is measured, in the same table, what `edgelm estimate` gives for this device. May be "
             "repeated.",
+            rich_help_panel=MEASURING,
         ),
     ] = None,
-    operators: Annotated[bool, typer.Option("--operators", help="Also show the time of each operator.")] = False,
+    operators: Annotated[
+        bool, typer.Option("--operators", help="Also show the time of each operator.", rich_help_panel=OUTPUT)
+    ] = False,
     host: Annotated[
         list[str] | None,
         typer.Option(
             "--host",
             help="Measure there, over SSH: user@host, a name out of ~/.ssh/config, ssh://user@host:port. May be "
             "repeated.",
+            rich_help_panel=HOSTS,
         ),
     ] = None,
     python: Annotated[
-        str | None, typer.Option("--python", help="With --host: the Python there. Default: python3.")
+        str | None,
+        typer.Option("--python", help="With --host: the Python there. Default: python3.", rich_help_panel=HOSTS),
     ] = None,
     install: Annotated[
         bool,
         typer.Option(
             "--install",
             help="With --host: bring numpy, onnxruntime, tokenizers where they are missing; needs no internet there.",
+            rich_help_panel=HOSTS,
         ),
     ] = False,
     wheels: Annotated[
         Path | None,
         typer.Option(
-            "--wheels", help="With --host: a folder with wheels of these three, to be used there and taken away again."
+            "--wheels",
+            help="With --host: a folder with wheels of these three, to be used there and taken away again.",
+            rich_help_panel=HOSTS,
         ),
     ] = None,
     html: Html = None,
     markdown: Markdown = None,
     output: Annotated[
-        Path | None, typer.Option("--output", help="Write the profiles, with all samples, as JSON.")
+        Path | None,
+        typer.Option("--output", help="Write the profiles, with all samples, as JSON.", rich_help_panel=OUTPUT),
     ] = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from typer.core import TyperCommand
-
-from edgelm.cli.console import open_screen
 from edgelm.errors import UsageError
 
 # By command and old option: what to type today, after "Use".
@@ -26,17 +22,7 @@ RENAMED: dict[str, dict[str, str]] = {
 }
 
 
-class Command(TyperCommand):
-    """A command that knows the options which it no longer has."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the words after the command's name, once none of them is an old option."""
-        with open_screen():
-            _check_renamed(self.name or "", args)
-        return super().parse_args(ctx, args)
-
-
-def _check_renamed(command: str, words: Sequence[str]) -> None:
+def check_renamed(command: str, words: Sequence[str]) -> None:
     """Refuse old options; what follows `--` is no option.
 
     Raises:

@@ -11,6 +11,7 @@ from rich.console import Console
 from edgelm.cli.command import argument
 from edgelm.cli.console import Screen, open_screen
 from edgelm.cli.options import Json, LabelColumn, Overwrite, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.panels import COSTS, OUTPUT
 from edgelm.cli.reports import Html, Markdown, check_files
 from edgelm.errors import UsageError
 
@@ -47,11 +48,21 @@ def report(
     ] = None,
     price_per_hour: Annotated[
         float | None,
-        typer.Option("--price-per-hour", min=0.0, help="Of the measured machine: what calls cost, estimated."),
+        typer.Option(
+            "--price-per-hour",
+            min=0.0,
+            help="Of the measured machine: what calls cost, estimated.",
+            rich_help_panel=COSTS,
+        ),
     ] = None,
     calls_per_day: Annotated[
         float | None,
-        typer.Option("--calls-per-day", min=0.0, help="With --price-per-hour: what compressing saves in a year."),
+        typer.Option(
+            "--calls-per-day",
+            min=0.0,
+            help="With --price-per-hour: what compressing saves in a year.",
+            rich_help_panel=COSTS,
+        ),
     ] = None,
     replay: Annotated[
         bool, typer.Option("--replay/--no-replay", help="Run the golden samples of the bundles on this machine.")
@@ -59,7 +70,10 @@ def report(
     html: Html = None,
     markdown: Markdown = None,
     output: Annotated[
-        Path | None, typer.Option("--output", help="Write all of it as JSON; its JSON Schema ships with edgelm.")
+        Path | None,
+        typer.Option(
+            "--output", help="Write all of it as JSON; its JSON Schema ships with edgelm.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,

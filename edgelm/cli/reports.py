@@ -9,10 +9,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from edgelm.cli.panels import MEASURING, OUTPUT, WRITING
 from edgelm.cli.tables import make_table
 
 Batches = Annotated[
-    list[int] | None, typer.Option("--batch", min=1, help="Texts in a call. May be repeated. Default: 1.")
+    list[int] | None,
+    typer.Option("--batch", min=1, help="Texts in a call. May be repeated. Default: 1.", rich_help_panel=MEASURING),
 ]
 Contexts = Annotated[
     list[int] | None,
@@ -20,6 +22,7 @@ Contexts = Annotated[
         "--context",
         min=1,
         help="Of a model that writes: tokens behind which it writes one more. May be repeated. Default: 16, 256, 1024.",
+        rich_help_panel=WRITING,
     ),
 ]
 PromptLengths = Annotated[
@@ -29,10 +32,13 @@ PromptLengths = Annotated[
         min=1,
         help="Of a model that writes: tokens of a prompt up to its first token. May be repeated. Default: 16, 128, "
         "512.",
+        rich_help_panel=WRITING,
     ),
 ]
-Html = Annotated[Path | None, typer.Option("--html", help="Write a report as one HTML page.")]
-Markdown = Annotated[Path | None, typer.Option("--markdown", help="Write the tables as Markdown.")]
+Html = Annotated[Path | None, typer.Option("--html", help="Write a report as one HTML page.", rich_help_panel=OUTPUT)]
+Markdown = Annotated[
+    Path | None, typer.Option("--markdown", help="Write the tables as Markdown.", rich_help_panel=OUTPUT)
+]
 
 
 def check_files(*files: Path | None, html: Path | None, overwrite: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from edgelm.choices import PrecisionName, Sampler
 from edgelm.cli.command import columns, options, unused
 from edgelm.cli.console import Screen, open_screen
 from edgelm.cli.options import (
@@ -23,6 +24,7 @@ from edgelm.cli.options import (
     TextColumn,
     Verbose,
 )
+from edgelm.cli.panels import BUDGET, MEASURING, OUTPUT, ROWS, TRAINING
 from edgelm.cli.tables import make_table
 from edgelm.errors import EXIT_BUDGET
 from edgelm.model_folder.task_names import kind_of_name
@@ -38,18 +40,23 @@ def search(
     device: Annotated[
         str, typer.Option("--device", help="Name of the target device, or a YAML file. Latency is measured here.")
     ] = "cpu",
-    precision: Annotated[
-        str, typer.Option("--precision", help="fp32, fp16, bf16, int8, int8-dynamic, int8-weights or int4.")
-    ] = "int8",
+    precision: Annotated[PrecisionName, typer.Option("--precision", help="Of the bundles that are measured.")] = "int8",
     time_limit: Annotated[
-        str | None, typer.Option("--time-limit", metavar="TIME", help=f"Of this call. {TIMES}")
+        str | None, typer.Option("--time-limit", metavar="TIME", help=f"Of this call. {TIMES}", rich_help_panel=BUDGET)
     ] = None,
     trials: Annotated[
-        int | None, typer.Option("--trials", help="Trials in all, those of earlier calls included.")
+        int | None,
+        typer.Option("--trials", help="Trials in all, those of earlier calls included.", rich_help_panel=BUDGET),
     ] = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", help="Trials at once. Default: 1; on Ray one a node.")] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", help="Trials at once. Default: 1; on Ray one a node.", rich_help_panel=BUDGET),
+    ] = None,
     ray: Annotated[
-        str | None, typer.Option("--ray", help="Address of a Ray cluster to run the trials on, such as auto.")
+        str | None,
+        typer.Option(
+            "--ray", help="Address of a Ray cluster to run the trials on, such as auto.", rich_help_panel=BUDGET
+        ),
     ] = None,
     recipe: Annotated[
         list[str] | None,
@@ -65,19 +72,32 @@ def search(
     ] = None,
     train_share: Annotated[
         float,
-        typer.Option("--train-share", help="Share of the training steps in a trial; compress --from-trial has all."),
+        typer.Option(
+            "--train-share",
+            help="Share of the training steps in a trial; compress --from-trial has all.",
+            rich_help_panel=TRAINING,
+        ),
     ] = 1.0,
-    sampler: Annotated[str, typer.Option("--sampler", help="tpe or nsga2.")] = "tpe",
+    sampler: Annotated[Sampler, typer.Option("--sampler", help="What chooses the next trial.")] = "tpe",
     seed: Annotated[int, typer.Option("--seed", help="Of the choice of settings.")] = 0,
-    runs: Annotated[int, typer.Option("--runs", help="Calls from which a latency is taken.")] = 200,
+    runs: Annotated[
+        int, typer.Option("--runs", help="Calls from which a latency is taken.", rich_help_panel=MEASURING)
+    ] = 200,
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Of a measured bundle. Default: one a core.")
+        int | None,
+        typer.Option("--threads", min=1, help="Of a measured bundle. Default: one a core.", rich_help_panel=MEASURING),
     ] = None,
     max_length: Annotated[
         int | None,
-        typer.Option(min=8, help="Longest text, in tokens. Default: 128, or what the model takes if that is less."),
+        typer.Option(
+            min=8,
+            help="Longest text, in tokens. Default: 128, or what the model takes if that is less.",
+            rich_help_panel=ROWS,
+        ),
     ] = None,
-    keep_bundles: Annotated[bool, typer.Option("--keep-bundles", help="Keep each trial's bundle.")] = False,
+    keep_bundles: Annotated[
+        bool, typer.Option("--keep-bundles", help="Keep each trial's bundle.", rich_help_panel=OUTPUT)
+    ] = False,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
@@ -91,10 +111,14 @@ def search(
             "--task",
             help="fill-mask, for a masked language model. Default: as it is read.",
             callback=kind_of_name,
+            rich_help_panel=ROWS,
         ),
     ] = None,
     allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).")
+        bool,
+        typer.Option(
+            "--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).", rich_help_panel=ROWS
+        ),
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,

@@ -8,8 +8,7 @@ import typer
 
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import TIMES, DeviceKeyFile, Provider, PublicKeyFile, Quiet, UnsignedAdditions, Verbose
-
-_LIMITS = "Limits"
+from edgelm.cli.panels import LIMITS
 
 
 def serve(
@@ -35,7 +34,7 @@ def serve(
         ),
     ] = None,
     max_batch: Annotated[
-        int, typer.Option("--max-batch", min=1, help="Texts that a model reads at once.", rich_help_panel=_LIMITS)
+        int, typer.Option("--max-batch", min=1, help="Texts that a model reads at once.", rich_help_panel=LIMITS)
     ] = 8,
     max_delay: Annotated[
         str,
@@ -44,29 +43,27 @@ def serve(
             metavar="TIME",
             help="How long a text waits for others to be read with, such as 10ms, or milliseconds. 0: for the batch "
             "before it alone.",
-            rich_help_panel=_LIMITS,
+            rich_help_panel=LIMITS,
         ),
     ] = "0",
     queue: Annotated[
         int,
         typer.Option(
-            "--queue", min=1, help="Texts that may wait for a model; then 429 is said.", rich_help_panel=_LIMITS
+            "--queue", min=1, help="Texts that may wait for a model; then 429 is said.", rich_help_panel=LIMITS
         ),
     ] = 256,
     max_texts: Annotated[
-        int, typer.Option("--max-texts", min=1, help="Texts of one request.", rich_help_panel=_LIMITS)
+        int, typer.Option("--max-texts", min=1, help="Texts of one request.", rich_help_panel=LIMITS)
     ] = 64,
     max_body: Annotated[
-        float, typer.Option("--max-body", help="Megabytes of one request.", rich_help_panel=_LIMITS)
+        float, typer.Option("--max-body", help="Megabytes of one request.", rich_help_panel=LIMITS)
     ] = 4,
     max_tokens: Annotated[
-        int, typer.Option("--max-tokens", min=1, help="Tokens of one written text.", rich_help_panel=_LIMITS)
+        int, typer.Option("--max-tokens", min=1, help="Tokens of one written text.", rich_help_panel=LIMITS)
     ] = 4096,
     timeout: Annotated[
         str,
-        typer.Option(
-            "--timeout", metavar="TIME", help=f"How long a request may take. {TIMES}", rich_help_panel=_LIMITS
-        ),
+        typer.Option("--timeout", metavar="TIME", help=f"How long a request may take. {TIMES}", rich_help_panel=LIMITS),
     ] = "60s",
     threads: Annotated[
         int | None,

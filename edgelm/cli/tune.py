@@ -11,6 +11,7 @@ from rich.console import Console
 from edgelm.cli.command import argument, columns, options
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import TIMES, Json, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.panels import BUDGET
 from edgelm.cli.sign import note_additions
 from edgelm.cli.tables import make_table
 
@@ -22,7 +23,9 @@ def tune(
     ] = None,
     time_limit: Annotated[
         str,
-        typer.Option("--time-limit", metavar="TIME", help=f"Of this call, at least 5 seconds. {TIMES}"),
+        typer.Option(
+            "--time-limit", metavar="TIME", help=f"Of this call, at least 5 seconds. {TIMES}", rich_help_panel=BUDGET
+        ),
     ] = "60s",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure and show; leave the bundle as it is.")] = False,
     text_column: TextColumn = None,

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgelm.cli.panels import WRITING
 from edgelm.errors import UsageError
 
 if TYPE_CHECKING:
     from edgelm.runtime.generation.generator import Generator
 
-_PANEL = "Models that write"
-
 
 def _option(*names: str, **settings: Any) -> Any:
-    return typer.Option(*names, rich_help_panel=_PANEL, **settings)
+    return typer.Option(*names, rich_help_panel=WRITING, **settings)
 
 
 MaxNewTokens = Annotated[

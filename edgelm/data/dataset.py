@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from edgelm.choices import LabelFormat
 from edgelm.data.alignment import align
 from edgelm.data.answers import read_answers
 from edgelm.data.cells import text_of
 from edgelm.data.choices import read_choices
 from edgelm.data.content import BadRows, Content
-from edgelm.data.label_lists import LabelFormat
 from edgelm.data.labels import LabelOptions, Labels, read_labels
 from edgelm.data.prompts import read_prompts
 from edgelm.data.schemas import SCHEMAS, Found, find_columns, schema_of

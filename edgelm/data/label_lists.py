@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
+from edgelm.choices import LabelFormat
 from edgelm.data.cells import number_of, simple_key
 from edgelm.data.table import Table
 from edgelm.errors import DataError
-
-LabelFormat = Literal["names", "indices", "vectors"]
 
 
 def splits_at_bars(table: Table, name: str, words: Sequence[str], known: Sequence[str] | None) -> bool:

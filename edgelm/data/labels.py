@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgelm.choices import LabelFormat
 from edgelm.data.cells import is_empty, is_missing, number_of, simple_key, unpack_lists
-from edgelm.data.label_lists import LabelFormat, read_lists, splits_at_bars
+from edgelm.data.label_lists import read_lists, splits_at_bars
 from edgelm.data.label_matching import is_whole, match_labels, shorten
 from edgelm.data.table import Table
 from edgelm.errors import DataError, DataWarning

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
+from edgelm.choices import CalibrationChoice, RangeMethod, Rounding
 from edgelm.errors import UsageError
-from edgelm.quantize.ranges import METHODS
 
 AUTO = "auto"
-ROUNDINGS = ("nearest", "adaptive", "gptq")
-CHOICES = ("random", "length", "label", "diverse")
+ROUNDINGS = get_args(Rounding)
+CHOICES = get_args(CalibrationChoice)
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Quantization:
     """Settings of the integer precisions.
 
     Attributes:
-        method: how ranges are found: one of `METHODS` for all activations, or `auto`: per activation, by what it costs
+        method: how ranges are found: a `RangeMethod` for all activations, or `auto`: per activation, by what it costs
             the outputs.
         symmetric: activation ranges as long below zero as above (always so where the runtime needs it).
         per_channel: a scale for each column of a weight; False: one for the matrix.
@@ -49,7 +50,7 @@ class Quantization:
 
     def __post_init__(self) -> None:
         for what, value, known in (
-            ("calibration method", self.method, (AUTO, *METHODS)),
+            ("calibration method", self.method, get_args(RangeMethod)),
             ("rounding", self.rounding, (None, *ROUNDINGS)),
             ("choice of calibration texts", self.choice, CHOICES),
         ):

@@ -7,19 +7,19 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
+from edgelm.choices import Sampler
 from edgelm.recipe import Recipe
 from edgelm.search.sampling import draw, every_point, starting_points
 from edgelm.search.space import SearchSpace
 
-Sampler = Literal["tpe", "nsga2"]
-SAMPLERS: tuple[Sampler, ...] = ("tpe", "nsga2")
+SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 
 _NAME = "edgelm"
 _DIRECTIONS: tuple[Literal["minimize", "maximize"], ...] = (

@@ -1,0 +1,20 @@
+"""Names that an option or a setting chooses among: the command line lists them in its help and refuses others.
+
+Nothing heavy is imported here, since every call of the command line reads this file.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+LabelFormat = Literal["names", "indices", "vectors"]
+Optimizer = Literal["adamw", "adam", "sgd", "adagrad", "rmsprop"]
+Schedule = Literal["linear", "cosine", "constant"]
+TrainPrecision = Literal["auto", "fp32", "bf16", "fp16"]
+PrecisionName = Literal["fp32", "fp16", "bf16", "int8", "int8-dynamic", "int8-weights", "int4"]
+RangeMethod = Literal["auto", "minmax", "moving-average", "percentile", "mse", "entropy"]
+Rounding = Literal["nearest", "adaptive", "gptq"]
+CalibrationChoice = Literal["random", "length", "label", "diverse"]
+ExportFormat = Literal["bundle", "gguf", "genai"]
+EnginePackage = Literal["tensorrt", "tensorrt-rtx"]
+Sampler = Literal["tpe", "nsga2"]
