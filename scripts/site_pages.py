@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path, PurePosixPath
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -63,7 +63,7 @@ def _parameter(item: Any, annotation: Any) -> str:
     """A row of a table; what a cell would take for its end is escaped."""
     named = item.param_type_name == "option"
     names = ", ".join(f"`{name}`" for name in (*item.opts, *item.secondary_opts)) if named else f"`{item.name.upper()}`"
-    notes = [] if getattr(item, "is_flag", False) else [_KINDS[_innermost(annotation)]]
+    notes = [] if getattr(item, "is_flag", False) else [_value(item, annotation)]
     if item.required:
         notes.append("required")
     elif isinstance(item.default, str | int | float) and not isinstance(item.default, bool) and item.default != "":
@@ -74,8 +74,18 @@ def _parameter(item: Any, annotation: Any) -> str:
     return f"| {names} | {', '.join(notes)} | {meaning} |"
 
 
+def _value(item: Any, annotation: Any) -> str:
+    """What is given to an option: one of its choices, or a kind of value."""
+    choices = get_args(kind) if get_origin(kind := _innermost(annotation)) is Literal else ()
+    if item.metavar and "|" in item.metavar:
+        choices = item.metavar.strip("[]").split("|")
+    return "one of " + " ".join(f"`{choice}`" for choice in choices) if choices else _KINDS[kind]
+
+
 def _innermost(annotation: Any) -> Any:
     """The type of one value: `int` of `list[int] | None`."""
+    if get_origin(annotation) is Literal:
+        return annotation
     parts = [part for part in get_args(annotation) if part is not type(None)]
     return _innermost(parts[0]) if parts else annotation
 

@@ -23,13 +23,13 @@ from edgelm.cli.options import (
     PairColumn,
     Quiet,
     SkipBadRows,
+    TaskName,
     TextColumn,
     Verbose,
 )
 from edgelm.cli.panels import BUDGET, ROWS
 from edgelm.cli.tables import draw_budget, draw_layers, hidden_line, make_table, tokens_line
 from edgelm.errors import EXIT_BUDGET
-from edgelm.model_folder.task_names import kind_of_name
 
 if TYPE_CHECKING:
     from edgelm.compress.chance import Chance
@@ -169,15 +169,7 @@ def compress(
     first_label: FirstLabel = None,
     missing_label: MissingLabel = None,
     skip_bad_rows: SkipBadRows = False,
-    kind: Annotated[
-        str | None,
-        typer.Option(
-            "--task",
-            help="fill-mask, translation, ... where a model can do several. Default: as it is read.",
-            callback=kind_of_name,
-            rich_help_panel=ROWS,
-        ),
-    ] = None,
+    kind: TaskName = None,
     allow_pickle: Annotated[
         bool,
         typer.Option(

@@ -21,13 +21,12 @@ from edgelm.cli.options import (
     PairColumn,
     Quiet,
     SkipBadRows,
+    TaskName,
     TextColumn,
     Verbose,
 )
 from edgelm.cli.panels import GRAPH, QUANTIZATION, ROWS
 from edgelm.cli.tables import make_table
-from edgelm.model_folder.task_names import kind_of_name
-from edgelm.tasks.table import TASKS
 
 BUNDLE: ExportFormat = "bundle"
 
@@ -159,15 +158,7 @@ def export(
     first_label: FirstLabel = None,
     missing_label: MissingLabel = None,
     skip_bad_rows: SkipBadRows = False,
-    kind: Annotated[
-        str | None,
-        typer.Option(
-            "--task",
-            help="fill-mask, for a masked language model. Default: as it is read.",
-            callback=kind_of_name,
-            rich_help_panel=ROWS,
-        ),
-    ] = None,
+    kind: TaskName = None,
     form: Annotated[
         ExportFormat,
         typer.Option(
@@ -280,6 +271,7 @@ def _draw_format(console: Console, values: dict[str, Any]) -> None:
 
 
 def _draw(console: Console, values: dict[str, Any]) -> None:
+    from edgelm.tasks.table import TASKS
 
     manifest = values["manifest"]
     graph, quality = manifest["graphs"][-1], manifest["quality"]

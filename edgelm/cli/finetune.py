@@ -12,6 +12,7 @@ from edgelm.choices import Optimizer, Schedule, TrainPrecision
 from edgelm.cli.command import argument, columns, options, unused
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import (
+    TASK_NAMES,
     FirstLabel,
     Json,
     LabelColumn,
@@ -41,7 +42,13 @@ def finetune(
     evaluation: Annotated[str, typer.Option("--eval", help="Rows to judge by; never trained on.")],
     output: Annotated[Path, typer.Option("--output", help="Folder for the checkpoint.")],
     task: Annotated[
-        str, typer.Option("--task", help="What the model is for; Optimum's names are known too.", callback=kind_of_name)
+        str,
+        typer.Option(
+            "--task",
+            metavar=TASK_NAMES,
+            help="What the model is for; Optimum's names are known too.",
+            callback=kind_of_name,
+        ),
     ] = "text-classification",
     epochs: Annotated[float, typer.Option(help="Passes over the training rows.", rich_help_panel=TRAINING)] = 3.0,
     max_steps: Annotated[

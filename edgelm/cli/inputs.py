@@ -20,7 +20,6 @@ from edgelm.data.label_matching import is_whole
 from edgelm.data.reading import warn_of_shared
 from edgelm.durations import parse_milliseconds
 from edgelm.errors import UsageError
-from edgelm.tasks.table import TASKS
 from edgelm.tasks.task import Problem, Task
 from edgelm.tasks.text import QuestionAnswering, TextClassification
 
@@ -75,6 +74,8 @@ def read_schema(task: str) -> str:
     Raises:
         UsageError: an unknown kind.
     """
+    from edgelm.tasks.table import TASKS
+
     return TASKS[_choose("--task", task, tuple(TASKS))].schema
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
 from edgelm import choices
 from edgelm.cli.panels import OUTPUT, ROWS, SIGNATURES
+from edgelm.model_folder.task_names import kind_of_name
 from edgelm.tasks import task
 
 # What every option of a length of time says of it; `edgelm.durations` reads them.
 TIMES = "Such as 90s, 45m, 1h30m, 2h, or seconds."
+TASK_NAMES = f"[{'|'.join(get_args(task.TaskKind))}]"
 
 Json = Annotated[
     bool,
@@ -122,6 +124,16 @@ FirstLabel = Annotated[
         min=-1,
         max=1,
         help="Number of the model's first label, where labels are numbers. Default: told from them.",
+        rich_help_panel=ROWS,
+    ),
+]
+TaskName = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar=TASK_NAMES,
+        help="Where a model can do several; Optimum's names are known too. Default: as it is read.",
+        callback=kind_of_name,
         rich_help_panel=ROWS,
     ),
 ]

@@ -21,13 +21,13 @@ from edgelm.cli.options import (
     PairColumn,
     Quiet,
     SkipBadRows,
+    TaskName,
     TextColumn,
     Verbose,
 )
 from edgelm.cli.panels import BUDGET, MEASURING, OUTPUT, ROWS, TRAINING
 from edgelm.cli.tables import make_table
 from edgelm.errors import EXIT_BUDGET
-from edgelm.model_folder.task_names import kind_of_name
 
 
 def search(
@@ -105,15 +105,7 @@ def search(
     first_label: FirstLabel = None,
     missing_label: MissingLabel = None,
     skip_bad_rows: SkipBadRows = False,
-    kind: Annotated[
-        str | None,
-        typer.Option(
-            "--task",
-            help="fill-mask, for a masked language model. Default: as it is read.",
-            callback=kind_of_name,
-            rich_help_panel=ROWS,
-        ),
-    ] = None,
+    kind: TaskName = None,
     allow_pickle: Annotated[
         bool,
         typer.Option(

@@ -1,12 +1,10 @@
 """Tasks as Optimum names them: what other tools of Hugging Face call a task, and what a class of transformers is for.
 
-Optimum brings PyTorch and transformers, so it is imported where one of edgelm's own names does not answer alone.
+Optimum brings PyTorch and transformers, so it is imported where one of edgelm's own names does not answer alone; and
+no task is imported before a name is asked for, since a command that lists its options asks for none.
 """
 
 from __future__ import annotations
-
-from edgelm.tasks.table import TASKS
-from edgelm.tasks.text import SentenceEmbedding
 
 # What Optimum calls vectors of texts.
 _VECTORS = ("feature-extraction", "sentence-similarity")
@@ -18,10 +16,14 @@ def kind_of_name(name: str | None) -> str | None:
 
     Names that mean several kinds (`seq2seq-lm`: translation or summarization), and unknown ones, stay as they are.
     """
-    if name is None or name in TASKS:
+    if name is None:
+        return None
+    from edgelm.tasks.table import TASKS
+
+    if name in TASKS:
         return name
     if name in _VECTORS:
-        return SentenceEmbedding.kind
+        return "sentence-embedding"
     try:
         from optimum.exporters.tasks import TasksManager
     except ImportError:  # the light installation, in which no model is made

@@ -119,7 +119,9 @@ def test_every_benchmark_takes_what_is_given_to_it(page):
 def test_the_reference_has_every_command_recipe_and_device():
     shown = site_pages.command_line()
     assert [name for name in COMMANDS if f"## edgelm {name}\n" not in shown] == []
-    assert "| `--precision` | text, `int8` |" in shown
+    assert "| `--schedule` | one of `linear` `cosine` `constant`, `linear` |" in shown
+    assert "| `--task` | one of `text-classification` `sentence-embedding` " in shown
+    assert "| `--seed` | integer, `0` |" in shown
     listed = site_pages.recipes_and_devices()
     names = [*shipped_names("recipes"), *shipped_names("devices")]
     assert [name for name in names if f"| `{name}` |" not in listed] == []
