@@ -1,4 +1,5 @@
-"""Makes the helpers beside this file importable, keeps tests off the network and both cores, traces a model once."""
+"""Makes the helpers beside this file importable, keeps tests off the network and both cores, traces a model once, and
+leaves related families to the slow tests."""
 
 import os
 import sys
@@ -10,6 +11,19 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # for tests that import onnxruntime before edgelm
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 sys.path.insert(0, str(Path(__file__).parent))
+
+# Families that share nearly all their code with another: llama, t5, bart, bert or roberta.
+RELATED = {"mistral", "qwen2", "qwen3", "t5-gated", "marian", "electra", "xlm-roberta", "camembert"}
+# Where they differ: how they are loaded, and what of them can be cut.
+OF_EVERY_FAMILY = ("test_generators.py", "test_families.py", "test_sizes.py", "test_loading.py", "test_gguf.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        given = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if item.path.name not in OF_EVERY_FAMILY and RELATED & {str(value) for value in given}:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", autouse=True)
