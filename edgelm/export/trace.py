@@ -30,6 +30,7 @@ from edgelm.graph.external_data import LARGEST_MESSAGE, stored_bytes
 from edgelm.graph.first_rows import read_first_rows
 from edgelm.graph.fusion import simplify_attention
 from edgelm.graph.names import name_by_modules
+from edgelm.graph.plain_attention import fuse_plain_attention
 from edgelm.graph.rewrites import MICROSOFT, TRACED, check_opset, fold_weight_joins, remove_unused, rename_value
 from edgelm.graph.unpadded import MASK, TOKENS, TYPES
 from edgelm.tasks.task import Task
@@ -97,6 +98,7 @@ def export_graph(source: TaskModel, *, fused: bool, opset: int | None = None) ->
     fold_weight_joins(graph)
     if fused:
         simplify_attention(graph)
+        fuse_plain_attention(graph)
         read_first_rows(graph)
     remove_unused(graph)
     _name_axes(graph, tuple(sample), task)

@@ -22,6 +22,7 @@ _BY_ROW = frozenset(
 )
 _ROWS = 1  # the axis of tokens: values are (batch, tokens, ...)
 _INDEX = "first_row"
+_BIAS = 5  # the input of MultiHeadAttention that is added to the scores
 
 Places = list[tuple[onnx.NodeProto, int]]
 
@@ -41,6 +42,7 @@ def read_first_rows(graph: onnx.ModelProto) -> None:
             wanted.setdefault(node.input[0], []).append((node, 0))
     begun = set(wanted)
     stops: list[str] = []
+    biased: list[onnx.NodeProto] = []
     for node in reversed(graph.graph.node):
         asked = [name for name in node.output if name in wanted]
         if not asked:
@@ -50,6 +52,8 @@ def read_first_rows(graph: onnx.ModelProto) -> None:
         if places is None or not alone:
             stops += asked
             continue
+        if node.op_type == "MultiHeadAttention" and len(node.input) > _BIAS and node.input[_BIAS]:
+            biased.append(node)
         for place in places:
             wanted.setdefault(node.input[place], []).append((node, place))
     stops += [name for name in wanted if name not in makers]
@@ -60,6 +64,8 @@ def read_first_rows(graph: onnx.ModelProto) -> None:
         first = _first_query(graph, nodes, name, makers, readers) or _first_of(graph, nodes, name, makers)
         for node, place in wanted[name]:
             node.input[place] = first
+    for node in biased:  # (batch or 1, heads or 1, queries, keys)
+        node.input[_BIAS] = _first_of(graph, nodes, node.input[_BIAS], makers, axis=2)
     replace_nodes(graph, nodes)
     remove_unused(graph)
 
@@ -80,7 +86,7 @@ def _row_places(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> l
         return computed
     if node.op_type == "Split" and computed == [0]:
         return computed if _axis(node) in (-1, 2) else None
-    if node.op_type == "MultiHeadAttention" and len(node.input) > 2 and not any(node.input[5:]):
+    if node.op_type == "MultiHeadAttention" and len(node.input) > 2 and not any(node.input[_BIAS + 1 :]):
         return [0]
     return None
 
@@ -89,14 +95,20 @@ def _axis(node: onnx.NodeProto) -> int:
     return next((each.i for each in node.attribute if each.name == "axis"), 0)
 
 
-def _first_of(graph: onnx.ModelProto, nodes: list[onnx.NodeProto], name: str, makers: dict[str, onnx.NodeProto]) -> str:
+def _first_of(
+    graph: onnx.ModelProto,
+    nodes: list[onnx.NodeProto],
+    name: str,
+    makers: dict[str, onnx.NodeProto],
+    axis: int = _ROWS,
+) -> str:
     """(batch, 1, ...): the first row of a value."""
     if _INDEX not in weights_of(graph):
         add_weight(graph, _INDEX, np.zeros(1, dtype=np.int64))
     first = f"{name}/first"
     if not any(node.output[0] == first for node in nodes):
         place = module_of(makers[name]) if name in makers else name
-        nodes.append(helper.make_node("Gather", [name, _INDEX], [first], name=f"{place}/First", axis=_ROWS))
+        nodes.append(helper.make_node("Gather", [name, _INDEX], [first], name=f"{place}/First", axis=axis))
     return first
 
 
@@ -118,7 +130,7 @@ def _first_query(
     if product is None or product.op_type != "MatMul":
         return None
     names = (product.input[1], added.input[1], split.input[1])
-    if any(each not in weights or readers[each] > 1 for each in names):
+    if any(each not in weights for each in names) or any(readers[each] > 1 for each in names[:2]):
         return None
     matrix, bias, sizes = (numpy_helper.to_array(weights[each]) for each in names)
     width, own = int(sizes[0]), module_of(split)

@@ -61,7 +61,8 @@ def fuse_attention(graph: onnx.ModelProto) -> None:
     QAttention.
 
     One node instead of three: the heads read the projection where it lies. Layers whose query, key and value differ in
-    width stay as they are. QAttention takes the mask as it comes, (batch, sequence) of 0 and 1.
+    width stay as they are, and so do those in integers that add a bias to their scores, for which QAttention has no
+    place. Both operators take the mask as it comes, (batch, sequence) of 0 and 1.
     """
     weights = weights_of(graph)
     makers = {name: node for node in graph.graph.node for name in node.output}
@@ -72,20 +73,22 @@ def fuse_attention(graph: onnx.ModelProto) -> None:
         if product is None or split is None or len(set(numpy_helper.to_array(weights[split.input[1]]).tolist())) != 1:
             continue
         mask, added = node.input[4], ""
+        scores = [*node.input[5:]]
         if product.op_type == "Add":
             product, added = makers[product.input[0]], product.input[1]
         if product.op_type == "MatMul" and added:
             operator, inputs = "Attention", [product.input[0], product.input[1], added, mask]
-        elif product.op_type == "MatMulIntegerToFloat":
+            inputs += ["", scores[0]] if scores else []
+        elif product.op_type == "MatMulIntegerToFloat" and not scores:
             values, weight, scale, weight_scale, zero, _, bias = product.input
             columns = numpy_helper.to_array(weights[weight_scale]).size
             weight_zero = add_weight(graph, f"{weight}_zeros", np.zeros(columns, dtype=np.int8))
             operator, inputs = "QAttention", [values, weight, bias, scale, weight_scale, mask, zero, weight_zero]
         else:
             continue
-        heads = helper.get_node_attr_value(node, "num_heads")
+        given = {each.name: helper.get_attribute_value(each) for each in node.attribute}
         joined[node.output[0]] = helper.make_node(
-            operator, inputs, [node.output[0]], domain=MICROSOFT, num_heads=heads, name=node.name
+            operator, inputs, [node.output[0]], domain=MICROSOFT, name=node.name, **given
         )
     replace_nodes(graph, [joined.get(node.output[0], node) for node in graph.graph.node])
     remove_unused(graph)

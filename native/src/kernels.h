@@ -72,6 +72,10 @@ struct Attention {
   size_t tokens = 0, key_tokens = 0;
   float scale = 1;
   const float *mask = nullptr;  // what is added to the scores of a sequence's tokens; null: nothing
+  // What is added by distance, [heads][2 * reach - 1], from key - query = 1 - reach on; null: nothing. It may be read 16
+  // numbers beyond its end.
+  const float *near = nullptr;
+  size_t reach = 0, first_row = 0;  // the row of the sequence's first query
   float *to = nullptr;
   size_t to_stride = 0;
 };

@@ -73,11 +73,11 @@ class Reader {
     if (a != none && b != none && per_token(a) != per_token(b)) Text::refuse("rows of tokens beside rows of sequences");
   }
 
-  // Floats from a place, padded to whole blocks by 0; null where there are none.
-  const float *floats(size_t count) {
+  // Floats from a place, padded by 0 to whole blocks and so many beyond; null where there are none.
+  const float *floats(size_t count, size_t beyond = 0) {
     const uint8_t *bytes = text_.place(count * sizeof(float));
     if (!bytes) return nullptr;
-    std::vector<float> kept(padded(count), 0.0f);
+    std::vector<float> kept(padded(count) + beyond, 0.0f);
     std::memcpy(kept.data(), bytes, count * sizeof(float));
     program_.numbers.push_back(std::move(kept));
     return program_.numbers.back().data();
@@ -223,11 +223,17 @@ class Reader {
     same_rows(s.input, s.bytes);
   }
 
-  void attention(Step &s) {
+  // HEADS SIZE [REACH BIASES] QUERIES KEYS VALUES SCALE MASKED OUTPUT ...
+  void attention(Step &s, bool near) {
     s.heads = width();
     s.width = width();
     const size_t all = s.heads * s.width;
     if (all > widest) Text::refuse("heads that are too wide");
+    if (near) {
+      s.reach = static_cast<size_t>(text_.integer(1, 1 << 16));
+      if (s.reach < program_.longest) Text::refuse("biases that do not reach all tokens");
+      s.near = needed(floats(s.heads * (2 * s.reach - 1), 16));
+    }
     s.queries = buffer(Buffer::Kind::floats, all);
     s.keys = buffer(Buffer::Kind::keys, all);
     s.values = buffer(Buffer::Kind::floats, all);
@@ -271,6 +277,7 @@ class Reader {
         {"embed", Operation::embed},       {"linear", Operation::linear},       {"dense", Operation::dense},
         {"norm", Operation::norm},         {"quantize", Operation::quantize},   {"add", Operation::add},
         {"activate", Operation::activate}, {"attention", Operation::attention}, {"first", Operation::first},
+        {"near-attention", Operation::attention},
         {"mean", Operation::mean},         {"unit", Operation::unit}};
     const std::string name = text_.word();
     const auto found = operations.find(name);
@@ -282,7 +289,7 @@ class Reader {
       case Operation::linear: linear(s); break;
       case Operation::dense: dense(s); break;
       case Operation::norm: norm(s); break;
-      case Operation::attention: attention(s); break;
+      case Operation::attention: attention(s, name == "near-attention"); break;
       case Operation::first:
       case Operation::mean: pool(s); break;
       default: rowwise(s);

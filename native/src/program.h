@@ -43,14 +43,14 @@ struct Step {
   Operation operation;
   int input = none, other = none, output = none, bytes = none;  // buffers
   int queries = none, keys = none, values = none;
-  size_t width = 0, heads = 0, head_width = 0;
+  size_t width = 0, heads = 0, head_width = 0, reach = 0;
   bool masked = false;
   float epsilon = 0, scale = 1;
   Activation activation = Activation::none;
   IntegerMatrix integers;
   FloatMatrix floats;
   Target::Kind target = Target::Kind::rows;
-  const float *scales = nullptr, *bias = nullptr, *gain = nullptr, *factors = nullptr;
+  const float *scales = nullptr, *bias = nullptr, *gain = nullptr, *factors = nullptr, *near = nullptr;
   float byte_scale = 1, byte_zero = 0;
   std::vector<Lookup> lookups;
 };

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import onnx
 
-from edgelm.graph.native import embeddings, ending, layers
+from edgelm.graph.native import attention, embeddings, ending, layers
+from edgelm.graph.native.distance import bias_nodes
 from edgelm.graph.native.state import State
 from edgelm.graph.native.values import Input, Value
 from edgelm.graph.native.view import GraphView, Unsupported, need
@@ -37,6 +38,7 @@ def _compile(view: GraphView) -> bytes:
     need(set(view.inputs) <= set(INPUTS) and "input_ids" in view.inputs, "other inputs")
     state = State(view, ProgramWriter(view))
     state.values |= {name: Input(name) for name in view.inputs}
+    state.done |= {name for node in bias_nodes(view) for name in node.output}
     for node in view.nodes:
         if all(name in state.done for name in node.output):
             continue
@@ -73,7 +75,7 @@ def _gather(state: State, node: onnx.NodeProto) -> Value:
 
 _HANDLERS: dict[str, Callable[[State, onnx.NodeProto], Value]] = {
     "Add": _add,
-    "Attention": layers.float_attention,
+    "Attention": attention.float_attention,
     "BiasGelu": layers.biased_gelu,
     "Cast": embeddings.cast,
     "CumSum": embeddings.cumsum,
@@ -88,9 +90,9 @@ _HANDLERS: dict[str, Callable[[State, onnx.NodeProto], Value]] = {
     "MatMul": layers.float_product,
     "MatMulIntegerToFloat": layers.integer_product,
     "Mul": _multiply,
-    "MultiHeadAttention": layers.few_queries,
+    "MultiHeadAttention": attention.multi_head,
     "Not": embeddings.not_,
-    "QAttention": layers.integer_attention,
+    "QAttention": attention.integer_attention,
     "QuantizeLinear": layers.quantize,
     "ReduceMean": ending.reduce_mean,
     "ReduceSum": ending.reduce_sum,

@@ -89,30 +89,31 @@ def unit(state: State, node: onnx.NodeProto) -> Value:
 
 
 def split(state: State, node: onnx.NodeProto) -> list[Value]:
-    """Keys and values by one product; or a product of floats, column by column: where an answer begins, and where it
-    ends."""
+    """Keys and values by one product, or queries too; or a product of floats, column by column: where an answer begins,
+    and where it ends."""
     value = state.value(node.input[0])
     readers = [state.view.only_reader(name, "MultiHeadAttention") for name in node.output]
-    if isinstance(value, Product) and len(readers) == 2 and readers[0] is not None and readers[0] is readers[1]:
+    parts = len(readers)
+    if isinstance(value, Product) and readers[0] is not None and all(reader is readers[0] for reader in readers):
         sizes = state.view.constant(node.input[1]).tolist() if len(node.input) > 1 else []
-        plain = value.activation == "none" and value.added is None and value.per_token
-        need(plain and sizes in ([], [value.width // 2] * 2) and value.width % 2 == 0, f"{node.name}: keys and values")
-        need(attributes(node).get("axis", 0) in (-1, 2), f"{node.name}: an axis")
-        return [Memory(value, part) for part in range(2)]
+        plain = value.activation == "none" and value.added is None and value.per_token and parts in (2, 3)
+        need(plain and sizes in ([], [value.width // parts] * parts), f"{node.name}: queries, keys and values")
+        need(value.width % parts == 0 and attributes(node).get("axis", 0) in (-1, 2), f"{node.name}: an axis")
+        return [Memory(value, part, parts) for part in range(parts)]
     if not isinstance(value, Product) or value.columns is None or value.width != len(node.output):
         raise Unsupported(f"{node.name}: parts of something else")
     need(attributes(node).get("axis", 0) in (-1, 2) and value.activation == "none" and not value.added, f"{node.name}")
     bias = state.view.constant(value.bias) if isinstance(value.bias, str) else value.bias
-    columns, parts = value.columns, list[Value]()
+    columns, singles = value.columns, list[Value]()
     for at in range(value.width):
         part = FloatColumns(columns.rows, columns.weights[:, at : at + 1])
         head = ("dense", columns.rows.width, 1, columns.rows.buffer)
-        parts.append(
+        singles.append(
             replace(
                 value, head=head, width=1, columns=part, bias=None if bias is None else bias.reshape(-1)[at : at + 1]
             )
         )
-    return parts
+    return singles
 
 
 def squeeze(state: State, node: onnx.NodeProto) -> Value:

@@ -1,8 +1,7 @@
-"""The layers of an encoder's graph: products, activations, norms and attention."""
+"""The layers of an encoder's graph: products, activations and norms."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +9,7 @@ import onnx
 
 from edgelm.graph.native.fast_gelu import find_fast_gelu
 from edgelm.graph.native.state import State
-from edgelm.graph.native.values import Bytes, FloatColumns, Memory, Product, Rows, Scaled, Value
+from edgelm.graph.native.values import Bytes, FloatColumns, Product, Rows, Scaled, Value
 from edgelm.graph.native.view import Unsupported, attributes, need
 from edgelm.graph.native.writer import Quantizer, bits
 
@@ -21,14 +20,15 @@ def integer_product(state: State, node: onnx.NodeProto) -> Value:
     """MatMulIntegerToFloat: bytes times INT8 weights, as floats."""
     names = [*node.input, "", "", ""][:7]
     source, weights, scale, weight_scale, zero, weight_zero, bias = names
-    head, width, rows = _integer_head(state, source, weights, weight_scale, weight_zero)
-    _same_grid(state, rows, scale, zero)
+    head, width, rows = integer_head(state, source, weights, weight_scale, weight_zero)
+    same_grid(state, rows, scale, zero)
     return _product(state, node.output[0], Product(head, width, rows.per_token, bias or None))
 
 
-def _integer_head(
+def integer_head(
     state: State, source: str, weights: str, weight_scale: str, weight_zero: str
 ) -> tuple[tuple[object, ...], int, Bytes]:
+    """The words that begin a product of integers, how wide its results are, and the bytes that it reads."""
     rows = state.value(source)
     matrix = state.view.constant(weights)
     if not isinstance(rows, Bytes) or matrix.ndim != 2 or matrix.dtype != np.int8:
@@ -44,7 +44,8 @@ def _integer_head(
     return (*head, writer.place(weight_scale), bits(grid.scale), grid.zero), matrix.shape[1], rows
 
 
-def _same_grid(state: State, rows: Bytes, scale: str, zero: str) -> None:
+def same_grid(state: State, rows: Bytes, scale: str, zero: str) -> None:
+    """Give up where bytes were made by another grid than a product says."""
     scales, zeros = state.view.constant(scale), state.view.constant(zero)
     same = scales.reshape(-1).tolist() == [rows.quantizer.scale] and zeros.reshape(-1).tolist() == [rows.quantizer.zero]
     need(same, f"{scale} is not what the bytes were made by")
@@ -59,11 +60,12 @@ def float_product(state: State, node: onnx.NodeProto) -> Value:
     plain = not found.get("transA") and found.get("alpha", 1.0) == 1.0 and found.get("beta", 1.0) == 1.0
     need(plain and weights.ndim == 2 and weights.dtype == np.float32, f"{node.name}: a product of another kind")
     rows = state.rows(node.input[0])
-    product = _float_product(rows, weights, name, node.input[2] if len(node.input) > 2 else None)
+    product = product_of_floats(rows, weights, name, node.input[2] if len(node.input) > 2 else None)
     return _product(state, node.output[0], product)
 
 
-def _float_product(rows: Rows, weights: np.ndarray, name: str, bias: str | np.ndarray | None) -> Product:
+def product_of_floats(rows: Rows, weights: np.ndarray, name: str, bias: str | np.ndarray | None) -> Product:
+    """Rows times a matrix of floats; `name`: of the constant that it is as it lies there, or empty."""
     need(weights.shape[0] == rows.width, "a product with other inputs")
     head = ("dense", *weights.shape, rows.buffer)
     return Product(head, weights.shape[1], rows.per_token, bias, columns=FloatColumns(rows, weights, name or None))
@@ -151,11 +153,11 @@ def norm(state: State, node: onnx.NodeProto) -> Value:
     made = state.new_rows(rows.width, per_token=rows.per_token)
     floats = wanted is None or state.needs_floats(name, wanted[0])
     words.append(f"from 1 {made.buffer}" if floats else "from 0")
-    state.writer.step("norm", rows.width, *words, _bytes_words(state, wanted, made))
+    state.writer.step("norm", rows.width, *words, bytes_words(state, wanted, made))
     return made
 
 
-def _bytes_words(state: State, wanted: tuple[str, Quantizer] | None, rows: Rows) -> str:
+def bytes_words(state: State, wanted: tuple[str, Quantizer] | None, rows: Rows) -> str:
     """The words for bytes beside floats, and the value of the tensor that they are."""
     if wanted is None:
         return "bytes 0"
@@ -183,78 +185,3 @@ def scale(state: State, node: onnx.NodeProto) -> Value:
     rows, factors = state.rows(node.input[0]), node.input[1]
     need(state.view.constant(factors).shape == (rows.width,), f"{node.name}: a product with another constant")
     return Scaled(rows, factors)
-
-
-def integer_attention(state: State, node: onnx.NodeProto) -> Value:
-    """QAttention: queries, keys and values by one product of integers, then attention in floats."""
-    names = [*node.input, "", ""][:9]
-    source, weights, bias, scale, weight_scale, mask, zero, weight_zero, past = names
-    need(not past, f"{node.name}: a past")
-    head, width, rows = _integer_head(state, source, weights, weight_scale, weight_zero)
-    _same_grid(state, rows, scale, zero)
-    return _attention(state, node, Product(head, width, rows.per_token, bias or None), mask)
-
-
-def float_attention(state: State, node: onnx.NodeProto) -> Value:
-    """Attention: the same with a product of floats."""
-    names = [*node.input, "", "", "", ""][:7]
-    source, weights, bias, mask, *others = names
-    need(not any(others), f"{node.name}: a past or a bias")
-    product = _float_product(state.rows(source), state.view.constant(weights), weights, bias or None)
-    return _attention(state, node, product, mask)
-
-
-def _attention(state: State, node: onnx.NodeProto, product: Product, mask: str) -> Value:
-    width = product.width // 3
-    need(product.per_token and product.width == 3 * width, f"{node.name}: attention")
-    queries, keys, values = _kept(state, width)
-    state.finish(product, f"heads {queries} {keys} {values}")
-    return _attend(state, node, Rows(queries, width, per_token=True), keys, values, mask)
-
-
-def few_queries(state: State, node: onnx.NodeProto) -> Value:
-    """MultiHeadAttention of the queries of some rows, by a product of their own, with the keys and values of all."""
-    names = [*node.input, "", "", ""][:7]
-    queries, keys, values, bias, mask, *others = names
-    first, second = state.value(keys), state.value(values)
-    if not isinstance(first, Memory) or not isinstance(second, Memory) or (first.part, second.part) != (0, 1):
-        raise Unsupported(f"{node.name}: keys and values of another kind")
-    need(first.product is second.product and not bias and not any(others), f"{node.name}: a past or a bias")
-    rows, width = state.rows(queries), first.product.width // 2
-    need(rows.width == width, f"{node.name}: queries of another width")
-    keys, values = (state.writer.buffer(kind, width, per_token=True) for kind in ("keys", "floats"))
-    for buffer in (keys, values):
-        state.writer.pin(buffer)
-    state.finish(first.product, f"memory {keys} {values}")
-    return _attend(state, node, rows, keys, values, mask)
-
-
-def _attend(state: State, node: onnx.NodeProto, queries: Rows, keys: str, values: str, mask: str) -> Value:
-    found = attributes(node)
-    width, heads = queries.width, found["num_heads"]
-    known = {"num_heads", "scale", "mask_filter_value"}
-    plain = set(found) <= known and found.get("mask_filter_value", -10000.0) == -10000.0
-    need(plain and width % heads == 0, f"{node.name}: attention")
-    if mask:
-        need(getattr(state.value(mask), "name", "") == "attention_mask", f"{node.name}: another mask")
-        state.writer.reads_mask = True
-    made = state.new_rows(width, per_token=queries.per_token)
-    scale = found.get("scale") or 1.0 / math.sqrt(width // heads)
-    words = (heads, width // heads, queries.buffer, keys, values, bits(scale), int(bool(mask)), made.buffer)
-    state.writer.step("attention", *words, _bytes_words(state, state.bytes_wanted(node.output[0]), made))
-    return made
-
-
-def _kept(state: State, width: int) -> tuple[str, str, str]:
-    """Buffers of attention. A thread may be in the next layer while another still reads the keys of this one; but not
-    two layers on, since all threads meet between the two."""
-    for buffers in state.kept[-2:-1]:
-        if state.widths[buffers[0]] == width:
-            state.kept.append(buffers)
-            return buffers
-    made = [state.writer.buffer(kind, width, per_token=True) for kind in ("floats", "keys", "floats")]
-    for buffer in made:
-        state.writer.pin(buffer)
-    state.widths[made[0]] = width
-    state.kept.append((made[0], made[1], made[2]))
-    return state.kept[-1]

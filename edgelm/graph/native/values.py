@@ -129,10 +129,12 @@ class Product:
 
 @dataclass(frozen=True)
 class Memory:
-    """The keys (part 0) or the values (part 1) of attention, by one product of both."""
+    """A part of what attention reads, by one product of all `parts`: the queries, the keys and the values; or the keys
+    and the values."""
 
     product: Product
     part: int
+    parts: int
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ class GraphView:
     def __init__(self, path: Path, weights: str) -> None:
         model = onnx.load(str(path), load_external_data=False)
         self.nodes: list[onnx.NodeProto] = list(model.graph.node)
+        self.opsets, self.ir_version = list(model.opset_import), int(model.ir_version)
         self.inputs = [value.name for value in model.graph.input]
         self.outputs = [value.name for value in model.graph.output]
         self.readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)

@@ -1,0 +1,99 @@
+"""Attention: of one product for queries, keys and values, or with queries of a product of their own."""
+
+from __future__ import annotations
+
+import math
+
+import onnx
+
+from edgelm.graph.native.distance import biases_by_distance
+from edgelm.graph.native.layers import bytes_words, integer_head, product_of_floats, same_grid
+from edgelm.graph.native.state import State
+from edgelm.graph.native.values import Memory, Product, Rows, Value
+from edgelm.graph.native.view import Unsupported, attributes, need
+from edgelm.graph.native.writer import bits
+
+
+def integer_attention(state: State, node: onnx.NodeProto) -> Value:
+    """QAttention: queries, keys and values by one product of integers, then attention in floats."""
+    names = [*node.input, "", ""][:9]
+    source, weights, bias, scale, weight_scale, mask, zero, weight_zero, past = names
+    need(not past, f"{node.name}: a past")
+    head, width, rows = integer_head(state, source, weights, weight_scale, weight_zero)
+    same_grid(state, rows, scale, zero)
+    return _attention(state, node, Product(head, width, rows.per_token, bias or None), mask)
+
+
+def float_attention(state: State, node: onnx.NodeProto) -> Value:
+    """Attention: the same with a product of floats."""
+    names = [*node.input, "", "", "", ""][:7]
+    source, weights, bias, mask, past, added, more = names
+    need(not past and not more, f"{node.name}: a past")
+    product = product_of_floats(state.rows(source), state.view.constant(weights), weights, bias or None)
+    return _attention(state, node, product, mask, added)
+
+
+def multi_head(state: State, node: onnx.NodeProto) -> Value:
+    """MultiHeadAttention: of queries, keys and values by one product; or of the queries of some rows, by a product of
+    their own, with the keys and values of all."""
+    names = [*node.input, "", "", ""][:7]
+    queries, keys, values, bias, mask, added, past = names
+    parts = [state.values.get(name) for name in (queries, keys, values)]
+    first = parts[1]
+    if not isinstance(first, Memory) or bias or past:
+        raise Unsupported(f"{node.name}: keys and values of another kind, or a bias")
+    wanted = [Memory(first.product, part, first.parts) for part in range(first.parts)]
+    need(parts[3 - first.parts :] == wanted, f"{node.name}: keys and values of two products")
+    if first.parts == len(parts):
+        return _attention(state, node, first.product, mask, added)
+    rows, width = state.rows(queries), first.product.width // 2
+    need(rows.width == width, f"{node.name}: queries of another width")
+    keys, values = (state.writer.buffer(kind, width, per_token=True) for kind in ("keys", "floats"))
+    for buffer in (keys, values):
+        state.writer.pin(buffer)
+    state.finish(first.product, f"memory {keys} {values}")
+    return _attend(state, node, rows, keys, values, mask, added)
+
+
+def _attention(state: State, node: onnx.NodeProto, product: Product, mask: str, added: str = "") -> Value:
+    width = product.width // 3
+    need(product.per_token and product.width == 3 * width, f"{node.name}: attention")
+    queries, keys, values = _kept(state, width)
+    state.finish(product, f"heads {queries} {keys} {values}")
+    return _attend(state, node, Rows(queries, width, per_token=True), keys, values, mask, added)
+
+
+def _attend(state: State, node: onnx.NodeProto, queries: Rows, keys: str, values: str, mask: str, added: str) -> Value:
+    found = attributes(node)
+    width, heads = queries.width, found["num_heads"]
+    known = {"num_heads", "scale", "mask_filter_value"}
+    plain = set(found) <= known and found.get("mask_filter_value", -10000.0) == -10000.0
+    need(plain and width % heads == 0, f"{node.name}: attention")
+    if mask:
+        need(getattr(state.value(mask), "name", "") == "attention_mask", f"{node.name}: another mask")
+        state.writer.reads_mask = True
+    made = state.new_rows(width, per_token=queries.per_token)
+    scale = found.get("scale") or 1.0 / math.sqrt(width // heads)
+    words: list[object] = ["attention", heads, width // heads]
+    if added:
+        reach = state.writer.longest
+        biases = biases_by_distance(state.view, added, reach, heads)
+        words = ["near-attention", *words[1:], reach, state.writer.place(biases)]
+    words += [queries.buffer, keys, values, bits(scale), int(bool(mask)), made.buffer]
+    state.writer.step(*words, bytes_words(state, state.bytes_wanted(node.output[0]), made))
+    return made
+
+
+def _kept(state: State, width: int) -> tuple[str, str, str]:
+    """Buffers of attention. A thread may be in the next layer while another still reads the keys of this one; but not
+    two layers on, since all threads meet between the two."""
+    for buffers in state.kept[-2:-1]:
+        if state.widths[buffers[0]] == width:
+            state.kept.append(buffers)
+            return buffers
+    made = [state.writer.buffer(kind, width, per_token=True) for kind in ("floats", "keys", "floats")]
+    for buffer in made:
+        state.writer.pin(buffer)
+    state.widths[made[0]] = width
+    state.kept.append((made[0], made[1], made[2]))
+    return state.kept[-1]

@@ -1,0 +1,101 @@
+"""What attention adds to its scores, where that depends on the distance between two tokens alone: relative positions
+(Shaw et al., arXiv:1803.02155), in buckets (Raffel et al., arXiv:1910.10683) or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from edgelm.graph.native.view import GraphView, need
+from edgelm.graph.session import make_plain_session
+
+_MASK = "attention_mask"
+_LONGEST = 1024  # tokens, for each pair of which what is added is computed once
+_SHORT = 5
+
+
+def bias_nodes(view: GraphView) -> list[onnx.NodeProto]:
+    """The nodes that compute nothing but what attention adds to its scores."""
+    found: list[onnx.NodeProto] = []
+    names = set[str]()
+    for node in reversed(view.nodes):
+        alone = not set(node.output) & set(view.outputs)
+        if alone and all(_reads_bias(reader, name, names) for name in node.output for reader in view.readers[name]):
+            found.append(node)
+            names |= set(node.output)
+    return found
+
+
+def _reads_bias(reader: onnx.NodeProto, name: str, names: set[str]) -> bool:
+    if set(reader.output) & names:
+        return True
+    return bias_of(reader) == name and name not in (*reader.input[:5], *reader.input[6:])
+
+
+def bias_of(node: onnx.NodeProto) -> str:
+    """What a node of attention adds to its scores; empty: nothing, or another node."""
+    if node.op_type not in ("Attention", "MultiHeadAttention") or len(node.input) < 6:
+        return ""
+    return str(node.input[5])
+
+
+def biases_by_distance(view: GraphView, name: str, longest: int, heads: int) -> np.ndarray:
+    """What is added for each distance, key - query, from 1 - longest to longest - 1: (heads, 2 * longest - 1).
+
+    Computed by the graph itself, for the longest sequence and checked on a short one. Where the graph has the queries
+    of the first token alone, what no query asks for is 0.
+
+    Raises:
+        Unsupported: it depends on more than the distance, or sequences are too long for this.
+    """
+    need(longest <= _LONGEST, f"{name}: sequences of more than {_LONGEST} tokens")
+    session = _session(view, name)
+    biases = _of_all(session, name, longest, heads)
+    few = _of_all(session, name, min(_SHORT, longest), heads)
+    middle, reach = longest - 1, few.shape[1] // 2
+    need(np.array_equal(few, biases[:, middle - reach : middle + reach + 1]), f"{name}: other numbers in short texts")
+    return biases
+
+
+def _session(view: GraphView, name: str) -> Any:
+    nodes, wanted = list[onnx.NodeProto](), {name}
+    for node in reversed(view.nodes):
+        if wanted & set(node.output):
+            nodes.append(node)
+            wanted |= set(node.input)
+    inputs = [each for each in view.inputs if each in wanted]
+    need(set(inputs) <= {_MASK}, f"{name} depends on what tokens there are")
+    graph = helper.make_graph(
+        nodes[::-1],
+        "bias",
+        [helper.make_tensor_value_info(each, onnx.TensorProto.INT64, ["batch", "sequence"]) for each in inputs],
+        [helper.make_empty_tensor_value_info(name)],
+        [numpy_helper.from_array(np.ascontiguousarray(view.constant(each)), each) for each in _constants(view, wanted)],
+    )
+    return make_plain_session(helper.make_model(graph, opset_imports=view.opsets, ir_version=view.ir_version))
+
+
+def _constants(view: GraphView, names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if view.is_constant(name))
+
+
+def _of_all(session: Any, name: str, tokens: int, heads: int) -> np.ndarray:
+    found = [
+        session.run(None, {_MASK: np.full((1, tokens), value, dtype=np.int64)} if session.get_inputs() else {})[0]
+        for value in (0, 1)
+    ]
+    need(np.array_equal(*found), f"{name} depends on padding")
+    added = found[0].astype(np.float32)
+    need(added.ndim == 4 and added.shape[0] == 1 and added.shape[1] in (1, heads), f"{name}: other axes")
+    need(added.shape[2] in (1, tokens) and added.shape[3] == tokens, f"{name}: other axes")
+    added = np.broadcast_to(added, (1, heads, *added.shape[2:]))[0]
+    biases = np.zeros((heads, 2 * tokens - 1), dtype=np.float32)
+    biases[:, tokens - 1 :] = added[:, 0]  # the first query, and then what each further one adds
+    biases[:, : tokens - 1] = added[:, 1:, 0][:, ::-1] if added.shape[1] > 1 else 0
+    places = np.arange(tokens)[None, :] - np.arange(added.shape[1])[:, None] + tokens - 1
+    need(np.array_equal(biases[:, places], added), f"{name} depends on more than the distance")
+    return biases
