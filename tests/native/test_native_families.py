@@ -93,6 +93,13 @@ def bundle(tmp_path_factory):
     return exported(folder / "bundle", checkpoint)
 
 
+def test_a_graph_for_one_text_at_a_time_has_a_program(native, tmp_path):
+    checkpoint = make_checkpoint(tmp_path / "model", "bert", hidden=128, heads=4, ffn=256, spread=0.1)
+    single = exported(tmp_path / "bundle", checkpoint, single=True)
+    ids = np.random.default_rng(0).integers(5, 100, (8, 12))
+    assert np.median(compared(single, [{"input_ids": ids}])) < 1e-5
+
+
 def test_the_runtime_takes_it_first_and_says_so(native, bundle):
     best = native.instruction_sets()[0]
     model = load(bundle)

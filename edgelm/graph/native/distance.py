@@ -13,7 +13,6 @@ from onnx import helper, numpy_helper
 from edgelm.graph.native.view import GraphView, need
 from edgelm.graph.session import make_plain_session
 
-_MASK = "attention_mask"
 _LONGEST = 1024  # tokens, for each pair of which what is added is computed once
 _SHORT = 5
 
@@ -68,7 +67,6 @@ def _session(view: GraphView, name: str) -> Any:
             nodes.append(node)
             wanted |= set(node.input)
     inputs = [each for each in view.inputs if each in wanted]
-    need(set(inputs) <= {_MASK}, f"{name} depends on what tokens there are")
     graph = helper.make_graph(
         nodes[::-1],
         "bias",
@@ -84,11 +82,9 @@ def _constants(view: GraphView, names: Iterable[str]) -> list[str]:
 
 
 def _of_all(session: Any, name: str, tokens: int, heads: int) -> np.ndarray:
-    found = [
-        session.run(None, {_MASK: np.full((1, tokens), value, dtype=np.int64)} if session.get_inputs() else {})[0]
-        for value in (0, 1)
-    ]
-    need(np.array_equal(*found), f"{name} depends on padding")
+    inputs = [each.name for each in session.get_inputs()]
+    found = [session.run(None, dict.fromkeys(inputs, np.full((1, tokens), value)))[0] for value in (0, 1)]
+    need(np.array_equal(*found), f"{name} depends on what tokens there are")
     added = found[0].astype(np.float32)
     need(added.ndim == 4 and added.shape[0] == 1 and added.shape[1] in (1, heads), f"{name}: other axes")
     need(added.shape[2] in (1, tokens) and added.shape[3] == tokens, f"{name}: other axes")
