@@ -14,10 +14,14 @@ from edgelm.graph.session import make_plain_session
 from edgelm.runtime.generation.reading import Reading
 from edgelm.runtime.generation.speculation import write_speculating
 from edgelm.runtime.graph_spec import GraphSpec
+from edgelm.runtime.saturation import sums_exactly
 from edgelm.tasks.generation import GenerationSettings
 
 FAMILIES = ("llama", "gemma3_text", "gpt2")
 WRITTEN = GenerationSettings(max_new_tokens=24)
+# Where no token read by itself is summed in another order than several.
+IN_ANY_ORDER = pytest.mark.skipif(not sums_exactly(), reason="kernels of 4 bits without VNNI sum one token otherwise")
+EXACT = [pytest.param("int4", marks=IN_ANY_ORDER), "int8-weights"]
 
 
 def random_ids(count, seed, family="llama"):
@@ -55,7 +59,7 @@ def test_keys_and_values_in_bytes_cost_little_and_take_a_quarter(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("precision", ["int4", "int8-weights"])
+@pytest.mark.parametrize("precision", EXACT)
 def test_logits_are_the_same_to_the_last_bit_however_many_tokens_are_read_at_once(family, precision):
     ids, reading = random_ids(48, 7, family), reading_of(family, precision)
     alone = read(reading, ids, [12] + [1] * 36)
@@ -63,7 +67,7 @@ def test_logits_are_the_same_to_the_last_bit_however_many_tokens_are_read_at_onc
         np.testing.assert_array_equal(read(reading, ids, sizes), alone)
 
 
-@pytest.mark.parametrize("precision", ["int4", "int8-weights"])
+@pytest.mark.parametrize("precision", EXACT)
 def test_guesses_right_and_wrong_change_no_token_of_40_prompts(precision):
     reading, random = reading_of("llama", precision), np.random.default_rng(1)
     accepted = 0
