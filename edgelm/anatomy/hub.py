@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from edgelm.checkpoint import Checkpoint, open_checkpoint
@@ -32,7 +33,10 @@ def find_checkpoint(
     def fetch(name: str) -> Path:
         return _download(name, allow_pickle=allow_pickle)
 
-    found = open_checkpoint(path if local else fetch(text), allow_pickle=allow_pickle, any_head=any_head, fetch=fetch)
+    folder = path if local else fetch(text)
+    found = open_checkpoint(folder, allow_pickle=allow_pickle, any_head=any_head, fetch=fetch)
+    if not local and found.record.source == str(folder):
+        found = replace(found, record=replace(found.record, source=text))  # no place on this disk
     return found.for_task(task)
 
 

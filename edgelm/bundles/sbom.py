@@ -6,8 +6,9 @@ Source: OWASP CycloneDX 1.6 (ECMA-424), written by its library.
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from importlib.metadata import metadata, version
 
@@ -24,7 +25,6 @@ from edgelm.model_folder.card import ModelCard
 from edgelm.runtime.manifest import FileEntry, Manifest
 from edgelm.version import __version__
 
-SBOM_FILE = "sbom.cdx.json"
 OWN_LICENCE = "Apache-2.0"
 _NEEDED = ("numpy", "onnxruntime", "tokenizers")  # what the runtime that a bundle carries imports
 _SERIES = uuid.UUID("f3bb6b5c-7d0c-5a68-9a57-0f3a8d6b4a11")  # of the serial numbers of edgelm's bundles
@@ -42,9 +42,8 @@ def sbom_json(manifest: Manifest, files: Sequence[FileEntry], card: ModelCard) -
     needed = [_edgelm(), *map(_package, _NEEDED)]
     listed = [_file(entry) for entry in files]
     tools = [_tool(name, number) for name, number in sorted(manifest.tools.items())]
-    content = "".join(f"{entry.path}\0{entry.sha256}\n" for entry in files)
     bom = Bom(
-        serial_number=uuid.uuid5(_SERIES, content),
+        serial_number=_serial_number((entry.path, entry.sha256) for entry in files),
         metadata=BomMetaData(
             timestamp=datetime.fromisoformat(manifest.created),
             component=model,
@@ -55,6 +54,34 @@ def sbom_json(manifest: Manifest, files: Sequence[FileEntry], card: ModelCard) -
     bom.register_dependency(model, needed)
     bom.register_dependency(needed[0], needed[1:])
     return JsonV1Dot6(bom).output_as_string(indent=2) + "\n"
+
+
+def sbom_with_files(text: str | bytes, changed: Sequence[FileEntry]) -> str:
+    """A bill of `sbom_json` in which these files, which it lists, have other content; all else stays as it is."""
+    bill = json.loads(text)
+    hashes = {entry.path: entry.sha256 for entry in changed}
+    files = [entry for entry in bill["components"] if entry["type"] == "file"]
+    for entry in files:
+        if entry["name"] in hashes:
+            entry["hashes"] = [{"alg": "SHA-256", "content": hashes[entry["name"]]}]
+    listed = sorted((entry["name"], entry["hashes"][0]["content"]) for entry in files)
+    bill["serialNumber"] = _serial_number(listed).urn
+    return json.dumps(bill, indent=2) + "\n"
+
+
+def sbom_origin(text: str | bytes) -> ModelCard:
+    """What a bill of `sbom_json` says of the model's licence and base models."""
+    model = json.loads(text)["metadata"]["component"]
+    licence: dict[str, str] = next((entry["license"] for entry in model.get("licenses") or []), {})
+    known = str(licence.get("id", "")).lower()
+    bases = tuple(str(entry["name"]) for entry in (model.get("pedigree") or {}).get("ancestors") or [])
+    name = known or str(licence.get("name", ""))
+    return ModelCard(name, str(licence.get("url", "")), bases, unlisted=bool(name and not known))
+
+
+def _serial_number(files: Iterable[tuple[str, str]]) -> uuid.UUID:
+    """Of a bill with these files: paths and hashes, by the order of their paths."""
+    return uuid.uuid5(_SERIES, "".join(f"{path}\0{sha256}\n" for path, sha256 in files))
 
 
 def _model(manifest: Manifest, card: ModelCard) -> Component:

@@ -13,12 +13,13 @@ from typing import Any
 
 import onnx
 
-from edgelm.bundles.cpp_example import cpp_files, cpp_line, cpp_program
+from edgelm.bundles.card import LICENCES_FOLDER, card_text
+from edgelm.bundles.cpp_example import cpp_files, cpp_program
 from edgelm.bundles.hub_files import CONFIG_FILE, TOKENIZER_CONFIG_FILE, bundle_tokenizer_config
 from edgelm.bundles.native_tokenizer import UnknownTokenizer, compile_tokenizer
-from edgelm.bundles.sbom import SBOM_FILE, sbom_json
+from edgelm.bundles.sbom import sbom_json
 from edgelm.bundles.tokenizer_file import tokenizer_json
-from edgelm.files.output import staged_output
+from edgelm.files.output import size_on_disk, staged_output
 from edgelm.files.output_kinds import BUNDLE, FILE, OutputKind
 from edgelm.files.shipped import shipped_file
 from edgelm.graph.external_data import save_graphs
@@ -29,12 +30,12 @@ from edgelm.runtime.bundle import SINGLE_FILE_SUFFIX
 from edgelm.runtime.generation.golden import GenerationGolden
 from edgelm.runtime.golden import Golden
 from edgelm.runtime.hashing import hash_file
-from edgelm.runtime.inputs.files import example_argument
 from edgelm.runtime.inputs.native_reader import READER_FILE, READER_KINDS
 from edgelm.runtime.manifest import (
     CARD_FILE,
     GOLDEN_FILE,
     MANIFEST_FILE,
+    SBOM_FILE,
     SCRIPT_FILE,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
@@ -43,8 +44,6 @@ from edgelm.runtime.manifest import (
 )
 from edgelm.runtime.native import PROGRAM_FILE
 from edgelm.runtime.script import SCRIPT, vendored_files
-
-LICENCES_FOLDER = "licenses"
 
 
 def write_bundle(
@@ -77,6 +76,8 @@ def write_bundle(
         folder.mkdir()
         _write_content(folder, manifest, graphs, tokenizer, golden, config)
         _write_licences(folder, card)
+        text = card_text(manifest, card, size_mb=size_on_disk(folder) / 1e6)
+        (folder / CARD_FILE).write_text(text, encoding="utf-8")
         entries = _entries(folder)
         listed = sbom_json(manifest, entries, card).encode()
         (folder / SBOM_FILE).write_bytes(listed)
@@ -122,7 +123,6 @@ def _write_content(
         json.dumps(list(manifest.task.labels), ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
     )
     (folder / GOLDEN_FILE).write_text(golden.to_json(), encoding="utf-8")
-    (folder / CARD_FILE).write_text(model_card(manifest), encoding="utf-8")
     (folder / SCRIPT_FILE).write_text(SCRIPT, encoding="utf-8")
     program = cpp_program(manifest.task)
     carried = vendored_files(generates=manifest.task.generates) | (cpp_files(program) if program else {})
@@ -157,49 +157,3 @@ def _entries(folder: Path) -> tuple[FileEntry, ...]:
     """Of every file that is there, by the order of their names."""
     files = ((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
     return tuple(FileEntry(name, path.stat().st_size, hash_file(path)) for name, path in sorted(files))
-
-
-def model_card(manifest: Manifest) -> str:
-    """What a person should know of the bundle, in Markdown."""
-    task = manifest.task
-    lines = [
-        f"# {manifest.name}",
-        "",
-        f"A {manifest.family} model for {task.kind}, {manifest.precision}, made for `{manifest.device}` on "
-        f"{manifest.created}.",
-        "",
-        f"Answer: `python run.py {example_argument(task)}`. Check: `python run.py --verify`. Both need only numpy, "
-        "tokenizers and onnxruntime.",
-        "",
-    ]
-    if program := cpp_program(task):
-        lines += [cpp_line(program), ""]
-    lines += [f"What is in it, and under which licences: `{SBOM_FILE}` (CycloneDX), `{LICENCES_FOLDER}/`.", ""]
-    if task.labels:
-        lines += [f"Labels: {', '.join(task.labels)}.", ""]
-    for parity in (graph.parity for graph in manifest.graphs if graph.parity):
-        lines += [
-            f"Against PyTorch on {parity.samples} texts: largest error {parity.max_error:.3g}, mean "
-            f"{parity.mean_error:.3g}, "
-            f"{parity.changed:.2%} of the answers changed.",
-            "",
-        ]
-    if manifest.quality:
-        lines += [
-            f"On {manifest.quality['samples']} rows of {Path(manifest.quality['source']).name}:",
-            "",
-            "| metric | checkpoint | bundle |",
-            "|---|---|---|",
-        ]
-        lines += [
-            f"| {name} | {value:.4f} | {manifest.quality['bundle'][name]:.4f} |"
-            for name, value in manifest.quality["checkpoint"].items()
-        ]
-        lines.append("")
-    stages = manifest.lineage.get("stages", [])
-    if stages:
-        lines += [
-            f"Made from {manifest.lineage.get('source')} by: {', '.join(stage['stage'] for stage in stages)}.",
-            "",
-        ]
-    return "\n".join(lines)

@@ -12,7 +12,8 @@ from edgelm.version import __version__
 # In the order of the work; `edgelm.cli.late` says what is in the file of each.
 COMMANDS = (
     *("finetune", "compress", "search", "export", "build", "profile", "report", "estimate", "latency-table", "tune"),
-    *("run", "chat", "serve", "verify", "keys", "sign", "inspect", "recipes", "devices", "doctor", "demo"),
+    *("run", "chat", "serve", "verify", "card", "keys", "sign"),
+    *("inspect", "recipes", "devices", "doctor", "demo"),
 )
 
 app = typer.Typer(

@@ -13,6 +13,7 @@ from edgelm import distributed as processes
 from edgelm.anatomy import TaskModel, find_checkpoint, load_backbone, load_tokenizer, parameter_count, save_checkpoint
 from edgelm.anatomy.heads import in_head_order
 from edgelm.anatomy.sizes import check_length, text_limit
+from edgelm.cards.checkpoint import write_checkpoint_card
 from edgelm.checkpoint import Checkpoint, Record, StageRecord, open_checkpoint
 from edgelm.compress.chance import Chance, judge_chance
 from edgelm.compress.evaluate import evaluate
@@ -26,7 +27,6 @@ from edgelm.errors import UsageError
 from edgelm.files.output import check_output, disk_errors, staged_output
 from edgelm.files.output_kinds import CHECKPOINT
 from edgelm.files.work import Work
-from edgelm.model_folder.card import carry_card
 from edgelm.progress import Progress, silent
 from edgelm.tasks.generation import Generation, Rewriting
 from edgelm.tasks.table import TASKS
@@ -162,7 +162,8 @@ def finetune(
             done = Work(work, "[0-9a-f]{16}")
             with staged_output(output, overwrite=overwrite, kind=CHECKPOINT, work=done) as folder:
                 save_checkpoint(folder, model, tokenizer, record)
-                carry_card(checkpoint.path, folder, base=checkpoint.base.path if checkpoint.base else None)
+                below = checkpoint.base.path if checkpoint.base else None
+                write_checkpoint_card(folder, record, name=output.name, source=checkpoint.path, base=below)
 
         processes.on_main(keep)
     chance = judge_chance(task, metrics, evaluation.labels)

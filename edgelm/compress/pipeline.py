@@ -24,6 +24,7 @@ from edgelm.anatomy import (
 )
 from edgelm.anatomy.hidden import hidden_size
 from edgelm.anatomy.sizes import check_length, text_limit
+from edgelm.cards.checkpoint import write_checkpoint_card
 from edgelm.checkpoint import Checkpoint, Record, StageRecord, open_checkpoint
 from edgelm.compress.augmentation.augment import augment
 from edgelm.compress.distillation.teacher_texts import with_targets
@@ -44,7 +45,6 @@ from edgelm.files.output import check_output, disk_errors, staged_output
 from edgelm.files.output_kinds import CHECKPOINT
 from edgelm.files.work import Work
 from edgelm.lengths import DEFAULT_LENGTH
-from edgelm.model_folder.card import carry_card
 from edgelm.progress import Progress, silent
 from edgelm.recipe import DepthSettings, DistillSettings, FitSettings, PruneSettings, Recipe
 from edgelm.training_settings import Settings, WrittenSettings
@@ -195,7 +195,8 @@ def compress(
                 share = 1.0 if record.hidden is None else record.hidden.kept / hidden_size(teacher)
                 costs = goal.narrowed(share).costs(layer_shapes(current))
                 save_checkpoint(folder, current, tokenizer, replace(record, costs=costs))
-                carry_card(checkpoint.path, folder, base=checkpoint.base.path if checkpoint.base else None)
+                below = checkpoint.base.path if checkpoint.base else None
+                write_checkpoint_card(folder, record, name=output.name, source=checkpoint.path, base=below)
 
         processes.on_main(finish)
     return CompressResult(

@@ -15,6 +15,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
         (
             "torch",
             "transformers",
+            "huggingface_hub",
             "accelerate",
             "optimum",
             "datasets",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgelm.cards.judged_rows import rows_words
+from edgelm.markdown import Table
 from edgelm.report.bundle_report import BundleReport
 from edgelm.report.charts import reliability_chart
-from edgelm.report.quality import rows_words
 from edgelm.report.section import Section
 from edgelm.report.svg import Chart
-from edgelm.report.tables import Table
 
 SHOWN = 200  # changed answers on a page
 SHOWN_IN_MARKDOWN = 20
@@ -23,7 +23,7 @@ def answer_sections(report: BundleReport, *, with_charts: bool) -> list[Section]
     if answers is None:
         return []
     shown = SHOWN if with_charts else SHOWN_IN_MARKDOWN
-    of = f"On {rows_words(report.bundles[0], answers['source'], answers['rows'], answers['sha256'])}."
+    of = f"On {rows_words(report.bundles[0]['lineage'], answers['source'], answers['rows'], answers['sha256'])}."
     return [
         *(_changes(entry, of, shown, several=len(answers["changes"]) > 1) for entry in answers["changes"]),
         _labels(answers, of),

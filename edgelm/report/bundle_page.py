@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgelm.markdown import as_markdown
 from edgelm.report.bundle_report import BundleReport
 from edgelm.report.bundle_sections import bundle_sections
 from edgelm.report.page import render_page
 from edgelm.report.quality import points
 from edgelm.report.section import markdown_section
-from edgelm.report.tables import as_markdown
 from edgelm.version import __version__
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgelm.cards.remake import remake_code, version_rows
+from edgelm.markdown import Table
 from edgelm.report.answer_sections import answer_sections
 from edgelm.report.bundle_report import BundleReport
 from edgelm.report.charts import Point, bar_chart, point_chart
@@ -12,13 +14,11 @@ from edgelm.report.generation import speed_sections, writes
 from edgelm.report.glossary import used_terms
 from edgelm.report.headline import case_words, measured_ratio, reference_of
 from edgelm.report.quality import comparisons, metric_of, points_words
-from edgelm.report.remake import remake_code, version_rows
 from edgelm.report.section import Section, markdown_section
 from edgelm.report.speed_charts import operator_chart, speed_charts
 from edgelm.report.svg import Chart
 from edgelm.report.tables import (
     Profiles,
-    Table,
     doubt_notes,
     estimates_note,
     layer_table,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from edgelm.report.tables import Table, bar, places_by_origin
+from edgelm.markdown import Table
+from edgelm.report.tables import bar, places_by_origin
 
 _KINDS = {"heads": "heads of attention, or groups", "cross": "heads of attention to the source", "ffn": "FFN channels"}
 _NAMES = {"heads": "attention", "cross": "attention to the source", "ffn": "FFN"}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgelm.markdown import Table, as_markdown, markdown_table
 from edgelm.report.page import render_page
-from edgelm.report.tables import Estimates, Table, as_markdown, estimates_note, markdown_table
+from edgelm.report.tables import Estimates, estimates_note
 
 
 def sections(estimates: Estimates) -> list[tuple[str, Table]]:

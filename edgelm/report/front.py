@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgelm.markdown import Table
 from edgelm.report.charts import Point, point_chart
 from edgelm.report.page import render_page
 from edgelm.report.svg import Chart
-from edgelm.report.tables import Table
 
 
 def front_table(values: dict[str, Any]) -> Table:

@@ -17,6 +17,7 @@ from edgelm.report.answers import Answerer, Answers, ask, by_label, check_compar
 from edgelm.report.calibration import expected_calibration_error, reliability_bins
 from edgelm.report.robustness import measure_changes, measure_lengths
 from edgelm.runtime import open_bundle
+from edgelm.runtime.manifest import CARD_FILE, SBOM_FILE
 from edgelm.runtime.verify import verify
 from edgelm.tasks.table import task_from_dict
 from edgelm.tasks.task import Task
@@ -44,8 +45,11 @@ def describe_bundle(path: str | Path, *, replay: bool = True) -> dict[str, Any]:
 
 
 def bundle_id(manifest: Mapping[str, Any]) -> str:
-    """What two manifests have in common that are of the same model: a hash over its files, in short."""
-    files = sorted(f"{entry['path']} {entry['sha256']}" for entry in manifest.get("files", ()))
+    """What two manifests have in common that are of the same model: a hash over its files, in short. The card and the
+    bill that lists it are left out: what a profile measured is written into them afterwards."""
+    told = (CARD_FILE, SBOM_FILE)
+    listed = (entry for entry in manifest.get("files", ()) if entry["path"] not in told)
+    files = sorted(f"{entry['path']} {entry['sha256']}" for entry in listed)
     return hashlib.sha256("\n".join([str(manifest.get("name")), *files]).encode()).hexdigest()[:16]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgelm.markdown import Table
 from edgelm.report.estimates import memory_cell
-from edgelm.report.tables import Estimates, Profiles, Table, latency_table, p50_cell, ratio_cell, subject_name
+from edgelm.report.tables import Estimates, Profiles, latency_table, p50_cell, ratio_cell, subject_name
 
 
 def speed_sections(profiles: Profiles, estimates: Estimates | None = None) -> list[tuple[str, Table]]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgelm.cards.judged_rows import dev_metrics, rows_words
 from edgelm.report.gather import task_of
 
 LOWER_IS_BETTER = ("perplexity", "byte_perplexity")
@@ -20,28 +21,6 @@ def metric_of(bundle: Mapping[str, Any]) -> str:
     return metric
 
 
-def dev_metrics(bundle: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
-    """Of the original and of the compressed checkpoint, on the rows that compression judged by; empty where there was
-    none. A fine-tuning at the beginning is not part of it: what it made is the original."""
-    stages = [stage for stage in _stages(bundle) if stage["before"]]
-    return (stages[0]["before"], stages[-1]["after"]) if stages else ({}, {})
-
-
-def role_of(bundle: Mapping[str, Any], source: str, sha256: str | None = None) -> str:
-    """What rows were to a bundle: `train` or `dev`, if its lineage says that it learnt from them or was judged by them
-    on the way, and else `test`."""
-    for name, entry in (bundle["lineage"].get("data") or {}).items():
-        if entry.get("source") == source or (sha256 and entry.get("sha256") == sha256):
-            return {"eval": "dev"}.get(name, name)
-    return "test"
-
-
-def rows_words(bundle: Mapping[str, Any], source: str, count: int | None, sha256: str | None = None) -> str:
-    """A set of rows in words: its role, its source and how many they are."""
-    number = "" if count is None else f", {count:,} rows"
-    return f"{role_of(bundle, source, sha256)}: {source}{number}"
-
-
 def comparisons(bundle: Mapping[str, Any], answers: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """JSON-ready: every pair of figures of which the second came from the first, on the same rows; the one that says
     most first.
@@ -54,26 +33,28 @@ def comparisons(bundle: Mapping[str, Any], answers: Mapping[str, Any] | None) ->
     for entry in (answers or {}).get("changes", ()):
         if entry["name"] == bundle["label"] and "points" in entry:
             by_name = {model["name"]: model for model in answers["models"]} if answers else {}
-            rows = rows_words(bundle, answers["source"], answers["rows"], answers["sha256"]) if answers else ""
+            rows = (
+                rows_words(bundle["lineage"], answers["source"], answers["rows"], answers["sha256"]) if answers else ""
+            )
             pair = {"before": by_name[entry["against"]]["accuracy"], "after": by_name[entry["name"]]["accuracy"]}
             interval = {name: entry["points"][name] for name in ("low", "high")}
             found.append({"what": "bundle against original", "metric": "accuracy", "rows": rows} | pair | interval)
     quality = bundle["quality"]
-    original, compressed = dev_metrics(bundle)
+    original, compressed = dev_metrics(bundle["lineage"])
     eval_data = (bundle["lineage"].get("data") or {}).get("eval") or {}
     none = {"low": None, "high": None}
     same = quality.get("source") is not None and quality.get("source") == eval_data.get("source")
     if same and metric in original and metric in quality.get("bundle", {}):
-        rows = rows_words(bundle, quality["source"], quality["samples"])
+        rows = rows_words(bundle["lineage"], quality["source"], quality["samples"])
         pair = {"before": original[metric], "after": quality["bundle"][metric]}
         found.append({"what": "bundle against original", "metric": metric, "rows": rows} | pair | none)
     if metric in original and metric in compressed:
-        rows = rows_words(bundle, eval_data.get("source", "dev"), eval_data.get("rows"))
+        rows = rows_words(bundle["lineage"], eval_data.get("source", "dev"), eval_data.get("rows"))
         pair = {"before": original[metric], "after": compressed[metric]}
         what = "compressed checkpoint against original"
         found.append({"what": what, "metric": metric, "rows": rows} | pair | none)
     if metric in quality.get("checkpoint", {}) and metric in quality.get("bundle", {}):
-        rows = rows_words(bundle, quality["source"], quality["samples"])
+        rows = rows_words(bundle["lineage"], quality["source"], quality["samples"])
         pair = {"before": quality["checkpoint"][metric], "after": quality["bundle"][metric]}
         what = f"{bundle['precision']} bundle against its checkpoint"
         found.append({"what": what, "metric": metric, "rows": rows} | pair | none)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
+from edgelm.markdown import Table, markdown_code, markdown_rows
 from edgelm.report.svg import Chart
-from edgelm.report.tables import Table, markdown_rows
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,7 @@ def markdown_section(section: Section) -> list[str]:
         lines += [f"**{caption}**", ""] if caption else []
         lines += markdown_rows(table)
     for caption, text in section.code:
-        fence = "`" * max(3, 1 + max((len(found) for found in re.findall("`+", text)), default=0))
-        lines += [f"{caption}:", "", fence, *text.splitlines(), fence, ""]
+        lines += [f"{caption}:", "", *markdown_code(text)]
     for word, meaning in section.terms:
         lines += [f"- **{word}**: {meaning}"]
     return [*lines, ""] if section.terms else lines

@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgelm.lines import plain_text
+from edgelm.markdown import Table
 
-Table = tuple[list[str], list[list[str]]]
 Profiles = list[dict[str, Any]]
 Estimates = list[dict[str, Any]]
 
-_TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _MEMORIES = {"system memory MB": "/proc/meminfo", "GPU memory MB": "NVML"}
-
-
-def as_markdown(lines: Sequence[str]) -> str:
-    """Lines of Markdown as one text in which names and texts of strangers are text: no HTML, nothing that a terminal
-    acts on."""
-    return _TAG.sub("&lt;", plain_text("\n".join(lines)))
-
-
-def markdown_table(title: str, table: Table) -> list[str]:
-    """A table as lines of Markdown, under a heading."""
-    return [f"## {title}", "", *markdown_rows(table)]
-
-
-def markdown_rows(table: Table) -> list[str]:
-    """A table as lines of Markdown."""
-    header, rows = table
-    lines = [
-        "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in row) + " |" for row in (header, *rows)
-    ]
-    return [lines[0], "|" + "---|" * len(header), *lines[1:], ""]
 
 
 def subject_name(profile: dict[str, Any]) -> str:

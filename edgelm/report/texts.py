@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgelm.report.tables import Table
+from edgelm.markdown import Table
 
 MARK = "▸"  # stands in plain text where an output begins to differ
 Texts = dict[str, Any]

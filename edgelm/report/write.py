@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgelm.files.output import staged_output
+from edgelm.markdown import Table, as_markdown, markdown_table
 from edgelm.report.cuts import gone_table, kept_table
 from edgelm.report.estimates import estimates_html, estimates_markdown
 from edgelm.report.generation import speed_sections, writes
@@ -16,12 +17,9 @@ from edgelm.report.speed_charts import operator_chart, speed_charts
 from edgelm.report.tables import (
     Estimates,
     Profiles,
-    Table,
-    as_markdown,
     doubt_notes,
     estimates_note,
     layer_table,
-    markdown_table,
     operator_table,
     provider_notes,
     quality_table,

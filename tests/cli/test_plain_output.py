@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from edgelm.cli.console import PlainConsole
 from edgelm.cli.main import app
 from edgelm.lines import json_line, plain_text
-from edgelm.report.tables import as_markdown, markdown_table
+from edgelm.markdown import as_markdown, markdown_table
 
 EVIL = "a\x1b[2J\x1b]0;title\x07\x9b31mb\u202ec\rd"
 

@@ -22,6 +22,7 @@ from edgelm.latency_table import count_operations
 
 HOW_TOS = [
     "reports",
+    "publish",  # before the bundle is signed
     "generators",
     "budgets",
     "teaching",
