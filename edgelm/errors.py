@@ -4,6 +4,7 @@
     ├── MissingExtraError          1  a package is missing that an extra brings
     ├── ResourceError              1  the machine is out of disk or memory
     ├── HostError                  1  a host that cannot be reached, lacks something, or went away
+    ├── HubError                   1  a model hub that cannot be reached, or refuses
     ├── UsageError                 2  the command or call is wrong
     │   ├── OutputExistsError      2  the output is there already
     │   └── OutputInUseError       2  another process is making the output
@@ -62,6 +63,10 @@ class ResourceError(EdgelmError):
 
 class HostError(EdgelmError):
     """A host that cannot be reached over SSH, lacks what a profile needs, or went away."""
+
+
+class HubError(EdgelmError):
+    """A model hub that cannot be reached, or that refuses what it is sent."""
 
 
 class UsageError(EdgelmError):

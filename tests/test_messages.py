@@ -31,6 +31,7 @@ OTHERS = {
     ),  # pip, venv
     *("--query-gpu", "--format"),  # nvidia-smi
     "--rm",  # docker
+    *("--local-dir", "--exclude"),  # hf
     "--templated",  # the C++ example
     *("--address", "--interval", "--cpu", "--build"),  # ray, tegrastats, accelerate, CMake
 }

@@ -44,6 +44,7 @@ NOT_RUN = {
     "cmake ": "needs ONNX Runtime's C++ library; tests/export/test_cpp_example.py builds it",
     "build/answer/answer ": "needs ONNX Runtime's C++ library; tests/export/test_cpp_example.py runs it",
     "build/write/write ": "needs ONNX Runtime's C++ library; tests/export/test_cpp_writing.py runs it",
+    "edgelm push build/my-model.edge me/my-model --private": "needs a hub; tests/bundles/test_push.py has one",
     "edgelm serve ": "does not end; tests/serve/test_serve_process.py starts it; the command is parsed",
     "edgelm profile build/my-model.edge --host ": "needs hosts; tests/profile/remote has some; the command is parsed",
 }
