@@ -24,6 +24,7 @@ NOT_IMPORTED = {
     "tensorboard": "transformers' logs",
     "sacrebleu": "imported by name, where texts are judged",
     "rouge-score": "imported by name, where texts are judged",
+    "codecarbon": "its table of countries is read, where a report tells carbon dioxide",
     "tensorrt-rtx-cu13": "imported by name, where engines are built",
 }
 TOOLS = ("dev", "docs")

@@ -17,6 +17,7 @@ from edgelm.errors import UsageError
 
 if TYPE_CHECKING:
     from edgelm.report.answers import Answerer
+    from edgelm.report.grid import Grid
     from edgelm.runtime.manifest import Manifest
     from edgelm.tasks.task import Task
 
@@ -60,7 +61,34 @@ def report(
         typer.Option(
             "--calls-per-day",
             min=0.0,
-            help="With --price-per-hour: what compressing saves in a year.",
+            help="With a price or a power: what compressing saves in a year.",
+            rich_help_panel=COSTS,
+        ),
+    ] = None,
+    watts: Annotated[
+        float | None,
+        typer.Option(
+            "--watts",
+            min=0.0,
+            help="Power of the measured machine while it answers, where no sensor measured it: what calls take of "
+            "energy, estimated. Default: the largest power mode of the device that a profile names.",
+            rich_help_panel=COSTS,
+        ),
+    ] = None,
+    country: Annotated[
+        str | None,
+        typer.Option(
+            "--country",
+            help="Whose electricity it is, such as DEU or Germany: carbon dioxide by codecarbon's table.",
+            rich_help_panel=COSTS,
+        ),
+    ] = None,
+    grid_intensity: Annotated[
+        float | None,
+        typer.Option(
+            "--grid-intensity",
+            min=0.0,
+            help="Grams of carbon dioxide that a kilowatt-hour stands for, instead of --country.",
             rich_help_panel=COSTS,
         ),
     ] = None,
@@ -95,11 +123,13 @@ def report(
         from edgelm.cli.inputs import read_columns
         from edgelm.report.bundle_page import render_bundle_markdown, render_bundle_page
         from edgelm.report.bundle_report import BundleReport, labelled, now
+        from edgelm.report.energy import estimate_energy
         from edgelm.report.gather import describe_bundle, read_profile_files
         from edgelm.report.price import estimate_prices
         from edgelm.report.write import write_texts
 
-        _check_options(data, original, price_per_hour, calls_per_day)
+        _check_options(data, original)
+        grid = _grid(country, grid_intensity)
         check_files(markdown, output, html=html, overwrite=overwrite)
         files = read_profile_files(profile or ())
         profiles = [entry for file in files for entry in file["profiles"]]
@@ -112,6 +142,8 @@ def report(
         prices = None
         if price_per_hour is not None:
             prices = estimate_prices(known, profiles, price_per_hour=price_per_hour, calls_per_day=calls_per_day)
+        energy = estimate_energy(known, profiles, watts=watts, grid=grid, calls_per_day=calls_per_day)
+        _check_costs(prices, energy, calls_per_day=calls_per_day, grid=grid)
         answers = None
         if data is not None:
             columns = read_columns(text_column, pair_column, label_column)
@@ -124,6 +156,7 @@ def report(
             tuple(file["texts"] for file in files if file["texts"]),
             answers,
             prices,
+            energy,
             now(),
         )
         texts = []
@@ -143,13 +176,32 @@ def report(
         screen.next_step(", ".join(map(str, written)) or "the lines above", "verify", argument(bundles[0]))
 
 
-def _check_options(
-    data: str | None, original: Path | None, price_per_hour: float | None, calls_per_day: float | None
-) -> None:
+def _check_options(data: str | None, original: Path | None) -> None:
     if original is not None and data is None:
         raise UsageError("--original is asked for answers, and no rows are given.", hint="Add --data ROWS.")
-    if calls_per_day is not None and price_per_hour is None:
-        raise UsageError("--calls-per-day needs a price.", hint="Add --price-per-hour.")
+
+
+def _grid(country: str | None, intensity: float | None) -> Grid | None:
+    from edgelm.report.grid import Grid, find_grid
+
+    if country is not None and intensity is not None:
+        raise UsageError("--country and --grid-intensity say the same thing.", hint="Give one of them.")
+    if intensity is not None:
+        return Grid(intensity)
+    return None if country is None else find_grid(country)
+
+
+def _check_costs(
+    prices: dict[str, Any] | None, energy: dict[str, Any] | None, *, calls_per_day: float | None, grid: Grid | None
+) -> None:
+    """Refuse options that would say nothing."""
+    if calls_per_day is not None and prices is None and energy is None:
+        raise UsageError("--calls-per-day needs a price or a power.", hint="Add --price-per-hour, or --watts.")
+    if grid is not None and energy is None:
+        raise UsageError(
+            "--country and --grid-intensity need a power, and the profiles have none.",
+            hint="Give profiles by --profile, and --watts where no sensor measured.",
+        )
 
 
 def _answers(

@@ -29,6 +29,7 @@ class BundleReport:
         texts: what models that write know of texts, one entry a file of profiles that has it.
         answers: as `judge_answers` gives them; None where no rows were given.
         prices: as `estimate_prices` gives them; None where no price was given.
+        energy: as `estimate_energy` gives it; None where nothing is known of the power.
         created: ISO 8601, UTC.
     """
 
@@ -38,6 +39,7 @@ class BundleReport:
     texts: tuple[dict[str, Any], ...] = ()
     answers: dict[str, Any] | None = None
     prices: dict[str, Any] | None = None
+    energy: dict[str, Any] | None = None
     created: str = ""
 
     @property
@@ -73,6 +75,7 @@ class BundleReport:
             "texts": list(self.texts),
             "answers": self.answers,
             "prices": self.prices,
+            "energy": self.energy,
         }
 
     def to_json(self) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from edgelm.cards.remake import remake_code, version_rows
-from edgelm.markdown import Table
 from edgelm.report.answer_sections import answer_sections
 from edgelm.report.bundle_report import BundleReport
 from edgelm.report.charts import Point, bar_chart, point_chart
+from edgelm.report.cost_sections import energy_section, price_section
 from edgelm.report.cuts import gone_table, kept_table
 from edgelm.report.generation import speed_sections, writes
 from edgelm.report.glossary import used_terms
@@ -49,7 +49,8 @@ def bundle_sections(report: BundleReport, *, with_charts: bool) -> list[Section]
         *answer_sections(report, with_charts=with_charts),
         *(_kept(report, bundle) for bundle in report.bundles),
         *(_quantization(report, bundle, with_charts) for bundle in report.bundles),
-        _prices(report),
+        price_section(report.prices),
+        energy_section(report.energy),
         _verified(report),
         *(_remake(report, bundle) for bundle in report.bundles),
     ]
@@ -227,38 +228,6 @@ def _quantization(report: BundleReport, bundle: dict[str, Any], with_charts: boo
     if bundle["calibration"].get("error") is not None:
         text += f" All layers together: {bundle['calibration']['error']:.3g}."
     return Section(title, (text,), charts, (("", (["layer", "range chosen by", "error"], rows)),))
-
-
-def _prices(report: BundleReport) -> Section:
-    prices = report.prices
-    if prices is None:
-        return Section("Money, estimated")
-    subjects = [
-        [entry["name"], f"{entry['mean_ms']:.3f}", f"{entry['per_million']:.4g}"] for entry in prices["subjects"]
-    ]
-    savings = [
-        [
-            entry["name"],
-            entry["against"],
-            f"{entry['training_hours']:.2f}",
-            f"{entry['training']:.4g}",
-            f"{entry['a_year']:.4g}",
-            "never" if entry["days_to_pay"] is None else f"{entry['days_to_pay']:.2g}",
-        ]
-        for entry in prices["savings"]
-    ]
-    text = (
-        f"Estimated, not measured: mean times of the profiles at {prices['price_per_hour']:g} an hour of the machine, "
-        "in the currency of that price, with the machine busy all the time and one call after the other"
-        + ("" if prices["calls_per_day"] is None else f"; {prices['calls_per_day']:,.0f} calls a day, 365 days a year")
-        + ". Training is paid at the same price."
-    )
-    saved = ["bundle", "against", "hours of training", "training", "saved in the first year", "days until it pays"]
-    tables: tuple[tuple[str, Table], ...] = (
-        ("A million calls, estimated", (["model", "mean ms of a call", "price of a million"], subjects)),
-        ("What compressing saves, estimated", (saved, savings)),
-    )
-    return Section("Money, estimated", (text,), tables=tables)
 
 
 def _verified(report: BundleReport) -> Section:

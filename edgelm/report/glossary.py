@@ -18,6 +18,8 @@ GLOSSARY = {
     "heads, the feed-forward network works on each word through its channels.",
     "quantization error": "How far the outputs move when one layer's input is kept in integers, alone: the mean square "
     "of the difference from the float model's.",
+    "joules, kWh": "Energy: a watt for a second, and a thousand watts for an hour (3.6 million joules).",
+    "CO2e": "Carbon dioxide and what warms as much, of the power stations that make a kilowatt-hour on average.",
     "confidence": "The probability that the model gives its own answer.",
     "ECE": "Expected calibration error: how far confidence and accuracy are apart on average; 0 is as sure as right.",
     "confusion": "Which label was taken for which other.",

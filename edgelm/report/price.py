@@ -9,7 +9,7 @@ from typing import Any
 from edgelm.report.headline import reference_of
 from edgelm.report.tables import Profiles, profile_of, subject_name
 
-_DAYS = 365
+DAYS = 365
 _HOUR_MS = 3_600_000
 
 
@@ -30,7 +30,7 @@ def estimate_prices(
     rows = [
         {
             "name": subject_name(profile),
-            "mean_ms": _answer_ms(profile),
+            "mean_ms": answer_ms(profile),
             "per_million": _per_million(profile, price_per_hour),
         }
         for profile in profiles
@@ -42,7 +42,7 @@ def estimate_prices(
         other = None if mine is None else reference_of(mine, profiles, bundles)
         if mine is None or other is None or calls_per_day is None:
             continue
-        hours = sum(stage["seconds"] for stage in bundle["lineage"].get("stages") or []) / 3600
+        hours = training_hours(bundle)
         saved = (_per_million(other, price_per_hour) - _per_million(mine, price_per_hour)) * calls_per_day / 1e6
         training = hours * price_per_hour
         entry = {
@@ -52,16 +52,22 @@ def estimate_prices(
             "training_hours": hours,
         }
         savings.append(
-            entry | {"a_year": saved * _DAYS - training, "days_to_pay": training / saved if saved > 0 else None}
+            entry | {"a_year": saved * DAYS - training, "days_to_pay": training / saved if saved > 0 else None}
         )
     given = {"price_per_hour": price_per_hour, "calls_per_day": calls_per_day}
     return given | {"source": "estimated", "subjects": rows, "savings": savings}
 
 
-def _answer_ms(profile: Mapping[str, Any]) -> float:
+def training_hours(bundle: Mapping[str, Any]) -> float:
+    """What the stages took that made a bundle's checkpoint."""
+    return float(sum(stage["seconds"] for stage in bundle["lineage"].get("stages") or []) / 3600)
+
+
+def answer_ms(profile: Mapping[str, Any]) -> float:
+    """Of one answer in the first case that was timed, on average."""
     case = profile["cases"][0]
     return float(case["mean_ms"] / (case.get("batch") or 1))
 
 
 def _per_million(profile: Mapping[str, Any], price_per_hour: float) -> float:
-    return _answer_ms(profile) / _HOUR_MS * price_per_hour * 1e6
+    return answer_ms(profile) / _HOUR_MS * price_per_hour * 1e6

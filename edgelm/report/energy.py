@@ -1,0 +1,104 @@
+"""What answers take of energy and carbon dioxide, and what compressing saves of both: by a sensor where one was read,
+else estimated from the power of the machine, and marked so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from edgelm.device import load_device
+from edgelm.files.shipped import shipped_names
+from edgelm.report.grid import Grid
+from edgelm.report.headline import reference_of
+from edgelm.report.price import DAYS, answer_ms, training_hours
+from edgelm.report.tables import Profiles, profile_of, subject_name
+
+_JOULES_PER_KWH = 3.6e6
+
+
+def estimate_energy(
+    bundles: Sequence[Mapping[str, Any]],
+    profiles: Profiles,
+    *,
+    watts: float | None = None,
+    grid: Grid | None = None,
+    calls_per_day: float | None = None,
+) -> dict[str, Any] | None:
+    """JSON-ready: joules of an answer by each subject of whose power something is known, and with a number of calls
+    what each bundle saves a year against what it was measured beside; None: nothing is known of any.
+
+    Args:
+        watts: of the measured machine, for subjects that no sensor measured; None: the largest power mode of the device
+            that the machine was said to be, if it has any.
+        grid: how much carbon dioxide a kilowatt-hour stands for; None: it is not told.
+        calls_per_day: answers that are needed.
+    """
+    known = {id(profile): found for profile in profiles if profile["cases"] and (found := _power(profile, watts))}
+    if not known:
+        return None
+    subjects = [_subject(profile, known[id(profile)], grid) for profile in profiles if id(profile) in known]
+    savings = []
+    for bundle in bundles:
+        mine = profile_of(bundle, profiles)
+        other = None if mine is None else reference_of(mine, profiles, bundles)
+        if mine is None or other is None or calls_per_day is None:
+            continue
+        if id(mine) not in known or id(other) not in known or known[id(mine)]["from"] != known[id(other)]["from"]:
+            continue  # a package of a CPU and a whole board are no two sides of one comparison
+        savings.append(_saved(bundle, (mine, known[id(mine)]), (other, known[id(other)]), grid, calls_per_day))
+    return {
+        "watts": watts,
+        "grid": None if grid is None else asdict(grid),
+        "calls_per_day": calls_per_day,
+        "subjects": subjects,
+        "savings": savings,
+    }
+
+
+def _power(profile: Mapping[str, Any], watts: float | None) -> dict[str, Any] | None:
+    """Watts, joules of an answer, and where they are from; None: nothing is known."""
+    case, sensor = profile["cases"][0], profile.get("power")
+    if sensor:
+        joules = sensor["mj_per_call"] / 1000 / (case.get("batch") or 1)
+        return {"watts": sensor["busy_w"], "joules": joules, "source": "measured", "from": sensor["source"]}
+    where = "given"
+    if watts is None:
+        watts = _largest_mode(profile.get("device"))
+        where = f"the largest power mode of {profile.get('device')}"
+    if watts is None:
+        return None
+    return {"watts": watts, "joules": watts * answer_ms(profile) / 1000, "source": "estimated", "from": where}
+
+
+def _largest_mode(device: str | None) -> float | None:
+    """Of a device that edgelm ships; a profile may name any other, which says nothing here."""
+    return max(load_device(device).power_modes_w, default=None) if device in shipped_names("devices") else None
+
+
+def _subject(profile: dict[str, Any], power: Mapping[str, Any], grid: Grid | None) -> dict[str, Any]:
+    kwh = power["joules"] * 1e6 / _JOULES_PER_KWH
+    grams = None if grid is None else kwh * grid.grams_per_kwh
+    return {"name": subject_name(profile), **power, "kwh_per_million": kwh, "grams_per_million": grams}
+
+
+def _saved(
+    bundle: Mapping[str, Any],
+    mine: tuple[Mapping[str, Any], Mapping[str, Any]],
+    other: tuple[Mapping[str, Any], Mapping[str, Any]],
+    grid: Grid | None,
+    calls_per_day: float,
+) -> dict[str, Any]:
+    """What a bundle saves in its first year; its training is taken to have drawn what the original draws."""
+    a_day = (other[1]["joules"] - mine[1]["joules"]) * calls_per_day / _JOULES_PER_KWH
+    training = training_hours(bundle) * other[1]["watts"] / 1000
+    a_year = a_day * DAYS - training
+    return {
+        "name": bundle["label"],
+        "against": other[0]["name"],
+        "source": "estimated",
+        "training_kwh": training,
+        "kwh_a_year": a_year,
+        "kg_a_year": None if grid is None else a_year * grid.grams_per_kwh / 1000,
+        "days_to_repay": training / a_day if a_day > 0 else None,
+    }
