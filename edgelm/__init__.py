@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from edgelm.runtime import load
     from edgelm.search.pipeline import search
     from edgelm.search.space import load_space
+    from edgelm.tracking import report_to
 
 _HOMES = {
     "finetune": "edgelm.compress.finetune",
@@ -55,6 +56,7 @@ _HOMES = {
     "load_device": "edgelm.device",
     "load_dataset": "edgelm.data.dataset",
     "load_space": "edgelm.search.space",
+    "report_to": "edgelm.tracking",
 }
 
 __all__ = [
@@ -74,6 +76,7 @@ __all__ = [
     "load_space",
     "profile",
     "profile_hosts",
+    "report_to",
     "search",
     "tune",
 ]

@@ -78,14 +78,14 @@ def is_main() -> bool:
 def wait() -> None:
     """Wait until every process has come here."""
     if count() > 1:
-        _join().wait_for_everyone()
+        join().wait_for_everyone()
 
 
 def gather(value: T) -> list[T]:
     """What every process gives, in their order; all of them get it."""
     if count() == 1:
         return [value]
-    _join()
+    join()
     from torch import distributed
 
     values: list[Any] = [None] * count()
@@ -144,7 +144,7 @@ def average(values: torch.Tensor) -> torch.Tensor:
     """The mean over the processes, without gradients."""
     if count() == 1:
         return values
-    _join()
+    join()
     from torch import distributed
 
     total = values.detach().clone()
@@ -243,8 +243,8 @@ def lost_another(error: BaseException) -> bool:
     return count() > 1 and isinstance(error, RuntimeError) and any(sign in str(error) for sign in _LOST)
 
 
-def _join() -> Any:
-    """Connect to the other processes, if that is not done yet."""
+def join() -> Any:
+    """Connect to the other processes, if that is not done yet; Accelerate's state of this run."""
     import torch
     from accelerate import PartialState
 
@@ -274,7 +274,7 @@ def _launcher_store() -> Any:
 
 
 def _from_main(value: T) -> T:
-    _join()
+    join()
     from torch import distributed
 
     values = [value]

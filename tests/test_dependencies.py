@@ -21,7 +21,7 @@ NOT_IMPORTED = {
     "httptools": "uvicorn's parser",
     "uvloop": "uvicorn's event loop",
     "onnxscript": "PyTorch's exporter",
-    "tensorboard": "transformers' logs",
+    "tensorboard": "imported by name, by Accelerate's tracker",
     "sacrebleu": "imported by name, where texts are judged",
     "rouge-score": "imported by name, where texts are judged",
     "codecarbon": "its table of countries is read, where a report tells carbon dioxide",

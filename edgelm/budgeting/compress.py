@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgelm import distributed as processes
+from edgelm import tracking
 from edgelm.anatomy import find_checkpoint
 from edgelm.budget import Budget
 from edgelm.budgeting.fastest import Targets, find_fastest
@@ -117,7 +118,7 @@ def compress_to_budget(
             allow_pickle=allow_pickle,
             progress=progress,
         ) as writer:
-            return keep_to(writer.resolve)
+            return _reported(keep_to(writer.resolve))
     if context is not None or prompt_length is not None:
         raise UsageError(
             "--context and --prompt-length are for models that write texts.",
@@ -134,4 +135,12 @@ def compress_to_budget(
         embedding_bits=chosen.embedding_bits,
         progress=progress,
     )
-    return keep_to(resolve)
+    return _reported(keep_to(resolve))
+
+
+def _reported(outcome: Outcome) -> Outcome:
+    """The outcome, once the trackers know what was made and how it stands to its budget."""
+    tracking.log("result", {"parameters": outcome.result.parameters, "size_mb": outcome.result.size_mb})
+    for verdict in outcome.verdicts:
+        tracking.log("budget", {verdict.name: verdict.got, f"{verdict.name} asked": verdict.asked})
+    return outcome

@@ -22,6 +22,7 @@ from edgelm.cli.options import (
     Overwrite,
     PairColumn,
     Quiet,
+    ReportTo,
     SkipBadRows,
     TaskName,
     TextColumn,
@@ -30,6 +31,7 @@ from edgelm.cli.options import (
 from edgelm.cli.panels import BUDGET, ROWS
 from edgelm.cli.tables import draw_budget, draw_layers, hidden_line, make_table, tokens_line
 from edgelm.errors import EXIT_BUDGET
+from edgelm.tracking import report_to
 
 if TYPE_CHECKING:
     from edgelm.compress.chance import Chance
@@ -177,6 +179,7 @@ def compress(
         ),
     ] = False,
     overwrite: Overwrite = False,
+    report: ReportTo = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -187,7 +190,10 @@ def compress(
     Example: edgelm compress build/teacher --data train.jsonl --eval dev.jsonl --recipe balanced
     --output build/compressed
     """
-    with open_screen(as_json=as_json, quiet=quiet, verbose=verbose, shared=True) as screen:
+    with (
+        open_screen(as_json=as_json, quiet=quiet, verbose=verbose, shared=True) as screen,
+        report_to(*(report or ()), output=output),
+    ):
         from edgelm.budgeting.compress import compress_to_budget
         from edgelm.cli.from_trial import check_source, read_trial
         from edgelm.cli.inputs import read_budget, read_columns, read_rows_of, read_unlabelled

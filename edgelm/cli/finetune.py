@@ -22,6 +22,7 @@ from edgelm.cli.options import (
     PairColumn,
     Problem,
     Quiet,
+    ReportTo,
     SkipBadRows,
     TextColumn,
     Verbose,
@@ -29,6 +30,7 @@ from edgelm.cli.options import (
 from edgelm.cli.panels import ROWS, TRAINING
 from edgelm.cli.tables import metrics_line
 from edgelm.model_folder.task_names import kind_of_name
+from edgelm.tracking import report_to
 
 
 def finetune(
@@ -91,7 +93,8 @@ def finetune(
     ] = 1,
     seed: Annotated[int, typer.Option(help="Of all random numbers.", rich_help_panel=TRAINING)] = 0,
     tensorboard: Annotated[
-        Path | None, typer.Option(help="Write TensorBoard logs to this folder.", rich_help_panel=TRAINING)
+        Path | None,
+        typer.Option(help="Write TensorBoard logs to this folder (--report-to chooses one).", rich_help_panel=TRAINING),
     ] = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
@@ -126,6 +129,7 @@ def finetune(
         typer.Option("--prefix", help='Stands before every source, such as "summarize: " (T5).', rich_help_panel=ROWS),
     ] = None,
     overwrite: Overwrite = False,
+    report: ReportTo = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -134,7 +138,11 @@ def finetune(
 
     Example: edgelm finetune ./all-MiniLM-L6-v2 --data train.jsonl --eval dev.jsonl --output build/teacher
     """
-    with open_screen(as_json=as_json, quiet=quiet, verbose=verbose, shared=True) as screen:
+    trackers = [*(report or ()), *(("tensorboard",) if tensorboard is not None else ())]
+    with (
+        open_screen(as_json=as_json, quiet=quiet, verbose=verbose, shared=True) as screen,
+        report_to(*trackers, output=output, logs=tensorboard),
+    ):
         from edgelm.cli.inputs import read_columns, read_problem, read_schema, read_settings, read_train_and_eval
         from edgelm.files.output import check_output
         from edgelm.files.output_kinds import CHECKPOINT
@@ -189,7 +197,6 @@ def finetune(
             kind=task,
             settings=settings,
             seed=seed,
-            log_dir=tensorboard,
             overwrite=overwrite,
             allow_pickle=allow_pickle,
             allow_new_head=allow_new_head,

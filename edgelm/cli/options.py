@@ -16,6 +16,12 @@ from edgelm.tasks import task
 TIMES = "Such as 90s, 45m, 1h30m, 2h, or seconds."
 TASK_NAMES = f"[{'|'.join(get_args(task.TaskKind))}]"
 
+
+def split_commas(values: list[str] | None) -> list[str]:
+    """Names that were given one by one, or several with commas."""
+    return [name.strip() for value in values or () for name in value.split(",") if name.strip()]
+
+
 Json = Annotated[
     bool,
     typer.Option(
@@ -26,6 +32,16 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.",
 Verbose = Annotated[
     bool,
     typer.Option("--verbose", "-v", help="Print more, and a traceback when something fails.", rich_help_panel=OUTPUT),
+]
+ReportTo = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--report-to",
+        metavar="TRACKER",
+        callback=split_commas,
+        help="Follow the figures in tensorboard, wandb, mlflow or trackio; several with commas, or repeated.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.", rich_help_panel=OUTPUT)]
 Provider = Annotated[

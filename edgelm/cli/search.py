@@ -20,6 +20,7 @@ from edgelm.cli.options import (
     MissingLabel,
     PairColumn,
     Quiet,
+    ReportTo,
     SkipBadRows,
     TaskName,
     TextColumn,
@@ -28,6 +29,7 @@ from edgelm.cli.options import (
 from edgelm.cli.panels import BUDGET, MEASURING, OUTPUT, ROWS, TRAINING
 from edgelm.cli.tables import make_table
 from edgelm.errors import EXIT_BUDGET
+from edgelm.tracking import report_to
 
 
 def search(
@@ -112,6 +114,7 @@ def search(
             "--allow-pickle", help="Accept pytorch_model.bin (only its weights are loaded).", rich_help_panel=ROWS
         ),
     ] = False,
+    report: ReportTo = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -123,7 +126,10 @@ def search(
 
     Example: edgelm search build/teacher --data train.jsonl --eval dev.jsonl --time-limit 2h --output build/search
     """
-    with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
+    with (
+        open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen,
+        report_to(*(report or ()), output=output),
+    ):
         from edgelm.cli.inputs import read_columns, read_rows_of
         from edgelm.device import load_device
         from edgelm.durations import parse_seconds

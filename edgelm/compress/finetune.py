@@ -10,6 +10,7 @@ from typing import Any
 from transformers import set_seed
 
 from edgelm import distributed as processes
+from edgelm import tracking
 from edgelm.anatomy import TaskModel, find_checkpoint, load_backbone, load_tokenizer, parameter_count, save_checkpoint
 from edgelm.anatomy.heads import in_head_order
 from edgelm.anatomy.sizes import check_length, text_limit
@@ -71,7 +72,6 @@ def finetune(
     kind: str = "text-classification",
     settings: TrainSettings = TrainSettings(),
     seed: int = 0,
-    log_dir: Path | None = None,
     overwrite: bool = False,
     allow_pickle: bool = False,
     allow_new_head: bool = False,
@@ -139,7 +139,6 @@ def finetune(
             work=work / key[:16],
             seed=seed,
             evaluation=evaluation,
-            log_dir=log_dir,
             description="finetune",
             progress=progress,
         )
@@ -167,9 +166,12 @@ def finetune(
 
         processes.on_main(keep)
     chance = judge_chance(task, metrics, evaluation.labels)
-    return FinetuneResult(
+    result = FinetuneResult(
         output, record, metrics, parameter_count(model), open_checkpoint(output).size_mb, seconds, chance
     )
+    found = {"parameters": result.parameters, "size_mb": result.size_mb, "seconds": seconds}
+    tracking.log("result", metrics | found)
+    return result
 
 
 def _writer(checkpoint: Checkpoint, kind: str, rows: Dataset, tokenizer: Any, prefix: str | None) -> Task:

@@ -12,6 +12,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
+from edgelm import tracking
 from edgelm.anatomy import (
     TaskModel,
     family_of,
@@ -145,6 +146,7 @@ def compress(
     metrics, reference = evaluate(judged, evaluation, texts=own, progress=progress)
     metrics["agreement"] = 1.0
     original = {"metrics": metrics, "parameters": parameter_count(teacher), "size_mb": checkpoint.size_mb}
+    tracking.log("stages", metrics | {"parameters": original["parameters"]})
     record = replace(
         checkpoint.record,
         task=task,
@@ -199,13 +201,8 @@ def compress(
                 write_checkpoint_card(folder, record, name=output.name, source=checkpoint.path, base=below)
 
         processes.on_main(finish)
-    return CompressResult(
-        path=output,
-        record=open_checkpoint(output).record,
-        original=original,
-        parameters=parameter_count(current),
-        size_mb=open_checkpoint(output).size_mb,
-    )
+    made = open_checkpoint(output)
+    return CompressResult(output, made.record, original, parameter_count(current), made.size_mb)
 
 
 def _asked_targets(recipe: Recipe) -> WrittenSettings | None:
@@ -335,6 +332,7 @@ def _run_stage(
         parameters=parameter_count(result.model),
         seconds=round(time.monotonic() - start, 1),
     )
+    tracking.log("stages", after | {"parameters": stage.parameters, "seconds": stage.seconds})
 
     def keep() -> None:
         with staged_output(folder) as aside:

@@ -37,7 +37,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "search": ("search recipes and their settings", ("optuna",)),
     "ray": ("search on a Ray cluster", ("ray",)),
     "report": ("write HTML reports", ("jinja2", "matplotlib", "psutil")),
-    "tensorboard": ("write TensorBoard logs while training", ("tensorboard",)),
+    "tensorboard": ("follow runs in TensorBoard (--report-to)", ("tensorboard",)),
     "remote": ("profile on other machines over SSH", ("asyncssh", "packaging")),
     "gpu": ("ask NVIDIA's driver about GPUs", ("pynvml",)),
     "tensorrt": ("build and run TensorRT engines", ("tensorrt_rtx", "cuda")),

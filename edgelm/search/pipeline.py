@@ -23,6 +23,7 @@ from edgelm.search.ray_workers import RayWorkers
 from edgelm.search.result import SearchResult, Trial, front_csv, front_of
 from edgelm.search.rows import write_rows
 from edgelm.search.space import SearchSpace, load_recipes, load_space, space_for
+from edgelm.search.tracked import track_front, track_trial
 from edgelm.search.trial import Job, quality_name, single_texts
 from edgelm.search.workers import LocalWorkers, Workers
 
@@ -118,7 +119,7 @@ def search(
             return result
 
         def ended(trial: Trial) -> None:
-            report()
+            track_trial(trial, report())
             if watch is not None:
                 watch(trial)
 
@@ -140,7 +141,9 @@ def search(
             progress=progress,
         )
         stopped = _explore(folder, space, plan, clock, workers=_workers(jobs, ray), sampler=sampler, seed=seed)
-        return _judge(report(stopped))
+        result = _judge(report(stopped))
+        track_front(result)
+        return result
 
 
 class _Common:

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from edgelm import tracking
 from edgelm.anatomy import TaskModel
 from edgelm.anatomy.hooks import Watch, watching
 from edgelm.compress.batches import EncodedDataset
@@ -47,6 +48,8 @@ def calibrate(
         for index in range(len(encoded)):
             model.outputs(encoded.batch([index]))
             progress("calibrate", index + 1, len(encoded))
+    for name, entry in statistics.items():
+        tracking.log_histogram(f"calibration/{name}", entry.histogram)
     return {name: range_of(entry, method, symmetric=symmetric) for name, entry in statistics.items()}
 
 

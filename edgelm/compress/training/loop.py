@@ -17,8 +17,10 @@ import transformers
 from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.integrations.integration_utils import rewrite_logs
 
 from edgelm import distributed as processes
+from edgelm import tracking
 from edgelm.anatomy import TaskModel
 from edgelm.compress.batches import Collator, EncodedDataset, LengthGroupedSampler, Share
 from edgelm.compress.distillation.distill import LossFunction, label_loss
@@ -57,7 +59,6 @@ def train(
     evaluation: Dataset | None = None,
     loss: LossFunction | None = None,
     teacher_cache: TeacherCache | TokenTeacher | None = None,
-    log_dir: Path | None = None,
     seconds: float | None = None,
     description: str = "train",
     progress: Progress = silent,
@@ -71,7 +72,6 @@ def train(
         evaluation: judged `settings.evaluations` times an epoch; the best state wins. Needed for early stopping.
         loss: takes the model, a batch and its share; None: the task's own loss on the labels.
         teacher_cache: what the loss asks of a teacher, to be had for all rows at once.
-        log_dir: write TensorBoard logs there.
         seconds: that the training may take; its schedule is shortened to fit. None: as long as it takes.
 
     Raises:
@@ -90,16 +90,19 @@ def train(
     data = dataset
     if not isinstance(data, EncodedDataset):
         data = EncodedDataset(data, model, numbered=teacher_cache is not None)
-    arguments = _arguments(
-        settings, model.task, rows=len(data), work=work, seed=seed, judge=evaluation is not None, log_dir=log_dir
-    )
+    arguments = _arguments(settings, model.task, rows=len(data), work=work, seed=seed, judge=evaluation is not None)
 
     def judge(trained: PreTrainedModel) -> dict[str, float]:
         assert evaluation is not None
         metrics, _ = evaluate(model.with_model(trained), evaluation, written=False)
         return metrics
 
-    callbacks: list[TrainerCallback] = [_KeepWhole(), _OwnNoise(), _Report(description, progress)]
+    callbacks: list[TrainerCallback] = [
+        _KeepWhole(),
+        _OwnNoise(),
+        _Report(description, progress),
+        _Tracked(description),
+    ]
     if settings.early_stopping is not None and evaluation is not None:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=settings.early_stopping))
     if teacher_cache is not None:
@@ -115,7 +118,7 @@ def train(
     if seconds is not None:
         callbacks.append(EndInTime(max(1.0, seconds - (time.monotonic() - start))))
     with (
-        _quiet(log_dir),
+        _quiet(),
         only_read_weights(model.model, model.task),
         dropping_out(model.model, settings.dropout),
         recomputing(model.model, settings.gradient_checkpointing),
@@ -222,6 +225,19 @@ class _Report(TrainerCallback):
         self.progress(self.description, state.global_step, state.max_steps)
 
 
+class _Tracked(TrainerCallback):
+    """Passes losses, rates and scores on to the trackers of this run."""
+
+    def __init__(self, description: str) -> None:
+        self.description = description
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        tracking.next_part()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        tracking.log(self.description, rewrite_logs(logs or {}), step=state.global_step)
+
+
 def last_state(work: Path) -> str | None:
     """The newest whole training state under `work`, or None."""
     states = sorted(work.glob("checkpoint-*"), key=lambda folder: int(folder.name.rpartition("-")[2]))
@@ -262,13 +278,11 @@ def _state_to_resume(work: Path) -> str | None:
 
 
 def _arguments(
-    settings: TrainSettings, task: Task, *, rows: int, work: Path, seed: int, judge: bool, log_dir: Path | None
+    settings: TrainSettings, task: Task, *, rows: int, work: Path, seed: int, judge: bool
 ) -> TrainingArguments:
     per_epoch = max(1, -(-rows // (settings.batch_size * settings.gradient_accumulation)))
     steps = settings.max_steps or max(1, round(per_epoch * settings.epochs))
     interval = max(1, per_epoch // settings.evaluations) if judge else max(1, steps // _SAVES)
-    if log_dir is not None:
-        os.environ["TENSORBOARD_LOGGING_DIR"] = str(log_dir)
     on_cpu = not torch.cuda.is_available()
     return TrainingArguments(
         output_dir=str(work),
@@ -295,7 +309,7 @@ def _arguments(
         greater_is_better=True if judge else None,
         logging_strategy="steps",
         logging_steps=max(1, steps // 100),
-        report_to=["tensorboard"] if log_dir is not None else [],
+        report_to=[],  # `_Tracked` reports: a run of edgelm has several trainings, and is one run to its trackers
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_pin_memory=not on_cpu,
@@ -307,7 +321,7 @@ def _arguments(
 
 
 @contextlib.contextmanager
-def _quiet(log_dir: Path | None) -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Keep the loop's chatter off stdout, which belongs to results."""
     level = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity(logging.ERROR)
@@ -323,5 +337,3 @@ def _quiet(log_dir: Path | None) -> Iterator[None]:
             yield
     finally:
         transformers.logging.set_verbosity(level)
-        if log_dir is not None:
-            os.environ.pop("TENSORBOARD_LOGGING_DIR", None)
