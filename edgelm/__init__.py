@@ -20,8 +20,10 @@ for _name in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK
 
 if TYPE_CHECKING:
     from edgelm.anatomy import load_checkpoint
+    from edgelm.bars import progress_bars
     from edgelm.budget import Budget
     from edgelm.budgeting.compress import compress_to_budget
+    from edgelm.checkpoint import open_checkpoint
     from edgelm.compress.finetune import finetune
     from edgelm.compress.pipeline import compress
     from edgelm.data.dataset import load_dataset
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from edgelm.profile.remote.pipeline import profile_hosts
     from edgelm.profile.tune import tune
     from edgelm.recipe import load_recipe
-    from edgelm.runtime import load
+    from edgelm.runtime import load, open_bundle
     from edgelm.search.pipeline import search
     from edgelm.search.space import load_space
     from edgelm.tracking import report_to
@@ -52,10 +54,13 @@ _HOMES = {
     "detect_device": "edgelm.hardware.detect",
     "search": "edgelm.search.pipeline",
     "load": "edgelm.runtime",
+    "open_bundle": "edgelm.runtime",
+    "open_checkpoint": "edgelm.checkpoint",
     "load_recipe": "edgelm.recipe",
     "load_device": "edgelm.device",
     "load_dataset": "edgelm.data.dataset",
     "load_space": "edgelm.search.space",
+    "progress_bars": "edgelm.bars",
     "report_to": "edgelm.tracking",
 }
 
@@ -74,8 +79,11 @@ __all__ = [
     "load_device",
     "load_recipe",
     "load_space",
+    "open_bundle",
+    "open_checkpoint",
     "profile",
     "profile_hosts",
+    "progress_bars",
     "report_to",
     "search",
     "tune",

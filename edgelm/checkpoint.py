@@ -20,6 +20,7 @@ from edgelm.model_folder.generators import READERS, as_reader, as_recorded, gene
 from edgelm.model_folder.gguf import gguf_file, is_gguf, read_gguf
 from edgelm.model_folder.sentence_transformers import SentenceFolder, read_sentence_folder
 from edgelm.model_folder.weight_files import check_safetensors, is_bundle, read_json, require_weights, weight_files
+from edgelm.notebook import checkpoint_html
 from edgelm.shapes import KeptHidden, LayerShape
 from edgelm.tasks.table import TASKS, task_from_dict
 from edgelm.tasks.task import Task
@@ -230,6 +231,10 @@ class Checkpoint:
             return self.path
         return self.base.tokenizer_path
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return checkpoint_html(self)
+
 
 @door(ModelError, "Copy or download the model again; `edgelm inspect` shows what is read of one.")
 def open_checkpoint(
@@ -331,13 +336,8 @@ def _adapted_record(path: Path, config: dict[str, Any], base: Record, sentence: 
     elif isinstance(task, SentenceEmbedding) and isinstance(base.task, SentenceEmbedding):
         task = base.task
     task = _with_pair(task, base.task)
-    return Record(
-        task,
-        source=str(path),
-        layers=base.layers,
-        original_layers=base.original_layers,
-        embedding_bits=base.embedding_bits,
-    )
+    original, bits = base.original_layers, base.embedding_bits
+    return Record(task, source=str(path), layers=base.layers, original_layers=original, embedding_bits=bits)
 
 
 def _with_pair(task: Task, before: Task) -> Task:

@@ -13,6 +13,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # Imported, and not declared: why.
 NOT_DECLARED = {
     "tensorrt": "comes with JetPack; `edgelm[tensorrt]` brings tensorrt-rtx",
+    "IPython": "runs the notebook that is drawn in",
     "edgelm_native": "the folder native/, a wheel of its own",
     "typing_extensions": "read by type checkers alone",
 }

@@ -22,6 +22,7 @@ from edgelm.device import Device, check_precision
 from edgelm.errors import UsageError
 from edgelm.hardware.machine import describe_machine
 from edgelm.latency_table import LatencyTable, count_operations
+from edgelm.notebook import result_html
 from edgelm.profile.block_latency import Meter, find_table
 from edgelm.progress import Progress, silent
 from edgelm.quantize.target import target_of
@@ -62,6 +63,10 @@ class Outcome:
     def met(self) -> bool:
         """Whether every bound holds."""
         return all(verdict.met for verdict in self.verdicts)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return result_html(self.result, self.verdicts)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: what `edgelm compress --json` prints."""

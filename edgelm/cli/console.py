@@ -9,21 +9,19 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import typer
 from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
 
 from edgelm import distributed as processes
+from edgelm.bars import Bars
 from edgelm.cli.command import join, program
 from edgelm.cli.log_lines import LogLines
 from edgelm.cli.memory import memory_error
 from edgelm.errors import EXIT_FAILED, EXIT_INTERRUPTED, EdgelmError
 from edgelm.lines import json_line, plain_text
-
-if TYPE_CHECKING:
-    from rich.progress import Progress as RichProgress
 
 _WIDE = 200  # columns of a table that goes into a file or a pipe
 
@@ -56,8 +54,7 @@ class Screen:
             stderr=as_json, quiet=quiet, soft_wrap=not watched, width=None if watched else _WIDE, **plain
         )
         self.stderr = PlainConsole(stderr=True, soft_wrap=True, **plain)
-        self._bars: RichProgress | None = None
-        self._tasks: dict[str, Any] = {}
+        self._bars = Bars(self.stderr)
         self._lines: LogLines | None = None
 
     def result(self, values: dict[str, Any], view: Callable[[Console, dict[str, Any]], None]) -> None:
@@ -102,36 +99,13 @@ class Screen:
                 self._lines = LogLines(self.aside)
             self._lines.note(description, done, total)
             return
-        if self._bars is None:
-            self._bars = _start_bars(self.stderr)
-        if description not in self._tasks:
-            self._tasks[description] = self._bars.add_task(description, total=total)
-        self._bars.update(self._tasks[description], completed=done, total=total)
-        if done >= total:
-            self._bars.remove_task(self._tasks.pop(description))
+        self._bars(description, done, total)
 
     def close(self) -> None:
         """Take the progress bars off the terminal, and write no more lines."""
         if self._lines is not None:
             self._lines.close()
-        if self._bars is not None:
-            self._bars.stop()
-
-
-def _start_bars(console: Console) -> RichProgress:
-    from rich import progress  # which most calls never draw with
-
-    bars = progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeElapsedColumn(),
-        progress.TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
-    bars.start()
-    return bars
+        self._bars.close()
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from edgelm.errors import UsageError
 from edgelm.files.output import check_output, disk_errors, staged_output
 from edgelm.files.output_kinds import CHECKPOINT
 from edgelm.files.work import Work
+from edgelm.notebook import html_view, lineage_tables
 from edgelm.progress import Progress, silent
 from edgelm.tasks.generation import Generation, Rewriting
 from edgelm.tasks.table import TASKS
@@ -48,6 +49,11 @@ class FinetuneResult:
     size_mb: float
     seconds: float
     chance: Chance | None = None
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        facts = {"weights": f"{self.parameters / 1e6:.2f}M, {self.size_mb:.1f} MB", "seconds": f"{self.seconds:.0f}"}
+        return html_view(f"Fine-tuned: {self.path}", facts, *lineage_tables(self.record.to_dict()))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: what `edgelm finetune --json` prints."""

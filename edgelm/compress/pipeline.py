@@ -46,6 +46,7 @@ from edgelm.files.output import check_output, disk_errors, staged_output
 from edgelm.files.output_kinds import CHECKPOINT
 from edgelm.files.work import Work
 from edgelm.lengths import DEFAULT_LENGTH
+from edgelm.notebook import result_html
 from edgelm.progress import Progress, silent
 from edgelm.recipe import DepthSettings, DistillSettings, FitSettings, PruneSettings, Recipe
 from edgelm.training_settings import Settings, WrittenSettings
@@ -70,6 +71,10 @@ class CompressResult:
     original: dict[str, Any]
     parameters: int
     size_mb: float
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return result_html(self)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: what `edgelm compress --json` prints."""

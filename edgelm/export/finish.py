@@ -19,6 +19,7 @@ from edgelm.export.tokenization import tokenization_of
 from edgelm.files.output import size_on_disk
 from edgelm.graph.rewrites import operator_counts
 from edgelm.model_folder.card import read_card
+from edgelm.notebook import bundle_html
 from edgelm.runtime import open_bundle
 from edgelm.runtime.engine_plan import EnginePlan
 from edgelm.runtime.manifest import Manifest
@@ -47,6 +48,10 @@ class ExportResult:
     operators: dict[str, int]
     no_engine: str = ""
     guessed: str = ""
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return bundle_html(self.path, self.manifest, self.size_mb)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: what `edgelm export --json` prints."""

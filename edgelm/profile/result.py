@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from edgelm.errors import InputError
+from edgelm.notebook import html_view
 from edgelm.profile.generation.case import GenerationCase
 from edgelm.profile.interleave import BLOCK_CALLS
 from edgelm.profile.interval import Ratio
@@ -115,6 +116,19 @@ class Profile:
     passed: tuple[dict[str, str], ...] = ()
     memory: tuple[Memory, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: how fast the subject is in each case, and what makes that doubtful."""
+        from edgelm.report.generation import speed_sections
+
+        facts = {
+            "precision": self.precision,
+            "size": f"{self.size_mb:.1f} MB",
+            "ran on": self.runs_on,
+            "of": str(self.machine.get("cpu", "")),
+            "doubtful:": " ".join(self.warnings),
+        }
+        return html_view(f"Profile of {self.name}", facts, *(table for _, table in speed_sections([self.to_dict()])))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

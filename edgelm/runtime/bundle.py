@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgelm.errors import BundleError, UsageError
 from edgelm.limits import FILES, MANIFEST_BYTES, Limit
+from edgelm.notebook import bundle_html
 from edgelm.runtime.archive import open_archive, read_member, refuse_longer
 from edgelm.runtime.contents import FILE, archive_contents, check_inside, find_plain_file, folder_contents
 from edgelm.runtime.early import Early
@@ -56,6 +57,10 @@ class Bundle:
     _early: dict[str, Early[str]] = field(default_factory=dict, repr=False, compare=False)
     _open: list[zipfile.ZipFile] = field(default_factory=list, repr=False, compare=False)
     _checked: set[str] = field(default_factory=set, repr=False, compare=False)  # whose content was found as listed
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return bundle_html(self.path, self.manifest, self.size_bytes / 1e6)
 
     @property
     def is_signed(self) -> bool:

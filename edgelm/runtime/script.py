@@ -196,7 +196,8 @@ def vendored_files(*, generates: bool = True) -> dict[str, Path]:
         generates: its model writes text; else what writes is left out.
     """
     package = Path(__file__).resolve().parents[1]
-    modules = [package / f"{name}.py" for name in ("__init__", "version", "errors", "field_types", "limits", "lines")]
+    nouns = ("__init__", "version", "errors", "field_types", "limits", "lines", "notebook")
+    modules = [package / f"{name}.py" for name in nouns]
     modules += sorted(path for room in ("tasks", "runtime") for path in (package / room).rglob("*.py"))
     if not generates:
         writing = package / "runtime" / "generation"

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from edgelm.notebook import html_view
+
 SCHEMA = 1
 _CLOSE = 0.01 + 1e-9  # of the quality, a share or a correlation
 
@@ -89,6 +91,13 @@ class SearchResult:
             key=lambda number: known[number][1],
             default=None,
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the front."""
+        from edgelm.report.front import front_table
+
+        ended = sum(trial.state == "finished" for trial in self.trials)
+        return html_view(f"Search {self.path}", {"finished trials": str(ended)}, front_table(self.to_dict()))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: what `edgelm search --json` prints and front.json holds."""
