@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def compress_to_budget(
     table: LatencyTable | None = None,
     unlabelled: Dataset | None = None,
     time_limit: float | None = None,
+    began: float | None = None,
     overwrite: bool = False,
     allow_pickle: bool = False,
     max_length: int = 128,
@@ -59,7 +61,8 @@ def compress_to_budget(
         overrides: changes to that default recipe, such as `recover.train.epochs=1`.
         table: latencies that were measured on the device; None: measured here for a CPU, estimated for other devices.
         unlabelled: further texts, which the original model labels.
-        time_limit: in seconds, for the trainings.
+        time_limit: in seconds, from the call on, with what is measured: trainings are shortened.
+        began: when the limit began to run, by `time.monotonic()`; None: with this call.
         kind: the task that a masked language model is compressed for; None: as the folder is read.
         context: of a model that writes: tokens behind which times of one more are meant, and its cache in memory; None:
             256 (an encoder-decoder 64, with as many of a source), or what it holds if less.
@@ -74,6 +77,7 @@ def compress_to_budget(
             model, or a bound, a context or a prompt of another kind of model.
         ModelError, DataError, RecipeError, OutputExistsError: as `compress`.
     """
+    began = time.monotonic() if began is None else began
     output = Path(output)
     checkpoint = find_checkpoint(model, allow_pickle=allow_pickle, task=kind)
     default = GENERATOR_RECIPE if checkpoint.task.generates else default_recipe(budget)
@@ -98,12 +102,20 @@ def compress_to_budget(
             rows = [rows.fingerprint() for rows in (dataset, evaluation, unlabelled) if rows is not None]
             asked = "".join([chosen.model_dump_json(), *rows])
             return find_fastest(
-                budget, resolve, make, asked=asked, output=output, overwrite=overwrite, time_limit=time_limit
+                budget,
+                resolve,
+                make,
+                asked=asked,
+                output=output,
+                overwrite=overwrite,
+                time_limit=time_limit,
+                began=began,
             )
         targets = resolve(budget)
         goal = targets.goal if targets.goal.bounds else None
         check_recipe(chosen, goal)
-        return targets.outcome(make(output=output, goal=goal, time_limit=time_limit))
+        since = {} if time_limit is None else {"began": began}
+        return targets.outcome(make(output=output, goal=goal, time_limit=time_limit, **since))
 
     if checkpoint.task.generates:
         if table is not None:

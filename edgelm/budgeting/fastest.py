@@ -7,6 +7,7 @@ import functools
 import json
 import math
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -52,33 +53,36 @@ def find_fastest(
     output: Path,
     overwrite: bool = False,
     time_limit: float | None = None,
+    began: float | None = None,
 ) -> Outcome:
     """Compress to several latencies, and keep the fastest model that holds `budget.max_drop`; if none does, the one
     that loses least.
 
-    Every try is a compression of its own, and takes an equal part of the time limit. Finished tries are kept beside the
-    output until the end: the same call, after an interruption, goes on with the next.
+    Every try is a compression of its own, and ends with its equal part of the time limit. Finished tries are kept
+    beside the output until the end: the same call, after an interruption, goes on with the next.
 
     Args:
         budget: bounds the drop alone.
         resolve_budget: what a budget means for the model; the drop stays bounded in all of them.
         run: `compress` with everything but output, goal and time limit.
+        began: when the time limit began to run, by `time.monotonic()`; None: with this call.
         asked: what tries depend on besides their latency: those of another call are not taken up.
 
     Raises:
         OutputExistsError: `output` is there and `overwrite` is not set.
     """
+    began = time.monotonic() if began is None else began
     check_output(output, overwrite=overwrite, kind=CHECKPOINT)
     whole = resolve_budget(Budget(max_latency_ms=math.inf)).whole
     tries = output.with_name(output.name + ".tries")
     held, failed, factor = 1.0, math.inf, 2.0
     found: list[Outcome] = []
-    for _ in range(_TRIES):
+    for place in range(_TRIES):
         targets = resolve_budget(replace(budget, max_latency_ms=whole / factor))
         folder = tries / f"{factor:.3g}x-{digest(asked, targets.goal.fingerprint())[:12]}"
-        make = functools.partial(
-            run, output=folder, goal=targets.goal, time_limit=None if time_limit is None else time_limit / _TRIES
-        )
+        part = None if time_limit is None else time_limit / _TRIES
+        since = {} if part is None else {"began": began + place * part}  # what earlier tries left over is there too
+        make = functools.partial(run, output=folder, goal=targets.goal, time_limit=part, **since)
         outcome = targets.outcome(_once(folder, make))
         found.append(replace(outcome, verdicts=outcome.verdicts[-1:]))  # the latency was ours, not the user's
         if found[-1].met:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -153,7 +154,7 @@ def compress(
         str | None,
         typer.Option(
             metavar="TIME",
-            help=f"Trainings are shortened so that the command ends within it. {TIMES}",
+            help=f"Of the command, measuring included: trainings are shortened so that it ends in time. {TIMES}",
             rich_help_panel=BUDGET,
         ),
     ] = None,
@@ -190,6 +191,7 @@ def compress(
     Example: edgelm compress build/teacher --data train.jsonl --eval dev.jsonl --recipe balanced
     --output build/compressed
     """
+    began = time.monotonic()
     with (
         open_screen(as_json=as_json, quiet=quiet, verbose=verbose, shared=True) as screen,
         report_to(*(report or ()), output=output),
@@ -250,6 +252,7 @@ def compress(
             table=None if table is None else read_latency_table(table),
             unlabelled=further,
             time_limit=seconds,
+            began=began,
             overwrite=overwrite,
             kind=kind,
             allow_pickle=allow_pickle,

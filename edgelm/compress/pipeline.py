@@ -34,7 +34,7 @@ from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool
 from edgelm.compress.pruning.constraints import Constraints
 from edgelm.compress.stages import STAGES, StageContext
 from edgelm.compress.training.loop import check_batches
-from edgelm.compress.training.time_limit import training_seconds
+from edgelm.compress.training.time_limit import Allowance
 from edgelm.compress.vocabulary.choose import kept_tokens, read_alike
 from edgelm.compress.vocabulary.corpus import recipe_files
 from edgelm.compress.write import write
@@ -93,6 +93,7 @@ def compress(
     goal: Constraints | None = None,
     unlabelled: Dataset | None = None,
     time_limit: float | None = None,
+    began: float | None = None,
     overwrite: bool = False,
     allow_pickle: bool = False,
     max_length: int = 128,
@@ -111,6 +112,7 @@ def compress(
         unlabelled: further texts for the stages that learn from the original model, which labels them.
         time_limit: in seconds, from the call on: trainings take fewer steps, in proportion to their epochs, and still
             anneal.
+        began: when the limit began to run, by `time.monotonic()`; None: with this call.
         kind: the task that a masked language model is compressed for, such as fill-mask; None: as the folder is read.
 
     Raises:
@@ -118,7 +120,7 @@ def compress(
         OutputExistsError: `output` is there and `overwrite` is not set.
         OutputInUseError: another process is making it.
     """
-    start = time.monotonic()
+    allowed = Allowance(time_limit, time.monotonic() if began is None else began)
     output = Path(output)
     check_output(output, overwrite=overwrite, kind=CHECKPOINT)
     goal = goal or Constraints()
@@ -148,7 +150,10 @@ def compress(
     if task.schema == "targets" and evaluation.labels is None:
         own = write(teacher, tokenizer, task, evaluation.texts, max_length=max_length, progress=progress)
         evaluation = replace(evaluation, labels=tuple((text,) for text in own))
+    start = time.monotonic()
     metrics, reference = evaluate(judged, evaluation, texts=own, progress=progress)
+    judging = time.monotonic() - start
+    allowed.check(recipe.stages, judging)
     metrics["agreement"] = 1.0
     original = {"metrics": metrics, "parameters": parameter_count(teacher), "size_mb": checkpoint.size_mb}
     tracking.log("stages", metrics | {"parameters": original["parameters"]})
@@ -173,11 +178,7 @@ def compress(
             folder = work / f"{index + 1}-{settings.stage}-{key[:16]}"
             if not processes.on_main(folder.is_dir):
                 training = folder.with_suffix(".training")
-                seconds = (
-                    None
-                    if time_limit is None
-                    else training_seconds(time_limit - (time.monotonic() - start), recipe.stages[index:])
-                )
+                seconds = allowed.training_seconds(recipe.stages[index:], judging)
                 context = StageContext(
                     teacher, tokenizer, record, dataset, texts, training, recipe.seed, progress, goal, seconds
                 )

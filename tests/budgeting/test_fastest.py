@@ -34,7 +34,7 @@ def aim_at(folder):
 def losing(speedups_that_hold):
     """A compression that loses two points where it had to be more than so many times as fast as the original."""
 
-    def make(output, goal, time_limit):
+    def make(output, goal, time_limit, began=None):
         (bound,) = goal.bounds
         factor = bound.table.predict(bound.table.sizes.full()) / bound.allowed
         calls.append((round(factor, 2), time_limit))

@@ -4,7 +4,9 @@ the end."""
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,15 +15,55 @@ from transformers import TrainerCallback, get_scheduler
 from edgelm import distributed as processes
 from edgelm.training_settings import Settings
 
-_PROBE = 20  # steps that tell the pace; the first of them are slower
-_SKIPPED = 5
+_PROBE = 20  # steps that tell the pace
+_EARLY = (2, 5, 10)  # steps after which it is looked whether there is time for those at all
+_SLOWER = 0.97  # of the steps that are left: fewer are taken where the time allows no more than this
 _RACE = 0.25  # of a training by steps
 _RESERVE = 0.85  # of the time that is left goes to training: cuts, evaluations and writing need the rest
 
 
+class TimeLimitWarning(UserWarning):
+    """A time limit that cannot be kept to."""
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What a call may take.
+
+    Attributes:
+        seconds: of the limit; None: as long as it takes.
+        began: when it began to run, by `time.monotonic()`.
+    """
+
+    seconds: float | None
+    began: float
+
+    @property
+    def left(self) -> float:
+        """Seconds from now on; where there is no limit, without end."""
+        return float("inf") if self.seconds is None else self.seconds - (time.monotonic() - self.began)
+
+    def training_seconds(self, stages: Sequence[Settings], judging: float) -> float | None:
+        """How long the first of these stages may train; see there. None also where there is no limit."""
+        return None if self.seconds is None else training_seconds(self.left - judging * len(stages), stages)
+
+    def check(self, stages: Sequence[Settings], judging: float) -> None:
+        """Warn where not even judging each stage fits, as long as it took to judge the original."""
+        needed = judging * len(stages) + sum(_work(stage) > 0 for stage in stages)
+        if self.seconds is not None and self.left < needed:
+            spent = self.seconds - self.left
+            warnings.warn(
+                f"a time limit of {self.seconds:.0f} s cannot be kept: {spent:.0f} s have passed, and to judge what "
+                f"{len(stages)} stages leave takes {judging * len(stages):.0f} s alone. Trainings take a second each; "
+                f"give --time-limit {2 * (spent + needed):.0f}s or more.",
+                TimeLimitWarning,
+                stacklevel=3,
+            )
+
+
 class EndInTime(TrainerCallback):
-    """Lowers the number of steps, once, to what fits into the seconds; the learning rate follows the shorter schedule
-    from there."""
+    """Lowers the number of steps to what fits into the seconds, and again where later steps are slower; the learning
+    rate follows the shorter schedule from there."""
 
     def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds, self._clock = seconds, clock
@@ -32,17 +74,18 @@ class EndInTime(TrainerCallback):
         self._begun, self._first = self._clock(), state.global_step
 
     def on_step_end(self, args: Any, state: Any, control: Any, lr_scheduler: Any = None, **kwargs: Any) -> None:
-        done = state.global_step - self._first
-        if done == _SKIPPED:
+        done, planned = state.global_step - self._first, state.max_steps - state.global_step
+        if done == 1:  # the first step is slower than all that follow
             self._probed = self._clock()
-        if done == _PROBE:
-            now = self._clock()
-            pace = (now - self._probed) / (_PROBE - _SKIPPED)
-            left = processes.on_main(
-                lambda: max(1, int((self._seconds - (now - self._begun)) / max(pace, 1e-9)))
-            )  # the same for all
-            if state.global_step + left < state.max_steps:
-                self._shorten(args, state, lr_scheduler, state.global_step + left)
+        if done not in _EARLY and (done < _PROBE or (done - _PROBE) % max(_PROBE, state.max_steps // _PROBE)):
+            return
+        now = self._clock()
+        pace = (now - self._probed) / (done - 1)
+        left = processes.on_main(
+            lambda: max(1, int((self._seconds - (now - self._begun)) / max(pace, 1e-9)))
+        )  # the same for all
+        if left < _SLOWER * planned and (done >= _PROBE or left < _PROBE):
+            self._shorten(args, state, lr_scheduler, state.global_step + left)
 
     def _shorten(self, args: Any, state: Any, lr_scheduler: Any, steps: int) -> None:
         warmup = round(args.get_warmup_steps(state.max_steps) * steps / state.max_steps)

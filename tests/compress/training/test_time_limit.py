@@ -1,5 +1,8 @@
 """Trainings that must end in time: they take fewer steps, and anneal all the same."""
 
+import time
+import warnings
+
 import pytest
 from models import TEXTS, make_checkpoint
 
@@ -7,7 +10,7 @@ from edgelm import compress
 from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
 from edgelm.compress.training import loop as training
-from edgelm.compress.training.time_limit import EndInTime, training_seconds
+from edgelm.compress.training.time_limit import Allowance, EndInTime, TimeLimitWarning, training_seconds
 from edgelm.data.dataset import Dataset
 from edgelm.recipe import FitSettings, RaceSettings, Recipe, RecoverSettings
 from edgelm.training_settings import TrainSettings
@@ -21,30 +24,18 @@ ROWS = Dataset(
 )
 
 
-class Clock:
-    """A second passes at every look."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        self.now += 1.0
-        return self.now
-
-
-def test_a_training_is_shortened_once_its_pace_is_known(tmp_path, monkeypatch):
-    """The clock is looked at three times in the first twenty steps: fifteen steps take one second, so ten seconds are
-    some 120 steps."""
+def rates_within(tmp_path, monkeypatch, seconds, time_of):
+    """The learning rates of a training that planned 1,000 steps, by a clock that tells the time after so many."""
     folder = make_checkpoint(tmp_path / "m")
     rates = []
 
     class Watch(EndInTime):
-        def __init__(self, seconds):
-            super().__init__(seconds, clock=Clock())
+        def __init__(self, _):
+            super().__init__(seconds, clock=lambda: time_of(len(rates)))
 
         def on_step_end(self, args, state, control, lr_scheduler=None, **kwargs):
-            super().on_step_end(args, state, control, lr_scheduler=lr_scheduler, **kwargs)
             rates.append(lr_scheduler.get_last_lr()[0])
+            super().on_step_end(args, state, control, lr_scheduler=lr_scheduler, **kwargs)
 
     monkeypatch.setattr(training, "EndInTime", Watch)
     settings = TrainSettings(max_steps=1000, batch_size=2, learning_rate=1e-4, warmup=0.1)
@@ -54,11 +45,45 @@ def test_a_training_is_shortened_once_its_pace_is_known(tmp_path, monkeypatch):
         settings,
         work=tmp_path / "w",
         seed=0,
-        seconds=10.0,
+        seconds=seconds,
     )
-    assert 20 + 15 * 7 <= len(rates) <= 20 + 15 * 8  # what it took to encode the rows is off
-    assert rates[-1] < 0.02 * max(rates)  # annealed
+    return rates
+
+
+def test_a_training_is_shortened_once_its_pace_is_known(tmp_path, monkeypatch):
+    """Ten steps a second: ten seconds are 100 steps."""
+    rates = rates_within(tmp_path, monkeypatch, 10.0, lambda steps: steps / 10)
+    assert 98 <= len(rates) <= 101
+    assert rates[-1] < 0.03 * max(rates)  # annealed
     assert max(rates) <= 1e-4
+
+
+def test_a_training_that_gets_slower_is_shortened_again(tmp_path, monkeypatch):
+    """Ten steps a second, from the fortieth on five: of ten seconds six are left for 30 steps."""
+    rates = rates_within(tmp_path, monkeypatch, 10.0, lambda steps: max(steps / 10, (steps - 20) / 5))
+    assert len(rates) <= 75  # the pace is that of all steps; by the last looks it is nearly that of the slow ones
+    assert rates[-1] < 0.05 * max(rates)
+
+
+def test_steps_that_take_long_end_before_twenty_of_them(tmp_path, monkeypatch):
+    assert len(rates_within(tmp_path, monkeypatch, 10.0, lambda steps: 2.0 * steps)) <= 6
+
+
+def test_a_limit_that_is_too_short_is_told_at_once():
+    stages = [RecoverSettings(train=TrainSettings(epochs=1))] * 2
+    with pytest.warns(TimeLimitWarning, match=r"cannot be kept.*--time-limit \d+s"):
+        Allowance(10.0, time.monotonic()).check(stages, judging=20.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Allowance(100.0, time.monotonic()).check(stages, judging=20.0)
+        Allowance(None, time.monotonic()).check(stages, judging=20.0)
+
+
+def test_what_was_measured_before_and_judging_count():
+    stages = [RecoverSettings(train=TrainSettings(epochs=1))]
+    allowed = Allowance(100.0, time.monotonic() - 50)
+    assert allowed.training_seconds(stages, judging=10.0) == pytest.approx(0.85 * 40, abs=1)
+    assert Allowance(None, 0.0).training_seconds(stages, judging=10.0) is None
 
 
 def test_time_goes_to_trainings_by_their_epochs():
