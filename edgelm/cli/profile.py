@@ -1,4 +1,5 @@
-"""`edgelm profile`: latency, memory and operators of a bundle, here or on hosts over SSH, beside others if asked."""
+"""`edgelm profile`: latency, memory and operators of a bundle, here or on hosts over SSH, beside others if asked; or of
+a checkpoint, before anything is made of it."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgelm.cli.command import argument, options
+from edgelm.cli.command import argument, options, unused
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import Json, Overwrite, PairColumn, Provider, Quiet, TextColumn, Threads, Verbose
 from edgelm.cli.panels import HOSTS, MEASURING, OUTPUT
@@ -17,7 +18,10 @@ from edgelm.errors import EXIT_FAILED, EdgelmError, UsageError
 
 
 def profile(
-    bundle: Annotated[Path, typer.Argument(help="A bundle, folder or file.")],
+    bundle: Annotated[
+        Path,
+        typer.Argument(help="A bundle, folder or file; or a checkpoint, by folder or hub id, which PyTorch runs."),
+    ],
     compare: Annotated[
         list[Path] | None,
         typer.Option(
@@ -33,7 +37,7 @@ def profile(
         typer.Option(
             "--sequence",
             min=2,
-            help="Tokens of each text. May be repeated. Default: texts as they are.",
+            help="Tokens of each text. May be repeated. Default: texts as they are; 32 and 128 where there are none.",
             rich_help_panel=MEASURING,
         ),
     ] = None,
@@ -43,9 +47,9 @@ def profile(
         list[str] | None,
         typer.Option(
             "--data",
-            help="Texts to measure on. Default: the bundle's golden samples. Of a model that writes: texts by which it "
-            "and the bundles and checkpoints beside it are judged (perplexity by file and position, examples); may be "
-            "repeated.",
+            help="Texts to measure on. Default: the bundle's golden samples; of a checkpoint alone made-up tokens. "
+            "Of a model that writes: texts by which it and the bundles and checkpoints beside it are judged "
+            "(perplexity by file and position, examples); may be repeated.",
         ),
     ] = None,
     threads: Threads = None,
@@ -136,7 +140,10 @@ def profile(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Measure a bundle on this machine or, with --host, on others at the same time.
+    """Measure a bundle on this machine or, with --host, on others at the same time. A checkpoint is measured in
+    PyTorch (eager, FP32): how fast the model is before anything is done to it.
+
+    Example: edgelm profile ./my-model --data dev.csv
 
     Example: edgelm profile build/my-model.edge --compare build/teacher --html build/report.html
 
@@ -152,6 +159,7 @@ def profile(
         from edgelm.profile.estimate import estimate_all
         from edgelm.profile.generation.texts import compare_texts
         from edgelm.profile.pipeline import profile as measure
+        from edgelm.profile.plan import MADE_UP_TEXTS, refuse
         from edgelm.profile.remote.pipeline import profile_hosts
         from edgelm.profile.subject import find_subject
         from edgelm.report import Report, doubt_notes, write_reports
@@ -165,11 +173,13 @@ def profile(
             "contexts": context or (),
             "prompt_lengths": prompt_length or (),
         }
-        generates = find_subject(bundle).generates
+        first = find_subject(bundle)
+        if first.kind == "pytorch":
+            refuse(first, "runs in PyTorch", operators=operators)
         columns = Columns(text_column, pair_column)
-        files = read_texts(bundle, data or (), columns=columns) if generates else []
-        if not generates:
-            what["data"] = read_samples(bundle, _one(data), columns=columns)
+        files = read_texts(first.path, data or (), columns=columns) if first.generates else []
+        if not first.generates:
+            what["data"] = read_samples(first.path, _one(data), columns=columns)
         settings = what | {
             "threads": threads,
             "provider": provider,
@@ -206,12 +216,13 @@ def profile(
         screen.result(report.to_dict(), partial(draw_profiles, with_operators=operators))
         for words in doubt_notes(report.profiles):
             screen.note(f"Warning: {words}")
-        screen.next_step(
-            ", ".join(map(str, written)) or "the table above",
-            "verify",
-            argument(bundle),
-            *options({"--provider": provider}),
-        )
+        if found[0].settings["texts"] == MADE_UP_TEXTS and not first.generates:
+            screen.note("Measured on made-up tokens, for no texts were given: --data FILE measures on yours.")
+        step: list[object] = ["verify", argument(bundle), *options({"--provider": provider})]
+        if first.kind == "pytorch":
+            made = {"--device": "cpu", "--output": unused(Path("build", f"{bundle.name}.edge"))}
+            step = ["export", argument(bundle), *options(made)]
+        screen.next_step(", ".join(map(str, written)) or "the table above", *step)
         if failures:
             raise typer.Exit(EXIT_FAILED)
 

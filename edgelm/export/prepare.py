@@ -27,14 +27,14 @@ from edgelm.export.settings import ExportSettings
 from edgelm.files.output import check_output
 from edgelm.files.output_kinds import OutputKind
 from edgelm.files.shipped import shipped_folder
+from edgelm.lengths import LONGEST_READ
 from edgelm.precision import precision_of
 from edgelm.quantize.settings import Quantization
 from edgelm.quantize.target import target_of
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import TextClassification
 
-DEFAULT_LENGTH = 512  # tokens, of a model that takes more
-DEFAULT_CONTEXT = 8192  # the same, of a model that writes: its cache grows with the text, not with what it could hold
+DEFAULT_CONTEXT = 8192  # tokens, of a model that writes: its cache grows with the text, not with what it could hold
 _MEANT = {"int8": "int8-weights"}  # of models that write
 # By schema: the sequences that one sample may have, of unlike lengths, which are padded to be read together.
 _SEVERAL = {"answers": "windows of a long text", "choices": "one for each choice"}
@@ -77,7 +77,7 @@ def prepare(settings: ExportSettings, *, output_kind: OutputKind | None = None) 
     task = task.read_by(tokenizer)
     model = load_checkpoint(checkpoint, allow_pickle=settings.allow_pickle)
     check_token_types(tokenizer, model.config, pair=task.pair)
-    usual = DEFAULT_CONTEXT if task.generates else DEFAULT_LENGTH
+    usual = DEFAULT_CONTEXT if task.generates else LONGEST_READ
     max_length = settings.max_length or int(min(limit, tokenizer.model_max_length, usual))
     tokenizer.model_max_length = max_length  # a length that was asked for holds, also beyond the tokenizer's own
     labelled = None

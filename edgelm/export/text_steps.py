@@ -17,7 +17,6 @@ from edgelm.export.expected import expected_answers
 from edgelm.export.golden import make_golden
 from edgelm.export.parity import check_parity
 from edgelm.export.precision import Material, to_precision
-from edgelm.export.prepare import DEFAULT_LENGTH
 from edgelm.export.quality import measure_quality
 from edgelm.export.samples import encode
 from edgelm.export.trace import export_graph
@@ -25,6 +24,7 @@ from edgelm.graph.names import describe, name_by_places
 from edgelm.graph.rewrites import check_opset
 from edgelm.graph.session import DISABLED_OPTIMIZERS, make_plain_session
 from edgelm.graph.unpadded import for_one_text
+from edgelm.lengths import LONGEST_READ
 from edgelm.quantize.saturation import largest_pair_sum
 from edgelm.quantize.target import target_of
 from edgelm.runtime.graph_spec import GRAPH_FILE, MODEL, ROLES, GraphSpec, TensorSpec
@@ -41,7 +41,7 @@ def trace(draft: Draft) -> Draft:
     settings, source = draft.settings, draft.source
     limit = text_limit(draft.checkpoint.config)
     model = export_graph(
-        source.with_length(max(source.max_length, min(limit, DEFAULT_LENGTH))),
+        source.with_length(max(source.max_length, min(limit, LONGEST_READ))),
         fused=target_of(settings.device).fused,
         opset=settings.opset,
     )

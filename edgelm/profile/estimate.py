@@ -210,7 +210,7 @@ def _usual_length(subject: Subject, data: Dataset | None = None) -> int:
     if subject.kind != "bundle":
         return _TOKENS
     if data is not None:
-        calls = make_feeds([subject], find_texts(subject, data), [(1, None)])[0][0]
+        calls = make_feeds([subject], find_texts([subject], data), [(1, None)])[0][0]
     else:
         calls = Golden.from_json(open_bundle(subject.path).read(GOLDEN_FILE)).inputs
     return round(statistics.median(len(next(iter(call.values()))[0]) for call in calls)) if calls else _TOKENS

@@ -28,7 +28,7 @@ def measure_operators(path: str | Path) -> list[dict[str, Any]]:
     if subject.generates:
         feeds = [{"measure": NEXT, "tokens": _CONTEXT}]
     elif subject.kind == "bundle":
-        feeds = make_feeds([subject], find_texts(subject, None), [(1, None)])[0][0]
+        feeds = make_feeds([subject], find_texts([subject], None), [(1, None)])[0][0]
     else:
         ones = [[1] * _TOKENS]
         feeds = [{"input_ids": ones, "attention_mask": ones, "token_type_ids": [[0] * _TOKENS]}]

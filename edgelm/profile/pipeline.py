@@ -47,29 +47,32 @@ def profile(
     place: Host = HERE,
     progress: Progress = silent,
 ) -> list[Profile]:
-    """Measure a bundle, and others beside it: the same texts, the same threads, interleaved in one run.
+    """Measure a bundle or a checkpoint, and others beside it: the same texts, the same threads, interleaved in one run.
 
     Each subject lives in a process of its own and they take turns in small blocks with a rest between (see
     `take_turns`), so that no thread pool that is still spinning takes a core from the next subject, and a busy minute
     of the machine falls on all alike.
 
     Args:
-        subject: a bundle; its tokenizer makes the inputs of ONNX files, and of checkpoints that have no tokenizer.json.
+        subject: a bundle, whose tokenizer makes the inputs of ONNX files, and of checkpoints that have no
+            tokenizer.json; or a checkpoint, by folder or hub id.
         compare: bundles (with their own tokenizers), plain .onnx files, checkpoint folders (PyTorch eager on the CPU);
             a `Subject` says how one is to be run, such as compiled or on a GPU.
         batch_sizes: texts in one call.
         sequence_lengths: tokens of each text, real tokens repeated or cut; empty: texts of their own lengths, unpadded
-            at batch 1.
+            at batch 1, or 32 and 128 tokens where there are no texts.
         prompt_lengths: of a model that writes: tokens of prompts, whose first token is timed; empty: 16, 128 and 512,
             as far as it reads.
         contexts: of a model that writes: tokens behind which one more is timed; empty: 16, 256 and 1,024, likewise.
-        data: where the texts are from; None: the bundle's golden samples.
+        data: where the texts are from; None: the golden samples of the first bundle, made-up tokens where checkpoints
+            stand alone.
         threads: of every subject; None: as the bundle says, else one a core.
         warmup: calls of each subject, in each case, that are not counted; None: 20, of models that write fewer.
         runs: counted calls of each subject in each case; None: 300, of models that write 100 tokens and 20 prompts.
         loads: fresh processes in which loading and memory are measured.
         device: a name to note; the figures are of the machine that this ran on.
-        provider: that must run every bundle, but for a `Subject`; None: each what its device prefers and is there.
+        provider: that must run every bundle, and a checkpoint that is the subject, but for a `Subject`; None: each what
+            its device prefers and is there.
         place: where the subjects run; `edgelm.profile.remote` has others than this machine.
 
     Returns:

@@ -13,7 +13,7 @@ from edgelm.errors import InputError, UsageError
 from edgelm.files.places import told_place
 from edgelm.profile.generation.plan import GenerationPoint, generation_points
 from edgelm.profile.generation.worker import NEXT
-from edgelm.profile.inputs import Feeds, find_texts, make_feeds
+from edgelm.profile.inputs import Feeds, find_texts, made_up_lengths, make_feeds
 from edgelm.profile.onnx_signature import read_inputs
 from edgelm.profile.points import Pace, Point, TextPoint
 from edgelm.profile.subject import Subject, find_subject
@@ -21,6 +21,7 @@ from edgelm.runtime import open_bundle
 from edgelm.runtime.generation.decoder import DECODER
 from edgelm.runtime.provider import check_provider
 
+MADE_UP_TEXTS = "made-up tokens"  # where no text is read
 _WARMUP, _RUNS = 20, 300  # calls of a model that answers
 
 
@@ -29,7 +30,7 @@ class ProfilePlan:
     """A profile that can be made.
 
     Attributes:
-        subjects: what is measured; the first is a bundle.
+        subjects: what is measured; the first is a bundle or a checkpoint.
         texts: that the calls are made of; `source` says where they are from.
         grid: each case.
         feeds: per subject and case the inputs of calls.
@@ -74,13 +75,15 @@ def plan_profile(
     _check_counts(
         batch_sizes, {"threads": threads or 1, "runs": 1 if runs is None else runs, "loads": loads}, warmup or 0
     )
-    subjects = tuple(_find(entry, provider) for entry in (subject, *compare))
-    first = subjects[0]
-    if first.kind != "bundle":
+    first = _find(subject, provider)
+    if first.kind not in ("bundle", "pytorch"):
         raise UsageError(
-            f"{first.path} is no bundle; its texts and tokenizer are needed.",
-            hint="Give a bundle first, and the others with --compare.",
+            f"{first.path} is no bundle or checkpoint; the texts or tokenizer of one are needed.",
+            hint="Give a bundle or a checkpoint first, and the others with --compare.",
         )
+    if first.kind == "pytorch":
+        first = replace(first, provider=first.provider or provider)
+    subjects = (first, *(_find(entry, provider) for entry in compare))
     for entry in subjects:
         if entry.kind == "bundle":
             open_bundle(entry.path).check_sizes()
@@ -95,8 +98,9 @@ def plan_profile(
         _check_lengths(entry, sequence_lengths)
     if data is not None and not len(data):
         raise UsageError(f"{data.source}: no texts.", hint="Give a file with texts with --data.")
-    texts = find_texts(first, data)
-    sizes = tuple((batch, sequence) for sequence in (sequence_lengths or (None,)) for batch in batch_sizes)
+    texts = find_texts(subjects, data)
+    lengths = sequence_lengths or ((None,) if texts else made_up_lengths(subjects))
+    sizes = tuple((batch, sequence) for sequence in lengths for batch in batch_sizes)
     feeds = make_feeds(subjects, texts, sizes)
     for entry, cases in zip(subjects, feeds, strict=True):
         if entry.kind == "onnx":
@@ -105,10 +109,10 @@ def plan_profile(
     return ProfilePlan(
         subjects,
         tuple(texts),
-        told_place(data.source) if data else "golden samples",
+        told_place(data.source) if data else "golden samples" if texts else MADE_UP_TEXTS,
         tuple(TextPoint(batch, sequence, pace) for batch, sequence in sizes),
         feeds,
-        threads or open_bundle(first.path).manifest.session.get("intra_op_num_threads"),
+        threads or _own_threads(first),
         {"warmup": pace.warmup, "runs": pace.runs},
         loads,
         device,
@@ -127,15 +131,25 @@ def _plan_writing(
     return ProfilePlan(
         subjects,
         (),
-        "made-up tokens",
+        MADE_UP_TEXTS,
         points,
         [[[point.feed] for point in points] for _ in subjects],
-        threads or open_bundle(subjects[0].path).manifest.graph(DECODER).session.get("intra_op_num_threads"),
+        threads or _own_threads(subjects[0]),
         {"warmup": tokens.warmup, "runs": tokens.runs, "prompt_runs": prompts.runs},
         loads,
         device,
         grown=tuple(number for number, point in enumerate(points) if point.measure == NEXT),
     )
+
+
+def _own_threads(first: Subject) -> int | None:
+    """What the session settings of a bundle say."""
+    if first.kind != "bundle":
+        return None
+    manifest = open_bundle(first.path).manifest
+    session = manifest.graph(DECODER).session if first.generates else manifest.session
+    threads: int | None = session.get("intra_op_num_threads")
+    return threads
 
 
 def refuse(first: Subject, why: str, **given: Any) -> None:

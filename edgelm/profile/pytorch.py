@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 from edgelm.anatomy import load_checkpoint, load_tokenizer, model_outputs
 from edgelm.checkpoint import open_checkpoint
 from edgelm.errors import UsageError
+from edgelm.tasks.task import Task
+from edgelm.tasks.text import MultipleChoice
 
 _PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -50,9 +53,14 @@ class PyTorchModel:
         """(texts, labels) logits or (texts, hidden) sentence vectors, float32."""
         with torch.inference_mode():
             inputs = {name: torch.from_numpy(values).to(self._device) for name, values in feeds.items()}
-            outputs, _ = model_outputs(self._model, self._task, inputs)
+            outputs, _ = model_outputs(self._model, _task_of_rows(self._task, feeds), inputs)
             result: np.ndarray = outputs.float().cpu().numpy()
         return result
+
+
+def _task_of_rows(task: Task, feeds: dict[str, np.ndarray]) -> Task:
+    """Rows of endings are told from each other by none but their reader: all are taken as those of one text."""
+    return replace(task, choices=len(feeds["input_ids"])) if isinstance(task, MultipleChoice) else task
 
 
 def open_torch(threads: int | None, provider: str, precision: str) -> tuple[torch.device, torch.dtype]:

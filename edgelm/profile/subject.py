@@ -3,6 +3,7 @@ folder that onnxruntime-genai runs."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from edgelm.runtime import open_bundle
 from edgelm.runtime.manifest import MANIFEST_FILE
 from edgelm.tasks.generation import Generation, TextGeneration
 from edgelm.tasks.task import Task
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_FILES = (".edge", ".edgelm", ".onnx", ".gguf")
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,17 @@ class Subject:
 
 
 def find_subject(path: str | Path) -> Subject:
-    """What lies at this path.
+    """What lies at this path, or the checkpoint that the model hub has under this name, such as `org/name`.
 
     Raises:
         InputError: nothing that can be measured.
-        BundleError, ModelError: broken.
+        BundleError, ModelError: broken, or the hub has no such model.
     """
-    path = Path(path)
+    name, path = str(path), Path(path)
+    if _HUB_ID.fullmatch(name) and path.suffix not in _FILES and not (path.exists() or path.parent.exists()):
+        from edgelm.anatomy.hub import find_checkpoint  # which needs torch
+
+        return replace(find_subject(find_checkpoint(name).path), name=name)
     if path.suffix == ".onnx" and path.is_file():
         return Subject(path.stem, path, "onnx", "as in the file", path.stat().st_size / 1e6)
     if not is_bundle(path) and (file := gguf_file(path)) is not None:

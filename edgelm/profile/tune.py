@@ -154,7 +154,7 @@ def tune(
 
 
 def _text_feeds(subject: Subject, data: Dataset | None) -> list[Feeds]:
-    return make_feeds([subject], find_texts(subject, data), [(1, None)])[0][0]
+    return make_feeds([subject], find_texts([subject], data), [(1, None)])[0][0]
 
 
 def _token_feeds(subject: Subject, data: Dataset | None) -> list[Feeds]:

@@ -219,8 +219,10 @@ def test_broken_bundle_is_refused(tmp_path):
     assert run(tmp_path).exit_code == 4
 
 
-def test_first_subject_must_be_a_bundle(checkpoint):
-    assert run(checkpoint).exit_code == 2
+def test_first_subject_must_have_texts_or_a_tokenizer(bundle):
+    result = run(bundle / "model.onnx")
+    assert result.exit_code == 2
+    assert "is no bundle or checkpoint" in result.stderr
 
 
 def test_sequence_beyond_the_model_is_refused(bundle):

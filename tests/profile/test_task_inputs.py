@@ -26,7 +26,7 @@ TAGS = TokenClassification(labels=("O", "B-A"))
 )
 def test_golden_samples_become_inputs_with_all_their_sequences(tmp_path, task, samples, rows):
     subject = find_subject(make_bundle(tmp_path / "b", task))
-    found = find_texts(subject, None)
+    found = find_texts([subject], None)
     assert found == samples
     own, stretched = make_feeds([subject], found, [(2, None), (2, 16)])[0]
     assert len(own[0]["input_ids"]) == rows
