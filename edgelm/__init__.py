@@ -92,7 +92,14 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        try:
+            return getattr(import_module(_HOMES[name]), name)
+        except ModuleNotFoundError as error:
+            from edgelm.hardware.doctor import explain_missing
+
+            if missing := explain_missing(error, call=f"edgelm.{name}"):
+                raise missing from error
+            raise
     raise AttributeError(f"module 'edgelm' has no attribute {name!r}")
 
 

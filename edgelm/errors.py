@@ -26,6 +26,11 @@ Exit code 3 (done, but the budget was not met) is no error: the result is kept.
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
+_HOME = Path(__file__).resolve().parents[1]  # of a clone, where this is one
+
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -54,7 +59,15 @@ class EdgelmError(Exception):
 
 
 class MissingExtraError(EdgelmError):
-    """A package is missing; the hint names the extra that brings it."""
+    """A package is missing; the hint is the command that installs the extra which brings it, see `install_extra`."""
+
+
+def install_extra(*names: str, upgrade: bool = False) -> str:
+    """The command that installs extras beside this edgelm: into the clone that it runs from, else by its name."""
+    words, extras = "pip install" + (" --upgrade" if upgrade else ""), f"[{','.join(names)}]"
+    if (_HOME / "pyproject.toml").is_file():
+        return f"{words} -e {shlex.quote(f'{_HOME}{extras}')}"
+    return f"{words} 'edgelm{extras}'"
 
 
 class ResourceError(EdgelmError):

@@ -18,7 +18,7 @@ from edgelm.anatomy.heads import require_encoder
 from edgelm.anatomy.model_settings import PLAIN
 from edgelm.anatomy.weights import State, fit_names, read_weights, some
 from edgelm.checkpoint import Checkpoint
-from edgelm.errors import MissingExtraError, ModelError
+from edgelm.errors import MissingExtraError, ModelError, install_extra
 from edgelm.model_folder.adapter import ADAPTED_PREFIX, ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE
 from edgelm.model_folder.weight_files import read_json
 
@@ -137,6 +137,6 @@ def _peft() -> ModuleType:
         import peft
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            "the package peft is missing; it merges adapters into their base models.", hint="pip install 'edgelm[peft]'"
+            "the package peft is missing; it merges adapters into their base models.", hint=install_extra("peft")
         ) from error
     return peft

@@ -7,12 +7,16 @@ import shlex
 import shutil
 import subprocess
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgelm.data.dataset import Columns
+
+_COMMANDS = "edgelm.cli."
+_SHARED = ("edgelm.cli.console", "edgelm.cli.late")
 
 
 def join(words: Sequence[object]) -> str:
@@ -40,6 +44,14 @@ def program() -> list[str]:
         return ["edgelm"]
     found = shutil.which("edgelm")
     return ["edgelm"] if found is not None and called.samefile(found) else [str(called)]
+
+
+def command_of(error: BaseException) -> str:
+    """The command in which an error arose, such as `estimate`, by the module of `edgelm.cli` that it passed first;
+    empty where it passed none."""
+    places = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    module = next((place for place in places if place.startswith(_COMMANDS) and place not in _SHARED), "")
+    return module.removeprefix(_COMMANDS).replace("_", "-")
 
 
 def options(values: Mapping[str, object]) -> list[object]:

@@ -17,7 +17,7 @@ from rich.segment import Segment
 
 from edgelm import distributed as processes
 from edgelm.bars import Bars
-from edgelm.cli.command import join, program
+from edgelm.cli.command import command_of, join, program
 from edgelm.cli.log_lines import LogLines
 from edgelm.cli.memory import memory_error
 from edgelm.errors import EXIT_FAILED, EXIT_INTERRUPTED, EdgelmError
@@ -195,7 +195,7 @@ def _explain(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
         from edgelm.hardware.doctor import explain_missing
 
-        if missing := explain_missing(error):
+        if missing := explain_missing(error, command=command_of(error)):
             return str(missing)
     if processes.lost_another(error):
         return "another process of this run has ended.\nThe same command goes on from the last finished step."

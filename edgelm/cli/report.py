@@ -13,7 +13,7 @@ from edgelm.cli.console import Screen, open_screen
 from edgelm.cli.options import Json, LabelColumn, Overwrite, PairColumn, Quiet, TextColumn, Verbose
 from edgelm.cli.panels import COSTS, OUTPUT
 from edgelm.cli.reports import Html, Markdown, check_files
-from edgelm.errors import UsageError
+from edgelm.errors import UsageError, install_extra
 
 if TYPE_CHECKING:
     from edgelm.report.answers import Answerer
@@ -266,7 +266,7 @@ def _original_answerer(screen: Screen, path: Path, manifest: Manifest, name: str
     try:
         from edgelm.cli.checkpoint_answers import checkpoint_answerer
     except ModuleNotFoundError as error:
-        raise MissingExtraError("a checkpoint runs in PyTorch.", hint="pip install 'edgelm[compress]'") from error
+        raise MissingExtraError("a checkpoint runs in PyTorch.", hint=install_extra("compress")) from error
     longest = manifest.tokenization.max_length
     return checkpoint_answerer(path, manifest.task, max_length=longest, progress=screen.progress, name=name)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgelm.data.prompts import Messages
-from edgelm.errors import DataError, MissingExtraError, ModelError
+from edgelm.errors import DataError, MissingExtraError, ModelError, install_extra
 
 _ASSISTANT = "assistant"
 
@@ -79,7 +79,7 @@ def talk_text(messages: Messages, tokenizer: Any, place: str, *, ask: bool) -> s
         from jinja2 import TemplateError
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            "the package jinja2 is missing; chat templates are written in it.", hint="pip install 'edgelm[generate]'"
+            "the package jinja2 is missing; chat templates are written in it.", hint=install_extra("generate")
         ) from error
     given = [{"role": role, "content": content} for role, content in messages]
     try:

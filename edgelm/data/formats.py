@@ -12,7 +12,7 @@ from edgelm.data.conll import read_conll
 from edgelm.data.separated import Found, choose_reading, read_quoted
 from edgelm.data.squad_json import flatten_articles
 from edgelm.data.table import Table
-from edgelm.errors import DataError, DataWarning, MissingExtraError
+from edgelm.errors import DataError, DataWarning, MissingExtraError, install_extra
 from edgelm.lines import decode, split_lines
 
 
@@ -161,9 +161,7 @@ def _read_parquet(path: Path) -> Table:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise MissingExtraError(
-            f"{path}: reading Parquet needs pyarrow.", hint="pip install 'edgelm[compress]'"
-        ) from error
+        raise MissingExtraError(f"{path}: reading Parquet needs pyarrow.", hint=install_extra("compress")) from error
     try:
         rows = parquet.read_table(path).to_pylist()
     except (pyarrow.ArrowException, OSError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgelm.data.formats import read_file
 from edgelm.data.table import Table
-from edgelm.errors import DataError, MissingExtraError
+from edgelm.errors import DataError, MissingExtraError, install_extra
 from edgelm.lines import decode
 
 _STANDARD_SPLITS = {"train": ("train", "training"), "validation": ("validation", "dev", "valid", "val")}
@@ -83,7 +83,7 @@ def _read_with_datasets(source: Source, split: str, *, folder: bool) -> Table:
         import datasets
     except ImportError as error:
         raise MissingExtraError(
-            f"{source.name}: reading it needs the package datasets.", hint="pip install 'edgelm[compress]'"
+            f"{source.name}: reading it needs the package datasets.", hint=install_extra("compress")
         ) from error
     path = Path(source.name)
     try:

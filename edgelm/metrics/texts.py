@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import ModuleType
 
-from edgelm.errors import MissingExtraError
+from edgelm.errors import MissingExtraError, install_extra
 from edgelm.tasks.task import Task
 
 
@@ -53,5 +53,5 @@ def _library(name: str) -> ModuleType:
         package = name.partition(".")[0].replace("_", "-")
         raise MissingExtraError(
             f"the package {package} is missing; it judges translations or summaries.",
-            hint="pip install 'edgelm[generate]'",
+            hint=install_extra("generate"),
         ) from error

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgelm.errors import MissingExtraError, ModelError
+from edgelm.errors import MissingExtraError, ModelError, install_extra
 from edgelm.model_folder.generators import generator_family, generator_types, read_generator
 from edgelm.model_folder.gguf_vocabulary import without_vocabulary
 from edgelm.tasks.generation import TextGeneration
@@ -85,7 +85,7 @@ def read_gguf(file: Path) -> tuple[dict[str, Any], Task]:
         from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            f"{file}: reading a GGUF needs transformers and gguf.", hint="pip install 'edgelm[compress,gguf]'"
+            f"{file}: reading a GGUF needs transformers and gguf.", hint=install_extra("compress", "gguf")
         ) from error
     try:
         with quickly_read(file, weights=False) as slim:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgelm.data.dataset import Dataset
 from edgelm.device import Device
-from edgelm.errors import UsageError
+from edgelm.errors import MissingExtraError, UsageError, install_extra
 from edgelm.profile.generation.estimate import PROVENANCE, EstimatedStep, estimate_generation
 from edgelm.profile.inputs import find_texts, make_feeds
 from edgelm.profile.plan import refuse
@@ -192,8 +192,13 @@ def _estimate(
 
 
 def _read_graph(subject: Subject) -> Any:
-    import onnx
-
+    try:
+        import onnx
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "the package onnx is missing; it reads the graph that an estimate is made of.",
+            hint=install_extra("compress"),
+        ) from error
     if subject.kind == "bundle":
         bundle = open_bundle(subject.path)
         return onnx.ModelProto.FromString(bundle.read(bundle.manifest.graph().file))

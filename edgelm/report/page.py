@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from itertools import count
 from typing import Any
 
-from edgelm.errors import MissingExtraError
+from edgelm.errors import MissingExtraError, install_extra
 from edgelm.lines import plain_text
 from edgelm.report.svg import check_charts
 
@@ -22,7 +22,7 @@ def check_page() -> None:
         MissingExtraError: jinja2 or matplotlib is not installed.
     """
     if find_spec("jinja2") is None:
-        raise MissingExtraError("an HTML report needs jinja2.", hint="pip install 'edgelm[report]'")
+        raise MissingExtraError("an HTML report needs jinja2.", hint=install_extra("report"))
     check_charts()
 
 

@@ -11,7 +11,7 @@ from html import escape
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from edgelm.errors import MissingExtraError
+from edgelm.errors import MissingExtraError, install_extra
 from edgelm.lines import plain_text
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def check_charts() -> None:
         MissingExtraError: matplotlib is not installed.
     """
     if find_spec("matplotlib") is None:
-        raise MissingExtraError("the charts of an HTML report need matplotlib.", hint="pip install 'edgelm[report]'")
+        raise MissingExtraError("the charts of an HTML report need matplotlib.", hint=install_extra("report"))
 
 
 class Canvas:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgelm.errors import MissingExtraError, ResourceError
+from edgelm.errors import MissingExtraError, ResourceError, install_extra
 
 JETSONS = (
     "7.2",
@@ -90,7 +90,7 @@ def _bindings() -> Any:
         from cuda.bindings import runtime
     except ImportError as error:
         raise MissingExtraError(
-            "the package cuda-python is missing; it moves data to the GPU.", hint="pip install 'edgelm[tensorrt]'"
+            "the package cuda-python is missing; it moves data to the GPU.", hint=install_extra("tensorrt")
         ) from error
     return runtime
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgelm.errors import MissingExtraError, SignatureError
+from edgelm.errors import MissingExtraError, SignatureError, install_extra
 from edgelm.limits import read_json
 
 ALGORITHM = "ed25519"
@@ -184,7 +184,7 @@ def need_cryptography() -> None:
     except ImportError as error:
         raise MissingExtraError(
             "the package cryptography is not installed; no signature can be checked or made without it.",
-            hint="pip install 'edgelm[sign]', or cryptography alone where edgelm is not installed.",
+            hint=f"{install_extra('sign')}, or cryptography alone where edgelm is not installed.",
         ) from error
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from edgelm.errors import MissingExtraError, ResourceError, UsageError
+from edgelm.errors import MissingExtraError, ResourceError, UsageError, install_extra
 
 MODULES = {"tensorrt-rtx": "tensorrt_rtx", "tensorrt": "tensorrt"}
 _OLDEST = {"tensorrt-rtx": (1, 0), "tensorrt": (10, 0)}  # with strongly typed networks: precisions are the graph's
 _INSTALL = {
-    "tensorrt-rtx": "pip install 'edgelm[tensorrt]'",
+    "tensorrt-rtx": install_extra("tensorrt"),
     "tensorrt": "On a Jetson JetPack brings it; elsewhere: pip install tensorrt",
 }
 

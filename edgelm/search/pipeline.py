@@ -10,7 +10,7 @@ from typing import Any
 
 from edgelm.data.dataset import Dataset
 from edgelm.device import Device, check_precision
-from edgelm.errors import EdgelmError, MissingExtraError, UsageError
+from edgelm.errors import EdgelmError, MissingExtraError, UsageError, install_extra
 from edgelm.files.output import disk_errors
 from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.progress import Progress, silent
@@ -282,9 +282,7 @@ def _check_options(
 def _require(*packages: str) -> None:
     for package in packages:
         if find_spec(package) is None:
-            raise MissingExtraError(
-                f"a search needs {package}, and it is not installed.", hint="pip install 'edgelm[search]'"
-            )
+            raise MissingExtraError(f"a search needs {package}, and it is not installed.", hint=install_extra("search"))
 
 
 def _machine() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import Any
 
-from edgelm.errors import InputError, MissingExtraError
+from edgelm.errors import InputError, MissingExtraError, install_extra
 from edgelm.search.trial import Job, as_values, run_job
 
 
@@ -28,9 +28,7 @@ class RayWorkers:
         try:
             import ray
         except ImportError as error:
-            raise MissingExtraError(
-                "--ray needs Ray, and it is not installed.", hint="pip install 'edgelm[ray]'"
-            ) from error
+            raise MissingExtraError("--ray needs Ray, and it is not installed.", hint=install_extra("ray")) from error
         try:
             ray.init(address=address, log_to_driver=False, configure_logging=False)
             nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]

@@ -5,7 +5,7 @@ import sys
 import pytest
 from fake_nvml import ORIN, RTX, T4, make_pynvml
 
-from edgelm.errors import MissingExtraError, ResourceError
+from edgelm.errors import MissingExtraError, ResourceError, install_extra
 from edgelm.hardware.gpus import find_gpus
 
 
@@ -64,4 +64,4 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "pynvml", None)
     with pytest.raises(MissingExtraError, match="nvidia-ml-py") as refused:
         find_gpus()
-    assert refused.value.hint == "pip install 'edgelm[gpu]'"
+    assert refused.value.hint == install_extra("gpu")

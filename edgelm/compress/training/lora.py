@@ -8,7 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from edgelm.errors import MissingExtraError, RecipeError
+from edgelm.errors import MissingExtraError, RecipeError, install_extra
 from edgelm.tasks.task import Task
 from edgelm.training_settings import TrainSettings
 
@@ -29,7 +29,7 @@ def with_lora(model: PreTrainedModel, task: Task, rank: int) -> Any:
         import peft
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            "the package peft is missing; it trains with LoRA.", hint="pip install 'edgelm[peft]'"
+            "the package peft is missing; it trains with LoRA.", hint=install_extra("peft")
         ) from error
     kept = [] if task.generates or task.own_targets else _heads(model)
     head = model.get_output_embeddings() if task.generates or task.own_targets else None

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgelm.errors import EdgelmError, HostError, MissingExtraError, UsageError
+from edgelm.errors import EdgelmError, HostError, MissingExtraError, UsageError, install_extra
 
 _Result = TypeVar("_Result")
 
@@ -70,7 +70,7 @@ class Connection:
             import asyncssh
         except ModuleNotFoundError as error:
             raise MissingExtraError(
-                "the package asyncssh is missing; it speaks SSH.", hint="pip install 'edgelm[remote]'"
+                "the package asyncssh is missing; it speaks SSH.", hint=install_extra("remote")
             ) from error
         self.target = target
         self._loop = asyncio.new_event_loop()

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgelm.errors import HostError, MissingExtraError, UsageError
+from edgelm.errors import HostError, MissingExtraError, UsageError, install_extra
 from edgelm.profile.remote.agent import PACKAGES
 from edgelm.profile.remote.preflight import describe
 
@@ -113,7 +113,7 @@ def _names() -> Any:
         from packaging import utils
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            "the package packaging is missing; it reads the names of wheels.", hint="pip install 'edgelm[remote]'"
+            "the package packaging is missing; it reads the names of wheels.", hint=install_extra("remote")
         ) from error
     return utils
 

@@ -1,7 +1,7 @@
 """Turns a conversation into a prompt by the model's own template, which is a program that somebody else wrote.
 
 It runs in Jinja's sandbox, reaches nothing outside, makes nothing that is longer than a prompt could be, and is stopped
-after a second. This and `sandbox` need jinja2 (`pip install "edgelm[chat]"`).
+after a second. This and `sandbox` need jinja2 (extra `chat`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from edgelm.errors import BundleError, DataError, EdgelmError, MissingExtraError, UsageError
+from edgelm.errors import BundleError, DataError, EdgelmError, MissingExtraError, UsageError, install_extra
 from edgelm.runtime.generation.sandbox import compile_template
 
 Messages: TypeAlias = "Sequence[Mapping[str, Any]]"
@@ -60,7 +60,7 @@ class ChatTemplate:
         except EdgelmError:
             raise
         except ImportError as error:
-            raise MissingExtraError("jinja2 is not installed.", hint='pip install "edgelm[chat]"') from error
+            raise MissingExtraError("jinja2 is not installed.", hint=install_extra("chat")) from error
         except MemoryError as error:
             raise BundleError("the chat template makes what is too long.", hint=_HINT) from error
         except Exception as error:  # what a template does may raise anything

@@ -15,6 +15,7 @@ import onnx
 import pytest
 from bundles import make_bundle
 
+from edgelm.errors import install_extra
 from edgelm.runtime.preprocessing import TextProcessing
 from edgelm.tasks.text import TextClassification
 
@@ -428,7 +429,7 @@ def test_what_no_host_could_measure_is_refused_before_any_is_reached(bundle, ser
 
 def test_without_the_extra(bundle, monkeypatch):
     monkeypatch.setitem(sys.modules, "asyncssh", None)
-    refused(run(bundle, "--host", "device", *FAST), "asyncssh", "edgelm[remote]")
+    refused(run(bundle, "--host", "device", *FAST), "asyncssh", install_extra("remote"))
 
 
 def test_options_that_make_no_sense(bundle, tmp_path):

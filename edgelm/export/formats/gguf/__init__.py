@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgelm.errors import MissingExtraError
+from edgelm.errors import MissingExtraError, install_extra
 from edgelm.export.formats.gguf.precisions import PRECISIONS, choose_precision
 from edgelm.files.output import check_output
 
@@ -57,8 +57,6 @@ def write_gguf(
     except ModuleNotFoundError as error:
         if error.name != "gguf":
             raise
-        raise MissingExtraError(
-            "GGUF files need the package gguf.", hint="Install it: pip install 'edgelm[gguf]'."
-        ) from error
+        raise MissingExtraError("GGUF files need the package gguf.", hint=install_extra("gguf")) from error
     write(model, tokenizer, path, body=body, head=top, name=name or path.stem, overwrite=overwrite)
     return path
