@@ -33,8 +33,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _traced_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     from traced import traced_once
 
-    from edgelm.export import text_steps
+    from edgelm.export import text_steps, trace
 
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    text_steps.export_graph = traced_once(text_steps.export_graph, shared / "traced")
+    text_steps.export_graph = trace.export_graph = traced_once(trace.export_graph, shared / "traced")
