@@ -308,7 +308,7 @@ def test_a_cut_encoder_is_fine_tuned_in_its_shape(files):
     assert open_checkpoint(files / "tuned").record.layers == open_checkpoint(files / "encoder").record.layers
 
 
-FINETUNE_STEPS = 80  # after the first state there must be time to interrupt it, on a busy machine too
+FINETUNE_STEPS = 30
 
 
 def finetune_arguments(files, output, *more):
