@@ -19,13 +19,19 @@ sys.path.insert(0, str(Path(__file__).parent))
 RELATED = {"mistral", "qwen2", "qwen3", "t5-gated", "marian", "electra", "xlm-roberta", "camembert"}
 # Where they differ: how they are loaded, and what of them can be cut.
 OF_EVERY_FAMILY = ("test_generators.py", "test_families.py", "test_sizes.py", "test_loading.py", "test_gguf.py")
+# Where each case traces a graph of its own, which takes ten seconds and more on a slow machine, BERT and ModernBERT
+# stay: one whose attention the exporter fuses, and one whose it does not.
+TRACING = ("test_encoder_families.py", "test_every_task.py", "test_export.py", "test_first_rows.py")
+TRACING += ("test_real_builder.py", "test_student_shapes.py")
+ALIKE = {"albert", "deberta-v2", "distilbert", "mpnet", "roberta"}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        given = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        if item.path.name not in OF_EVERY_FAMILY and RELATED & {str(value) for value in given}:
+        given = {str(value) for value in item.callspec.params.values()} if hasattr(item, "callspec") else set()
+        left_out = set() if item.path.name in OF_EVERY_FAMILY else RELATED
+        if given & (left_out | (ALIKE if item.path.name in TRACING else set())):
             item.add_marker(pytest.mark.slow)
 
 
