@@ -100,8 +100,8 @@ def advise(
         max_length: tokens at which texts are cut.
 
     Raises:
-        UsageError: a budget without latency or size, or with another bound; a device whose file lacks figures, without
-            tables.
+        UsageError: a budget without latency or size, or with another bound; a device whose file lacks figures, where no
+            table measures any of the models. What tables do not measure there is left out.
         DataError: there are no texts.
         ModelError: a model that is not there or writes texts.
         MissingExtraError: the package onnx is not installed.
@@ -120,6 +120,8 @@ def advise(
     for number, model in enumerate(known):
         found += _candidates(model, device, budget, costs)
         progress("reckon models", number + 1, len(known))
+    if costs.lacking is not None and not found:
+        raise costs.lacking
     ranked = sorted(found, key=lambda entry: (-entry.weights_m, entry.of_layers - entry.layers, entry.latency_ms))
     fitting = [entry for entry in ranked if entry.verdict != _NO]
     rest = sorted((entry for entry in ranked if entry.verdict == _NO), key=lambda entry: entry.excess)
@@ -129,7 +131,9 @@ def advise(
 def _candidates(model: KnownModel, device: Device, budget: Budget, costs: Costs) -> list[Candidate]:
     """Whole in each precision and, where the last of these does not fit, with as many layers as do."""
     layers = model.sizes.layers
-    runs = [precision for precision in _PRECISIONS if precision in device.precisions]
+    runs = [name for name in _PRECISIONS if name in device.precisions and costs.knows(model.sizes, name)]
+    if not runs:
+        return []
     whole = [_candidate(model, precision, layers, budget, costs) for precision in runs]
     if whole[-1].verdict != _NO:
         return whole

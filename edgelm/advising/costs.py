@@ -10,7 +10,7 @@ from edgelm.budgeting.footprint import size_table
 from edgelm.cost.roofline import load_constants, price, total_ms
 from edgelm.cost.synthetic import encoder_work
 from edgelm.device import Device
-from edgelm.errors import InputError
+from edgelm.errors import InputError, UsageError
 from edgelm.hardware.machine import describe_machine
 from edgelm.latency_table import LatencyTable, read_latency_table
 from edgelm.quantize.target import target_of
@@ -47,6 +47,17 @@ class Costs:
         self._device, self._tables, self._sequence = device, tables, sequence
         self._lines: dict[tuple[ModelSizes, str], tuple[float, float]] = {}
         self._sizes: dict[tuple[ModelSizes, str, float], LatencyTable] = {}
+        self.lacking: UsageError | None = None  # the figure that an estimate would have taken
+
+    def knows(self, sizes: ModelSizes, precision: str) -> bool:
+        """Whether a latency can be said: by a table, or by the device's figures."""
+        try:
+            self.latency(sizes, precision, sizes.layers)
+        except UsageError as error:
+            self.lacking = error
+        else:
+            return True
+        return False
 
     def latency(self, sizes: ModelSizes, precision: str, layers: int) -> Latency:
         """Of a model of so many of its layers, uncut otherwise.

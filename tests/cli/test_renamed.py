@@ -45,12 +45,12 @@ def test_what_follows_two_hyphens_is_no_option():
     ("new", "commands"),
     [
         ("--precision", {"compress", "search", "export", "latency-table"}),
-        ("--device", {"compress", "search", "export", "estimate"}),
+        ("--device", {"advise", "compress", "search", "export", "estimate"}),
         ("--batch", {"profile", "estimate"}),
         ("--sequence", {"profile", "estimate", "latency-table"}),
-        ("--max-length", {"finetune", "compress", "search", "export"}),
+        ("--max-length", {"advise", "finetune", "compress", "search", "export"}),
         ("--batch-size", {"finetune"}),
-        ("--table", {"compress"}),
+        ("--table", {"advise", "compress"}),
     ],
 )
 def test_an_option_means_one_thing_wherever_it_is(new, commands):
