@@ -21,7 +21,7 @@ RELATED = {"mistral", "qwen2", "qwen3", "t5-gated", "marian", "electra", "xlm-ro
 OF_EVERY_FAMILY = ("test_generators.py", "test_families.py", "test_sizes.py", "test_loading.py", "test_gguf.py")
 # Where each case traces a graph of its own, which takes ten seconds and more on a slow machine, BERT and ModernBERT
 # stay: one whose attention the exporter fuses, and one whose it does not.
-TRACING = ("test_encoder_families.py", "test_every_task.py", "test_export.py", "test_first_rows.py")
+TRACING = ("test_dialects.py", "test_encoder_families.py", "test_every_task.py", "test_export.py", "test_first_rows.py")
 TRACING += ("test_real_builder.py", "test_student_shapes.py")
 ALIKE = {"albert", "deberta-v2", "distilbert", "mpnet", "roberta"}
 

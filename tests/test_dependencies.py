@@ -1,6 +1,7 @@
 """What edgelm imports is declared, and what it declares is used."""
 
 import ast
+import functools
 import importlib.metadata
 import re
 import sys
@@ -51,8 +52,12 @@ def declared() -> set[str]:
     return {re.match(r"[\w.-]+", line)[0].lower() for line in lines} - {"edgelm"}
 
 
+# Of every module that is installed; reading it takes half a second.
+packages = functools.cache(importlib.metadata.packages_distributions)
+
+
 def packages_of(module: str) -> set[str]:
-    return {name.lower().replace("_", "-") for name in importlib.metadata.packages_distributions().get(module, ())}
+    return {name.lower().replace("_", "-") for name in packages().get(module, ())}
 
 
 def test_every_import_is_declared():

@@ -47,6 +47,8 @@ CASES = {
     "bert-mean": ("bert", {"kind": "sentence-embedding"}, {"padding_side": "left"}),
     "roberta-cls": ("roberta", {"kind": "sentence-embedding"}, {"padding_side": "left", "cls": True}),
 }
+USUAL = ("bert-left", "bert-pairs", "roberta-multi", "xlm-roberta-unigram", "bert-mean")  # each is an export
+EVERY = [pytest.param(case, marks=() if case in USUAL else pytest.mark.slow) for case in CASES]
 
 
 def use_unigram(folder):
@@ -134,7 +136,7 @@ def said(answer, labels):
     return answer["scores"] if "scores" in answer else {labels[0]: answer["score"]}
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", EVERY)
 def test_the_runtime_answers_as_the_pipeline_alone_and_in_batches(made, case):
     folder, model = made(case)
     theirs = transformers_door(folder, case)

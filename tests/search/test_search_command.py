@@ -164,6 +164,7 @@ def finished(folder):
     return {path: values for path, values in trial_files(folder).items() if values["state"] == "finished"}
 
 
+@pytest.mark.slow
 def test_a_killed_search_loses_no_finished_trial(files):
     """SIGKILL to the leading process while the second trial trains; a trial that had all of its training is then taken
     as it is."""
