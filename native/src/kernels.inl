@@ -297,7 +297,7 @@ void activate_row(Activation kind, const float *x, size_t width, float *to) {
 }
 
 // Scores of four rows with `blocks` times sixteen keys: so many sums at once that none waits for another.
-template <int blocks>
+template <int blocks, bool biased>
 inline void score_block(const Attention &a, const float *const (&query)[4], const float *const (&near)[4],
                         const float *keys, size_t at, float *scores) {
   Floats sums[4][blocks];
@@ -323,25 +323,25 @@ inline void score_block(const Attention &a, const float *const (&query)[4], cons
 #pragma GCC unroll 4
     for (int r = 0; r < 4; r++) {
       Floats scaled = Lanes::mul(sums[r][b], Lanes::set(a.scale));
-      if (near[r]) scaled = Lanes::add(scaled, Lanes::load(near[r] + place));
+      if (biased) scaled = Lanes::add(scaled, Lanes::load(near[r] + place));
       Lanes::store(scores + static_cast<size_t>(r) * a.key_tokens + place, Lanes::add(scaled, added));
     }
   }
 }
 
 // Four rows of scores at once: `rows` of them are results, the others repeat the last.
-inline void score(const Attention &a, size_t head, size_t first, int rows, float *scores) {
+template <bool biased> inline void score(const Attention &a, size_t head, size_t first, int rows, float *scores) {
   const float *query[4], *near[4] = {};
   for (int r = 0; r < 4; r++) {
     const size_t row = first + static_cast<size_t>(r < rows ? r : rows - 1);
     query[r] = a.queries + row * a.query_stride + head * a.size;
-    if (a.near) near[r] = a.near + head * (2 * a.reach - 1) + a.reach - 1 - (row - a.first_row);
+    if (biased) near[r] = a.near + head * (2 * a.reach - 1) + a.reach - 1 - (row - a.first_row);
   }
   const float *keys = a.keys + head * a.size * a.key_tokens;
   size_t at = 0;
   for (; at + 16 * attention_blocks <= a.key_tokens; at += 16 * attention_blocks)
-    score_block<attention_blocks>(a, query, near, keys, at, scores);
-  for (; at < a.key_tokens; at += 16) score_block<1>(a, query, near, keys, at, scores);
+    score_block<attention_blocks, biased>(a, query, near, keys, at, scores);
+  for (; at < a.key_tokens; at += 16) score_block<1, biased>(a, query, near, keys, at, scores);
 }
 
 // Scores to shares that are not yet divided by their sum, which is returned.
@@ -403,7 +403,7 @@ void attend(const Attention &a, size_t first, size_t last, float *scratch) {
     for (size_t row = first; row < last; row += 4) {
       const int rows = static_cast<int>(last - row < 4 ? last - row : 4);
       float sums[4] = {1, 1, 1, 1};
-      score(a, head, row, rows, scratch);
+      a.near ? score<true>(a, head, row, rows, scratch) : score<false>(a, head, row, rows, scratch);
       for (int r = 0; r < rows; r++) sums[r] = soften(a, scratch + static_cast<size_t>(r) * a.key_tokens);
       weigh(a, head, row, rows, scratch, sums);
     }
