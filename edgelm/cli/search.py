@@ -209,7 +209,7 @@ def _tell(screen: Screen, trial: Any) -> None:
 
 
 def _draw(console: Console, values: dict[str, Any]) -> None:
-    from edgelm.report.front import front_table
+    from edgelm.report.front import front_table, original_note, original_table
 
     header, rows = front_table(values)
     table = make_table(*header)
@@ -219,6 +219,11 @@ def _draw(console: Console, values: dict[str, Any]) -> None:
         table.add_row(*row)
     if rows:
         console.print(table)
+    for name, *figures, run_by in original_table(values)[1]:
+        told = zip(figures, header[1:5], strict=True)
+        console.print(f"The {name}: {', '.join(f'{figure} {what}' for figure, what in told)}; {run_by}.")
+    if note := original_note(values):
+        console.print(note, markup=False)
     counts = {
         state: sum(trial["state"] == state for trial in values["trials"])
         for state in ("finished", "failed", "unfinished")

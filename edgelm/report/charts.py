@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 _BINS = 60
 _ROW = 0.24  # inches of a bar with its name
 _LEGEND = 60  # letters that a line of a legend has room for
+_ALONG = 60  # places on a part of a line
+_APART = 5.0  # times the least that the most is, from which on an axis is logarithmic
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Point:
         size: what its area stands for, of the same unit in all points; None: all are alike.
         kind: what it belongs to, by which it is coloured: an index into `SERIES`.
         hollow: drawn as a ring, so as to stand behind others.
+        about: what a reader sees who points at it, beside its name and figures.
     """
 
     name: str
@@ -35,6 +39,7 @@ class Point:
     size: float | None = None
     kind: int = 0
     hollow: bool = False
+    about: str = ""
 
 
 def bar_chart(title: str, rows: Sequence[tuple[str, float]], *, unit: str, form: str = "{:.3g}") -> Chart:
@@ -74,7 +79,8 @@ def distribution_chart(title: str, samples: Mapping[str, Sequence[float]], *, un
             axes.stairs(shares, edges, color=color, linestyle=DASHES[number % len(DASHES)], label=label)
             axes.plot([medians[name]], [0], marker="^", color=color, markersize=7, clip_on=False, zorder=4)
         if apart:
-            _log_ticks(axes, low, end)
+            _log_ticks(axes)
+            axes.set_xlim(low, end)
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
         _legend(axes, len(samples))
@@ -132,26 +138,37 @@ def point_chart(
     up: str,
     area: str = "",
     path: Sequence[tuple[float, float]] = (),
+    level: float | None = None,
     height: float = 3.2,
 ) -> Chart:
-    """Named points, their names where none covers another, their areas by size; and a line through some of them.
+    """Named points, their names where none covers another, their areas by size; and a line through some of them. Each
+    says its name and figures to whoever points at it. Logarithmic across, where they are far apart.
 
     Args:
         area: what the areas stand for, with its unit; empty where points have no size.
         path: places that a line is drawn through.
+        level: a height that a line across marks, such as that of a reference; None: none.
     """
     sizes = [point.size for point in points if point.size is not None]
     largest = max(sizes, default=1.0)
     summary = "; ".join(_point_words(point, across, up, area) for point in points[:12])
     caption = f"{title}; the area of a point is its {area}" if area and sizes else title
-    with drawing(caption, summary, height=height, across=across, up=up) as canvas:
+    places = [point.across for point in points]
+    apart = max(places) > _APART * min(places) > 0
+    name = f"{across}{', logarithmic' if apart else ''}"
+    with drawing(caption, summary, height=height, across=name, up=up) as canvas:
         axes = canvas.axes
+        if apart:
+            _log_ticks(axes)
+        if level is not None:
+            axes.axhline(level, color=INK, linewidth=0.8, linestyle=":", zorder=1)
         if path:
             axes.plot(*zip(*path, strict=True), color=SERIES[0], linewidth=1.2, zorder=1)
         areas = [46.0 if point.size is None else 20 + 240 * point.size / largest for point in points]
         for point, each in zip(points, areas, strict=True):
             color = SERIES[point.kind % len(SERIES)]
-            axes.scatter(
+            words = _point_words(point, across, up, area)
+            marks = axes.scatter(
                 [point.across],
                 [point.up],
                 s=each,
@@ -161,8 +178,9 @@ def point_chart(
                 marker=MARKERS[point.kind % len(MARKERS)],
                 zorder=2 if point.hollow else 3,
             )
+            marks.set_gid(canvas.tooltip(f"{words}. {point.about}" if point.about else words))
         axes.margins(0.12, 0.16)
-        _name_points(canvas.axes, points, areas)
+        _name_points(axes, points, areas, _dense(path, level, points))
     return canvas.chart
 
 
@@ -205,20 +223,32 @@ def _legend(axes: Axes, entries: int) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2)
 
 
-def _log_ticks(axes: Axes, low: float, high: float) -> None:
+def _log_ticks(axes: Axes) -> None:
     """A logarithmic axis with plain numbers at 1, 2 and 5 times powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_xscale("log")
-    axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _name_points(axes: Axes, points: Sequence[Point], areas: Sequence[float]) -> None:
-    """Names beside points where no other name or point is in the way; a name for which there is no room is left to the
-    table below the chart."""
+def _dense(
+    path: Sequence[tuple[float, float]], level: float | None, points: Sequence[Point]
+) -> Sequence[tuple[float, float]]:
+    """Places on what is drawn as lines, so close that no name has room between two of them."""
+    parts = list(pairwise(path))
+    if level is not None and points:
+        across = [point.across for point in points]
+        parts.append(((min(across) * 0.5, level), (max(across) * 1.5, level)))
+    return [place for part in parts for place in np.linspace(*part, num=_ALONG).tolist()]
+
+
+def _name_points(
+    axes: Axes, points: Sequence[Point], areas: Sequence[float], lines: Sequence[tuple[float, float]]
+) -> None:
+    """Names beside points where no other name, point or line is in the way; a name for which there is no room is left
+    to the table below the chart."""
     from matplotlib.backends.backend_agg import RendererAgg
     from matplotlib.transforms import Bbox
 
@@ -231,6 +261,7 @@ def _name_points(axes: Axes, points: Sequence[Point], areas: Sequence[float]) ->
         x, y = axes.transData.transform((point.across, point.up))
         radius = np.sqrt(area) / 2 * unit
         taken.append(Bbox.from_extents(x - radius, y - radius, x + radius, y + radius))
+    taken += [Bbox.from_extents(x, y, x, y).padded(1) for x, y in (axes.transData.transform(at) for at in lines)]
     inside = axes.get_window_extent(renderer)
     order = sorted(range(len(points)), key=lambda index: points[index].hollow)
     for index in order:

@@ -16,6 +16,20 @@ def front_table(values: dict[str, Any]) -> Table:
     return _header(values), [_row(trials[number]) for number in values["front"]]
 
 
+def original_table(values: dict[str, Any]) -> Table:
+    """One row, of the model that the search began with, if it was measured."""
+    header = ["model", *_header(values)[1:5], "run by"]
+    if not (original := _original(values)):
+        return header, []
+    return header, [["original", *_figures(original), "PyTorch fp32, eager"]]
+
+
+def original_note(values: dict[str, Any]) -> str:
+    """Why the trials are compared with no original; empty where they are, or where none was looked at yet."""
+    error = (values["original"] or {}).get("error")
+    return f"The original was not measured: {error}" if error else ""
+
+
 def other_table(values: dict[str, Any]) -> Table:
     """One row for each finished trial that another beats."""
     rows = [_row(trial) for trial in _finished(values) if trial["number"] not in values["front"]]
@@ -31,7 +45,11 @@ def render_front(values: dict[str, Any]) -> str:
     Raises:
         MissingExtraError: jinja2 or matplotlib is not installed.
     """
-    titles = (("Pareto front", front_table(values)), ("Other trials", other_table(values)))
+    titles = (
+        ("Pareto front", front_table(values)),
+        ("The original", original_table(values)),
+        ("Other trials", other_table(values)),
+    )
     sections = [{"title": title, "header": header, "rows": rows} for title, (header, rows) in titles if rows]
     question = values["question"]
     failed = sum(trial["state"] == "failed" for trial in values["trials"])
@@ -43,11 +61,18 @@ def render_front(values: dict[str, Any]) -> str:
         + "."
     )
     legend = (
-        "Full: the front, which no trial beats in all three, joined by a line; rings: other trials. The numbers are "
-        "those of the tables; where there is no room for one, it is left out."
+        "Full: the front, which no trial beats in all three, joined by a line; hollow: other trials. The numbers are "
+        "those of the tables; where there is no room for one, it is left out, and pointing at the point shows it."
     )
+    if _original(values):
+        legend += " The diamond is the original in PyTorch, measured beside a trial; the dotted line is its quality."
     return render_page(
-        "front.html", where=where, sections=sections, charts=_charts(values), legend=legend, metric=values["metric"]
+        "front.html",
+        where=" ".join(filter(None, (where, original_note(values)))),
+        sections=sections,
+        charts=_charts(values),
+        legend=legend,
+        metric=values["metric"],
     )
 
 
@@ -55,22 +80,34 @@ def _finished(values: dict[str, Any]) -> list[dict[str, Any]]:
     return [trial for trial in values["trials"] if trial["state"] == "finished"]
 
 
+def _original(values: dict[str, Any]) -> dict[str, Any] | None:
+    """The model that the search began with, if it may stand beside the trials."""
+    original: dict[str, Any] | None = values["original"]
+    if original is None or original["quality"] is None or original["latency_ms"] is None:
+        return None
+    return original
+
+
 def _header(values: dict[str, Any]) -> list[str]:
     return ["trial", values["metric"], "p50 ms", "size MB", "weights", "recipe", "settings"]
 
 
 def _row(trial: dict[str, Any]) -> list[str]:
-    figures = [
-        f"{trial['quality']:.4f}",
-        f"{trial['latency_ms']:.3f}",
-        f"{trial['size_mb']:.1f}",
-        f"{trial['parameters'] / 1e6:.2f}M",
+    return [str(trial["number"]), *_figures(trial), trial["recipe"], " ".join(trial["overrides"])]
+
+
+def _figures(model: dict[str, Any]) -> list[str]:
+    return [
+        f"{model['quality']:.4f}",
+        f"{model['latency_ms']:.3f}",
+        f"{model['size_mb']:.1f}",
+        f"{model['parameters'] / 1e6:.2f}M",
     ]
-    return [str(trial["number"]), *figures, trial["recipe"], " ".join(trial["overrides"])]
 
 
 def _charts(values: dict[str, Any]) -> list[Chart]:
-    """Every finished trial as a point, quality over latency and over size; those of the front joined by a line."""
+    """The original and every finished trial as points, quality over latency and over size; those of the front joined by
+    a line."""
     if not (finished := _finished(values)):
         return []
     metric = values["metric"]
@@ -91,8 +128,14 @@ def _chart(
             trial[area],
             kind=0 if trial["number"] in values["front"] else 1,
             hollow=trial["number"] not in values["front"],
+            about=" ".join((trial["recipe"], *trial["overrides"])),
         )
         for trial in finished
     ]
     front = sorted((point.across, point.up) for point in points if not point.hollow)
-    return point_chart(title, points, across=axis, up=values["metric"], area=unit, path=front)
+    level = None
+    if original := _original(values):
+        level = original["quality"]
+        reference = Point("original", original[across], level, original[area], kind=2, about="PyTorch fp32, eager")
+        points.insert(0, reference)  # before others take its room
+    return point_chart(title, points, across=axis, up=values["metric"], area=unit, path=front, level=level)

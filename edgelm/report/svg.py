@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
@@ -28,6 +28,7 @@ DASHES = ("-", "--", "-.", ":")  # beside colours, for whoever does not tell the
 MARKERS = "osD^vP"
 _WIDTH = 5.0  # inches of 72 units: letters of 9 units are 9 pixels on a telephone of 390, 14 on a desk
 _FONT = 9
+_TOOLTIP = "tooltip-"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def check_charts() -> None:
         MissingExtraError: matplotlib is not installed.
     """
     if find_spec("matplotlib") is None:
-        raise MissingExtraError("the charts of an HTML report need matplotlib.", hint=install_extra("report"))
+        raise MissingExtraError("the charts of a report need matplotlib.", hint=install_extra("report"))
 
 
 class Canvas:
@@ -63,6 +64,12 @@ class Canvas:
         self.title = title
         self.summary = summary
         self.svg = ""
+        self.tooltips: list[str] = []
+
+    def tooltip(self, words: str) -> str:
+        """The name (`gid`) for an element that shows these words to whoever points at it."""
+        self.tooltips.append(words)
+        return f"{_TOOLTIP}{len(self.tooltips) - 1}"
 
     @property
     def chart(self) -> Chart:
@@ -99,7 +106,7 @@ def drawing(title: str, summary: str, *, height: float = 2.8, across: str = "", 
         axes.spines[["top", "right"]].set_visible(False)
         canvas = Canvas(axes, title, summary)
         yield canvas
-        canvas.svg = _inline(figure, title, summary)
+        canvas.svg = _inline(figure, title, summary, canvas.tooltips)
 
 
 def short(name: str, most: int = 26) -> str:
@@ -125,8 +132,8 @@ def _style() -> dict[str, Any]:
     }
 
 
-def _inline(figure: Any, title: str, summary: str) -> str:
-    """The `<svg>` element of a figure: without a size, and with variables for colours."""
+def _inline(figure: Any, title: str, summary: str, tooltips: Sequence[str]) -> str:
+    """The `<svg>` element of a figure: without a size, with variables for colours, and with tooltips."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
@@ -135,14 +142,19 @@ def _inline(figure: Any, title: str, summary: str) -> str:
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
     text = re.sub(r' clip-path="[^"]*"', "", text)  # nothing is drawn outside of the axes
     text = re.sub(r"<clipPath.*?</clipPath>\s*", "", text, flags=re.DOTALL)
-    text = _used_names(text)
     text = re.sub(r"#0000[01][0-9a-f]", lambda found: f"var(--{_VARIABLES[found[0]]})", text)
     text = re.sub(r"font: (\d+(?:\.\d+)?)px [^;\"]*", r"font: \1px system-ui, sans-serif", text)
     text = text.replace(" xlink:href=", " href=")
+    text = re.sub(rf'<g id="{_TOOLTIP}(\d+)">', lambda found: _titled(tooltips[int(found[1])]), text)
+    text = _used_names(text)
     box = re.search(r'viewBox="[^"]*"', text)
     label = escape(plain_text(f"{title}. {summary}"), quote=True)
     opened = f'<svg {box[0] if box else ""} role="img" aria-label="{label}">'
     return opened + text[text.index(">") + 1 :].strip()
+
+
+def _titled(words: str) -> str:
+    return f"<g><title>{escape(plain_text(words))}</title>"
 
 
 def _used_names(text: str) -> str:

@@ -4,6 +4,7 @@ search.json          what was asked; another question is refused journal.log    
 rows/                training and evaluation rows, as the trials read them trials/N/            trial.json (settings,
 result), recipe.yaml (as it ran), full-recipe.yaml (without a share of the training),
                      checkpoint/, compress.json, manifest.json, profile.json; error.txt of a trial that failed
+original.json        the model that it began with, judged and measured
 front.json .csv .html
 """
 
@@ -13,16 +14,18 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from edgelm.errors import InputError, UsageError
 from edgelm.files.claims import claim
 from edgelm.files.output import check_name
-from edgelm.search.result import Trial
+from edgelm.search.result import Original, Trial
 
 SEARCH_FILE = "search.json"
 TRIAL_FILE = "trial.json"
+ORIGINAL_FILE = "original.json"
 SCHEMA = 1
 
 
@@ -108,6 +111,15 @@ class Folder:
         """Every trial that began, by number."""
         numbers = sorted(int(entry.name) for entry in (self.path / "trials").glob("*") if entry.name.isdigit())
         return [trial for number in numbers if (trial := self.read_trial(number)) is not None]
+
+    def write_original(self, original: Original) -> None:
+        """Keep what is known of the model that the search began with."""
+        write_json(self.path / ORIGINAL_FILE, asdict(original))
+
+    def read_original(self) -> Original | None:
+        """What is known of the model that the search began with; None: it was not looked at yet."""
+        file = self.path / ORIGINAL_FILE
+        return Original(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -18,7 +18,8 @@ from edgelm.recipe import Recipe
 from edgelm.search.clock import Clock
 from edgelm.search.explore import Explorer, SearchPlan, Stopped
 from edgelm.search.folder import Folder, write_json, write_text
-from edgelm.search.measure import measure
+from edgelm.search.measure import measure, measure_beside
+from edgelm.search.original import keep_original
 from edgelm.search.ray_workers import RayWorkers
 from edgelm.search.result import SearchResult, Trial, front_csv, front_of
 from edgelm.search.rows import write_rows
@@ -113,7 +114,14 @@ def search(
         def report(stopped: Stopped = "time") -> SearchResult:
             found = tuple(folder.read_trials())
             result = SearchResult(
-                str(folder.path), question, common.metric, found, front_of(found), stopped, round(clock.spent_s, 1)
+                str(folder.path),
+                question,
+                common.metric,
+                found,
+                front_of(found),
+                stopped,
+                round(clock.spent_s, 1),
+                folder.read_original(),
             )
             _write_front(folder, result)
             return result
@@ -123,18 +131,25 @@ def search(
             if watch is not None:
                 watch(trial)
 
+        calls: dict[str, Any] = {"locks": folder.path, "threads": threads, "runs": runs, "device": device.name}
+        texts = None if common.task.generates else common.texts
+
+        def timed(bundle: Path) -> float:
+            latency = measure(bundle, texts, **calls)
+            if not clock.over:
+                keep_original(
+                    folder,
+                    common.metric,
+                    bundle.parent,
+                    lambda: measure_beside(common.readable(), bundle, texts, **calls),
+                )
+            return latency
+
         plan = SearchPlan(
             recipes=recipes,
             share=train_share,
             job=lambda place, recipe: common.job(folder, place, recipe),
-            measure=lambda bundle: measure(
-                bundle,
-                None if common.task.generates else common.texts,
-                locks=folder.path,
-                threads=threads,
-                runs=runs,
-                device=device.name,
-            ),
+            measure=timed,
             trials=trials,
             keep_bundles=keep_bundles,
             watch=ended,
@@ -196,6 +211,19 @@ class _Common:
             allow_pickle=allow_pickle,
             kind=kind,
         )
+
+    def readable(self) -> Path:
+        """The model's folder, where PyTorch runs it for the task of the search.
+
+        Raises:
+            UsageError: its folder is read for another task than the one that was asked for.
+        """
+        from edgelm.checkpoint import open_checkpoint
+
+        path = Path(self._job.model)
+        if open_checkpoint(path).task.kind != self.task.kind:
+            raise UsageError(f"{path.name} is read for another task than {self.task.kind} in PyTorch.")
+        return path
 
     def write_rows(self, folder: Folder) -> None:
         """Put the rows where the trials find them."""

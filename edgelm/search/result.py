@@ -59,6 +59,25 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Original:
+    """The model that a search began with, judged on the trials' rows and run in PyTorch on their machine.
+
+    Attributes:
+        quality: its metric on the evaluation rows, as of a trial's bundle; None: it has none there.
+        latency_ms: p50 of what is measured of a trial, eager and FP32; None: it could not be measured.
+        size_mb: of its folder, 10^6 bytes.
+        parameters: number of weights.
+        error: why there is no latency.
+    """
+
+    quality: float | None
+    latency_ms: float | None
+    size_mb: float
+    parameters: int
+    error: str = ""
+
+
+@dataclass(frozen=True)
 class SearchResult:
     """What `search` found.
 
@@ -70,6 +89,7 @@ class SearchResult:
         front: numbers of the trials that no other beats in quality, latency and size, the best quality first.
         stopped: why no further trial was begun: time, trials, exhausted (the space holds nothing new) or failing.
         seconds: of this call.
+        original: what the trials are compared with; None: no trial was measured since edgelm looks at it.
     """
 
     path: str
@@ -79,6 +99,7 @@ class SearchResult:
     front: tuple[int, ...]
     stopped: Literal["time", "trials", "exhausted", "failing"]
     seconds: float
+    original: Original | None = None
 
     @property
     def choice(self) -> int | None:

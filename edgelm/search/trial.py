@@ -141,8 +141,7 @@ def _make(job: Job, progress: Progress) -> dict[str, Any]:
         if bundle.manifest.quality
         else {"agreement": _agreement(job, evaluation, progress)}
     )
-    if isinstance(task, TextGeneration):  # whatever the tokens are
-        metrics = metrics | {BYTES: -math.log(metrics["byte_perplexity"])}
+    metrics = with_bytes(metrics)
     return {
         "quality": metrics[quality_name(task, evaluation)],
         "metrics": metrics,
@@ -157,6 +156,13 @@ def quality_name(task: Task, evaluation: Dataset) -> str:
     if isinstance(task, TextGeneration):
         return BYTES
     return "agreement" if evaluation.for_task(task).labels is None else str(task.metric)
+
+
+def with_bytes(metrics: dict[str, float]) -> dict[str, float]:
+    """Metrics of texts that go on with how likely a byte of them is, whatever the tokens are; others as they are."""
+    if "byte_perplexity" not in metrics:
+        return metrics
+    return metrics | {BYTES: -math.log(metrics["byte_perplexity"])}
 
 
 def single_texts(task: Task, rows: Dataset) -> Dataset:

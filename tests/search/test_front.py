@@ -6,10 +6,10 @@ import json
 
 from hypothesis import given
 from hypothesis import strategies as st
-from pages import check_page
+from pages import check_page, table_of
 
 from edgelm.report import render_front
-from edgelm.search.result import SearchResult, Trial, front_csv, front_of, pareto_front
+from edgelm.search.result import Original, SearchResult, Trial, front_csv, front_of, pareto_front
 
 FEW = st.sampled_from([0.0, 0.5, 1.0, 2.0])  # few values, so that many are equal
 POINTS = st.lists(st.tuples(FEW, FEW, FEW), max_size=12)
@@ -58,7 +58,7 @@ def made(number, quality, latency, size, **more):
     )
 
 
-def a_result(trials):
+def a_result(trials, original=None):
     question = {
         "precision": "int8",
         "device": {"name": "cpu"},
@@ -66,7 +66,7 @@ def a_result(trials):
         "threads": 2,
         "train_share": 0.25,
     }
-    return SearchResult("build/search", question, "accuracy", tuple(trials), front_of(trials), "trials", 1.0)
+    return SearchResult("build/search", question, "accuracy", tuple(trials), front_of(trials), "trials", 1.0, original)
 
 
 TRIALS = [
@@ -97,6 +97,30 @@ def test_the_page_is_whole_and_escapes_what_it_is_given():
     assert "25% of the steps" in page
     render_front(a_result(TRIALS[:1]).to_dict())  # one point has no scale
     render_front(a_result(TRIALS[4:]).to_dict())  # nor has none
+
+
+def test_the_original_stands_beside_the_trials():
+    values = a_result(TRIALS, Original(0.91, 40.0, 90.0, 22_700_000)).to_dict()
+    page = check_page(render_front(json.loads(json.dumps(values))))
+    for drawing in page.findall(".//svg"):
+        assert "original" in {label.text for label in drawing.iter("text")}
+    (row,) = table_of(page, "The original")
+    assert (row["accuracy"], row["p50 ms"], row["size MB"], row["weights"]) == ("0.9100", "40.000", "90.0", "22.70M")
+
+
+def test_a_point_without_room_for_its_name_says_it_when_pointed_at():
+    crowd = [made(number, 0.9, 4.0, 20.0) for number in range(30)]
+    drawing = check_page(render_front(a_result(crowd).to_dict())).find(".//svg")
+    assert len([label for label in drawing.iter("text") if (label.text or "") in {str(one) for one in range(30)}]) < 30
+    told = [found.text for found in drawing.iter("title")]
+    assert told == [f"{one}: p50, ms 4, accuracy 0.9, size in MB 20. balanced prune.keep_ffn=0.5" for one in range(30)]
+
+
+def test_the_page_says_why_there_is_no_original():
+    lost = Original(0.91, None, 90.0, 22_700_000, "no <b>torch</b> here.")
+    page = render_front(a_result(TRIALS, lost).to_dict())
+    assert "The original was not measured: no &lt;b&gt;torch&lt;/b&gt; here." in page
+    assert "PyTorch fp32" not in page
 
 
 @given(st.sampled_from(TRIALS))

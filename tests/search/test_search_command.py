@@ -94,7 +94,14 @@ def test_trials_and_front_are_in_the_folder_as_printed(found):
     assert set(values["front"]) <= {0, 1}
     with (folder / "front.csv").open() as stream:
         assert [int(row["trial"]) for row in csv.DictReader(stream)] == values["front"]
-    assert "<svg" in (folder / "front.html").read_text()
+    page = (folder / "front.html").read_text()
+    assert "<svg" in page
+    assert "The original" in page
+    made = json.loads((folder / "trials" / "0" / "compress.json").read_text())["original"]
+    original = values["original"]
+    assert original["error"] == ""
+    assert original["latency_ms"] > 0
+    assert (original["quality"], original["size_mb"]) == (made["metrics"]["accuracy"], made["size_mb"])
     assert f"edgelm compress --from-trial {values['choice']} --search {folder}" in said
     for trial in values["trials"]:
         place = folder / "trials" / str(trial["number"])
