@@ -97,6 +97,10 @@ def report(
     ] = True,
     html: Html = None,
     markdown: Markdown = None,
+    png: Annotated[
+        Path | None,
+        typer.Option("--png", help="Draw the headline as one picture for slides.", rich_help_panel=OUTPUT),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -117,7 +121,7 @@ def report(
     report.html
 
     Everything on the page was measured, by `edgelm profile` or now on the rows of --data; what was calculated is marked
-    as estimated. --markdown fits a pull request.
+    as estimated. --markdown fits a pull request, --png a slide.
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
         from edgelm.cli.inputs import read_columns
@@ -125,12 +129,16 @@ def report(
         from edgelm.report.bundle_report import BundleReport, labelled, now
         from edgelm.report.energy import estimate_energy
         from edgelm.report.gather import describe_bundle, read_profile_files
+        from edgelm.report.picture import draw_picture
         from edgelm.report.price import estimate_prices
+        from edgelm.report.svg import check_charts
         from edgelm.report.write import write_texts
 
         _check_options(data, original)
         grid = _grid(country, grid_intensity)
-        check_files(markdown, output, html=html, overwrite=overwrite)
+        check_files(markdown, png, output, html=html, overwrite=overwrite)
+        if png is not None:
+            check_charts()
         files = read_profile_files(profile or ())
         profiles = [entry for file in files for entry in file["profiles"]]
         described = []
@@ -159,11 +167,13 @@ def report(
             energy,
             now(),
         )
-        texts = []
+        texts: list[tuple[Path, str | bytes]] = []
         if html is not None:
             texts.append((html, render_bundle_page(found)))
         if markdown is not None:
             texts.append((markdown, render_bundle_markdown(found)))
+        if png is not None:
+            texts.append((png, draw_picture(found.headlines)))
         if output is not None:
             texts.append((output, found.to_json()))
         written = write_texts(texts, overwrite=overwrite)

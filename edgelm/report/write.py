@@ -48,7 +48,7 @@ def write_reports(
         OutputExistsError, ResourceError: as `staged_output`.
         MissingExtraError: HTML without jinja2 and matplotlib.
     """
-    texts: list[tuple[Path, str]] = []
+    texts: list[tuple[Path, str | bytes]] = []
     if html is not None:
         page = (
             render_html(report.profiles, report.estimates, report.texts)
@@ -68,15 +68,15 @@ def write_reports(
     return write_texts(texts, overwrite=overwrite)
 
 
-def write_texts(texts: Sequence[tuple[Path, str]], *, overwrite: bool = False) -> list[Path]:
-    """Write finished texts to their files, and return the paths.
+def write_texts(texts: Sequence[tuple[Path, str | bytes]], *, overwrite: bool = False) -> list[Path]:
+    """Write finished texts and pictures to their files, and return the paths.
 
     Raises:
         OutputExistsError, ResourceError: as `staged_output`.
     """
     for path, text in texts:
         with staged_output(path, overwrite=overwrite) as aside:
-            aside.write_text(text, encoding="utf-8")
+            aside.write_bytes(text.encode() if isinstance(text, str) else text)
     return [path for path, _ in texts]
 
 

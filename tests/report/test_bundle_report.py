@@ -118,6 +118,33 @@ def test_the_first_lines_say_how_much_faster_smaller_and_worse_on_what(made):
     assert f"{points:+.1f} points" in first
 
 
+def test_the_picture_says_what_the_headline_says(made, tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    drawn = []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *at, **how: (drawn.append(self), save(self, *at, **how)))
+    file = tmp_path / "slide.png"
+    result = run(made["small"], "--profile", made["profiles"], "--no-replay", "--png", file, "--json")
+    assert result.exit_code == 0, result.output
+    assert file.read_bytes().startswith(b"\x89PNG")
+    (headline,) = json.loads(result.stdout)["headlines"]
+    told = [" ".join(text.get_text().split()) for text in drawn[0].findobj(lambda found: hasattr(found, "get_text"))]
+    speed = headline["speed"]
+    ratio = speed["ratio"]
+    for said in (
+        " ".join(" ".join(headline["words"]).split()),
+        f"{ratio['p50']:.1f}x as fast",
+        f"{ratio['low']:.1f} to {ratio['high']:.1f}; {speed['p50_ms']:.3g} ms after {speed['against_p50_ms']:.3g} ms",
+        "8.0 MB",
+        "speed, measured",
+    ):
+        assert any(said in text for text in told), said
+    refused = run(made["small"], "--png", file)
+    assert refused.exit_code == 2
+    assert "--overwrite" in refused.stderr
+
+
 def test_answers_that_changed_are_those_that_anybody_counts(made):
     rows = [json.loads(line) for line in made["rows"].read_text().splitlines()]
     small, original = load(made["small"]), load(made["original"])

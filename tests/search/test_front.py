@@ -4,7 +4,7 @@ import csv
 import io
 import json
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pages import check_page, table_of
 
@@ -29,6 +29,7 @@ def test_the_front_is_what_nothing_beats(points):
     ]
 
 
+@settings(deadline=None)  # the first call imports optuna
 @given(POINTS)
 def test_the_front_agrees_with_optuna(points):
     import optuna
