@@ -6,8 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from conftest import SOURCE, require_tools
 from models import TEXTS, make_checkpoint
+from native_library import SOURCE, require_tools
 
 from edgelm.data.dataset import Dataset
 from edgelm.device import load_device

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SOURCE, build_library, require_tools
+from native_library import SOURCE, build_library, require_tools
 
 HERE = Path(__file__).parent
 
