@@ -122,6 +122,10 @@ class SpaceError(InputError):
     """A search space that cannot be used."""
 
 
+class ProjectError(InputError):
+    """A project file (`edgelm.yaml`) that cannot be used."""
+
+
 class DeviceError(InputError):
     """A device file that cannot be used."""
 

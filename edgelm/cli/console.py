@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,6 +25,17 @@ from edgelm.errors import EXIT_FAILED, EXIT_INTERRUPTED, EdgelmError
 from edgelm.lines import json_line, plain_text
 
 _WIDE = 200  # columns of a table that goes into a file or a pipe
+_followed = ContextVar("followed", default=False)
+
+
+@contextmanager
+def followed() -> Iterator[None]:
+    """Inside, a command says where its result is and not what to type next: its caller goes on by itself."""
+    token = _followed.set(True)
+    try:
+        yield
+    finally:
+        _followed.reset(token)
 
 
 class PlainConsole(Console):
@@ -78,7 +90,8 @@ class Screen:
         """
         if where is not None:
             self.note(f"Result: {where}")
-        self.note(f"Next:   {join([*program(), *words])}")
+        if not _followed.get():
+            self.note(f"Next:   {join([*program(), *words])}")
 
     def note(self, text: str) -> None:
         """A line for people that is no result; it may be copied, and so is not broken at the terminal's width."""

@@ -11,8 +11,8 @@ from edgelm.version import __version__
 
 # In the order of the work; `edgelm.cli.late` says what is in the file of each.
 COMMANDS = (
-    *("advise", "finetune", "compress", "search", "export", "build", "profile", "report", "estimate", "latency-table"),
-    *("tune", "run", "chat", "serve", "verify", "card", "keys", "sign", "push"),
+    *("advise", "init", "make", "finetune", "compress", "search", "export", "build", "profile", "report", "estimate"),
+    *("latency-table", "tune", "run", "chat", "serve", "verify", "card", "keys", "sign", "push"),
     *("inspect", "recipes", "devices", "doctor", "demo"),
 )
 

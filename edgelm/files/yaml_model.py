@@ -15,10 +15,14 @@ from edgelm.files.safe_yaml import parse_yaml
 from edgelm.limits import reading
 
 M = TypeVar("M", bound=BaseModel)
+_SHIPPED = "The shipped files have every key with a possible value and a comment."
 
 
-def load_yaml_model(path: Path, model: type[M], error: type[InputError]) -> M:
+def load_yaml_model(path: Path, model: type[M], error: type[InputError], *, example: str = _SHIPPED) -> M:
     """Read and validate a YAML file.
+
+    Args:
+        example: a sentence that says where a file with every key is to be had, for the hint of a message.
 
     Raises:
         InputError: of the class `error`: not YAML, an unknown key or an impossible value, with file and line.
@@ -36,16 +40,16 @@ def load_yaml_model(path: Path, model: type[M], error: type[InputError]) -> M:
     if not isinstance(root, yaml.MappingNode):
         raise error(
             f"{path}: expected keys and values, such as `name: mine`.",
-            hint="Start from a shipped file: `edgelm recipes copy` or `edgelm devices copy`.",
+            hint=example,
         )
-    with reading(path, error, "The shipped files have every key with a possible value and a comment."):
+    with reading(path, error, example):
         try:
             return model.model_validate(values)
         except ValidationError as problem:
             first = problem.errors()[0]
             location = [part for part in first["loc"] if not _is_tag(part, values, first["loc"])]
             line = _line_of(root, location)
-            raise error(f"{path}:{line}: {_say(first, location)}", hint=_hint(first)) from problem
+            raise error(f"{path}:{line}: {_say(first, location)}", hint=_hint(first, example)) from problem
 
 
 def line_of(path: Path, location: Sequence[int | str]) -> int:
@@ -76,10 +80,8 @@ def say_value(problem: Any) -> str:
     return message if isinstance(problem["input"], dict) else f"{short(problem['input'])}; {message}"
 
 
-def _hint(problem: Any) -> str:
-    if problem["type"] == "extra_forbidden":
-        return "Check the spelling; the shipped files have every key, with a comment."
-    return "The shipped files have every key with a possible value and a comment."
+def _hint(problem: Any, example: str) -> str:
+    return f"Check the spelling. {example}" if problem["type"] == "extra_forbidden" else example
 
 
 def _dotted(location: Sequence[int | str]) -> str:
