@@ -45,7 +45,7 @@ def test_what_follows_two_hyphens_is_no_option():
     ("new", "commands"),
     [
         ("--precision", {"compress", "search", "export", "latency-table"}),
-        ("--device", {"advise", "compress", "search", "export", "estimate"}),
+        ("--device", {"advise", "compress", "search", "export", "estimate", "init"}),
         ("--batch", {"profile", "estimate"}),
         ("--sequence", {"profile", "estimate", "latency-table"}),
         ("--max-length", {"advise", "finetune", "compress", "search", "export"}),
