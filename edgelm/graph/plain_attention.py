@@ -4,14 +4,14 @@ beside the padding mask (MPNet's relative positions) have no fused operator in t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgelm.graph.external_data import copy_graph
 from edgelm.graph.names import module_of
+from edgelm.graph.parts import part_before
 from edgelm.graph.rewrites import (
     MICROSOFT,
     add_weight,
@@ -125,15 +125,14 @@ class _Finder:
             if len(known) != 1:  # two products are added up: that is another attention
                 return None
             scores, other = known[0]
-            return _Scores(scores.queries, scores.keys, scores.head_width, scores.scale, (*scores.added, other))
+            return replace(scores, added=(*scores.added, other))
         if node.op_type in ("Mul", "Div") and node.input[1] in self._weights:
             factor = numpy_helper.to_array(self._weights[node.input[1]])
             inner = self._scores(node.input[0])
             if inner is None or inner.added or factor.size != 1:
                 return None
             scale = float(factor.reshape(-1)[0])
-            scale = inner.scale * (scale if node.op_type == "Mul" else 1 / scale)
-            return _Scores(inner.queries, inner.keys, inner.head_width, scale)
+            return replace(inner, scale=inner.scale * (scale if node.op_type == "Mul" else 1 / scale))
         return self._product(node)
 
     def _product(self, node: onnx.NodeProto) -> _Scores | None:
@@ -196,17 +195,16 @@ class _Finder:
         return self._padding[name]
 
     def _try(self, name: str) -> bool:
-        part = copy_graph(self._graph)
-        del part.graph.output[:]
-        part.graph.output.append(helper.make_empty_tensor_value_info(name))
-        remove_unused(part)
-        read = {each for node in part.graph.node for each in node.input}
-        inputs = [value.name for value in part.graph.input if value.name in read]
-        if inputs != [_MASK]:
+        part = part_before(
+            self._graph.graph.node,
+            name,
+            inputs=[value.name for value in self._graph.graph.input],
+            constant=self._weights.get,
+            opsets=self._graph.opset_import,
+            ir_version=self._graph.ir_version,
+        )
+        if [value.name for value in part.graph.input] != [_MASK]:
             return False
-        kept = [value for value in part.graph.input if value.name == _MASK]
-        del part.graph.input[:]
-        part.graph.input.extend(kept)
         session = make_plain_session(part)
         random = np.random.default_rng(0)
         for tokens in (5, 12):

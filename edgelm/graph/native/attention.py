@@ -77,8 +77,10 @@ def _attend(state: State, node: onnx.NodeProto, queries: Rows, keys: str, values
     words: list[object] = ["attention", heads, width // heads]
     if added:
         reach = state.writer.longest
-        biases = biases_by_distance(state.view, added, reach, heads)
-        words = ["near-attention", *words[1:], reach, state.writer.place(biases)]
+        key = (added, reach, heads)
+        if key not in state.biases:  # most layers share one
+            state.biases[key] = state.writer.place(biases_by_distance(state.view, *key))
+        words = ["near-attention", *words[1:], reach, state.biases[key]]
     words += [queries.buffer, keys, values, bits(scale), int(bool(mask)), made.buffer]
     state.writer.step(*words, bytes_words(state, state.bytes_wanted(node.output[0]), made))
     return made

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from edgelm.graph.native.view import GraphView, need
+from edgelm.graph.parts import part_before
 from edgelm.graph.session import make_plain_session
 
 _LONGEST = 1024  # tokens, for each pair of which what is added is computed once
@@ -61,24 +61,21 @@ def biases_by_distance(view: GraphView, name: str, longest: int, heads: int) -> 
 
 
 def _session(view: GraphView, name: str) -> Any:
-    nodes, wanted = list[onnx.NodeProto](), {name}
-    for node in reversed(view.nodes):
-        if wanted & set(node.output):
-            nodes.append(node)
-            wanted |= set(node.input)
-    inputs = [each for each in view.inputs if each in wanted]
-    graph = helper.make_graph(
-        nodes[::-1],
-        "bias",
-        [helper.make_tensor_value_info(each, onnx.TensorProto.INT64, ["batch", "sequence"]) for each in inputs],
-        [helper.make_empty_tensor_value_info(name)],
-        [numpy_helper.from_array(np.ascontiguousarray(view.constant(each)), each) for each in _constants(view, wanted)],
+    def constant(name: str) -> onnx.TensorProto | None:
+        return (
+            numpy_helper.from_array(np.ascontiguousarray(view.constant(name)), name) if view.is_constant(name) else None
+        )
+
+    return make_plain_session(
+        part_before(
+            view.nodes,
+            name,
+            inputs=view.inputs,
+            constant=constant,
+            opsets=view.opsets,
+            ir_version=view.ir_version,
+        )
     )
-    return make_plain_session(helper.make_model(graph, opset_imports=view.opsets, ir_version=view.ir_version))
-
-
-def _constants(view: GraphView, names: Iterable[str]) -> list[str]:
-    return sorted(name for name in names if view.is_constant(name))
 
 
 def _of_all(session: Any, name: str, tokens: int, heads: int) -> np.ndarray:
