@@ -63,14 +63,14 @@ class DoneSteps:
 
     def begin(self, step: Step) -> None:
         """Note that a step is at work."""
-        self._note(step, None)
+        self._note(step, {"digest": self._digest(step), "exit_code": None})
 
     def finish(self, step: Step, exit_code: int) -> None:
-        """Note that a step has its result."""
-        self._note(step, exit_code)
+        """Note that a step that was begun has its result, of what it was given then."""
+        self._note(step, self._steps[step.name] | {"exit_code": exit_code})
 
-    def _note(self, step: Step, exit_code: int | None) -> None:
-        self._steps[step.name] = {"digest": self._digest(step), "exit_code": exit_code}
+    def _note(self, step: Step, entry: dict[str, Any]) -> None:
+        self._steps[step.name] = entry
         with staged_output(self._file, overwrite=True) as aside:
             aside.write_text(json.dumps({"schema": _SCHEMA, "steps": self._steps}, indent=2) + "\n", encoding="utf-8")
 
