@@ -13,7 +13,7 @@ from edgelm.checkpoint import Checkpoint, open_checkpoint
 from edgelm.data.encoding import encode_samples, padded
 from edgelm.lengths import LONGEST_READ
 from edgelm.profile.generation.worker import made_up
-from edgelm.profile.inputs import Feeds, check_kind, in_groups, stretch
+from edgelm.profile.inputs import Feeds, case_feeds, check_kind
 from edgelm.profile.subject import Subject
 from edgelm.tasks.text import MultipleChoice
 
@@ -43,14 +43,7 @@ def checkpoint_feeds(entry: Subject, texts: list[Any], grid: Sequence[tuple[int,
         encoded = encode_samples(group, tokenizer, checkpoint.task, max_length=longest)
         return padded(encoded, range(len(encoded)), tokenizer)
 
-    cases = [
-        [
-            encode(group) if sequence is None else stretch([encode([text]) for text in group], sequence)
-            for group in in_groups(texts, batch)
-        ]
-        for batch, sequence in grid
-    ]
-    return [[{name: values.tolist() for name, values in feeds.items()} for feeds in case] for case in cases]
+    return [case_feeds(encode, texts, batch, sequence) for batch, sequence in grid]
 
 
 def _made_up(checkpoint: Checkpoint, batch: int, sequence: int) -> list[Feeds]:

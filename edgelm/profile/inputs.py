@@ -3,7 +3,7 @@ tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -84,7 +84,7 @@ def _own_cases(
     if encode is None:
         return None
     check_kind(entry, encode.manifest.task, texts[0])
-    return [_case_feeds(encode, texts, batch, sequence) for batch, sequence in grid]
+    return [case_feeds(encode, texts, batch, sequence) for batch, sequence in grid]
 
 
 def check_kind(entry: Subject, task: Task, sample: Any) -> None:
@@ -126,20 +126,23 @@ def _encoder(entry: Subject, reader: Subject) -> TextProcessor | None:
     return make_encoder(replace(manifest, tokenization=own), tokenizer)
 
 
-def _case_feeds(encode: TextProcessor, texts: list[Any], batch: int, sequence: int | None) -> list[Feeds]:
+def case_feeds(
+    encode: Callable[[list[Any]], Mapping[str, np.ndarray]], texts: list[Any], batch: int, sequence: int | None
+) -> list[Feeds]:
+    """The inputs of the calls of a case: so many texts in each, of their own lengths or stretched to `sequence`."""
     found = [
-        encode(group) if sequence is None else stretch([encode([text]) for text in group], sequence)
-        for group in in_groups(texts, batch)
+        encode(group) if sequence is None else _stretch([encode([text]) for text in group], sequence)
+        for group in _in_groups(texts, batch)
     ]
     return [{name: values.tolist() for name, values in feeds.items()} for feeds in found]
 
 
-def in_groups(texts: list[Any], batch: int) -> list[list[Any]]:
+def _in_groups(texts: list[Any], batch: int) -> list[list[Any]]:
     """Texts of each call; the last call begins anew."""
     return [[texts[(start + offset) % len(texts)] for offset in range(batch)] for start in range(0, len(texts), batch)]
 
 
-def stretch(rows: Sequence[Mapping[str, np.ndarray]], sequence: int) -> dict[str, np.ndarray]:
+def _stretch(rows: Sequence[Mapping[str, np.ndarray]], sequence: int) -> dict[str, np.ndarray]:
     """Rows of exactly `sequence` tokens: the real ones repeated or cut, all attended to, (batch, sequence).
 
     Of a sample with several sequences the first is taken.
