@@ -7,8 +7,9 @@ import sys
 import pytest
 from bundles import make_bundle
 
+from edgelm.bundles.card import card_text
 from edgelm.bundles.cpp_example import ANSWERED, cpp_files, cpp_program
-from edgelm.bundles.write import model_card
+from edgelm.model_folder.card import ModelCard
 from edgelm.runtime import open_bundle
 from edgelm.runtime.inputs.files import example_words
 from edgelm.tasks.table import TASKS, make_task
@@ -27,7 +28,7 @@ def make(kind):
 )
 def test_the_line_of_the_card_and_the_next_step_of_verify_can_be_pasted(tmp_path, task):
     folder = make_bundle(tmp_path / "b", task)
-    card = model_card(open_bundle(folder).manifest)
+    card = card_text(open_bundle(folder).manifest, ModelCard(), size_mb=1.0)
     line = re.search(r"Answer: `python (run\.py .*?)`\. Check", card)[1]
     commands = (
         f"{sys.executable} {folder}/{line}",
