@@ -134,7 +134,7 @@ def _write_content(
 
 def _write_program(folder: Path, manifest: Manifest) -> None:
     """The graph for edgelm-native, where a program can say all of it."""
-    program = compile_program(folder / manifest.graph().file, WEIGHTS_FILE)
+    program = compile_program(folder / manifest.graph().file, WEIGHTS_FILE, longest=manifest.tokenization.max_length)
     if program is not None:
         (folder / PROGRAM_FILE).write_bytes(program)
 

@@ -32,6 +32,7 @@ from edgelm.graph.fusion import simplify_attention
 from edgelm.graph.names import name_by_modules
 from edgelm.graph.plain_attention import fuse_plain_attention
 from edgelm.graph.rewrites import MICROSOFT, TRACED, check_opset, fold_weight_joins, remove_unused, rename_value
+from edgelm.graph.row_layout import plain_rows
 from edgelm.graph.unpadded import MASK, TOKENS, TYPES
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import MultipleChoice, SentenceEmbedding
@@ -98,6 +99,7 @@ def export_graph(source: TaskModel, *, fused: bool, opset: int | None = None) ->
     fold_weight_joins(graph)
     if fused:
         simplify_attention(graph)
+        plain_rows(graph)
         fuse_plain_attention(graph)
         read_first_rows(graph)
     remove_unused(graph)

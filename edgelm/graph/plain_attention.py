@@ -1,10 +1,12 @@
 """Attention that the exporter left as single operators, as MultiHeadAttention: models that add something to the scores
-beside the padding mask (MPNet's relative positions) have no fused operator in the exporter's patterns."""
+beside the padding mask (MPNet's relative positions, ModernBERT's windows) have no fused operator in the exporter's
+patterns."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 
 import numpy as np
 import onnx
@@ -50,8 +52,8 @@ def fuse_plain_attention(graph: onnx.ModelProto) -> None:
     """Put one MultiHeadAttention in the place of products, scaling, additions, softmax, and changes of shape.
 
     What is added to the scores goes in as the operator's `attention_bias`; an addition that only hides padding, which
-    is found by trying it, goes in as `key_padding_mask` instead. Biases of queries, keys and values that come from one
-    product are added before it is split.
+    is found by trying it, goes in as `key_padding_mask` instead, and one that hides other keys too as both. Biases of
+    queries, keys and values that come from one product are added before it is split.
     """
     finder = _Finder(graph)
     fused = {}
@@ -62,7 +64,7 @@ def fuse_plain_attention(graph: onnx.ModelProto) -> None:
     if not fused:
         return
     import_microsoft(graph)
-    nodes = [fused.get(node.output[0], node) for node in graph.graph.node]
+    nodes = [*(fused.get(node.output[0], node) for node in graph.graph.node), *finder.without_padding]
     if any(node.input[4] for node in fused.values()) and not any("key_padding_mask" in node.output for node in nodes):
         nodes.insert(0, helper.make_node("Cast", [_MASK], ["key_padding_mask"], to=onnx.TensorProto.INT32))
     replace_nodes(graph, nodes)
@@ -70,8 +72,20 @@ def fuse_plain_attention(graph: onnx.ModelProto) -> None:
     _join_biases(graph)
 
 
+class _Hides(Enum):
+    """Which keys an addition to the scores hides."""
+
+    PADDING = auto()
+    NO_PADDING = auto()
+    MORE = auto()  # padding and others
+
+
 class _Finder:
-    """What a graph computes before a value, as far as attention is concerned."""
+    """What a graph computes before a value, as far as attention is concerned.
+
+    Attributes:
+        without_padding: nodes that compute biases as if no token were padding.
+    """
 
     def __init__(self, graph: onnx.ModelProto) -> None:
         self._graph = graph
@@ -81,7 +95,8 @@ class _Finder:
         for node in graph.graph.node:
             for name in node.input:
                 self._readers.setdefault(name, []).append(node)
-        self._padding: dict[str, bool] = {}
+        self._hides: dict[str, _Hides] = {}
+        self.without_padding: list[onnx.NodeProto] = []
 
     def attention(self, softmax: onnx.NodeProto) -> onnx.NodeProto | None:
         """The operator that gives what follows a softmax; None: that is no attention, or of another form."""
@@ -95,19 +110,22 @@ class _Finder:
         width = self._width(scores.queries)
         if product.input[0] != softmax.output[0] or values is None or width is None or width % scores.head_width:
             return None
-        padding = [name for name in scores.added if self._is_padding(name)]
-        biases = [name for name in scores.added if name not in padding]
+        hides = {name: self._what_it_hides(name) for name in scores.added}
+        padding = [name for name, found in hides.items() if found is not _Hides.NO_PADDING]
+        biases = [name for name, found in hides.items() if found is not _Hides.PADDING]
         if len(padding) > 1 or len(biases) > 1:
             return None
         mask, usual = "key_padding_mask" if padding else "", 1 / math.sqrt(scores.head_width)
         bias = self._for_every_text(biases[0]) if biases else ""
+        if bias and padding == biases:
+            bias = self._without_padding(bias)
         return helper.make_node(
             "MultiHeadAttention",
             [scores.queries, scores.keys, values[0], "", mask, bias],
             [end.output[0]],
             domain=MICROSOFT,
             num_heads=width // scores.head_width,
-            name=f"{module_of(softmax)}/MultiHeadAttention",
+            name=f"{module_of(softmax) or module_of(end)}/MultiHeadAttention",
             **({} if math.isclose(scores.scale, usual, rel_tol=1e-6) else {"scale": scores.scale}),
         )
 
@@ -155,17 +173,23 @@ class _Finder:
         shaped = self._makers.get(turned.input[0]) if turned is not None and turned.op_type == "Transpose" else None
         if turned is None or shaped is None or shaped.op_type != "Reshape" or _order(turned) != order:
             return None
-        size = self._last_size(shaped.input[1])
+        size = self._head_width(shaped)
         return None if size is None else (shaped.input[0], size)
 
-    def _last_size(self, shape: str) -> int | None:
-        """The last size in a shape of four."""
-        maker = self._makers.get(shape)
-        names = list(maker.input) if maker is not None and maker.op_type == "Concat" else [shape]
+    def _head_width(self, shaped: onnx.NodeProto) -> int | None:
+        """The last size of what a Reshape makes of rows, of four: said, or left to the number of heads."""
+        maker = self._makers.get(shaped.input[1])
+        names = list(maker.input) if maker is not None and maker.op_type == "Concat" else [shaped.input[1]]
         if names[-1] not in self._weights or len(names) not in (1, 4):
             return None
         sizes = numpy_helper.to_array(self._weights[names[-1]]).reshape(-1)
-        return int(sizes[-1]) if len(sizes) in (1, 4) and sizes[-1] > 0 else None
+        if len(sizes) == len(names) == 1 or len(sizes) not in (1, 4):
+            return None
+        if sizes[-1] > 0:
+            return int(sizes[-1])
+        width = self._width(shaped.input[0])
+        heads = int(sizes[-2]) if len(sizes) == 4 else 0
+        return width // heads if width is not None and heads > 0 and width % heads == 0 else None
 
     def _width(self, rows: str) -> int | None:
         """The width of rows that come from a product, with or without a bias."""
@@ -175,6 +199,8 @@ class _Finder:
         for name in node.input:
             if name in self._weights and node.op_type in ("Add", "MatMul"):
                 return int(self._weights[name].dims[-1])
+        if node.op_type == "RotaryEmbedding":
+            return self._width(node.input[0])
         if node.op_type == "Split" and len(node.input) > 1 and node.input[1] in self._weights:
             return int(numpy_helper.to_array(self._weights[node.input[1]])[list(node.output).index(rows)])
         return None
@@ -188,14 +214,13 @@ class _Finder:
         axes = numpy_helper.to_array(self._weights[once.input[1]]).reshape(-1).tolist()
         return once.output[0] if axes == [0] else name
 
-    def _is_padding(self, name: str) -> bool:
-        """Whether a value is 0 where a key is no padding and hides it where it is, whatever asks, by trying it."""
-        if name not in self._padding:
-            self._padding[name] = self._try(name)
-        return self._padding[name]
+    def _what_it_hides(self, name: str) -> _Hides:
+        if name not in self._hides:
+            self._hides[name] = self._try(name)
+        return self._hides[name]
 
-    def _try(self, name: str) -> bool:
-        part = part_before(
+    def _part(self, name: str) -> onnx.ModelProto:
+        return part_before(
             self._graph.graph.node,
             name,
             inputs=[value.name for value in self._graph.graph.input],
@@ -203,17 +228,54 @@ class _Finder:
             opsets=self._graph.opset_import,
             ir_version=self._graph.ir_version,
         )
+
+    def _try(self, name: str) -> _Hides:
+        """Try a value on masks: it hides padding where it is what it is without any, but for padding, which it hides
+        whatever asks."""
+        part = self._part(name)
         if [value.name for value in part.graph.input] != [_MASK]:
-            return False
+            return _Hides.NO_PADDING
         session = make_plain_session(part)
         random = np.random.default_rng(0)
+        more = False
         for tokens in (5, 12):
             mask = (random.random((3, tokens)) < 0.6).astype(np.int64)
-            (found,) = session.run(None, {_MASK: mask})
+            (plain,), (found,) = (session.run(None, {_MASK: each}) for each in (np.ones_like(mask), mask))
             seen = np.broadcast_to(mask[:, None, None, :] > 0, (3, 1, tokens, tokens))
-            if found.shape != seen.shape or np.any(found[seen] != 0) or np.any(found[~seen] > _HIDDEN):
-                return False
-        return True
+            if found.shape != seen.shape or np.any(found[seen] != plain[seen]) or np.any(found[~seen] > _HIDDEN):
+                return _Hides.NO_PADDING
+            more = more or bool(plain.any())
+        return _Hides.MORE if more else _Hides.PADDING
+
+    def _without_padding(self, name: str) -> str:
+        """A value as it is where no token is padding, once for all texts."""
+        made = {node.output[0] for node in self.without_padding}
+        every = f"{name}/every_token"
+        if every in made:
+            return every
+        ones, one = f"{_MASK}/ones", f"{_MASK}/one"
+        if ones not in made:
+            add_weight(self._graph, one, np.ones(1, dtype=np.int64))
+            value = numpy_helper.from_array(np.ones(1, dtype=np.int64))
+            self.without_padding += [
+                helper.make_node("Shape", [_MASK], [f"{_MASK}/tokens"], start=1, end=2),
+                helper.make_node("Concat", [one, f"{_MASK}/tokens"], [f"{_MASK}/sizes"], axis=0),
+                helper.make_node("ConstantOfShape", [f"{_MASK}/sizes"], [ones], value=value),
+            ]
+        renamed = {_MASK: ones}
+        for node in self._part(name).graph.node:
+            for output in node.output:
+                renamed[output] = f"{output}/every_token"
+            if node.output[0] not in made:
+                inputs = [renamed.get(each, each) for each in node.input]
+                copy = onnx.NodeProto()
+                copy.CopyFrom(node)
+                copy.name = f"{node.name}/every_token"
+                del copy.input[:], copy.output[:]
+                copy.input.extend(inputs)
+                copy.output.extend(renamed[each] for each in node.output)
+                self.without_padding.append(copy)
+        return every
 
 
 def _order(node: onnx.NodeProto) -> tuple[int, ...]:

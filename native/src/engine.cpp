@@ -17,6 +17,15 @@ const Kernels &choose(const char *set) {
   throw Failure(2, "the instruction set '" + std::string(set).substr(0, 40) + "' does not run here");
 }
 
+// Pairs of numbers, each by an angle.
+void turn(float *low, float *high, const float *cosines, const float *sines, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    const float x = low[i], y = high[i];
+    low[i] = x * cosines[i] - y * sines[i];
+    high[i] = y * cosines[i] + x * sines[i];
+  }
+}
+
 bool is_attention(const Step &step) { return step.operation == Operation::attention; }
 bool is_pooling(const Step &step) { return step.operation == Operation::first || step.operation == Operation::mean; }
 
@@ -156,6 +165,7 @@ void Engine::run_step(const Step &s, const Inputs &in, Range range, int thread) 
   if (s.operation == Operation::embed) return embed(s, in, range);
   if (is_attention(s)) return attend(s, in, range, thread);
   if (is_pooling(s)) return pool(s, in, range);
+  if (s.operation == Operation::rotate) return rotate(s, in, range);
   if (s.operation == Operation::linear || s.operation == Operation::dense) {
     Epilogue e;
     e.scales = s.scales, e.bias = s.bias, e.activation = s.activation;
@@ -185,7 +195,10 @@ void Engine::run_step(const Step &s, const Inputs &in, Range range, int thread) 
         break;
       case Operation::quantize: kernels_->quantize(x, s.width, q); break;
       case Operation::add: kernels_->add(x, floats(s.other) + row * stride(s.other), s.width, to); break;
-      case Operation::activate: kernels_->activate(s.activation, x, s.width, to); break;
+      case Operation::activate: kernels_->activate(s.activation, x, nullptr, s.width, to, nullptr); break;
+      case Operation::gate:
+        kernels_->activate(s.activation, x, x + s.width, s.width, to, s.bytes != none ? &q : nullptr);
+        break;
       default: kernels_->unit(x, s.width, to);
     }
   }
@@ -227,6 +240,28 @@ void Engine::attend(const Step &s, const Inputs &in, Range range, int thread) {
   }
   for (size_t row = range.first; s.bytes != none && row < range.last; row++)
     kernels_->quantize(floats(s.output) + row * stride(s.output), s.heads * s.width, quantizer(s, row));
+}
+
+// Rotary positions (Su et al., arXiv:2104.09864): queries row by row, keys with the tokens of a sequence side by side.
+void Engine::rotate(const Step &s, const Inputs &in, Range range) {
+  const size_t half = s.width / 2;
+  for (size_t row = range.first; row < range.last; row++) {
+    const float *cosines = s.cosines + row % in.tokens * half, *sines = s.sines + row % in.tokens * half;
+    float *low = floats(s.queries) + row * stride(s.queries);
+    for (size_t head = 0; head < s.heads; head++, low += s.width) turn(low, low + half, cosines, sines, half);
+  }
+  for (size_t row = range.first; row < range.last;) {
+    const size_t sequence = row / in.tokens, last = std::min(range.last, (sequence + 1) * in.tokens);
+    const size_t token = row - sequence * in.tokens;
+    float *keys = floats(s.keys) + sequence * s.heads * s.width * key_tokens_ + token;
+    for (size_t head = 0; head < s.heads; head++)
+      for (size_t i = 0; i < half; i++) {
+        float *low = keys + (head * s.width + i) * key_tokens_;
+        turn(low, low + half * key_tokens_, s.turned_cosines + i * s.reach + token, s.turned_sines + i * s.reach + token,
+             last - row);
+      }
+    row = last;
+  }
 }
 
 void Engine::pool(const Step &s, const Inputs &in, Range range) {

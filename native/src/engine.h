@@ -34,6 +34,7 @@ class Engine {
   void run_step(const Step &step, const Inputs &inputs, Range range, int thread);
   void embed(const Step &step, const Inputs &inputs, Range range);
   void attend(const Step &step, const Inputs &inputs, Range range, int thread);
+  void rotate(const Step &step, const Inputs &inputs, Range range);
   void pool(const Step &step, const Inputs &inputs, Range range);
   bool crosses_rows(const Step &step) const;
 

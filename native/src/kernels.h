@@ -100,7 +100,9 @@ struct Kernels {
   void (*quantize)(const float *x, size_t width, const Quantizer &);
   void (*look_up)(const Table &, size_t row, float *to, bool add);
   void (*add)(const float *x, const float *y, size_t width, float *to);
-  void (*activate)(Activation, const float *x, size_t width, float *to);
+  // `times`: a row that it is multiplied by afterwards; null: none. Floats and bytes are null where they are not asked
+  // for.
+  void (*activate)(Activation, const float *x, const float *times, size_t width, float *to, const Quantizer *);
   // Queries [first, last) of one sequence; `scratch` has 4 rows of key_tokens.
   void (*attend)(const Attention &, size_t first, size_t last, float *scratch);
   // The mean of the rows whose weight is not 0, by their weights; null: all are 1.

@@ -292,8 +292,14 @@ void add(const float *x, const float *y, size_t width, float *to) {
   for (size_t at = 0; at < width; at += 16) Lanes::store(to + at, Lanes::add(Lanes::load(x + at), Lanes::load(y + at)));
 }
 
-void activate_row(Activation kind, const float *x, size_t width, float *to) {
-  for (size_t at = 0; at < width; at += 16) Lanes::store(to + at, activate(kind, Lanes::load(x + at)));
+void activate_row(Activation kind, const float *x, const float *times, size_t width, float *to,
+                  const Quantizer *quantizer) {
+  for (size_t at = 0; at < width; at += 16) {
+    Floats y = activate(kind, Lanes::load(x + at));
+    if (times) y = Lanes::mul(y, Lanes::load(times + at));
+    if (to) Lanes::store(to + at, y);
+    if (quantizer) Lanes::store_bytes(quantizer->to + at, to_byte(y, *quantizer, at, left(width, at)));
+  }
 }
 
 // Scores of four rows with `blocks` times sixteen keys: so many sums at once that none waits for another.

@@ -223,6 +223,44 @@ class Reader {
     same_rows(s.input, s.bytes);
   }
 
+  // WIDTH INPUT ACTIVATION ...: the first half of a row, activated, times the second.
+  void gate(Step &s) {
+    s.width = width();
+    s.input = buffer(Buffer::Kind::floats, 2 * s.width);
+    s.activation = activation();
+    s.output = maybe_buffer(Buffer::Kind::floats, s.width);
+    text_.expect("bytes");
+    if (text_.integer(0, 1)) quantizer(s, s.width);
+    if (s.output == none && s.bytes == none) Text::refuse("a gate without results");
+    same_rows(s.input, s.output);
+    same_rows(s.input, s.bytes);
+  }
+
+  // HEADS SIZE REACH COSINES SINES QUERIES KEYS: pairs of numbers half a head apart, by an angle for each token.
+  void rotate(Step &s) {
+    s.heads = width();
+    s.width = width();
+    const size_t all = s.heads * s.width, half = s.width / 2;
+    if (all > widest || s.width % 2) Text::refuse("heads that cannot be rotated");
+    s.reach = static_cast<size_t>(text_.integer(1, 1 << 16));
+    if (s.reach < program_.longest) Text::refuse("angles that do not reach all tokens");
+    s.cosines = needed(floats(s.reach * half));
+    s.sines = needed(floats(s.reach * half));
+    s.turned_cosines = transposed(s.cosines, s.reach, half);
+    s.turned_sines = transposed(s.sines, s.reach, half);
+    s.queries = buffer(Buffer::Kind::floats, all);
+    s.keys = buffer(Buffer::Kind::keys, all);
+    if (!per_token(s.queries) || !per_token(s.keys)) Text::refuse("angles of sequences");
+  }
+
+  const float *transposed(const float *numbers, size_t rows, size_t columns) {
+    std::vector<float> kept(rows * columns);
+    for (size_t row = 0; row < rows; row++)
+      for (size_t column = 0; column < columns; column++) kept[column * rows + row] = numbers[row * columns + column];
+    program_.numbers.push_back(std::move(kept));
+    return program_.numbers.back().data();
+  }
+
   // HEADS SIZE [REACH BIASES] QUERIES KEYS VALUES SCALE MASKED OUTPUT ...
   void attention(Step &s, bool near) {
     s.heads = width();
@@ -276,7 +314,8 @@ class Reader {
     static const std::map<std::string, Operation> operations = {
         {"embed", Operation::embed},       {"linear", Operation::linear},       {"dense", Operation::dense},
         {"norm", Operation::norm},         {"quantize", Operation::quantize},   {"add", Operation::add},
-        {"activate", Operation::activate}, {"attention", Operation::attention}, {"first", Operation::first},
+        {"activate", Operation::activate}, {"gate", Operation::gate},           {"rotate", Operation::rotate},
+        {"attention", Operation::attention}, {"first", Operation::first},
         {"near-attention", Operation::attention},
         {"mean", Operation::mean},         {"unit", Operation::unit}};
     const std::string name = text_.word();
@@ -289,6 +328,8 @@ class Reader {
       case Operation::linear: linear(s); break;
       case Operation::dense: dense(s); break;
       case Operation::norm: norm(s); break;
+      case Operation::gate: gate(s); break;
+      case Operation::rotate: rotate(s); break;
       case Operation::attention: attention(s, name == "near-attention"); break;
       case Operation::first:
       case Operation::mean: pool(s); break;

@@ -35,7 +35,7 @@ struct Lookup {
   Table table;
 };
 
-enum class Operation { embed, linear, dense, norm, quantize, add, activate, attention, first, mean, unit };
+enum class Operation { embed, linear, dense, norm, quantize, add, activate, gate, rotate, attention, first, mean, unit };
 
 constexpr int none = -1;
 
@@ -51,6 +51,8 @@ struct Step {
   FloatMatrix floats;
   Target::Kind target = Target::Kind::rows;
   const float *scales = nullptr, *bias = nullptr, *gain = nullptr, *factors = nullptr, *near = nullptr;
+  const float *cosines = nullptr, *sines = nullptr;  // [reach][half a head]
+  const float *turned_cosines = nullptr, *turned_sines = nullptr;  // [half a head][reach]
   float byte_scale = 1, byte_zero = 0;
   std::vector<Lookup> lookups;
 };

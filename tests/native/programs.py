@@ -17,6 +17,7 @@ class HandMade:
 
     text: bytes
     arrays: dict[str, np.ndarray]
+    modern: bool = False
 
     def expected(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """The logits of (sequences, tokens) ids, in 64 bits but for the bytes."""
@@ -26,6 +27,8 @@ class HandMade:
         qkv = product(x, GRID, a["qkv"], a["qkv_scales"]) + a["qkv_bias"]
         parts = qkv.reshape(*ids.shape, 3, HEADS, HIDDEN // HEADS)
         queries, keys, values = (parts[:, :, index].transpose(0, 2, 1, 3) for index in range(3))
+        if self.modern:
+            queries, keys = (rotated(x, a["cosines"], a["sines"]) for x in (queries, keys))
         scores = queries @ keys.transpose(0, 1, 3, 2) / math.sqrt(HIDDEN // HEADS)
         scores = scores + np.where(mask > 0, 0.0, -10000.0)[:, None, None, :]
         shares = np.exp(scores - scores.max(-1, keepdims=True))
@@ -34,7 +37,8 @@ class HandMade:
         x = x + product(context, GRID, a["out"], a["out_scales"]) + a["out_bias"]
         x = normed(x, a["gain"], a["shift"])
         inner = product(x, GRID, a["up"], a["up_scales"])
-        inner = inner * 0.5 * (1 + np.vectorize(math.erf)(inner / math.sqrt(2)))
+        inner, gates = np.split(inner, 2, -1) if self.modern else (inner, 1.0)
+        inner = inner * 0.5 * (1 + np.vectorize(math.erf)(inner / math.sqrt(2))) * gates
         x = normed(x + product(inner, SMALL, a["down"], a["down_scales"]), a["gain"], a["shift"])
         return np.tanh(x[:, 0] @ a["head"] + a["head_bias"])
 
@@ -47,15 +51,32 @@ def normed(x: np.ndarray, gain: np.ndarray, shift: np.ndarray) -> np.ndarray:
     return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-12) * gain + shift
 
 
+def rotated(x: np.ndarray, cosines: np.ndarray, sines: np.ndarray) -> np.ndarray:
+    """Pairs of numbers half a head apart, (..., tokens, size), as complex numbers of another angle."""
+    low, high = np.split(x, 2, -1)
+    turned = (low + 1j * high) * (cosines + 1j * sines)[: x.shape[-2]]
+    return np.concatenate([turned.real, turned.imag], -1)
+
+
 def product(x: np.ndarray, grid: Quantizer, weights: np.ndarray, scales: np.ndarray) -> np.ndarray:
     found = np.clip(np.round(x / np.float32(grid.scale)) + grid.zero, 0, 255).astype(np.int64) - grid.zero
     return (found @ weights.astype(np.int64)) * (float(np.float32(grid.scale)) * scales)
 
 
-def hand_made(*, largest: int = 127, seed: int = 0) -> HandMade:
-    """An encoder of one layer with random weights; `largest`: of the INT8 weights."""
+def hand_made(*, largest: int = 127, seed: int = 0, modern: bool = False) -> HandMade:
+    """An encoder of one layer with random weights.
+
+    Args:
+        largest: of the INT8 weights.
+        modern: with rotary positions and a gated feed-forward network.
+    """
     random = np.random.default_rng(seed)
-    sizes = {"qkv": (HIDDEN, 3 * HIDDEN), "out": (HIDDEN, HIDDEN), "up": (HIDDEN, FFN), "down": (FFN, HIDDEN)}
+    sizes = {
+        "qkv": (HIDDEN, 3 * HIDDEN),
+        "out": (HIDDEN, HIDDEN),
+        "up": (HIDDEN, FFN * (1 + modern)),
+        "down": (FFN, HIDDEN),
+    }
     arrays = {name: random.integers(-largest, largest + 1, shape).astype(np.int8) for name, shape in sizes.items()}
     for name, (inputs, outputs) in sizes.items():
         spread = 1.5 / (largest * math.sqrt(inputs))
@@ -66,10 +87,12 @@ def hand_made(*, largest: int = 127, seed: int = 0) -> HandMade:
     arrays["gain"] = random.uniform(0.5, 1.5, HIDDEN).astype(np.float32)
     arrays["words"] = random.integers(-127, 128, (VOCABULARY, HIDDEN)).astype(np.int8)
     arrays["word_scales"] = random.uniform(0.005, 0.01, VOCABULARY).astype(np.float32)
-    return HandMade(_write(arrays), arrays)
+    angles = np.arange(TOKENS)[:, None] * np.array([1.0, 0.3, 0.1, 0.01])
+    arrays |= {"cosines": np.cos(angles).astype(np.float32), "sines": np.sin(angles).astype(np.float32)}
+    return HandMade(_write(arrays, modern), arrays, modern)
 
 
-def _write(a: dict[str, np.ndarray]) -> bytes:
+def _write(a: dict[str, np.ndarray], modern: bool) -> bytes:
     w = ProgramWriter(None)  # type: ignore[arg-type]  # no constant of a graph is named
     w.longest, w.reads_mask = TOKENS, True
     x, y, z = (w.buffer("floats", HIDDEN, per_token=True) for _ in range(3))
@@ -91,11 +114,19 @@ def _write(a: dict[str, np.ndarray]) -> bytes:
     grid = w.quantized(GRID, small)
     norm(x, y, f"bytes 1 {grid}")
     linear("qkv", small, GRID, w.place(a["qkv_bias"]), "none", "from 0", f"heads {queries} {keys} {values}")
+    if modern:
+        tables = w.place(a["cosines"]), w.place(a["sines"])
+        w.step("rotate", HEADS, HIDDEN // HEADS, TOKENS, *tables, queries, keys)
     scale = bits(1 / math.sqrt(HIDDEN // HEADS))
     w.step("attention", HEADS, HIDDEN // HEADS, queries, keys, values, scale, 1, x, f"bytes 1 {grid}")
     linear("out", small, GRID, w.place(a["out_bias"]), "none", f"from 1 {y}", f"rows {z}")
     norm(z, y, f"bytes 1 {grid}")
-    linear("up", small, GRID, "-", "gelu", "from 0", f"bytes {w.quantized(SMALL, large)}")
+    if modern:
+        both = w.buffer("floats", 2 * FFN, per_token=True)
+        linear("up", small, GRID, "-", "none", "from 0", f"rows {both}")
+        w.step("gate", FFN, both, "gelu", "from 0", f"bytes 1 {w.quantized(SMALL, large)}")
+    else:
+        linear("up", small, GRID, "-", "gelu", "from 0", f"bytes {w.quantized(SMALL, large)}")
     linear("down", large, SMALL, "-", "none", f"from 1 {y}", f"rows {z}")
     norm(z, x, "bytes 0")
     for buffer in (x, queries, keys, values):

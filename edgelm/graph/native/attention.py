@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import onnx
 
 from edgelm.graph.native.distance import biases_by_distance
+from edgelm.graph.native.ending import first_row
 from edgelm.graph.native.layers import bytes_words, integer_head, product_of_floats, same_grid
+from edgelm.graph.native.rotary import rotate
 from edgelm.graph.native.state import State
-from edgelm.graph.native.values import Memory, Product, Rows, Value
+from edgelm.graph.native.values import Memory, Product, Rotated, Rows, Value
 from edgelm.graph.native.view import Unsupported, attributes, need
 from edgelm.graph.native.writer import bits
 
@@ -39,6 +43,9 @@ def multi_head(state: State, node: onnx.NodeProto) -> Value:
     names = [*node.input, "", "", ""][:7]
     queries, keys, values, bias, mask, added, past = names
     parts = [state.values.get(name) for name in (queries, keys, values)]
+    if any(isinstance(part, Rotated) for part in parts):
+        need(not bias and not past, f"{node.name}: a bias or a past")
+        return _rotated(state, node, parts, mask, added)
     first = parts[1]
     if not isinstance(first, Memory) or bias or past:
         raise Unsupported(f"{node.name}: keys and values of another kind, or a bias")
@@ -53,6 +60,23 @@ def multi_head(state: State, node: onnx.NodeProto) -> Value:
         state.writer.pin(buffer)
     state.finish(first.product, f"memory {keys} {values}")
     return _attend(state, node, rows, keys, values, mask, added)
+
+
+def _rotated(state: State, node: onnx.NodeProto, parts: Sequence[Value | None], mask: str, added: str) -> Value:
+    queries, keys, values = parts
+    if not isinstance(queries, Rotated) or not isinstance(keys, Rotated) or not isinstance(values, Memory):
+        raise Unsupported(f"{node.name}: queries or keys alone are rotated")
+    product, heads = values.product, attributes(node)["num_heads"]
+    wanted = [Memory(product, part, 3) for part in range(3)]
+    need([queries.memory, keys.memory, values] == wanted, f"{node.name}: queries, keys and values of other products")
+    need(queries.angles == keys.angles and not keys.first, f"{node.name}: keys are rotated in another way")
+    need(product.per_token and product.width % (3 * heads) == 0, f"{node.name}: attention")
+    rows = Rows("", product.width // 3, per_token=True)
+    buffers = _kept(state, rows.width)
+    state.finish(product, "heads " + " ".join(buffers))
+    rotate(state, queries.angles, heads, rows.width // heads, buffers[:2])
+    rows = replace(rows, buffer=buffers[0])
+    return _attend(state, node, first_row(state, rows) if queries.first else rows, *buffers[1:], mask, added)
 
 
 def _attention(state: State, node: onnx.NodeProto, product: Product, mask: str, added: str = "") -> Value:

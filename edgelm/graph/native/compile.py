@@ -8,37 +8,38 @@ from pathlib import Path
 
 import onnx
 
-from edgelm.graph.native import attention, embeddings, ending, layers
-from edgelm.graph.native.distance import bias_nodes
+from edgelm.graph.native import attention, embeddings, ending, layers, rotary
+from edgelm.graph.native.by_place import nodes_by_place
 from edgelm.graph.native.state import State
-from edgelm.graph.native.values import Input, Value
+from edgelm.graph.native.values import Half, Input, Value
 from edgelm.graph.native.view import GraphView, Unsupported, need
 from edgelm.graph.native.writer import ProgramWriter
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
-def compile_program(graph: Path, weights: str) -> bytes | None:
+def compile_program(graph: Path, weights: str, *, longest: int | None = None) -> bytes | None:
     """The program of a saved graph; None where it has something that no program can say, or no product of integers.
 
     Args:
         graph: an ONNX file.
         weights: the name of the file beside it that its larger constants lie in; the program names places in it.
+        longest: tokens of a text, if the graph itself sets no limit.
     """
     view = GraphView(graph, weights)
     if not any(node.op_type in ("QAttention", "MatMulIntegerToFloat") for node in view.nodes):
         return None
     try:
-        return _compile(view)
+        return _compile(view, longest)
     except Unsupported:
         return None
 
 
-def _compile(view: GraphView) -> bytes:
+def _compile(view: GraphView, longest: int | None) -> bytes:
     need(set(view.inputs) <= set(INPUTS) and "input_ids" in view.inputs, "other inputs")
-    state = State(view, ProgramWriter(view))
+    state = State(view, ProgramWriter(view, longest))
     state.values |= {name: Input(name) for name in view.inputs}
-    state.done |= {name for node in bias_nodes(view) for name in node.output}
+    state.done |= {name for node in nodes_by_place(view) for name in node.output}
     for node in view.nodes:
         if all(name in state.done for name in node.output):
             continue
@@ -59,6 +60,8 @@ def _multiply(state: State, node: onnx.NodeProto) -> Value:
     if state.view.is_constant(node.input[1]):
         return layers.scale(state, node)
     left, right = (state.value(name) for name in node.input)
+    if isinstance(left, Half) or isinstance(right, Half):
+        return layers.gate(state, node)
     found = embeddings.multiply(left, right) or ending.multiply(left, right)
     if found is None:
         raise Unsupported(f"{node.name}: a product of something else")
@@ -96,6 +99,7 @@ _HANDLERS: dict[str, Callable[[State, onnx.NodeProto], Value]] = {
     "QuantizeLinear": layers.quantize,
     "ReduceMean": ending.reduce_mean,
     "ReduceSum": ending.reduce_sum,
+    "RotaryEmbedding": rotary.rotary,
     "Shape": embeddings.shape,
     "Slice": embeddings.slice_,
     "Squeeze": ending.squeeze,

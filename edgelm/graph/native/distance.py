@@ -3,36 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from edgelm.graph.native.view import GraphView, need
-from edgelm.graph.parts import part_before
-from edgelm.graph.session import make_plain_session
 
 _LONGEST = 1024  # tokens, for each pair of which what is added is computed once
 _SHORT = 5
-
-
-def bias_nodes(view: GraphView) -> list[onnx.NodeProto]:
-    """The nodes that compute nothing but what attention adds to its scores."""
-    found: list[onnx.NodeProto] = []
-    names = set[str]()
-    for node in reversed(view.nodes):
-        alone = not set(node.output) & set(view.outputs)
-        if alone and all(_reads_bias(reader, name, names) for name in node.output for reader in view.readers[name]):
-            found.append(node)
-            names |= set(node.output)
-    return found
-
-
-def _reads_bias(reader: onnx.NodeProto, name: str, names: set[str]) -> bool:
-    if set(reader.output) & names:
-        return True
-    return bias_of(reader) == name and name not in (*reader.input[:5], *reader.input[6:])
 
 
 def bias_of(node: onnx.NodeProto) -> str:
@@ -52,37 +29,17 @@ def biases_by_distance(view: GraphView, name: str, longest: int, heads: int) -> 
         Unsupported: it depends on more than the distance, or sequences are too long for this.
     """
     need(longest <= _LONGEST, f"{name}: sequences of more than {_LONGEST} tokens")
-    session = _session(view, name)
-    biases = _of_all(session, name, longest, heads)
-    few = _of_all(session, name, min(_SHORT, longest), heads)
+    biases = _of_all(view, name, longest, heads)
+    few = _of_all(view, name, min(_SHORT, longest), heads)
     middle, reach = longest - 1, few.shape[1] // 2
     need(np.array_equal(few, biases[:, middle - reach : middle + reach + 1]), f"{name}: other numbers in short texts")
     return biases
 
 
-def _session(view: GraphView, name: str) -> Any:
-    def constant(name: str) -> onnx.TensorProto | None:
-        return (
-            numpy_helper.from_array(np.ascontiguousarray(view.constant(name)), name) if view.is_constant(name) else None
-        )
-
-    return make_plain_session(
-        part_before(
-            view.nodes,
-            name,
-            inputs=view.inputs,
-            constant=constant,
-            opsets=view.opsets,
-            ir_version=view.ir_version,
-        )
-    )
-
-
-def _of_all(session: Any, name: str, tokens: int, heads: int) -> np.ndarray:
-    inputs = [each.name for each in session.get_inputs()]
-    found = [session.run(None, dict.fromkeys(inputs, np.full((1, tokens), value)))[0] for value in (0, 1)]
-    need(np.array_equal(*found), f"{name} depends on what tokens there are")
-    added = found[0].astype(np.float32)
+def _of_all(view: GraphView, name: str, tokens: int, heads: int) -> np.ndarray:
+    found, other = (view.compute(name, np.full((1, tokens), value)) for value in (0, 1))
+    need(np.array_equal(found, other), f"{name} depends on what tokens there are")
+    added = found.astype(np.float32)
     need(added.ndim == 4 and added.shape[0] == 1 and added.shape[1] in (1, heads), f"{name}: other axes")
     need(added.shape[2] in (1, tokens) and added.shape[3] == tokens, f"{name}: other axes")
     added = np.broadcast_to(added, (1, heads, *added.shape[2:]))[0]

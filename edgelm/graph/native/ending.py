@@ -7,7 +7,18 @@ from dataclasses import replace
 import onnx
 
 from edgelm.graph.native.state import State
-from edgelm.graph.native.values import FloatColumns, MaskColumn, MaskCount, Masked, Memory, Product, Rows, Value
+from edgelm.graph.native.values import (
+    FloatColumns,
+    Half,
+    MaskColumn,
+    MaskCount,
+    Masked,
+    Memory,
+    Product,
+    Rotated,
+    Rows,
+    Value,
+)
 from edgelm.graph.native.view import Unsupported, attributes, need
 
 
@@ -67,8 +78,17 @@ def gather_first(state: State, node: onnx.NodeProto) -> Value:
     first = index.reshape(-1).tolist() == [0] and attributes(node).get("axis", 0) == 1
     need(first and not state.flat, f"{node.name}: other rows")
     state.flat = index.ndim == 0
+    value = state.value(node.input[0])
+    if isinstance(value, Rotated):
+        need(index.ndim == 1, f"{node.name}: other rows")
+        return replace(value, first=True)
     rows = state.rows(node.input[0])
-    return _pooled(state, "first", rows, masked=False) if rows.per_token else rows
+    return first_row(state, rows) if rows.per_token else rows
+
+
+def first_row(state: State, rows: Rows) -> Rows:
+    """The row of the first token of each sequence."""
+    return _pooled(state, "first", rows, masked=False)
 
 
 def _pooled(state: State, kind: str, rows: Rows, *, masked: bool) -> Rows:
@@ -92,14 +112,19 @@ def split(state: State, node: onnx.NodeProto) -> list[Value]:
     """Keys and values by one product, or queries too; or a product of floats, column by column: where an answer begins,
     and where it ends."""
     value = state.value(node.input[0])
-    readers = [state.view.only_reader(name, "MultiHeadAttention") for name in node.output]
+    readers = [state.view.only_reader(name, "MultiHeadAttention", "RotaryEmbedding") for name in node.output]
     parts = len(readers)
-    if isinstance(value, Product) and readers[0] is not None and all(reader is readers[0] for reader in readers):
+    if isinstance(value, Product) and None not in readers:
         sizes = state.view.constant(node.input[1]).tolist() if len(node.input) > 1 else []
         plain = value.activation == "none" and value.added is None and value.per_token and parts in (2, 3)
         need(plain and sizes in ([], [value.width // parts] * parts), f"{node.name}: queries, keys and values")
         need(value.width % parts == 0 and attributes(node).get("axis", 0) in (-1, 2), f"{node.name}: an axis")
         return [Memory(value, part, parts) for part in range(parts)]
+    if isinstance(value, Product) and parts == 2 and value.width > parts:
+        found = attributes(node)
+        need(len(node.input) == 1 and value.width % 2 == 0 and found.get("axis", 0) in (-1, 2), f"{node.name}: halves")
+        rows = state.rows(node.input[0])
+        return [Half(rows, second=False), Half(rows, second=True)]
     if not isinstance(value, Product) or value.columns is None or value.width != len(node.output):
         raise Unsupported(f"{node.name}: parts of something else")
     need(attributes(node).get("axis", 0) in (-1, 2) and value.activation == "none" and not value.added, f"{node.name}")

@@ -9,7 +9,7 @@ import onnx
 
 from edgelm.graph.native.fast_gelu import find_fast_gelu
 from edgelm.graph.native.state import State
-from edgelm.graph.native.values import Bytes, FloatColumns, Product, Rows, Scaled, Value
+from edgelm.graph.native.values import Bytes, FloatColumns, Half, Product, Rows, Scaled, Value
 from edgelm.graph.native.view import Unsupported, attributes, need
 from edgelm.graph.native.writer import Quantizer, bits
 
@@ -97,11 +97,31 @@ def activation(state: State, node: onnx.NodeProto) -> Value:
     found = attributes(node)
     need(found.get("approximate", b"none") == b"none" and len(node.input) == 1, f"{node.name}: another activation")
     value = state.value(name)
+    if isinstance(value, Half):
+        need(value.activation == "none", f"{node.name}: a second activation")
+        return replace(value, activation=kind)
     if isinstance(value, Product) and value.activation == "none" and value.added is None:
         return _product(state, node.output[0], replace(value, activation=kind))
     rows = state.rows(name)
     made = state.new_rows(rows.width, per_token=rows.per_token)
     state.writer.step("activate", rows.width, rows.buffer, kind, made.buffer)
+    return made
+
+
+def gate(state: State, node: onnx.NodeProto) -> Value:
+    """The activated first half of rows times the second (Shazeer, arXiv:2002.05202)."""
+    halves = [state.value(name) for name in node.input]
+    halves.sort(key=lambda half: isinstance(half, Half) and half.second)
+    first, second = halves
+    if not isinstance(first, Half) or not isinstance(second, Half) or first.rows != second.rows:
+        raise Unsupported(f"{node.name}: a product of something else")
+    need(not first.second and second.second and second.activation == "none", f"{node.name}: another gate")
+    rows, name = first.rows, node.output[0]
+    wanted = state.bytes_wanted(name)
+    made = state.new_rows(rows.width // 2, per_token=rows.per_token)
+    floats = wanted is None or state.needs_floats(name, wanted[0])
+    words = [rows.buffer, first.activation, f"from 1 {made.buffer}" if floats else "from 0"]
+    state.writer.step("gate", made.width, *words, bytes_words(state, wanted, made))
     return made
 
 

@@ -23,6 +23,7 @@ class State:
         self.done: set[str] = set()  # outputs of nodes that an earlier step computes
         self.kept: list[tuple[str, str, str]] = []  # queries, keys and values of attention, a layer each
         self.widths: dict[str, int] = {}  # of those buffers
+        self.angles: dict[tuple[str, ...], tuple[str, str]] = {}  # where cosines and sines lie, by their names
         # Where what attention adds by distance lies, by its name in the graph, its reach and the heads.
         self.biases: dict[tuple[str, int, int], str] = {}
 

@@ -138,6 +138,29 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Rotated:
+    """Queries or keys whose pairs of numbers are turned by an angle for each token.
+
+    Attributes:
+        angles: the places, cosines and sines, by their names in the graph.
+        first: of the first token alone.
+    """
+
+    memory: Memory
+    angles: tuple[str, ...]
+    first: bool = False
+
+
+@dataclass(frozen=True)
+class Half:
+    """The first or the second half of rows, before or after an activation."""
+
+    rows: Rows
+    second: bool
+    activation: str = "none"
+
+
+@dataclass(frozen=True)
 class FloatColumns:
     """The rows and the weights of a product of floats; `name`: of the constant that the weights are, as they are."""
 
@@ -161,5 +184,7 @@ Value = (
     | Scaled
     | Masked
     | Memory
+    | Rotated
+    | Half
     | Product
 )

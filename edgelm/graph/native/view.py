@@ -10,6 +10,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from edgelm.graph.parts import part_before
+from edgelm.graph.session import make_plain_session
+
 
 class Unsupported(Exception):
     """The graph has something that no program can say; it runs by onnxruntime alone."""
@@ -30,6 +33,7 @@ class GraphView:
                 self.readers[name].append(node)
         self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         self._weights = path.parent / weights
+        self._sessions: dict[str, Any] = {}
 
     def is_constant(self, name: str) -> bool:
         """Whether a tensor is one of the graph's constants."""
@@ -52,6 +56,31 @@ class GraphView:
         if not self._weights.stat().st_size:
             raise Unsupported(f"{self._weights.name} is empty")
         return np.memmap(self._weights, dtype=dtype, mode="r", offset=offset, shape=shape)
+
+    def compute(self, name: str, ids: np.ndarray) -> np.ndarray:
+        """A value as the graph computes it where each of its inputs is this, (batch, sequence)."""
+        if self.is_constant(name):
+            return self.constant(name)
+        if name not in self._sessions:
+            self._sessions[name] = make_plain_session(
+                part_before(
+                    self.nodes,
+                    name,
+                    inputs=self.inputs,
+                    constant=self._tensor,
+                    opsets=self.opsets,
+                    ir_version=self.ir_version,
+                )
+            )
+        session = self._sessions[name]
+        (found,) = session.run(None, {each.name: ids for each in session.get_inputs()})
+        result: np.ndarray = found
+        return result
+
+    def _tensor(self, name: str) -> onnx.TensorProto | None:
+        if not self.is_constant(name):
+            return None
+        return numpy_helper.from_array(np.ascontiguousarray(self.constant(name)), name)
 
     def offset(self, name: str) -> int | None:
         """Where a constant begins in the file beside the graph; None: it lies in the graph."""

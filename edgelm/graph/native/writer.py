@@ -27,7 +27,7 @@ class Quantizer:
 class ProgramWriter:
     """Collects the buffers and steps of a program."""
 
-    def __init__(self, view: GraphView) -> None:
+    def __init__(self, view: GraphView, longest: int | None = None) -> None:
         self._view = view
         self._buffers: dict[str, Buffer] = {}
         self._pinned: set[str] = set()
@@ -36,7 +36,7 @@ class ProgramWriter:
         self._data = bytearray()
         self._places: dict[tuple[str, str], str] = {}
         self.reads_mask = False
-        self.longest = 1 << 16  # tokens, until a table of positions says less
+        self.longest = longest or 1 << 16  # tokens, until a table of positions says less
 
     def buffer(self, kind: str, width: int, *, per_token: bool) -> str:
         """A buffer; a word for it.
