@@ -1,11 +1,15 @@
 #include "pack.h"
 
+#include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <new>
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
 
+#include "crew.h"
 #include "order.h"
 
 namespace {
@@ -28,10 +32,11 @@ void interleave(const int8_t *weights, const IntegerMatrix &m, size_t panel, int
   size_t g = 0;
 #if defined(__SSE2__)
   for (; count == 16 && 4 * g + 4 <= m.inputs; g++, to += 64) {
-    const auto row = [&](size_t i) {
-      return _mm_loadu_si128(reinterpret_cast<const __m128i *>(weights + (4 * g + i) * m.outputs + first));
-    };
-    const __m128i a = row(0), b = row(1), c = row(2), d = row(3);
+    const int8_t *row = weights + 4 * g * m.outputs + first;
+    const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i *>(row));
+    const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i *>(row + m.outputs));
+    const __m128i c = _mm_loadu_si128(reinterpret_cast<const __m128i *>(row + 2 * m.outputs));
+    const __m128i d = _mm_loadu_si128(reinterpret_cast<const __m128i *>(row + 3 * m.outputs));
     const __m128i low_ab = _mm_unpacklo_epi8(a, b), low_cd = _mm_unpacklo_epi8(c, d);
     const __m128i high_ab = _mm_unpackhi_epi8(a, b), high_cd = _mm_unpackhi_epi8(c, d);
     const __m128i fours[4] = {_mm_unpacklo_epi16(low_ab, low_cd), _mm_unpackhi_epi16(low_ab, low_cd),
@@ -64,45 +69,76 @@ Order order_of(const int8_t *panel, size_t count, std::vector<uint16_t> &groups)
 #endif
 }
 
+constexpr size_t each = 1 << 20;  // bytes that are worth a thread
+constexpr size_t most_threads = 4;
+
 }  // namespace
 
-void pack_integers(Program &program, Step &step, const int8_t *weights, const float *scales, size_t count,
-                   const float *bias, float input_scale, int32_t input_zero, Layout layout) {
-  const bool ordered = layout.short_sums;
-  if (layout.signed_bytes) input_zero -= 128;
+void Packer::add(Program &program, Step &step, const int8_t *weights, const float *scales, size_t count,
+                 const float *bias, float input_scale, int32_t input_zero) {
+  if (layout_.signed_bytes) input_zero -= 128;
   IntegerMatrix &m = step.integers;
   m.groups = (m.inputs + 3) / 4;
   m.panels = padded(m.outputs) / 16;
-  std::vector<int32_t> starts(m.panels * 16, 0);
+  Matrix matrix{m, weights, program.packed.take(m.panels * m.groups * 64), nullptr, input_zero, nullptr, nullptr};
+  // Moving a vector leaves its numbers where they are.
+  program.starts.emplace_back(m.panels * 16, 0);
+  m.starts = matrix.starts = program.starts.back().data();
+  if (layout_.short_sums) {
+    program.groups.emplace_back(m.panels * m.groups);
+    matrix.groups = program.groups.back().data();
+    program.orders.emplace_back(m.panels);
+    m.orders = matrix.orders = program.orders.back().data();
+  }
+  m.packed = matrix.packed;
   std::vector<float> factors(m.panels * 16, 0.0f);
-  int8_t *packed = program.packed.take(m.panels * m.groups * 64);
-  std::vector<Order> orders;
-  std::vector<uint16_t> groups;
-  std::vector<int8_t> panel(m.groups * 64);
-  for (size_t p = 0; p < m.panels; p++, packed += panel.size()) {
-    int8_t *lying = ordered ? panel.data() : packed;
-    interleave(weights, m, p, lying, starts.data() + p * 16);
-    if (ordered) {
-      orders.push_back(order_of(lying, m.groups, groups));
-      const uint16_t *order = groups.data() + p * m.groups;
-      for (size_t g = 0; g < m.groups; g++) std::memcpy(packed + g * 64, lying + order[g] * size_t{64}, 64);
-    }
-  }
-  for (size_t column = 0; column < m.outputs; column++) {
-    starts[column] *= -input_zero;
+  for (size_t column = 0; column < m.outputs; column++)
     factors[column] = input_scale * scales[count == 1 ? 0 : column];
-  }
-  m.packed = packed - m.panels * panel.size();
-  for (size_t p = 0; p < orders.size(); p++) orders[p].groups = groups.data() + p * m.groups;
-  if (ordered) {  // moving a vector leaves its numbers where they are
-    program.groups.push_back(std::move(groups));
-    program.orders.push_back(std::move(orders));
-    m.orders = program.orders.back().data();
-  }
-  program.starts.push_back(std::move(starts));
-  m.starts = program.starts.back().data();
   step.scales = keep(program, std::move(factors));
   step.bias = keep_bias(program, bias, m.outputs);
+  matrices_.push_back(matrix);
+}
+
+void Packer::run() {
+  size_t bytes = 0, panels = 0;
+  for (const Matrix &m : matrices_) bytes += m.shape.panels * m.shape.groups * 64, panels += m.shape.panels;
+  const size_t threads = std::min({bytes / each + 1, most_threads, size_t{std::max(1u, std::thread::hardware_concurrency())}});
+  std::atomic<size_t> next{0};
+  std::atomic<bool> failed{false};
+  Crew crew;
+  crew.run(static_cast<int>(threads), [&](int) {
+    try {
+      Scratch scratch;
+      size_t before = 0, at = next++;
+      for (const Matrix &m : matrices_) {
+        for (; at < before + m.shape.panels; at = next++) pack(m, at - before, scratch);
+        before += m.shape.panels;
+      }
+    } catch (const std::bad_alloc &) {
+      failed = true;
+    }
+  });
+  matrices_.clear();
+  if (failed) throw std::bad_alloc();
+}
+
+void Packer::pack(const Matrix &matrix, size_t panel, Scratch &scratch) {
+  const IntegerMatrix &m = matrix.shape;
+  int8_t *packed = matrix.packed + panel * m.groups * 64;
+  int32_t *starts = matrix.starts + panel * 16;
+  if (!matrix.orders) {
+    interleave(matrix.weights, m, panel, packed, starts);
+  } else {
+    if (scratch.panel.size() < m.groups * 64) scratch.panel.resize(m.groups * 64);
+    const int8_t *lying = scratch.panel.data();
+    interleave(matrix.weights, m, panel, scratch.panel.data(), starts);
+    scratch.groups.clear();
+    Order &order = matrix.orders[panel];
+    order = order_of(lying, m.groups, scratch.groups);
+    order.groups = std::copy(scratch.groups.begin(), scratch.groups.end(), matrix.groups + panel * m.groups) - m.groups;
+    for (size_t g = 0; g < m.groups; g++) std::memcpy(packed + g * 64, lying + order.groups[g] * size_t{64}, 64);
+  }
+  for (size_t column = 0; column < 16; column++) starts[column] *= -matrix.zero;
 }
 
 void pack_floats(Program &program, Step &step, const float *weights, const float *bias) {

@@ -14,7 +14,7 @@ constexpr size_t widest = 1 << 20, most_parts = 1 << 16;
 
 class Reader {
  public:
-  Reader(Text &text, Layout layout, size_t weights_bytes) : text_(text), layout_(layout) {
+  Reader(Text &text, Layout layout, size_t weights_bytes) : text_(text), packer_(layout) {
     program_.packed = Arena(weights_bytes);
   }
 
@@ -35,6 +35,7 @@ class Reader {
       program_.outputs.push_back({name, buffer(Buffer::Kind::floats)});
     }
     if (program_.outputs.empty()) Text::refuse("it has no output");
+    packer_.run();
     return std::move(program_);
   }
 
@@ -185,7 +186,7 @@ class Reader {
     const float *bias = floats(m.outputs);
     if (!weights) Text::refuse("a product without weights");
     if (m.inputs > (1u << 16)) Text::refuse("a product whose sums could exceed 32 bits");
-    pack_integers(program_, s, weights, scales, columns ? m.outputs : 1, bias, scale, zero, layout_);
+    packer_.add(program_, s, weights, scales, columns ? m.outputs : 1, bias, scale, zero);
     following(s, m.outputs);
   }
 
@@ -339,7 +340,7 @@ class Reader {
   }
 
   Text &text_;
-  Layout layout_;
+  Packer packer_;
   Program program_;
 };
 
