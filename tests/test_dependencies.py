@@ -15,7 +15,6 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 NOT_DECLARED = {
     "tensorrt": "comes with JetPack; `edgelm[tensorrt]` brings tensorrt-rtx",
     "IPython": "runs the notebook that is drawn in",
-    "edgelm_native": "the folder native/, a wheel of its own",
     "typing_extensions": "read by type checkers alone",
 }
 # Declared, and not imported by a statement: why.
@@ -58,6 +57,13 @@ packages = functools.cache(importlib.metadata.packages_distributions)
 
 def packages_of(module: str) -> set[str]:
     return {name.lower().replace("_", "-") for name in packages().get(module, ())}
+
+
+def test_the_extra_of_the_native_library_asks_for_no_other_than_the_one_beside_it():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    beside = tomllib.loads((REPOSITORY / "native" / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (line,) = project["optional-dependencies"]["native"]
+    assert line == f"{beside['name']}>={beside['version'].rpartition('.')[0]}"
 
 
 def test_every_import_is_declared():
