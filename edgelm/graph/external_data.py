@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
 _ALIGNMENT = 64  # bytes: vector registers load from there at once
 _SMALLEST = 1024  # bytes: smaller constants stay in the graph, where shape inference and optimizers read them
+_PLAIN = frozenset(
+    getattr(onnx.TensorProto, name) for name in ("FLOAT", "FLOAT16", "INT8", "UINT8", "INT32", "INT64", "BOOL")
+)
 LARGEST_MESSAGE = 2**31 - 2**24  # bytes: protobuf writes no message of 2 GB
 
 
@@ -23,8 +27,7 @@ def stored_bytes(graph: onnx.ModelProto) -> int:
 
 def copy_graph(graph: onnx.ModelProto) -> onnx.ModelProto:
     """A graph of its own, of any size: protobuf copies no message of 2 GB, but each constant in it."""
-    copy = _copy_without(graph, "graph")
-    copy.graph.CopyFrom(_copy_without(graph.graph, "initializer"))
+    copy = _structure(graph)
     for tensor in graph.graph.initializer:
         copy.graph.initializer.add().CopyFrom(tensor)
     return copy
@@ -50,27 +53,52 @@ def save_graphs(graphs: Mapping[str, onnx.ModelProto], folder: Path, weights: st
     stored: dict[tuple[int, bytes], int] = {}  # size and hash: where it begins
     with (folder / weights).open("wb") as file:
         for name, graph in graphs.items():
-            structure = _copy_without(graph, "graph")
-            structure.graph.CopyFrom(_copy_without(graph.graph, "initializer"))
+            structure = _structure(graph)
             for tensor in graph.graph.initializer:
-                size = len(tensor.raw_data)
+                raw = tensor.raw_data  # a copy, each time
+                size = len(raw)
                 if size < _SMALLEST:
                     structure.graph.initializer.append(tensor)
                     continue
-                key = (size, hashlib.sha256(tensor.raw_data).digest())
+                key = (size, hashlib.sha256(raw).digest())
                 if key not in stored:
                     file.write(b"\0" * (-file.tell() % _ALIGNMENT))
                     stored[key] = file.tell()
-                    file.write(tensor.raw_data)
-                entry = structure.graph.initializer.add(
-                    name=tensor.name,
-                    data_type=tensor.data_type,
-                    dims=tensor.dims,
-                    data_location=onnx.TensorProto.EXTERNAL,
-                )
-                for field, value in (("location", weights), ("offset", stored[key]), ("length", size)):
-                    entry.external_data.add(key=field, value=str(value))
+                    file.write(raw)
+                _say_elsewhere(structure, tensor, location=weights, offset=stored[key], length=size)
             (folder / name).write_bytes(structure.SerializeToString())
+
+
+def without_constants(graph: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+    """A copy of a graph whose constants of 1 kB and more are said to lie elsewhere, and these constants by name.
+
+    Those of types that numpy does not have stay in the graph.
+    """
+    structure = _structure(graph)
+    arrays = {}
+    for tensor in graph.graph.initializer:
+        raw = tensor.raw_data  # a copy, each time
+        if len(raw) < _SMALLEST or tensor.data_type not in _PLAIN:
+            structure.graph.initializer.append(tensor)
+            continue
+        _say_elsewhere(structure, tensor, location="memory", offset=0, length=len(raw))
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        arrays[tensor.name] = np.frombuffer(raw, dtype).reshape(tuple(tensor.dims))
+    return structure, arrays
+
+
+def _structure(graph: onnx.ModelProto) -> onnx.ModelProto:
+    structure = _copy_without(graph, "graph")
+    structure.graph.CopyFrom(_copy_without(graph.graph, "initializer"))
+    return structure
+
+
+def _say_elsewhere(structure: onnx.ModelProto, tensor: onnx.TensorProto, **place: object) -> None:
+    entry = structure.graph.initializer.add(
+        name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, data_location=onnx.TensorProto.EXTERNAL
+    )
+    for field, value in place.items():
+        entry.external_data.add(key=field, value=str(value))
 
 
 def _copy_without(message: Any, omitted: str) -> Any:

@@ -11,7 +11,7 @@ from onnx import helper
 
 from edgelm.files.scratch import open_scratch
 from edgelm.graph import external_data as files
-from edgelm.graph.external_data import copy_graph, save_graph, stored_bytes
+from edgelm.graph.external_data import copy_graph, save_graph, stored_bytes, without_constants
 from edgelm.runtime.saturation import EXACT_ENTRY
 
 # Its CPU kernel is several times slower than the three operators that it would replace (benchmarks/norms.py).
@@ -45,7 +45,9 @@ def make_plain_session(
     if threads:
         options.intra_op_num_threads = threads
     if stored_bytes(graph) < files.LARGEST_MESSAGE:
-        return _start(graph.SerializeToString(), options)
+        if optimized is not None:  # which is written with its constants
+            return _start(graph.SerializeToString(), options)
+        return _start_beside(graph, options)
     with open_scratch() as folder:
         save_graph(graph, folder / "model.onnx", "weights.bin")
         return _start(str(folder / "model.onnx"), options)
@@ -78,6 +80,19 @@ def _start(source: str | bytes, options: Any) -> Any:
     return onnxruntime.InferenceSession(
         source, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(DISABLED_OPTIMIZERS)
     )
+
+
+def _start_beside(graph: onnx.ModelProto, options: Any) -> Any:
+    """A session that is given the larger constants as arrays: they are neither written into a message nor read out of
+    one, which takes longer than all else where a graph is changed a little and tried again."""
+    import onnxruntime
+
+    structure, arrays = without_constants(graph)
+    values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
+    options.add_external_initializers(list(values), list(values.values()))
+    session = _start(structure.SerializeToString(), options)
+    session.constants = arrays, values  # they must live as long as it does
+    return session
 
 
 def make_watching_session(graph: onnx.ModelProto, values: Sequence[str]) -> Any:
