@@ -1,10 +1,11 @@
 """edgelm-native beside onnxruntime, in one interleaved run: `python benchmarks/native.py [--model FOLDER] [--work
-build/native-benchmark] [--lengths 8,25,128] [--threads 1,2] [--rounds 15]`.
+build/native-benchmark] [--lengths 8,25,128] [--threads 1,2] [--rounds 15] [--rivals]`.
 
 Each subject runs in this process, turn by turn, some calls at a time, so that what else the machine does hits all of
-them: the bundle by edgelm-native, the same bundle by onnxruntime, and onnxruntime's dynamic INT8 of the same model.
-Without --model it is a classifier of MiniLM-L6's shape with random weights: speed depends on the shape alone. The peak
-is that of edgelm-native on products of 512 rows by 1024 and 4096 columns.
+them: the bundle by edgelm-native, the same bundle by onnxruntime, and onnxruntime's dynamic INT8 of the same model;
+with --rivals OpenVINO with NNCF and CTranslate2 as well, where they are installed (`native_rivals.py`). Without --model
+it is a classifier of MiniLM-L6's shape with random weights: speed depends on the shape alone. The peak is that of
+edgelm-native on products of 512 rows by 1024 and 4096 columns.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 from machine import print_machine
+from native_rivals import make_rivals, open_rival
 from random_encoders import make_classifier
 
 from edgelm import export, load_device
-from edgelm.data.dataset import load_dataset
+from edgelm.data.dataset import Dataset, load_dataset
 from edgelm.files.shipped import shipped_folder
 from edgelm.graph.native.writer import ProgramWriter, Quantizer, bits
 from edgelm.runtime.bundle import open_bundle
@@ -33,13 +35,17 @@ _PAUSE = 0.03  # seconds before each turn: threads of the turn before spin for a
 _ROWS, _NARROW, _WIDE, _PAIRS = 512, 1024, 4096, 4  # of the products that the peak is measured on
 
 
-def make_bundles(model: Path | None, work: Path) -> dict[str, Path]:
+def load_rows() -> Dataset:
+    """What quantization is calibrated on."""
+    return load_dataset(shipped_folder("calibration_data") / "intents" / "train.jsonl").take(range(64))
+
+
+def make_bundles(source: Path, work: Path) -> dict[str, Path]:
     """A bundle of each precision, by its name."""
-    rows = load_dataset(shipped_folder("calibration_data") / "intents" / "train.jsonl").take(range(64))
+    rows = load_rows()
     bundles = {precision: work / f"{precision}.bundle" for precision in PRECISIONS}
     for precision, bundle in bundles.items():
         if not bundle.exists():
-            source = model or make_classifier(rows.texts, work / "model")
             export(source, output=bundle, device=load_device("cpu"), precision=precision, calibration=rows)
     return bundles
 
@@ -130,12 +136,19 @@ def main() -> None:
     parser.add_argument("--lengths", default="8,25,128")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rivals", action="store_true")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
-    bundles = make_bundles(arguments.model, arguments.work)
+    model = arguments.model or arguments.work / "model"
+    if not model.exists():
+        make_classifier(load_rows().texts, model)
+    bundles = make_bundles(model, arguments.work)
+    rivals = make_rivals(model, load_rows().texts, arguments.work) if arguments.rivals else {}
     print_machine()
-    print("| threads | tokens | native ms | bundle ms | onnxruntime dynamic ms | over dynamic | of the peak |")
-    print("|---|---|---|---|---|---|---|")
+    others = "".join(f" {name} ms |" for name in rivals)
+    heads = "native ms | bundle ms | onnxruntime dynamic ms |" + others + " over dynamic | of the peak"
+    print(f"| threads | tokens | {heads} |")
+    print("|---" * (7 + len(rivals)) + "|")
     for threads in map(int, arguments.threads.split(",")):
         best, subjects = peak(threads, arguments.rounds), make_subjects(bundles, threads)
         for tokens in map(int, arguments.lengths.split(",")):
@@ -145,7 +158,8 @@ def main() -> None:
             ids = random.integers(5, 2000, (1, tokens))
             feeds = ones | {"input_ids": ids, "token_type_ids": np.zeros_like(ids)}
             feeds = {name: feeds[name] for name in inputs}
-            found = measure(subjects, feeds, arguments.rounds)
+            beside = {name: open_rival(name, path, tokens=tokens, threads=threads) for name, path in rivals.items()}
+            found = measure(subjects | beside, feeds, arguments.rounds)
             ratios = [there / here for here, there in zip(found["native"], found["onnxruntime dynamic"], strict=True)]
             share = products(bundles["int8"], tokens) / (min(found["native"]) / 1e3) / best
             times = " | ".join(f"{statistics.median(turns):.3f} (best {min(turns):.3f})" for turns in found.values())
