@@ -164,6 +164,7 @@ def exit_codes(stderr):
     return re.findall(r"exitcode\s+: (-?\d+)", stderr)
 
 
+@pytest.mark.slow
 def test_finetune_sees_every_row_once_an_epoch_and_ends_with_the_same_weights(files, tmp_path):
     (tmp_path / "watch.py").write_text(WATCH)
     code, stdout, stderr = together(
@@ -205,6 +206,7 @@ def test_cuts_and_what_is_learnt_after_them_are_the_same(files, tmp_path):
     assert difference(tmp_path / "one", tmp_path / "two") < ROUNDING
 
 
+@pytest.mark.slow
 def test_a_budget_that_is_not_met_leaves_the_result_and_ends_all_with_its_code(files, tmp_path):
     code, stdout, stderr = together(compress(files, tmp_path / "out", "--max-size", "0.001MB", "--json", recipe="fit"))
     assert code != 0
