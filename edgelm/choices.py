@@ -1,4 +1,5 @@
-"""Names that an option or a setting chooses among: the command line lists them in its help and refuses others.
+"""Names that an option or a setting chooses among, or has by itself: the command line lists them in its help and
+refuses others.
 
 Nothing heavy is imported here, since every call of the command line reads this file.
 """
@@ -6,6 +7,8 @@ Nothing heavy is imported here, since every call of the command line reads this 
 from __future__ import annotations
 
 from typing import Literal
+
+PROJECT_FILE = "edgelm.yaml"  # what `edgelm init` writes and `edgelm make` reads, unless told otherwise
 
 LabelFormat = Literal["names", "indices", "vectors"]
 Optimizer = Literal["adamw", "adam", "sgd", "adagrad", "rmsprop"]

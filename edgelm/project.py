@@ -18,7 +18,6 @@ from edgelm.errors import ProjectError, UsageError
 from edgelm.files.yaml_model import line_of, load_yaml_model
 from edgelm.tasks.task import TaskKind
 
-PROJECT_FILE = "edgelm.yaml"
 Option = bool | int | float | str
 Options = dict[str, Option | list[Option]]
 When = Literal["auto", "always", "never"]

@@ -15,6 +15,7 @@ from edgelm.cli.main import COMMANDS, app
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "transformers", "onnx", "pydantic", "rich", "typer", "yaml", "scipy", "sklearn", "datasets", "pandas")
+SLOW = ("numpy", *(name for name in HEAVY if name not in ("rich", "typer")))
 LONGEST_FILE = 350
 
 
@@ -34,6 +35,20 @@ def test_the_runtime_loads_nothing_heavy() -> None:
     code = f"import sys, edgelm.runtime; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_list_of_commands_loads_nothing_heavy() -> None:
+    """Every call of the command line waits for it."""
+    code = f"""
+import sys
+from edgelm.cli.main import app
+try:
+    app(["--help"])
+finally:
+    print([name for name in {[*SLOW]!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_no_file_holds_two_ideas() -> None:

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from edgelm.choices import PROJECT_FILE
 from edgelm.cli.command import argument
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import TASK_NAMES, TIMES, Json, LabelColumn, Overwrite, PairColumn, Quiet, TextColumn, Verbose
 from edgelm.cli.panels import BUDGET
 from edgelm.errors import UsageError
 from edgelm.model_folder.task_names import kind_of_name
-from edgelm.project import PROJECT_FILE
 
 _QUESTIONS = {
     "model": ("Model, a folder or hub id", "./my-model"),

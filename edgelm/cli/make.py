@@ -8,19 +8,22 @@ import io
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from edgelm import distributed as processes
+from edgelm.choices import PROJECT_FILE
 from edgelm.cli.command import argument, join, program
 from edgelm.cli.console import Screen, followed, open_screen
 from edgelm.cli.options import Json, Overwrite, Quiet, Verbose
 from edgelm.cli.panels import OUTPUT
 from edgelm.cli.tables import make_table
 from edgelm.errors import EXIT_BUDGET, EXIT_DONE, UsageError
-from edgelm.project import PROJECT_FILE, Project, read_project
+
+if TYPE_CHECKING:
+    from edgelm.project import Project
 
 DONE, TO_DO, MADE, BUDGET_MISSED = "done already", "to do", "done", "done, budget not met"
 
@@ -51,6 +54,7 @@ def make(
         from edgelm.cli.done_steps import DoneSteps
         from edgelm.cli.steps import plan_steps
         from edgelm.files.claims import claim
+        from edgelm.project import read_project
 
         if processes.count() > 1:
             raise UsageError(
