@@ -35,6 +35,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
+@pytest.fixture
+def threads_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has `tune` turn the number of threads alone, so that it ends before its time, however slow the machine is."""
+    from edgelm.profile import tune
+
+    knobs = tune._knobs
+    monkeypatch.setattr(tune, "_knobs", lambda bundle: knobs(bundle)[:1])
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _traced_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     from traced import traced_once

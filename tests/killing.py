@@ -194,7 +194,7 @@ def _prepare(folder: Path) -> Any:
     import edgelm.export.pipeline
     import edgelm.line_process as lines
     import edgelm.profile.pipeline
-    import edgelm.profile.tune as tuning
+    import edgelm.profile.tune_bench as tuning
     import edgelm.profile.worker  # noqa: F401
     import edgelm.search.pipeline as searching
     from edgelm.cli.main import app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +25,7 @@ def tune(
     time_limit: Annotated[
         str,
         typer.Option(
-            "--time-limit", metavar="TIME", help=f"Of this call, at least 5 seconds. {TIMES}", rich_help_panel=BUDGET
+            "--time-limit", metavar="TIME", help=f"Of the command, at least 5 seconds. {TIMES}", rich_help_panel=BUDGET
         ),
     ] = "60s",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure and show; leave the bundle as it is.")] = False,
@@ -39,6 +40,7 @@ def tune(
 
     Example: edgelm tune build/my-model.edge --data texts.txt
     """
+    began = time.monotonic()
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
         from edgelm.cli.inputs import read_samples
         from edgelm.data.dataset import Columns
@@ -48,7 +50,7 @@ def tune(
         limit = parse_seconds(time_limit)
         named = Columns(text_column, pair_column)
         rows = read_samples(bundle, data, columns=named)
-        result = run(bundle, data=rows, time_limit=limit, dry_run=dry_run, progress=screen.progress)
+        result = run(bundle, data=rows, time_limit=limit, began=began, dry_run=dry_run, progress=screen.progress)
         screen.result(result.to_dict(), _draw)
         if not dry_run:
             note_additions(screen, bundle)

@@ -6,7 +6,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import edgelm.errors
@@ -89,6 +89,7 @@ def take_turns(
     block: int = BLOCK_CALLS,
     settle: int = SETTLE_CALLS,
     mhz: list[float] | None = None,
+    enough: Callable[[], bool] | None = None,
 ) -> list[list[float]]:
     """Samples in ms of `runs` calls of each worker, in blocks.
 
@@ -101,6 +102,7 @@ def take_turns(
         block: calls of a block that are counted.
         settle: calls before them that are not.
         mhz: takes up the CPU's frequency after each block, where the machine shows it.
+        enough: asked after each round; when it says so, no other follows.
     """
     order = random.Random(0)
     for worker in workers:
@@ -114,5 +116,8 @@ def take_turns(
             samples[index] += answer["samples_ms"]
             if mhz is not None and answer.get("mhz"):
                 mhz.append(answer["mhz"])
-        progress(label, min(runs, done + size), runs)
+        ended = done + size >= runs or (enough is not None and enough())
+        progress(label, runs if ended else done + size, runs)
+        if ended:
+            break
     return samples

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from edgelm.bundles.edit import add_optimized_graph, check_answers, open_draft, remove_leftover, save_settings
+from edgelm.clock import Clock
 from edgelm.data.dataset import Dataset
 from edgelm.errors import UsageError
 from edgelm.files.claims import claim
@@ -19,8 +17,8 @@ from edgelm.hardware.machine import describe_machine
 from edgelm.profile.generation.plan import generation_points
 from edgelm.profile.generation.worker import NEXT
 from edgelm.profile.inputs import Feeds, find_texts, make_feeds
-from edgelm.profile.interleave import BLOCK_CALLS, WorkerClient, take_turns
 from edgelm.profile.subject import Subject, find_subject
+from edgelm.profile.tune_bench import Bench, Settings, Trial
 from edgelm.progress import Progress, silent
 from edgelm.runtime import Bundle, open_bundle
 from edgelm.runtime.graph_spec import OPTIMIZED_FILE
@@ -28,42 +26,15 @@ from edgelm.runtime.native import NATIVE
 from edgelm.runtime.provider import wanted_providers
 from edgelm.runtime.session import available_cores, optimizer
 
-Settings = dict[str, Any]
-
 FASTER = 0.97  # of the latency: what a setting must reach to be kept for speed
 _SURE = 0.75  # and in this share of the blocks of calls
 _HEAVY = 1.1  # times the memory: too much for that
 _AS_FAST = 1.01
 _LIGHTER = 0.93  # of load time or peak memory: what it must reach to be kept for that, where it is as fast
 _AS_LIGHT = 1.03
-_SESSIONS = 7
-_SEARCH = 0.8  # of the time; the rest is for the last comparison
-_RUNS = (40, 300)
 _OF_WRITERS = ("threads", "spinning")  # what is turned where the model writes
 _OF_NATIVE = ("threads", "mapped weights")  # and where edgelm-native runs it, which has no other knob
 _CONTEXT = 256  # tokens behind which a model writes while it is tuned, if it holds as many
-
-
-@dataclass(frozen=True)
-class Trial:
-    """Settings, and what they gave.
-
-    Attributes:
-        p50_ms, session_ms, peak_memory_mb: median latency, median time to make a session, peak memory of the process
-            (10^6 bytes).
-        ratio: latency against the settings that were in use, the median over pairs of neighbouring blocks of calls.
-        sure: share of those pairs in which it was faster.
-    """
-
-    knob: str
-    value: str
-    settings: Settings
-    p50_ms: float
-    session_ms: float
-    peak_memory_mb: float
-    ratio: float = 1.0
-    sure: float = 0.0
-    kept: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,6 +62,7 @@ def tune(
     *,
     data: Dataset | None = None,
     time_limit: float = 60.0,
+    began: float | None = None,
     dry_run: bool = False,
     progress: Progress = silent,
 ) -> Tuning:
@@ -104,15 +76,16 @@ def tune(
 
     Args:
         data: texts to run; None: the bundle's golden samples. A model that writes takes none.
-        time_limit: in seconds; knobs that are not reached stay as they are.
+        time_limit: in seconds, from the call on; knobs that could not be tried in time stay as they are.
+        began: when the limit began to run, by `time.monotonic()`; None: with this call.
         dry_run: measure alone; the bundle stays as it is.
 
     Raises:
-        UsageError: no bundle, a limit too short for anything, or data for a model that writes.
+        UsageError: no bundle, a limit too short to try anything, or data for a model that writes.
         OutputInUseError: another process changes it.
         BundleError: it fails its own check, before or with the settings found; it is left as it was.
     """
-    start = time.monotonic()
+    clock = Clock(time_limit, began)
     if time_limit < 5:
         raise UsageError(
             f"a time limit of {time_limit:g} s is too short to measure anything.", hint="Give --time-limit 5 or more."
@@ -125,32 +98,34 @@ def tune(
     with claim(subject.path.resolve()):
         opened = open_bundle(subject.path)
         remove_leftover(opened)
+        start = clock.spent_s
         check_answers(opened.path)
+        clock.reserve_s = clock.spent_s - start  # as the end will check it
         feeds = _token_feeds(subject, data) if subject.generates else _text_feeds(subject, data)
         in_use = opened.manifest.graphs[-1].session  # those of a bundle's graphs are the same
         original = {name: value for name, value in in_use.items() if name not in ("tuned", "optimized_by")}
         best, trials, skipped = original, [], []
         with open_draft(opened) as draft:
-            bench = _Bench(subject if opened.is_file else replace(subject, path=draft), feeds, time_limit)
-            for knob, variants in _turned(opened):
-                if time.monotonic() - start > _SEARCH * time_limit:
-                    skipped.append(knob)
-                    continue
-                candidates = [(value, best | change) for value, change in variants(best)]
-                if not candidates:
-                    continue
-                if any("optimized_by" in settings for _, settings in candidates):
-                    add_optimized_graph(draft, best | {"mapped": True})
-                found = bench.compare([("as before", best), *candidates], knob, progress)
-                chosen = choose(found)
-                best = found[chosen].settings
-                trials += [replace(trial, kept=number == chosen) for number, trial in enumerate(found) if number]
-            before, after = bench.compare([("before", original), ("after", best)], "check", progress)
+            tried = subject if opened.is_file else replace(subject, path=draft)
+            with Bench(tried, feeds, original, clock) as bench:
+                bench.check_room()
+                for knob, variants in _turned(opened):
+                    candidates = [(value, best | change) for value, change in variants(best)]
+                    if not candidates:
+                        continue
+                    if not bench.has_room(1 + len(candidates)):
+                        skipped.append(knob)
+                        continue
+                    if any("optimized_by" in settings for _, settings in candidates):
+                        add_optimized_graph(draft, best | {"mapped": True})
+                    found = bench.compare([("as before", best), *candidates], knob, progress)
+                    chosen = choose(found)
+                    best = found[chosen].settings
+                    trials += [replace(trial, kept=number == chosen) for number, trial in enumerate(found) if number]
+                before, after = bench.compare([("before", original), ("after", best)], "check", progress, last=True)
             if not dry_run:
                 save_settings(opened, draft, best | {"tuned": _tuned(before, after)})
-        return Tuning(
-            str(bundle), before, replace(after, kept=True), tuple(trials), tuple(skipped), time.monotonic() - start
-        )
+        return Tuning(str(bundle), before, replace(after, kept=True), tuple(trials), tuple(skipped), clock.spent_s)
 
 
 def _text_feeds(subject: Subject, data: Dataset | None) -> list[Feeds]:
@@ -183,43 +158,6 @@ def choose(trials: Sequence[Trial]) -> int:
     if faster:
         return min(faster, key=lambda index: trials[index].ratio)
     return min(lighter, key=lambda index: trials[index].session_ms * trials[index].peak_memory_mb)
-
-
-class _Bench:
-    """Runs settings side by side, no longer than their share of the time."""
-
-    def __init__(self, subject: Subject, feeds: list[Feeds], time_limit: float) -> None:
-        self.subject, self._feeds = subject, feeds
-        self._share_ms = (
-            time_limit * 1000 / 20
-        )  # for each comparison's calls: half of the time goes to starting processes
-
-    def compare(self, settings: Sequence[tuple[str, Settings]], knob: str, progress: Progress) -> list[Trial]:
-        """One trial for each, in order."""
-        with ExitStack() as stack:
-            workers = []
-            for _, entry in settings:
-                workers.append(WorkerClient(replace(self.subject, session=entry), threads=None))
-                stack.callback(workers[-1].close)
-                workers[-1].ask("prepare", feeds=self._feeds)
-            peaks = [float(worker.ask("memory")["peak_mb"]) for worker in workers]
-            loads = [statistics.median(worker.ask("sessions", count=_SESSIONS)["samples_ms"]) for worker in workers]
-            call = statistics.median(workers[0].ask("block", count=5, skip=1)["samples_ms"])
-            runs = int(min(max(self._share_ms / (call * len(workers)), _RUNS[0]), _RUNS[1]))
-            samples = take_turns(workers, BLOCK_CALLS, runs, knob, progress)
-        found = []
-        for (value, entry), times, load, peak in zip(settings, samples, loads, peaks, strict=True):
-            pairs = [ours / before for before, ours in zip(_blocks(samples[0]), _blocks(times), strict=True)]
-            sure = sum(pair < 1 for pair in pairs) / len(pairs)
-            found.append(
-                Trial(knob, value, entry, statistics.median(times), load, peak, statistics.median(pairs), sure)
-            )
-        return found
-
-
-def _blocks(samples: Sequence[float]) -> list[float]:
-    """The median of each block of calls."""
-    return [statistics.median(samples[start : start + BLOCK_CALLS]) for start in range(0, len(samples), BLOCK_CALLS)]
 
 
 def _turned(bundle: Bundle) -> list[tuple[str, Callable[[Settings], Iterator[tuple[str, Settings]]]]]:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from edgelm.clock import Clock
 from edgelm.errors import EdgelmError, ResourceError
 from edgelm.progress import Progress
 from edgelm.recipe import Recipe, override
-from edgelm.search.clock import Clock
 from edgelm.search.folder import Folder, write_text
 from edgelm.search.result import Trial
 from edgelm.search.trial import ERROR_FILE, Job, recipe_text, shorten

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from edgelm.clock import Clock
 from edgelm.data.dataset import Dataset
 from edgelm.device import Device, check_precision
 from edgelm.errors import EdgelmError, MissingExtraError, UsageError, install_extra
@@ -15,7 +16,6 @@ from edgelm.files.output import disk_errors
 from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.progress import Progress, silent
 from edgelm.recipe import Recipe
-from edgelm.search.clock import Clock
 from edgelm.search.explore import Explorer, SearchPlan, Stopped
 from edgelm.search.folder import Folder, write_json, write_text
 from edgelm.search.measure import measure, measure_beside

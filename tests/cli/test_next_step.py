@@ -130,11 +130,9 @@ def test_short_commands_name_what_there_is(tmp_path, monkeypatch):
     ]
 
 
-def test_a_line_that_begins_nothing_new_carries_what_was_given(tmp_path):
+def test_a_line_that_begins_nothing_new_carries_what_was_given(tmp_path, threads_alone):
     bundle = make_bundle(tmp_path / ODD)
-    tuned = run(
-        "tune", bundle, "--dry-run", "--time-limit", "5", "--data", write_rows(tmp_path), "--text-column", "the text"
-    )
+    tuned = run("tune", bundle, "--dry-run", "--data", write_rows(tmp_path), "--text-column", "the text")
     words = shlex.split(next_line(tuned.output))
     assert words == [
         "edgelm",

@@ -102,7 +102,7 @@ def test_unknown_words_of_the_options_are_refused(files):
         assert words in refused.stderr
 
 
-def test_texts_are_read_where_the_label_column_is_empty(files):
-    for command in (("tune", "--dry-run", "--time-limit", 5), ("profile", "--runs", 3, "--loads", 1)):
+def test_texts_are_read_where_the_label_column_is_empty(files, threads_alone):
+    for command in (("tune", "--dry-run"), ("profile", "--runs", 3, "--loads", 1)):
         done = invoke(command[0], files / "made.edge", "--data", files / "log.csv", *command[1:], "--quiet")
         assert done.exit_code == 0, done.output

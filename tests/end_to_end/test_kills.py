@@ -60,7 +60,7 @@ class Place:
             "compress": [files / "model", *rows, "--recipe", files / "recipe.yaml", "--output", self.output],
             "search": [files / "model", *rows, *space, "--output", self.output],
             "export": [files / "model", *export, "--output", self.output],
-            "tune": [self.output, "--time-limit", 5],
+            "tune": [self.output, "--time-limit", 10],
             "build": [self.output],
             "profile": [files / "bundle", "--runs", 20, "--loads", 1, "--threads", 1, "--output", self.output],
         }[self.command]

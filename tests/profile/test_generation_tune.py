@@ -29,7 +29,7 @@ def bundle(tmp_path):
 
 def test_what_is_kept_is_that_of_every_graph_and_the_bundle_still_passes(bundle):
     written = load(bundle)(TEXT, max_new_tokens=6)
-    found = tune(bundle, time_limit=5)
+    found = tune(bundle)
     assert {trial.knob for trial in found.trials} <= {"threads", "spinning"}
     assert found.after.p50_ms > 0
     graphs = open_bundle(bundle).manifest.graphs

@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import pytest
 
+from edgelm.clock import Clock
 from edgelm.errors import InputError, ResourceError, UsageError
 from edgelm.progress import silent
 from edgelm.recipe import load_recipe
-from edgelm.search.clock import Clock
 from edgelm.search.explore import Explorer, SearchPlan
 from edgelm.search.folder import Folder
 from edgelm.search.journal import Journal

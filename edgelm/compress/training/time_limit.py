@@ -13,6 +13,7 @@ import torch
 from transformers import TrainerCallback, get_scheduler
 
 from edgelm import distributed as processes
+from edgelm.clock import TimeLimitWarning
 from edgelm.training_settings import Settings
 
 _PROBE = 20  # steps that tell the pace
@@ -20,10 +21,6 @@ _EARLY = (2, 5, 10)  # steps after which it is looked whether there is time for 
 _SLOWER = 0.97  # of the steps that are left: fewer are taken where the time allows no more than this
 _RACE = 0.25  # of a training by steps
 _RESERVE = 0.85  # of the time that is left goes to training: cuts, evaluations and writing need the rest
-
-
-class TimeLimitWarning(UserWarning):
-    """A time limit that cannot be kept to."""
 
 
 @dataclass(frozen=True)

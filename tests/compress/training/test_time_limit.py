@@ -9,8 +9,9 @@ from models import TEXTS, make_checkpoint
 from edgelm import compress
 from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
+from edgelm.clock import TimeLimitWarning
 from edgelm.compress.training import loop as training
-from edgelm.compress.training.time_limit import Allowance, EndInTime, TimeLimitWarning, training_seconds
+from edgelm.compress.training.time_limit import Allowance, EndInTime, training_seconds
 from edgelm.data.dataset import Dataset
 from edgelm.recipe import FitSettings, RaceSettings, Recipe, RecoverSettings
 from edgelm.training_settings import TrainSettings
