@@ -24,7 +24,8 @@ class LogLines:
         self._say = say
         self._every, self._soon = every, soon
         self._began = self._told = time.monotonic()
-        self._step, self._told_step, self._count = "", "", ""
+        self._step, self._count = "", ""
+        self._reached: dict[str, int] = {}  # steps that were told, and how far each was last
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -33,9 +34,14 @@ class LogLines:
         """The work is at `done` of `total` of this step."""
         with self._lock:
             self._step, self._count = step, f"{done} of {total}" if total > 1 else ""
+            if done < self._reached.get(step, done):
+                del self._reached[step]  # it begins again
             age = time.monotonic() - self._told
-            if age >= self._every or (step != self._told_step and age >= self._soon):
+            if age >= self._every or (step not in self._reached and age >= self._soon):
                 self._tell()
+                self._reached[step] = done
+            elif step in self._reached:
+                self._reached[step] = done
         if self._thread is None:
             self._thread = threading.Thread(target=self._keep_telling, name="edgelm-log-lines", daemon=True)
             self._thread.start()
@@ -59,6 +65,6 @@ class LogLines:
 
     def _tell(self) -> None:
         """A line with the step, how far it is, and the time since the beginning; the lock is held."""
-        self._told, self._told_step = time.monotonic(), self._step
+        self._told = time.monotonic()
         minutes, seconds = divmod(int(self._told - self._began), 60)
         self._say(" ".join(filter(None, (f"[{minutes}:{seconds:02d}]", self._step, self._count))))

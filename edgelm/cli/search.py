@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,7 +45,8 @@ def search(
     ] = "cpu",
     precision: Annotated[PrecisionName, typer.Option("--precision", help="Of the bundles that are measured.")] = "int8",
     time_limit: Annotated[
-        str | None, typer.Option("--time-limit", metavar="TIME", help=f"Of this call. {TIMES}", rich_help_panel=BUDGET)
+        str | None,
+        typer.Option("--time-limit", metavar="TIME", help=f"Of the command. {TIMES}", rich_help_panel=BUDGET),
     ] = None,
     trials: Annotated[
         int | None,
@@ -126,6 +128,7 @@ def search(
 
     Example: edgelm search build/teacher --data train.jsonl --eval dev.jsonl --time-limit 2h --output build/search
     """
+    began = time.monotonic()
     with (
         open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen,
         report_to(*(report or ()), output=output),
@@ -166,6 +169,7 @@ def search(
             precision=precision,
             space=explored,
             time_limit=limit,
+            began=began,
             trials=trials,
             jobs=jobs,
             ray=ray,
@@ -183,9 +187,9 @@ def search(
         )
         screen.result(result.to_dict(), _draw)
         if result.choice is None:
+            begun = "What was begun is kept" if result.trials else "None was begun, since reading alone took too long"
             screen.stderr.print(
-                f"No trial ended within {time_limit}. What was begun is kept: the same command with a longer "
-                "--time-limit goes on."
+                f"No trial ended within {time_limit}. {begun}: the same command with a longer --time-limit goes on."
             )
             raise typer.Exit(EXIT_BUDGET)
         trial = {"--from-trial": result.choice, "--search": output, "--data": data, "--eval": evaluation}

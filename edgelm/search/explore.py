@@ -17,13 +17,16 @@ from edgelm.progress import Progress
 from edgelm.recipe import Recipe, override
 from edgelm.search.folder import Folder, write_text
 from edgelm.search.result import Trial
+from edgelm.search.steps import forget_step
 from edgelm.search.trial import ERROR_FILE, Job, recipe_text, shorten
+from edgelm.search.watch import TrialWatch
 from edgelm.search.workers import Workers
 
 Stopped = Literal["time", "trials", "exhausted", "failing"]
 
 _LOOK_S = 0.5  # seconds between two looks at the clock
 _HOPELESS = 5  # trials that fail before any has ended well
+_GRACE = 0.05  # of the time limit, after it: for what is trained to be exported and measured
 
 
 class Draws(Protocol):
@@ -76,6 +79,9 @@ class Explorer:
         self.ended = {trial.number: trial for trial in folder.read_trials() if trial.state != "unfinished"}
         self.running: dict[Future[dict[str, Any]], _Running] = {}
         self.waiting = deque(self._left_over())
+        self.least_s = clock.spent_s  # a trial imports and reads what was imported and read here
+        self.measuring_s: list[float] = []
+        self.trials = TrialWatch(plan.progress, clock)
         self.known = {self._key(trial.recipe, trial.overrides) for trial in (*self.ended.values(), *self.waiting)}
 
     def run(self) -> Stopped:
@@ -95,7 +101,7 @@ class Explorer:
                 self._end(self.running.pop(future), future)
             if self.clock.over:
                 stopped = "time"
-                self._stop_training()
+                self._stop_running()
             self._report()
 
     def _left_over(self) -> list[Trial]:
@@ -117,7 +123,7 @@ class Explorer:
 
     def _begin_next(self) -> Stopped | None:
         """Begin a trial: one left over, else a new one. Returns why none is begun."""
-        if self.clock.over:
+        if self.clock.left_s <= self.least_s:
             return "time"
         if self.waiting:  # it may be cut off again without a loss, so there is always room for it
             self._begin(self.waiting.popleft())
@@ -142,21 +148,28 @@ class Explorer:
         write_text(folder / "full-recipe.yaml", recipe_text(whole))
         write_text(folder / "recipe.yaml", recipe_text(recipe))
         self.folder.write_trial(trial)
+        forget_step(folder)
         self.known.add(self._key(trial.recipe, trial.overrides))
         job = self.plan.job(folder, recipe)
         self.running[self.workers.submit(trial.number, job)] = _Running(trial, job, time.monotonic())
 
     def _end(self, run: _Running, future: Future[dict[str, Any]]) -> None:
-        """Measure what was made, and write down how the trial ended."""
+        """Measure what was made, and write down how the trial ended; where there is no time to measure it, it stays
+        unfinished."""
         folder = self.folder.trial(run.trial.number)
+        self.trials.hide(run.trial.number)
         try:
             made = future.result()
         except Exception as error:  # whatever a cluster throws: the node died, the task was lost
             made = {"error": f"{type(error).__name__}: {str(error).strip()[:500]}", "class": "EdgelmError"}
         trial = run.trial
         if "error" not in made:
+            if self._grace_s < max(self.measuring_s, default=0.0):
+                return
+            start = self.clock.spent_s
             try:
                 trial = replace(trial, state="finished", latency_ms=self.plan.measure(folder / "bundle"), **made)
+                self.measuring_s.append(self.clock.spent_s - start)
             except EdgelmError as error:
                 made = {"error": error.message, "hint": error.hint, "class": type(error).__name__}
         if made.get("class") == ResourceError.__name__:
@@ -179,17 +192,28 @@ class Explorer:
         else:
             self.journal.finish(trial.number, trial.values)
 
-    def _stop_training(self) -> None:
+    @property
+    def _grace_s(self) -> float:
+        """Seconds that are left for what is trained."""
+        return self.clock.left_s + _GRACE * (self.clock.limit_s or 0.0)
+
+    def _stop_running(self) -> None:
         """Stop trials that still train: they stay unfinished, with every finished stage and the last state of training.
 
-        A trial whose checkpoint is made is left to be exported and measured.
+        A trial whose checkpoint is made is left to be exported and measured, but not for long: the same search goes on
+        with it too.
         """
         for future, run in list(self.running.items()):
-            if not run.job.compressed and not future.done():
+            if not future.done() and (self._grace_s <= 0 or not run.job.compressed):
                 del self.running[future]
+                self.trials.hide(run.trial.number)
                 self.workers.cancel(run.trial.number)
 
     def _report(self) -> None:
+        """Where the search and its trials are."""
+        first = not any(trial.state == "finished" for trial in self.ended.values())
+        for run in self.running.values():
+            self.trials.look(run.trial.number, self.folder.trial(run.trial.number), first=first)
         if self.clock.limit_s is not None:
             self.plan.progress(
                 "search (seconds)",

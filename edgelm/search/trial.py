@@ -15,6 +15,7 @@ from edgelm.data.dataset import Dataset
 from edgelm.errors import EdgelmError
 from edgelm.progress import Progress
 from edgelm.recipe import Recipe
+from edgelm.search.steps import StepNotes
 from edgelm.tasks.generation import TextGeneration
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import SentenceEmbedding
@@ -91,7 +92,7 @@ def run_job(values: dict[str, Any]) -> dict[str, Any]:
         from edgelm.search.timing_lock import shared
 
         with processes.alone(), shared(Path(job.locks)) as progress:
-            return _make(job, progress)
+            return _make(job, StepNotes(Path(job.folder), progress))
     except EdgelmError as error:
         return {"error": error.message, "hint": error.hint, "class": type(error).__name__}
     except Exception as error:

@@ -24,6 +24,21 @@ def test_each_step_has_a_line_with_what_is_done():
     assert said == ["[0:00] prune 0 of 3", "[0:00] recover 0 of 3"]
 
 
+def test_steps_that_go_on_beside_each_other_are_told_once_and_one_that_begins_again_anew():
+    said = []
+    lines = LogLines(said.append, soon=0.0)
+    for done in range(5):
+        lines.note("search (seconds)", done, 60)
+        lines.note("trial 0: recover", done, 9)
+    lines.note("trial 0: recover", 0, 9)
+    lines.close()
+    assert said == [
+        "[0:00] search (seconds) 0 of 60",
+        "[0:00] trial 0: recover 0 of 9",
+        "[0:00] trial 0: recover 0 of 9",
+    ]
+
+
 def test_a_silent_step_is_told_again_until_the_end():
     said = []
     lines = LogLines(said.append, every=0.05)

@@ -2,16 +2,17 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
-import threading
 import time
+import warnings
 from concurrent.futures import Future
 from dataclasses import replace
 
 import pytest
 
-from edgelm.clock import Clock
+from edgelm.clock import Clock, TimeLimitWarning
 from edgelm.errors import InputError, ResourceError, UsageError
 from edgelm.progress import silent
 from edgelm.recipe import load_recipe
@@ -19,6 +20,7 @@ from edgelm.search.explore import Explorer, SearchPlan
 from edgelm.search.folder import Folder
 from edgelm.search.journal import Journal
 from edgelm.search.space import SearchSpace, load_recipes
+from edgelm.search.steps import STEP_FILE, Step, StepNotes, read_step
 from edgelm.search.trial import COMPRESSED_FILE, Job, shorten
 
 SPACE = SearchSpace.model_validate(
@@ -59,7 +61,9 @@ def good(number, job):
     }
 
 
-def explore(path, workers, *, trials=None, limit=None, space=SPACE, measure=lambda bundle: 1.0, seed=0):
+def explore(
+    path, workers, *, trials=None, limit=None, space=SPACE, measure=lambda bundle: 1.0, seed=0, progress=silent
+):
     folder = Folder(path)
     path.mkdir(exist_ok=True)
     recipes = load_recipes(space)
@@ -71,7 +75,7 @@ def explore(path, workers, *, trials=None, limit=None, space=SPACE, measure=lamb
         trials=trials,
         keep_bundles=False,
         watch=lambda trial: None,
-        progress=silent,
+        progress=progress,
     )
     journal = Journal(folder.journal, space, recipes, seed=seed)
     stopped = Explorer(folder, journal, workers, plan, Clock(limit)).run()
@@ -200,23 +204,129 @@ def test_no_trial_is_begun_that_would_not_end_in_time(tmp_path):
     assert {trial.state for trial in trials} == {"finished"}
 
 
-def test_at_the_limit_training_stops_and_what_is_trained_is_measured(tmp_path):
-    futures = []
+class Turned:
+    """A clock that goes on by half a second each time the search looks, and what happens at which time."""
 
-    class Slow(Pretended):
-        def submit(self, number, job):
-            future = super().submit(number, job)
-            if number == 1:
-                (tmp_path / "trials" / "1" / COMPRESSED_FILE).write_text("{}")
-                threading.Timer(1.5, lambda: future.set_result(good(number, job))).start()
-            futures.append(future)
-            return future
+    def __init__(self, monkeypatch, events=()):
+        self.now, self.events = 0.0, sorted(events, key=lambda event: event[0])
+        monkeypatch.setattr("edgelm.clock.monotonic", lambda: self.now)
+        monkeypatch.setattr("edgelm.search.explore.wait", self.wait)
 
-    workers = Slow(lambda number, job: None, count=2)
-    stopped, trials = explore(tmp_path, workers, limit=0.7)
+    def wait(self, futures, timeout, return_when):
+        self.now += timeout
+        while self.events and self.events[0][0] <= self.now:
+            self.events.pop(0)[1]()
+        return {future for future in futures if future.done()}, set()
+
+    def takes(self, seconds):
+        """A measurement that takes so long."""
+
+        def measure(bundle):
+            self.now += seconds
+            return 1.0
+
+        return measure
+
+
+class Later(Pretended):
+    """Workers that answer when they are told to."""
+
+    def __init__(self, count):
+        super().__init__(lambda number, job: None, count=count)
+        self.futures = {}
+
+    def submit(self, number, job):
+        self.futures[number] = super().submit(number, job)
+        return self.futures[number]
+
+    def train(self, folder):
+        return lambda: (folder / COMPRESSED_FILE).write_text("{}")
+
+    def end(self, number):
+        return lambda: self.futures[number].set_result(good(number, None))
+
+
+def test_at_the_limit_training_stops_and_what_is_trained_is_measured(tmp_path, monkeypatch):
+    workers = Later(count=2)
+    Turned(monkeypatch, [(50, workers.train(tmp_path / "trials" / "1")), (64, workers.end(1))])
+    stopped, trials = explore(tmp_path, workers, limit=62)
     assert stopped == "time"
     assert workers.cancelled == [0]
     assert [trial.state for trial in trials] == ["unfinished", "finished"]
+
+
+def test_what_is_trained_and_not_exported_in_time_is_left_for_the_next_call(tmp_path, monkeypatch):
+    workers = Later(count=1)
+    clock = Turned(monkeypatch, [(50, workers.train(tmp_path / "trials" / "0"))])
+    stopped, trials = explore(tmp_path, workers, limit=60)
+    assert stopped == "time"
+    assert workers.cancelled == [0]
+    assert 60 < clock.now <= 63.5
+    assert [trial.state for trial in trials] == ["unfinished"]
+    _, trials = explore(tmp_path, Pretended(good), trials=1)
+    assert [trial.state for trial in trials] == ["finished"]
+
+
+def test_nothing_is_measured_that_takes_longer_than_what_is_left(tmp_path, monkeypatch):
+    workers = Later(count=2)
+    clock = Turned(monkeypatch, [(30, workers.end(0)), (58, workers.end(1))])
+    _, trials = explore(tmp_path, workers, limit=60, measure=clock.takes(8.0))
+    assert clock.now <= 66
+    assert {trial.number: trial.state for trial in trials if trial.number < 2} == {0: "finished", 1: "unfinished"}
+
+
+def test_no_trial_is_begun_where_getting_ready_took_as_long_as_is_left(tmp_path, monkeypatch):
+    clock, workers = Turned(monkeypatch), Pretended(good)
+    make = Clock
+
+    def late(limit):
+        made = make(limit)
+        clock.now += 6.0
+        return made
+
+    monkeypatch.setattr(f"{__name__}.Clock", late)
+    assert explore(tmp_path, workers, limit=10) == ("time", [])
+    assert workers.begun == []
+
+
+def test_a_first_trial_that_will_not_end_in_time_is_told_early_and_once(tmp_path, monkeypatch):
+    clock, workers = Turned(monkeypatch), Later(count=1)
+    shown = []
+
+    def note(done):
+        def write():
+            path = tmp_path / "trials" / "0" / STEP_FILE
+            path.write_text(json.dumps({"name": "recover", "done": done, "total": 1000, "begun": 0, "seconds": done}))
+
+        return write
+
+    clock.events = [(float(second), note(second)) for second in range(1, 100)]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        explore(tmp_path, workers, limit=100, progress=lambda *words: shown.append((clock.now, *words)))
+    (warning,) = [each for each in told if issubclass(each.category, TimeLimitWarning)]
+    assert re.search(
+        r"trial 0 will not end within 100 s: recover alone needs 980 s more, and 80 s are left.*--time-limit 1000s",
+        str(warning.message),
+    )
+    assert ("trial 0: recover", 20, 1000) in [words[1:] for words in shown]
+    assert ("trial 0: recover", 1000, 1000) in [words[1:] for words in shown]  # taken away in the end
+
+
+def test_a_worker_notes_where_its_trial_is(tmp_path):
+    now, passed = [0.0], []
+    notes = StepNotes(tmp_path, lambda *words: passed.append(words), clock=lambda: now[0])
+    assert read_step(tmp_path) is None
+    for done in range(31):
+        now[0] = 100 + done / 4
+        notes("recover", done, 100)
+    assert read_step(tmp_path) == Step("recover", 28, 100, 0, 7.0)
+    assert read_step(tmp_path).left_s == pytest.approx(18.0)
+    assert len(passed) == 31
+    now[0] = 120.0
+    notes("recover", 1, 100)  # the next training
+    assert read_step(tmp_path) == Step("recover", 1, 100, 1, 0.0)
+    assert read_step(tmp_path).left_s is None
 
 
 @pytest.mark.parametrize(
