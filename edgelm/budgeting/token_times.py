@@ -3,7 +3,6 @@ timed beside the uncut one, and what each sublayer adds is fitted to them."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -17,6 +16,7 @@ from edgelm.anatomy import layer_shapes
 from edgelm.budgeting.token_bench import Bench
 from edgelm.hardware.busy import look
 from edgelm.hardware.machine import QUIET, describe_machine
+from edgelm.measured_rows import MeasuredRows
 from edgelm.progress import Progress, silent
 from edgelm.runtime.cache import cache_folder, keep
 from edgelm.shapes import LayerShape, Shapes
@@ -24,6 +24,7 @@ from edgelm.token_cost import TokenCost
 from edgelm.version import __version__
 
 _SCHEMA = 1
+_CACHE = "token-times"  # folder of the user's cache
 _ALIKE = 0.1  # of the uncut model's time: if it is faster by more, the machine was busy when the times were taken
 _NOT_SIZES = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "auto_map")
 _Kinds = tuple[tuple[str, str], ...]  # stack and kind of sublayers
@@ -91,14 +92,15 @@ def find_times(bench: Bench, *, progress: Progress = silent) -> TokenTimes:
         machine.versions.get("onnxruntime"),
         __version__,
     ]
-    name = hashlib.sha256(json.dumps(what, default=str, sort_keys=True).encode()).hexdigest()[:24]
-    file = cache_folder("token-times") / f"{name}.json"
+    rows = MeasuredRows(_CACHE, what)
+    file = cache_folder(_CACHE) / f"{rows.name}.json"
     known = _read(file)
     if known is not None:
         bench.settle()
         if bench.token_ms > (1 - _ALIKE) * known.whole[0]:
             return known
-    found = measure_times(bench, progress=progress)
+    found = measure_times(bench, kept=rows, progress=progress)
+    rows.forget()
     if found.quiet:
         keep(file, found.to_json().encode())
     return found
@@ -112,25 +114,37 @@ def _read(file: Path) -> TokenTimes | None:
         return None
 
 
-def measure_times(bench: Bench, *, progress: Progress = silent) -> TokenTimes:
+def measure_times(bench: Bench, *, kept: MeasuredRows | None = None, progress: Progress = silent) -> TokenTimes:
     """Time models of some shapes, each beside the uncut one, and fit costs of sublayers to them that are not below 0:
-    one for each sublayer that is there, and one for each of its units (Lawson and Hanson, 1974)."""
+    one for each sublayer that is there, and one for each of its units (Lawson and Hanson, 1974).
+
+    Args:
+        kept: models that were timed before, which are not timed again, and takes up the others as they come.
+    """
     load = round(look().share, 2)
     full = layer_shapes(bench.model)
     kinds = _kinds(full)
     tokens = int(bench.model.get_output_embeddings().weight.shape[0])
     models = [(full, tokens), *((shapes, tokens) for shapes in _parts(full, kinds)), (full, tokens // 2)]
     models.append((_mixture(full), tokens * 3 // 4))  # not fitted to: how far off the sums are elsewhere
-    rows, timed = [_features(shapes, known, kinds) for shapes, known in models], []
-    for number, (shapes, known) in enumerate(models):
-        timed.append(bench.time(shapes, known, first=True))
-        progress("times of a token", number + 1, len(models))
+    rows = [_features(shapes, known, kinds) for shapes, known in models]
+    timed = _taken_up(kept)[: len(models)]
+    for shapes, known in models[len(timed) :]:
+        progress("times of a token", len(timed), len(models))
+        found = bench.time(shapes, known, first=True)
+        timed.append(_Row(found.token or 0.0, found.first or 0.0, bench.token_ms, bench.first_ms, load))
+        if kept is not None:
+            kept.add(asdict(timed[-1]))
+    progress("times of a token", len(models), len(models))
+    load = max(row.load for row in timed)
+    bench.token_ms = min(bench.token_ms, *(row.token_ms for row in timed))
+    bench.first_ms = min(bench.first_ms, *(row.first_ms for row in timed))
     machine = describe_machine()
     about = {"cpu": machine.cpu, "threads": bench.threads, "onnxruntime": machine.versions.get("onnxruntime")}
     fitted = []
     for whole, ratios in (
-        (bench.token_ms, [float(each.token or 0.0) for each in timed]),
-        (bench.first_ms, [float(each.first or 0.0) for each in timed]),
+        (bench.token_ms, [row.token for row in timed]),
+        (bench.first_ms, [row.first for row in timed]),
     ):
         costs = _fit(rows[:-1], [1.0, *ratios[1:-1]])
         sums = [float(np.dot(row, costs)) for row in rows]
@@ -145,6 +159,28 @@ def measure_times(bench: Bench, *, progress: Progress = silent) -> TokenTimes:
         error=(token[3], first[3]),
         machine=about | {"load": load},
     )
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A model that was timed: against the uncut one a token and a prompt, what these take of the uncut one, and which
+    share of the machine others had."""
+
+    token: float
+    first: float
+    token_ms: float
+    first_ms: float
+    load: float
+
+
+def _taken_up(kept: MeasuredRows | None) -> list[_Row]:
+    """What an interrupted measurement has; nothing, where somebody changed it."""
+    try:
+        return [_Row(**{name: float(value) for name, value in row.items()}) for row in (kept.rows if kept else [])]
+    except (AttributeError, TypeError, ValueError):
+        assert kept is not None
+        kept.forget()
+        return []
 
 
 def _kinds(full: Shapes) -> _Kinds:

@@ -3,13 +3,9 @@ taking turns."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
-import statistics
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,28 +14,22 @@ from edgelm.checkpoint import Checkpoint, open_checkpoint
 from edgelm.data.dataset import Dataset
 from edgelm.data.encoding import median_length
 from edgelm.errors import InputError, UsageError
-from edgelm.files.scratch import open_scratch
 from edgelm.hardware.busy import look
 from edgelm.hardware.machine import describe_machine
 from edgelm.latency_table import TABLE_SCHEMA, LatencyTable, read_latency_table
 from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.precision import precisions_for
-from edgelm.profile.interleave import WorkerClient, take_turns
-from edgelm.profile.subject import Subject
-from edgelm.profile.worker import WEIGHTS_SUFFIX
+from edgelm.profile.shape_times import CACHE, Rounds, measure_shapes, provider_here
 from edgelm.progress import Progress, silent
 from edgelm.runtime.cache import cache_folder, keep
-from edgelm.runtime.native import NATIVE, is_preferred
 from edgelm.runtime.session import available_cores
 from edgelm.shapes import LayerShape, ModelSizes, Shapes
 from edgelm.version import __version__
 
-_RUNS, _WARMUP = 80, 10
 _HEAD_POINTS, _FFN_POINTS = 6, 7
 _TOKENS = 32
 _ALIKE = 0.1  # of the uncut model's time: nearer, and the machine is as it was when the table was made
 _PATIENCE, _PAUSE = 120.0, 5.0  # seconds that a meter waits for that, in all and at a time
-_WORDS = 2048  # rows of the embedding: a text reads few, and a large table only takes time to write
 
 
 def find_table(
@@ -56,20 +46,8 @@ def find_table(
     from edgelm.anatomy.sizes import sizes_of
 
     sizes, threads = sizes_of(checkpoint.config, task=checkpoint.task), threads or available_cores()
-    machine = describe_machine()
-    what = [
-        TABLE_SCHEMA,
-        asdict(sizes),
-        precision,
-        sequence,
-        threads,
-        machine.cpu,
-        machine.cores,
-        machine.versions.get("onnxruntime"),
-        provider_here(sizes, precision),
-        __version__,
-    ]
-    file = cache_folder("latency") / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:24]}.json"
+    what = json.dumps(_question(sizes, precision, sequence, threads))
+    file = cache_folder(CACHE) / f"{hashlib.sha256(what.encode()).hexdigest()[:24]}.json"
     table = _kept(file)
     if table is not None:
         whole = measure_shapes(sizes, [sizes.full()], precision=precision, sequence=sequence, threads=threads)[0]
@@ -81,6 +59,23 @@ def find_table(
     if table.quiet:
         keep(file, json.dumps(table.to_dict()).encode())
     return table
+
+
+def _question(sizes: ModelSizes, precision: str, sequence: int, threads: int) -> list[Any]:
+    """All that the times of a machine depend on."""
+    machine = describe_machine()
+    return [
+        TABLE_SCHEMA,
+        asdict(sizes),
+        precision,
+        sequence,
+        threads,
+        machine.cpu,
+        machine.cores,
+        machine.versions.get("onnxruntime"),
+        provider_here(sizes, precision),
+        __version__,
+    ]
 
 
 def _kept(file: Path) -> LatencyTable | None:
@@ -158,6 +153,9 @@ def measure_table(
     All layers of a graph have the same shape, and what a module adds is its difference to the graph without heads and
     channels: so the cost of a call, and what the layers before leave in the caches, are as in a real model.
 
+    Each round of calls is kept in the user's cache until the table is whole: after an interruption the same table goes
+    on from there. A round has calls of all graphs, so costs are compared within the same minute as ever.
+
     Args:
         sequence: tokens of the one text.
         checkpoint: is run in PyTorch eager FP32 beside the graphs, where given.
@@ -174,9 +172,19 @@ def measure_table(
     load = round(look().share, 2)
     models: list[Shapes] = [(LayerShape(*point),) * sizes.layers for point in grid]
     models += [sizes.full()[: max(1, sizes.layers // 3)], ()]
+    beside = None if checkpoint is None else describe_machine().versions.get("torch")
+    rounds = Rounds([*_question(sizes, precision, sequence, threads), grid, beside], load)
     times = measure_shapes(
-        sizes, models, precision=precision, sequence=sequence, threads=threads, checkpoint=checkpoint, progress=progress
+        sizes,
+        models,
+        precision=precision,
+        sequence=sequence,
+        threads=threads,
+        checkpoint=checkpoint,
+        rounds=rounds,
+        progress=progress,
     )
+    rounds.forget()
     cost = dict(zip(grid, times, strict=False))
     norms, rest = cost[0, 0], times[len(models) - 1]
     attention = _rising({count: (cost[count, 0] - norms) / sizes.layers for count in heads})
@@ -199,7 +207,7 @@ def measure_table(
             "threads": threads,
             "provider": provider_here(sizes, precision),
             "onnxruntime": machine.versions.get("onnxruntime"),
-            "load": load,
+            "load": rounds.load,
         },
     )
     errors = [
@@ -245,81 +253,6 @@ class Meter:
         )
         usual = table.whole or whole
         return abs(whole / usual - 1), found * usual / whole
-
-
-def measure_shapes(
-    sizes: ModelSizes,
-    models: Sequence[Shapes],
-    *,
-    precision: str,
-    sequence: int,
-    threads: int,
-    checkpoint: Checkpoint | None = None,
-    progress: Progress = silent,
-) -> list[float]:
-    """Median latency, ms, of graphs with these shapes, in turns; last that of the checkpoint in PyTorch, where
-    given."""
-    from edgelm.graph.external_data import save_graph
-    from edgelm.graph.session import DISABLED_OPTIMIZERS
-    from edgelm.graph.synthetic import encoder_graph
-    from edgelm.quantize.without_data import quantize_blindly
-
-    small = replace(sizes, vocabulary=min(sizes.vocabulary, _WORDS))
-    ids: list[Any] = [[5] * sequence]
-    feeds = [{"input_ids": ids, "attention_mask": [[1] * sequence], "token_type_ids": [[0] * sequence]}]
-    session = {"disabled_optimizers": list(DISABLED_OPTIMIZERS)}
-    provider = provider_here(sizes, precision)
-    with open_scratch() as folder, ExitStack() as stack:
-        subjects = []
-        for number, shapes in enumerate(models):
-            path, weights = folder / f"{number}.onnx", f"{number}{WEIGHTS_SUFFIX}"
-            save_graph(quantize_blindly(encoder_graph(small, shapes), precision), path, weights)
-            subject = Subject(path.stem, path, "onnx", precision, 0.0, session=session)
-            if provider == NATIVE:
-                subject = replace(subject, kind=NATIVE, path=_compiled(path, weights))
-            subjects.append(subject)
-        if checkpoint is not None:
-            subjects.append(Subject("pytorch", checkpoint.path, "pytorch", "fp32", 0.0))
-        workers = []
-        for subject in subjects:
-            workers.append(WorkerClient(subject, threads=threads))
-            stack.callback(workers[-1].close)
-            workers[-1].ask("prepare", feeds=feeds)
-        samples = take_turns(workers, _WARMUP, _RUNS, "latency table", progress)
-    return [statistics.median(found) for found in samples]
-
-
-def provider_here(sizes: ModelSizes, precision: str) -> str:
-    """What would run a bundle of such a model on this machine: `native`, where edgelm-native is installed, faster here
-    and has words for the graph, else `cpu`."""
-    return NATIVE if precision == "int8" and is_preferred() and _has_program(sizes) else "cpu"
-
-
-@functools.cache
-def _has_program(sizes: ModelSizes) -> bool:
-    """Whether edgelm-native has words for the INT8 graph of such a model; asked for every measurement of a table."""
-    from edgelm.graph.external_data import save_graph
-    from edgelm.graph.native import compile_program
-    from edgelm.graph.synthetic import encoder_graph
-    from edgelm.quantize.without_data import quantize_blindly
-
-    least = replace(sizes, vocabulary=1)
-    with open_scratch() as folder:
-        path = folder / "graph.onnx"
-        save_graph(quantize_blindly(encoder_graph(least, sizes.full()[:1]), "int8"), path, "graph.bin")
-        return compile_program(path, "graph.bin") is not None
-
-
-def _compiled(graph: Path, weights: str) -> Path:
-    """The program of a graph, saved beside it."""
-    from edgelm.graph.native import compile_program
-
-    program = compile_program(graph, weights)
-    if program is None:
-        raise RuntimeError(f"{graph.name} has no program, and a graph of the same operators had one")
-    path = graph.with_suffix(".program")
-    path.write_bytes(program)
-    return path
 
 
 def _points(total: int, count: int, multiple: int) -> list[int]:

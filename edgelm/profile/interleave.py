@@ -89,7 +89,7 @@ def take_turns(
     block: int = BLOCK_CALLS,
     settle: int = SETTLE_CALLS,
     mhz: list[float] | None = None,
-    enough: Callable[[], bool] | None = None,
+    each_round: Callable[[list[list[float]]], bool] | None = None,
 ) -> list[list[float]]:
     """Samples in ms of `runs` calls of each worker, in blocks.
 
@@ -102,7 +102,7 @@ def take_turns(
         block: calls of a block that are counted.
         settle: calls before them that are not.
         mhz: takes up the CPU's frequency after each block, where the machine shows it.
-        enough: asked after each round; when it says so, no other follows.
+        each_round: told the samples of each round, by worker, when it is over; where it answers True, no other follows.
     """
     order = random.Random(0)
     for worker in workers:
@@ -110,13 +110,15 @@ def take_turns(
     samples: list[list[float]] = [[] for _ in workers]
     size = runs if len(workers) == 1 else block
     for done in range(0, runs, size):
+        made: list[list[float]] = [[] for _ in workers]
         for index in order.sample(range(len(workers)), len(workers)):
             time.sleep(REST_S)
             answer = workers[index].ask("block", count=min(size, runs - done), skip=settle)
-            samples[index] += answer["samples_ms"]
+            made[index] = answer["samples_ms"]
             if mhz is not None and answer.get("mhz"):
                 mhz.append(answer["mhz"])
-        ended = done + size >= runs or (enough is not None and enough())
+        samples = [before + new for before, new in zip(samples, made, strict=True)]
+        ended = (each_round is not None and each_round(made)) or done + size >= runs
         progress(label, runs if ended else done + size, runs)
         if ended:
             break

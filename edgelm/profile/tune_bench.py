@@ -137,7 +137,7 @@ class Bench:
             runs = int(min(max(share_s / (self._call_s * len(workers)), _RUNS[0]), _RUNS[1]))
             kept_s = self._round_s(len(workers)) + (0.0 if last else self.seconds_for(2))
             samples = take_turns(
-                workers, BLOCK_CALLS, runs, knob, progress, enough=lambda: self._clock.left_s <= kept_s
+                workers, BLOCK_CALLS, runs, knob, progress, each_round=lambda _: self._clock.left_s <= kept_s
             )
         found = []
         for (value, _), each, times in zip(settings, started, samples, strict=True):

@@ -15,7 +15,7 @@ from edgelm.budgeting import token_bench
 from edgelm.budgeting.fastest import find_fastest
 from edgelm.budgeting.generators import WriterTargets, judge_drop
 from edgelm.budgeting.token_bench import Bench, Lengths, Timed
-from edgelm.budgeting.token_times import TokenTimes, measure_times
+from edgelm.budgeting.token_times import TokenTimes, find_times, measure_times
 from edgelm.checkpoint import StageRecord, open_checkpoint
 from edgelm.cli.main import app
 from edgelm.compress.pipeline import CompressResult
@@ -221,3 +221,32 @@ def test_a_narrower_model_is_measured_as_it_is(monkeypatch, tmp_path):
         # Matrices and tables are half as large; files beside them and the names of nodes are as large as they were.
         names = sum(size.table.fixed["decoder"].values()) * len(shapes)
         assert whole - half == pytest.approx((whole - size.table.beside - names) / 2)
+
+
+def test_interrupted_times_of_a_token_go_on_from_the_last_model(known_times, tmp_path, monkeypatch):
+    checkpoint = open_checkpoint(make_generator(tmp_path / "m", "llama", **SHAPE))
+    lengths = Lengths.of(checkpoint, None, None)
+    time, timed = Bench.time, []
+
+    def times(most):
+        def counted(bench, *shape, **options):
+            if len(timed) == most:
+                raise KeyboardInterrupt
+            timed.append(shape)
+            return time(bench, *shape, **options)
+
+        timed.clear()
+        monkeypatch.setattr(Bench, "time", counted)
+        with Bench(
+            load_checkpoint(checkpoint), checkpoint, lengths, device=load_device("cpu"), precision="fp32"
+        ) as bench:
+            return find_times(bench)
+
+    with pytest.raises(KeyboardInterrupt):
+        times(3)
+    assert len(list((tmp_path / "cache").rglob("*.part.json"))) == 1
+    found, left = times(None), len(timed)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
+    assert times(None).token == found.token
+    assert len(timed) == left + 3
+    assert not list((tmp_path / "cache").rglob("*.part.json"))

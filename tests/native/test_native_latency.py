@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from models import make_checkpoint
 
-import edgelm.profile.block_latency as tables
 from edgelm.data.dataset import Dataset
 from edgelm.device import load_device
 from edgelm.export.pipeline import export
+from edgelm.profile import shape_times
 from edgelm.profile.block_latency import measure_shapes, measure_table, provider_here
 from edgelm.profile.tune import tune
 from edgelm.quantize.settings import Quantization
@@ -25,8 +25,8 @@ def installed(native, monkeypatch):
     package = str(Path(native.__file__).parents[1])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH"), *sys.path])))
     monkeypatch.setattr("edgelm.runtime.native.is_faster", lambda: True)
-    monkeypatch.setattr(tables, "_RUNS", 10)
-    monkeypatch.setattr(tables, "_WARMUP", 1)
+    monkeypatch.setattr(shape_times, "_RUNS", 10)
+    monkeypatch.setattr(shape_times, "_WARMUP", 1)
 
 
 def test_a_table_is_measured_by_the_library_where_that_would_run_the_bundle(installed):

@@ -18,6 +18,7 @@ from edgelm.graph.synthetic import encoder_graph
 from edgelm.hardware.busy import Busy
 from edgelm.latency_table import LatencyTable, read_latency_table
 from edgelm.profile import block_latency as tables
+from edgelm.profile import shape_times
 from edgelm.profile.block_latency import Meter, find_table, measure_table
 from edgelm.quantize.settings import Quantization
 from edgelm.quantize.without_data import quantize_blindly
@@ -28,8 +29,8 @@ SIZES = ModelSizes(layers=2, hidden=128, heads=4, ffn=256, vocabulary=200, posit
 
 @pytest.fixture
 def few_runs(monkeypatch):
-    monkeypatch.setattr(tables, "_RUNS", 10)
-    monkeypatch.setattr(tables, "_WARMUP", 1)
+    monkeypatch.setattr(shape_times, "_RUNS", 10)
+    monkeypatch.setattr(shape_times, "_WARMUP", 1)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
@@ -114,6 +115,68 @@ def test_a_kept_table_that_the_model_outruns_is_made_anew(monkeypatch, tmp_path)
     monkeypatch.setattr(tables, "measure_shapes", lambda *_, **__: [15.0])
     checkpoint = open_checkpoint(make_checkpoint(tmp_path / "m"))
     assert [find_table(checkpoint, precision="int8", sequence=16).whole for _ in range(3)] == [25.0, 15.0, 15.0]
+
+
+class TimedProcesses:
+    """Stands for the processes of a table: those that were started, and when the user interrupts their calls.
+
+    Args:
+        interrupt: after so many calls of one of them; None: never.
+    """
+
+    def __init__(self, monkeypatch, interrupt=None):
+        self.asked, self.started, self.interrupt = 0, 0, interrupt
+        monkeypatch.setattr(shape_times, "WorkerClient", self.start)
+        monkeypatch.setattr("edgelm.profile.interleave.REST_S", 0.0)
+
+    def start(self, subject, *, threads):
+        self.started += 1
+        process = type("Process", (), {"close": lambda _: None, "ask": self.ask})()
+        process.ms = 1.0 + self.started
+        return process
+
+    def ask(self, what, *, count=0, skip=0, **values):
+        self.asked += what == "block"
+        if self.asked == self.interrupt:
+            raise KeyboardInterrupt
+        return {"samples_ms": [1.0 + self.asked / 1000] * count}
+
+
+def test_an_interrupted_table_goes_on_from_its_last_round(monkeypatch, tmp_path):
+    """A table of 18 graphs: they warm up by a call each, and then eight rounds have one of each."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    options = {"precision": "fp32", "sequence": 8, "threads": 1}
+    whole = TimedProcesses(monkeypatch)
+    measure_table(SIZES, **options)
+    graphs, rounds = whole.started, whole.asked // whole.started - 1
+    assert rounds == 8
+    assert not list((tmp_path / "cache").rglob("*.json"))  # nothing is left of one that ended
+    TimedProcesses(monkeypatch, interrupt=graphs * 6 + 3)
+    with pytest.raises(KeyboardInterrupt):
+        measure_table(SIZES, **options)
+    (file,) = (tmp_path / "cache").rglob("*.part.json")
+    assert len(json.loads(file.read_text())["rows"]) == 5
+    other = TimedProcesses(monkeypatch)
+    measure_table(SIZES, **options | {"sequence": 9})  # of another question
+    assert other.asked == graphs * 9
+    again = TimedProcesses(monkeypatch)
+    measure_table(SIZES, **options)
+    assert again.asked == graphs * 4  # one to warm up, and the three rounds that were left
+    assert not list((tmp_path / "cache").rglob("*.part.json"))
+
+
+@pytest.mark.parametrize("rows", ["{", '{"edgelm_rows": 1, "rows": [{"load": 0.1, "samples": [[1.0], [2.0]]}]}', "[]"])
+def test_rounds_that_somebody_changed_are_measured_anew(monkeypatch, tmp_path, rows):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    options = {"precision": "fp32", "sequence": 8, "threads": 1}
+    TimedProcesses(monkeypatch, interrupt=60)
+    with pytest.raises(KeyboardInterrupt):
+        measure_table(SIZES, **options)
+    (file,) = (tmp_path / "cache").rglob("*.part.json")
+    file.write_text(rows)
+    again = TimedProcesses(monkeypatch)
+    measure_table(SIZES, **options)
+    assert again.asked == again.started * 9
 
 
 def test_a_table_is_measured_once_and_kept(monkeypatch, tmp_path):
