@@ -57,9 +57,11 @@ class Bars:
             self._bars.remove_task(self._tasks.pop(description))
 
     def close(self) -> None:
-        """Take the bars off the terminal."""
+        """Take the bars off the terminal; whatever is told after that draws new ones."""
         if self._bars is not None:
             self._bars.stop()
+            self._bars = None
+            self._tasks.clear()
 
 
 def _start_bars(console: Console) -> RichProgress:
@@ -73,6 +75,7 @@ def _start_bars(console: Console) -> RichProgress:
         progress.TimeRemainingColumn(),
         console=console,
         transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # else rich would draw here what is meant for a file or a pipe
     )
     bars.start()
     return bars

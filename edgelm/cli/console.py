@@ -71,6 +71,7 @@ class Screen:
 
     def result(self, values: dict[str, Any], view: Callable[[Console, dict[str, Any]], None]) -> None:
         """Show a result: as JSON, or by the view that draws the same values for people."""
+        self._bars.close()
         if self.as_json:
             sys.stdout.write(json_line(values) + "\n")
             sys.stdout.flush()
