@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 
@@ -13,3 +15,11 @@ class Progress(Protocol):
 
 def silent(description: str, done: int, total: int) -> None:
     """The progress of a caller that does not want to know."""
+
+
+@contextmanager
+def during(progress: Progress, description: str) -> Iterator[None]:
+    """Tell of work that cannot say how far it is that it goes on, and then that it is over."""
+    progress(description, 0, 1)
+    yield
+    progress(description, 1, 1)

@@ -196,6 +196,7 @@ def compress(
         open_screen(as_json=as_json, quiet=quiet, verbose=verbose, shared=True) as screen,
         report_to(*(report or ()), output=output),
     ):
+        screen.begin("imports and rows")
         from edgelm.budgeting.compress import compress_to_budget
         from edgelm.cli.from_trial import check_source, read_trial
         from edgelm.cli.inputs import read_budget, read_columns, read_rows_of, read_unlabelled

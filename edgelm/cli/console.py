@@ -68,6 +68,7 @@ class Screen:
         self.stderr = PlainConsole(stderr=True, soft_wrap=True, **plain)
         self._bars = Bars(self.stderr)
         self._lines: LogLines | None = None
+        self._begun = ""
 
     def result(self, values: dict[str, Any], view: Callable[[Console, dict[str, Any]], None]) -> None:
         """Show a result: as JSON, or by the view that draws the same values for people."""
@@ -104,10 +105,18 @@ class Screen:
         if not self.quiet:
             self.stderr.print(text)
 
+    def begin(self, description: str) -> None:
+        """Say what goes on until other progress is told, such as imports and reading."""
+        self.progress(description, 0, 1)
+        self._begun = description
+
     def progress(self, description: str, done: int, total: int) -> None:
         """A `Progress` that draws bars on stderr when a person is watching, and writes lines there when nobody is."""
         if self.quiet:
             return
+        begun, self._begun = self._begun, ""
+        if begun and begun != description:
+            self.progress(begun, 1, 1)
         if not sys.stderr.isatty():
             if self._lines is None:
                 self._lines = LogLines(self.aside)

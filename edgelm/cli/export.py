@@ -184,6 +184,7 @@ def export(
     --output build/my-model.edge
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
+        screen.begin("imports and rows")
         from edgelm.bundles.write import bundle_kind
         from edgelm.cli.inputs import read_calibration, read_columns, read_judged
         from edgelm.device import load_device

@@ -143,6 +143,7 @@ def finetune(
         open_screen(as_json=as_json, quiet=quiet, verbose=verbose, shared=True) as screen,
         report_to(*trackers, output=output, logs=tensorboard),
     ):
+        screen.begin("imports and rows")
         from edgelm.cli.inputs import read_columns, read_problem, read_schema, read_settings, read_train_and_eval
         from edgelm.files.output import check_output
         from edgelm.files.output_kinds import CHECKPOINT

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 EVERY = 30.0  # seconds between lines while one step goes on
 _SOON = 5.0  # seconds that must lie between the lines of two steps: short ones need none
+_LOOK = 1.0  # seconds between two looks at the clock
 
 
 class LogLines:
@@ -24,7 +25,8 @@ class LogLines:
         self._say = say
         self._every, self._soon = every, soon
         self._began = self._told = time.monotonic()
-        self._step, self._count = "", ""
+        self._step, self._count, self._done = "", "", 0
+        self._around: dict[str, None] = {}  # what goes on and cannot say how far it is: other steps are parts of it
         self._reached: dict[str, int] = {}  # steps that were told, and how far each was last
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -33,15 +35,19 @@ class LogLines:
     def note(self, step: str, done: int, total: int) -> None:
         """The work is at `done` of `total` of this step."""
         with self._lock:
-            self._step, self._count = step, f"{done} of {total}" if total > 1 else ""
+            if total == 1 and done == 0:
+                self._around[step] = None
+            elif step in self._around:
+                del self._around[step]
+            around = [other for other in self._around if other != step]
+            self._step = step = ", ".join([*around, step])
+            self._count = f"{done} of {total}" if total > 1 else ""
             if done < self._reached.get(step, done):
                 del self._reached[step]  # it begins again
-            age = time.monotonic() - self._told
-            if age >= self._every or (step not in self._reached and age >= self._soon):
-                self._tell()
+            if step in self._reached or done >= total:  # what is over is no news
                 self._reached[step] = done
-            elif step in self._reached:
-                self._reached[step] = done
+            self._done = done
+            self._tell_if_due()
         if self._thread is None:
             self._thread = threading.Thread(target=self._keep_telling, name="edgelm-log-lines", daemon=True)
             self._thread.start()
@@ -54,17 +60,16 @@ class LogLines:
             self._thread = None
 
     def _keep_telling(self) -> None:
-        wait = self._every
-        while not self._ended.wait(wait):
+        while not self._ended.wait(min(_LOOK, self._every)):
             with self._lock:
-                age = time.monotonic() - self._told
-                if age >= self._every:
-                    self._tell()
-                    age = 0.0
-            wait = self._every - age
+                self._tell_if_due()
 
-    def _tell(self) -> None:
-        """A line with the step, how far it is, and the time since the beginning; the lock is held."""
-        self._told = time.monotonic()
+    def _tell_if_due(self) -> None:
+        """A line with the step, how far it is, and the time since the beginning, where the step is new or the last line
+        is old; the lock is held."""
+        age = time.monotonic() - self._told
+        if age < (self._every if self._step in self._reached else self._soon):
+            return
+        self._told, self._reached[self._step] = time.monotonic(), self._done
         minutes, seconds = divmod(int(self._told - self._began), 60)
         self._say(" ".join(filter(None, (f"[{minutes}:{seconds:02d}]", self._step, self._count))))

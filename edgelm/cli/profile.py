@@ -153,6 +153,7 @@ def profile(
     one host of several fails, the others are shown all the same and the exit code is 1.
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
+        screen.begin("imports and rows")
         from edgelm.cli.inputs import read_samples, read_texts
         from edgelm.data.dataset import Columns
         from edgelm.device import load_device

@@ -133,6 +133,7 @@ def search(
         open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen,
         report_to(*(report or ()), output=output),
     ):
+        screen.begin("imports and rows")
         from edgelm.cli.inputs import read_columns, read_rows_of
         from edgelm.device import load_device
         from edgelm.durations import parse_seconds

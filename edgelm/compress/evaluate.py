@@ -33,6 +33,7 @@ def predict(
 ) -> Predictions:
     """Outputs of a model for every row, in the order of the data set; of a generator what `token_scores` keeps of them.
     Several processes share the work, and all get the outputs."""
+    progress(description, 0, len(dataset))
     generates = model.task.generates
     data = EncodedDataset(dataset if generates else replace(dataset, labels=None), model)
     if generates:

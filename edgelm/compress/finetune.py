@@ -29,7 +29,7 @@ from edgelm.files.output import check_output, disk_errors, staged_output
 from edgelm.files.output_kinds import CHECKPOINT
 from edgelm.files.work import Work
 from edgelm.notebook import html_view, lineage_tables
-from edgelm.progress import Progress, silent
+from edgelm.progress import Progress, during, silent
 from edgelm.tasks.generation import Generation, Rewriting
 from edgelm.tasks.table import TASKS
 from edgelm.tasks.task import Task
@@ -123,7 +123,8 @@ def finetune(
     dataset = dataset.for_task(task)
     evaluation = evaluation.for_task(task)
     set_seed(seed)  # a new head starts from random numbers
-    model = load_backbone(checkpoint, task, allow_new_head=allow_new_head)
+    with during(progress, "load the model"):
+        model = load_backbone(checkpoint, task, allow_new_head=allow_new_head)
     asked = TaskModel(model, tokenizer, task, settings.max_length)
     start = time.monotonic()
     work = output.with_name(output.name + ".work")

@@ -47,7 +47,7 @@ from edgelm.files.output_kinds import CHECKPOINT
 from edgelm.files.work import Work
 from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.notebook import result_html
-from edgelm.progress import Progress, silent
+from edgelm.progress import Progress, during, silent
 from edgelm.recipe import DepthSettings, DistillSettings, FitSettings, PruneSettings, Recipe
 from edgelm.training_settings import Settings, WrittenSettings
 
@@ -131,11 +131,11 @@ def compress(
     _check_stages(recipe, checkpoint)
     files = recipe_files(recipe, task.schema)
     dataset, evaluation = (rows.for_task(task) for rows in (dataset, evaluation))
-    teacher = load_checkpoint(checkpoint, allow_pickle=allow_pickle)
-    tokenizer = load_tokenizer(checkpoint)
+    with during(progress, "load the model"):
+        teacher, tokenizer = load_checkpoint(checkpoint, allow_pickle=allow_pickle), load_tokenizer(checkpoint)
+        fingerprint = model_fingerprint(checkpoint)  # reads all weights
     given = [rows for rows in (dataset, evaluation, unlabelled) if rows is not None]
     called = [recipe.model_dump_json(), goal.fingerprint(), str(max_length), *files]
-    fingerprint = model_fingerprint(checkpoint)  # reads all weights
     processes.meet(output.parent, lambda: digest(fingerprint, *(rows.fingerprint() for rows in given), *called))
     further = _further_texts(dataset, unlabelled, recipe, teacher, tokenizer, progress)
     judged = TaskModel(teacher, tokenizer, task, max_length)
@@ -182,17 +182,18 @@ def compress(
                 context = StageContext(
                     teacher, tokenizer, record, dataset, texts, training, recipe.seed, progress, goal, seconds
                 )
-                _run_stage(
-                    current,
-                    settings,
-                    context,
-                    folder=folder,
-                    evaluation=evaluation,
-                    reference=reference,
-                    before=metrics,
-                    max_length=max_length,
-                    written=written,
-                )
+                with during(progress, f"stage {index + 1} of {len(recipe.stages)}: {settings.stage}"):
+                    _run_stage(
+                        current,
+                        settings,
+                        context,
+                        folder=folder,
+                        evaluation=evaluation,
+                        reference=reference,
+                        before=metrics,
+                        max_length=max_length,
+                        written=written,
+                    )
             done = open_checkpoint(folder)
             current, record, metrics = load_checkpoint(done), done.record, done.record.stages[-1].after
             teacher, tokenizer = read_alike(teacher, tokenizer, load_tokenizer(done))

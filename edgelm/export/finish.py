@@ -85,7 +85,6 @@ def finish(draft: Draft) -> ExportResult:
         card=read_card(draft.checkpoint.path, base=draft.checkpoint.base.path if draft.checkpoint.base else None),
         check=draft.check,
     )
-    settings.progress("export", 3, 3)
     no_engine = ""
     if plan := next((graph.spec.plan for graph in draft.graphs if graph.spec.plan is not None), None):
         no_engine = _add_engine(draft, plan) if settings.engine else "none was asked for"

@@ -17,7 +17,7 @@ from edgelm.export.settings import ExportSettings
 from edgelm.export.text_steps import TEXT_STEPS
 from edgelm.files.claims import claim
 from edgelm.files.scratch import open_scratch
-from edgelm.progress import Progress, silent
+from edgelm.progress import Progress, during, silent
 from edgelm.quantize.settings import Quantization
 
 
@@ -91,7 +91,10 @@ def export(
         progress=progress,
     )
     with claim(settings.output), open_scratch() as work:
-        draft = replace(prepare(settings), work=work)
+        with during(progress, "export: load"):
+            draft = replace(prepare(settings), work=work)
         for step in GENERATION_STEPS if draft.source.task.generates else TEXT_STEPS:
-            draft = step(draft)
-        return finish(draft)
+            with during(progress, f"export: {step.__name__.replace('_', ' ')}"):
+                draft = step(draft)
+        with during(progress, "export: write and check"):
+            return finish(draft)

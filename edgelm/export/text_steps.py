@@ -45,7 +45,6 @@ def trace(draft: Draft) -> Draft:
         fused=target_of(settings.device).fused,
         opset=settings.opset,
     )
-    settings.progress("export", 1, 3)
     return replace(draft, graphs=(DraftGraph(_spec(model), model),))
 
 
@@ -66,7 +65,6 @@ def convert(draft: Draft) -> Draft:
     name_by_places(made.graph)
     facts = {"task": source.task.kind, "labels": list(source.task.labels), "max_length": source.max_length}
     describe(made.graph, facts | {"precision": settings.precision, "version": __version__})
-    settings.progress("export", 2, 3)
     session = make_plain_session(made.runnable, exact=True)
     spec = replace(_spec(made.graph), pair_sum=largest_pair_sum(made.graph))
     if target_of(settings.device).fused:

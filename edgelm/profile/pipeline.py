@@ -24,7 +24,7 @@ from edgelm.profile.plan import ProfilePlan, plan_profile
 from edgelm.profile.resource_use import measure_use
 from edgelm.profile.result import AnyCase, Profile
 from edgelm.profile.subject import Subject
-from edgelm.progress import Progress, silent
+from edgelm.progress import Progress, during, silent
 
 _OPERATOR_RUNS = 50
 
@@ -119,7 +119,11 @@ def measure(plan: ProfilePlan, place: Host = HERE, progress: Progress = silent) 
     }
     mhz: list[float] = []
     with ExitStack() as stack:
-        workers = [_open(stack, entry, threads, place) for entry in subjects]
+        workers = []
+        for number, entry in enumerate(subjects):
+            progress("starting", number, len(subjects))
+            workers.append(_open(stack, entry, threads, place))
+        progress("starting", len(subjects), len(subjects))
         clocks = [_read_clocks(workers, place)]
         time.sleep(LOOK_S)  # nobody runs: what is used now is others'
         clocks.append(_read_clocks(workers, place))
@@ -142,7 +146,8 @@ def measure(plan: ProfilePlan, place: Host = HERE, progress: Progress = silent) 
         clocks.append(_read_clocks(workers, place))
         tokenization = [_tokenization(worker, texts) for worker in workers]
         chosen = [worker.chosen for worker in workers]
-        operators = [tuple(worker.ask("operators", runs=_OPERATOR_RUNS)["operators"]) for worker in workers]
+        with during(progress, "operators"):
+            operators = [tuple(worker.ask("operators", runs=_OPERATOR_RUNS)["operators"]) for worker in workers]
     busy = judge(
         [counters for counters, _ in clocks],
         [after[1] - before[1] for before, after in itertools.pairwise(clocks)],
@@ -153,6 +158,7 @@ def measure(plan: ProfilePlan, place: Host = HERE, progress: Progress = silent) 
     use = measure_use(place, subjects, threads, [made[0] for made in feeds], call_ms, progress)
     profiles = []
     for index, entry in enumerate(subjects):
+        progress("loading and memory", index, len(subjects))
         load_ms, peaks = _fresh(entry, threads, plan.loads, [feeds[index][number][:1] for number in plan.grown], place)
         for number, peak_mb in zip(plan.grown, peaks, strict=True):
             cases[index][number] = _with_peak(cases[index][number], peak_mb)
@@ -172,7 +178,7 @@ def measure(plan: ProfilePlan, place: Host = HERE, progress: Progress = silent) 
             "warnings": find_warnings(busy, cases[index]),
         }
         profiles.append(Profile(**what, cases=tuple(cases[index]), **measured, **common))
-        progress("loading and memory", index + 1, len(subjects))
+    progress("loading and memory", len(subjects), len(subjects))
     return with_ratios(profiles)
 
 

@@ -53,8 +53,9 @@ def measure_use(
             return [Use() for _ in subjects]
         found = []
         for number, (subject, inputs, each) in enumerate(zip(subjects, feeds, call_ms, strict=True)):
+            progress("power and memory", number, len(subjects))
             found.append(_measure(place, line, sensors, subject, threads, inputs, each))
-            progress("power and memory", number + 1, len(subjects))
+        progress("power and memory", len(subjects), len(subjects))
         return found
     finally:
         line.close()

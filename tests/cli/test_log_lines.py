@@ -3,6 +3,7 @@
 import time
 
 from edgelm.cli.log_lines import LogLines
+from edgelm.progress import during
 
 
 def test_short_work_writes_nothing():
@@ -36,6 +37,38 @@ def test_steps_that_go_on_beside_each_other_are_told_once_and_one_that_begins_ag
         "[0:00] search (seconds) 0 of 60",
         "[0:00] trial 0: recover 0 of 9",
         "[0:00] trial 0: recover 0 of 9",
+    ]
+
+
+def test_a_step_that_is_over_is_no_news_and_one_that_says_nothing_is_told_soon():
+    said = []
+    lines = LogLines(said.append, every=0.2, soon=0.1)
+    lines.note("export: trace", 0, 1)
+    until = time.monotonic() + 20
+    while not said and time.monotonic() < until:
+        time.sleep(0.01)
+    told = len(said)
+    lines.note("stage 1 of 2: prune", 1, 1)
+    lines.close()
+    assert said[0] == "[0:00] export: trace"
+    assert not [line for line in said[told:] if "prune" in line]
+
+
+def test_a_line_names_what_a_step_is_part_of():
+    said = []
+    lines = LogLines(said.append, soon=0.0)
+    for number, stage in enumerate(("distill", "recover"), start=1):
+        with during(lines.note, f"stage {number} of 2: {stage}"):
+            lines.note("train", 1, 4)
+            lines.note("train", 4, 4)
+    lines.note("write", 0, 9)
+    lines.close()
+    assert said == [
+        "[0:00] stage 1 of 2: distill",
+        "[0:00] stage 1 of 2: distill, train 1 of 4",
+        "[0:00] stage 2 of 2: recover",
+        "[0:00] stage 2 of 2: recover, train 1 of 4",
+        "[0:00] write 0 of 9",
     ]
 
 

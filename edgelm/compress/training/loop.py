@@ -32,7 +32,7 @@ from edgelm.compress.training.time_limit import EndInTime
 from edgelm.data.dataset import Dataset
 from edgelm.errors import UsageError
 from edgelm.hardware.machine import describe_machine
-from edgelm.progress import Progress, silent
+from edgelm.progress import Progress, during, silent
 from edgelm.tasks.task import Task
 from edgelm.training_settings import TrainSettings
 
@@ -89,7 +89,8 @@ def train(
     model = model.with_length(settings.max_length)
     data = dataset
     if not isinstance(data, EncodedDataset):
-        data = EncodedDataset(data, model, numbered=teacher_cache is not None)
+        with during(progress, f"{description}: read rows"):
+            data = EncodedDataset(data, model, numbered=teacher_cache is not None)
     arguments = _arguments(settings, model.task, rows=len(data), work=work, seed=seed, judge=evaluation is not None)
 
     def judge(trained: PreTrainedModel) -> dict[str, float]:

@@ -73,7 +73,6 @@ def build(draft: Draft) -> Draft:
     """The model's graphs, in their precision."""
     settings, source = draft.settings, draft.source
     chosen = calibrate(draft)
-    settings.progress("export", 1, 3)
     made = generator_graphs(
         source.model,
         precision=settings.precision,
@@ -83,7 +82,6 @@ def build(draft: Draft) -> Draft:
         cache=chosen.cache,
         dialect=dialect_of(settings.device),
     )
-    settings.progress("export", 2, 3)
     facts = {"task": source.task.kind, "max_length": source.max_length, "precision": settings.precision}
     for graph in made.values():
         describe(graph.model, facts | {"version": __version__})
