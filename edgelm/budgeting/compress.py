@@ -19,8 +19,11 @@ from edgelm.data.dataset import Dataset
 from edgelm.device import Device
 from edgelm.errors import UsageError
 from edgelm.latency_table import LatencyTable
+from edgelm.profile.block_latency import PATIENCE_S
 from edgelm.progress import Progress, silent
 from edgelm.recipe import Recipe, load_recipe
+
+_WAIT = 0.05  # of a time limit, for a machine to become as it was
 
 
 @processes.claims_output
@@ -145,6 +148,7 @@ def compress_to_budget(
         table=table,
         max_length=max_length,
         embedding_bits=chosen.embedding_bits,
+        patience_s=PATIENCE_S if time_limit is None else min(PATIENCE_S, _WAIT * time_limit),
         progress=progress,
     )
     return _reported(keep_to(resolve))

@@ -23,7 +23,7 @@ from edgelm.errors import UsageError
 from edgelm.hardware.machine import describe_machine
 from edgelm.latency_table import LatencyTable, count_operations
 from edgelm.notebook import result_html
-from edgelm.profile.block_latency import Meter, find_table
+from edgelm.profile.block_latency import PATIENCE_S, Meter, find_table
 from edgelm.progress import Progress, silent
 from edgelm.quantize.target import target_of
 from edgelm.recipe import Recipe
@@ -165,6 +165,7 @@ def resolve_budget(
     embedding_bits: int | None = None,
     table: LatencyTable | None = None,
     threads: int | None = None,
+    patience_s: float = PATIENCE_S,
     progress: Progress = silent,
 ) -> BudgetTargets:
     """Find out what the bounds mean for this model on this device.
@@ -173,6 +174,7 @@ def resolve_budget(
         rows: the user's texts; times are meant at their median length, cut to `max_length` tokens.
         embedding_bits: of the compressed model; None: those of this one.
         table: made on the device; None: measured here for a CPU, estimated from the device's figures otherwise.
+        patience_s: how long measuring of whole models waits for the machine to be as it was when the table was made.
 
     Raises:
         UsageError: a precision that the device does not run, a table of another model, or a speed-up with nothing to
@@ -197,7 +199,8 @@ def resolve_budget(
             table = estimate(device, sizes, precision, sequence)
         _check_table(table, sizes, precision)
         here = processes.same(_is_here(table))
-        bounds.append(Constraint("latency", table, _allowed_ms(budget, table), Meter(table) if here else None))
+        meter = Meter(table, patience_s=patience_s, progress=progress) if here else None
+        bounds.append(Constraint("latency", table, _allowed_ms(budget, table), meter))
     for name, allowed in (("size", budget.max_size_mb), ("memory", budget.max_memory_mb)):
         if allowed is not None:
             per_token = row_bytes(sizes, precision, device, bits) / 1e6 + (

@@ -34,7 +34,7 @@ from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool
 from edgelm.compress.pruning.constraints import Constraints
 from edgelm.compress.stages import STAGES, StageContext
 from edgelm.compress.training.loop import check_batches
-from edgelm.compress.training.time_limit import Allowance
+from edgelm.compress.training.time_limit import Allowance, PaceWatch
 from edgelm.compress.vocabulary.choose import kept_tokens, read_alike
 from edgelm.compress.vocabulary.corpus import recipe_files
 from edgelm.compress.write import write
@@ -121,6 +121,7 @@ def compress(
         OutputInUseError: another process is making it.
     """
     allowed = Allowance(time_limit, time.monotonic() if began is None else began)
+    progress = PaceWatch(progress, allowed)
     output = Path(output)
     check_output(output, overwrite=overwrite, kind=CHECKPOINT)
     goal = goal or Constraints()

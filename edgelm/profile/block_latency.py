@@ -20,7 +20,7 @@ from edgelm.latency_table import TABLE_SCHEMA, LatencyTable, read_latency_table
 from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.precision import precisions_for
 from edgelm.profile.shape_times import CACHE, Rounds, measure_shapes, provider_here
-from edgelm.progress import Progress, silent
+from edgelm.progress import Progress, during, silent
 from edgelm.runtime.cache import cache_folder, keep
 from edgelm.runtime.session import available_cores
 from edgelm.shapes import LayerShape, ModelSizes, Shapes
@@ -29,7 +29,7 @@ from edgelm.version import __version__
 _HEAD_POINTS, _FFN_POINTS = 6, 7
 _TOKENS = 32
 _ALIKE = 0.1  # of the uncut model's time: nearer, and the machine is as it was when the table was made
-_PATIENCE, _PAUSE = 120.0, 5.0  # seconds that a meter waits for that, in all and at a time
+PATIENCE_S, _PAUSE = 120.0, 5.0  # seconds that a meter waits for that, in all and at a time
 
 
 def find_table(
@@ -221,15 +221,24 @@ class Meter:
     """Measures whole models of any shapes in a table's terms: beside the uncut one, so that a slow minute of the
     machine cancels out.
 
-    What makes the uncut model slow may make a small one slower still, so a meter first waits, for two minutes in all,
-    until the machine is as it was when the table was made; what it then found while the uncut model was nearest to the
-    table's is the answer.
+    What makes the uncut model slow may make a small one slower still, so a meter first waits until the machine is as it
+    was when the table was made; what it then found while the uncut model was nearest to the table's is the answer.
+
+    Args:
+        patience_s: how long it waits, in all.
     """
 
-    def __init__(self, table: LatencyTable, *, threads: int | None = None) -> None:
-        self.table = table
+    def __init__(
+        self,
+        table: LatencyTable,
+        *,
+        threads: int | None = None,
+        patience_s: float = PATIENCE_S,
+        progress: Progress = silent,
+    ) -> None:
+        self.table, self._progress = table, progress
         self._threads = threads or int(table.machine.get("threads") or available_cores())
-        self._patience = _PATIENCE
+        self._patience = patience_s
 
     def __call__(self, shapes: Shapes) -> float:
         """Milliseconds."""
@@ -240,7 +249,8 @@ class Meter:
             found.append((off, cost))
             if off <= _ALIKE or self._patience <= 0:
                 return min(found)[1]
-            time.sleep(_PAUSE)
+            with during(self._progress, "waiting for the machine to be as it was"):
+                time.sleep(_PAUSE)
             self._patience -= time.monotonic() - start
 
     def _measure(self, shapes: Shapes) -> tuple[float, float]:
@@ -248,9 +258,10 @@ class Meter:
         terms."""
         table = self.table
         models = [table.sizes.full(), tuple(shapes)]
-        whole, found = measure_shapes(
-            table.sizes, models, precision=table.precision, sequence=table.sequence, threads=self._threads
-        )
+        with during(self._progress, "measure the whole model"):
+            whole, found = measure_shapes(
+                table.sizes, models, precision=table.precision, sequence=table.sequence, threads=self._threads
+            )
         usual = table.whole or whole
         return abs(whole / usual - 1), found * usual / whole
 

@@ -83,8 +83,7 @@ def test_a_table_is_made_of_differences_and_never_falls(monkeypatch, tmp_path):
     monkeypatch.setattr(
         tables, "measure_shapes", lambda _, models, **__: [2 * time for time in times(None, models)][:2]
     )
-    monkeypatch.setattr(tables, "_PATIENCE", 0.0)
-    assert Meter(table)((LayerShape(2, 0),) * 2) == pytest.approx(
+    assert Meter(table, patience_s=0.0)((LayerShape(2, 0),) * 2) == pytest.approx(
         1.8
     )  # a machine that is half as fast now says the same
 

@@ -14,12 +14,15 @@ from transformers import TrainerCallback, get_scheduler
 
 from edgelm import distributed as processes
 from edgelm.clock import TimeLimitWarning
+from edgelm.progress import Progress
 from edgelm.training_settings import Settings
 
 _PROBE = 20  # steps that tell the pace
 _EARLY = (2, 5, 10)  # steps after which it is looked whether there is time for those at all
 _SLOWER = 0.97  # of the steps that are left: fewer are taken where the time allows no more than this
 _RACE = 0.25  # of a training by steps
+_SEEN = (25, 3)  # units of a step that tell its pace, once trainings have found theirs; of one that has fewer
+_SURELY = 1.1  # times the time that is left: what takes longer than that will not end in it
 _RESERVE = 0.85  # of the time that is left goes to training: cuts, evaluations and writing need the rest
 
 
@@ -55,6 +58,35 @@ class Allowance:
                 f"give --time-limit {2 * (spent + needed):.0f}s or more.",
                 TimeLimitWarning,
                 stacklevel=3,
+            )
+
+
+class PaceWatch:
+    """A `Progress` that passes on what it is told, and warns once where the pace of a step says that it will not end in
+    the time that is left: trainings are shortened, all else takes its time."""
+
+    def __init__(self, progress: Progress, allowed: Allowance, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._progress, self._allowed, self._clock = progress, allowed, clock
+        self._step, self._done, self._first, self._begun = "", 0, 0, 0.0
+        self._warned = allowed.seconds is None
+
+    def __call__(self, description: str, done: int, total: int) -> None:
+        self._progress(description, done, total)
+        if description != self._step or done < self._done:
+            self._step, self._first, self._begun = description, done, self._clock()
+        self._done, made = done, done - self._first
+        if self._warned or made < _SEEN[total <= _SEEN[0]]:
+            return
+        ahead, left = (self._clock() - self._begun) / made * (total - done), self._allowed.left
+        if ahead > _SURELY * max(left, 0.0):
+            self._warned = True
+            seconds = self._allowed.seconds or 0.0
+            warnings.warn(
+                f"a time limit of {seconds:.0f} s cannot be kept: {description} alone needs {ahead:.0f} s more, and "
+                f"{max(left, 0.0):.0f} s are left. Give --time-limit {1.5 * (seconds - left + ahead):.0f}s or more, or "
+                "another recipe.",
+                TimeLimitWarning,
+                stacklevel=2,
             )
 
 

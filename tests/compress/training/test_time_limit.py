@@ -11,7 +11,7 @@ from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
 from edgelm.clock import TimeLimitWarning
 from edgelm.compress.training import loop as training
-from edgelm.compress.training.time_limit import Allowance, EndInTime, training_seconds
+from edgelm.compress.training.time_limit import Allowance, EndInTime, PaceWatch, training_seconds
 from edgelm.data.dataset import Dataset
 from edgelm.recipe import FitSettings, RaceSettings, Recipe, RecoverSettings
 from edgelm.training_settings import TrainSettings
@@ -78,6 +78,40 @@ def test_a_limit_that_is_too_short_is_told_at_once():
         warnings.simplefilter("error")
         Allowance(100.0, time.monotonic()).check(stages, judging=20.0)
         Allowance(None, time.monotonic()).check(stages, judging=20.0)
+
+
+def paced(step_s, total, *, limit, description="prune"):
+    """What is warned of while a step makes so many units, each in so many seconds."""
+    now = [0.0]
+    allowed = Allowance(limit, time.monotonic())
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        watch = PaceWatch(lambda *_: None, allowed, clock=lambda: now[0])
+        for done in range(total + 1):
+            now[0] = done * step_s
+            watch(description, done, total)
+    return [str(each.message) for each in told]
+
+
+def test_a_step_that_takes_longer_than_what_is_left_is_told_once():
+    (said,) = paced(10.0, 12, limit=60.0)
+    assert "a time limit of 60 s cannot be kept: prune alone needs 90 s more, and 60 s are left" in said
+    assert "--time-limit 135s or more" in said
+    assert paced(10.0, 12, limit=None) == []
+    assert paced(2.0, 12, limit=60.0) == []
+    assert len(paced(1.0, 1000, limit=60.0)) == 1
+
+
+def test_a_training_has_the_time_to_find_its_pace():
+    """It is planned with 1,000 steps of a second, and shortened after twenty to those that fit."""
+    now, said = [0.0], []
+    watch = PaceWatch(lambda *words: said.append(words), Allowance(100.0, time.monotonic()), clock=lambda: now[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for done in range(1, 101):
+            now[0] = float(done)
+            watch("recover", done, 1000 if done <= 21 else 100)
+    assert len(said) == 100
 
 
 def test_what_was_measured_before_and_judging_count():
