@@ -27,9 +27,9 @@ from edgelm.cli.options import (
     TextColumn,
     Verbose,
 )
-from edgelm.cli.panels import BUDGET, MEASURING, OUTPUT, ROWS, TRAINING
+from edgelm.cli.panels import BUDGET, COSTS, MEASURING, OUTPUT, ROWS, TRAINING
 from edgelm.cli.tables import make_table
-from edgelm.errors import EXIT_BUDGET
+from edgelm.errors import EXIT_BUDGET, UsageError
 from edgelm.tracking import report_to
 
 
@@ -99,6 +99,33 @@ def search(
             rich_help_panel=ROWS,
         ),
     ] = None,
+    price_per_hour: Annotated[
+        float | None,
+        typer.Option(
+            "--price-per-hour",
+            min=0.0,
+            help="Of this machine: what calls of each trial cost, estimated.",
+            rich_help_panel=COSTS,
+        ),
+    ] = None,
+    calls_per_day: Annotated[
+        float | None,
+        typer.Option(
+            "--calls-per-day",
+            min=0.0,
+            help="With a price or a power: what those of a year cost.",
+            rich_help_panel=COSTS,
+        ),
+    ] = None,
+    watts: Annotated[
+        float | None,
+        typer.Option(
+            "--watts",
+            min=0.0,
+            help="Power of this machine while it answers: joules of a call of each trial, estimated.",
+            rich_help_panel=COSTS,
+        ),
+    ] = None,
     keep_bundles: Annotated[
         bool, typer.Option("--keep-bundles", help="Keep each trial's bundle.", rich_help_panel=OUTPUT)
     ] = False,
@@ -137,8 +164,12 @@ def search(
         from edgelm.cli.inputs import read_columns, read_rows_of
         from edgelm.device import load_device
         from edgelm.durations import parse_seconds
+        from edgelm.search.prices import Prices
         from edgelm.search.space import load_space, space_for
 
+        prices = Prices(price_per_hour, watts, calls_per_day)
+        if calls_per_day is not None and price_per_hour is None and watts is None:
+            raise UsageError("--calls-per-day needs a price or a power.", hint="Add --price-per-hour, or --watts.")
         limit = None if time_limit is None else parse_seconds(time_limit)
         target = load_device(device)
         explored = None if space is None else load_space(space, recipes=recipe or ())
@@ -183,6 +214,7 @@ def search(
             keep_bundles=keep_bundles,
             allow_pickle=allow_pickle,
             kind=kind,
+            prices=None if prices == Prices() else prices,
             watch=lambda trial: _tell(screen, trial),
             progress=screen.progress,
         )
@@ -214,20 +246,20 @@ def _tell(screen: Screen, trial: Any) -> None:
 
 
 def _draw(console: Console, values: dict[str, Any]) -> None:
-    from edgelm.report.front import front_table, original_note, original_table
+    from edgelm.report.front import front_table, original_note, original_table, price_note
 
     header, rows = front_table(values)
     table = make_table(*header)
-    for column in table.columns[-2:]:
+    for column in table.columns[5:7]:
         column.justify, column.no_wrap = "left", False
     for row in rows:
         table.add_row(*row)
     if rows:
         console.print(table)
-    for name, *figures, run_by in original_table(values)[1]:
-        told = zip(figures, header[1:5], strict=True)
-        console.print(f"The {name}: {', '.join(f'{figure} {what}' for figure, what in told)}; {run_by}.")
-    if note := original_note(values):
+    for name, *figures in original_table(values)[1]:
+        told = zip([*figures[:4], *figures[5:]], [*header[1:5], *header[7:]], strict=True)
+        console.print(f"The {name}: {', '.join(f'{figure} {what}' for figure, what in told)}; {figures[4]}.")
+    for note in filter(None, (original_note(values), price_note(values))):
         console.print(note, markup=False)
     counts = {
         state: sum(trial["state"] == state for trial in values["trials"])

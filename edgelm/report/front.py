@@ -9,19 +9,26 @@ from edgelm.report.charts import Point, point_chart
 from edgelm.report.page import render_page
 from edgelm.report.svg import Chart
 
+_COSTS = {  # by their names in the values: columns
+    "per_million": "price of a million",
+    "a_year": "price of a year",
+    "joules": "joules of a call",
+    "kwh_a_year": "kWh of a year",
+}
+
 
 def front_table(values: dict[str, Any]) -> Table:
     """One row a trial of the front, the best quality first."""
     trials = {trial["number"]: trial for trial in values["trials"]}
-    return _header(values), [_row(trials[number]) for number in values["front"]]
+    return _header(values), [_row(values, trials[number]) for number in values["front"]]
 
 
 def original_table(values: dict[str, Any]) -> Table:
     """One row, of the model that the search began with, if it was measured."""
-    header = ["model", *_header(values)[1:5], "run by"]
+    header = ["model", *_header(values)[1:5], "run by", *_header(values)[7:]]
     if not (original := _original(values)):
         return header, []
-    return header, [["original", *_figures(original), "PyTorch fp32, eager"]]
+    return header, [["original", *_figures(original), "PyTorch fp32, eager", *_costs(values, original)]]
 
 
 def original_note(values: dict[str, Any]) -> str:
@@ -32,7 +39,7 @@ def original_note(values: dict[str, Any]) -> str:
 
 def other_table(values: dict[str, Any]) -> Table:
     """One row for each finished trial that another beats."""
-    rows = [_row(trial) for trial in _finished(values) if trial["number"] not in values["front"]]
+    rows = [_row(values, trial) for trial in _finished(values) if trial["number"] not in values["front"]]
     return _header(values), rows
 
 
@@ -68,7 +75,7 @@ def render_front(values: dict[str, Any]) -> str:
         legend += " The diamond is the original in PyTorch, measured beside a trial; the dotted line is its quality."
     return render_page(
         "front.html",
-        where=" ".join(filter(None, (where, original_note(values)))),
+        where=" ".join(filter(None, (where, original_note(values), price_note(values)))),
         sections=sections,
         charts=_charts(values),
         legend=legend,
@@ -89,11 +96,13 @@ def _original(values: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _header(values: dict[str, Any]) -> list[str]:
-    return ["trial", values["metric"], "p50 ms", "size MB", "weights", "recipe", "settings"]
+    costs = [_COSTS[name] for name in _cost_names(values)]
+    return ["trial", values["metric"], "p50 ms", "size MB", "weights", "recipe", "settings", *costs]
 
 
-def _row(trial: dict[str, Any]) -> list[str]:
-    return [str(trial["number"]), *_figures(trial), trial["recipe"], " ".join(trial["overrides"])]
+def _row(values: dict[str, Any], trial: dict[str, Any]) -> list[str]:
+    told = (trial["recipe"], " ".join(trial["overrides"]))
+    return [str(trial["number"]), *_figures(trial), *told, *_costs(values, trial)]
 
 
 def _figures(model: dict[str, Any]) -> list[str]:
@@ -103,6 +112,33 @@ def _figures(model: dict[str, Any]) -> list[str]:
         f"{model['size_mb']:.1f}",
         f"{model['parameters'] / 1e6:.2f}M",
     ]
+
+
+def _cost_names(values: dict[str, Any]) -> list[str]:
+    """Which costs the models have, as `edgelm.search.prices` names them."""
+    costs: dict[str, float] = next((trial["cost"] for trial in _finished(values) if trial.get("cost")), {})
+    return [name for name in _COSTS if name in costs]
+
+
+def _costs(values: dict[str, Any], model: dict[str, Any]) -> list[str]:
+    return [f"{model['cost'][name]:.4g}" for name in _cost_names(values)]
+
+
+def price_note(values: dict[str, Any]) -> str:
+    """What costs are reckoned from; empty where no price was told."""
+    if not _cost_names(values):
+        return ""
+    given = values["prices"]
+    figures = [
+        *([] if given["price_per_hour"] is None else [f"{given['price_per_hour']:g} an hour of the machine"]),
+        *([] if given["watts"] is None else [f"{given['watts']:g} W while it answers"]),
+        *([] if given["calls_per_day"] is None else [f"{given['calls_per_day']:,.0f} calls a day, 365 days a year"]),
+    ]
+    return (
+        f"Costs are estimated: p50 at {', '.join(figures)}, the machine busy all the time, one call after the other, "
+        "no training counted. On one machine they are in proportion to the latency: the front by cost is that by "
+        "latency. Searches on machines of other prices are compared by these columns."
+    )
 
 
 def _charts(values: dict[str, Any]) -> list[Chart]:

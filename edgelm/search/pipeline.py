@@ -20,6 +20,7 @@ from edgelm.search.explore import Explorer, SearchPlan, Stopped
 from edgelm.search.folder import Folder, write_json, write_text
 from edgelm.search.measure import measure, measure_beside
 from edgelm.search.original import keep_original
+from edgelm.search.prices import Prices
 from edgelm.search.ray_workers import RayWorkers
 from edgelm.search.result import SearchResult, Trial, front_csv, front_of
 from edgelm.search.rows import write_rows
@@ -56,6 +57,7 @@ def search(
     keep_bundles: bool = False,
     allow_pickle: bool = False,
     kind: str | None = None,
+    prices: Prices | None = None,
     watch: Watch | None = None,
     progress: Progress = silent,
 ) -> SearchResult:
@@ -80,6 +82,7 @@ def search(
         threads: of a measured bundle; None: one a core.
         keep_bundles: keep every trial's bundle, not only what it says of itself.
         kind: the task that a masked language model is compressed for, such as fill-mask; None: as the folder is read.
+        prices: of this machine: latencies are shown as costs too, which are in proportion to them.
         watch: told of every trial that ended.
 
     Raises:
@@ -128,6 +131,7 @@ def search(
                 stopped,
                 round(clock.spent_s, 1),
                 folder.read_original(),
+                prices,
             )
             _write_front(folder, result)
             clock.reserve_s = max(clock.reserve_s, clock.spent_s - start)  # the end will write it once more

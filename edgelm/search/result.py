@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from edgelm.notebook import html_view
+from edgelm.search.prices import Prices
 
 SCHEMA = 1
 _CLOSE = 0.01 + 1e-9  # of the quality, a share or a correlation
@@ -90,6 +91,7 @@ class SearchResult:
         stopped: why no further trial was begun: time, trials, exhausted (the space holds nothing new) or failing.
         seconds: of this call.
         original: what the trials are compared with; None: no trial was measured since edgelm looks at it.
+        prices: of the machine, so that each latency is shown as a cost too; None: they were not told.
     """
 
     path: str
@@ -100,6 +102,7 @@ class SearchResult:
     stopped: Literal["time", "trials", "exhausted", "failing"]
     seconds: float
     original: Original | None = None
+    prices: Prices | None = None
 
     @property
     def choice(self) -> int | None:
@@ -122,8 +125,17 @@ class SearchResult:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: what `edgelm search --json` prints and front.json holds."""
-        trials = [trial.to_dict() for trial in self.trials]
-        return {"schema": SCHEMA} | asdict(self) | {"trials": trials, "front": list(self.front), "choice": self.choice}
+        trials = [trial.to_dict() | self._cost(trial.latency_ms) for trial in self.trials]
+        said = {"schema": SCHEMA} | asdict(self) | {"trials": trials, "front": list(self.front), "choice": self.choice}
+        if self.original is not None:
+            said["original"] |= self._cost(self.original.latency_ms)
+        return said | {"prices": None if self.prices is None else self.prices.to_dict()}
+
+    def _cost(self, latency_ms: float | None) -> dict[str, Any]:
+        """What is added to a model; nothing where no price was told."""
+        if self.prices is None:
+            return {}
+        return {"cost": None if latency_ms is None else self.prices.of(latency_ms)}
 
 
 def pareto_front(points: Sequence[tuple[float, float, float]]) -> list[int]:
@@ -155,7 +167,9 @@ def front_csv(result: SearchResult) -> str:
     trials = {trial.number: trial for trial in result.trials}
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["trial", "recipe", "settings", result.metric, "latency_ms", "size_mb", "parameters"])
+    prices = result.prices or Prices()
+    costs = [*prices.of(0.0)]
+    writer.writerow(["trial", "recipe", "settings", result.metric, "latency_ms", "size_mb", "parameters", *costs])
     for number in result.front:
         trial = trials[number]
         writer.writerow(
@@ -167,6 +181,7 @@ def front_csv(result: SearchResult) -> str:
                 trial.latency_ms,
                 trial.size_mb,
                 trial.parameters,
+                *prices.of(trial.latency_ms or 0.0).values(),
             ]
         )
     return stream.getvalue()

@@ -3,12 +3,16 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pages import check_page, table_of
 
 from edgelm.report import render_front
+from edgelm.report.front import price_note
+from edgelm.search.prices import Prices
 from edgelm.search.result import Original, SearchResult, Trial, front_csv, front_of, pareto_front
 
 FEW = st.sampled_from([0.0, 0.5, 1.0, 2.0])  # few values, so that many are equal
@@ -115,6 +119,35 @@ def test_a_point_without_room_for_its_name_says_it_when_pointed_at():
     assert len([label for label in drawing.iter("text") if (label.text or "") in {str(one) for one in range(30)}]) < 30
     told = [found.text for found in drawing.iter("title")]
     assert told == [f"{one}: p50, ms 4, accuracy 0.9, size in MB 20. balanced prune.keep_ffn=0.5" for one in range(30)]
+
+
+def test_latencies_are_costs_where_prices_are_told():
+    """An hour for 0.36 and 10 W: a millisecond is 0.1 for a million and 10 mJ."""
+    result = replace(
+        a_result(TRIALS, Original(0.91, 40.0, 90.0, 22_700_000)), prices=Prices(0.36, watts=10.0, calls_per_day=1000.0)
+    )
+    values = json.loads(json.dumps(result.to_dict()))
+    assert values["trials"][0]["cost"] == pytest.approx(
+        {"per_million": 0.4, "joules": 0.04, "a_year": 0.146, "kwh_a_year": 0.04 * 365_000 / 3.6e6}
+    )
+    assert values["original"]["cost"]["per_million"] == pytest.approx(4.0)
+    assert values["trials"][4]["cost"] is None  # it failed
+    page = check_page(render_front(values))
+    (row,) = table_of(page, "The original")
+    assert (row["price of a million"], row["joules of a call"]) == ("4", "0.4")
+    assert [row["price of a year"] for row in table_of(page, "Pareto front")] == ["0.146", "0.0365", "0.01825"]
+    assert "0.36 an hour of the machine, 10 W while it answers, 1,000 calls a day" in price_note(values)
+    assert "the front by cost is that by latency" in price_note(values)
+    rows = list(csv.DictReader(io.StringIO(front_csv(result))))
+    assert [float(row["per_million"]) for row in rows] == pytest.approx([0.4, 0.1, 0.05])
+
+
+def test_without_a_price_there_is_no_word_of_costs():
+    values = a_result(TRIALS).to_dict()
+    assert (values["prices"], price_note(values)) == (None, "")
+    assert "cost" not in values["trials"][0]
+    assert "price" not in front_csv(a_result(TRIALS))
+    assert [*Prices(watts=5.0).of(2.0)] == ["joules"]
 
 
 def test_the_page_says_why_there_is_no_original():

@@ -134,8 +134,12 @@ def test_a_masked_language_model_is_searched_for_its_task(files, inline):
 
 def test_the_same_command_has_nothing_more_to_do_and_shows_the_front(files, found):
     folder, values, _ = found
-    again = run(*command(files, folder, "--trials", 2, "--train-share", 0.5))
+    priced = ("--price-per-hour", 0.36)  # of the same trials
+    again = run(*command(files, folder, "--trials", 2, "--train-share", 0.5, *priced))
     assert again.exit_code == 0, again.output
+    assert "price of a million" in again.stdout
+    assert "the front by cost is that by latency" in again.stdout
+    run(*command(files, folder, "--trials", 2, "--train-share", 0.5))
     assert json.loads((folder / "front.json").read_text())["trials"] == values["trials"]
     for word in ("accuracy", "p50 ms", "prune.keep_ffn=", "2 finished", "Next:"):
         assert word in again.stdout
@@ -241,6 +245,7 @@ def test_a_search_of_which_nothing_can_be_made_says_why(files, inline):
         (("--time-limit", "soon"), 2, "1h30m"),
         (("--trials", 1, "--train-share", 1.5), 2, "--train-share"),
         (("--trials", 1, "--sampler", "dice"), 2, "nsga2"),
+        (("--trials", 1, "--calls-per-day", 1000), 2, "--price-per-hour"),
         (("--trials", 1, "--precision", "int3"), 2, "int3"),
         (("--trials", 1, "--device", "jetson-orin-nano"), 2, "jetson"),
         (("--trials", 1, "--recipe", "balancd"), 4, "balancd"),
