@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgelm.choices import Language
 from edgelm.compress.finetune import finetune
 from edgelm.compress.pipeline import compress
 from edgelm.data.dataset import load_dataset
@@ -57,7 +58,14 @@ def find_encoder() -> Path:
     return folder
 
 
-def run_demo(output: Path, *, epochs: float = 4.0, runs: int = 300, progress: Progress = silent) -> dict[str, Any]:
+def run_demo(
+    output: Path,
+    *,
+    epochs: float = 4.0,
+    runs: int = 300,
+    language: Language = "en",
+    progress: Progress = silent,
+) -> dict[str, Any]:
     """Fine-tune MiniLM-L6 on the smart-home intents, compress it by the recipe `balanced`, export both, and measure.
 
     Everything is chosen on dev; the accuracies returned are of the test rows, each measured through the bundle's own
@@ -67,6 +75,7 @@ def run_demo(output: Path, *, epochs: float = 4.0, runs: int = 300, progress: Pr
         output: folder for everything that is made.
         epochs: of fine-tuning.
         runs: measured calls of each subject.
+        language: of the report.
 
     Returns:
         JSON-ready: `rows` of the closing table, and where bundle and report are.
@@ -123,7 +132,7 @@ def run_demo(output: Path, *, epochs: float = 4.0, runs: int = 300, progress: Pr
             progress=progress,
         )
     ]
-    (report,) = write_reports(Report(profiles), html=output / "report.html", overwrite=True)
+    (report,) = write_reports(Report(profiles), html=output / "report.html", language=language, overwrite=True)
     figures = [(item["cases"][0]["p50_ms"], item["size_mb"]) for item in profiles]
     rows = [
         Row("fine-tuned MiniLM-L6, PyTorch FP32", plain.manifest.quality["checkpoint"]["accuracy"], *figures[2]),

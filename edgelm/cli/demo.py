@@ -11,6 +11,7 @@ from rich.console import Console
 from edgelm.cli.command import argument
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import Json, Overwrite, Quiet, Verbose
+from edgelm.cli.reports import ReportLanguage
 from edgelm.cli.tables import make_table
 
 
@@ -19,6 +20,7 @@ def demo(
         "build/demo"
     ),
     epochs: Annotated[float, typer.Option(help="Passes of fine-tuning.")] = 4.0,
+    language: ReportLanguage = "en",
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -37,7 +39,7 @@ def demo(
 
         from edgelm.demo import run_demo
 
-        values = run_demo(output, epochs=epochs, progress=screen.progress)
+        values = run_demo(output, epochs=epochs, language=language, progress=screen.progress)
         screen.result(values, _draw)
         screen.note(f"Report: {values['report']}")
         screen.next_step(values["bundle"], "run", argument(values["bundle"]), "it is too dark in here")

@@ -11,7 +11,16 @@ from edgelm.cli.command import argument
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import Json, Overwrite, PairColumn, Quiet, TextColumn, Verbose
 from edgelm.cli.panels import MEASURING, OUTPUT
-from edgelm.cli.reports import Batches, Contexts, Html, Markdown, PromptLengths, check_files, draw_estimates
+from edgelm.cli.reports import (
+    Batches,
+    Contexts,
+    Html,
+    Markdown,
+    PromptLengths,
+    ReportLanguage,
+    check_files,
+    draw_estimates,
+)
 
 
 def estimate(
@@ -41,6 +50,7 @@ def estimate(
     ] = None,
     html: Html = None,
     markdown: Markdown = None,
+    language: ReportLanguage = "en",
     output: Annotated[
         Path | None, typer.Option("--output", help="Write the estimates as JSON.", rich_help_panel=OUTPUT)
     ] = None,
@@ -75,7 +85,9 @@ def estimate(
             data=read_samples(bundle, data, columns=Columns(text_column, pair_column)),
         )
         report = Report(estimates=[entry.to_dict() for entry in found])
-        written = write_reports(report, html=html, markdown=markdown, json_file=output, overwrite=overwrite)
+        written = write_reports(
+            report, html=html, markdown=markdown, json_file=output, language=language, overwrite=overwrite
+        )
         screen.result(report.to_dict(), draw_estimates)
         screen.note("On the device itself, the next command measures it.")
         screen.next_step(", ".join(map(str, written)) or "the estimate above", "profile", argument(bundle))

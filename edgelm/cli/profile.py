@@ -13,7 +13,16 @@ from edgelm.cli.command import argument, options, unused
 from edgelm.cli.console import open_screen
 from edgelm.cli.options import Json, Overwrite, PairColumn, Provider, Quiet, TextColumn, Threads, Verbose
 from edgelm.cli.panels import HOSTS, MEASURING, OUTPUT
-from edgelm.cli.reports import Batches, Contexts, Html, Markdown, PromptLengths, check_files, draw_profiles
+from edgelm.cli.reports import (
+    Batches,
+    Contexts,
+    Html,
+    Markdown,
+    PromptLengths,
+    ReportLanguage,
+    check_files,
+    draw_profiles,
+)
 from edgelm.errors import EXIT_FAILED, EdgelmError, UsageError
 
 
@@ -129,6 +138,7 @@ def profile(
     ] = None,
     html: Html = None,
     markdown: Markdown = None,
+    language: ReportLanguage = "en",
     output: Annotated[
         Path | None,
         typer.Option("--output", help="Write the profiles, with all samples, as JSON.", rich_help_panel=OUTPUT),
@@ -213,7 +223,9 @@ def profile(
             failures if host else None,
             texts,
         )
-        written = write_reports(report, html=html, markdown=markdown, json_file=output, overwrite=overwrite)
+        written = write_reports(
+            report, html=html, markdown=markdown, json_file=output, language=language, overwrite=overwrite
+        )
         screen.result(report.to_dict(), partial(draw_profiles, with_operators=operators))
         for words in doubt_notes(report.profiles):
             screen.note(f"Warning: {words}")

@@ -12,7 +12,7 @@ from edgelm.cli.command import argument
 from edgelm.cli.console import Screen, open_screen
 from edgelm.cli.options import Json, LabelColumn, Overwrite, PairColumn, Quiet, TextColumn, Verbose
 from edgelm.cli.panels import COSTS, OUTPUT
-from edgelm.cli.reports import Html, Markdown, check_files
+from edgelm.cli.reports import Html, Markdown, ReportLanguage, check_files
 from edgelm.errors import UsageError, install_extra
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def report(
     ] = True,
     html: Html = None,
     markdown: Markdown = None,
+    language: ReportLanguage = "en",
     png: Annotated[
         Path | None,
         typer.Option("--png", help="Draw the headline as one picture for slides.", rich_help_panel=OUTPUT),
@@ -169,9 +170,9 @@ def report(
         )
         texts: list[tuple[Path, str | bytes]] = []
         if html is not None:
-            texts.append((html, render_bundle_page(found)))
+            texts.append((html, render_bundle_page(found, language=language)))
         if markdown is not None:
-            texts.append((markdown, render_bundle_markdown(found)))
+            texts.append((markdown, render_bundle_markdown(found, language=language)))
         if png is not None:
             texts.append((png, draw_picture(found.headlines)))
         if output is not None:

@@ -1,4 +1,4 @@
-"""What `edgelm profile` and `edgelm estimate` share: options, the files of a report, and how results are drawn."""
+"""What the commands that write reports share: options, the files of a report, and how results are drawn."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from edgelm.choices import Language
 from edgelm.cli.panels import MEASURING, OUTPUT, WRITING
 from edgelm.cli.tables import make_table
 
@@ -38,6 +39,10 @@ PromptLengths = Annotated[
 Html = Annotated[Path | None, typer.Option("--html", help="Write a report as one HTML page.", rich_help_panel=OUTPUT)]
 Markdown = Annotated[
     Path | None, typer.Option("--markdown", help="Write the tables as Markdown.", rich_help_panel=OUTPUT)
+]
+ReportLanguage = Annotated[
+    Language,
+    typer.Option("--language", help="Of the words in the HTML page and in Markdown.", rich_help_panel=OUTPUT),
 ]
 
 

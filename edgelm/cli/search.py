@@ -28,6 +28,7 @@ from edgelm.cli.options import (
     Verbose,
 )
 from edgelm.cli.panels import BUDGET, COSTS, MEASURING, OUTPUT, ROWS, TRAINING
+from edgelm.cli.reports import ReportLanguage
 from edgelm.cli.tables import make_table
 from edgelm.errors import EXIT_BUDGET, UsageError
 from edgelm.tracking import report_to
@@ -129,6 +130,7 @@ def search(
     keep_bundles: Annotated[
         bool, typer.Option("--keep-bundles", help="Keep each trial's bundle.", rich_help_panel=OUTPUT)
     ] = False,
+    language: ReportLanguage = "en",
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
@@ -212,6 +214,7 @@ def search(
             threads=threads,
             max_length=max_length or DEFAULT_LENGTH,
             keep_bundles=keep_bundles,
+            language=language,
             allow_pickle=allow_pickle,
             kind=kind,
             prices=None if prices == Prices() else prices,

@@ -8,6 +8,7 @@ from edgelm.cards.judged_rows import rows_words
 from edgelm.markdown import Table
 from edgelm.report.bundle_report import BundleReport
 from edgelm.report.charts import reliability_chart
+from edgelm.report.language import told, tr, tr_all
 from edgelm.report.section import Section
 from edgelm.report.svg import Chart
 
@@ -23,7 +24,8 @@ def answer_sections(report: BundleReport, *, with_charts: bool) -> list[Section]
     if answers is None:
         return []
     shown = SHOWN if with_charts else SHOWN_IN_MARKDOWN
-    of = f"On {rows_words(report.bundles[0]['lineage'], answers['source'], answers['rows'], answers['sha256'])}."
+    rows = rows_words(report.bundles[0]["lineage"], answers["source"], answers["rows"], answers["sha256"])
+    of = tr("On {rows}.", rows=told(rows))
     return [
         *(_changes(entry, of, shown, several=len(answers["changes"]) > 1) for entry in answers["changes"]),
         _labels(answers, of),
@@ -33,26 +35,35 @@ def answer_sections(report: BundleReport, *, with_charts: bool) -> list[Section]
 
 
 def _changes(entry: dict[str, Any], of: str, shown: int, *, several: bool) -> Section:
-    title = "Answers that changed" + (f": {entry['name']}" if several else "")
-    text = f"{of} {entry['changed']:,} of {entry['rows']:,} answers are not those of {entry['against']}"
-    if "mended" in entry:
-        text += (
-            f": {entry['mended']} mended, {entry['broken']} broken, {entry['wrong_either_way']} wrong before and after"
-        )
+    title = tr("Answers that changed") + (f": {entry['name']}" if several else "")
     left = entry["changed"] - shown
-    notes = [f"{text}."] + ([f"The first {shown} are shown; the JSON report has all."] if left > 0 else [])
+    notes = [tr("The first {count} are shown; the JSON report has all.", count=shown)] if left > 0 else []
     labelled = "mended" in entry
     scored = any(row["after_score"] is not None for row in entry["answers"])
-    header = ["text", *(["label"] if labelled else []), f"before ({entry['against']})", "after"]
+    before = tr("before ({name})", name=entry["against"])
+    header = [tr("text"), *([tr("label")] if labelled else []), before, tr("after")]
     rows = [_changed_row(row, labelled, scored) for row in entry["answers"][:shown]]
-    summary = (["kind", "answers"], _kinds(entry))
-    return Section(title, tuple(notes), tables=(("", summary), ("Each of them", (header, rows))))
+    summary = (tr_all("kind", "answers"), _kinds(entry))
+    text = (f"{of} {_change_words(entry)}", *notes)
+    return Section(title, text, tables=(("", summary), (tr("Each of them"), (header, rows))))
+
+
+def _change_words(entry: dict[str, Any]) -> str:
+    values = {name: entry[name] for name in ("changed", "rows", "against")}
+    if "mended" not in entry:
+        return tr("{changed:,} of {rows:,} answers are not those of {against}.", **values)
+    values |= {name: entry[name] for name in ("mended", "broken", "wrong_either_way")}
+    return tr(
+        "{changed:,} of {rows:,} answers are not those of {against}: {mended} mended, {broken} broken, "
+        "{wrong_either_way} wrong before and after.",
+        **values,
+    )
 
 
 def _kinds(entry: dict[str, Any]) -> list[list[str]]:
-    names = {"mended": "mended", "broken": "broken", "wrong_either_way": "wrong before and after"}
+    names = {"mended": tr("mended"), "broken": tr("broken"), "wrong_either_way": tr("wrong before and after")}
     found = [[title, f"{entry[name]:,}"] for name, title in names.items() if name in entry]
-    return [*found, ["unchanged", f"{entry['rows'] - entry['changed']:,}"]]
+    return [*found, [tr("unchanged"), f"{entry['rows'] - entry['changed']:,}"]]
 
 
 def _changed_row(row: dict[str, Any], labelled: bool, scored: bool) -> list[str]:
@@ -68,22 +79,24 @@ def _labels(answers: dict[str, Any], of: str) -> Section:
     """Right answers by label and what was taken for what, each model beside the original."""
     models = [model for model in answers["models"] if "by_label" in model]
     if not models:
-        return Section("By label")
+        return Section(tr("By label"))
     names = [model["name"] for model in models]
     rows = []
     for place, entry in enumerate(models[0]["by_label"]):
         cells = [_share(model["by_label"][place]["right"], entry["rows"]) for model in models]
         rows.append([entry["label"], f"{entry['rows']:,}", *cells])
-    tables: list[tuple[str, Table]] = [("Right answers", (["label", "rows", *names], rows))]
+    tables: list[tuple[str, Table]] = [(tr("Right answers"), ([*tr_all("label", "rows"), *names], rows))]
     pairs: dict[tuple[str, str], list[int]] = {}
     for place, model in enumerate(models):
         for entry in model["confusion"]:
             pairs.setdefault((entry["label"], entry["answer"]), [0] * len(models))[place] = entry["rows"]
     most = sorted(pairs.items(), key=lambda item: -max(item[1]))[:_CONFUSED]
     confused = [[label, answer, *map(str, counts)] for (label, answer), counts in most]
-    caption = f"Confusion: the {len(confused)} most frequent" if len(pairs) > len(confused) else "Confusion"
-    tables.append((caption, (["label", "taken for", *names], confused)))
-    return Section("By label", (of,), tables=tuple(tables))
+    caption = tr("Confusion")
+    if len(pairs) > len(confused):
+        caption = tr("Confusion: the {count} most frequent", count=len(confused))
+    tables.append((caption, ([*tr_all("label", "taken for"), *names], confused)))
+    return Section(tr("By label"), (of,), tables=tuple(tables))
 
 
 def _share(right: int, rows: int) -> str:
@@ -92,7 +105,7 @@ def _share(right: int, rows: int) -> str:
 
 def _calibration(answers: dict[str, Any], of: str, with_charts: bool) -> Section:
     models = [model for model in answers["models"] if "calibration" in model]
-    title = "Calibration of confidence"
+    title = tr("Calibration of confidence")
     if not models:
         return Section(title)
     rows = [
@@ -103,12 +116,12 @@ def _calibration(answers: dict[str, Any], of: str, with_charts: bool) -> Section
     if with_charts:
         series = {model["name"]: [tuple(each) for each in model["calibration"]["bins"]] for model in models}
         summary = "; ".join(f"{model['name']}: ECE {model['calibration']['error']:.3f}" for model in models)
-        charts = (reliability_chart("Reliability: right answers by confidence", series, summary=summary),)
+        charts = (reliability_chart(tr("Reliability: right answers by confidence"), series, summary=summary),)
     text = (
         of,
-        "Points on the dotted line are as sure as they are right; below it a model is surer than it should be.",
+        tr("Points on the dotted line are as sure as they are right; below it a model is surer than it should be."),
     )
-    return Section(title, text, charts, (("", (["model", "ECE", "mean confidence", "accuracy"], rows)),))
+    return Section(title, text, charts, (("", (tr_all("model", "ECE", "mean confidence", "accuracy"), rows)),))
 
 
 def _sure(model: dict[str, Any]) -> float:
@@ -122,20 +135,25 @@ def _robustness(answers: dict[str, Any], of: str) -> Section:
     changed = []
     for model in models:
         for entry in model["robustness"]:
-            row = [model["name"], entry["change"], f"{entry['rows']:,}", f"{entry['same']:.1%}"]
+            row = [model["name"], tr(entry["change"]), f"{entry['rows']:,}", f"{entry['same']:.1%}"]
             if answers["labelled"]:
                 row += [f"{entry['accuracy_before']:.3f}", f"{entry['accuracy']:.3f}"]
             changed.append(row)
-    header = ["model", "change", "rows", "same answer"]
-    header += ["accuracy before the change", "accuracy after it"] if answers["labelled"] else []
+    header = tr_all("model", "change", "rows", "same answer")
+    header += tr_all("accuracy before the change", "accuracy after it") if answers["labelled"] else []
     lengths = [
-        [model["name"], f"{entry['from']} to {entry['to']}", f"{entry['rows']:,}", f"{entry['accuracy']:.3f}"]
+        [
+            model["name"],
+            tr("{low} to {high}", low=entry["from"], high=entry["to"]),
+            f"{entry['rows']:,}",
+            f"{entry['accuracy']:.3f}",
+        ]
         for model in answers["models"]
         for entry in model.get("by_length", ())
     ]
-    text = (of, "Typos: two neighbouring letters change places in one word of five, in at least one of each text.")
+    typos = tr("Typos: two neighbouring letters change places in one word of five, in at least one of each text.")
     tables: tuple[tuple[str, Table], ...] = (
-        ("The same texts, changed", (header, changed)),
-        ("By length, a third of the rows each", (["model", "words", "rows", "accuracy"], lengths)),
+        (tr("The same texts, changed"), (header, changed)),
+        (tr("By length, a third of the rows each"), (tr_all("model", "words", "rows", "accuracy"), lengths)),
     )
-    return Section("Robustness", text, tables=tables)
+    return Section(tr("Robustness"), (of, typos), tables=tables)

@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from edgelm.report.headline import headlines
+from edgelm.report.language import tr
 from edgelm.report.tables import Profiles, profile_of
 from edgelm.version import __version__
 
@@ -45,7 +46,8 @@ class BundleReport:
     @property
     def title(self) -> str:
         """What the report is about."""
-        return " and ".join(filter(None, [", ".join(self.labels[:-1]), self.labels[-1]]))
+        *others, last = self.labels
+        return tr("{others} and {last}", others=", ".join(others), last=last) if others else last
 
     @property
     def labels(self) -> list[str]:

@@ -13,6 +13,7 @@ from edgelm.report.cuts import gone_table, kept_table
 from edgelm.report.generation import speed_sections, writes
 from edgelm.report.glossary import used_terms
 from edgelm.report.headline import case_words, measured_ratio, reference_of
+from edgelm.report.language import told, tr, tr_all
 from edgelm.report.quality import comparisons, metric_of, points_words
 from edgelm.report.section import Section, markdown_section
 from edgelm.report.speed_charts import operator_chart, speed_charts
@@ -56,40 +57,41 @@ def bundle_sections(report: BundleReport, *, with_charts: bool) -> list[Section]
     ]
     filled = [section for section in sections if not section.is_empty]
     words = "\n".join(line for section in filled for line in markdown_section(section))
-    return [*filled, Section("Words", terms=used_terms(words))]
+    return [*filled, Section(tr("Words"), terms=used_terms(words))]
 
 
 def _before_and_after(report: BundleReport) -> Section:
-    header = ["bundle", "what is compared", "measure", "before", "after", "difference", "rows"]
+    header = tr_all("bundle", "what is compared", "measure", "before", "after", "difference", "rows")
     rows = []
     for bundle in report.bundles:
         for entry in comparisons(bundle, report.answers):
             figures = [f"{entry['before']:.4f}", f"{entry['after']:.4f}", points_words(entry)]
-            rows.append([bundle["label"], entry["what"], entry["metric"], *figures, entry["rows"]])
+            rows.append([bundle["label"], told(entry["what"]), entry["metric"], *figures, told(entry["rows"])])
         rows += [
             [
                 bundle["label"],
-                "graph against checkpoint",
-                "changed answers",
+                tr("graph against checkpoint"),
+                tr("changed answers"),
                 "",
                 f"{graph['parity']['changed']:.2%}",
                 "",
-                f"{graph['parity']['samples']} texts of calibration",
+                tr("{count} texts of calibration", count=graph["parity"]["samples"]),
             ]
             for graph in bundle["graphs"]
             if graph["parity"]
         ]
-    text = (
+    text = tr(
         "Each line compares two models on the same rows. Dev is what choices were made by on the way; test is what "
-        "took no part in making the model. Intervals are those of the difference, where every answer is known.",
+        "took no part in making the model. Intervals are those of the difference, where every answer is known."
     )
-    return Section("Before and after", text, tables=(("", (header, rows)),))
+    return Section(tr("Before and after"), (text,), tables=(("", (header, rows)),))
 
 
 def _frontier(report: BundleReport, with_charts: bool) -> Section:
     """Quality, latency and size of all models whose answers to the same rows are known, or else of the bundles whose
     quality was measured on the same rows."""
     quality, metric, of = _common_quality(report)
+    heading = tr("Quality, latency and size")
     points = []
     original = (report.answers or {}).get("original")
     for name, value in quality.items():
@@ -98,21 +100,21 @@ def _frontier(report: BundleReport, with_charts: bool) -> Section:
             kind = 1 if name == original else 0
             points.append(Point(name, profile["cases"][0]["p50_ms"], value, profile["size_mb"], kind=kind))
     if len(points) < 2:
-        return Section("Quality, latency and size")
+        return Section(heading)
     charts: tuple[Chart, ...] = ()
     if with_charts:
-        title = f"{metric} over latency"
-        charts = (point_chart(title, points, across="p50, ms", up=metric, area="size in MB"),)
+        title = tr("{metric} over latency", metric=metric)
+        charts = (point_chart(title, points, across=tr("p50, ms"), up=metric, area=tr("size in MB")),)
     rows = [[point.name, f"{point.up:.4f}", f"{point.across:.3f}", f"{point.size or 0:.1f}"] for point in points]
-    text = (f"All on the same rows: {of}.",)
-    return Section("Quality, latency and size", text, charts, (("", (["model", metric, "p50 ms", "size MB"], rows)),))
+    header = [tr("model"), metric, tr("p50 ms"), tr("size MB")]
+    return Section(heading, (tr("All on the same rows: {rows}.", rows=of),), charts, (("", (header, rows)),))
 
 
 def _common_quality(report: BundleReport) -> tuple[dict[str, float], str, str]:
     answers = report.answers
     if answers is not None and answers["labelled"]:
         found = {model["name"]: model["accuracy"] for model in answers["models"] if model["accuracy"] is not None}
-        return found, "accuracy", f"{answers['source']}, {answers['rows']:,} rows"
+        return found, "accuracy", _rows(answers["source"], answers["rows"])
     first = report.bundles[0]
     metric, source = metric_of(first), first["quality"].get("source")
     found = {
@@ -120,7 +122,11 @@ def _common_quality(report: BundleReport) -> tuple[dict[str, float], str, str]:
         for bundle in report.bundles
         if bundle["quality"].get("source") == source and metric in bundle["quality"].get("bundle", {})
     }
-    return found, metric, f"{source}, {first['quality'].get('samples', 0):,} rows"
+    return found, metric, _rows(source, first["quality"].get("samples", 0))
+
+
+def _rows(source: str | None, count: int) -> str:
+    return tr("{source}, {count:,} rows", source=source, count=count)
 
 
 def _profile_by_label(report: BundleReport, label: str) -> dict[str, Any] | None:
@@ -145,16 +151,16 @@ def _speed(report: BundleReport, with_charts: bool) -> list[Section]:
         suffix = f": {_place_name(here, places)}" if len(places) > 1 else ""
         charts = tuple(speed_charts(here)) if with_charts else ()
         known = [entry for entry in report.estimates if len(places) == 1]
-        notes = [*provider_notes(here), *(f"Warning: {note}" for note in doubt_notes(here))]
+        notes = [*provider_notes(here), *(tr("Warning: {words}", words=note) for note in doubt_notes(here))]
         notes += [estimates_note(known)] if known else []
         tables = [("", table) for _, table in speed_sections(here, known or None)]
         if writes(here):
             tables = list(speed_sections(here, known or None))
-        found.append(Section(f"Speed{suffix}", (_where(here[0]), *notes), charts, tuple(tables)))
-        found.append(Section(f"Size, load and memory{suffix}", tables=(("", subject_table(here)),)))
+        found.append(Section(f"{tr('Speed')}{suffix}", (_where(here[0]), *notes), charts, tuple(tables)))
+        found.append(Section(f"{tr('Size, load and memory')}{suffix}", tables=(("", subject_table(here)),)))
         found += [_operators(profile, suffix, with_charts) for profile in here if _is_ours(report, profile)]
     for texts in report.texts:
-        found.append(Section("Texts of models that write", tables=tuple(text_sections(texts))))
+        found.append(Section(tr("Texts of models that write"), tables=tuple(text_sections(texts))))
     return found
 
 
@@ -164,13 +170,16 @@ def _machines(report: BundleReport) -> Section:
     for profile in report.profiles:
         if _is_ours(report, profile):
             other = reference_of(profile, report.profiles, report.bundles)
-            place = f"{profile['host'] or ''} {profile['machine']['cpu']}, {profile['settings']['threads']} threads"
-            row = [place.strip(), subject_name(profile), case_words(profile["cases"][0]), p50_cell(profile["cases"][0])]
+            machine = f"{profile['host'] or ''} {profile['machine']['cpu']}".strip()
+            case = profile["cases"][0]
+            place = tr("{machine}, {threads} threads", machine=machine, threads=profile["settings"]["threads"])
+            row = [place, subject_name(profile), told(case_words(case)), p50_cell(case)]
             rows.append([*row, *(["", ""] if other is None else _against(profile, other))])
+    title = tr("On each machine")
     if len({row[0] for row in rows}) < 2:
-        return Section("On each machine")
-    header = ["machine", "bundle", "what was timed", "p50 ms", "against", "times as fast"]
-    return Section("On each machine", tables=(("", (header, rows)),))
+        return Section(title)
+    header = tr_all("machine", "bundle", "what was timed", "p50 ms", "against", "times as fast")
+    return Section(title, tables=(("", (header, rows)),))
 
 
 def _against(profile: dict[str, Any], other: dict[str, Any]) -> list[str]:
@@ -180,7 +189,7 @@ def _against(profile: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 def _operators(profile: dict[str, Any], suffix: str, with_charts: bool) -> Section:
     charts = tuple(operator_chart(profile)) if with_charts else ()
-    title = f"Time by operator: {subject_name(profile)}{suffix.replace(': ', ', ', 1)}"
+    title = tr("Time by operator: {name}", name=f"{subject_name(profile)}{suffix.replace(': ', ', ', 1)}")
     return Section(title, charts=charts, tables=(("", operator_table(profile)),) if profile["operators"] else ())
 
 
@@ -197,24 +206,33 @@ def _place_name(profiles: Profiles, places: dict[tuple[str, str | None], None]) 
 def _where(profile: dict[str, Any]) -> str:
     machine, settings = profile["machine"], profile["settings"]
     host = f"{profile['host']}, " if profile["host"] else ""
-    return (
-        f"{profile['source'].capitalize()} on {host}{machine['cpu']} ({machine['cores']} cores, {machine['system']}), "
-        f"{settings['threads']} threads, {settings['runs']} calls each, in turns; {profile['created']}."
+    return tr(
+        "{source} on {host}{cpu} ({cores} cores, {system}), {threads} threads, {runs} calls each, in turns; {created}.",
+        source=tr(profile["source"].capitalize()),
+        host=host,
+        cpu=machine["cpu"],
+        cores=machine["cores"],
+        system=machine["system"],
+        threads=settings["threads"],
+        runs=settings["runs"],
+        created=profile["created"],
     )
 
 
 def _kept(report: BundleReport, bundle: dict[str, Any]) -> Section:
     of = {"manifest": bundle}
     generates = bundle["task"]["kind"] in ("text-generation", "translation", "summarization")
-    layers = [("What went", gone_table(of)), ("Layers", kept_table(of))] if generates else [("Layers", layer_table(of))]
-    tables = [("Stages; their metrics are of dev", stage_table(of)), *layers]
-    return Section(_named("What each layer kept", report, bundle), tables=tuple(tables))
+    layers = [(tr("Layers"), layer_table(of))]
+    if generates:
+        layers = [(tr("What went"), gone_table(of)), (tr("Layers"), kept_table(of))]
+    tables = [(tr("Stages; their metrics are of dev"), stage_table(of)), *layers]
+    return Section(_named(tr("What each layer kept"), report, bundle), tables=tuple(tables))
 
 
 def _quantization(report: BundleReport, bundle: dict[str, Any], with_charts: bool) -> Section:
     """What rounding the input of each layer does to the outputs, as the calibration of the bundle measured it."""
     sites = [site for site in bundle["calibration"].get("sites") or [] if site.get("error") is not None]
-    title = _named("Quantization error by layer", report, bundle)
+    title = _named(tr("Quantization error by layer"), report, bundle)
     if not sites:
         return Section(title)
     worst = sorted(sites, key=lambda site: -site["error"])
@@ -222,45 +240,53 @@ def _quantization(report: BundleReport, bundle: dict[str, Any], with_charts: boo
     if with_charts:
         shown = sorted(worst[:_SITES], key=sites.index)
         named = [(f"{site['site']}", site["error"]) for site in shown]
-        charts = (bar_chart("Error of the outputs, one layer alone in integers", named, unit="mean square"),)
+        name = tr("Error of the outputs, one layer alone in integers")
+        charts = (bar_chart(name, named, unit=tr("mean square")),)
     rows = [[site["site"], str(site["option"]), f"{site['error']:.3g}"] for site in worst]
-    text = f"Measured when the bundle was made, on {bundle['calibration'].get('source')}; the largest first."
-    if bundle["calibration"].get("error") is not None:
-        text += f" All layers together: {bundle['calibration']['error']:.3g}."
-    return Section(title, (text,), charts, (("", (["layer", "range chosen by", "error"], rows)),))
+    of = bundle["calibration"]
+    text = tr("Measured when the bundle was made, on {source}; the largest first.", source=of.get("source"))
+    if of.get("error") is not None:
+        text += tr(" All layers together: {error:.3g}.", error=of["error"])
+    header = tr_all("layer", "range chosen by", "error")
+    return Section(title, (text,), charts, (("", (header, rows)),))
 
 
 def _verified(report: BundleReport) -> Section:
     rows = [
-        [bundle["label"], check["name"], "passed" if check["ok"] else "FAILED", check["detail"]]
+        [bundle["label"], told(check["name"]), _result(check["ok"]), told(check["detail"])]
         for bundle in report.bundles
         for check in bundle["verified"]["checks"]
         if check["detail"] or not check["ok"]
     ]
     rows += [
-        [bundle["label"], "all checks", "passed" if bundle["verified"]["ok"] else "FAILED", _count(bundle)]
+        [bundle["label"], tr("all checks"), _result(bundle["verified"]["ok"]), _count(bundle)]
         for bundle in report.bundles
     ]
-    text = (
-        "Checked when this report was made: hashes of all files, the graphs, and the answers to the golden samples.",
+    text = tr(
+        "Checked when this report was made: hashes of all files, the graphs, and the answers to the golden samples."
     )
-    return Section("Verified", text, tables=(("", (["bundle", "check", "result", "what was found"], rows)),))
+    header = tr_all("bundle", "check", "result", "what was found")
+    return Section(tr("Verified"), (text,), tables=(("", (header, rows)),))
+
+
+def _result(ok: bool) -> str:
+    return tr("passed") if ok else tr("FAILED")
 
 
 def _count(bundle: dict[str, Any]) -> str:
     checks = bundle["verified"]["checks"]
-    return f"{sum(check['ok'] for check in checks)} of {len(checks)}"
+    return tr("{passed} of {all}", passed=sum(check["ok"] for check in checks), all=len(checks))
 
 
 def _remake(report: BundleReport, bundle: dict[str, Any]) -> Section:
     profile = report.profile_of(bundle)
     rows = version_rows(bundle, profile)
-    table = (["package", "checkpoint", "bundle", "profile"], rows)
+    table = (tr_all("package", "checkpoint", "bundle", "profile"), rows)
     return Section(
-        _named("Make it again", report, bundle),
-        ("Paths are told without the folders of the machine that the bundle was made on.",),
-        tables=(("Versions", table),),
-        code=remake_code(bundle, profile),
+        _named(tr("Make it again"), report, bundle),
+        (tr("Paths are told without the folders of the machine that the bundle was made on."),),
+        tables=((tr("Versions"), table),),
+        code=tuple((tr(caption), text) for caption, text in remake_code(bundle, profile)),
     )
 
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+from unicodedata import east_asian_width
 
 import numpy as np
 
+from edgelm.report.language import tr
 from edgelm.report.svg import DASHES, INK, MARKERS, PAPER, SERIES, SOFT, Chart, drawing, short
 
 if TYPE_CHECKING:
@@ -67,8 +69,11 @@ def distribution_chart(title: str, samples: Mapping[str, Sequence[float]], *, un
     low = min(float(np.min(values)) for values in samples.values()) * 0.98
     apart = max(medians.values()) > 4 * min(medians.values()) > 0
     edges = np.geomspace(max(low, 1e-9), end, _BINS + 1) if apart else np.linspace(low, end, _BINS + 1)
-    summary = "; ".join(f"{name}: median {value:.3g} {unit}" for name, value in medians.items())
-    with drawing(title, summary, across=f"{unit}{', logarithmic' if apart else ''}", up="share of calls") as canvas:
+    summary = "; ".join(
+        tr("{name}: median {value:.3g} {unit}", name=name, value=value, unit=unit) for name, value in medians.items()
+    )
+    across = tr("{unit}, logarithmic", unit=unit) if apart else unit
+    with drawing(title, summary, across=across, up=tr("share of calls")) as canvas:
         axes = canvas.axes
         for number, (name, values) in enumerate(samples.items()):
             color = SERIES[number % len(SERIES)]
@@ -100,7 +105,14 @@ def line_chart(
         series: by name, points of (place, value, low, high).
     """
     ends = [
-        f"{name}: {points[0][1]:.3g} at {points[0][0]:g}, {points[-1][1]:.3g} at {points[-1][0]:g}"
+        tr(
+            "{name}: {first:.3g} at {start:g}, {last:.3g} at {end:g}",
+            name=name,
+            first=points[0][1],
+            start=points[0][0],
+            last=points[-1][1],
+            end=points[-1][0],
+        )
         for name, points in series.items()
     ]
     with drawing(title, "; ".join(ends), across=across, up=up) as canvas:
@@ -152,10 +164,10 @@ def point_chart(
     sizes = [point.size for point in points if point.size is not None]
     largest = max(sizes, default=1.0)
     summary = "; ".join(_point_words(point, across, up, area) for point in points[:12])
-    caption = f"{title}; the area of a point is its {area}" if area and sizes else title
+    caption = tr("{title}; the area of a point is its {area}", title=title, area=area) if area and sizes else title
     places = [point.across for point in points]
     apart = max(places) > _APART * min(places) > 0
-    name = f"{across}{', logarithmic' if apart else ''}"
+    name = tr("{unit}, logarithmic", unit=across) if apart else across
     with drawing(caption, summary, height=height, across=name, up=up) as canvas:
         axes = canvas.axes
         if apart:
@@ -194,9 +206,9 @@ def reliability_chart(
 
     Source: Guo et al. 2017 (arXiv:1706.04599), section 2.
     """
-    with drawing(title, summary, height=3.2, across="confidence", up="share that is right") as canvas:
+    with drawing(title, summary, height=3.2, across=tr("confidence"), up=tr("share that is right")) as canvas:
         axes = canvas.axes
-        axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":", label="as sure as right")
+        axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":", label=tr("as sure as right"))
         for number, (name, bins) in enumerate(series.items()):
             color = SERIES[number % len(SERIES)]
             most = max((count for _, _, count in bins), default=1)
@@ -217,9 +229,12 @@ def _point_words(point: Point, across: str, up: str, area: str) -> str:
 
 
 def _legend(axes: Axes, entries: int) -> None:
-    """Above the axes, where it covers nothing."""
-    longest = max((len(name) for name in axes.get_legend_handles_labels()[1]), default=0)
-    columns = max(1, min(entries, _LEGEND // (longest + 6)))
+    """Above the axes, where it covers nothing; names in letters as wide as Chinese ones stand one below the other,
+    since matplotlib knows no width of theirs without a font of them."""
+    names = axes.get_legend_handles_labels()[1]
+    columns = max(1, min(entries, _LEGEND // (max(map(len, names), default=0) + 6)))
+    if any(east_asian_width(letter) in "WF" for name in names for letter in name):
+        columns = 1
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2)
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from edgelm.markdown import Table
+from edgelm.report.language import tr, tr_all
 from edgelm.report.tables import bar, places_by_origin
 
 _KINDS = {"heads": "heads of attention, or groups", "cross": "heads of attention to the source", "ffn": "FFN channels"}
@@ -20,35 +21,43 @@ def gone_table(profile: dict[str, Any]) -> Table:
     for stack in dict.fromkeys(before["stack"] for before, _, _ in pairs):
         own = [(before, now) for before, now, _ in pairs if before["stack"] == stack]
         left = [(before, now) for before, now in own if not _empty(now)]
-        rows.append(_row(f"{stack} layers", len(own), len(left)))
+        rows.append(_row(tr("{stack} layers", stack=tr(stack)), len(own), len(left)))
         for kind, title in _KINDS.items():
             held = [(before[kind] or 0, (now or {}).get(kind) or 0) for before, now in own]
             if not any(before for before, _ in held):
                 continue
             whole = sum(1 for before, now in left if before[kind] and not (now or {}).get(kind))
             if whole:
-                rows.append(_row(f"{stack}: {_NAMES[kind]} in its layers", len(left), len(left) - whole))
-            rows.append(_row(f"{stack}: {title}", sum(before for before, _ in held), sum(now for _, now in held)))
+                rows.append(
+                    _row(
+                        tr("{stack}: {part} in its layers", stack=tr(stack), part=tr(_NAMES[kind])),
+                        len(left),
+                        len(left) - whole,
+                    )
+                )
+            rows.append(
+                _row(f"{tr(stack)}: {tr(title)}", sum(before for before, _ in held), sum(now for _, now in held))
+            )
     lineage = profile["manifest"].get("lineage") or {}
     for name, title in (("hidden", "hidden size"), ("tokens", "tokens")):
         if cut := lineage.get(name):
-            rows.append(_row(title, cut["original"], cut["kept"]))
-    return ["what", "before", "left", "gone", ""], rows
+            rows.append(_row(tr(title), cut["original"], cut["kept"]))
+    return [*tr_all("what", "before", "left", "gone"), ""], rows
 
 
 def kept_table(profile: dict[str, Any]) -> Table:
     """One row a layer: what is left of how much."""
     pairs = _pairs(profile)
     kinds = [kind for kind in _KINDS if any(before[kind] for before, _, _ in pairs)]
-    header = ["layer", *(cell for kind in kinds for cell in (_NAMES[kind], "")), "gone"]
+    header = [tr("layer"), *(cell for kind in kinds for cell in (tr(_NAMES[kind]), "")), tr("gone")]
     rows = []
     for before, now, number in pairs:
-        row = [f"{before['stack']} {number}"]
+        row = [f"{tr(before['stack'])} {number}"]
         for kind in kinds:
             most, left = before[kind] or 0, (now or {}).get(kind) or 0
             row += [f"{left:,}/{most:,}", bar(left / most)] if most else ["", ""]
-        lost = [_NAMES[kind] for kind in kinds if before[kind] and not (now or {}).get(kind)]
-        rows.append([*row, "the layer" if _empty(now) else ", ".join(lost)])
+        lost = [tr(_NAMES[kind]) for kind in kinds if before[kind] and not (now or {}).get(kind)]
+        rows.append([*row, tr("the layer") if _empty(now) else ", ".join(lost)])
     return header, rows
 
 

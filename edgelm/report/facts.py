@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgelm.report.language import told, tr
 from edgelm.report.quality import points
 
 
@@ -15,27 +16,37 @@ def facts(headline: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def _speed_fact(speed: dict[str, Any] | None) -> dict[str, str]:
     if speed is None:
-        return {"name": "speed", "figure": "not measured", "note": ""}
+        return {"name": tr("speed"), "figure": tr("not measured"), "note": ""}
+    name = tr("speed, {source}", source=tr(speed["source"]))
     if speed["against"] is None:
-        return {"name": f"speed, {speed['source']}", "figure": f"{speed['p50_ms']:.3g} ms", "note": speed["case"]}
+        return {"name": name, "figure": f"{speed['p50_ms']:.3g} ms", "note": told(speed["case"])}
     ratio = speed["ratio"]
-    note = f"{ratio['low']:.1f} to {ratio['high']:.1f}; {speed['p50_ms']:.3g} ms after {speed['against_p50_ms']:.3g} ms"
-    return {"name": f"speed, {speed['source']}", "figure": f"{ratio['p50']:.1f}x as fast", "note": note}
+    note = tr(
+        "{low:.1f} to {high:.1f}; {p50:.3g} ms after {before:.3g} ms",
+        low=ratio["low"],
+        high=ratio["high"],
+        p50=speed["p50_ms"],
+        before=speed["against_p50_ms"],
+    )
+    return {"name": name, "figure": tr("{ratio:.1f}x as fast", ratio=ratio["p50"]), "note": note}
 
 
 def _size_fact(size: dict[str, Any]) -> dict[str, str]:
+    name = tr("size")
     if size["against"] is None:
-        return {"name": "size", "figure": f"{size['mb']:.1f} MB", "note": ""}
-    note = f"{size['mb']:.1f} MB after {size['against_mb']:.1f} MB"
+        return {"name": name, "figure": f"{size['mb']:.1f} MB", "note": ""}
+    note = tr("{mb:.1f} MB after {before:.1f} MB", mb=size["mb"], before=size["against_mb"])
     if size["ratio"] < 1:
-        return {"name": "size", "figure": f"{1 / size['ratio']:.1f}x larger", "note": note}
-    return {"name": "size", "figure": f"{size['ratio']:.1f}x smaller", "note": note}
+        return {"name": name, "figure": tr("{ratio:.1f}x larger", ratio=1 / size["ratio"]), "note": note}
+    return {"name": name, "figure": tr("{ratio:.1f}x smaller", ratio=size["ratio"]), "note": note}
 
 
 def _quality_fact(quality: dict[str, Any] | None) -> dict[str, str]:
     if quality is None:
-        return {"name": "quality", "figure": "not measured", "note": ""}
-    value = points(quality)
-    interval = "" if quality["low"] is None else f" ({quality['low']:+.1f} to {quality['high']:+.1f})"
-    note = f"{quality['metric']} {quality['after']:.3f} after {quality['before']:.3f}{interval}"
-    return {"name": f"quality, {quality['what']}", "figure": f"{value:+.1f} points", "note": note}
+        return {"name": tr("quality"), "figure": tr("not measured"), "note": ""}
+    pair = {"metric": quality["metric"], "after": quality["after"], "before": quality["before"]}
+    note = tr("{metric} {after:.3f} after {before:.3f}", **pair)
+    if quality["low"] is not None:
+        note += tr(" ({low:+.1f} to {high:+.1f})", low=quality["low"], high=quality["high"])
+    name = tr("quality, {what}", what=told(quality["what"]))
+    return {"name": name, "figure": tr("{points:+.1f} points", points=points(quality)), "note": note}

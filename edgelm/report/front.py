@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgelm.choices import Language
 from edgelm.markdown import Table
 from edgelm.report.charts import Point, point_chart
+from edgelm.report.language import speaking, tr, tr_all
 from edgelm.report.page import render_page
 from edgelm.report.svg import Chart
 
@@ -25,16 +27,16 @@ def front_table(values: dict[str, Any]) -> Table:
 
 def original_table(values: dict[str, Any]) -> Table:
     """One row, of the model that the search began with, if it was measured."""
-    header = ["model", *_header(values)[1:5], "run by", *_header(values)[7:]]
+    header = [tr("model"), *_header(values)[1:5], tr("run by"), *_header(values)[7:]]
     if not (original := _original(values)):
         return header, []
-    return header, [["original", *_figures(original), "PyTorch fp32, eager", *_costs(values, original)]]
+    return header, [[tr("original"), *_figures(original), tr("PyTorch fp32, eager"), *_costs(values, original)]]
 
 
 def original_note(values: dict[str, Any]) -> str:
     """Why the trials are compared with no original; empty where they are, or where none was looked at yet."""
     error = (values["original"] or {}).get("error")
-    return f"The original was not measured: {error}" if error else ""
+    return tr("The original was not measured: {error}", error=error) if error else ""
 
 
 def other_table(values: dict[str, Any]) -> Table:
@@ -43,7 +45,7 @@ def other_table(values: dict[str, Any]) -> Table:
     return _header(values), rows
 
 
-def render_front(values: dict[str, Any]) -> str:
+def render_front(values: dict[str, Any], *, language: Language = "en") -> str:
     """One page with style and drawing inside.
 
     Args:
@@ -52,34 +54,48 @@ def render_front(values: dict[str, Any]) -> str:
     Raises:
         MissingExtraError: jinja2 or matplotlib is not installed.
     """
-    titles = (
-        ("Pareto front", front_table(values)),
-        ("The original", original_table(values)),
-        ("Other trials", other_table(values)),
-    )
-    sections = [{"title": title, "header": header, "rows": rows} for title, (header, rows) in titles if rows]
+    with speaking(language):
+        titles = (
+            (tr("Pareto front"), front_table(values)),
+            (tr("The original"), original_table(values)),
+            (tr("Other trials"), other_table(values)),
+        )
+        sections = [{"title": title, "header": header, "rows": rows} for title, (header, rows) in titles if rows]
+        return render_page(
+            "front.html",
+            where=" ".join(filter(None, (_where(values), original_note(values), price_note(values)))),
+            sections=sections,
+            charts=_charts(values),
+            legend=_legend(values),
+            metric=values["metric"],
+        )
+
+
+def _where(values: dict[str, Any]) -> str:
     question = values["question"]
-    failed = sum(trial["state"] == "failed" for trial in values["trials"])
-    where = (
-        f"{len(values['trials'])} trials, {failed} failed; {question['precision']} for {question['device']['name']}; "
-        "p50 of one text at a time, "
-        f"measured on {question['machine']} with {question['threads']} threads"
-        + (f"; trained with {question['train_share']:.0%} of the steps" if question["train_share"] < 1 else "")
-        + "."
+    share = question["train_share"]
+    return tr(
+        "{trials} trials, {failed} failed; {precision} for {device}; p50 of one text at a time, measured on {machine} "
+        "with {threads} threads{trained}.",
+        trials=len(values["trials"]),
+        failed=sum(trial["state"] == "failed" for trial in values["trials"]),
+        precision=question["precision"],
+        device=question["device"]["name"],
+        machine=question["machine"],
+        threads=question["threads"],
+        trained=tr("; trained with {share:.0%} of the steps", share=share) if share < 1 else "",
     )
-    legend = (
+
+
+def _legend(values: dict[str, Any]) -> str:
+    legend = tr(
         "Full: the front, which no trial beats in all three, joined by a line; hollow: other trials. The numbers are "
         "those of the tables; where there is no room for one, it is left out, and pointing at the point shows it."
     )
-    if _original(values):
-        legend += " The diamond is the original in PyTorch, measured beside a trial; the dotted line is its quality."
-    return render_page(
-        "front.html",
-        where=" ".join(filter(None, (where, original_note(values), price_note(values)))),
-        sections=sections,
-        charts=_charts(values),
-        legend=legend,
-        metric=values["metric"],
+    if not _original(values):
+        return legend
+    return legend + tr(
+        " The diamond is the original in PyTorch, measured beside a trial; the dotted line is its quality."
     )
 
 
@@ -96,8 +112,8 @@ def _original(values: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _header(values: dict[str, Any]) -> list[str]:
-    costs = [_COSTS[name] for name in _cost_names(values)]
-    return ["trial", values["metric"], "p50 ms", "size MB", "weights", "recipe", "settings", *costs]
+    costs = [tr(_COSTS[name]) for name in _cost_names(values)]
+    return [tr("trial"), values["metric"], *tr_all("p50 ms", "size MB", "weights", "recipe", "settings"), *costs]
 
 
 def _row(values: dict[str, Any], trial: dict[str, Any]) -> list[str]:
@@ -129,15 +145,16 @@ def price_note(values: dict[str, Any]) -> str:
     if not _cost_names(values):
         return ""
     given = values["prices"]
-    figures = [
-        *([] if given["price_per_hour"] is None else [f"{given['price_per_hour']:g} an hour of the machine"]),
-        *([] if given["watts"] is None else [f"{given['watts']:g} W while it answers"]),
-        *([] if given["calls_per_day"] is None else [f"{given['calls_per_day']:,.0f} calls a day, 365 days a year"]),
-    ]
-    return (
-        f"Costs are estimated: p50 at {', '.join(figures)}, the machine busy all the time, one call after the other, "
-        "no training counted. On one machine they are in proportion to the latency: the front by cost is that by "
-        "latency. Searches on machines of other prices are compared by these columns."
+    said = {
+        "price_per_hour": tr("{amount:g} an hour of the machine", amount=given["price_per_hour"] or 0),
+        "watts": tr("{amount:g} W while it answers", amount=given["watts"] or 0),
+        "calls_per_day": tr("{amount:,.0f} calls a day, 365 days a year", amount=given["calls_per_day"] or 0),
+    }
+    return tr(
+        "Costs are estimated: p50 at {figures}, the machine busy all the time, one call after the other, no training "
+        "counted. On one machine they are in proportion to the latency: the front by cost is that by latency. Searches "
+        "on machines of other prices are compared by these columns.",
+        figures=tr(", ").join(text for name, text in said.items() if given[name] is not None),
     )
 
 
@@ -146,15 +163,16 @@ def _charts(values: dict[str, Any]) -> list[Chart]:
     a line."""
     if not (finished := _finished(values)):
         return []
-    metric = values["metric"]
+    over_latency = tr("{metric} over latency", metric=values["metric"])
+    over_size = tr("{metric} over size", metric=values["metric"])
     return [
-        _chart(finished, values, "latency_ms", f"{metric} over latency", "p50, ms", "size_mb", "size in MB"),
-        _chart(finished, values, "size_mb", f"{metric} over size", "size, MB", "latency_ms", "p50 in ms"),
+        _chart(finished, values, "latency_ms", tr("p50, ms"), "size_mb", tr("size in MB"), over_latency),
+        _chart(finished, values, "size_mb", tr("size, MB"), "latency_ms", tr("p50 in ms"), over_size),
     ]
 
 
 def _chart(
-    finished: list[dict[str, Any]], values: dict[str, Any], across: str, title: str, axis: str, area: str, unit: str
+    finished: list[dict[str, Any]], values: dict[str, Any], across: str, axis: str, area: str, unit: str, title: str
 ) -> Chart:
     points = [
         Point(
@@ -172,6 +190,7 @@ def _chart(
     level = None
     if original := _original(values):
         level = original["quality"]
-        reference = Point("original", original[across], level, original[area], kind=2, about="PyTorch fp32, eager")
+        about = tr("PyTorch fp32, eager")
+        reference = Point(tr("original"), original[across], level, original[area], kind=2, about=about)
         points.insert(0, reference)  # before others take its room
     return point_chart(title, points, across=axis, up=values["metric"], area=unit, path=front, level=level)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from edgelm.markdown import Table
-from edgelm.report.estimates import memory_cell
-from edgelm.report.tables import Estimates, Profiles, latency_table, p50_cell, ratio_cell, subject_name
+from edgelm.report.estimates import memory_cell, named_on
+from edgelm.report.language import tr, tr_all
+from edgelm.report.tables import Estimates, Profiles, band_cell, latency_table, p50_cell, ratio_cell, subject_name
 
 
 def speed_sections(profiles: Profiles, estimates: Estimates | None = None) -> list[tuple[str, Table]]:
     """How fast the subjects are, as tables with their titles: of models that answer one, of models that write two."""
     if not writes(profiles):
-        return [("Latency", latency_table(profiles, estimates))]
+        return [(tr("Latency"), latency_table(profiles, estimates))]
     return [
-        ("Tokens by context", token_table(profiles, estimates)),
-        ("First token by prompt", first_token_table(profiles, estimates)),
+        (tr("Tokens by context"), token_table(profiles, estimates)),
+        (tr("First token by prompt"), first_token_table(profiles, estimates)),
     ]
 
 
@@ -31,7 +32,7 @@ def token_table(profiles: Profiles, estimates: Estimates | None = None) -> Table
         estimates: of the same contexts, for devices that are not there: rows with the p50 alone, from low to high, and
             a column that tells them apart.
     """
-    header = ["subject", "context", "tokens/s", "p50 ms", "p90 ms", "p99 ms", "cache MB", "peak memory MB"]
+    header = tr_all("subject", "context", "tokens/s", "p50 ms", "p90 ms", "p99 ms", "cache MB", "peak memory MB")
     header += _against(profiles)
     rows = []
     for number in _places(profiles, "token"):
@@ -42,8 +43,8 @@ def token_table(profiles: Profiles, estimates: Estimates | None = None) -> Table
             last = [ratio_cell(case, profiles[-1]["cases"][number])] if len(profiles) > 1 else []
             rows.append([subject_name(profile), f"{case['tokens']:,}", *speed, *memory, *last])
         for entry, known in _estimated(estimates, profiles[0]["cases"][number]):
-            about = [f"{entry['name']} on {entry['device']}", f"{known['tokens']:,}", f"{known['tokens_per_s']:.1f}"]
-            cells = [*about, _band(known), "", "", f"{known['cache_mb']:.1f}", memory_cell(known)]
+            about = [named_on(entry), f"{known['tokens']:,}", f"{known['tokens_per_s']:.1f}"]
+            cells = [*about, band_cell(known), "", "", f"{known['cache_mb']:.1f}", memory_cell(known)]
             rows.append(_filled(cells, header, entry))
     return _with_source(header, rows, estimates)
 
@@ -51,7 +52,7 @@ def token_table(profiles: Profiles, estimates: Estimates | None = None) -> Table
 def first_token_table(profiles: Profiles, estimates: Estimates | None = None) -> Table:
     """One row a prompt and subject: how long its first token takes, and how fast it is read; estimates as in
     `token_table`."""
-    header = ["subject", "prompt", "p50 ms", "p90 ms", "p99 ms", "tokens/s read", *_against(profiles)]
+    header = [*tr_all("subject", "prompt", "p50 ms", "p90 ms", "p99 ms", "tokens/s read"), *_against(profiles)]
     rows = []
     for number in _places(profiles, "first-token"):
         for profile in profiles:
@@ -60,7 +61,7 @@ def first_token_table(profiles: Profiles, estimates: Estimates | None = None) ->
             last = [ratio_cell(case, profiles[-1]["cases"][number])] if len(profiles) > 1 else []
             rows.append([subject_name(profile), f"{case['tokens']:,}", *figures, *last])
         for entry, known in _estimated(estimates, profiles[0]["cases"][number]):
-            about = [f"{entry['name']} on {entry['device']}", f"{known['tokens']:,}", _band(known)]
+            about = [named_on(entry), f"{known['tokens']:,}", band_cell(known)]
             rows.append(_filled([*about, "", "", f"{known['tokens_per_s']:.0f}"], header, entry))
     return _with_source(header, rows, estimates)
 
@@ -71,7 +72,7 @@ def _places(profiles: Profiles, measure: str) -> list[int]:
 
 
 def _against(profiles: Profiles) -> list[str]:
-    return [f"vs {subject_name(profiles[-1])}"] if len(profiles) > 1 else []
+    return [tr("vs {name}", name=subject_name(profiles[-1]))] if len(profiles) > 1 else []
 
 
 def _estimated(estimates: Estimates | None, case: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
@@ -84,16 +85,12 @@ def _estimated(estimates: Estimates | None, case: dict[str, Any]) -> list[tuple[
     ]
 
 
-def _band(case: dict[str, Any]) -> str:
-    return f"{case['p50_ms']:.3g} ({case['low_ms']:.3g} to {case['high_ms']:.3g})"
-
-
 def _filled(cells: list[str], header: list[str], estimate: dict[str, Any]) -> list[str]:
-    return cells + [""] * (len(header) - len(cells)) + [str(estimate["source"])]
+    return cells + [""] * (len(header) - len(cells)) + [tr(estimate["source"])]
 
 
 def _with_source(header: list[str], rows: list[list[str]], estimates: Estimates | None) -> Table:
     """A column that tells what was measured from what was not, where both are in the table."""
     if not estimates:
         return header, rows
-    return [*header, "source"], [row if len(row) > len(header) else [*row, "measured"] for row in rows]
+    return [*header, tr("source")], [row if len(row) > len(header) else [*row, tr("measured")] for row in rows]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from edgelm.report.language import tr
+
 GLOSSARY = {
     "original": "The model that it all began with, uncut and in 32-bit floats.",
     "bundle": "A folder or file with everything that runs the model on a device: graph, weights, tokenizer, proof.",
@@ -28,10 +30,9 @@ GLOSSARY = {
 
 
 def used_terms(text: str) -> tuple[tuple[str, str], ...]:
-    """The words that stand in a text, with their meanings."""
+    """The words that stand in a text, with their meanings, in the language of both."""
     lower = text.lower()
+    terms = ((tr(term), tr(meaning)) for term, meaning in GLOSSARY.items())
     return tuple(
-        (term, meaning)
-        for term, meaning in GLOSSARY.items()
-        if any(word.strip().lower() in lower for word in term.split(","))
+        (term, meaning) for term, meaning in terms if any(word.strip().lower() in lower for word in term.split(","))
     )

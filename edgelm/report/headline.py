@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgelm.profile.interval import Ratio, measure_ratio
+from edgelm.report.language import speaking, told, tr
 from edgelm.report.quality import comparisons, points_words
 from edgelm.report.tables import Profiles, profile_of, subject_name
 
@@ -22,7 +23,8 @@ def headlines(
         values = {"name": bundle["label"], "quality": compared[0] if compared else None}
         values["speed"] = None if mine is None else _speed(mine, other)
         values["size"] = {"mb": bundle["size_mb"]} | _size(bundle, other)
-        found.append(values | {"words": _words(values)})
+        with speaking("en"):  # in JSON and in the picture
+            found.append(values | {"words": headline_words(values)})
     return found
 
 
@@ -90,43 +92,65 @@ def case_words(case: Mapping[str, Any]) -> str:
     return texts + ("" if case["sequence"] is None else f" of {case['sequence']} tokens")
 
 
-def _words(values: Mapping[str, Any]) -> list[str]:
-    """The headline as sentences."""
-    doubts = [f"Doubtful: {doubt}" for doubt in (values["speed"] or {}).get("doubts", ())]
-    return [_speed_words(values["speed"]), *doubts, _size_words(values["size"]), _quality_words(values["quality"])]
+def headline_words(headline: Mapping[str, Any]) -> list[str]:
+    """A headline as sentences."""
+    speed = headline["speed"]
+    doubts = [tr("Doubtful: {doubt}", doubt=told(doubt)) for doubt in (speed or {}).get("doubts", ())]
+    return [_speed_words(speed), *doubts, _size_words(headline["size"]), _quality_words(headline["quality"])]
 
 
 def _speed_words(speed: Mapping[str, Any] | None) -> str:
     if speed is None:
-        return "How fast it is was not measured: give a profile of it with --profile."
-    there = f"on {speed['host'] + ', ' if speed['host'] else ''}{speed['machine']}, {speed['threads']} threads"
+        return tr("How fast it is was not measured: give a profile of it with --profile.")
+    host = f"{speed['host']}, " if speed["host"] else ""
+    there = tr("on {host}{machine}, {threads} threads", host=host, machine=speed["machine"], threads=speed["threads"])
+    case = told(speed["case"])
     if speed["against"] is None:
-        return f"{speed['p50_ms']:.3g} ms, p50 of {speed['case']}, {there}; it was measured beside nothing."
+        values = {"p50": speed["p50_ms"], "case": case, "there": there}
+        return tr("{p50:.3g} ms, p50 of {case}, {there}; it was measured beside nothing.", **values)
     ratio = speed["ratio"]
-    sure = "" if ratio["established"] else f", not established: {ratio['reason']}"
-    return (
-        f"{ratio['p50']:.1f} times as fast as {speed['against']} (95 % interval {ratio['low']:.1f} to "
-        f"{ratio['high']:.1f}{sure}): {speed['p50_ms']:.3g} ms after {speed['against_p50_ms']:.3g} ms, p50 of "
-        f"{speed['case']}, {there}."
+    return tr(
+        "{ratio:.1f} times as fast as {against} (95 % interval {low:.1f} to {high:.1f}{doubt}): {p50:.3g} ms after "
+        "{before:.3g} ms, p50 of {case}, {there}.",
+        ratio=ratio["p50"],
+        against=speed["against"],
+        low=ratio["low"],
+        high=ratio["high"],
+        doubt="" if ratio["established"] else tr(", not established: {reason}", reason=told(ratio["reason"])),
+        p50=speed["p50_ms"],
+        before=speed["against_p50_ms"],
+        case=case,
+        there=there,
     )
 
 
 def _size_words(size: Mapping[str, Any]) -> str:
     if size["against"] is None:
-        return f"{size['mb']:.1f} MB on disk."
-    return (
-        f"{_smaller(size['ratio'])} {size['against']}: {size['mb']:.1f} MB on disk after {size['against_mb']:.1f} MB."
+        return tr("{mb:.1f} MB on disk.", mb=size["mb"])
+    values = {"against": size["against"], "mb": size["mb"], "before": size["against_mb"]}
+    if size["ratio"] < 1:
+        return tr(
+            "{ratio:.1f} times larger than {against}: {mb:.1f} MB on disk after {before:.1f} MB.",
+            ratio=1 / size["ratio"],
+            **values,
+        )
+    return tr(
+        "{ratio:.1f} times smaller than {against}: {mb:.1f} MB on disk after {before:.1f} MB.",
+        ratio=size["ratio"],
+        **values,
     )
-
-
-def _smaller(ratio: float) -> str:
-    return f"{ratio:.1f} times smaller than" if ratio >= 1 else f"{1 / ratio:.1f} times larger than"
 
 
 def _quality_words(quality: Mapping[str, Any] | None) -> str:
     if quality is None:
-        return "What was lost was not measured: give labelled rows with --data, and the original with --original."
-    return (
-        f"{points_words(quality)[:1].upper()}{points_words(quality)[1:]}: {quality['metric']} {quality['after']:.3f} "
-        f"after {quality['before']:.3f}, {quality['what']}, on {quality['rows']}."
+        return tr("What was lost was not measured: give labelled rows with --data, and the original with --original.")
+    words = points_words(quality)
+    return tr(
+        "{points}: {metric} {after:.3f} after {before:.3f}, {what}, on {rows}.",
+        points=f"{words[:1].upper()}{words[1:]}",
+        metric=quality["metric"],
+        after=quality["after"],
+        before=quality["before"],
+        what=told(quality["what"]),
+        rows=told(quality["rows"]),
     )

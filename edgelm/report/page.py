@@ -10,9 +10,10 @@ from typing import Any
 
 from edgelm.errors import MissingExtraError, install_extra
 from edgelm.lines import plain_text
+from edgelm.report.language import spoken, tr
 from edgelm.report.svg import check_charts
 
-_FIGURE = re.compile(r"[-+~<]?\d|as is$|never$")
+_FIGURE = re.compile(r"[-+~<]?\d")
 
 
 def check_page() -> None:
@@ -27,7 +28,7 @@ def check_page() -> None:
 
 
 def render_page(template: str, **values: Any) -> str:
-    """Fill in a template; controls in texts of strangers stand there as their escapes.
+    """Fill in a template, in the language that is spoken; controls in texts of strangers stand there as their escapes.
 
     Raises:
         MissingExtraError: jinja2 or matplotlib is not installed.
@@ -43,6 +44,7 @@ def render_page(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["text_columns"] = text_columns
+    environment.globals |= {"tr": tr, "language": spoken()}
     page: str = environment.get_template(template).render(**values)
     return plain_text(_number_drawings(page))
 
@@ -60,8 +62,9 @@ def _number_drawings(page: str) -> str:
 
 def text_columns(rows: Sequence[Sequence[str]]) -> set[int]:
     """Which columns of a table hold words: they are aligned to the left and may break, figures to the right."""
+    figures = ("", tr("as is"), tr("never"))
     return {
         place
         for place, cells in enumerate(zip(*rows, strict=True))
-        if any(cell and not _FIGURE.match(cell) for cell in cells)
+        if any(cell not in figures and not _FIGURE.match(cell) for cell in cells)
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgelm.cards.judged_rows import dev_metrics, rows_words
 from edgelm.report.gather import task_of
+from edgelm.report.language import tr
 
 LOWER_IS_BETTER = ("perplexity", "byte_perplexity")
 
@@ -71,11 +72,15 @@ def points(comparison: Mapping[str, Any]) -> float:
 def points_words(comparison: Mapping[str, Any]) -> str:
     """What was won or lost, with its interval if there is one."""
     value = points(comparison)
-    unit = "%" if comparison["metric"] in LOWER_IS_BETTER else " points"
-    text = f"{abs(value):.1f}{unit} {'won' if value > 0 else 'lost'}" if abs(value) >= 0.05 else "nothing lost"
+    if abs(value) < 0.05:
+        text = tr("nothing lost")
+    elif comparison["metric"] in LOWER_IS_BETTER:
+        text = tr("{value:.1f}% won" if value > 0 else "{value:.1f}% lost", value=abs(value))
+    else:
+        text = tr("{value:.1f} points won" if value > 0 else "{value:.1f} points lost", value=abs(value))
     if comparison["low"] is None:
         return text
-    return f"{text} (95 % interval {comparison['low']:+.1f} to {comparison['high']:+.1f})"
+    return text + tr(" (95 % interval {low:+.1f} to {high:+.1f})", low=comparison["low"], high=comparison["high"])
 
 
 def _stages(bundle: Mapping[str, Any]) -> list[dict[str, Any]]:

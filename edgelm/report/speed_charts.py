@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgelm.report.charts import bar_chart, distribution_chart, line_chart
+from edgelm.report.language import tr
 from edgelm.report.svg import SERIES, Chart
 from edgelm.report.tables import Profiles, subject_name
 
@@ -36,14 +37,18 @@ def operator_chart(profile: dict[str, Any]) -> list[Chart]:
     rows = [(row["name"], row["ms_per_call"]) for row in profile["operators"][:_OPERATORS]]
     if not rows:
         return []
-    return [bar_chart(f"Time by operator: {subject_name(profile)}", rows, unit="ms per call")]
+    return [bar_chart(tr("Time by operator: {name}", name=subject_name(profile)), rows, unit=tr("ms per call"))]
 
 
 def _distribution(profiles: Profiles) -> Chart:
     case = profiles[0]["cases"][0]
-    tokens = "texts as they are" if case["sequence"] is None else f"{case['sequence']} tokens"
+    title = tr("Latency of every call, batch {batch}, {tokens}", batch=case["batch"], tokens=_length(case["sequence"]))
     samples = dict(zip(series_names(profiles), (each["cases"][0]["samples_ms"] for each in profiles), strict=True))
-    return distribution_chart(f"Latency of every call, batch {case['batch']}, {tokens}", samples, unit="ms")
+    return distribution_chart(title, samples, unit="ms")
+
+
+def _length(tokens: int | None) -> str:
+    return tr("texts as they are") if tokens is None else tr("{tokens} tokens", tokens=tokens)
 
 
 def _over(profiles: Profiles, axis: str) -> list[Chart]:
@@ -58,19 +63,20 @@ def _over(profiles: Profiles, axis: str) -> list[Chart]:
     if min(len({point[0] for point in points}) for points in series.values()) < 2:
         return []
     if axis == "sequence":
-        return [line_chart(f"Latency over length, batch {fixed}", series, across="tokens of a text", up="p50, ms")]
-    tokens = "texts as they are" if fixed is None else f"{fixed} tokens"
-    return [line_chart(f"Latency over batch, {tokens}", series, across="texts in a call", up="p50, ms")]
+        title = tr("Latency over length, batch {batch}", batch=fixed)
+        return [line_chart(title, series, across=tr("tokens of a text"), up=tr("p50, ms"))]
+    title = tr("Latency over batch, {tokens}", tokens=_length(fixed))
+    return [line_chart(title, series, across=tr("texts in a call"), up=tr("p50, ms"))]
 
 
 def _writing_charts(profiles: Profiles) -> list[Chart]:
     return [
-        *_by_tokens(profiles, "token", "Time of a token by context", "tokens before it", "p50, ms"),
-        *_by_tokens(profiles, "first-token", "Time to the first token by prompt", "tokens of the prompt", "p50, ms"),
+        *_by_tokens(profiles, "token", tr("Time of a token by context"), tr("tokens before it")),
+        *_by_tokens(profiles, "first-token", tr("Time to the first token by prompt"), tr("tokens of the prompt")),
     ]
 
 
-def _by_tokens(profiles: Profiles, measure: str, title: str, across: str, up: str) -> list[Chart]:
+def _by_tokens(profiles: Profiles, measure: str, title: str, across: str) -> list[Chart]:
     series = {}
     for name, profile in zip(series_names(profiles), profiles, strict=True):
         cases = [case for case in profile["cases"] if case["measure"] == measure]
@@ -79,8 +85,9 @@ def _by_tokens(profiles: Profiles, measure: str, title: str, across: str, up: st
         return []
     if max(len(points) for points in series.values()) == 1:
         rows = [(name, points[0][1]) for name, points in series.items()]
-        return [bar_chart(f"{title} of {next(iter(series.values()))[0][0]:g}", rows, unit="ms")]
-    return [line_chart(title, series, across=across, up=up)]
+        length = next(iter(series.values()))[0][0]
+        return [bar_chart(tr("{title} of {tokens:g}", title=title, tokens=length), rows, unit="ms")]
+    return [line_chart(title, series, across=across, up=tr("p50, ms"))]
 
 
 def _point(case: dict[str, Any], place: float) -> tuple[float, float, float, float]:

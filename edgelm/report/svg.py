@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgelm.errors import MissingExtraError, install_extra
 from edgelm.lines import plain_text
+from edgelm.report.language import tr
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +97,8 @@ def drawing(title: str, summary: str, *, height: float = 2.8, across: str = "", 
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_style()):
+    with matplotlib.rc_context(_style()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the reader's fonts draw what is text
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
@@ -143,7 +146,7 @@ def _inline(figure: Any, title: str, summary: str, tooltips: Sequence[str]) -> s
     text = re.sub(r' clip-path="[^"]*"', "", text)  # nothing is drawn outside of the axes
     text = re.sub(r"<clipPath.*?</clipPath>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r"#0000[01][0-9a-f]", lambda found: f"var(--{_VARIABLES[found[0]]})", text)
-    text = re.sub(r"font: (\d+(?:\.\d+)?)px [^;\"]*", r"font: \1px system-ui, sans-serif", text)
+    text = re.sub(r"font: (\d+(?:\.\d+)?)px [^;\"]*", rf"font: \1px {tr('system-ui, sans-serif')}", text)
     text = text.replace(" xlink:href=", " href=")
     text = re.sub(rf'<g id="{_TOOLTIP}(\d+)">', lambda found: _titled(tooltips[int(found[1])]), text)
     text = _used_names(text)

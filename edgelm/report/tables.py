@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgelm.markdown import Table
+from edgelm.report.language import told, tr, tr_all
 
 Profiles = list[dict[str, Any]]
 Estimates = list[dict[str, Any]]
@@ -16,7 +17,7 @@ _MEMORIES = {"system memory MB": "/proc/meminfo", "GPU memory MB": "NVML"}
 def subject_name(profile: dict[str, Any]) -> str:
     """What a row is about: the subject, and where it ran if not here."""
     host = profile.get("host")
-    return f"{profile['name']} on {host}" if host else str(profile["name"])
+    return tr("{name} on {place}", name=profile["name"], place=host) if host else str(profile["name"])
 
 
 def profile_of(bundle: Mapping[str, Any], profiles: Profiles) -> dict[str, Any] | None:
@@ -30,7 +31,7 @@ def provider_notes(profiles: list[dict[str, Any]]) -> list[str]:
     noted = [
         profile for profile in profiles if profile.get("passed") or profile.get("provider", "cpu") not in ("", "cpu")
     ]
-    return [f"{subject_name(profile)} ran on {profile['runs_on']}." for profile in noted]
+    return [tr("{name} ran on {what}.", name=subject_name(profile), what=told(profile["runs_on"])) for profile in noted]
 
 
 def doubt_notes(profiles: list[dict[str, Any]]) -> list[str]:
@@ -41,13 +42,18 @@ def doubt_notes(profiles: list[dict[str, Any]]) -> list[str]:
         host = f"{profile['host']}: " if profile.get("host") else ""
         machine = profile["machine"].get("busy", {}).get("warnings", ())
         notes += [
-            f"{host if words in machine else f'{subject_name(profile)}: '}{words}"
+            f"{host if words in machine else f'{subject_name(profile)}: '}{told(words)}"
             for words in profile.get("warnings", ())
         ]
         ratios = [case["ratio"] for case in profile["cases"] if case.get("ratio")]
         notes += [
-            f"{subject_name(profile)} against {ratio['against']}: {ratio_words(ratio)} is not established: "
-            f"{ratio['reason']}."
+            tr(
+                "{name} against {other}: {ratio} is not established: {reason}.",
+                name=subject_name(profile),
+                other=ratio["against"],
+                ratio=ratio_words(ratio),
+                reason=told(ratio["reason"]),
+            )
             for ratio in ratios
             if not ratio["established"]
         ]
@@ -57,14 +63,16 @@ def doubt_notes(profiles: list[dict[str, Any]]) -> list[str]:
 def runs_words(settings: dict[str, Any]) -> str:
     """How many calls were counted of each subject in each case."""
     if "prompt_runs" in settings:
-        return f"{settings['runs']} tokens and {settings['prompt_runs']} prompts each"
-    return f"{settings['runs']} runs each"
+        return tr(
+            "{tokens} tokens and {prompts} prompts each", tokens=settings["runs"], prompts=settings["prompt_runs"]
+        )
+    return tr("{runs} runs each", runs=settings["runs"])
 
 
 def subject_table(profiles: list[dict[str, Any]]) -> Table:
     """One row a subject: what it weighs, and what the machine's memory takes and its sensors say, where that could be
     read."""
-    header = ["subject", "kind", "precision", "size MB", "load ms", "peak memory MB", "tokenize ms"]
+    header = tr_all("subject", "kind", "precision", "size MB", "load ms", "peak memory MB", "tokenize ms")
     memories = [title for title in _MEMORIES if any(_memory_cell(profile, title) for profile in profiles)]
     powered = any(profile.get("power") for profile in profiles)
     rows = []
@@ -78,8 +86,9 @@ def subject_table(profiles: list[dict[str, Any]]) -> Table:
         ]
         rows.append([subject_name(profile), profile["kind"], profile["precision"], *figures])
         rows[-1] += [_memory_cell(profile, title) for title in memories] + (_power_cells(profile) if powered else [])
-    of_what = "token" if "measure" in profiles[0]["cases"][0] else "call"
-    return header + memories + (["power W", "idle W", f"mJ per {of_what}", "read from"] if powered else []), rows
+    energy = tr("mJ per token" if "measure" in profiles[0]["cases"][0] else "mJ per call")
+    header += [tr(title) for title in memories]
+    return header + ([*tr_all("power W", "idle W"), energy, tr("read from")] if powered else []), rows
 
 
 def _memory_cell(profile: dict[str, Any], title: str) -> str:
@@ -89,26 +98,28 @@ def _memory_cell(profile: dict[str, Any], title: str) -> str:
     if not found:
         return ""
     most = max(found, key=lambda entry: float(entry["rise_mb"]))
-    return f"{most['busy_mb']:.0f} of {most['total_mb']:.0f} ({most['rise_mb']:+.0f})"
+    values = {"busy": most["busy_mb"], "total": most["total_mb"], "rise": most["rise_mb"]}
+    return tr("{busy:.0f} of {total:.0f} ({rise:+.0f})", **values)
 
 
 def _power_cells(profile: dict[str, Any]) -> list[str]:
     power = profile.get("power")
     if not power:
-        return ["", "", "", "no sensor"]
+        return ["", "", "", tr("no sensor")]
     return [f"{power['busy_w']:.2f}", f"{power['idle_w']:.2f}", f"{power['mj_per_call']:.3g}", power["source"]]
 
 
 def estimates_note(estimates: Estimates) -> str:
     """What figures that nobody measured are."""
     names = ", ".join(dict.fromkeys(entry["title"] for entry in estimates))
-    based = "; ".join(dict.fromkeys(entry["provenance"] for entry in estimates))
+    based = "; ".join(dict.fromkeys(told(entry["provenance"]) for entry in estimates))
     if "measure" in estimates[0]["cases"][0]:
-        return f"Estimated for {names}, not measured: {based}."
-    return (
-        f"Estimated for {names}, not measured: from the graph's operations, bytes and launches and each device's "
-        "figures. Eight of ten measurements "
-        f"are expected from low to high. Constants fitted to {based}."
+        return tr("Estimated for {names}, not measured: {based}.", names=names, based=based)
+    return tr(
+        "Estimated for {names}, not measured: from the graph's operations, bytes and launches and each device's "
+        "figures. Eight of ten measurements are expected from low to high. Constants fitted to {based}.",
+        names=names,
+        based=based,
     )
 
 
@@ -120,9 +131,9 @@ def latency_table(profiles: list[dict[str, Any]], estimates: Estimates | None = 
         estimates: of the same cases, for devices that are not there: rows with the p50 alone, from low to high, and a
             column that tells them apart.
     """
-    header = ["subject", "batch", "tokens", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "mean ms", "texts/s"]
+    header = tr_all("subject", "batch", "tokens", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "mean ms", "texts/s")
     if len(profiles) > 1:
-        header.append(f"vs {subject_name(profiles[-1])}")
+        header.append(tr("vs {name}", name=subject_name(profiles[-1])))
     rows = []
     for number, case in enumerate(profiles[0]["cases"]):
         for profile in profiles:
@@ -131,7 +142,7 @@ def latency_table(profiles: list[dict[str, Any]], estimates: Estimates | None = 
             row = [
                 subject_name(profile),
                 str(case["batch"]),
-                "as is" if case["sequence"] is None else str(case["sequence"]),
+                tr("as is") if case["sequence"] is None else str(case["sequence"]),
                 *figures,
                 f"{here['throughput_per_s']:.0f}",
             ]
@@ -141,7 +152,7 @@ def latency_table(profiles: list[dict[str, Any]], estimates: Estimates | None = 
         rows += [_estimated_row(entry, entry["cases"][number], len(header)) for entry in estimates or ()]
     if not estimates:
         return header, rows
-    return [*header, "source"], [row if len(row) > len(header) else [*row, "measured"] for row in rows]
+    return [*header, tr("source")], [row if len(row) > len(header) else [*row, tr("measured")] for row in rows]
 
 
 def p50_cell(case: dict[str, Any]) -> str:
@@ -155,7 +166,8 @@ def ratio_cell(case: dict[str, Any], last: dict[str, Any]) -> str:
     ratio = case.get("ratio")
     if not ratio:  # the last subject itself, or a profile of an earlier version
         return f"{last['p50_ms'] / case['p50_ms']:.2f}x"
-    return f"{ratio_words(ratio)}{'' if ratio['established'] else ', not established'}"
+    words = ratio_words(ratio)
+    return words if ratio["established"] else tr("{ratio}, not established", ratio=words)
 
 
 def ratio_words(ratio: dict[str, Any]) -> str:
@@ -164,14 +176,19 @@ def ratio_words(ratio: dict[str, Any]) -> str:
 
 
 def _estimated_row(estimate: dict[str, Any], case: dict[str, Any], width: int) -> list[str]:
-    p50 = f"{case['p50_ms']:.3g} ({case['low_ms']:.3g} to {case['high_ms']:.3g})"
-    known = [f"{estimate['name']} on {estimate['device']}", str(case["batch"]), str(case["sequence"]), p50]
-    return known + [""] * (width - len(known)) + [str(estimate["source"])]
+    name = tr("{name} on {place}", name=estimate["name"], place=estimate["device"])
+    known = [name, str(case["batch"]), str(case["sequence"]), band_cell(case)]
+    return known + [""] * (width - len(known)) + [tr(estimate["source"])]
+
+
+def band_cell(case: dict[str, Any]) -> str:
+    """An estimated p50, and from where to where a measurement is expected."""
+    return tr("{p50:.3g} ({low:.3g} to {high:.3g})", p50=case["p50_ms"], low=case["low_ms"], high=case["high_ms"])
 
 
 def operator_table(profile: dict[str, Any]) -> Table:
     """One row an operator, the slowest first."""
-    header = ["operator", "nodes", "ms per call", "share"]
+    header = tr_all("operator", "nodes", "ms per call", "share")
     return header, [
         [row["name"], str(row["nodes"]), f"{row['ms_per_call']:.4f}", f"{row['share']:.1%}"]
         for row in profile["operators"]
@@ -188,9 +205,10 @@ def quality_table(profile: dict[str, Any]) -> Table:
         for name, value in quality.get("checkpoint", {}).items()
     ]
     for parity in filter(None, (graph.get("parity") for graph in graphs)):
-        rows.append([f"changed answers on {parity['samples']} texts", "", f"{parity['changed']:.2%}"])
-        rows.append(["largest error of an output", "", f"{parity['max_error']:.3g}"])
-    return ["measure", "checkpoint", "bundle"], rows
+        changed = tr("changed answers on {count} texts", count=parity["samples"])
+        rows.append([changed, "", f"{parity['changed']:.2%}"])
+        rows.append([tr("largest error of an output"), "", f"{parity['max_error']:.3g}"])
+    return tr_all("measure", "checkpoint", "bundle"), rows
 
 
 def stage_table(profile: dict[str, Any]) -> Table:
@@ -199,16 +217,16 @@ def stage_table(profile: dict[str, Any]) -> Table:
     stages, hidden = lineage.get("stages", []), lineage.get("hidden")
     rows = [
         [
-            f"hidden ({hidden['kept']} of {hidden['original']} dimensions)"
+            tr("hidden ({kept} of {original} dimensions)", kept=hidden["kept"], original=hidden["original"])
             if stage["stage"] == "hidden" and hidden
             else stage["stage"],
             f"{stage['parameters'] / 1e6:.2f}M",
             ", ".join(f"{name} {value:.4f}" for name, value in stage["after"].items()),
-            f"{stage['seconds']:.0f} s",
+            tr("{seconds:.0f} s", seconds=stage["seconds"]),
         ]
         for stage in stages
     ]
-    return ["stage", "weights", "metrics after", "time"], rows
+    return tr_all("stage", "weights", "metrics after", "time"), rows
 
 
 def layer_table(profile: dict[str, Any]) -> Table:
@@ -223,7 +241,8 @@ def layer_table(profile: dict[str, Any]) -> Table:
     priced = {
         name: title for name, title in (("attention", "attention"), ("ffn", "FFN"), ("norms", "norms")) if name in costs
     }
-    header = ["layer", "heads", "", "FFN channels", "", *(f"{title}{unit}" for title in priced.values())]
+    header = [tr("layer"), tr("heads"), "", tr("FFN channels"), ""]
+    header += [f"{tr(title)}{unit}" for title in priced.values()]
     widest = {name: max([layer[name] for layer in layers] + [1]) for name in ("heads", "ffn")}
     before = dict(enumerate(lineage.get("original_layers", []) if layers else []))
     left = places_by_origin(layers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgelm.markdown import Table
+from edgelm.report.language import tr, tr_all
 
 MARK = "▸"  # stands in plain text where an output begins to differ
 Texts = dict[str, Any]
@@ -14,15 +15,15 @@ def text_sections(texts: Texts | None) -> list[tuple[str, Table]]:
     """Perplexity by file and by position, with their titles; nothing where no texts were judged."""
     if texts is None:
         return []
-    return [("Perplexity by file", file_table(texts)), ("Perplexity by position", position_table(texts))]
+    return [(tr("Perplexity by file"), file_table(texts)), (tr("Perplexity by position"), position_table(texts))]
 
 
 def file_table(texts: Texts) -> Table:
     """One row a file: perplexity of each subject, and how many times the last one's; where their tokens differ, bits a
     byte of text, and the ratio of these."""
     names, compared = texts["subjects"], "perplexity" if texts["same_tokens"] else "bits_per_byte"
-    header = ["texts", "tokens", *(f"{name}: perplexity" for name in names)]
-    header += [] if texts["same_tokens"] else [f"{name}: bits a byte" for name in names]
+    header = [*tr_all("texts", "tokens"), *(tr("{name}: perplexity", name=name) for name in names)]
+    header += [] if texts["same_tokens"] else [tr("{name}: bits a byte", name=name) for name in names]
     header += _against(names)
     rows = []
     for entry in texts["files"]:
@@ -36,7 +37,7 @@ def file_table(texts: Texts) -> Table:
 def position_table(texts: Texts) -> Table:
     """One row a bucket of positions: perplexity of each subject, and how many times the last one's."""
     names = texts["subjects"]
-    header = ["positions", *(f"{name}: perplexity" for name in names)]
+    header = [tr("positions"), *(tr("{name}: perplexity", name=name) for name in names)]
     header += _against(names) if texts["same_tokens"] else []
     rows = []
     for entry in texts["positions"]:
@@ -65,9 +66,10 @@ def example_lines(texts: Texts | None) -> list[str]:
     parts = example_parts(texts)
     if not parts:
         return []
-    lines = ["## Examples", "", f"Greedy; {MARK} stands where a text begins to differ.", ""]
+    greedy = tr("Greedy; {mark} stands where a text begins to differ.", mark=MARK)
+    lines = [f"## {tr('Examples')}", "", greedy, ""]
     for part in parts:
-        lines += ["| | |", "|---|---|", f"| prompt | {_cell(part['prompt'])} |"]
+        lines += ["| | |", "|---|---|", f"| {tr('prompt')} | {_cell(part['prompt'])} |"]
         for row in part["rows"]:
             lines.append(f"| {_cell(row['name'])} | {_cell(marked(row))} |")
         lines.append("")
@@ -84,7 +86,7 @@ def _cell(text: str) -> str:
 
 
 def _against(names: list[str]) -> list[str]:
-    return [f"{name} vs {names[-1]}" for name in names[:-1]]
+    return [tr("{name} vs {other}", name=name, other=names[-1]) for name in names[:-1]]
 
 
 def _ratios(values: list[float | None]) -> list[str]:

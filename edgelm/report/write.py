@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgelm.choices import Language
 from edgelm.files.output import staged_output
 from edgelm.markdown import Table, as_markdown, markdown_table
 from edgelm.report.cuts import gone_table, kept_table
 from edgelm.report.estimates import estimates_html, estimates_markdown
 from edgelm.report.generation import speed_sections, writes
+from edgelm.report.language import speaking, told, tr
 from edgelm.report.page import render_page
 from edgelm.report.report import Report
 from edgelm.report.speed_charts import operator_chart, speed_charts
@@ -36,6 +38,7 @@ def write_reports(
     html: Path | None = None,
     markdown: Path | None = None,
     json_file: Path | None = None,
+    language: Language = "en",
     overwrite: bool = False,
 ) -> list[Path]:
     """Write the files that were asked for and return their paths; without profiles, pages say that nothing was
@@ -43,6 +46,7 @@ def write_reports(
 
     Args:
         json_file: all figures and samples, as `edgelm profile --json` and `edgelm estimate --json` print them.
+        language: of the HTML page and of Markdown.
 
     Raises:
         OutputExistsError, ResourceError: as `staged_output`.
@@ -51,16 +55,16 @@ def write_reports(
     texts: list[tuple[Path, str | bytes]] = []
     if html is not None:
         page = (
-            render_html(report.profiles, report.estimates, report.texts)
+            render_html(report.profiles, report.estimates, report.texts, language=language)
             if report.profiles
-            else estimates_html(report.estimates)
+            else estimates_html(report.estimates, language=language)
         )
         texts.append((html, page))
     if markdown is not None:
         page = (
-            render_markdown(report.profiles, report.estimates, report.texts)
+            render_markdown(report.profiles, report.estimates, report.texts, language=language)
             if report.profiles
-            else estimates_markdown(report.estimates)
+            else estimates_markdown(report.estimates, language=language)
         )
         texts.append((markdown, page))
     if json_file is not None:
@@ -80,61 +84,68 @@ def write_texts(texts: Sequence[tuple[Path, str | bytes]], *, overwrite: bool = 
     return [path for path, _ in texts]
 
 
-def render_markdown(profiles: Profiles, estimates: Estimates | None = None, texts: Texts | None = None) -> str:
+def render_markdown(
+    profiles: Profiles, estimates: Estimates | None = None, texts: Texts | None = None, *, language: Language = "en"
+) -> str:
     """The tables in Markdown, and what was written of models that write."""
-    parts = [
-        f"# {profiles[0]['name']}",
-        "",
-        _where(profiles),
-        "",
-        *(f"{note}\n" for note in _notes(profiles, estimates)),
-    ]
-    for title, table in _sections(profiles, estimates, texts):
-        if table[1]:
-            parts += markdown_table(title, table)
-    return as_markdown(parts + example_lines(texts))
+    with speaking(language):
+        parts = [
+            f"# {profiles[0]['name']}",
+            "",
+            _where(profiles),
+            "",
+            *(f"{note}\n" for note in _notes(profiles, estimates)),
+        ]
+        for title, table in _sections(profiles, estimates, texts):
+            if table[1]:
+                parts += markdown_table(title, table)
+        return as_markdown(parts + example_lines(texts))
 
 
-def render_html(profiles: Profiles, estimates: Estimates | None = None, texts: Texts | None = None) -> str:
+def render_html(
+    profiles: Profiles, estimates: Estimates | None = None, texts: Texts | None = None, *, language: Language = "en"
+) -> str:
     """One page with style and drawings inside: it needs no network and no other file.
 
     Raises:
         MissingExtraError: jinja2 or matplotlib is not installed.
     """
-    sections = [
-        {"title": title, "header": header, "rows": rows}
-        for title, (header, rows) in _sections(profiles, estimates, texts)
-        if rows
-    ]
-    return render_page(
-        "profile.html",
-        title=profiles[0]["name"],
-        where=_where(profiles),
-        notes=_notes(profiles, estimates),
-        sections=sections,
-        charts=[*speed_charts(profiles), *operator_chart(profiles[0])],
-        places=_places(profiles),
-        examples=example_parts(texts),
-    )
+    with speaking(language):
+        sections = [
+            {"title": title, "header": header, "rows": rows}
+            for title, (header, rows) in _sections(profiles, estimates, texts)
+            if rows
+        ]
+        return render_page(
+            "profile.html",
+            title=profiles[0]["name"],
+            where=_where(profiles),
+            notes=_notes(profiles, estimates),
+            sections=sections,
+            charts=[*speed_charts(profiles), *operator_chart(profiles[0])],
+            places=_places(profiles),
+            examples=example_parts(texts),
+        )
 
 
 def _notes(profiles: Profiles, estimates: Estimates | None) -> list[str]:
-    doubts = [f"Warning: {words}" for words in doubt_notes(profiles)]
+    doubts = [tr("Warning: {words}", words=words) for words in doubt_notes(profiles)]
     return provider_notes(profiles) + doubts + ([estimates_note(estimates)] if estimates else [])
 
 
 def _sections(profiles: Profiles, estimates: Estimates | None, texts: Texts | None) -> list[tuple[str, Table]]:
-    kept = [("What was kept", layer_table(profiles[0]))]
+    kept = [(tr("What was kept"), layer_table(profiles[0]))]
     if writes(profiles):
-        kept = [("What went", gone_table(profiles[0])), ("What is left of each layer", kept_table(profiles[0]))]
+        left = (tr("What is left of each layer"), kept_table(profiles[0]))
+        kept = [(tr("What went"), gone_table(profiles[0])), left]
     return [
-        ("Size, load, memory", subject_table(profiles)),
+        (tr("Size, load, memory"), subject_table(profiles)),
         *speed_sections(profiles, estimates),
-        ("Quality and parity with PyTorch", quality_table(profiles[0])),
-        ("How it was made", stage_table(profiles[0])),
+        (tr("Quality and parity with PyTorch"), quality_table(profiles[0])),
+        (tr("How it was made"), stage_table(profiles[0])),
         *kept,
         *text_sections(texts),
-        ("Time by operator", operator_table(profiles[0])),
+        (tr("Time by operator"), operator_table(profiles[0])),
     ]
 
 
@@ -149,10 +160,18 @@ def _places(profiles: Profiles) -> Profiles:
 
 def _place(profile: dict[str, Any]) -> str:
     machine, settings = profile["machine"], profile["settings"]
-    instructions = ", ".join(machine["instructions"]) or "none of note"
+    instructions = ", ".join(machine["instructions"]) or tr("none of note")
     host = f"{profile['host']}, " if profile.get("host") else ""
-    return (
-        f"{profile['source'].capitalize()} on {host}{machine['cpu']} ({machine['cores']} cores, {instructions}), "
-        f"{settings['threads']} threads, "
-        f"{runs_words(settings)}, interleaved; texts: {Path(settings['texts']).name}; {profile['created']}."
+    return tr(
+        "{source} on {host}{cpu} ({cores} cores, {instructions}), {threads} threads, {runs}, interleaved; texts: "
+        "{texts}; {created}.",
+        source=tr(profile["source"].capitalize()),
+        host=host,
+        cpu=machine["cpu"],
+        cores=machine["cores"],
+        instructions=instructions,
+        threads=settings["threads"],
+        runs=runs_words(settings),
+        texts=told(Path(settings["texts"]).name),
+        created=profile["created"],
     )

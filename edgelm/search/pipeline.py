@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from edgelm.choices import Language
 from edgelm.clock import Clock
 from edgelm.data.dataset import Dataset
 from edgelm.device import Device, check_precision
@@ -55,6 +56,7 @@ def search(
     threads: int | None = None,
     max_length: int = DEFAULT_LENGTH,
     keep_bundles: bool = False,
+    language: Language = "en",
     allow_pickle: bool = False,
     kind: str | None = None,
     prices: Prices | None = None,
@@ -81,6 +83,7 @@ def search(
         runs: calls from which a latency is taken.
         threads: of a measured bundle; None: one a core.
         keep_bundles: keep every trial's bundle, not only what it says of itself.
+        language: of front.html.
         kind: the task that a masked language model is compressed for, such as fill-mask; None: as the folder is read.
         prices: of this machine: latencies are shown as costs too, which are in proportion to them.
         watch: told of every trial that ended.
@@ -133,7 +136,7 @@ def search(
                 folder.read_original(),
                 prices,
             )
-            _write_front(folder, result)
+            _write_front(folder, result, language)
             clock.reserve_s = max(clock.reserve_s, clock.spent_s - start)  # the end will write it once more
             return result
 
@@ -279,13 +282,13 @@ def _judge(result: SearchResult) -> SearchResult:
     return result
 
 
-def _write_front(folder: Folder, result: SearchResult) -> None:
+def _write_front(folder: Folder, result: SearchResult, language: Language) -> None:
     from edgelm.report import render_front
 
     values = result.to_dict()
     write_json(folder.path / "front.json", values)
     write_text(folder.path / "front.csv", front_csv(result))
-    write_text(folder.path / "front.html", render_front(values))
+    write_text(folder.path / "front.html", render_front(values, language=language))
 
 
 def _check_options(

@@ -57,11 +57,12 @@ def pages(tmp_path_factory):
         "report": page.read_text(),
         "front": render_front(search.to_dict()),
         "profile": render_html([profile]),
+        "chinese": render_html([profile], language="zh"),
     }
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("kind", ["report", "front", "profile"])
+@pytest.mark.parametrize("kind", ["report", "front", "profile", "chinese"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(pages, kind, width, scheme, tmp_path):
     axe = Path(os.environ["EDGELM_AXE"]).read_text(encoding="utf-8")
