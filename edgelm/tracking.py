@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelm import distributed as processes
-from edgelm.errors import EdgelmError, MissingExtraError, UsageError
+from edgelm.errors import EdgelmError, MissingExtraError, UsageError, install_extra
 
 if TYPE_CHECKING:
     from edgelm.quantize.histogram import Histogram
 
-# What pip installs for each; tensorboard is an extra, the others are whole platforms that are at home with their users.
-TRACKERS = {"tensorboard": "'edgelm[tensorboard]'", "wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio"}
+TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
+_EXTRA = "tensorboard"  # the others are whole platforms that are at home with their users
 _PROJECT = "edgelm"
 _BARS = 64  # of a histogram
 
@@ -55,7 +55,7 @@ def report_to(*names: str, output: str | Path, logs: str | Path | None = None) -
         if find_spec(name) is None:
             raise MissingExtraError(
                 f"the package {name} is missing; it is needed to report there.",
-                hint=f"pip install {TRACKERS[name]}",
+                hint=install_extra(name) if name == _EXTRA else f"pip install {name}",
             )
     run = _Run(names, Path(output), logs) if names and processes.is_main() else None
     token = _current.set(run)

@@ -6,13 +6,14 @@ from typing import Any
 
 from edgelm.cards.remake import remake_code, version_rows
 from edgelm.report.answer_sections import answer_sections
+from edgelm.report.beside import pairs, reference_of
 from edgelm.report.bundle_report import BundleReport
 from edgelm.report.charts import Point, bar_chart, point_chart
 from edgelm.report.cost_sections import energy_section, price_section
 from edgelm.report.cuts import gone_table, kept_table
 from edgelm.report.generation import speed_sections, writes
 from edgelm.report.glossary import used_terms
-from edgelm.report.headline import case_words, measured_ratio, reference_of
+from edgelm.report.headline import case_words, measured_ratio
 from edgelm.report.language import told, tr, tr_all
 from edgelm.report.quality import comparisons, metric_of, points_words
 from edgelm.report.section import Section, markdown_section
@@ -136,8 +137,7 @@ def _profile_by_label(report: BundleReport, label: str) -> dict[str, Any] | None
 
 def _original_profile(report: BundleReport) -> dict[str, Any] | None:
     """What was measured beside the first bundle that was measured, if it has the original's name."""
-    mine = next((profile for bundle in report.bundles if (profile := report.profile_of(bundle))), None)
-    other = None if mine is None else reference_of(mine, report.profiles, report.bundles)
+    other = next((other for _, mine, other in pairs(report.bundles, report.profiles) if mine), None)
     name = str((report.answers or {}).get("original")).removesuffix(" (original)")
     return other if other is not None and other["name"] == name else None
 

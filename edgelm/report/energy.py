@@ -9,10 +9,10 @@ from typing import Any
 
 from edgelm.device import load_device
 from edgelm.files.shipped import shipped_names
+from edgelm.report.beside import pairs
 from edgelm.report.grid import Grid
-from edgelm.report.headline import reference_of
 from edgelm.report.price import DAYS, answer_ms, training_hours
-from edgelm.report.tables import Profiles, profile_of, subject_name
+from edgelm.report.tables import Profiles, subject_name
 
 _JOULES_PER_KWH = 3.6e6
 
@@ -39,9 +39,7 @@ def estimate_energy(
         return None
     subjects = [_subject(profile, known[id(profile)], grid) for profile in profiles if id(profile) in known]
     savings = []
-    for bundle in bundles:
-        mine = profile_of(bundle, profiles)
-        other = None if mine is None else reference_of(mine, profiles, bundles)
+    for bundle, mine, other in pairs(bundles, profiles):
         if mine is None or other is None or calls_per_day is None:
             continue
         if id(mine) not in known or id(other) not in known or known[id(mine)]["from"] != known[id(other)]["from"]:

@@ -12,12 +12,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edgelm.errors import MissingExtraError, UsageError
+from edgelm.errors import MissingExtraError, UsageError, install_extra
 from edgelm.hardware.machine import installed_version
 from edgelm.limits import read_json
 
 _TABLE = "data/private_infra/global_energy_mix.json"
-_HINT = "pip install 'edgelm[carbon]', or give the figure itself with --grid-intensity."
 
 
 @dataclass(frozen=True)
@@ -67,12 +66,16 @@ def find_grid(country: str) -> Grid:
 def _table() -> dict[str, dict[str, Any]]:
     found = find_spec("codecarbon")
     if found is None or not found.submodule_search_locations:
-        raise MissingExtraError("codecarbon is not installed, whose table --country reads.", hint=_HINT)
+        raise MissingExtraError("codecarbon is not installed, whose table --country reads.", hint=_hint())
     file = Path(found.submodule_search_locations[0]) / _TABLE
     try:
         table = read_json(file.read_bytes(), str(file))
     except (OSError, ValueError) as error:
         raise MissingExtraError(
-            "codecarbon here has no table of countries: another release is needed.", hint=_HINT
+            "codecarbon here has no table of countries: another release is needed.", hint=_hint(upgrade=True)
         ) from error
     return {code: entry for code, entry in table.items() if isinstance(entry, dict)} if isinstance(table, dict) else {}
+
+
+def _hint(*, upgrade: bool = False) -> str:
+    return f"{install_extra('carbon', upgrade=upgrade)}, or give the figure itself with --grid-intensity."

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgelm.profile.interval import Ratio, measure_ratio
+from edgelm.report.beside import pairs
 from edgelm.report.language import speaking, told, tr
 from edgelm.report.quality import comparisons, points_words
-from edgelm.report.tables import Profiles, profile_of, subject_name
+from edgelm.report.tables import Profiles, subject_name
 
 
 def headlines(
@@ -16,9 +17,7 @@ def headlines(
 ) -> list[dict[str, Any]]:
     """JSON-ready, one a bundle: `speed` by its first profile, `size`, `quality`; each None where nothing is known."""
     found = []
-    for bundle in bundles:
-        mine = profile_of(bundle, profiles)
-        other = None if mine is None else reference_of(mine, profiles, bundles)
+    for bundle, mine, other in pairs(bundles, profiles):
         compared = comparisons(bundle, answers)
         values = {"name": bundle["label"], "quality": compared[0] if compared else None}
         values["speed"] = None if mine is None else _speed(mine, other)
@@ -26,21 +25,6 @@ def headlines(
         with speaking("en"):  # in JSON and in the picture
             found.append(values | {"words": headline_words(values)})
     return found
-
-
-def reference_of(
-    profile: Mapping[str, Any], profiles: Profiles, bundles: Sequence[Mapping[str, Any]]
-) -> dict[str, Any] | None:
-    """What a bundle is compared with: of the subjects that took turns with it on its machine the last that is none of
-    the report's bundles, which is a checkpoint in PyTorch where there is one; None: it was measured alone."""
-    known = {bundle["id"] for bundle in bundles}
-    beside = [
-        other
-        for other in profiles
-        if (other["file"], other["host"]) == (profile["file"], profile["host"]) and other["id"] not in known
-    ]
-    checkpoints = [other for other in beside if other["kind"] == "pytorch"]
-    return next(iter(reversed(checkpoints or beside)), None)
 
 
 def _speed(mine: dict[str, Any], other: dict[str, Any] | None) -> dict[str, Any]:

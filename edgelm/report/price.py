@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgelm.report.headline import reference_of
-from edgelm.report.tables import Profiles, profile_of, subject_name
+from edgelm.report.beside import pairs
+from edgelm.report.tables import Profiles, subject_name
 
 DAYS = 365
 _HOUR_MS = 3_600_000
@@ -37,9 +37,7 @@ def estimate_prices(
         if profile["cases"]
     ]
     savings = []
-    for bundle in bundles:
-        mine = profile_of(bundle, profiles)
-        other = None if mine is None else reference_of(mine, profiles, bundles)
+    for bundle, mine, other in pairs(bundles, profiles):
         if mine is None or other is None or calls_per_day is None:
             continue
         hours = training_hours(bundle)
