@@ -1,11 +1,11 @@
-"""edgelm-native beside onnxruntime, in one interleaved run: `python benchmarks/native.py [--model FOLDER] [--work
-build/native-benchmark] [--lengths 8,25,128] [--threads 1,2] [--rounds 15] [--rivals]`.
+"""edgelm-native beside onnxruntime, in one interleaved run: `python benchmarks/native.py [--model FOLDER]
+[--family bert] [--work build/native-benchmark] [--lengths 8,25,128] [--threads 1,2] [--rounds 15] [--rivals]`.
 
 Each subject runs in this process, turn by turn, some calls at a time, so that what else the machine does hits all of
 them: the bundle by edgelm-native, the same bundle by onnxruntime, and onnxruntime's dynamic INT8 of the same model;
 with --rivals OpenVINO with NNCF and CTranslate2 as well, where they are installed (`native_rivals.py`). Without --model
-it is a classifier of MiniLM-L6's shape with random weights: speed depends on the shape alone. The peak is that of
-edgelm-native on products of 512 rows by 1024 and 4096 columns.
+it is a classifier of a family (bert, mpnet, modernbert) in MiniLM-L6's shape with random weights: speed depends on the
+shape alone. The peak is that of edgelm-native on products of 512 rows by 1024 and 4096 columns.
 """
 
 from __future__ import annotations
@@ -132,6 +132,7 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--family", default="bert")
     parser.add_argument("--work", type=Path, default=Path("build/native-benchmark"))
     parser.add_argument("--lengths", default="8,25,128")
     parser.add_argument("--threads", default="1,2")
@@ -141,7 +142,7 @@ def main() -> None:
     arguments.work.mkdir(parents=True, exist_ok=True)
     model = arguments.model or arguments.work / "model"
     if not model.exists():
-        make_classifier(load_rows().texts, model)
+        make_classifier(load_rows().texts, model, family=arguments.family)
     bundles = make_bundles(model, arguments.work)
     rivals = make_rivals(model, load_rows().texts, arguments.work) if arguments.rivals else {}
     print_machine()

@@ -17,19 +17,24 @@ _MARKS = {
 
 
 def make_classifier(
-    texts: Sequence[str], folder: Path, *, layers: int = 6, channels: int = 1536, seed: int = 0
+    texts: Sequence[str], folder: Path, *, layers: int = 6, channels: int = 1536, seed: int = 0, family: str = "bert"
 ) -> Path:
-    """Save a BERT of six layers, 384 wide, and BERT's vocabulary for two classes, with a WordPiece tokenizer of
-    some texts, as a Hugging Face folder; the folder."""
+    """Save an encoder of six layers, 384 wide, with BERT's vocabulary and two classes, and a WordPiece tokenizer of
+    some texts, as a Hugging Face folder; the folder.
+
+    Args:
+        family: as transformers names it.
+    """
     import torch
     from tokenizers import BertWordPieceTokenizer
-    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+    from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
     made = BertWordPieceTokenizer()
     made.train_from_iterator(list(texts), vocab_size=4000, show_progress=False, special_tokens=[*_MARKS.values()])
     made = BertWordPieceTokenizer(vocab=made.get_vocab())  # with its marks around each text
     torch.manual_seed(seed)
-    config = BertConfig(
+    config = AutoConfig.for_model(
+        family,
         vocab_size=_WORDS,
         hidden_size=384,
         num_hidden_layers=layers,
@@ -38,7 +43,7 @@ def make_classifier(
         num_labels=2,
         pad_token_id=made.token_to_id("[PAD]"),
     )
-    BertForSequenceClassification(config).eval().save_pretrained(folder)
+    AutoModelForSequenceClassification.from_config(config).eval().save_pretrained(folder)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=made._tokenizer,
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
