@@ -6,6 +6,7 @@ from edgelm.choices import Language
 from edgelm.markdown import as_markdown
 from edgelm.report.bundle_report import BundleReport
 from edgelm.report.bundle_sections import bundle_sections
+from edgelm.report.cost import cost_fact
 from edgelm.report.facts import facts
 from edgelm.report.headline import headline_words
 from edgelm.report.language import speaking, tr
@@ -26,7 +27,7 @@ def render_bundle_page(report: BundleReport, *, language: Language = "en") -> st
             title=report.title,
             where=_where(report),
             headlines=[
-                headline | {"facts": facts(headline), "words": headline_words(headline)}
+                headline | {"facts": [*facts(headline), cost_fact(headline["cost"])], "words": headline_words(headline)}
                 for headline in report.headlines
             ],
             sections=bundle_sections(report, with_charts=True),

@@ -57,7 +57,7 @@ class BundleReport:
     @cached_property  # each time would draw its bootstrap intervals anew
     def headlines(self) -> list[dict[str, Any]]:
         """As `edgelm.report.headline.headlines` gives them."""
-        return headlines(self.bundles, self.profiles, self.answers)
+        return headlines(self.bundles, self.profiles, self.answers, self.prices, self.energy)
 
     def profile_of(self, bundle: dict[str, Any]) -> dict[str, Any] | None:
         """The first profile of a bundle; None: it was not measured."""

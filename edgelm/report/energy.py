@@ -34,10 +34,11 @@ def estimate_energy(
         grid: how much carbon dioxide a kilowatt-hour stands for; None: it is not told.
         calls_per_day: answers that are needed.
     """
-    known = {id(profile): found for profile in profiles if profile["cases"] and (found := _power(profile, watts))}
+    grams = None if grid is None else grid.grams_per_kwh
+    known = {id(profile): found for profile in profiles if (found := energy_of(profile, watts, grams))}
     if not known:
         return None
-    subjects = [_subject(profile, known[id(profile)], grid) for profile in profiles if id(profile) in known]
+    subjects = [{"name": subject_name(profile)} | known[id(profile)] for profile in profiles if id(profile) in known]
     savings = []
     for bundle, mine, other in pairs(bundles, profiles):
         if mine is None or other is None or calls_per_day is None:
@@ -52,6 +53,15 @@ def estimate_energy(
         "subjects": subjects,
         "savings": savings,
     }
+
+
+def energy_of(profile: Mapping[str, Any], watts: float | None, grams_per_kwh: float | None) -> dict[str, Any] | None:
+    """Watts, joules of an answer, where they are from, and what a million answers take; None: nothing is known."""
+    power = _power(profile, watts) if profile["cases"] else None
+    if power is None:
+        return None
+    kwh = power["joules"] * 1e6 / _JOULES_PER_KWH
+    return power | {"kwh_per_million": kwh, "grams_per_million": None if grams_per_kwh is None else kwh * grams_per_kwh}
 
 
 def _power(profile: Mapping[str, Any], watts: float | None) -> dict[str, Any] | None:
@@ -72,12 +82,6 @@ def _power(profile: Mapping[str, Any], watts: float | None) -> dict[str, Any] | 
 def _largest_mode(device: str | None) -> float | None:
     """Of a device that edgelm ships; a profile may name any other, which says nothing here."""
     return max(load_device(device).power_modes_w, default=None) if device in shipped_names("devices") else None
-
-
-def _subject(profile: dict[str, Any], power: Mapping[str, Any], grid: Grid | None) -> dict[str, Any]:
-    kwh = power["joules"] * 1e6 / _JOULES_PER_KWH
-    grams = None if grid is None else kwh * grid.grams_per_kwh
-    return {"name": subject_name(profile), **power, "kwh_per_million": kwh, "grams_per_million": grams}
 
 
 def _saved(

@@ -1,4 +1,5 @@
-"""The first lines of a report: how many times as fast and as small, what was lost, against what, on which machine."""
+"""The first lines of a report: how many times as fast and as small, what was lost, against what, on which machine, at
+what price."""
 
 from __future__ import annotations
 
@@ -7,21 +8,32 @@ from typing import Any
 
 from edgelm.profile.interval import Ratio, measure_ratio
 from edgelm.report.beside import pairs
+from edgelm.report.cost import cost_of, cost_words
 from edgelm.report.language import speaking, told, tr
 from edgelm.report.quality import comparisons, points_words
 from edgelm.report.tables import Profiles, subject_name
 
 
 def headlines(
-    bundles: Sequence[Mapping[str, Any]], profiles: Profiles, answers: Mapping[str, Any] | None
+    bundles: Sequence[Mapping[str, Any]],
+    profiles: Profiles,
+    answers: Mapping[str, Any] | None,
+    prices: Mapping[str, Any] | None = None,
+    energy: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """JSON-ready, one a bundle: `speed` by its first profile, `size`, `quality`; each None where nothing is known."""
+    """JSON-ready, one a bundle: `speed` by its first profile, `size`, `quality`, `cost`; each None where nothing is
+    known.
+
+    Args:
+        prices, energy: as `estimate_prices` and `estimate_energy` give them.
+    """
     found = []
     for bundle, mine, other in pairs(bundles, profiles):
         compared = comparisons(bundle, answers)
         values = {"name": bundle["label"], "quality": compared[0] if compared else None}
         values["speed"] = None if mine is None else _speed(mine, other)
         values["size"] = {"mb": bundle["size_mb"]} | _size(bundle, other)
+        values["cost"] = None if mine is None else cost_of(bundle["label"], mine, other, prices, energy)
         with speaking("en"):  # in JSON and in the picture
             found.append(values | {"words": headline_words(values)})
     return found
@@ -80,7 +92,12 @@ def headline_words(headline: Mapping[str, Any]) -> list[str]:
     """A headline as sentences."""
     speed = headline["speed"]
     doubts = [tr("Doubtful: {doubt}", doubt=told(doubt)) for doubt in (speed or {}).get("doubts", ())]
-    return [_speed_words(speed), *doubts, _size_words(headline["size"]), _quality_words(headline["quality"])]
+    size, quality, cost = (
+        _size_words(headline["size"]),
+        _quality_words(headline["quality"]),
+        cost_words(headline["cost"]),
+    )
+    return [_speed_words(speed), *doubts, size, quality, cost]
 
 
 def _speed_words(speed: Mapping[str, Any] | None) -> str:

@@ -31,7 +31,7 @@ def estimate_prices(
         {
             "name": subject_name(profile),
             "mean_ms": answer_ms(profile),
-            "per_million": _per_million(profile, price_per_hour),
+            "per_million": per_million(profile, price_per_hour),
         }
         for profile in profiles
         if profile["cases"]
@@ -41,7 +41,7 @@ def estimate_prices(
         if mine is None or other is None or calls_per_day is None:
             continue
         hours = training_hours(bundle)
-        saved = (_per_million(other, price_per_hour) - _per_million(mine, price_per_hour)) * calls_per_day / 1e6
+        saved = (per_million(other, price_per_hour) - per_million(mine, price_per_hour)) * calls_per_day / 1e6
         training = hours * price_per_hour
         entry = {
             "name": bundle["label"],
@@ -67,5 +67,6 @@ def answer_ms(profile: Mapping[str, Any]) -> float:
     return float(case["mean_ms"] / (case.get("batch") or 1))
 
 
-def _per_million(profile: Mapping[str, Any], price_per_hour: float) -> float:
+def per_million(profile: Mapping[str, Any], price_per_hour: float) -> float:
+    """The price of a million answers."""
     return answer_ms(profile) / _HOUR_MS * price_per_hour * 1e6

@@ -93,7 +93,7 @@ def test_the_page_is_whole_open_to_all_and_escapes_what_it_is_given(made):
         assert str(made["folder"]) not in text
 
 
-def test_the_first_lines_say_how_much_faster_smaller_and_worse_on_what(made):
+def test_the_first_lines_say_how_much_faster_smaller_and_worse_on_what_at_what_price(made):
     values = json.loads(made["json"])
     (headline,) = values["headlines"]
     first = made["html"][made["html"].index("<main>") : made["html"].index("<h2")]
@@ -116,6 +116,10 @@ def test_the_first_lines_say_how_much_faster_smaller_and_worse_on_what(made):
     right = {side: [model(row["text"])["label"] == row["label"] for row in rows] for side, model in answers.items()}
     points = 100 * (np.mean(right["small"]) - np.mean(right["original"]))
     assert f"{points:+.1f} points" in first
+    (saved,) = values["prices"]["savings"]
+    ours, before = (entry["per_million"] for entry in values["prices"]["subjects"])
+    assert f"A million calls take {ours:.3g} after {before:.3g} in money (estimated, at 2 an hour)" in first
+    assert f"at 1,000,000 calls a day the first year saves {saved['a_year']:.4g} in money" in first
 
 
 def test_the_picture_says_what_the_headline_says(made, tmp_path, monkeypatch):
@@ -210,6 +214,7 @@ def test_a_bundle_alone_gets_a_page_that_says_what_is_not_known(made, tmp_path):
     assert result.exit_code == 0, result.output
     check_page(page.read_text())
     assert page.read_text().count("not measured") >= 2
+    assert "What calls cost is not known: give --price-per-hour, or --watts" in page.read_text()
     assert run(made["small"], "--html", page).exit_code == 2  # it is there
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import jsonschema
 import pytest
 from bundles import make_bundle
 from report_material import a_profile, write_profiles
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 from edgelm.cli.main import app
 from edgelm.errors import install_extra
 from edgelm.profile.power import Power
+from edgelm.report.bundle_report import report_schema
 from edgelm.report.energy import estimate_energy
 from edgelm.report.gather import describe_bundle
 from edgelm.runtime import open_bundle
@@ -60,7 +62,9 @@ def test_an_estimate_is_marked_and_adds_up(bundle, tmp_path, codecarbon):
         "--markdown", tmp_path / "r.md", "--json",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    energy = json.loads(done.stdout)["energy"]
+    values = json.loads(done.stdout)
+    jsonschema.validate(values, report_schema())
+    energy = values["energy"]
     small, teacher = energy["subjects"]
     assert small["joules"] == pytest.approx(0.036, rel=0.01)  # 36 W for a millisecond
     assert small["kwh_per_million"] == pytest.approx(0.01, rel=0.01)
@@ -73,6 +77,12 @@ def test_an_estimate_is_marked_and_adds_up(bundle, tmp_path, codecarbon):
     assert saved["kg_a_year"] == pytest.approx(saved["kwh_a_year"] * 0.38095)
     assert saved["days_to_repay"] == pytest.approx(0.072 / a_day)
     text = (tmp_path / "r.md").read_text()
+    for said in (
+        f"calls take {small['kwh_per_million']:.3g} kWh after {teacher['kwh_per_million']:.3g} kWh (estimated)",
+        f"{small['grams_per_million']:.3g} g after {teacher['grams_per_million']:.3g} g CO2e (estimated)",
+        f"the first year saves {saved['kwh_a_year']:.3g} kWh, training taken off",
+    ):
+        assert said in text
     assert "Estimated, not measured: the power of the machine" in text
     assert "380.9 g CO2e (Germany, 2023, by codecarbon" in text or "381 g CO2e (Germany, 2023" in text
 
@@ -93,7 +103,9 @@ def test_a_sensor_goes_before_an_estimate(bundle, tmp_path):
     mixed = report(
         bundle, tmp_path / "..", "--watts", 36, "--calls-per-day", 1000, "--json", profiles=[measured[0], teacher]
     )
-    assert json.loads(mixed.stdout)["energy"]["savings"] == []  # a sensor's figure and an estimate are not compared
+    values = json.loads(mixed.stdout)
+    assert values["energy"]["savings"] == []  # a sensor's figure and an estimate are not compared
+    assert values["headlines"][0]["words"][-1] == "A million calls take 0.00556 kWh (measured)."
 
 
 def test_a_jetson_without_a_sensor_is_estimated_by_its_largest_power_mode(bundle):
@@ -107,7 +119,9 @@ def test_a_jetson_without_a_sensor_is_estimated_by_its_largest_power_mode(bundle
 
 def test_where_nothing_is_known_of_the_power_nothing_is_said(bundle, tmp_path):
     done = report(bundle, tmp_path, "--json")
-    assert json.loads(done.stdout)["energy"] is None
+    values = json.loads(done.stdout)
+    assert values["energy"] is None
+    assert "give --price-per-hour, or --watts" in values["headlines"][0]["words"][-1]
 
 
 @pytest.mark.parametrize(
