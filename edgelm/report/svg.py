@@ -146,7 +146,9 @@ def _inline(figure: Any, title: str, summary: str, tooltips: Sequence[str]) -> s
     text = re.sub(r' clip-path="[^"]*"', "", text)  # nothing is drawn outside of the axes
     text = re.sub(r"<clipPath.*?</clipPath>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r"#0000[01][0-9a-f]", lambda found: f"var(--{_VARIABLES[found[0]]})", text)
-    text = re.sub(r"font: (\d+(?:\.\d+)?)px [^;\"]*", rf"font: \1px {tr('system-ui, sans-serif')}", text)
+    fonts = tr("system-ui, sans-serif")
+    text = re.sub(r"font: (\d+(?:\.\d+)?)px [^;\"]*", rf"font: \1px {fonts}", text)
+    text = re.sub(r"font-family: [^;\"]*", f"font-family: {fonts}", text)  # as newer releases of matplotlib write it
     text = text.replace(" xlink:href=", " href=")
     text = re.sub(rf'<g id="{_TOOLTIP}(\d+)">', lambda found: _titled(tooltips[int(found[1])]), text)
     text = _used_names(text)

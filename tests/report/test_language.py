@@ -140,7 +140,10 @@ def english_left(text: str) -> list[str]:
 def test_a_report_is_chinese_but_for_names_and_figures(made):
     page = made["zh"]["html"]
     assert '<html lang="zh">' in page
-    assert "Noto Sans CJK SC" in page
+    drawn = [label.get("style") for label in check_page(page).xpath("//*[local-name()='svg']//*[local-name()='text']")]
+    assert drawn
+    assert all("Noto Sans CJK SC" in style and "DejaVu" not in style for style in drawn)
+    assert "DejaVu" not in made["en"]["html"]
     assert not english_left(page)
     first = page[page.index("<main>") : page.index("<h2")]
     for said in ("5.0 倍", "95 % 置信区间", "体积缩小为 teacher (PyTorch fp32) 的 1/", "测试集：", "个百分点"):
