@@ -211,9 +211,6 @@ class Explorer:
 
     def _report(self) -> None:
         """Where the search and its trials are."""
-        first = not any(trial.state == "finished" for trial in self.ended.values())
-        for run in self.running.values():
-            self.trials.look(run.trial.number, self.folder.trial(run.trial.number), first=first)
         if self.clock.limit_s is not None:
             self.plan.progress(
                 "search (seconds)",
@@ -222,6 +219,9 @@ class Explorer:
             )
         elif self.plan.trials is not None:
             self.plan.progress("search (trials)", len(self.ended), self.plan.trials)
+        first = not any(trial.state == "finished" for trial in self.ended.values())
+        for run in self.running.values():
+            self.trials.look(run.trial.number, self.folder.trial(run.trial.number), first=first)
 
     def _key(self, name: str, overrides: tuple[str, ...]) -> str:
         """Equal for two trials that would run the same stages."""

@@ -170,6 +170,8 @@ def search(
             watch=ended,
             progress=progress,
         )
+        if time_limit is not None:
+            report()  # what was found before, and so it is known how long that takes
         stopped = _explore(folder, space, plan, clock, workers=_workers(jobs, ray), sampler=sampler, seed=seed)
         result = _judge(report(stopped))
         track_front(result)

@@ -37,7 +37,7 @@ class TrialWatch:
             return
         if number in self._shown and self._shown[number].name != step.name:
             self.hide(number)
-        if step.done < step.total:
+        if step.done < step.total > 1:  # of one unit it is not known how far it is; the search itself is shown
             self._shown[number] = step
             self._progress(_told(number, step), step.done, step.total)
         if first:
