@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 from edgelm.clock import Clock
 from edgelm.errors import EdgelmError, ResourceError
-from edgelm.progress import Progress
+from edgelm.progress import Progress, during
 from edgelm.recipe import Recipe, override
 from edgelm.search.folder import Folder, write_text
 from edgelm.search.result import Trial
@@ -168,7 +168,9 @@ class Explorer:
                 return
             start = self.clock.spent_s
             try:
-                trial = replace(trial, state="finished", latency_ms=self.plan.measure(folder / "bundle"), **made)
+                with during(self.plan.progress, f"trial {trial.number}: measure"):
+                    latency_ms = self.plan.measure(folder / "bundle")
+                trial = replace(trial, state="finished", latency_ms=latency_ms, **made)
                 self.measuring_s.append(self.clock.spent_s - start)
             except EdgelmError as error:
                 made = {"error": error.message, "hint": error.hint, "class": type(error).__name__}

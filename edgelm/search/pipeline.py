@@ -32,7 +32,7 @@ from edgelm.search.workers import LocalWorkers, Workers
 
 Watch = Callable[[Trial], None]
 
-_BESIDE = 5  # times what measuring a bundle takes: as long as measuring the original in PyTorch beside it may take
+_BESIDE = 20  # times what measuring a bundle takes: so long may the original in PyTorch take, whose calls are slow
 
 
 def search(
