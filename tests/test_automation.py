@@ -45,6 +45,8 @@ def test_a_workflow_calls_what_is_there(file):
         assert job["timeout-minutes"]
         steps = job["steps"]
         assert all(re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"]) for step in steps if "uses" in step)
+        checkouts = [step for step in steps if step.get("uses", "").startswith("actions/checkout@")]
+        assert checkouts and all(step["with"] == {"persist-credentials": False} for step in checkouts)
         runs = [step["run"] for step in steps if "run" in step]
         assert runs
         for command in runs:
@@ -61,8 +63,12 @@ def test_a_container_is_made_of_what_is_there(file):
     sources = [word for line in re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE) for word in line.split()]
     assert {"pyproject.toml", "edgelm", "recipes", "devices", "calibration_data", "LICENSE"} <= set(sources)
     assert all((REPOSITORY / source).exists() for source in sources)
+    ignored = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert "*" in ignored and {f"!{source}" for source in sources} <= set(ignored)
     for extras in re.findall(r"'\.\[([\w,]+)\]'", text):
         check_extras(extras)
+    environment = (REPOSITORY / "scripts" / "environment.sh").read_text(encoding="utf-8")
+    assert all(torch in environment for torch in re.findall(r"torch==[\d.]+", text))
     assert f"scripts/docker/{file.name}" in text  # the command that builds it
 
 

@@ -9,6 +9,7 @@
 # this was written.
 ARG L4T=r36.4.0
 FROM nvcr.io/nvidia/l4t-jetpack:${L4T}
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3-pip python3-venv \
     && rm -rf /var/lib/apt/lists/*
@@ -19,7 +20,8 @@ COPY edgelm edgelm
 COPY recipes recipes
 COPY devices devices
 COPY calibration_data calibration_data
-RUN /opt/edgelm/bin/pip install --no-cache-dir '.[tensorrt,sign]'
+# The driver of JetPack 6 is that of CUDA 12: bindings of CUDA 13 do not start on it.
+RUN /opt/edgelm/bin/pip install --no-cache-dir '.[tensorrt,sign]' 'cuda-bindings<13'
 ENV PATH=/opt/edgelm/bin:$PATH
 WORKDIR /work
 ENTRYPOINT ["edgelm"]
