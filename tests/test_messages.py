@@ -18,6 +18,7 @@ OTHERS = {
         "--implementation",
         "--python-version",
         "--no-deps",
+        "--no-compile",
         "--only-binary",
         "--abi",
         "--platform",
