@@ -10,7 +10,7 @@ from typing import Literal
 
 from edgelm.errors import UsageError
 
-TargetName = Literal["onnxruntime", "tensorrt"]
+TargetName = Literal["onnxruntime", "tensorrt", "openvino"]
 Rates = tuple[tuple[str, float], ...]
 
 
@@ -75,7 +75,7 @@ class Precision:
         return 4.0 if self.conversion in ("static", "dynamic") else 0.0
 
 
-_BOTH: tuple[TargetName, ...] = ("onnxruntime", "tensorrt")
+_ALL: tuple[TargetName, ...] = ("onnxruntime", "tensorrt", "openvino")
 _CPU: tuple[TargetName, ...] = ("onnxruntime",)
 _INT8: Rates = (("int8", 1.0),)
 # Weights in blocks become FP16 on a GPU, and every GPU that runs INT8 does so at twice FP16's rate.
@@ -92,7 +92,7 @@ PRECISIONS: dict[str, Precision] = {
             calibration="nothing",
             tolerance=1e-3,  # another order of sums
             golden_tolerance=1e-4,  # the same, of the same graph
-            targets=_BOTH,
+            targets=_ALL,
             cpu_rates=(("fp32", 1.0),),
             gpu_rates=(("fp32", 1.0), ("fp16", 1 / 8), ("int8", 1 / 16)),  # outside the tensor cores of NVIDIA's GPUs
         ),
@@ -104,7 +104,7 @@ PRECISIONS: dict[str, Precision] = {
             calibration="reach",
             tolerance=1e-2,  # ten bits
             golden_tolerance=1e-2,
-            targets=_BOTH,
+            targets=_ALL,
             cpu_rates=(("fp32", 1.0),),  # onnxruntime's kernels for x86 compute it in FP32
             gpu_rates=(*_AS_HALF, ("fp32", 1.0)),
         ),
@@ -128,7 +128,7 @@ PRECISIONS: dict[str, Precision] = {
             calibration="ranges",
             tolerance=0.05,
             golden_tolerance=1e-1,  # an activation on a rounding edge may take the neighbouring integer
-            targets=_BOTH,
+            targets=_ALL,
             cpu_rates=_INT8,
             gpu_rates=_INT8,
         ),
@@ -184,7 +184,7 @@ def precisions_for(target: TargetName, *, capability: float | None = None) -> tu
     """Names of the precisions that a target computes.
 
     Args:
-        target: name of the target: onnxruntime or tensorrt.
+        target: name of the target: onnxruntime, tensorrt or openvino.
         capability: compute capability of the GPU; None: not known, or no GPU.
     """
     there = capability or 0.0

@@ -164,7 +164,7 @@ def export(
         typer.Option(
             "--format",
             help="Of models that go on from a text also gguf, for llama.cpp (--precision f32, f16, q8_0, q4_0, ...), "
-            "or genai, for onnxruntime-genai.",
+            "or genai, for onnxruntime-genai; of models that answer also openvino (--precision fp32, fp16, int8).",
         ),
     ] = BUNDLE,
     allow_pickle: Annotated[
@@ -268,6 +268,13 @@ def _draw_format(console: Console, values: dict[str, Any]) -> None:
     table = make_table(values["format"], values["path"])
     table.add_row("precision", values["precision"])
     table.add_row("size", f"{values['size_mb']:.1f} MB")
+    if parity := values["parity"]:
+        table.add_row("largest error against PyTorch", f"{parity['max_error']:.2g}")
+        table.add_row("changed answers", f"{parity['changed']:.2%} of {parity['samples']}")
+    for name, value in values["quality"].get("checkpoint", {}).items():
+        table.add_row(
+            f"{name}, checkpoint -> {values['format']}", f"{value:.4f} -> {values['quality']['bundle'][name]:.4f}"
+        )
     console.print(table)
 
 

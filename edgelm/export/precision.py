@@ -122,8 +122,13 @@ def to_precision(
     device: Device,
     settings: Quantization,
     progress: Progress,
+    *,
+    target: Target | None = None,
 ) -> Converted:
     """Convert an FP32 graph.
+
+    Args:
+        target: the kernels that compute it; None: those of the device's bundles.
 
     Raises:
         CalibrationError: texts that give no ranges, or a calibration table of another model.
@@ -134,18 +139,19 @@ def to_precision(
         raise UsageError(f"--max-drop is for int8, not {precision}.", hint="It chooses which products stay in float.")
     if row.conversion == "half":
         return _half(graph, row, material)
-    result, report = _convert(graph, row, material, device, settings, progress)
+    target = target or target_of(device)
+    result, report = _convert(graph, row, material, settings, progress, target, largest_pair(device, target))
     return Converted(result, result, report)
 
 
-def largest_pair(device: Device) -> int | None:
+def largest_pair(device: Device, target: Target | None = None) -> int | None:
     """What two neighbouring INT8 weights may sum to on the device; None: anything, its sums have room.
 
     A CPU that may be an x86 without VNNI (AVX-512's or AVX's own) sums pairs of UINT8 times INT8 in 16 bits. Within
     `EXACT_PAIR` no input overflows them: between seven and eight bits are left to a weight.
     """
     may_saturate = (
-        target_of(device).pair_sums
+        (target or target_of(device)).pair_sums
         and device.arch != "aarch64"
         and not {"avx512_vnni", "avx_vnni"} & set(device.instructions)
     )
@@ -156,22 +162,22 @@ def _convert(
     graph: onnx.ModelProto,
     precision: Precision,
     material: Material,
-    device: Device,
     settings: Quantization,
     progress: Progress,
+    target: Target,
+    pair: int | None,
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     if precision.conversion == "none":
         fuse_attention(graph)
         return graph, {}
     split_norms(graph)
-    pair, bits = largest_pair(device), settings.embedding_bits or 8
+    bits = settings.embedding_bits or 8
     if precision.conversion == "dynamic":
         return quantize_embeddings(
             quantize_dynamic(graph, QuantizationPlan(pair=pair, per_channel=settings.per_channel)), bits=bits
         ), {}
     if precision.conversion == "blocks":
         return _weight_only(graph, precision, material, settings, progress)
-    target = target_of(device)
     target = replace(target, symmetric=target.symmetric or settings.symmetric)
     base = quantize_embeddings(graph, bits=bits) if target.integer_embeddings else graph
     result, report = _static(graph, base, material, target, settings, pair, progress)

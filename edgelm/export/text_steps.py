@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import onnx
 
@@ -53,7 +54,7 @@ def convert(draft: Draft) -> Draft:
     settings, source = draft.settings, draft.source
     (graph,) = draft.graphs
     made = to_precision(
-        graph.model, settings.precision, _material(draft), settings.device, settings.quantization, settings.progress
+        graph.model, settings.precision, material_of(draft), settings.device, settings.quantization, settings.progress
     )
     emulated = made.runnable is not made.graph
     if settings.single:
@@ -80,8 +81,7 @@ def compare(draft: Draft) -> Draft:
     settings, source = draft.settings, draft.source
     (graph,) = draft.graphs
     reference = load_reference(draft.checkpoint, allow_pickle=settings.allow_pickle) or source.model
-    rows = (draft.evaluation or draft.rows).sample(_PARITY_TEXTS, seed=settings.seed + 1)
-    texts = _material(draft).inputs(rows)
+    texts = parity_texts(draft)
     expected, hard = (
         expected_answers(source.with_model(reference), some) for some in (texts, hard_texts(texts, source.task))
     )
@@ -119,7 +119,7 @@ def plan_engine(draft: Draft) -> Draft:
         return draft
     (graph,) = draft.graphs
     rows = (settings.calibration or draft.evaluation or draft.rows).sample(_LENGTHS, seed=settings.seed)
-    texts = _material(draft).inputs(rows)
+    texts = material_of(draft).inputs(rows)
     lengths = encode(source.tokenizer, source.task, texts, max_length=source.max_length).encoded.lengths
     batch = 1 if settings.single else settings.max_batch
     plan = make_plan(settings.device, lengths, max_length=source.max_length, batch=batch)
@@ -129,9 +129,16 @@ def plan_engine(draft: Draft) -> Draft:
 TEXT_STEPS: tuple[Step, ...] = (trace, convert, compare, measure, plan_engine)
 
 
-def _material(draft: Draft) -> Material:
+def material_of(draft: Draft) -> Material:
+    """What a draft's model is calibrated and judged on."""
     source = draft.source
     return Material(draft.rows, draft.labelled, source.tokenizer, source.task, source.max_length, draft.settings.seed)
+
+
+def parity_texts(draft: Draft) -> list[Any]:
+    """Samples on which a graph is compared with transformers: of the rows to judge on, if there are such."""
+    rows = (draft.evaluation or draft.rows).sample(_PARITY_TEXTS, seed=draft.settings.seed + 1)
+    return material_of(draft).inputs(rows)
 
 
 def _spec(model: onnx.ModelProto) -> GraphSpec:

@@ -56,6 +56,10 @@ def _no_genai(path: Path) -> str:
     return "" if isinstance(decoder, dict) else "is a folder without a genai_config.json"
 
 
+def _no_openvino(path: Path) -> str:
+    return "" if (path / "openvino_model.xml").is_file() else "is a folder without an openvino_model.xml"
+
+
 def _read_json(file: Path) -> dict[str, Any]:
     """A JSON object, or an empty one where there is none."""
     try:
@@ -69,4 +73,5 @@ FILE = OutputKind("a file")
 BUNDLE = OutputKind("a bundle", folder=True, objection=_no_bundle)
 CHECKPOINT = OutputKind("a checkpoint", folder=True, objection=_no_checkpoint)
 GENAI = OutputKind("a folder of onnxruntime-genai", folder=True, objection=_no_genai)
+OPENVINO = OutputKind("a folder of OpenVINO", folder=True, objection=_no_openvino)
 SHARED_FOLDER = OutputKind("a folder of outputs", folder=True)  # stays; each output in it is one of its own kind

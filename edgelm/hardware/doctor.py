@@ -34,6 +34,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "chat": ("run chat templates", ("jinja2",)),
     "serve": ("serve bundles over HTTP", ("starlette", "uvicorn", "prometheus_client")),
     "gguf": ("read and write GGUF files", ("gguf",)),
+    "openvino": ("export for OpenVINO", ("openvino",)),
     "search": ("search recipes and their settings", ("optuna",)),
     "ray": ("search on a Ray cluster", ("ray",)),
     "report": ("write HTML reports", ("jinja2", "matplotlib", "psutil")),

@@ -4,7 +4,7 @@ cost there."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -103,6 +103,9 @@ TENSORRT = Target(
     here=False,
     table_points=32,
 )
+
+# Integers as TensorRT has them, floats as a CPU has them: OpenVINO writes those of 16 bits itself.
+OPENVINO = replace(TENSORRT, name="openvino", residuals=False, floats="fp32", pair_sums=True)
 
 
 def target_of(device: Device) -> Target:

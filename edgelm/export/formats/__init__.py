@@ -1,1 +1,2 @@
-"""Formats of other engines: what a checkpoint becomes for those who run llama.cpp or onnxruntime-genai already."""
+"""Formats of other engines: what a checkpoint becomes for those who run llama.cpp, onnxruntime-genai
+or OpenVINO already."""

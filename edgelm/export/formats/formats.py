@@ -1,8 +1,9 @@
-"""Exports for other engines than edgelm's own runtime: a GGUF file for llama.cpp, a folder for onnxruntime-genai."""
+"""Exports for other engines than edgelm's own runtime: a GGUF file for llama.cpp, a folder for onnxruntime-genai,
+a folder for OpenVINO."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,21 @@ from edgelm.checkpoint import Checkpoint
 from edgelm.errors import UsageError
 from edgelm.export.formats.genai import write_genai
 from edgelm.export.formats.gguf import write_gguf
+from edgelm.export.formats.openvino import check_openvino, write_openvino
 from edgelm.export.generation.steps import build
 from edgelm.export.prepare import prepare
 from edgelm.export.settings import ExportSettings
 from edgelm.files.claims import claim
 from edgelm.files.output import check_output, size_on_disk
-from edgelm.files.output_kinds import FILE, GENAI
+from edgelm.files.output_kinds import FILE, GENAI, OPENVINO
 from edgelm.runtime.generation.decoder import DECODER
+from edgelm.runtime.graph_spec import Parity
 from edgelm.tasks.generation import TextGeneration
 
-GGUF, GENAI_FOLDER = "gguf", "genai"
-FORMATS = (GGUF, GENAI_FOLDER)
+GGUF, GENAI_FOLDER, OPENVINO_FOLDER = "gguf", "genai", "openvino"
+FORMATS = (GGUF, GENAI_FOLDER, OPENVINO_FOLDER)
+ANSWERING = (OPENVINO_FOLDER,)  # for encoders; the others are for decoders
+_KINDS = {GGUF: FILE, GENAI_FOLDER: GENAI, OPENVINO_FOLDER: OPENVINO}
 
 
 @dataclass(frozen=True)
@@ -33,42 +38,57 @@ class FormatResult:
         format: one of `FORMATS`.
         precision: as it was asked for.
         size_mb: 10^6 bytes.
+        parity: how far it is from transformers as its own engine runs it; None: it was not run.
+        quality: metrics of the checkpoint and of what was written (`bundle`); empty where none were measured.
     """
 
     path: Path
     format: str
     precision: str
     size_mb: float
+    parity: Parity | None = None
+    quality: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: what `edgelm export --format ... --json` prints."""
-        return {"path": str(self.path), "format": self.format, "precision": self.precision, "size_mb": self.size_mb}
+        said = {"path": str(self.path), "format": self.format, "precision": self.precision, "size_mb": self.size_mb}
+        return said | {"parity": asdict(self.parity) if self.parity else None, "quality": self.quality}
 
 
 def export_as(form: str, settings: ExportSettings) -> FormatResult:
-    """Export a decoder for another engine.
+    """Export a model for another engine.
 
     Args:
-        form: gguf (llama.cpp loads it; `precision` may be one of GGUF's own, such as q4_0) or genai (onnxruntime-genai
-            opens the folder).
+        form: of decoders gguf (llama.cpp loads it; `precision` may be one of GGUF's own, such as q4_0) or genai
+            (onnxruntime-genai opens the folder); of models that answer openvino (a folder that OpenVINO
+            opens).
         settings: what of them is of bundles alone is not asked.
 
     Raises:
-        UsageError: no such format, or a model that is no decoder alone.
-        ModelError, UnsupportedFamily, MissingExtraError: as `write_gguf` and `write_genai`.
+        UsageError: no such format, or a model or settings that it is not for.
+        ModelError, UnsupportedFamily, MissingExtraError: as `write_gguf`, `write_genai` and `write_openvino`.
+        ParityError, CalibrationError: as `write_openvino`.
         OutputExistsError: the output is there and is not to be replaced.
     """
     if form not in FORMATS:
         raise UsageError(f"no format {form!r}.", hint=f"There are: bundle, {', '.join(FORMATS)}.")
-    check_output(settings.output, overwrite=settings.overwrite, kind=FILE if form == GGUF else GENAI)
+    check_output(settings.output, overwrite=settings.overwrite, kind=_KINDS[form])
     checkpoint = find_checkpoint(settings.checkpoint, allow_pickle=settings.allow_pickle, task=settings.kind)
-    _check_decoder(checkpoint, form)
+    _check_task(checkpoint, form)
+    parity: Parity | None = None
+    quality: dict[str, Any] = {}
+    if form == OPENVINO_FOLDER:
+        check_openvino(settings)
     with claim(settings.output):
-        _write(form, settings, checkpoint)
-    return FormatResult(settings.output, form, settings.precision, size_on_disk(settings.output) / 1e6)
+        if form == OPENVINO_FOLDER:
+            parity, quality = write_openvino(prepare(settings, output_kind=OPENVINO))
+        else:
+            _write_decoder(form, settings, checkpoint)
+    size_mb = size_on_disk(settings.output) / 1e6
+    return FormatResult(settings.output, form, settings.precision, size_mb, parity, quality)
 
 
-def _write(form: str, settings: ExportSettings, checkpoint: Checkpoint) -> None:
+def _write_decoder(form: str, settings: ExportSettings, checkpoint: Checkpoint) -> None:
     if form == GGUF:
         model, tokenizer = load_checkpoint(checkpoint), load_tokenizer(checkpoint)
         write_gguf(
@@ -88,8 +108,14 @@ def _write(form: str, settings: ExportSettings, checkpoint: Checkpoint) -> None:
         )
 
 
-def _check_decoder(checkpoint: Checkpoint, form: str) -> None:
-    if not isinstance(checkpoint.task, TextGeneration):
+def _check_task(checkpoint: Checkpoint, form: str) -> None:
+    if form in ANSWERING:
+        if checkpoint.task.generates:
+            raise UsageError(
+                f"--format {form} is for models that answer, not {checkpoint.task.kind}.",
+                hint="Leave --format out: a bundle takes every model.",
+            )
+    elif not isinstance(checkpoint.task, TextGeneration):
         raise UsageError(
             f"--format {form} is for models that go on from a text, not {checkpoint.task.kind}.",
             hint="Leave --format out: a bundle takes every model.",
