@@ -164,7 +164,8 @@ def export(
         typer.Option(
             "--format",
             help="Of models that go on from a text also gguf, for llama.cpp (--precision f32, f16, q8_0, q4_0, ...), "
-            "or genai, for onnxruntime-genai; of models that answer also openvino (--precision fp32, fp16, int8).",
+            "or genai, for onnxruntime-genai; of models that answer also openvino (--precision fp32, fp16, int8) or "
+            "executorch (fp32).",
         ),
     ] = BUNDLE,
     allow_pickle: Annotated[

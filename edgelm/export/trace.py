@@ -65,14 +65,14 @@ def export_graph(source: TaskModel, *, fused: bool, opset: int | None = None) ->
             hint=f"Give --opset {onnx.defs.onnx_opset_version()} or less.",
         )
     model, task = source.model, source.task
-    sample = _sample_inputs(source.tokenizer, source.max_length)
+    sample = sample_inputs(source.tokenizer, source.max_length)
     sequence = torch.export.Dim(SEQUENCE, min=2, max=source.max_length)
     shapes = {name: {0: torch.export.Dim(BATCH), 1: sequence} for name in sample}
     before = model.config._attn_implementation
     # Eager attention: the pattern of plain matrix products is the one that fuses.
     model.set_attn_implementation("eager")
     try:
-        with _quiet():
+        with quiet():
             config = OnnxConfig(
                 dynamic=True, dynamic_shapes=shapes, **({} if opset is None else {"opset_version": opset})
             )
@@ -147,7 +147,7 @@ def one_choice(model: PreTrainedModel, task: Task) -> Iterator[None]:
         del model.forward
 
 
-def _sample_inputs(tokenizer: Any, max_length: int) -> dict[str, torch.Tensor]:
+def sample_inputs(tokenizer: Any, max_length: int) -> dict[str, torch.Tensor]:
     """Two rows of unlike length: with one row the exporter would take the batch axis for a constant."""
     texts = ["one two three", "one two three four five six seven"]
     encoded = tokenizer(texts, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
@@ -179,7 +179,7 @@ def _name_axes(graph: onnx.ModelProto, inputs: tuple[str, ...], task: Task) -> N
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the exporter's progress and warnings off the terminal."""
     level = transformers.logging.get_verbosity()
     disabled = logging.root.manager.disable

@@ -60,6 +60,10 @@ def _no_openvino(path: Path) -> str:
     return "" if (path / "openvino_model.xml").is_file() else "is a folder without an openvino_model.xml"
 
 
+def _no_executorch(path: Path) -> str:
+    return "" if (path / "model.pte").is_file() else "is a folder without a model.pte"
+
+
 def _read_json(file: Path) -> dict[str, Any]:
     """A JSON object, or an empty one where there is none."""
     try:
@@ -74,4 +78,5 @@ BUNDLE = OutputKind("a bundle", folder=True, objection=_no_bundle)
 CHECKPOINT = OutputKind("a checkpoint", folder=True, objection=_no_checkpoint)
 GENAI = OutputKind("a folder of onnxruntime-genai", folder=True, objection=_no_genai)
 OPENVINO = OutputKind("a folder of OpenVINO", folder=True, objection=_no_openvino)
+EXECUTORCH = OutputKind("a folder of ExecuTorch", folder=True, objection=_no_executorch)
 SHARED_FOLDER = OutputKind("a folder of outputs", folder=True)  # stays; each output in it is one of its own kind

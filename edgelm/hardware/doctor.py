@@ -35,6 +35,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "serve": ("serve bundles over HTTP", ("starlette", "uvicorn", "prometheus_client")),
     "gguf": ("read and write GGUF files", ("gguf",)),
     "openvino": ("export for OpenVINO", ("openvino",)),
+    "executorch": ("export for ExecuTorch", ("executorch",)),
     "search": ("search recipes and their settings", ("optuna",)),
     "ray": ("search on a Ray cluster", ("ray",)),
     "report": ("write HTML reports", ("jinja2", "matplotlib", "psutil")),

@@ -1,2 +1,2 @@
-"""Formats of other engines: what a checkpoint becomes for those who run llama.cpp, onnxruntime-genai
-or OpenVINO already."""
+"""Formats of other engines: what a checkpoint becomes for those who run llama.cpp, onnxruntime-genai,
+OpenVINO or ExecuTorch already."""

@@ -1,5 +1,5 @@
 """Exports for other engines than edgelm's own runtime: a GGUF file for llama.cpp, a folder for onnxruntime-genai,
-a folder for OpenVINO."""
+folders for OpenVINO and ExecuTorch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from edgelm.anatomy import find_checkpoint, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import Checkpoint
 from edgelm.errors import UsageError
+from edgelm.export.formats.executorch import check_executorch, write_executorch
 from edgelm.export.formats.genai import write_genai
 from edgelm.export.formats.gguf import write_gguf
 from edgelm.export.formats.openvino import check_openvino, write_openvino
@@ -18,15 +19,15 @@ from edgelm.export.prepare import prepare
 from edgelm.export.settings import ExportSettings
 from edgelm.files.claims import claim
 from edgelm.files.output import check_output, size_on_disk
-from edgelm.files.output_kinds import FILE, GENAI, OPENVINO
+from edgelm.files.output_kinds import EXECUTORCH, FILE, GENAI, OPENVINO
 from edgelm.runtime.generation.decoder import DECODER
 from edgelm.runtime.graph_spec import Parity
 from edgelm.tasks.generation import TextGeneration
 
-GGUF, GENAI_FOLDER, OPENVINO_FOLDER = "gguf", "genai", "openvino"
-FORMATS = (GGUF, GENAI_FOLDER, OPENVINO_FOLDER)
-ANSWERING = (OPENVINO_FOLDER,)  # for encoders; the others are for decoders
-_KINDS = {GGUF: FILE, GENAI_FOLDER: GENAI, OPENVINO_FOLDER: OPENVINO}
+GGUF, GENAI_FOLDER, OPENVINO_FOLDER, EXECUTORCH_FOLDER = "gguf", "genai", "openvino", "executorch"
+FORMATS = (GGUF, GENAI_FOLDER, OPENVINO_FOLDER, EXECUTORCH_FOLDER)
+ANSWERING = (OPENVINO_FOLDER, EXECUTORCH_FOLDER)  # for encoders; the others are for decoders
+_KINDS = {GGUF: FILE, GENAI_FOLDER: GENAI, OPENVINO_FOLDER: OPENVINO, EXECUTORCH_FOLDER: EXECUTORCH}
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,14 @@ def export_as(form: str, settings: ExportSettings) -> FormatResult:
 
     Args:
         form: of decoders gguf (llama.cpp loads it; `precision` may be one of GGUF's own, such as q4_0) or genai
-            (onnxruntime-genai opens the folder); of models that answer openvino (a folder that OpenVINO
-            opens).
+            (onnxruntime-genai opens the folder); of models that answer openvino or executorch (a folder that
+            OpenVINO or ExecuTorch opens).
         settings: what of them is of bundles alone is not asked.
 
     Raises:
         UsageError: no such format, or a model or settings that it is not for.
-        ModelError, UnsupportedFamily, MissingExtraError: as `write_gguf`, `write_genai` and `write_openvino`.
+        ModelError, UnsupportedFamily, MissingExtraError: as `write_gguf`, `write_genai`, `write_openvino` and
+            `write_executorch`.
         ParityError, CalibrationError: as `write_openvino`.
         OutputExistsError: the output is there and is not to be replaced.
     """
@@ -79,9 +81,13 @@ def export_as(form: str, settings: ExportSettings) -> FormatResult:
     quality: dict[str, Any] = {}
     if form == OPENVINO_FOLDER:
         check_openvino(settings)
+    elif form == EXECUTORCH_FOLDER:
+        check_executorch(settings, checkpoint.task)
     with claim(settings.output):
         if form == OPENVINO_FOLDER:
             parity, quality = write_openvino(prepare(settings, output_kind=OPENVINO))
+        elif form == EXECUTORCH_FOLDER:
+            parity, quality = write_executorch(prepare(settings, output_kind=EXECUTORCH))
         else:
             _write_decoder(form, settings, checkpoint)
     size_mb = size_on_disk(settings.output) / 1e6
