@@ -216,10 +216,15 @@ class Reader {
     s.gain = needed(floats(s.width));
     s.bias = floats(s.width);
     s.epsilon = text_.number();
+    results(s);
+  }
+
+  // Rows as floats, as bytes or as both.
+  void results(Step &s) {
     s.output = maybe_buffer(Buffer::Kind::floats, s.width);
     text_.expect("bytes");
     if (text_.integer(0, 1)) quantizer(s, s.width);
-    if (s.output == none && s.bytes == none) Text::refuse("a norm without results");
+    if (s.output == none && s.bytes == none) Text::refuse("a step without results");
     same_rows(s.input, s.output);
     same_rows(s.input, s.bytes);
   }
@@ -229,12 +234,7 @@ class Reader {
     s.width = width();
     s.input = buffer(Buffer::Kind::floats, 2 * s.width);
     s.activation = activation();
-    s.output = maybe_buffer(Buffer::Kind::floats, s.width);
-    text_.expect("bytes");
-    if (text_.integer(0, 1)) quantizer(s, s.width);
-    if (s.output == none && s.bytes == none) Text::refuse("a gate without results");
-    same_rows(s.input, s.output);
-    same_rows(s.input, s.bytes);
+    results(s);
   }
 
   // HEADS SIZE REACH COSINES SINES QUERIES KEYS: pairs of numbers half a head apart, by an angle for each token.
