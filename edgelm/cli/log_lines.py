@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -49,8 +50,10 @@ class LogLines:
             self._done = done
             self._tell_if_due()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._keep_telling, name="edgelm-log-lines", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._keep_telling, name="edgelm-log-lines", daemon=True)
+            with contextlib.suppress(RuntimeError):  # no memory for its stack: lines come with the steps alone
+                thread.start()
+                self._thread = thread
 
     def close(self) -> None:
         """Say no more."""

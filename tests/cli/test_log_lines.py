@@ -1,5 +1,6 @@
 """A log without a terminal: a line a step, and lines while a step is silent, but none for what is over at once."""
 
+import threading
 import time
 
 from edgelm.cli.log_lines import LogLines
@@ -85,6 +86,19 @@ def test_a_silent_step_is_told_again_until_the_end():
     assert {line.split("] ")[1] for line in said} == {"recover 7 of 90"}
     time.sleep(0.2)
     assert len(said) == told
+
+
+def test_where_no_thread_can_be_had_steps_are_told_all_the_same(monkeypatch):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    said = []
+    lines = LogLines(said.append, soon=0.0)
+    lines.note("teach", 1, 3)
+    lines.note("recover", 1, 3)
+    lines.close()
+    assert said == ["[0:00] teach 1 of 3", "[0:00] recover 1 of 3"]
 
 
 def test_a_command_writes_them_to_stderr(capsys):
