@@ -61,7 +61,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+QUICK = ("bert-pairs", "roberta-split")  # the others take theirs in the marked run
+
+
+@pytest.mark.parametrize(
+    "case", [case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
+)
 def test_transformers_reads_the_tokens_that_the_runtime_reads(tmp_path, case):
     family, settings, pairs = CASES[case]
     bundle = make(tmp_path, family, settings=settings, pairs=pairs)

@@ -179,6 +179,7 @@ def _set_size(terminal: int, columns: int) -> None:
 
 
 @needs_bash
+@pytest.mark.slow
 def test_from_a_backbone_to_an_answer_by_pasting_what_is_printed(tmp_path):
     """finetune is called in a terminal of 40 columns; each further command is the line that the one before printed."""
     make_checkpoint(tmp_path / f"base {ODD}")

@@ -194,6 +194,7 @@ def test_compress_ends_with_the_same_weights_and_history(files, tmp_path):
         assert stage["after"] == pytest.approx(expected.after)
 
 
+@pytest.mark.slow
 def test_cuts_and_what_is_learnt_after_them_are_the_same(files, tmp_path):
     options = ("--unlabelled", files / "text.jsonl", "--json")
     code, stdout, stderr = together(compress(files, tmp_path / "two", *options, recipe="fit"))
@@ -237,6 +238,7 @@ def test_a_narrow_encoder_learns_the_same(files, tmp_path):
     assert difference(tmp_path / "one", tmp_path / "two") < ROUNDING
 
 
+@pytest.mark.slow
 def test_an_error_that_all_meet_is_said_once_and_ends_all_with_its_code(files, tmp_path):
     (tmp_path / "there").mkdir()
     code, stdout, stderr = together(compress(files, tmp_path / "there", "--json"))

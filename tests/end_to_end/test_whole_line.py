@@ -39,7 +39,7 @@ def run(*arguments):
     return json.loads(result.stdout)
 
 
-QUICK = ("pair", "embedding")  # the others take theirs in the marked run
+QUICK = ("pair",)  # the others take theirs in the marked run
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,11 @@ def pruned(tmp_path_factory):
 @pytest.mark.parametrize(
     ("family", "precision"),
     [
-        *((family, precision) for family in ("mpnet", "modernbert") for precision in BOUNDS),
+        *(("mpnet", precision) for precision in BOUNDS),
+        *(
+            pytest.param("modernbert", precision, marks=() if precision == "int8" else pytest.mark.slow)
+            for precision in BOUNDS
+        ),
         *((family, precision) for family in ("deberta-v2", "albert") for precision in ("int8", "int4")),
     ],
 )
@@ -75,6 +79,7 @@ def test_pruned_encoders_answer_as_pytorch_in_every_precision(tmp_path, pruned, 
     assert verify(tmp_path / "b").ok
 
 
+@pytest.mark.slow
 def test_bf16_graphs_of_every_family_are_written(tmp_path, pruned):
     """No CPU runs them: what is proven is that they can be made."""
     for family in ("mpnet", "modernbert"):

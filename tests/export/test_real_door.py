@@ -47,7 +47,7 @@ CASES = {
     "bert-mean": ("bert", {"kind": "sentence-embedding"}, {"padding_side": "left"}),
     "roberta-cls": ("roberta", {"kind": "sentence-embedding"}, {"padding_side": "left", "cls": True}),
 }
-USUAL = ("bert-left", "bert-pairs", "roberta-multi", "xlm-roberta-unigram", "bert-mean")  # each is an export
+USUAL = ("bert-pairs", "roberta-multi", "bert-mean")  # each is an export
 EVERY = [pytest.param(case, marks=() if case in USUAL else pytest.mark.slow) for case in CASES]
 
 

@@ -138,6 +138,7 @@ def test_pytorch_answers_what_the_bundle_answers(bundle, checkpoint):
         assert np.abs(found - wanted).max() <= tolerance * np.abs(wanted).max()
 
 
+@pytest.mark.slow
 def test_a_subject_says_how_it_is_run(bundle, checkpoint):
     half = Subject("half", checkpoint, "pytorch", "bf16", 0.0)
     _, found = profile(bundle, compare=[half], threads=1, runs=10, loads=1)

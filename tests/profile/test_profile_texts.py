@@ -169,6 +169,7 @@ def test_every_kind_of_cut_has_a_row():
     assert rows[3][1:-1:2] == ["4/4", "1/4", "0/64"]
 
 
+@pytest.mark.slow
 def test_targets_are_judged_for_their_sources(tmp_path):
     make_generator_bundle(tmp_path / "bundle", "t5")
     model, folder = make_model("t5")

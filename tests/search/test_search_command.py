@@ -115,6 +115,7 @@ def test_trials_and_front_are_in_the_folder_as_printed(found):
         assert not (place / "bundle").exists()
 
 
+@pytest.mark.slow
 def test_a_masked_language_model_is_searched_for_its_task(files, inline):
     model = make_checkpoint(files / "masked", kind="fill-mask")
     (model / "edgelm.json").unlink()  # a folder as transformers writes it, which is read as an encoder otherwise
@@ -175,6 +176,7 @@ def finished(folder):
     return {path: values for path, values in trial_files(folder).items() if values["state"] == "finished"}
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_a_killed_search_loses_no_finished_trial(files):
     """SIGKILL to the leading process while the second trial trains; a trial that had all of its training is then taken
@@ -278,6 +280,7 @@ def test_a_trial_that_is_not_there_is_refused(files, found, words, code, message
     assert message in result.stderr
 
 
+@pytest.mark.slow
 def test_an_encoder_is_searched_by_agreement_and_by_pairs(tmp_path, inline):
     """The library, with settings as values: sentence embeddings of plain text, then of labelled pairs."""
     import edgelm

@@ -295,6 +295,7 @@ def test_a_keeper_that_is_killed_leaves_nothing(bundle, serve):
     assert left(server) == []
 
 
+@pytest.mark.slow
 def test_an_interrupted_profile_leaves_nothing(bundle, serve):
     server = serve()
     options = ("--host", "device", "--python", sys.executable, "--runs", "1000000", "--loads", "1", "--threads", "1")
