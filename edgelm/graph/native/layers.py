@@ -116,12 +116,9 @@ def gate(state: State, node: onnx.NodeProto) -> Value:
     if not isinstance(first, Half) or not isinstance(second, Half) or first.rows != second.rows:
         raise Unsupported(f"{node.name}: a product of something else")
     need(not first.second and second.second and second.activation == "none", f"{node.name}: another gate")
-    rows, name = first.rows, node.output[0]
-    wanted = state.bytes_wanted(name)
-    made = state.new_rows(rows.width // 2, per_token=rows.per_token)
-    floats = wanted is None or state.needs_floats(name, wanted[0])
-    words = [rows.buffer, first.activation, f"from 1 {made.buffer}" if floats else "from 0"]
-    state.writer.step("gate", made.width, *words, bytes_words(state, wanted, made))
+    rows = first.rows
+    made, results = _results(state, node.output[0], rows.width // 2, per_token=rows.per_token)
+    state.writer.step("gate", made.width, rows.buffer, first.activation, results)
     return made
 
 
@@ -168,13 +165,17 @@ def norm(state: State, node: onnx.NodeProto) -> Value:
     need(set(sizes) == {rows.width}, f"{node.name}: a gain of another shape")
     words: list[object] = [rows.buffer, state.writer.place(node.input[1]), state.writer.place(bias)]
     words.append(bits(found.get("epsilon", 1e-5)))
-    name = node.output[0]
-    wanted = state.bytes_wanted(name)
-    made = state.new_rows(rows.width, per_token=rows.per_token)
-    floats = wanted is None or state.needs_floats(name, wanted[0])
-    words.append(f"from 1 {made.buffer}" if floats else "from 0")
-    state.writer.step("norm", rows.width, *words, bytes_words(state, wanted, made))
+    made, results = _results(state, node.output[0], rows.width, per_token=rows.per_token)
+    state.writer.step("norm", rows.width, *words, results)
     return made
+
+
+def _results(state: State, name: str, width: int, *, per_token: bool) -> tuple[Rows, str]:
+    """Rows that are floats, bytes or both, as the readers of a tensor want them, and the words for it."""
+    wanted = state.bytes_wanted(name)
+    made = state.new_rows(width, per_token=per_token)
+    floats = wanted is None or state.needs_floats(name, wanted[0])
+    return made, f"{f'from 1 {made.buffer}' if floats else 'from 0'} {bytes_words(state, wanted, made)}"
 
 
 def bytes_words(state: State, wanted: tuple[str, Quantizer] | None, rows: Rows) -> str:

@@ -49,11 +49,11 @@ def _tables(view: GraphView, angles: tuple[str, ...], tokens: int) -> list[np.nd
     """Cosines and sines for each token, as the graph computes them, (tokens, size / 2): the same for every text, which
     is tried."""
     need(tokens <= _LONGEST, f"{angles[0]}: sequences of more than {_LONGEST} tokens")
-    places, *tables = angles
+    texts = [np.ones((2, count), dtype=np.int64) for count in (tokens, min(_SHORT, tokens))]
+    places = [view.compute(angles[0], text) for text in texts]
     result = []
-    for name in tables:
-        texts = [np.ones((2, count), dtype=np.int64) for count in (tokens, min(_SHORT, tokens))]
-        rows = [view.compute(name, text)[view.compute(places, text)] for text in texts]
+    for name in angles[1:]:
+        rows = [view.compute(name, text)[place] for text, place in zip(texts, places, strict=True)]
         need(all(each.ndim == 3 and np.array_equal(each[0], each[1]) for each in rows), f"{angles[0]}: other places")
         need(np.array_equal(rows[0][0, : rows[1].shape[1]], rows[1][0]), f"{angles[0]}: other places in short texts")
         result.append(rows[0][0].astype(np.float32))
