@@ -7,7 +7,6 @@ against transformers before the folder takes its place.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,9 +14,9 @@ import numpy as np
 import torch
 
 from edgelm.cards.engine import Engine
-from edgelm.errors import MissingExtraError, ModelError, UsageError, install_extra
+from edgelm.errors import ModelError, UsageError
 from edgelm.export.draft import Draft
-from edgelm.export.formats.engine_folder import finish_folder
+from edgelm.export.formats.engine_folder import check_engine, finish_folder
 from edgelm.export.settings import ExportSettings
 from edgelm.export.trace import quiet, sample_inputs
 from edgelm.files.output import staged_output
@@ -56,15 +55,8 @@ def check_executorch(settings: ExportSettings, task: Task) -> None:
         raise UsageError(
             f"--format executorch is written in fp32, not {settings.precision}.", hint="Give --precision fp32."
         )
-    if settings.device.kind != "cpu":
-        raise UsageError(
-            f"--format executorch is for CPUs, and {settings.device.name} is none.", hint="Give --device cpu."
-        )
     given = {"--single": settings.single, "--opset": settings.opset is not None, "--max-batch": settings.max_batch > 1}
-    if named := [option for option, there in given.items() if there]:
-        raise UsageError(f"{' and '.join(named)}: for bundles, not for --format executorch.", hint="Leave it out.")
-    if find_spec("executorch") is None:
-        raise MissingExtraError("--format executorch needs the package executorch.", hint=install_extra("executorch"))
+    check_engine("executorch", settings, given)
 
 
 def write_executorch(draft: Draft) -> tuple[Parity, dict[str, Any]]:

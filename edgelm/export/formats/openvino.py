@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType, SimpleNamespace
@@ -18,9 +17,9 @@ import numpy as np
 import onnx
 
 from edgelm.cards.engine import Engine
-from edgelm.errors import MissingExtraError, ModelError, UsageError, install_extra
+from edgelm.errors import ModelError, UsageError
 from edgelm.export.draft import Draft
-from edgelm.export.formats.engine_folder import finish_folder
+from edgelm.export.formats.engine_folder import check_engine, finish_folder
 from edgelm.export.precision import to_precision
 from edgelm.export.settings import ExportSettings
 from edgelm.export.text_steps import material_of
@@ -73,15 +72,8 @@ def check_openvino(settings: ExportSettings) -> None:
             f"--format openvino is written in {', '.join(known)}, not {settings.precision}.",
             hint="Give --precision int8 or fp16.",
         )
-    if settings.device.kind != "cpu":
-        raise UsageError(
-            f"--format openvino is for CPUs, and {settings.device.name} is none.", hint="Give --device cpu."
-        )
     given = {"--single": settings.single, "--embedding-bits": settings.quantization.embedding_bits is not None}
-    if named := [option for option, there in given.items() if there]:
-        raise UsageError(f"{' and '.join(named)}: for bundles, not for --format openvino.", hint="Leave it out.")
-    if find_spec("openvino") is None:
-        raise MissingExtraError("--format openvino needs the package openvino.", hint=install_extra("openvino"))
+    check_engine("openvino", settings, given)
 
 
 def write_openvino(draft: Draft) -> tuple[Parity, dict[str, Any]]:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from edgelm.anatomy import load_checkpoint
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
-from edgelm.export.formats import executorch as executorch_format
+from edgelm.export.formats import engine_folder
 
 
 def export(folder, *more):
@@ -68,7 +68,7 @@ def test_what_executorch_is_not_given_is_refused(tmp_path, kind, words, said):
 
 def test_without_executorch_the_extra_is_named(tmp_path, monkeypatch):
     make_checkpoint(tmp_path / "model")
-    monkeypatch.setattr(executorch_format, "find_spec", lambda name: None)
+    monkeypatch.setattr(engine_folder, "find_spec", lambda name: None)
     done = export(tmp_path, "--precision", "fp32")
     assert done.exit_code == 1
     assert "executorch]" in done.stderr and not (tmp_path / "out").exists()

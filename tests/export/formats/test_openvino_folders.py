@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from edgelm.anatomy import load_checkpoint
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
-from edgelm.export.formats import openvino as openvino_format
+from edgelm.export.formats import engine_folder
 
 
 def export(folder, *more):
@@ -128,7 +128,7 @@ def test_a_model_that_writes_is_refused(tmp_path):
 
 def test_without_openvino_the_extra_is_named(tmp_path, monkeypatch):
     make_checkpoint(tmp_path / "model")
-    monkeypatch.setattr(openvino_format, "find_spec", lambda name: None)
+    monkeypatch.setattr(engine_folder, "find_spec", lambda name: None)
     done = export(tmp_path, "--precision", "fp16")
     assert done.exit_code == 1
     assert "openvino]" in done.stderr and not (tmp_path / "out").exists()
