@@ -70,7 +70,7 @@ class ModelSizes:
         ffn: channels of one layer's feed-forward network.
         vocabulary: tokens in the embedding table.
         positions: longest text in tokens.
-        types: token types; 0: the model has no embedding of them.
+        types: token types that an export looks up; 0: there are none, or single texts have all the same one.
         outputs: width of the head; 0: there is none.
         every_token: whether the head reads every token, not the first one behind a pooler.
         gated: whether every channel has a gate: a third matrix of the feed-forward network.

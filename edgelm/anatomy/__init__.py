@@ -11,7 +11,7 @@ from edgelm.anatomy.loading import head_config, load_backbone, load_checkpoint, 
 from edgelm.anatomy.projection import Projection
 from edgelm.anatomy.reference import load_reference
 from edgelm.anatomy.task_model import Rows, TaskModel, counted_rows, counted_targets, model_outputs, pool
-from edgelm.anatomy.tokenizer import check_token_types, load_tokenizer
+from edgelm.anatomy.tokenizer import check_token_types, load_tokenizer, token_types
 
 __all__ = [
     "FAMILIES",
@@ -44,6 +44,7 @@ __all__ = [
     "stacks_of",
     "sublayers",
     "supported_model_types",
+    "token_types",
     "token_weights",
     "word_embeddings",
 ]

@@ -33,7 +33,7 @@ def sizes_of(config: Mapping[str, Any] | Any, *, task: Task | None = None) -> Mo
         **family.sizes(values),
         vocabulary=int(values["vocab_size"]),
         positions=usable_positions(family, values),
-        types=int(values.get("type_vocab_size", 2)) if family.token_types else 0,
+        types=int(values.get("type_vocab_size", 2)) if family.token_types and (task is None or task.pair) else 0,
         outputs=_outputs(task, int(values["vocab_size"])),
         every_token=task is not None and task.per != "sample",
         gated=family.ffn_gate is not None,

@@ -117,7 +117,7 @@ def check_token_types(tokenizer: Any, config: Any, *, pair: bool) -> None:
     """
     if "token_type_ids" not in tokenizer.model_input_names:
         return
-    types = [tokenizer.pad_token_type_id, *tokenizer("a", *(["a"] if pair else []))["token_type_ids"]]
+    types = token_types(tokenizer, pair=pair)
     if max(types) >= config.type_vocab_size:
         kind = "pairs" if pair else "texts"
         raise ModelError(
@@ -126,3 +126,10 @@ def check_token_types(tokenizer: Any, config: Any, *, pair: bool) -> None:
             hint="Take token_type_ids out of model_input_names in tokenizer_config.json, if the model was trained "
             "without them.",
         )
+
+
+def token_types(tokenizer: Any, *, pair: bool) -> set[int]:
+    """Which token types a tokenizer gives to texts, or to pairs of them, and to padding; 0 alone, if it gives none."""
+    if "token_type_ids" not in tokenizer.model_input_names:
+        return {0}
+    return {tokenizer.pad_token_type_id, *tokenizer("a", *(["a"] if pair else []))["token_type_ids"]}

@@ -125,7 +125,7 @@ def export(
         bool,
         typer.Option(
             "--single",
-            help="For one text at a time, unpadded: no mask, and no token types but for pairs.",
+            help="For one text at a time, unpadded: the graph needs no mask.",
             rich_help_panel=GRAPH,
         ),
     ] = False,

@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx
 
-from edgelm.anatomy import load_reference
+from edgelm.anatomy import TaskModel, load_reference, token_types
 from edgelm.anatomy.sizes import text_limit
 from edgelm.engines.plan import make_plan
 from edgelm.export.door import check_door, hard_texts
@@ -24,6 +24,7 @@ from edgelm.export.trace import export_graph
 from edgelm.graph.names import describe, name_by_places
 from edgelm.graph.rewrites import check_opset
 from edgelm.graph.session import DISABLED_OPTIMIZERS, make_plain_session
+from edgelm.graph.token_types import drop_token_types, fold_token_types
 from edgelm.graph.unpadded import for_one_text
 from edgelm.lengths import LONGEST_READ
 from edgelm.quantize.saturation import largest_pair_sum
@@ -46,6 +47,7 @@ def trace(draft: Draft) -> Draft:
         fused=target_of(settings.device).fused,
         opset=settings.opset,
     )
+    fold_token_types(model, given=_types_differ(source))
     return replace(draft, graphs=(DraftGraph(_spec(model), model),))
 
 
@@ -57,10 +59,11 @@ def convert(draft: Draft) -> Draft:
         graph.model, settings.precision, material_of(draft), settings.device, settings.quantization, settings.progress
     )
     emulated = made.runnable is not made.graph
-    if settings.single:
-        for_one_text(made.graph, pair=source.task.pair)
-        if emulated:
-            for_one_text(made.runnable, pair=source.task.pair)
+    for each in (made.graph, made.runnable) if emulated else (made.graph,):
+        if not _types_differ(source):
+            drop_token_types(each)
+        if settings.single:
+            for_one_text(each)
     if settings.opset is not None:
         check_opset(made.graph, settings.opset)
     name_by_places(made.graph)
@@ -127,6 +130,11 @@ def plan_engine(draft: Draft) -> Draft:
 
 
 TEXT_STEPS: tuple[Step, ...] = (trace, convert, compare, measure, plan_engine)
+
+
+def _types_differ(source: TaskModel) -> bool:
+    """Whether a tokenizer gives any token another type than 0: to the second texts of pairs, for most."""
+    return token_types(source.tokenizer, pair=source.task.pair) != {0}
 
 
 def material_of(draft: Draft) -> Material:

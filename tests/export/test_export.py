@@ -155,7 +155,8 @@ def test_the_manifest_has_parity_quality_calibration_and_lineage(tmp_path):
     }
     assert [site["option"] for site in calibration["sites"]] == ["minmax"] * len(calibration["sites"])
     assert manifest.lineage["task"]["labels"] == ["negative", "positive"]
-    assert [spec.shape for spec in manifest.inputs] == [("batch", "sequence")] * 3
+    assert [spec.name for spec in manifest.inputs] == ["input_ids", "attention_mask"]  # single texts have no types
+    assert [spec.shape for spec in manifest.inputs] == [("batch", "sequence")] * 2
     assert verify(tmp_path / "b.edgelm").ok
 
 
@@ -225,7 +226,7 @@ def test_a_graph_that_computes_something_else_is_not_bundled(tmp_path, precision
     [("bert", "text-classification", "int8"), ("roberta", "sentence-embedding", "fp16")],
 )
 def test_a_bundle_for_one_text_at_a_time_asks_for_tokens_alone(tmp_path, family, kind, precision):
-    """No mask, no token types, fewer nodes; the same answers, and lists of texts are taken one by one."""
+    """No mask, fewer nodes; the same answers, and lists of texts are taken one by one."""
     folder = make_checkpoint(tmp_path / "m", family, kind=kind, hidden=128, ffn=256, spread=0.1)
     options = {
         "device": load_device("cpu"),
