@@ -1,10 +1,11 @@
 """edgelm-native's tokenizer beside the tokenizers library: `python benchmarks/native_tokenizer.py [--lines 1000000]
-[--texts FOLDER] [--rounds 15] [BUNDLE]`.
+[--texts FOLDER] [--rounds 15] [--byte-level | BUNDLE]`.
 
 Lines made of real ones (the text files below --texts, or the rows that come with edgelm) are read by both and compared:
 as they are, cut, joined, in upper case, with accents, signs and characters of all scripts put into them. The time is
 that of one text of some 25 tokens, called as the runtime calls it: `TextProcessor` with either reader, turn by turn.
-The tokenizer is a bundle's, or that of MiniLM-L6.
+The tokenizer is a bundle's, one of byte-level pairs that is trained on the same lines first, as RoBERTa's is made, or
+that of MiniLM-L6.
 """
 
 from __future__ import annotations
@@ -99,6 +100,23 @@ def time_calls(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, fl
     return {name: statistics.median(values) for name, values in samples.items()}
 
 
+def train_byte_level(lines: list[str]) -> tuple[Any, TextProcessing]:
+    """Byte-level pairs, 8,000 tokens, learnt of these lines; pre-tokenizer and frame are those of RoBERTa."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    library = Tokenizer(models.BPE())
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=8000, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    library.train_from_iterator(lines, trainer)
+    library.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    return library, TextProcessing(max_length=128, pad_id=1, pad_token="<pad>")
+
+
 def make_tokenizer(bundle: Path | None) -> tuple[Any, TextProcessing]:
     """Of the tokenizers library, with the settings that the bundle has."""
     if bundle is not None:
@@ -115,13 +133,16 @@ def make_tokenizer(bundle: Path | None) -> tuple[Any, TextProcessing]:
 def main() -> None:
     """Print the machine, the comparison and the times."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("bundle", type=Path, nargs="?")
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("bundle", type=Path, nargs="?")
+    chosen.add_argument("--byte-level", action="store_true")
     parser.add_argument("--lines", type=int, default=1_000_000)
     parser.add_argument("--texts", type=Path)
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     print_machine()
-    library, settings = make_tokenizer(options.bundle)
+    lines = read_lines(options.texts)
+    library, settings = train_byte_level(lines) if options.byte_level else make_tokenizer(options.bundle)
     library.enable_truncation(settings.max_length, direction=settings.truncation_side)
     library.encode_special_tokens = settings.split_special
     native = edgelm_native.Tokenizer(compile_tokenizer(library, settings))
@@ -137,7 +158,7 @@ def main() -> None:
         calls |= {f"the runtime by {theirs.reads_by}": lambda: theirs([TEXT])}
     for name, micros in time_calls(calls, options.rounds).items():
         print(f"{name}: {micros:.1f} us for {tokens} tokens")
-    counts = compare(native, library, vary(read_lines(options.texts), options.lines))
+    counts = compare(native, library, vary(lines, options.lines))
     print(", ".join(f"{count:,} {name}" for name, count in counts.items()))
 
 
