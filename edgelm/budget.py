@@ -8,7 +8,14 @@ from typing import Any
 
 from edgelm.errors import UsageError
 
+_FACTORS = {"x": 1.0, "×": 1.0}
 _BYTES = {"mb": 1.0, "kb": 1e-3, "gb": 1e3, "mib": 1.048576, "kib": 1.024e-3, "gib": 1073.741824}
+_BOUNDS = (
+    dict.fromkeys(_FACTORS, "speedup")
+    | dict.fromkeys(("us", "µs", "ms", "s"), "max-latency")
+    | dict.fromkeys(_BYTES, "max-size")
+    | dict.fromkeys(("point", "points", "pt", "pts"), "max-drop")
+)
 
 
 @dataclass(frozen=True)
@@ -69,11 +76,39 @@ def parse_megabytes(text: str, option: str) -> float:
 
 def parse_factor(text: str) -> float:
     """`10x` or `10`."""
-    return _parse(text, {"x": 1.0, "×": 1.0}, "--speedup", "10x")
+    return _parse(text, _FACTORS, "--speedup", "10x")
+
+
+def parse_bounds(text: str) -> dict[str, str]:
+    """Bounds in one line, told apart by their units: `5x, 10ms, 50MB, 1 point` -> values of `--speedup`,
+    `--max-latency`, `--max-size` and `--max-drop`, by their names without hyphens in front.
+
+    Raises:
+        UsageError: a part that is none of these, or two of one kind.
+    """
+    found: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in re.split(r"[,;]|\band\b", text))):
+        number, unit = _amount(re.sub(r"^(under|below|at most)\b|\b(worse|lost|as fast|faster)$", "", part.lower()))
+        if number is None or unit not in _BOUNDS:
+            raise UsageError(
+                f"{part!r} is no bound of a budget.",
+                hint="Bounds are times as fast, a time, a size, points that may be lost: 5x, 10ms, 50MB, 1 point.",
+            )
+        name = _BOUNDS[unit]
+        if name in found:
+            raise UsageError(f"there are two bounds of {name.replace('-', ' ')}.", hint="Give one of them.")
+        found[name] = number if name == "max-drop" else f"{number}{unit}"
+    return found
+
+
+def _amount(text: str) -> tuple[str | None, str]:
+    """A number and its unit, in small letters; None: it begins with no number."""
+    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-zµ×]*)\s*", text.lower())
+    return (None, "") if found is None else (found[1], found[2])
 
 
 def _parse(text: str, units: dict[str, float], option: str, example: str) -> float:
-    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-zµ×]*)\s*", text.lower())
-    if found is None or (found[2] and found[2] not in units):
+    number, unit = _amount(text)
+    if number is None or (unit and unit not in units):
         raise UsageError(f"{option} {text!r} cannot be read as an amount.", hint=f"Give it like {option} {example}.")
-    return float(found[1]) * (units[found[2]] if found[2] else 1.0)
+    return float(number) * (units[unit] if unit else 1.0)

@@ -20,12 +20,7 @@ data:
 device: {device}  # `edgelm devices list` has them
 
 # Without a budget the recipe balanced is taken.
-budget:
-  {speedup_hidden}speedup: {speedup}  # times as fast as the original in PyTorch here
-  # max-latency: 2ms
-  # max-size: 10MB
-  # max-drop: 1.0  # points of the metric
-
+{budget}
 {time_hidden}time-limit: {time}  # of compressing
 
 output: build
@@ -36,27 +31,47 @@ options:
   profile: {{}}
 """
 
+# An example of each bound, and what is said of it.
+_BOUNDS = {
+    "speedup": ("5x", "  # times as fast as the original in PyTorch here"),
+    "max-latency": ("2ms", ""),
+    "max-size": ("10MB", ""),
+    "max-drop": ("1.0", "  # points of the metric"),
+}
 
-def project_text(answers: Mapping[str, str], *, task: str, columns: Mapping[str, str | None]) -> str:
+
+def project_text(
+    answers: Mapping[str, str], bounds: Mapping[str, str], *, task: str, columns: Mapping[str, str | None]
+) -> str:
     """The file, with comments; bounds that were not given stand there as comments.
 
     Args:
-        answers: `model`, `data`, `eval`, `device`, and `speedup` and `time-limit`, which may be empty.
+        answers: `model`, `data`, `eval`, `device`, and `time-limit`, which may be empty.
+        bounds: of the budget, by their names in the file.
         columns: options that name columns; None: guessed.
     """
     named = "".join(f"  {name}: {_quoted(value)}\n" for name, value in columns.items() if value is not None)
     quoted = {name: _quoted(answers[name]) for name in ("model", "data", "eval", "device")}
-    speedup, time = answers["speedup"], answers["time-limit"]
-    text = _TEXT.format(
+    time = answers["time-limit"]
+    return _TEXT.format(
         **quoted,
         task=task,
         columns=named,
-        speedup_hidden="" if speedup else "# ",
-        speedup=_quoted(speedup or "5x"),
+        budget=_budget(bounds),
         time_hidden="" if time else "# ",
         time=_quoted(time or "45m"),
     )
-    return text if speedup else text.replace("\nbudget:\n", "\nbudget: {}\n")
+
+
+def _budget(bounds: Mapping[str, str]) -> str:
+    lines = ["budget:" if bounds else "budget: {}"]
+    for name, (example, comment) in _BOUNDS.items():
+        value = bounds.get(name)
+        if value is None:
+            lines.append(f"  # {name}: {example}{comment}")
+        else:
+            lines.append(f"  {name}: {value if name == 'max-drop' else _quoted(value)}{comment}")
+    return "\n".join([*lines, ""])
 
 
 def _quoted(text: str) -> str:

@@ -21,7 +21,7 @@ _QUESTIONS = {
     "data": ("Rows to train on", "train.csv"),
     "eval": ("Rows to judge by", "dev.csv"),
     "device": ("Device (edgelm devices list)", "cpu"),
-    "speedup": ("How many times as fast (empty: the recipe balanced)", ""),
+    "budget": ("Budget, such as 5x, 10ms, 50MB, 1 point (empty: the recipe balanced)", ""),
     "time-limit": ("Time for compressing, such as 45m (empty: no limit)", ""),
 }
 
@@ -39,6 +39,16 @@ def init(
     speedup: Annotated[
         str | None, typer.Option("--speedup", help="Budget: times as fast, such as 10x.", rich_help_panel=BUDGET)
     ] = None,
+    max_latency: Annotated[
+        str | None, typer.Option(help="Budget: p50 of one text, such as 10ms.", rich_help_panel=BUDGET)
+    ] = None,
+    max_size: Annotated[
+        str | None, typer.Option(help="Budget: size of the bundle, such as 50MB.", rich_help_panel=BUDGET)
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(help="Budget: points of the task's metric that may be lost.", rich_help_panel=BUDGET),
+    ] = None,
     time_limit: Annotated[
         str | None,
         typer.Option("--time-limit", metavar="TIME", help=f"Of compressing. {TIMES}", rich_help_panel=BUDGET),
@@ -55,9 +65,10 @@ def init(
 ) -> None:
     """Ask for model, rows, device, budget and time, show what is read of the rows, and write a commented project file.
 
-    Example: edgelm init --model ./my-model --data train.csv --eval dev.csv --device cpu --speedup 5x --yes
+    Example: edgelm init --model ./my-model --data train.csv --eval dev.csv --device cpu --max-latency 10ms --yes
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
+        from edgelm.budget import parse_bounds
         from edgelm.cli.inputs import read_columns, read_schema, read_train_and_eval
         from edgelm.device import load_device
         from edgelm.files.output import check_output, staged_output
@@ -67,8 +78,11 @@ def init(
 
         check_output(output, overwrite=overwrite)
         given = {"model": model, "data": data, "eval": evaluation, "device": device}
-        given |= {"speedup": speedup, "time-limit": time_limit}
+        options = {"speedup": speedup, "max-latency": max_latency, "max-size": max_size, "max-drop": max_drop}
+        bounds = {name: str(value) for name, value in options.items() if value is not None}
+        given |= {"budget": "" if bounds else None, "time-limit": time_limit}
         found = {name: _answer(name, value, yes=yes) for name, value in given.items()}
+        bounds = bounds or parse_bounds(found.pop("budget"))
         load_device(found["device"])
         schema = read_schema(task)
         columns = read_columns(text_column, pair_column, label_column)
@@ -80,9 +94,9 @@ def init(
         screen.aside(f"Longest texts: {', '.join(f'{size:,}' for size in longest)} characters.")
         named = {"text-column": text_column, "pair-column": pair_column, "label-column": label_column}
         with staged_output(output, overwrite=overwrite) as aside:
-            aside.write_text(project_text(found, task=task, columns=named), encoding="utf-8")
+            aside.write_text(project_text(found, bounds, task=task, columns=named), encoding="utf-8")
             read_project(aside)  # what was answered is as `edgelm make` wants it
-        screen.result({"path": str(output)} | found | {"task": task, "rows": len(train)}, _draw)
+        screen.result({"path": str(output)} | found | {"budget": bounds, "task": task, "rows": len(train)}, _draw)
         screen.next_step(str(output), "make", argument(output), "--dry-run")
 
 

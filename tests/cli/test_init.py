@@ -40,6 +40,28 @@ def test_questions_are_answered_and_what_is_left_empty_is_no_bound(folder):
     assert (project.model, project.device, project.budget.speedup, project.time_limit) == ("m", "cpu", None, None)
 
 
+def test_a_budget_is_told_in_one_line(folder):
+    """As people say it."""
+    done = run(typed="m\ntrain.csv\ndev.csv\ncpu\nunder 10 ms, under 50MB and at most 1 point worse\n1h\n")
+    assert done.exit_code == 0, done.output
+    budget = read_project(folder / "edgelm.yaml").budget
+    assert (budget.max_latency, budget.max_size, budget.max_drop, budget.speedup) == ("10ms", "50mb", 1.0, None)
+
+
+def test_bounds_given_as_options_are_not_asked_for(folder):
+    done = run("--max-latency", "2ms", "--max-drop", "0.5", *GIVEN[:-1], typed="cpu\n\n")
+    assert done.exit_code == 0, done.output
+    budget = read_project(folder / "edgelm.yaml").budget
+    assert (budget.max_latency, budget.max_drop, budget.max_size) == ("2ms", 0.5, None)
+
+
+@pytest.mark.parametrize("answer", ["quick", "5x, 6x", "10 dogs"])
+def test_a_budget_that_cannot_be_read_is_refused(folder, answer):
+    done = run(*GIVEN[:-1], "--device", "cpu", "--time-limit", "1h", typed=f"{answer}\n")
+    assert done.exit_code == 2, done.output
+    assert not (folder / "edgelm.yaml").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
