@@ -69,6 +69,7 @@ def check_files(*files: Path | None, html: Path | None, overwrite: bool) -> None
 def draw_profiles(console: Console, values: dict[str, Any], *, with_operators: bool) -> None:
     """What was measured, with estimates in the same table."""
     from edgelm.report.generation import speed_sections
+    from edgelm.report.language import thread_words
     from edgelm.report.tables import estimates_note, operator_table, provider_notes, runs_words, subject_table
     from edgelm.report.texts import example_parts, marked, text_sections
 
@@ -77,8 +78,9 @@ def draw_profiles(console: Console, values: dict[str, Any], *, with_operators: b
         (item["host"], item["machine"]["cpu"], item["settings"]["threads"], runs_words(item["settings"]))
         for item in profiles
     ):
-        there, cpu, threads, runs = where
-        console.print(f"Measured on {f'{there}: ' if there else ''}{cpu}, {threads} threads, {runs}, interleaved.")
+        there, cpu, count, runs = where
+        threads = thread_words(count)
+        console.print(f"Measured on {f'{there}: ' if there else ''}{cpu}, {threads}, {runs}, interleaved.")
     for note in provider_notes(profiles):
         console.print(note, markup=False)
     if estimates:

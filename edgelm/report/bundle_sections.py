@@ -14,7 +14,7 @@ from edgelm.report.cuts import gone_table, kept_table
 from edgelm.report.generation import speed_sections, writes
 from edgelm.report.glossary import used_terms
 from edgelm.report.headline import case_words, measured_ratio
-from edgelm.report.language import told, tr, tr_all
+from edgelm.report.language import thread_words, told, tr, tr_all
 from edgelm.report.quality import comparisons, metric_of, points_words
 from edgelm.report.section import Section, markdown_section
 from edgelm.report.speed_charts import operator_chart, speed_charts
@@ -172,7 +172,7 @@ def _machines(report: BundleReport) -> Section:
             other = reference_of(profile, report.profiles, report.bundles)
             machine = f"{profile['host'] or ''} {profile['machine']['cpu']}".strip()
             case = profile["cases"][0]
-            place = tr("{machine}, {threads} threads", machine=machine, threads=profile["settings"]["threads"])
+            place = tr("{machine}, {threads}", machine=machine, threads=thread_words(profile["settings"]["threads"]))
             row = [place, subject_name(profile), told(case_words(case)), p50_cell(case)]
             rows.append([*row, *(["", ""] if other is None else _against(profile, other))])
     title = tr("On each machine")
@@ -207,13 +207,13 @@ def _where(profile: dict[str, Any]) -> str:
     machine, settings = profile["machine"], profile["settings"]
     host = f"{profile['host']}, " if profile["host"] else ""
     return tr(
-        "{source} on {host}{cpu} ({cores} cores, {system}), {threads} threads, {runs} calls each, in turns; {created}.",
+        "{source} on {host}{cpu} ({cores} cores, {system}), {threads}, {runs} calls each, in turns; {created}.",
         source=tr(profile["source"].capitalize()),
         host=host,
         cpu=machine["cpu"],
         cores=machine["cores"],
         system=machine["system"],
-        threads=settings["threads"],
+        threads=thread_words(settings["threads"]),
         runs=settings["runs"],
         created=profile["created"],
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from edgelm.markdown import escaped, markdown_rows
 from edgelm.report.generation import speed_sections
+from edgelm.report.language import thread_words
 from edgelm.report.tables import Profiles, doubt_notes, provider_notes, runs_words, subject_table
 
 
@@ -38,5 +39,5 @@ def _machine(profile: Mapping[str, Any]) -> str:
     gpus = f", {', '.join(machine['gpus'])}" if machine.get("gpus") else ""
     return (
         f"Measured by `edgelm profile` on {machine['cpu']} ({machine['cores']} cores, instruction sets: {sets}{gpus}), "
-        f"{settings['threads']} threads, {runs_words(settings)}, in turns; {profile['created']}."
+        f"{thread_words(settings['threads'])}, {runs_words(settings)}, in turns; {profile['created']}."
     )

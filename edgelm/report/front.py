@@ -7,7 +7,7 @@ from typing import Any
 from edgelm.choices import Language
 from edgelm.markdown import Table
 from edgelm.report.charts import Point, point_chart
-from edgelm.report.language import speaking, tr, tr_all
+from edgelm.report.language import speaking, thread_words, tr, tr_all
 from edgelm.report.page import render_page
 from edgelm.report.svg import Chart
 
@@ -76,13 +76,13 @@ def _where(values: dict[str, Any]) -> str:
     share = question["train_share"]
     return tr(
         "{trials} trials, {failed} failed; {precision} for {device}; p50 of one text at a time, measured on {machine} "
-        "with {threads} threads{trained}.",
+        "with {threads}{trained}.",
         trials=len(values["trials"]),
         failed=sum(trial["state"] == "failed" for trial in values["trials"]),
         precision=question["precision"],
         device=question["device"]["name"],
         machine=question["machine"],
-        threads=question["threads"],
+        threads=thread_words(question["threads"]),
         trained=tr("; trained with {share:.0%} of the steps", share=share) if share < 1 else "",
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 from edgelm.profile.interval import Ratio, measure_ratio
 from edgelm.report.beside import pairs
 from edgelm.report.cost import cost_of, cost_words
-from edgelm.report.language import speaking, told, tr
+from edgelm.report.language import speaking, thread_words, told, tr
 from edgelm.report.quality import comparisons, points_words
 from edgelm.report.tables import Profiles, subject_name
 
@@ -104,7 +104,9 @@ def _speed_words(speed: Mapping[str, Any] | None) -> str:
     if speed is None:
         return tr("How fast it is was not measured: give a profile of it with --profile.")
     host = f"{speed['host']}, " if speed["host"] else ""
-    there = tr("on {host}{machine}, {threads} threads", host=host, machine=speed["machine"], threads=speed["threads"])
+    there = tr(
+        "on {host}{machine}, {threads}", host=host, machine=speed["machine"], threads=thread_words(speed["threads"])
+    )
     case = told(speed["case"])
     if speed["against"] is None:
         values = {"p50": speed["p50_ms"], "case": case, "there": there}

@@ -54,6 +54,11 @@ def tr_all(*english: str) -> list[str]:
     return [tr(text) for text in english]
 
 
+def thread_words(count: int) -> str:
+    """`2 threads`."""
+    return tr("{count} thread", count=count) if count == 1 else tr("{count} threads", count=count)
+
+
 def told(english: str) -> str:
     """A sentence that was written in English, in the language that is spoken here; as it is where the catalogue knows
     none of its form."""

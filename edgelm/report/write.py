@@ -12,7 +12,7 @@ from edgelm.markdown import Table, as_markdown, markdown_table
 from edgelm.report.cuts import gone_table, kept_table
 from edgelm.report.estimates import estimates_html, estimates_markdown
 from edgelm.report.generation import speed_sections, writes
-from edgelm.report.language import speaking, told, tr
+from edgelm.report.language import speaking, thread_words, told, tr
 from edgelm.report.page import render_page
 from edgelm.report.report import Report
 from edgelm.report.speed_charts import operator_chart, speed_charts
@@ -163,14 +163,14 @@ def _place(profile: dict[str, Any]) -> str:
     instructions = ", ".join(machine["instructions"]) or tr("none of note")
     host = f"{profile['host']}, " if profile.get("host") else ""
     return tr(
-        "{source} on {host}{cpu} ({cores} cores, {instructions}), {threads} threads, {runs}, interleaved; texts: "
+        "{source} on {host}{cpu} ({cores} cores, {instructions}), {threads}, {runs}, interleaved; texts: "
         "{texts}; {created}.",
         source=tr(profile["source"].capitalize()),
         host=host,
         cpu=machine["cpu"],
         cores=machine["cores"],
         instructions=instructions,
-        threads=settings["threads"],
+        threads=thread_words(settings["threads"]),
         runs=runs_words(settings),
         texts=told(Path(settings["texts"]).name),
         created=profile["created"],

@@ -95,7 +95,7 @@ def test_measured_latency_is_written_with_machine_and_instruction_sets(bundle, t
     assert done.exit_code == 0, done.output
     card = (bundle / "README.md").read_text()
     assert json.loads(done.stdout)["card"] == card
-    assert "on A CPU (2 cores, instruction sets: avx2, avx512_vnni), 1 threads" in card
+    assert "on A CPU (2 cores, instruction sets: avx2, avx512_vnni), 1 thread," in card
     assert "Not measured yet" not in card
     assert "/home/somebody" not in card
     assert HubCard.load(bundle / "README.md").data.license == "apache-2.0"

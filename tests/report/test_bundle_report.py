@@ -105,7 +105,7 @@ def test_the_first_lines_say_how_much_faster_smaller_and_worse_on_what_at_what_p
     for said in (
         f"{ratio.p50:.1f}x as fast",
         f"{ratio.low:.1f} to {ratio.high:.1f}",
-        "A CPU, 1 threads",
+        "A CPU, 1 thread",
         "(PyTorch fp32)",
     ):
         assert said in first
