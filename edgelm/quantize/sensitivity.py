@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import onnx
 
 from edgelm.progress import Progress, silent
+from edgelm.quantize.alone import Alone
 from edgelm.quantize.evaluator import Evaluator
 from edgelm.quantize.grid import quantize_columns, rounded
 from edgelm.quantize.integers import QuantizationPlan
@@ -84,39 +86,44 @@ def measure(
     other methods and smoothing are tried too. `float` is always an option, with no error.
     """
     sites, folds, costs = find_activations(graph), find_folds(graph), target.costs()
-    everything = frozenset(product.name for site in sites for product in site.products)
+    alone = Alone(graph, [site.products for site in sites], judge)
     tokens = int(np.median([feed["input_ids"].shape[-1] for feed in judge.feeds]))
 
     def interval(site: Activation, method: str) -> Interval:
         return range_of(statistics[site.source], method, symmetric=target.symmetric)
 
-    def attempt(site: Activation, option: Option) -> Option:
-        changed, alone = apply(graph, [(site, option)], plan)
-        outputs = judge.outputs(
-            target.quantize(changed, replace(alone, keep=everything - {product.name for product in site.products}))
-        )
-        return replace(option, error=judge.error(outputs), score=judge.score(outputs))
+    def convert(site: Activation, option: Option, part: onnx.ModelProto) -> onnx.ModelProto:
+        changed, made = apply(part, [(site, option)], plan)
+        return target.quantize(changed, made)
 
-    found: dict[str, list[Option]] = {}
+    def attempt(tries: Sequence[tuple[int, Option]], begun: int) -> list[tuple[int, Option]]:
+        changes = [(index, partial(convert, sites[index], option)) for index, option in tries]
+        outputs = alone.outputs(changes, lambda done: progress("sensitivity", begun + done, begun + len(tries)))
+        return [
+            (index, replace(option, error=judge.error(found), score=judge.score(found)))
+            for (index, option), found in zip(tries, outputs, strict=True)
+        ]
+
+    first, full = [], []
     for index, site in enumerate(sites):
         shapes = [product.weight.shape for product in site.products]
-        integer, full = (
-            sum(costs.product(tokens, shape, integer=integer) for shape in shapes) for integer in (True, False)
-        )
-        first = Option(methods[0], 0.0, None, integer, interval(site, methods[0]))
-        found[site.name] = [attempt(site, first), Option(FLOAT, 0.0, judge.score(judge.wanted), full)]
-        progress("sensitivity", index + 1, 2 * len(sites))
+        cost = [sum(costs.product(tokens, shape, integer=integer) for shape in shapes) for integer in (True, False)]
+        first.append((index, Option(methods[0], 0.0, None, cost[0], interval(site, methods[0]))))
+        full.append(Option(FLOAT, 0.0, judge.score(judge.wanted), cost[1]))
+    found = {sites[index].name: [option, full[index]] for index, option in attempt(first, 0)}
     whole = sum(options[0].error for options in found.values())
+    others: list[tuple[int, Option]] = []
     for index, site in enumerate(sites):
-        options = found[site.name]
-        if options[0].error > _WORTH * whole:
-            first, entry = options[0], statistics[site.source]
-            others = [replace(first, kind=method, interval=interval(site, method)) for method in methods[1:]]
-            if smoothing:
-                extra = 0.0 if site.source in folds else costs.multiply(tokens, len(entry.channel_max))
-                others.append(replace(_smoothed(site, entry, target, plan.pair), cost=first.cost + extra))
-            found[site.name] += [attempt(site, option) for option in others]
-        progress("sensitivity", len(sites) + index + 1, 2 * len(sites))
+        tried = found[site.name][0]
+        if tried.error <= _WORTH * whole:
+            continue
+        others += [(index, replace(tried, kind=method, interval=interval(site, method))) for method in methods[1:]]
+        if smoothing:
+            entry = statistics[site.source]
+            extra = 0.0 if site.source in folds else costs.multiply(tokens, len(entry.channel_max))
+            others.append((index, replace(_smoothed(site, entry, target, plan.pair), cost=tried.cost + extra)))
+    for index, option in attempt(others, len(first)):
+        found[sites[index].name].append(option)
     return found
 
 
