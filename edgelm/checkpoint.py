@@ -66,7 +66,7 @@ class StageRecord:
         before: metrics of the checkpoint that went in.
         after: metrics of the checkpoint that came out.
         parameters: number of weights afterwards.
-        seconds: wall-clock time.
+        seconds, left_out: wall-clock time, and what was left out to end within a limit.
     """
 
     stage: str
@@ -76,6 +76,7 @@ class StageRecord:
     after: dict[str, float]
     parameters: int
     seconds: float
+    left_out: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

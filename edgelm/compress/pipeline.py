@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 import time
+import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,15 @@ from edgelm.anatomy.hidden import hidden_size
 from edgelm.anatomy.sizes import check_length, text_limit
 from edgelm.cards.checkpoint import write_checkpoint_card
 from edgelm.checkpoint import Checkpoint, Record, StageRecord, open_checkpoint
+from edgelm.clock import TimeLimitWarning
 from edgelm.compress.augmentation.augment import augment
-from edgelm.compress.distillation.teacher_texts import with_targets
+from edgelm.compress.distillation.missing_targets import asked_targets, with_teachers_targets, without_writing
 from edgelm.compress.evaluate import evaluate
 from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool_versions
+from edgelm.compress.pruning.allotted import Allotted
 from edgelm.compress.pruning.constraints import Constraints
-from edgelm.compress.stages import STAGES, StageContext
+from edgelm.compress.stage import StageContext
+from edgelm.compress.stages import STAGES
 from edgelm.compress.training.loop import check_batches
 from edgelm.compress.training.time_limit import Allowance, PaceWatch
 from edgelm.compress.vocabulary.choose import kept_tokens, read_alike
@@ -141,9 +145,9 @@ def compress(
     further = _further_texts(dataset, unlabelled, recipe, teacher, tokenizer, progress)
     judged = TaskModel(teacher, tokenizer, task, max_length)
     work = output.with_name(output.name + ".work")
-    asked = _asked_targets(recipe)
+    asked = asked_targets(recipe)
     with disk_errors(output):
-        taught = _with_targets(judged, dataset, asked, work, recipe.seed, fingerprint, progress)
+        taught = with_teachers_targets(judged, dataset, asked, work, recipe.seed, fingerprint, progress)
     whole = taught is not dataset and dataset.labels is None and "unlabelled" not in further
     written = asked if whole else None  # what no stage needs to ask for again
     dataset = taught
@@ -180,8 +184,9 @@ def compress(
             if not processes.on_main(folder.is_dir):
                 training = folder.with_suffix(".training")
                 seconds = allowed.training_seconds(recipe.stages[index:], judging)
+                allotted = Allotted(allowed.cutting_seconds(recipe.stages[index:], judging))
                 context = StageContext(
-                    teacher, tokenizer, record, dataset, texts, training, recipe.seed, progress, goal, seconds
+                    teacher, tokenizer, record, dataset, texts, training, recipe.seed, progress, goal, seconds, allotted
                 )
                 with during(progress, f"stage {index + 1} of {len(recipe.stages)}: {settings.stage}"):
                     _run_stage(
@@ -211,36 +216,6 @@ def compress(
         processes.on_main(finish)
     made = open_checkpoint(output)
     return CompressResult(output, made.record, original, parameter_count(current), made.size_mb)
-
-
-def _asked_targets(recipe: Recipe) -> WrittenSettings | None:
-    """How the first stage that learns targets of the teacher's wants them written."""
-    losses = [stage.loss for stage in recipe.stages if hasattr(stage, "loss")]
-    return next((loss.written for loss in losses if loss.written is not None), None)
-
-
-def _with_targets(
-    teacher: TaskModel,
-    rows: Dataset,
-    asked: WrittenSettings | None,
-    work: Path,
-    seed: int,
-    fingerprint: str,
-    progress: Progress,
-) -> Dataset:
-    """The training rows, with what the teacher writes where they have no target: all stages read targets, not those
-    alone that train."""
-    how = "" if asked is None else asked.model_dump_json()
-    key = digest(fingerprint, rows.fingerprint(), how, str(teacher.max_length), str(seed))
-    return with_targets(teacher, rows, asked, work=work / f"targets-{key[:16]}", seed=seed, progress=progress)
-
-
-def _without_writing(settings: Settings, written: WrittenSettings | None) -> Settings:
-    """A stage's settings, where the training rows have the targets that it would ask the teacher for."""
-    loss = getattr(settings, "loss", None)
-    if written is None or loss is None or loss.written != written:
-        return settings
-    return settings.model_copy(update={"loss": loss.model_copy(update={"written": None})})
 
 
 def _check_stages(recipe: Recipe, checkpoint: Checkpoint) -> None:
@@ -323,7 +298,7 @@ def _run_stage(
 ) -> None:
     """Run one stage, measure its result and keep it in `folder`."""
     start = time.monotonic()
-    result = STAGES[type(settings)](model, _without_writing(settings, written), context)
+    result = STAGES[type(settings)](model, without_writing(settings, written), context)
     tokenizer, record = context.tokenizer, result.record
     if result.tokenizer is not None:
         tokenizer, tokenizers = result.tokenizer, (context.tokenizer, result.tokenizer)
@@ -339,7 +314,14 @@ def _run_stage(
         after=after,
         parameters=parameter_count(result.model),
         seconds=round(time.monotonic() - start, 1),
+        left_out=list(context.allotted.left_out),
     )
+    if stage.left_out:
+        warnings.warn(
+            f"{stage.stage} kept to its part of the time limit and left out: {'; '.join(stage.left_out)}.",
+            TimeLimitWarning,
+            stacklevel=3,
+        )
     tracking.log("stages", after | {"parameters": stage.parameters, "seconds": stage.seconds})
 
     def keep() -> None:

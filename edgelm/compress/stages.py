@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -30,7 +29,7 @@ from edgelm.compress.distillation.projection import attached, fitted_projection,
 from edgelm.compress.distillation.teach_writers import teach_writer
 from edgelm.compress.distillation.teacher_cache import TeacherCache
 from edgelm.compress.pruning.activation_scores import measure_activity
-from edgelm.compress.pruning.constraints import Constraints, operations_goal
+from edgelm.compress.pruning.constraints import operations_goal
 from edgelm.compress.pruning.depth import drop_parts
 from edgelm.compress.pruning.fit import Material, cut_to_goal, teacher_loss
 from edgelm.compress.pruning.hidden import cut_hidden
@@ -39,6 +38,7 @@ from edgelm.compress.pruning.mask_scores import cut as cut_units
 from edgelm.compress.pruning.origins import with_heads, with_layers
 from edgelm.compress.pruning.student_shape import resolve_shape
 from edgelm.compress.pruning.width import cut_to_sizes
+from edgelm.compress.stage import StageContext, StageResult
 from edgelm.compress.training.block_weights import in_blocks
 from edgelm.compress.training.fake_quantize import calibrate, fake_quantized, fake_quantized_embeddings
 from edgelm.compress.training.loop import train
@@ -46,9 +46,7 @@ from edgelm.compress.training.lora import merged, refuse_projections, with_lora
 from edgelm.compress.vocabulary.choose import tokens_to_keep
 from edgelm.compress.vocabulary.tokenizer_json import keep_tokens
 from edgelm.compress.vocabulary.writing import renumbered
-from edgelm.data.dataset import Dataset
 from edgelm.errors import RecipeError
-from edgelm.progress import Progress
 from edgelm.recipe import (
     DepthSettings,
     DistillSettings,
@@ -64,52 +62,6 @@ from edgelm.runtime.saturation import EXACT_PAIR
 from edgelm.shapes import KeptHidden
 from edgelm.tasks.generation import Generation
 from edgelm.training_settings import DistillLoss, TrainSettings
-
-
-@dataclass(frozen=True)
-class StageContext:
-    """What every stage is given besides model and settings.
-
-    Attributes:
-        teacher: the model that compression began with; it is never changed, but knows only the tokens that `tokenizer`
-            knows.
-        record: of the checkpoint that goes into the stage.
-        dataset: training rows.
-        unlabelled: further texts that the teacher labels, or None.
-        work: folder for states of an unfinished stage.
-        goal: what the `fit` stages aim at.
-        seconds: that a training may take; None: as long as it takes.
-    """
-
-    teacher: PreTrainedModel
-    tokenizer: Any
-    record: Record
-    dataset: Dataset
-    unlabelled: Dataset | None
-    work: Path
-    seed: int
-    progress: Progress
-    goal: Constraints
-    seconds: float | None = None
-
-    def asked(self, model: PreTrainedModel, max_length: int) -> TaskModel:
-        """A model of this stage with its tokenizer and task, and the length that the stage reads."""
-        return TaskModel(model, self.tokenizer, self.record.task, max_length)
-
-
-@dataclass(frozen=True)
-class StageResult:
-    """What a stage made.
-
-    Attributes:
-        model: the new one; the stage's own is left as it was.
-        record: of the checkpoint that it is kept as.
-        tokenizer: that the model reads by from here on; None: the same as before.
-    """
-
-    model: PreTrainedModel
-    record: Record
-    tokenizer: Any = None
 
 
 def distill(model: PreTrainedModel, settings: DistillSettings, context: StageContext) -> StageResult:
@@ -187,7 +139,13 @@ def fit(model: PreTrainedModel, settings: FitSettings, context: StageContext) ->
     if teacher.task.generates:
         goal = goal.narrowed(hidden_size(model) / hidden_size(teacher.model))
     material = Material(
-        teacher, context.dataset, context.seed, context.work, seconds=context.seconds, progress=context.progress
+        teacher,
+        context.dataset,
+        context.seed,
+        context.work,
+        seconds=context.seconds,
+        allotted=context.allotted,
+        progress=context.progress,
     )
     cut = cut_to_goal(
         model, settings, goal.partway(settings.share, layer_shapes(model), model.config.vocab_size), material

@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from edgelm.anatomy.layers import require_own_weights
 from edgelm.compress.distillation.layer_matching import spread_layers
 from edgelm.compress.distillation.losses import soft_loss
 from edgelm.compress.evaluate import predict
+from edgelm.compress.pruning.allotted import Allotted, Entry, gradient_rows, race_within, surgery_rows
 from edgelm.compress.pruning.choices import even_choice, kept_layers, shapes_of
 from edgelm.compress.pruning.constraints import Constraints
 from edgelm.compress.pruning.exchange import exchange
@@ -40,18 +41,21 @@ _TEMPERATURE = 2.0
 _RACE_JUDGED = 1024  # texts, at least, on which trained cuts are compared: they differ by less
 _EXACT = 1 + 1e-9  # sums of floats differ by their order
 _LEAST_MISSED = 1e-3  # of what the most needed module is missed: nothing is free
+_LEVELLED, _TRIED, _SEARCHED = 0.4, 0.55, 0.7  # shares of the time: levels, the search, and all shapes are there
 _BALANCES = 6  # halvings in the search for the weights of two bounds
 
 
 @dataclass(frozen=True)
 class Material:
-    """A model's teacher, what it reads, and a folder for the states of a training, which may take so many seconds."""
+    """A model's teacher, what it reads, a folder for the states of a training, which may take so many seconds, and the
+    time that all of the cutting has."""
 
     teacher: TaskModel
     rows: Dataset
     seed: int
     work: Path
     seconds: float | None = None
+    allotted: Allotted = field(default_factory=Allotted)
     progress: Progress = silent
 
 
@@ -89,20 +93,25 @@ def cut_to_goal(model: PreTrainedModel, settings: FitSettings, goal: Constraints
 
         start = None
         if material.teacher.task.generates:
-            start = _missed(model, module_levels, loss, material.progress)
+            start = _missed(model, module_levels, loss, material)
         searched = functools.partial(_searched, model, module_levels, loss, start, material)
         makers: list[Maker] = [searched]
         if settings.race is not None:
             counts = range(1, len(model_layers(model)) + 1)
             makers += [functools.partial(_even, model, module_levels, count) for count in counts]
-        for make in makers:
-            picks = settle(goal, make, functools.partial(shapes_of, model, module_levels), settings.tries)
+        for number, make in enumerate(makers):
+            if number and material.allotted.over(_SEARCHED):
+                material.allotted.leave_out(f"{len(makers) - number} of {len(makers)} shapes that race")
+                break
+            enough = functools.partial(material.allotted.over, _part(number, len(makers)))
+            layers_of = functools.partial(shapes_of, model, module_levels)
+            picks = settle(goal, make, layers_of, settings.tries, enough=enough)
             if picks is not None and (shapes := tuple(shapes_of(model, module_levels, picks))) not in cuts:
                 cuts[shapes] = _cut(model, module_levels, picks, settings, material, loss)
     found = list(cuts.values())
     if settings.race is None or len(found) == 1:
         return min(found, key=lambda cut: cut.loss)
-    return found[_race([cut.model for cut in found], settings, settings.race, material)]
+    return found[_race(found, settings, settings.race, material)]
 
 
 def _even(
@@ -155,27 +164,42 @@ def _cut(
     return Cut(smaller, least, tuple(layers), tuple(heads.get(layer, ()) for layer in layers))
 
 
-def _race(models: Sequence[PreTrainedModel], settings: FitSettings, asked: RaceSettings, material: Material) -> int:
+def _part(number: int, count: int) -> float:
+    """The share of the time after which nothing more is tried for a shape, the one that is searched for first."""
+    return _TRIED + (_SEARCHED - _TRIED) * (number + 1) / count
+
+
+def _race(cuts: Sequence[Cut], settings: FitSettings, asked: RaceSettings, material: Material) -> int:
+    judged = max(settings.judged, _RACE_JUDGED)
+    entry = race_within(
+        Entry(len(cuts), judged, material.seconds), material.teacher, material.rows, material.allotted, settings.judged
+    )
+    if entry is None:
+        return min(range(len(cuts)), key=lambda place: cuts[place].loss)
     return race(
-        models,
+        [cut.model for cut in cuts[: entry.models]],
         asked,
         teacher=material.teacher,
         rows=material.rows,
-        loss=teacher_loss(max(settings.judged, _RACE_JUDGED), material),
+        loss=teacher_loss(entry.judged, material),
         work=material.work,
         seed=material.seed,
-        seconds=material.seconds,
+        seconds=entry.seconds,
         progress=material.progress,
     )
 
 
 def make_levels(model: PreTrainedModel, method: str, settings: FitSettings, material: Material) -> list[ModuleLevels]:
-    """By optimal brain surgeon (`obs`) or by the Fisher information of masks (`fisher`)."""
+    """By optimal brain surgeon (`obs`) or by the Fisher information of masks (`fisher`), which also stands in for the
+    surgeon where there is no time for it."""
     rows = material.rows.sample(settings.samples, seed=material.seed)
     asked = material.teacher.with_model(model)
-    if method == "obs":
+    allowed = surgery_rows(asked, rows, material.allotted, share=_LEVELLED) if method == "obs" else None
+    if allowed is not None:
+        rows = allowed
         new_biases = _new_biases(settings, material)
         return obs_levels(asked, rows, multiple=settings.multiple, new_biases=new_biases, progress=material.progress)
+    rows = gradient_rows(asked, rows, material.allotted, share=_LEVELLED)
     importance = measure_importance(asked, rows, seed=material.seed, progress=material.progress)
     return fisher_levels(model, importance, multiple=settings.multiple)
 
@@ -210,16 +234,19 @@ def teacher_loss(judged: int, material: Material) -> Loss:
 
 
 def _missed(
-    model: PreTrainedModel, module_levels: Sequence[ModuleLevels], loss: Loss, progress: Progress
-) -> np.ndarray:
+    model: PreTrainedModel, module_levels: Sequence[ModuleLevels], loss: Loss, material: Material
+) -> np.ndarray | None:
     """(module_levels,) what the whole model loses without each module alone, in its loss on real texts: errors of
-    modules in one unit, for the search to begin with."""
+    modules in one unit, for the search to begin with. None: there is no time to ask."""
     whole, costs = processes.same(loss(model)), []
     for number, module in enumerate(module_levels):
+        if material.allotted.over(_LEVELLED):
+            material.allotted.leave_out("what the whole model loses without each module")
+            return None
         smaller = copy.deepcopy(model)
         take_level(smaller, module, module.levels[-1])
         costs.append(processes.same(loss(smaller)) - whole)
-        progress("without each", number + 1, len(module_levels))
+        material.progress("without each", number + 1, len(module_levels))
     return np.maximum(costs, _LEAST_MISSED * max(*costs, _LEAST_MISSED))
 
 
@@ -267,6 +294,8 @@ def _within(
     """The best choice within all bounds: for two, their weights are balanced until both hold, or nearly do; what is
     chosen keeps to both."""
 
+    enough = functools.partial(material.allotted.over, _TRIED)
+
     def find(weights: Sequence[float], tries: int, **more: Any) -> list[int]:
         cost, allowance = goal.joined(weights)
         try:
@@ -279,6 +308,7 @@ def _within(
                 tries=tries,
                 start=start,
                 seed=material.seed,
+                enough=enough,
                 progress=material.progress,
                 **more,
             )

@@ -18,20 +18,29 @@ Maker = Callable[[Constraints, int], list[int] | None]
 Measured = Sequence[tuple[float, float]]  # factors of an allowance, and shares of it that the choices then took
 
 
-def settle(goal: Constraints, make: Maker, shapes_of: Callable[[list[int]], Shapes], tries: int) -> list[int] | None:
+def settle(
+    goal: Constraints,
+    make: Maker,
+    shapes_of: Callable[[list[int]], Shapes],
+    tries: int,
+    *,
+    enough: Callable[[], bool] = lambda: False,
+) -> list[int] | None:
     """A choice whose cost, where it can be measured, is what is allowed, or nearly is. Of what was measured the dearest
     that holds is taken; where none does, the one that misses least. None: nothing can be made.
 
     Args:
         make: a choice by the tables of a goal, of so many tries.
         shapes_of: what a choice leaves of the layers.
+        enough: whether there is no time to measure a further choice: the best so far is taken then, the first by the
+            tables alone.
     """
     picks = make(goal, tries)
     factors = [1.0] * len(goal.bounds)
     timed = [number for number, bound in enumerate(goal.bounds) if bound.measure is not None]
     points: dict[int, list[tuple[float, float]]] = {number: [] for number in timed}
     measured: list[tuple[float, list[int]]] = []  # the largest share of an allowance
-    while picks is not None:
+    while picks is not None and (measured or not (timed and enough())):
         shapes = shapes_of(picks)
         for number in timed:
             bound = goal.bounds[number]
@@ -40,14 +49,14 @@ def settle(goal: Constraints, make: Maker, shapes_of: Callable[[list[int]], Shap
         if all(1 - 2 * _CLOSE <= share <= 1 + _CLOSE for share in shares):
             return picks
         measured.append((max(shares), picks))
-        if len(measured) > _CORRECTIONS:
+        if len(measured) > _CORRECTIONS or enough():
             break
         for number in timed:
             factors[number] = next_factor(points[number])
         picks = make(goal.scaled(factors), max(1, tries // 3))
     held = [entry for entry in measured if entry[0] <= 1 + _CLOSE]
     best = max(held, default=None) or min(measured, default=None)
-    return None if best is None else best[1]
+    return picks if best is None else best[1]
 
 
 def next_factor(points: Measured) -> float:

@@ -144,6 +144,7 @@ def search(
     fits: Callable[[list[int]], bool] = lambda picks: True,
     start: np.ndarray | None = None,
     seed: int = 0,
+    enough: Callable[[], bool] = lambda: False,
     progress: Progress = silent,
 ) -> list[int]:
     """The choice, among those of many coefficients, whose assembled model has the least loss.
@@ -155,6 +156,7 @@ def search(
             way.
         start: (module_levels,) coefficients to begin with, which the random ones are around; None: 1.
         tries: sets of coefficients; a choice that was there before costs nothing.
+        enough: whether the best so far must do, asked before each further try.
 
     Raises:
         ValueError: even one layer of one unit costs more, or no choice fits.
@@ -166,6 +168,8 @@ def search(
     first, least = best, np.inf
     winner: list[int] = []
     for number in range(max(1, tries)):
+        if winner and enough():
+            break
         if number == 0:
             candidate = best
         elif number <= _RANDOM * tries:

@@ -15,6 +15,7 @@ from transformers import TrainerCallback, get_scheduler
 from edgelm import distributed as processes
 from edgelm.clock import TimeLimitWarning
 from edgelm.progress import Progress
+from edgelm.recipe import FitSettings
 from edgelm.training_settings import Settings
 
 _PROBE = 20  # steps that tell the pace
@@ -23,6 +24,7 @@ _SLOWER = 0.97  # of the steps that are left: fewer are taken where the time all
 _RACE = 0.25  # of a training by steps
 _SEEN = (25, 3)  # units of a step that tell its pace, once trainings have found theirs; of one that has fewer
 _SURELY = 1.1  # times the time that is left: what takes longer than that will not end in it
+_CUTTING = 0.5  # of that goes to cuts to a budget, where trainings follow
 _RESERVE = 0.85  # of the time that is left goes to training: cuts, evaluations and writing need the rest
 
 
@@ -46,6 +48,16 @@ class Allowance:
     def training_seconds(self, stages: Sequence[Settings], judging: float) -> float | None:
         """How long the first of these stages may train; see there. None also where there is no limit."""
         return None if self.seconds is None else training_seconds(self.left - judging * len(stages), stages)
+
+    def cutting_seconds(self, stages: Sequence[Settings], judging: float) -> float | None:
+        """How long the first of these stages may take to cut, its race with it: of what cuts there are each an equal
+        part of all that is left or, where something trains after them, of half of it. None where there is no limit."""
+        if self.seconds is None:
+            return None
+        left = max(1.0, _RESERVE * (self.left - judging * len(stages)))
+        cuts = sum(isinstance(stage, FitSettings) for stage in stages)
+        trains = any(_work(stage) for stage in stages if not isinstance(stage, FitSettings))
+        return left * (_CUTTING if trains else 1.0) / max(1, cuts)
 
     def check(self, stages: Sequence[Settings], judging: float) -> None:
         """Warn where not even judging each stage fits, as long as it took to judge the original."""
