@@ -23,6 +23,7 @@ from edgelm.profile.block_latency import PATIENCE_S
 from edgelm.progress import Progress, silent
 from edgelm.recipe import Recipe, load_recipe
 
+_TABLE = 0.35  # of a time limit, after which a latency table must be there
 _WAIT = 0.05  # of a time limit, for a machine to become as it was
 
 
@@ -148,6 +149,7 @@ def compress_to_budget(
         table=table,
         max_length=max_length,
         embedding_bits=chosen.embedding_bits,
+        table_s=None if time_limit is None else max(1.0, _TABLE * time_limit - (time.monotonic() - began)),
         patience_s=PATIENCE_S if time_limit is None else min(PATIENCE_S, _WAIT * time_limit),
         progress=progress,
     )

@@ -166,6 +166,7 @@ def resolve_budget(
     table: LatencyTable | None = None,
     threads: int | None = None,
     patience_s: float = PATIENCE_S,
+    table_s: float | None = None,
     progress: Progress = silent,
 ) -> BudgetTargets:
     """Find out what the bounds mean for this model on this device.
@@ -174,6 +175,7 @@ def resolve_budget(
         rows: the user's texts; times are meant at their median length, cut to `max_length` tokens.
         embedding_bits: of the compressed model; None: those of this one.
         table: made on the device; None: measured here for a CPU, estimated from the device's figures otherwise.
+        table_s: seconds that measuring a table may take; None: as long as it takes.
         patience_s: how long measuring of whole models waits for the machine to be as it was when the table was made.
 
     Raises:
@@ -192,7 +194,12 @@ def resolve_budget(
     if budget.limits_time:
         if table is None and target_of(device).here:
             found = functools.partial(
-                find_table, precision=precision, sequence=sequence, threads=threads, progress=progress
+                find_table,
+                precision=precision,
+                sequence=sequence,
+                threads=threads,
+                seconds=table_s,
+                progress=progress,
             )
             table = processes.on_main(lambda: found(checkpoint))  # times differ from process to process
         elif table is None:

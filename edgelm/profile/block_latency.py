@@ -26,19 +26,29 @@ from edgelm.runtime.session import available_cores
 from edgelm.shapes import LayerShape, ModelSizes, Shapes
 from edgelm.version import __version__
 
-_HEAD_POINTS, _FFN_POINTS = 6, 7
+_FINE, _COARSE = (6, 7), (3, 4)  # sizes that are measured of attentions and of feed-forward networks
+_COARSE_S = 40.0  # seconds, below which the coarse ones are measured
 _TOKENS = 32
 _ALIKE = 0.1  # of the uncut model's time: nearer, and the machine is as it was when the table was made
 PATIENCE_S, _PAUSE = 120.0, 5.0  # seconds that a meter waits for that, in all and at a time
 
 
 def find_table(
-    checkpoint: Checkpoint, *, precision: str, sequence: int, threads: int | None = None, progress: Progress = silent
+    checkpoint: Checkpoint,
+    *,
+    precision: str,
+    sequence: int,
+    threads: int | None = None,
+    seconds: float | None = None,
+    progress: Progress = silent,
 ) -> LatencyTable:
     """The table of this machine: measured once for a model's sizes, precision, length, threads and onnxruntime, then
     kept in the user's cache (`$XDG_CACHE_HOME/edgelm`), unless the machine was busy. A kept one that the uncut model
     now outruns is made anew: the cores of a virtual machine may have been far from each other then, which small
     operators pay for more than large ones.
+
+    Args:
+        seconds: that measuring may take; a table that was made in a hurry is not kept.
 
     Raises:
         UsageError: a precision that the CPU does not run.
@@ -53,10 +63,18 @@ def find_table(
         whole = measure_shapes(sizes, [sizes.full()], precision=precision, sequence=sequence, threads=threads)[0]
         if table.whole is None or whole > (1 - _ALIKE) * table.whole:
             return table
+    start = time.monotonic()
     table = measure_table(
-        sizes, precision=precision, sequence=sequence, threads=threads, checkpoint=checkpoint, progress=progress
+        sizes,
+        precision=precision,
+        sequence=sequence,
+        threads=threads,
+        checkpoint=checkpoint,
+        seconds=seconds,
+        progress=progress,
     )
-    if table.quiet:
+    hurried = seconds is not None and (seconds < _COARSE_S or time.monotonic() - start >= seconds)
+    if table.quiet and not hurried:
         keep(file, json.dumps(table.to_dict()).encode())
     return table
 
@@ -146,6 +164,7 @@ def measure_table(
     sequence: int,
     threads: int,
     checkpoint: Checkpoint | None = None,
+    seconds: float | None = None,
     progress: Progress = silent,
 ) -> LatencyTable:
     """Measure the blocks of an encoder on this machine.
@@ -159,6 +178,8 @@ def measure_table(
     Args:
         sequence: tokens of the one text.
         checkpoint: is run in PyTorch eager FP32 beside the graphs, where given.
+        seconds: after which no further round of calls follows the first; where they are few, fewer sizes of a module
+            are measured, too. The rounds are kept then, and the next call goes on from there.
 
     Raises:
         UsageError: a precision that the CPU does not run.
@@ -166,14 +187,23 @@ def measure_table(
     known = precisions_for("onnxruntime")
     if precision not in known:
         raise UsageError(f"no latency can be measured here in {precision}.", hint=f"Choose one of: {', '.join(known)}.")
-    heads, channels = _points(sizes.heads, _HEAD_POINTS, 1), _points(sizes.ffn, _FFN_POINTS, 32)
+    start = time.monotonic()
+    points = _COARSE if seconds is not None and seconds < _COARSE_S else _FINE
+    heads, channels = (
+        _points(total, count, least)
+        for total, count, least in zip((sizes.heads, sizes.ffn), points, (1, 32), strict=True)
+    )
     grid = [(0, 0), *((count, 0) for count in heads), *((0, count) for count in channels)]
     grid += [(sizes.heads, sizes.ffn), (max(1, sizes.heads // 2), max(1, sizes.ffn // 4))]
     load = round(look().share, 2)
     models: list[Shapes] = [(LayerShape(*point),) * sizes.layers for point in grid]
     models += [sizes.full()[: max(1, sizes.layers // 3)], ()]
     beside = None if checkpoint is None else describe_machine().versions.get("torch")
-    rounds = Rounds([*_question(sizes, precision, sequence, threads), grid, beside], load)
+
+    def late() -> bool:
+        return seconds is not None and time.monotonic() - start >= seconds
+
+    rounds = Rounds([*_question(sizes, precision, sequence, threads), grid, beside], load, late)
     times = measure_shapes(
         sizes,
         models,
@@ -184,7 +214,8 @@ def measure_table(
         rounds=rounds,
         progress=progress,
     )
-    rounds.forget()
+    if not late():
+        rounds.forget()
     cost = dict(zip(grid, times, strict=False))
     norms, rest = cost[0, 0], times[len(models) - 1]
     attention = _rising({count: (cost[count, 0] - norms) / sizes.layers for count in heads})

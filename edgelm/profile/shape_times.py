@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -32,10 +32,11 @@ class Rounds:
     Args:
         question: all that their times depend on, as JSON.
         load: share of the machine's cores that others use now.
+        enough: asked after each round whether it was the last.
     """
 
-    def __init__(self, question: Any, load: float) -> None:
-        self._kept, self._now = MeasuredRows(CACHE, question), load
+    def __init__(self, question: Any, load: float, enough: Callable[[], bool] = lambda: False) -> None:
+        self._kept, self._now, self._enough = MeasuredRows(CACHE, question), load, enough
 
     @property
     def load(self) -> float:
@@ -55,9 +56,9 @@ class Rounds:
         return found
 
     def add(self, made: list[list[float]]) -> bool:
-        """Keep a round; the answer says that others may follow."""
+        """Keep a round; the answer says whether it was the last."""
         self._kept.add({"load": self._now, "samples": made})
-        return False
+        return self._enough()
 
     def forget(self) -> None:
         """Take them out of the cache."""

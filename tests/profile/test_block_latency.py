@@ -164,6 +164,25 @@ def test_an_interrupted_table_goes_on_from_its_last_round(monkeypatch, tmp_path)
     assert not list((tmp_path / "cache").rglob("*.part.json"))
 
 
+def test_a_table_in_a_hurry_has_fewer_graphs_and_one_round_and_is_not_kept(monkeypatch, tmp_path):
+    """The rounds are: the next call goes on from them, and keeps what it then has."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    checkpoint = open_checkpoint(make_checkpoint(tmp_path / "m"))
+    monkeypatch.setattr(tables, "look", lambda: Busy(cores=2, load=None, before=0.0))
+    options = {"precision": "int8", "sequence": 16, "threads": 1}
+    hurried = TimedProcesses(monkeypatch)
+    find_table(checkpoint, seconds=0.0, **options)
+    assert hurried.asked == 2 * hurried.started  # one to warm up, and one round
+    assert len(list((tmp_path / "cache").rglob("*.json"))) == 1  # the round
+    whole = TimedProcesses(monkeypatch)
+    find_table(checkpoint, **options)
+    assert whole.asked == 9 * whole.started
+    assert whole.started > hurried.started
+    kept = TimedProcesses(monkeypatch)
+    find_table(checkpoint, **options)
+    assert kept.started == 1  # the uncut model, to see whether the table is still true
+
+
 @pytest.mark.parametrize("rows", ["{", '{"edgelm_rows": 1, "rows": [{"load": 0.1, "samples": [[1.0], [2.0]]}]}', "[]"])
 def test_rounds_that_somebody_changed_are_measured_anew(monkeypatch, tmp_path, rows):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
