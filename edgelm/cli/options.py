@@ -8,7 +8,7 @@ from typing import Annotated, get_args
 import typer
 
 from edgelm import choices
-from edgelm.cli.panels import OUTPUT, ROWS, SIGNATURES
+from edgelm.cli.panels import COSTS, OUTPUT, ROWS, SIGNATURES
 from edgelm.model_folder.task_names import kind_of_name
 from edgelm.tasks import task
 
@@ -159,5 +159,33 @@ MissingLabel = Annotated[
         "--missing-label",
         help="The label of rows without one, which are left out, such as -1. Default: told from the labels.",
         rich_help_panel=ROWS,
+    ),
+]
+PricePerHour = Annotated[
+    float | None,
+    typer.Option(
+        "--price-per-hour",
+        min=0.0,
+        help="Of the measured machine: what calls cost, estimated.",
+        rich_help_panel=COSTS,
+    ),
+]
+CallsPerDay = Annotated[
+    float | None,
+    typer.Option(
+        "--calls-per-day",
+        min=0.0,
+        help="With a price or a power: what calls of a year cost, and what compressing saves of that.",
+        rich_help_panel=COSTS,
+    ),
+]
+Watts = Annotated[
+    float | None,
+    typer.Option(
+        "--watts",
+        min=0.0,
+        help="Power of the measured machine while it answers, where no sensor measured it: what calls take of energy, "
+        "estimated. Default in reports: the largest power mode of the device that a profile names.",
+        rich_help_panel=COSTS,
     ),
 ]

@@ -10,7 +10,18 @@ from rich.console import Console
 
 from edgelm.cli.command import argument
 from edgelm.cli.console import Screen, open_screen
-from edgelm.cli.options import Json, LabelColumn, Overwrite, PairColumn, Quiet, TextColumn, Verbose
+from edgelm.cli.options import (
+    CallsPerDay,
+    Json,
+    LabelColumn,
+    Overwrite,
+    PairColumn,
+    PricePerHour,
+    Quiet,
+    TextColumn,
+    Verbose,
+    Watts,
+)
 from edgelm.cli.panels import COSTS, OUTPUT
 from edgelm.cli.reports import Html, Markdown, ReportLanguage, check_files
 from edgelm.errors import UsageError, install_extra
@@ -47,34 +58,9 @@ def report(
             "or a bundle; what changed is told against its answers.",
         ),
     ] = None,
-    price_per_hour: Annotated[
-        float | None,
-        typer.Option(
-            "--price-per-hour",
-            min=0.0,
-            help="Of the measured machine: what calls cost, estimated.",
-            rich_help_panel=COSTS,
-        ),
-    ] = None,
-    calls_per_day: Annotated[
-        float | None,
-        typer.Option(
-            "--calls-per-day",
-            min=0.0,
-            help="With a price or a power: what compressing saves in a year.",
-            rich_help_panel=COSTS,
-        ),
-    ] = None,
-    watts: Annotated[
-        float | None,
-        typer.Option(
-            "--watts",
-            min=0.0,
-            help="Power of the measured machine while it answers, where no sensor measured it: what calls take of "
-            "energy, estimated. Default: the largest power mode of the device that a profile names.",
-            rich_help_panel=COSTS,
-        ),
-    ] = None,
+    price_per_hour: PricePerHour = None,
+    calls_per_day: CallsPerDay = None,
+    watts: Watts = None,
     country: Annotated[
         str | None,
         typer.Option(

@@ -14,20 +14,23 @@ from edgelm.cli.command import columns, options, unused
 from edgelm.cli.console import Screen, open_screen
 from edgelm.cli.options import (
     TIMES,
+    CallsPerDay,
     FirstLabel,
     Json,
     LabelColumn,
     LabelFormat,
     MissingLabel,
     PairColumn,
+    PricePerHour,
     Quiet,
     ReportTo,
     SkipBadRows,
     TaskName,
     TextColumn,
     Verbose,
+    Watts,
 )
-from edgelm.cli.panels import BUDGET, COSTS, MEASURING, OUTPUT, ROWS, TRAINING
+from edgelm.cli.panels import BUDGET, MEASURING, OUTPUT, ROWS, TRAINING
 from edgelm.cli.reports import ReportLanguage
 from edgelm.cli.tables import make_table
 from edgelm.errors import EXIT_BUDGET, UsageError
@@ -100,33 +103,9 @@ def search(
             rich_help_panel=ROWS,
         ),
     ] = None,
-    price_per_hour: Annotated[
-        float | None,
-        typer.Option(
-            "--price-per-hour",
-            min=0.0,
-            help="Of this machine: what calls of each trial cost, estimated.",
-            rich_help_panel=COSTS,
-        ),
-    ] = None,
-    calls_per_day: Annotated[
-        float | None,
-        typer.Option(
-            "--calls-per-day",
-            min=0.0,
-            help="With a price or a power: what those of a year cost.",
-            rich_help_panel=COSTS,
-        ),
-    ] = None,
-    watts: Annotated[
-        float | None,
-        typer.Option(
-            "--watts",
-            min=0.0,
-            help="Power of this machine while it answers: joules of a call of each trial, estimated.",
-            rich_help_panel=COSTS,
-        ),
-    ] = None,
+    price_per_hour: PricePerHour = None,
+    calls_per_day: CallsPerDay = None,
+    watts: Watts = None,
     keep_bundles: Annotated[
         bool, typer.Option("--keep-bundles", help="Keep each trial's bundle.", rich_help_panel=OUTPUT)
     ] = False,

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from edgelm.answer_costs import DAYS, JOULES_PER_KWH, answer_joules
 from edgelm.device import load_device
 from edgelm.files.shipped import shipped_names
 from edgelm.report.beside import pairs
 from edgelm.report.grid import Grid
-from edgelm.report.price import DAYS, answer_ms, training_hours
+from edgelm.report.price import answer_ms, training_hours
 from edgelm.report.tables import Profiles, subject_name
-
-_JOULES_PER_KWH = 3.6e6
 
 
 def estimate_energy(
@@ -60,7 +59,7 @@ def energy_of(profile: Mapping[str, Any], watts: float | None, grams_per_kwh: fl
     power = _power(profile, watts) if profile["cases"] else None
     if power is None:
         return None
-    kwh = power["joules"] * 1e6 / _JOULES_PER_KWH
+    kwh = power["joules"] * 1e6 / JOULES_PER_KWH
     return power | {"kwh_per_million": kwh, "grams_per_million": None if grams_per_kwh is None else kwh * grams_per_kwh}
 
 
@@ -76,7 +75,7 @@ def _power(profile: Mapping[str, Any], watts: float | None) -> dict[str, Any] | 
         where = f"the largest power mode of {profile.get('device')}"
     if watts is None:
         return None
-    return {"watts": watts, "joules": watts * answer_ms(profile) / 1000, "source": "estimated", "from": where}
+    return {"watts": watts, "joules": answer_joules(answer_ms(profile), watts), "source": "estimated", "from": where}
 
 
 def _largest_mode(device: str | None) -> float | None:
@@ -92,7 +91,7 @@ def _saved(
     calls_per_day: float,
 ) -> dict[str, Any]:
     """What a bundle saves in its first year; its training is taken to have drawn what the original draws."""
-    a_day = (other[1]["joules"] - mine[1]["joules"]) * calls_per_day / _JOULES_PER_KWH
+    a_day = (other[1]["joules"] - mine[1]["joules"]) * calls_per_day / JOULES_PER_KWH
     training = training_hours(bundle) * other[1]["watts"] / 1000
     a_year = a_day * DAYS - training
     return {

@@ -6,11 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgelm import answer_costs
+from edgelm.answer_costs import DAYS
 from edgelm.report.beside import pairs
 from edgelm.report.tables import Profiles, subject_name
-
-DAYS = 365
-_HOUR_MS = 3_600_000
 
 
 def estimate_prices(
@@ -69,4 +68,4 @@ def answer_ms(profile: Mapping[str, Any]) -> float:
 
 def per_million(profile: Mapping[str, Any], price_per_hour: float) -> float:
     """The price of a million answers."""
-    return answer_ms(profile) / _HOUR_MS * price_per_hour * 1e6
+    return answer_costs.per_million(answer_ms(profile), price_per_hour)

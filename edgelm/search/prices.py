@@ -6,8 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-_HOUR_MS = 3_600_000
-_DAYS = 365
+from edgelm.answer_costs import DAYS, JOULES_PER_KWH, answer_joules, per_million
 
 
 @dataclass(frozen=True)
@@ -29,15 +28,15 @@ class Prices:
         and kilowatt-hours of a year. Only what the figures tell."""
         found: dict[str, float] = {}
         if self.per_hour is not None:
-            found["per_million"] = latency_ms * 1e6 / _HOUR_MS * self.per_hour
+            found["per_million"] = per_million(latency_ms, self.per_hour)
         if self.watts is not None:
-            found["joules"] = latency_ms / 1000 * self.watts
+            found["joules"] = answer_joules(latency_ms, self.watts)
         if self.calls_per_day is not None:
-            a_year = self.calls_per_day * _DAYS
+            a_year = self.calls_per_day * DAYS
             if "per_million" in found:
                 found["a_year"] = found["per_million"] / 1e6 * a_year
             if "joules" in found:
-                found["kwh_a_year"] = found["joules"] / 3.6e6 * a_year
+                found["kwh_a_year"] = found["joules"] / JOULES_PER_KWH * a_year
         return found
 
     def to_dict(self) -> dict[str, Any]:
