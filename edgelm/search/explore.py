@@ -164,7 +164,7 @@ class Explorer:
             made = {"error": f"{type(error).__name__}: {str(error).strip()[:500]}", "class": "EdgelmError"}
         trial = run.trial
         if "error" not in made:
-            if self._grace_s < max(self.measuring_s, default=0.0):
+            if self._grace_s < max(self.measuring_s, default=self.least_s):  # measuring starts processes of its own
                 return
             start = self.clock.spent_s
             try:

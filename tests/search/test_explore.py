@@ -275,6 +275,23 @@ def test_nothing_is_measured_that_takes_longer_than_what_is_left(tmp_path, monke
     assert {trial.number: trial.state for trial in trials if trial.number < 2} == {0: "finished", 1: "unfinished"}
 
 
+def test_a_first_measurement_is_left_for_the_next_call_where_its_processes_would_start_too_late(tmp_path, monkeypatch):
+    """Nobody knows yet how long measuring takes, but getting ready took six seconds."""
+    workers = Later(count=1)
+    clock = Turned(monkeypatch, [(58, workers.end(0))])
+    make = Clock
+
+    def late(limit):
+        made = make(limit)
+        clock.now += 6.0
+        return made
+
+    monkeypatch.setattr(f"{__name__}.Clock", late)
+    _, trials = explore(tmp_path, workers, limit=60, measure=clock.takes(8.0))
+    assert clock.now <= 63
+    assert [trial.state for trial in trials] == ["unfinished"]
+
+
 def test_no_trial_is_begun_where_getting_ready_took_as_long_as_is_left(tmp_path, monkeypatch):
     clock, workers = Turned(monkeypatch), Pretended(good)
     make = Clock
