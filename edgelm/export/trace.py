@@ -26,6 +26,7 @@ from edgelm.anatomy import TaskModel
 from edgelm.anatomy.sentence_head import head_layers
 from edgelm.errors import ModelError, UsageError
 from edgelm.export.pooling import append_pooling
+from edgelm.graph.disentangled_attention import fuse_disentangled_attention
 from edgelm.graph.external_data import LARGEST_MESSAGE, stored_bytes
 from edgelm.graph.first_rows import read_first_rows
 from edgelm.graph.fusion import simplify_attention
@@ -100,6 +101,7 @@ def export_graph(source: TaskModel, *, fused: bool, opset: int | None = None) ->
     if fused:
         simplify_attention(graph)
         plain_rows(graph)
+        fuse_disentangled_attention(graph, longest=source.max_length)
         fuse_plain_attention(graph)
         read_first_rows(graph)
     remove_unused(graph)

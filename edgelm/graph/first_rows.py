@@ -120,10 +120,12 @@ def _first_query(
     readers: dict[str, int],
 ) -> str | None:
     """The first row of queries that are packed with keys and values in one product: a product of their own. None: they
-    are not, or other layers share the matrix."""
+    are not, or other layers share the matrix, or more than attention reads them (as DeBERTa's positions do)."""
     weights = weights_of(graph)
     split = makers.get(name)
     if split is None or split.op_type != "Split" or split.output[0] != name or len(split.input) < 2:
+        return None
+    if readers[name] > 1:
         return None
     added = makers[split.input[0]]
     product = makers.get(added.input[0]) if added.op_type == "Add" else None

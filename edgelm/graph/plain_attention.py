@@ -69,7 +69,7 @@ def fuse_plain_attention(graph: onnx.ModelProto) -> None:
         nodes.insert(0, helper.make_node("Cast", [_MASK], ["key_padding_mask"], to=onnx.TensorProto.INT32))
     replace_nodes(graph, nodes)
     remove_unused(graph)
-    _join_biases(graph)
+    join_biases(graph)
 
 
 class _Hides(Enum):
@@ -282,12 +282,11 @@ def _order(node: onnx.NodeProto) -> tuple[int, ...]:
     return tuple(helper.get_node_attr_value(node, "perm"))
 
 
-def _join_biases(graph: onnx.ModelProto) -> None:
-    """Add the biases of queries, keys and values at once, where one product gives all three and nothing else reads
-    them."""
+def join_biases(graph: onnx.ModelProto) -> None:
+    """Add the biases of queries, keys and values at once, where one product gives all three."""
     weights, readers = weights_of(graph), count_readers(graph)
     makers = {name: node for node in graph.graph.node for name in node.output}
-    joined = []
+    joined, renamed = [], dict[str, str]()
     for node in graph.graph.node:
         if node.op_type != "MultiHeadAttention":
             continue
@@ -295,7 +294,7 @@ def _join_biases(graph: onnx.ModelProto) -> None:
         split = makers.get(added[0].input[0]) if len(added) == 3 else None
         if split is None or split.op_type != "Split" or [each.input[0] for each in added] != list(split.output):
             continue
-        alone = all(readers[name] == 1 for name in (*split.output, *node.input[:3]))
+        alone = all(readers[name] == 1 for name in split.output)
         if not alone or any(each.input[1] not in weights for each in added):
             continue
         own = f"{module_of(node)}.qkv"
@@ -303,7 +302,9 @@ def _join_biases(graph: onnx.ModelProto) -> None:
         bias = add_weight(graph, f"{own}.bias", np.concatenate(biases))
         joined.append(helper.make_node("Add", [split.input[0], bias], [f"{own}/joined"], name=f"{own}/Add"))
         split.input[0], split.name = f"{own}/joined", f"{own}/Split"
-        for place, output in enumerate(split.output):
-            node.input[place] = output
+        renamed |= dict(zip(node.input[:3], split.output, strict=True))
+    for node in graph.graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = renamed.get(name, name)
     replace_nodes(graph, [*graph.graph.node, *joined])
     remove_unused(graph)

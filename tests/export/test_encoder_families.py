@@ -73,6 +73,8 @@ def test_pruned_encoders_answer_as_pytorch_in_every_precision(tmp_path, pruned, 
     alone = np.concatenate([bundle.infer(bundle.tokenize([text])) for text in LONG])
     for found in (together, alone):
         assert np.linalg.norm(found - wanted, axis=1).max() < BOUNDS[precision]
+    if family == "deberta-v2":  # one operator a layer, although positions are added to its scores
+        assert result.operators["MultiHeadAttention"] == 2
     if precision in PRODUCTS:
         # Query, key and value in one, and both matrices of the first FFN, at least, have 16,384 weights.
         assert sum(result.operators.get(name, 0) for name in PRODUCTS[precision]) >= 4
