@@ -4,8 +4,8 @@
 Each subject runs in this process, turn by turn, some calls at a time, so that what else the machine does hits all of
 them: the bundle by edgelm-native, the same bundle by onnxruntime, and onnxruntime's dynamic INT8 of the same model;
 with --rivals OpenVINO with NNCF and CTranslate2 as well, where they are installed (`native_rivals.py`). Without --model
-it is a classifier of a family (bert, mpnet, modernbert) in MiniLM-L6's shape with random weights: speed depends on the
-shape alone. The peak is that of edgelm-native on products of 512 rows by 1024 and 4096 columns.
+it is a classifier of a family (bert, mpnet, modernbert, deberta-v2) in MiniLM-L6's shape with random weights: speed
+depends on the shape alone. The peak is that of edgelm-native on products of 512 rows by 1024 and 4096 columns.
 """
 
 from __future__ import annotations

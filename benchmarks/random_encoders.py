@@ -14,6 +14,15 @@ _MARKS = {
     "cls_token": "[CLS]",
     "mask_token": "[MASK]",
 }
+_DEBERTA_3 = {
+    "relative_attention": True,
+    "position_buckets": 256,
+    "pos_att_type": ["p2c", "c2p"],
+    "share_att_key": True,
+    "norm_rel_ebd": "layer_norm",
+    "position_biased_input": False,
+    "type_vocab_size": 0,
+}
 
 
 def make_classifier(
@@ -23,7 +32,7 @@ def make_classifier(
     some texts, as a Hugging Face folder; the folder.
 
     Args:
-        family: as transformers names it.
+        family: as transformers names it; DeBERTa with the settings of version 3.
     """
     import torch
     from tokenizers import BertWordPieceTokenizer
@@ -42,6 +51,7 @@ def make_classifier(
         intermediate_size=channels,
         num_labels=2,
         pad_token_id=made.token_to_id("[PAD]"),
+        **(_DEBERTA_3 if family == "deberta-v2" else {}),
     )
     AutoModelForSequenceClassification.from_config(config).eval().save_pretrained(folder)
     tokenizer = PreTrainedTokenizerFast(

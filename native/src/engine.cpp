@@ -234,6 +234,7 @@ void Engine::attend(const Step &s, const Inputs &in, Range range, int thread) {
     a.heads = s.heads, a.size = s.width, a.tokens = in.tokens, a.key_tokens = key_tokens_, a.scale = s.scale;
     if (s.masked && in.mask) a.mask = added_.data() + sequence * key_tokens_;
     a.near = s.near, a.reach = s.reach, a.first_row = sequence * each;
+    a.asked = s.asked, a.asking = s.asking, a.table_stride = s.table_stride;
     a.to = floats(s.output), a.to_stride = stride(s.output);
     kernels_->attend(a, row, last, scratch_[static_cast<size_t>(thread)]);
     row = last;

@@ -76,6 +76,10 @@ struct Attention {
   // numbers beyond its end.
   const float *near = nullptr;
   size_t reach = 0, first_row = 0;  // the row of the sequence's first query
+  // What queries ask of positions, and positions of keys: [heads][size][table_stride], by distance as above; null:
+  // nothing. A line may be read 16 numbers beyond the last distance.
+  const float *asked = nullptr, *asking = nullptr;
+  size_t table_stride = 0;
   float *to = nullptr;
   size_t to_stride = 0;
 };

@@ -350,6 +350,8 @@ template <bool biased> inline void score(const Attention &a, size_t head, size_t
   for (; at < a.key_tokens; at += 16) score_block<1, biased>(a, query, near, keys, at, scores);
 }
 
+#include "disentangled.inl"
+
 // Scores to shares that are not yet divided by their sum, which is returned.
 inline float soften(const Attention &a, float *scores) {
   for (size_t i = a.tokens; i < a.key_tokens; i++) scores[i] = -INFINITY;
@@ -409,7 +411,10 @@ void attend(const Attention &a, size_t first, size_t last, float *scratch) {
     for (size_t row = first; row < last; row += 4) {
       const int rows = static_cast<int>(last - row < 4 ? last - row : 4);
       float sums[4] = {1, 1, 1, 1};
-      a.near ? score<true>(a, head, row, rows, scratch) : score<false>(a, head, row, rows, scratch);
+      if (a.asked)
+        score_disentangled(a, head, row, rows, scratch);
+      else
+        a.near ? score<true>(a, head, row, rows, scratch) : score<false>(a, head, row, rows, scratch);
       for (int r = 0; r < rows; r++) sums[r] = soften(a, scratch + static_cast<size_t>(r) * a.key_tokens);
       weigh(a, head, row, rows, scratch, sums);
     }

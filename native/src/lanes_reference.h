@@ -41,7 +41,7 @@ struct Lanes {
 };
 
 struct Products {
-  static constexpr int rows = 4, panels = 1;  // of a tile
+  static constexpr int rows = 2, panels = 1;  // of a tile: small, since it is no CPU's first choice
   static constexpr bool short_sums = false;
   using Sums = Lanes::Ints;
   static Sums start(const int32_t *p) { return Lanes::load_ints(p); }

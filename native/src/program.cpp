@@ -10,7 +10,7 @@ size_t padded(size_t width) { return (width + 15) / 16 * 16; }
 
 namespace {
 
-constexpr size_t widest = 1 << 20, most_parts = 1 << 16;
+constexpr size_t widest = 1 << 20, most_parts = 1 << 16, most_numbers = 1 << 24;
 
 class Reader {
  public:
@@ -262,13 +262,37 @@ class Reader {
     return program_.numbers.back().data();
   }
 
-  // HEADS SIZE [REACH BIASES] QUERIES KEYS VALUES SCALE MASKED OUTPUT ...
-  void attention(Step &s, bool near) {
+  // REACH COLUMNS FACTOR ASKED PLACES ASKING PLACES: a table of so many columns for what queries ask of positions, which is
+  // taken times the factor, and the column for each distance; and the same for what positions ask of keys.
+  void positions(Step &s) {
+    s.reach = static_cast<size_t>(text_.integer(1, 1 << 16));
+    if (s.reach < program_.longest) Text::refuse("positions that do not reach all tokens");
+    const size_t distances = 2 * s.reach - 1, columns = width(), rows = s.heads * s.width;
+    const float factor = text_.number();
+    s.table_stride = ((padded(distances) / 16 + 1) | 1) * 16;  // an odd number of lines: they do not share places in caches
+    if (columns > most_numbers / rows || s.table_stride > most_numbers / rows) Text::refuse("positions that are too many");
+    for (const float **table : {&s.asked, &s.asking}) {
+      const float *found = needed(floats(rows * columns)), *places = needed(floats(distances));
+      std::vector<float> kept(rows * s.table_stride, 0.0f);
+      for (size_t i = 0; i < distances; i++) {
+        if (!(places[i] >= 0 && places[i] < static_cast<float>(columns))) Text::refuse("a distance without a column");
+        for (size_t row = 0; row < rows; row++)
+          kept[row * s.table_stride + i] = factor * found[row * columns + static_cast<size_t>(places[i])];
+      }
+      program_.numbers.pop_back(), program_.numbers.pop_back();  // both are in what is kept
+      program_.numbers.push_back(std::move(kept));
+      *table = program_.numbers.back().data();
+    }
+  }
+
+  // HEADS SIZE [REACH BIASES, or positions] QUERIES KEYS VALUES SCALE MASKED OUTPUT ...
+  void attention(Step &s, const std::string &kind) {
     s.heads = width();
     s.width = width();
     const size_t all = s.heads * s.width;
     if (all > widest) Text::refuse("heads that are too wide");
-    if (near) {
+    if (kind == "disentangled-attention") positions(s);
+    if (kind == "near-attention") {
       s.reach = static_cast<size_t>(text_.integer(1, 1 << 16));
       if (s.reach < program_.longest) Text::refuse("biases that do not reach all tokens");
       s.near = needed(floats(s.heads * (2 * s.reach - 1), 16));
@@ -317,7 +341,7 @@ class Reader {
         {"norm", Operation::norm},         {"quantize", Operation::quantize},   {"add", Operation::add},
         {"activate", Operation::activate}, {"gate", Operation::gate},           {"rotate", Operation::rotate},
         {"attention", Operation::attention}, {"first", Operation::first},
-        {"near-attention", Operation::attention},
+        {"near-attention", Operation::attention}, {"disentangled-attention", Operation::attention},
         {"mean", Operation::mean},         {"unit", Operation::unit}};
     const std::string name = text_.word();
     const auto found = operations.find(name);
@@ -331,7 +355,7 @@ class Reader {
       case Operation::norm: norm(s); break;
       case Operation::gate: gate(s); break;
       case Operation::rotate: rotate(s); break;
-      case Operation::attention: attention(s, name == "near-attention"); break;
+      case Operation::attention: attention(s, name); break;
       case Operation::first:
       case Operation::mean: pool(s); break;
       default: rowwise(s);

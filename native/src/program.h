@@ -51,6 +51,8 @@ struct Step {
   FloatMatrix floats;
   Target::Kind target = Target::Kind::rows;
   const float *scales = nullptr, *bias = nullptr, *gain = nullptr, *factors = nullptr, *near = nullptr;
+  const float *asked = nullptr, *asking = nullptr;  // [heads][width][table_stride]
+  size_t table_stride = 0;
   const float *cosines = nullptr, *sines = nullptr;  // [reach][half a head]
   const float *turned_cosines = nullptr, *turned_sines = nullptr;  // [half a head][reach]
   float byte_scale = 1, byte_zero = 0;

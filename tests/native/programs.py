@@ -17,7 +17,7 @@ class HandMade:
 
     text: bytes
     arrays: dict[str, np.ndarray]
-    modern: bool = False
+    kind: str = ""
 
     def expected(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """The logits of (sequences, tokens) ids, in 64 bits but for the bytes."""
@@ -27,9 +27,12 @@ class HandMade:
         qkv = product(x, GRID, a["qkv"], a["qkv_scales"]) + a["qkv_bias"]
         parts = qkv.reshape(*ids.shape, 3, HEADS, HIDDEN // HEADS)
         queries, keys, values = (parts[:, :, index].transpose(0, 2, 1, 3) for index in range(3))
-        if self.modern:
+        if self.kind == "modern":
             queries, keys = (rotated(x, a["cosines"], a["sines"]) for x in (queries, keys))
-        scores = queries @ keys.transpose(0, 1, 3, 2) / math.sqrt(HIDDEN // HEADS)
+        scores = queries @ keys.transpose(0, 1, 3, 2)
+        if self.kind == "disentangled":
+            scores = scores + self._positions(queries, keys)
+        scores = scores / math.sqrt(HIDDEN // HEADS)
         scores = scores + np.where(mask > 0, 0.0, -10000.0)[:, None, None, :]
         shares = np.exp(scores - scores.max(-1, keepdims=True))
         shares /= shares.sum(-1, keepdims=True)
@@ -37,12 +40,20 @@ class HandMade:
         x = x + product(context, GRID, a["out"], a["out_scales"]) + a["out_bias"]
         x = normed(x, a["gain"], a["shift"])
         inner = product(x, GRID, a["up"], a["up_scales"])
-        inner, gates = np.split(inner, 2, -1) if self.modern else (inner, 1.0)
+        inner, gates = np.split(inner, 2, -1) if self.kind == "modern" else (inner, 1.0)
         inner = inner * 0.5 * (1 + np.vectorize(math.erf)(inner / math.sqrt(2))) * gates
         x = normed(x + product(inner, SMALL, a["down"], a["down_scales"]), a["gain"], a["shift"])
         return np.tanh(x[:, 0] @ a["head"] + a["head_bias"])
 
+    def _positions(self, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """From content to position and from position to content, gathered pair by pair."""
+        places = np.arange(queries.shape[2])
+        column = self.arrays["columns"].astype(int)[places[None, :] - places[:, None] + TOKENS - 1]
+        asked, asking = (FACTOR * self.arrays[name][:, :, column] for name in ("asked", "asking"))
+        return np.einsum("bhid,hdij->bhij", queries, asked) + np.einsum("bhjd,hdij->bhij", keys, asking)
 
+
+FACTOR, COLUMNS = 0.75, 11  # of tables of positions
 GRID, SMALL = Quantizer(0.03, 120), Quantizer(0.02, 9)
 
 
@@ -63,18 +74,19 @@ def product(x: np.ndarray, grid: Quantizer, weights: np.ndarray, scales: np.ndar
     return (found @ weights.astype(np.int64)) * (float(np.float32(grid.scale)) * scales)
 
 
-def hand_made(*, largest: int = 127, seed: int = 0, modern: bool = False) -> HandMade:
+def hand_made(*, largest: int = 127, seed: int = 0, kind: str = "") -> HandMade:
     """An encoder of one layer with random weights.
 
     Args:
         largest: of the INT8 weights.
-        modern: with rotary positions and a gated feed-forward network.
+        kind: modern: with rotary positions and a gated feed-forward network; disentangled: with scores from content to
+            position and back.
     """
     random = np.random.default_rng(seed)
     sizes = {
         "qkv": (HIDDEN, 3 * HIDDEN),
         "out": (HIDDEN, HIDDEN),
-        "up": (HIDDEN, FFN * (1 + modern)),
+        "up": (HIDDEN, FFN * (1 + (kind == "modern"))),
         "down": (FFN, HIDDEN),
     }
     arrays = {name: random.integers(-largest, largest + 1, shape).astype(np.int8) for name, shape in sizes.items()}
@@ -89,10 +101,13 @@ def hand_made(*, largest: int = 127, seed: int = 0, modern: bool = False) -> Han
     arrays["word_scales"] = random.uniform(0.005, 0.01, VOCABULARY).astype(np.float32)
     angles = np.arange(TOKENS)[:, None] * np.array([1.0, 0.3, 0.1, 0.01])
     arrays |= {"cosines": np.cos(angles).astype(np.float32), "sines": np.sin(angles).astype(np.float32)}
-    return HandMade(_write(arrays, modern), arrays, modern)
+    for name in ("asked", "asking"):
+        arrays[name] = random.normal(0, 0.5, (HEADS, HIDDEN // HEADS, COLUMNS)).astype(np.float32)
+    arrays["columns"] = np.clip(np.arange(1 - TOKENS, TOKENS) + 5, 0, COLUMNS - 1).astype(np.float32)
+    return HandMade(_write(arrays, kind), arrays, kind)
 
 
-def _write(a: dict[str, np.ndarray], modern: bool) -> bytes:
+def _write(a: dict[str, np.ndarray], kind: str) -> bytes:
     w = ProgramWriter(None)  # type: ignore[arg-type]  # no constant of a graph is named
     w.longest, w.reads_mask = TOKENS, True
     x, y, z = (w.buffer("floats", HIDDEN, per_token=True) for _ in range(3))
@@ -114,14 +129,18 @@ def _write(a: dict[str, np.ndarray], modern: bool) -> bytes:
     grid = w.quantized(GRID, small)
     norm(x, y, f"bytes 1 {grid}")
     linear("qkv", small, GRID, w.place(a["qkv_bias"]), "none", "from 0", f"heads {queries} {keys} {values}")
-    if modern:
+    if kind == "modern":
         tables = w.place(a["cosines"]), w.place(a["sines"])
         w.step("rotate", HEADS, HIDDEN // HEADS, TOKENS, *tables, queries, keys)
     scale = bits(1 / math.sqrt(HIDDEN // HEADS))
-    w.step("attention", HEADS, HIDDEN // HEADS, queries, keys, values, scale, 1, x, f"bytes 1 {grid}")
+    operation = ("attention", HEADS, HIDDEN // HEADS)
+    if kind == "disentangled":
+        places = [w.place(a[name]) for name in ("asked", "columns", "asking", "columns")]
+        operation = ("disentangled-attention", *operation[1:], TOKENS, COLUMNS, bits(FACTOR), *places)
+    w.step(*operation, queries, keys, values, scale, 1, x, f"bytes 1 {grid}")
     linear("out", small, GRID, w.place(a["out_bias"]), "none", f"from 1 {y}", f"rows {z}")
     norm(z, y, f"bytes 1 {grid}")
-    if modern:
+    if kind == "modern":
         both = w.buffer("floats", 2 * FFN, per_token=True)
         linear("up", small, GRID, "-", "none", "from 0", f"rows {both}")
         w.step("gate", FFN, both, "gelu", "from 0", f"bytes 1 {w.quantized(SMALL, large)}")

@@ -31,6 +31,7 @@ SAID = (
     "albert",
     "mpnet",
     "modernbert",
+    "deberta-v2",
 )  # families whose graphs have all their words
 # An export takes long; these count positions from padding, add them to the scores, and turn queries and keys by them.
 FEW = ("roberta", "mpnet", "modernbert")

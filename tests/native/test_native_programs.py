@@ -17,23 +17,26 @@ def make_feeds(batch: int, tokens: int, *, seed: int = 0) -> dict[str, np.ndarra
     return {"input_ids": random.integers(0, VOCABULARY, (batch, tokens)), "attention_mask": mask}
 
 
-@pytest.mark.parametrize("modern", [False, True], ids=["", "rotary positions and a gate"])
+KINDS = pytest.mark.parametrize("kind", ["", "modern", "disentangled"])
+
+
+@KINDS
 @pytest.mark.parametrize("largest", [127, 63], ids=["wide weights", "narrow weights"])
 @pytest.mark.parametrize(("batch", "tokens"), [(1, 1), (1, 8), (1, 25), (3, 17), (4, TOKENS)])
-def test_logits_are_those_of_numpy(native, largest, modern, batch, tokens):
+def test_logits_are_those_of_numpy(native, largest, kind, batch, tokens):
     """Weights of 127 are those whose pairs AVX2 alone would cut off. A byte that is rounded the other way, which 32
     bits may do where 64 would not, moves a logit by more than the rest: those rows are few."""
-    made, feeds = hand_made(largest=largest, modern=modern), make_feeds(batch, tokens)
+    made, feeds = hand_made(largest=largest, kind=kind), make_feeds(batch, tokens)
     found = native.Encoder(made.text, WEIGHTS)(feeds)["logits"]
     distance = np.abs(found - made.expected(feeds["input_ids"], feeds["attention_mask"])).max(-1)
     assert (distance < 1e-5).mean() >= 0.5  # 32 bits hold seven digits, and some are lost on the way
     assert distance.max() < 0.02  # a step of one byte
 
 
-@pytest.mark.parametrize("modern", [False, True])
+@KINDS
 @pytest.mark.parametrize("largest", [127, 63])
-def test_all_sets_and_numbers_of_threads_give_the_same_bits(native, largest, modern):
-    made = hand_made(largest=largest, modern=modern)
+def test_all_sets_and_numbers_of_threads_give_the_same_bits(native, largest, kind):
+    made = hand_made(largest=largest, kind=kind)
     sets = native.instruction_sets()
     assert sets[-1] == "reference"
     encoders = [native.Encoder(made.text, WEIGHTS, instruction_set=name) for name in sets]
@@ -81,10 +84,10 @@ def test_no_number_of_threads_and_no_set_is_refused(native):
         native.Encoder(hand_made().text, WEIGHTS, instruction_set="sse9")
 
 
-@pytest.mark.parametrize("modern", [False, True])
-def test_damaged_programs_are_refused_or_run(native, modern):
+@KINDS
+def test_damaged_programs_are_refused_or_run(native, kind):
     """Cut off anywhere, with any word replaced: an error by its code, or a program that runs to its end."""
-    text = hand_made(modern=modern).text
+    text = hand_made(kind=kind).text
     head, data = text.split(b"\ndata\n")
     for end in range(0, len(text), 97):
         with pytest.raises(native.NativeError):

@@ -18,17 +18,17 @@ from programs import TOKENS, VOCABULARY, hand_made
 import edgelm_native as native
 
 random = np.random.default_rng(0)
-text = hand_made().text
-for name in native.instruction_sets():
+texts = [hand_made(kind=kind).text for kind in ("", "modern", "disentangled")]
+for text, name in [(text, name) for text in texts for name in native.instruction_sets()]:
     encoder = native.Encoder(text, b"\\0", instruction_set=name)
     for batch, tokens in ((1, 1), (1, 25), (3, 17), (2, TOKENS)):
         ids = random.integers(0, VOCABULARY, (batch, tokens))
         for threads in (1, 2, 4):
             encoder({"input_ids": ids, "attention_mask": random.integers(0, 2, ids.shape)}, threads=threads)
-head, data = text.split(b"\\ndata\\n")
-words = head.split(b" ")
-for _ in range(int(sys.argv[1])):
-    changed = list(words)
+parts = [text.split(b"\\ndata\\n") for text in texts]
+for turn in range(int(sys.argv[1])):
+    head, data = parts[turn % len(parts)]
+    changed = words = head.split(b" ")
     changed[random.integers(len(words))] = str(int(random.choice([-1, 0, 1, 3, 16, 255, 65536, 1 << 31]))).encode()
     try:
         encoder = native.Encoder(b" ".join(changed) + b"\\ndata\\n" + data, b"\\0")

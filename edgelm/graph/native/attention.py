@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import onnx
 
+from edgelm.graph.native.disentangled import position_words
 from edgelm.graph.native.distance import biases_by_distance
 from edgelm.graph.native.ending import first_row
 from edgelm.graph.native.layers import bytes_words, integer_head, product_of_floats, same_grid
 from edgelm.graph.native.rotary import rotate
 from edgelm.graph.native.state import State
-from edgelm.graph.native.values import Memory, Product, Rotated, Rows, Value
+from edgelm.graph.native.values import FirstQuery, Memory, Product, Rotated, Rows, Value
 from edgelm.graph.native.view import Unsupported, attributes, need
 from edgelm.graph.native.writer import bits
 
@@ -46,13 +47,14 @@ def multi_head(state: State, node: onnx.NodeProto) -> Value:
     if any(isinstance(part, Rotated) for part in parts):
         need(not bias and not past, f"{node.name}: a bias or a past")
         return _rotated(state, node, parts, mask, added)
-    first = parts[1]
+    first, alone = parts[1], isinstance(parts[0], FirstQuery)
+    parts[0] = parts[0].memory if isinstance(parts[0], FirstQuery) else parts[0]
     if not isinstance(first, Memory) or bias or past:
         raise Unsupported(f"{node.name}: keys and values of another kind, or a bias")
     wanted = [Memory(first.product, part, first.parts) for part in range(first.parts)]
     need(parts[3 - first.parts :] == wanted, f"{node.name}: keys and values of two products")
     if first.parts == len(parts):
-        return _attention(state, node, first.product, mask, added)
+        return _attention(state, node, first.product, mask, added, first=alone)
     rows, width = state.rows(queries), first.product.width // 2
     need(rows.width == width, f"{node.name}: queries of another width")
     keys, values = (state.writer.buffer(kind, width, per_token=True) for kind in ("keys", "floats"))
@@ -79,12 +81,15 @@ def _rotated(state: State, node: onnx.NodeProto, parts: Sequence[Value | None], 
     return _attend(state, node, first_row(state, rows) if queries.first else rows, *buffers[1:], mask, added)
 
 
-def _attention(state: State, node: onnx.NodeProto, product: Product, mask: str, added: str = "") -> Value:
+def _attention(
+    state: State, node: onnx.NodeProto, product: Product, mask: str, added: str = "", *, first: bool = False
+) -> Value:
     width = product.width // 3
     need(product.per_token and product.width == 3 * width, f"{node.name}: attention")
     queries, keys, values = _kept(state, width)
     state.finish(product, f"heads {queries} {keys} {values}")
-    return _attend(state, node, Rows(queries, width, per_token=True), keys, values, mask, added)
+    rows = Rows(queries, width, per_token=True)
+    return _attend(state, node, first_row(state, rows) if first else rows, keys, values, mask, added)
 
 
 def _attend(state: State, node: onnx.NodeProto, queries: Rows, keys: str, values: str, mask: str, added: str) -> Value:
@@ -96,10 +101,16 @@ def _attend(state: State, node: onnx.NodeProto, queries: Rows, keys: str, values
     if mask:
         need(getattr(state.value(mask), "name", "") == "attention_mask", f"{node.name}: another mask")
         state.writer.reads_mask = True
+    need(bool(mask) or not state.padding_stays, f"{node.name}: padding is seen")
     made = state.new_rows(width, per_token=queries.per_token)
     scale = found.get("scale") or 1.0 / math.sqrt(width // heads)
     words: list[object] = ["attention", heads, width // heads]
-    if added:
+    asked = state.view.maker(node.input[0], "Gather")
+    queries_all = asked.input[0] if asked is not None else node.input[0]
+    positions = position_words(state, added, queries_all, node.input[1], heads, scale) if added else []
+    if positions:
+        words = ["disentangled-attention", *words[1:], *positions]
+    elif added:
         reach = state.writer.longest
         key = (added, reach, heads)
         if key not in state.biases:  # most layers share one

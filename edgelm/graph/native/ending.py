@@ -8,8 +8,10 @@ import onnx
 
 from edgelm.graph.native.state import State
 from edgelm.graph.native.values import (
+    FirstQuery,
     FloatColumns,
     Half,
+    Input,
     MaskColumn,
     MaskCount,
     Masked,
@@ -40,7 +42,8 @@ def multiply(left: Value, right: Value) -> Value | None:
 
 def unsqueeze(state: State, node: onnx.NodeProto) -> Value:
     """The mask with an axis for the numbers of a row."""
-    need(state.value(node.input[0]) == MaskColumn() and axes_of(state, node) in ([-1], [2]), f"{node.name}: an axis")
+    mask = state.value(node.input[0]) in (MaskColumn(), Input("attention_mask"))
+    need(mask and axes_of(state, node) in ([-1], [2]), f"{node.name}: an axis")
     return MaskColumn(wide=True)
 
 
@@ -67,6 +70,7 @@ def divide(state: State, node: onnx.NodeProto) -> Value:
 def reduce_mean(state: State, node: onnx.NodeProto) -> Value:
     """The mean over all tokens."""
     need(axes_of(state, node) == [1] and attributes(node).get("keepdims", 1) == 0, f"{node.name}: a mean")
+    need(not state.padding_stays, f"{node.name}: a mean with padding at 0")
     state.flat = True
     return _pooled(state, "mean", state.rows(node.input[0]), masked=False)
 
@@ -82,6 +86,8 @@ def gather_first(state: State, node: onnx.NodeProto) -> Value:
     if isinstance(value, Rotated):
         need(index.ndim == 1, f"{node.name}: other rows")
         return replace(value, first=True)
+    if isinstance(value, Memory) and (value.part, value.parts) == (0, 3) and index.ndim == 1:
+        return FirstQuery(value)
     rows = state.rows(node.input[0])
     return first_row(state, rows) if rows.per_token else rows
 
@@ -112,9 +118,8 @@ def split(state: State, node: onnx.NodeProto) -> list[Value]:
     """Keys and values by one product, or queries too; or a product of floats, column by column: where an answer begins,
     and where it ends."""
     value = state.value(node.input[0])
-    readers = [state.view.only_reader(name, "MultiHeadAttention", "RotaryEmbedding") for name in node.output]
-    parts = len(readers)
-    if isinstance(value, Product) and None not in readers:
+    parts = len(node.output)
+    if isinstance(value, Product) and all(_reads_memory(state, name) for name in node.output):
         sizes = state.view.constant(node.input[1]).tolist() if len(node.input) > 1 else []
         plain = value.activation == "none" and value.added is None and value.per_token and parts in (2, 3)
         need(plain and sizes in ([], [value.width // parts] * parts), f"{node.name}: queries, keys and values")
@@ -139,6 +144,13 @@ def split(state: State, node: onnx.NodeProto) -> list[Value]:
             )
         )
     return singles
+
+
+def _reads_memory(state: State, name: str) -> bool:
+    """Whether what reads a part of a product is attention alone, and what is computed before it for it."""
+    readers = [node for node in state.view.readers[name] if not set(node.output) <= state.done]
+    kinds = {node.op_type for node in readers}
+    return name not in state.view.outputs and kinds in ({"MultiHeadAttention"}, {"RotaryEmbedding"}, {"Gather"})
 
 
 def squeeze(state: State, node: onnx.NodeProto) -> Value:

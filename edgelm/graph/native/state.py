@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
-from edgelm.graph.native.values import Bytes, FloatColumns, Lookups, Product, Rows, Value
+from edgelm.graph.native.values import Bytes, FloatColumns, Lookups, Masked, Product, Rows, Value
 from edgelm.graph.native.view import GraphView, Unsupported, need
 from edgelm.graph.native.writer import ProgramWriter, Quantizer
 
@@ -24,6 +24,8 @@ class State:
         self.kept: list[tuple[str, str, str]] = []  # queries, keys and values of attention, a layer each
         self.widths: dict[str, int] = {}  # of those buffers
         self.angles: dict[tuple[str, ...], tuple[str, str]] = {}  # where cosines and sines lie, by their names
+        self.columns: dict[str, np.ndarray] = {}  # of tables of positions for each distance, by the index in the graph
+        self.padding_stays = False  # whether rows of padding, which the graph has at 0, are as any other row
         # Where what attention adds by distance lies, by its name in the graph, its reach and the heads.
         self.biases: dict[tuple[str, int, int], str] = {}
 
@@ -48,6 +50,8 @@ class State:
             value = self.values[name] = self.emit(value)
         if isinstance(value, Lookups):
             value = self.values[name] = self.embed(value)
+        if isinstance(value, Masked) and not value.summed:  # of use to what reads other rows, which then has its mask
+            self.padding_stays, value = True, value.rows
         if not isinstance(value, Rows):
             raise Unsupported(f"{name} is no rows of floats")
         return value

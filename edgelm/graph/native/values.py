@@ -152,6 +152,13 @@ class Rotated:
 
 
 @dataclass(frozen=True)
+class FirstQuery:
+    """The queries of the first token alone, out of a product with all keys and values."""
+
+    memory: Memory
+
+
+@dataclass(frozen=True)
 class Half:
     """The first or the second half of rows, before or after an activation."""
 
@@ -185,6 +192,7 @@ Value = (
     | Masked
     | Memory
     | Rotated
+    | FirstQuery
     | Half
     | Product
 )

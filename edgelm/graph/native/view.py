@@ -27,6 +27,7 @@ class GraphView:
         self.opsets, self.ir_version = list(model.opset_import), int(model.ir_version)
         self.inputs = [value.name for value in model.graph.input]
         self.outputs = [value.name for value in model.graph.output]
+        self._makers = {name: node for node in self.nodes for name in node.output}
         self.readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
         for node in self.nodes:
             for name in node.input:
@@ -88,6 +89,11 @@ class GraphView:
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             return None
         return int({entry.key: entry.value for entry in tensor.external_data}.get("offset", "0"))
+
+    def maker(self, name: str, *operators: str) -> onnx.NodeProto | None:
+        """The node that computes a tensor, if it is of one of these operators."""
+        node = self._makers.get(name)
+        return node if node is not None and node.op_type in operators else None
 
     def only_reader(self, name: str, *operators: str) -> onnx.NodeProto | None:
         """The one node that reads a tensor, if it is of one of these operators and nothing else needs the tensor."""
