@@ -24,6 +24,7 @@ from edgelm.progress import Progress, silent
 from edgelm.recipe import Recipe, load_recipe
 
 _TABLE = 0.35  # of a time limit, after which a latency table must be there
+_ENDING = 0.05  # of a time limit, for what is made to be measured
 _WAIT = 0.05  # of a time limit, for a machine to become as it was
 
 
@@ -119,7 +120,9 @@ def compress_to_budget(
         goal = targets.goal if targets.goal.bounds else None
         check_recipe(chosen, goal)
         since = {} if time_limit is None else {"began": began}
-        return targets.outcome(make(output=output, goal=goal, time_limit=time_limit, **since))
+        measured = goal is not None and any(bound.measure is not None for bound in goal.bounds)
+        limit = time_limit if time_limit is None or not measured else (1 - _ENDING) * time_limit
+        return targets.outcome(make(output=output, goal=goal, time_limit=limit, **since))
 
     if checkpoint.task.generates:
         if table is not None:

@@ -278,7 +278,7 @@ class Meter:
             start = time.monotonic()
             off, cost = self._measure(shapes)
             found.append((off, cost))
-            if off <= _ALIKE or self._patience <= 0:
+            if off <= _ALIKE or self._patience < _PAUSE:  # there is no time to wait, and then to measure again
                 return min(found)[1]
             with during(self._progress, "waiting for the machine to be as it was"):
                 time.sleep(_PAUSE)
