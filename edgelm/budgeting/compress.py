@@ -119,10 +119,11 @@ def compress_to_budget(
         targets = resolve(budget)
         goal = targets.goal if targets.goal.bounds else None
         check_recipe(chosen, goal)
-        since = {} if time_limit is None else {"began": began}
-        measured = goal is not None and any(bound.measure is not None for bound in goal.bounds)
-        limit = time_limit if time_limit is None or not measured else (1 - _ENDING) * time_limit
-        return targets.outcome(make(output=output, goal=goal, time_limit=limit, **since))
+        since = {}
+        if time_limit is not None:
+            measured = goal is not None and any(bound.measure is not None for bound in goal.bounds)
+            since = {"began": began - measured * _ENDING * time_limit}
+        return targets.outcome(make(output=output, goal=goal, time_limit=time_limit, **since))
 
     if checkpoint.task.generates:
         if table is not None:

@@ -23,6 +23,7 @@ _EARLY = (2, 5, 10)  # steps after which it is looked whether there is time for 
 _SLOWER = 0.97  # of the steps that are left: fewer are taken where the time allows no more than this
 _RACE = 0.25  # of a training by steps
 _SEEN = (25, 3)  # units of a step that tell its pace, once trainings have found theirs; of one that has fewer
+_CURTAILED = ("teacher", "search")  # steps that end by themselves where there is no time for all of them
 _SURELY = 1.1  # times the time that is left: what takes longer than that will not end in it
 _CUTTING = 0.5  # of that goes to cuts to a budget, where trainings follow
 _RESERVE = 0.85  # of the time that is left goes to training: cuts, evaluations and writing need the rest
@@ -75,7 +76,7 @@ class Allowance:
 
 class PaceWatch:
     """A `Progress` that passes on what it is told, and warns once where the pace of a step says that it will not end in
-    the time that is left: trainings are shortened, all else takes its time."""
+    the time that is left: trainings are shortened and some steps curtailed, all else takes its time."""
 
     def __init__(self, progress: Progress, allowed: Allowance, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._progress, self._allowed, self._clock = progress, allowed, clock
@@ -87,7 +88,7 @@ class PaceWatch:
         if description != self._step or done < self._done:
             self._step, self._first, self._begun = description, done, self._clock()
         self._done, made = done, done - self._first
-        if self._warned or made < _SEEN[total <= _SEEN[0]]:
+        if self._warned or description in _CURTAILED or made < _SEEN[total <= _SEEN[0]]:
             return
         ahead, left = (self._clock() - self._begun) / made * (total - done), self._allowed.left
         if ahead > _SURELY * max(left, 0.0):

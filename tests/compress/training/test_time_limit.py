@@ -100,6 +100,7 @@ def test_a_step_that_takes_longer_than_what_is_left_is_told_once():
     assert paced(10.0, 12, limit=None) == []
     assert paced(2.0, 12, limit=60.0) == []
     assert len(paced(1.0, 1000, limit=60.0)) == 1
+    assert paced(1.0, 1000, limit=60.0, description="search") == []  # which ends with the best so far
 
 
 def test_a_training_has_the_time_to_find_its_pace():
