@@ -13,7 +13,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edgelm.graph.names import module_of
-from edgelm.graph.rewrites import MICROSOFT, add_weight, remove_unused, replace_nodes, weights_of
+from edgelm.graph.rewrites import MICROSOFT, add_weight, count_readers, remove_unused, replace_nodes, weights_of
 
 
 def simplify_attention(graph: onnx.ModelProto) -> None:
@@ -65,12 +65,14 @@ def fuse_attention(graph: onnx.ModelProto) -> None:
     place. Both operators take the mask as it comes, (batch, sequence) of 0 and 1.
     """
     weights = weights_of(graph)
-    makers = {name: node for node in graph.graph.node for name in node.output}
+    makers, readers = {name: node for node in graph.graph.node for name in node.output}, count_readers(graph)
     joined: dict[str, onnx.NodeProto] = {}
     for node in graph.graph.node:
         split = makers.get(node.input[0]) if node.op_type == "MultiHeadAttention" else None
         product = makers.get(split.input[0]) if split is not None and split.op_type == "Split" else None
         if product is None or split is None or len(set(numpy_helper.to_array(weights[split.input[1]]).tolist())) != 1:
+            continue
+        if any(readers[name] > 1 for name in split.output):  # what positions ask would take a second product
             continue
         mask, added = node.input[4], ""
         scores = [*node.input[5:]]

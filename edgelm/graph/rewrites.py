@@ -80,6 +80,8 @@ def remove_unused(graph: onnx.ModelProto) -> None:
             kept.append(node)
     kept.reverse()
     for node in kept:  # optional outputs that nobody reads cost a kernel its short cut
+        if node.op_type == "Split":  # has as many outputs as sizes
+            continue
         names = [name if name in needed else "" for name in node.output]
         while names and not names[-1]:
             names.pop()
