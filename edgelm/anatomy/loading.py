@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel
 from transformers import modeling_gguf_pytorch_utils as gguf_files
 
+from edgelm.anatomy import static_model as static_model  # for the auto classes to know its classes
 from edgelm.anatomy.adapters import adapted_model_config, merged_weights
 from edgelm.anatomy.even_sizes import settle_sizes
 from edgelm.anatomy.families.table import family_of

@@ -14,9 +14,10 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from edgelm.anatomy.families.static import is_static
 from edgelm.anatomy.layers import base_model
 from edgelm.anatomy.modeling_edgelm import COLUMNS, AbsentAttention, has_columns
-from edgelm.model_folder.own_code import LAYERS_ENTRY, MODULE_FILE
+from edgelm.model_folder.own_code import LAYERS_ENTRY, MODULE_FILE, STATIC_FILE
 from edgelm.model_folder.weight_files import read_json
 from edgelm.tasks.table import TASKS
 
@@ -28,6 +29,10 @@ _OWN_SHAPES = (
 _CACHE = (
     "Its encoder has fewer layers than its decoder, and transformers makes the cache for as many as the encoder has.",
     f"`{MODULE_FILE}`, which needs torch and transformers, makes one that fits; without it give `use_cache=False`.",
+)
+_STATIC = (
+    f"It has no layers, which no class of transformers is without: `{STATIC_FILE}`, which needs torch and",
+    "transformers, builds it; edgelm itself never runs that file.",
 )
 _NUMBERS = (int, float)
 _ROUNDED = 1e-9  # a factor that was computed in another order is the same
@@ -43,14 +48,18 @@ def save_remote_code(folder: Path, model: PreTrainedModel) -> None:
     config = read_json(folder / "config.json")
     shapes = differing_shapes(model)
     auto = auto_class_name(model)
-    if shapes is not None or _lacks_cache(model):
-        module = MODULE_FILE.removesuffix(".py")
+    static = is_static(model.config.model_type)
+    if shapes is not None or static or _lacks_cache(model):
+        file = STATIC_FILE if static else MODULE_FILE
+        module = file.removesuffix(".py")
         base = type(base_model(model)).__name__
         classes = {"AutoModel": f"{module}.{base}", auto: f"{module}.{type(model).__name__}"}
+        if static:
+            classes["AutoConfig"] = f"{module}.{type(model.config).__name__}"
         config |= {"auto_map": classes} | ({} if shapes is None else {LAYERS_ENTRY: shapes})
-        (folder / MODULE_FILE).write_bytes(Path(__file__).with_name(MODULE_FILE).read_bytes())
+        (folder / file).write_bytes(Path(__file__).with_name(file).read_bytes())
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    reason = _OWN_SHAPES if shapes is not None else _CACHE if _lacks_cache(model) else ()
+    reason = _STATIC if static else _OWN_SHAPES if shapes is not None else _CACHE if _lacks_cache(model) else ()
     (folder / _CARD_FILE).write_text(_card(auto, reason), encoding="utf-8")
 
 

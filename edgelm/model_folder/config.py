@@ -32,9 +32,11 @@ CLASSES = {
     "modernbert": "ModernBert",
     "deberta-v2": "DebertaV2",
     "albert": "Albert",
+    "edgelm-static": "EdgelmStatic",
 } | dict(READERS)
 # How weights of the base model begin in the names of a model with a head, where that is not "{model_type}.".
 _PREFIXES = {"xlm-roberta": "roberta.", "camembert": "roberta.", "modernbert": "model.", "deberta-v2": "deberta."}
+_PREFIXES["edgelm-static"] = "static."
 _PREFIXES |= dict.fromkeys(READERS, "model.")
 _COUNTED = ("roberta", "xlm-roberta", "camembert")  # their positions are counted from the padding's id
 _CLASSIFIER, _ENCODERS = "ForSequenceClassification", ("Model", "ForMaskedLM", "ForPreTraining")

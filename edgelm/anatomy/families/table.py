@@ -9,6 +9,7 @@ from typing import Any
 
 from edgelm.anatomy.families.family import Family, Slice
 from edgelm.anatomy.families.generators import generator_stacks
+from edgelm.anatomy.families.static import STATIC
 from edgelm.errors import UnsupportedFamily
 from edgelm.model_folder.generators import generator_types
 
@@ -144,7 +145,7 @@ def family_of(model_type: str) -> Family:
     Raises:
         UnsupportedFamily: there is none; the supported ones are listed. Generators have stacks (`stacks_of`).
     """
-    for family in FAMILIES:
+    for family in (*FAMILIES, STATIC):
         if model_type in family.model_types:
             return family
     if model_type in generator_types():
