@@ -11,6 +11,7 @@ from edgelm.graph.native import compile_program
 from edgelm.graph.native.writer import ProgramWriter, Quantizer, bits
 from edgelm.graph.session import DISABLED_OPTIMIZERS
 from edgelm.graph.synthetic import encoder_graph
+from edgelm.quantize.embeddings import quantize_embeddings
 from edgelm.quantize.without_data import quantize_blindly
 from edgelm.runtime.saturation import EXACT_ENTRY
 from edgelm.shapes import LayerShape, ModelSizes
@@ -116,3 +117,43 @@ def _product(levels: np.ndarray, weights: np.ndarray) -> bytes:
     writer.step("linear", inputs, outputs, *words)
     writer.output("sums", sums)
     return writer.text()
+
+
+def test_a_model_without_layers_answers_as_by_onnxruntime(native, tmp_path):
+    """A table of bytes, the mean of its rows without padding, a norm and a head."""
+    random = np.random.default_rng(0)
+    constants = {
+        "table": random.normal(size=(600, WIDTH)).astype(np.float32),
+        "axis": np.array([2], np.int64),
+        "tokens": np.array([1], np.int64),
+        "weights": random.normal(size=(WIDTH, LABELS)).astype(np.float32),
+        "ones": np.ones(WIDTH, np.float32),
+    }
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["words"]),
+        helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["mask", "axis"], ["wide"]),
+        helper.make_node("Mul", ["words", "wide"], ["real"]),
+        helper.make_node("ReduceSum", ["real", "tokens"], ["sum"], keepdims=0),
+        helper.make_node("ReduceSum", ["wide", "tokens"], ["count"], keepdims=0),
+        helper.make_node("Div", ["sum", "count"], ["mean"]),
+        helper.make_node("LayerNormalization", ["mean", "ones"], ["normed"]),
+        helper.make_node("MatMul", ["normed", "weights"], ["logits"]),
+    ]
+    inputs = ("input_ids", "attention_mask")
+    graph = helper.make_graph(
+        nodes,
+        "static",
+        [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"]) for name in inputs],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", LABELS])],
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    save_graph(quantize_embeddings(model), tmp_path / "model.onnx", "weights.bin")
+    program = compile_program(tmp_path / "model.onnx", "weights.bin")
+    assert program is not None
+    mask = np.array([[1] * 7, [1] * 3 + [0] * 4])
+    feeds = {"input_ids": random.integers(0, 600, (2, 7)), "attention_mask": mask}
+    (expected,) = onnxruntime.InferenceSession(tmp_path / "model.onnx").run(None, feeds)
+    found = native.Encoder(program, (tmp_path / "weights.bin").read_bytes())(feeds)["logits"]
+    assert np.allclose(found, expected, atol=1e-5)  # sums in another order

@@ -6,33 +6,44 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from edgelm.graph.native import attention, embeddings, ending, layers, rotary
 from edgelm.graph.native.by_place import nodes_by_place
 from edgelm.graph.native.state import State
-from edgelm.graph.native.values import Half, Input, Value
+from edgelm.graph.native.values import Half, Input, Lookups, MaskColumn, Value
 from edgelm.graph.native.view import GraphView, Unsupported, need
 from edgelm.graph.native.writer import ProgramWriter
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_ATTENTION = {"Attention", "MultiHeadAttention", "Softmax"}
 
 
 def compile_program(graph: Path, weights: str, *, longest: int | None = None) -> bytes | None:
-    """The program of a saved graph; None where it has something that no program can say, or no product of integers.
+    """The program of a saved graph; None where it has something that no program can say, or no integers.
 
     Args:
-        graph: an ONNX file.
+        graph: an ONNX file, with a product of integers or, where it has no attention, a table of bytes.
         weights: the name of the file beside it that its larger constants lie in; the program names places in it.
         longest: tokens of a text, if the graph itself sets no limit.
     """
     view = GraphView(graph, weights)
-    if not any(node.op_type in ("QAttention", "MatMulIntegerToFloat") for node in view.nodes):
+    if not _in_integers(view):
         return None
     try:
         return _compile(view, longest)
     except Unsupported:
         return None
+
+
+def _in_integers(view: GraphView) -> bool:
+    """Whether the work of a graph is done on integers: its products or, of a model without layers, its look-ups."""
+    kinds = {node.op_type for node in view.nodes}
+    if kinds & {"QAttention", "MatMulIntegerToFloat"}:
+        return True
+    tables = [node.input[0] for node in view.nodes if node.op_type == "Gather" and view.is_constant(node.input[0])]
+    return not kinds & _ATTENTION and any(view.constant(name).dtype == np.int8 for name in tables)
 
 
 def _compile(view: GraphView, longest: int | None) -> bytes:
@@ -60,6 +71,8 @@ def _multiply(state: State, node: onnx.NodeProto) -> Value:
     if state.view.is_constant(node.input[1]):
         return layers.scale(state, node)
     left, right = (state.value(name) for name in node.input)
+    if isinstance(left, Lookups) and right == MaskColumn(wide=True):  # what a table gives is pooled as it is
+        left = state.rows(node.input[0])
     if isinstance(left, Half) or isinstance(right, Half):
         return layers.gate(state, node)
     found = embeddings.multiply(left, right) or ending.multiply(left, right)
