@@ -14,6 +14,7 @@ from edgelm.files.overrides import set_values
 from edgelm.files.shipped import find_file
 from edgelm.files.yaml_model import load_yaml_model, say_value
 from edgelm.limits import reading
+from edgelm.static_settings import StaticSettings
 from edgelm.training_settings import DistillLoss, Settings, Share, TrainSettings
 
 
@@ -246,6 +247,7 @@ Stage = Annotated[
     VocabularySettings
     | EmbeddingsSettings
     | DistillSettings
+    | StaticSettings
     | PruneSettings
     | DepthSettings
     | HiddenSettings

@@ -16,7 +16,6 @@ from edgelm import distributed as processes
 from edgelm import tracking
 from edgelm.anatomy import (
     TaskModel,
-    family_of,
     find_checkpoint,
     layer_shapes,
     load_checkpoint,
@@ -27,9 +26,10 @@ from edgelm.anatomy import (
 from edgelm.anatomy.hidden import hidden_size
 from edgelm.anatomy.sizes import check_length, text_limit
 from edgelm.cards.checkpoint import write_checkpoint_card
-from edgelm.checkpoint import Checkpoint, Record, StageRecord, open_checkpoint
+from edgelm.checkpoint import Record, StageRecord, open_checkpoint
 from edgelm.clock import TimeLimitWarning
 from edgelm.compress.augmentation.augment import augment
+from edgelm.compress.check_stages import check_stages
 from edgelm.compress.distillation.missing_targets import asked_targets, with_teachers_targets, without_writing
 from edgelm.compress.evaluate import evaluate
 from edgelm.compress.lineage import data_origin, digest, model_fingerprint, tool_versions
@@ -52,7 +52,7 @@ from edgelm.files.work import Work
 from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.notebook import result_html
 from edgelm.progress import Progress, during, silent
-from edgelm.recipe import DepthSettings, DistillSettings, FitSettings, PruneSettings, Recipe
+from edgelm.recipe import Recipe
 from edgelm.training_settings import Settings, WrittenSettings
 
 _WORK_NAMES = r"\d+-[a-z-]+-[0-9a-f]{16}(\.training)?|targets-[0-9a-f]{16}"  # in OUTPUT.work
@@ -133,7 +133,7 @@ def compress(
     checkpoint = find_checkpoint(model, allow_pickle=allow_pickle, task=kind)
     _check_lengths(recipe, max_length, text_limit(checkpoint.config))
     task = completed(checkpoint.task, dataset)
-    _check_stages(recipe, checkpoint)
+    check_stages(recipe, checkpoint, pairs=dataset.pairs is not None)
     files = recipe_files(recipe, task.schema)
     dataset, evaluation = (rows.for_task(task) for rows in (dataset, evaluation))
     with during(progress, "load the model"):
@@ -216,20 +216,6 @@ def compress(
         processes.on_main(finish)
     made = open_checkpoint(output)
     return CompressResult(output, made.record, original, parameter_count(current), made.size_mb)
-
-
-def _check_stages(recipe: Recipe, checkpoint: Checkpoint) -> None:
-    """Refuse stages that look into layers for a family whose layers are not known.
-
-    Raises:
-        UnsupportedFamily: the family has no anatomy.
-    """
-    for stage in recipe.stages:
-        of_layers = isinstance(stage, DistillSettings) and (stage.layers is not None or stage.shape is not None)
-        if (
-            of_layers or isinstance(stage, DepthSettings | PruneSettings | FitSettings)
-        ) and not checkpoint.task.generates:
-            family_of(checkpoint.family)
 
 
 def _check_lengths(recipe: Recipe, max_length: int, limit: int) -> None:

@@ -8,11 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
 from transformers import PreTrainedModel, set_seed
 
 from edgelm.anatomy import (
-    TaskModel,
     cut_tokens,
     find_checkpoint,
     layer_shapes,
@@ -23,11 +21,10 @@ from edgelm.anatomy import (
 from edgelm.anatomy.hidden import hidden_size
 from edgelm.anatomy.sentence_head import share_head
 from edgelm.checkpoint import Record
-from edgelm.compress.distillation.distill import distillation_loss, student_from_layers, taught_layers
+from edgelm.compress.distillation.distill import student_from_layers
 from edgelm.compress.distillation.layer_matching import spread_layers
-from edgelm.compress.distillation.projection import attached, fitted_projection, identity_projection
-from edgelm.compress.distillation.teach_writers import teach_writer
-from edgelm.compress.distillation.teacher_cache import TeacherCache
+from edgelm.compress.distillation.static_student import static_student
+from edgelm.compress.distillation.teach import teach
 from edgelm.compress.pruning.activation_scores import measure_activity
 from edgelm.compress.pruning.constraints import operations_goal
 from edgelm.compress.pruning.depth import drop_parts
@@ -40,9 +37,7 @@ from edgelm.compress.pruning.student_shape import resolve_shape
 from edgelm.compress.pruning.width import cut_to_sizes
 from edgelm.compress.stage import StageContext, StageResult
 from edgelm.compress.training.block_weights import in_blocks
-from edgelm.compress.training.fake_quantize import calibrate, fake_quantized, fake_quantized_embeddings
-from edgelm.compress.training.loop import train
-from edgelm.compress.training.lora import merged, refuse_projections, with_lora
+from edgelm.compress.training.fake_quantize import calibrate, fake_quantized
 from edgelm.compress.vocabulary.choose import tokens_to_keep
 from edgelm.compress.vocabulary.tokenizer_json import keep_tokens
 from edgelm.compress.vocabulary.writing import renumbered
@@ -60,8 +55,8 @@ from edgelm.recipe import (
 )
 from edgelm.runtime.saturation import EXACT_PAIR
 from edgelm.shapes import KeptHidden
+from edgelm.static_settings import StaticSettings
 from edgelm.tasks.generation import Generation
-from edgelm.training_settings import DistillLoss, TrainSettings
 
 
 def distill(model: PreTrainedModel, settings: DistillSettings, context: StageContext) -> StageResult:
@@ -79,7 +74,16 @@ def distill(model: PreTrainedModel, settings: DistillSettings, context: StageCon
         chosen = spread_layers(total, settings.layers) if isinstance(settings.layers, int) else list(settings.layers)
         student = student_from_layers(model, chosen)
         record = with_layers(record, model, sorted(set(chosen)))
-    return StageResult(_teach(student, settings.loss, settings.train, context, "distill"), record)
+    return StageResult(teach(student, settings.loss, settings.train, context, "distill"), record)
+
+
+def static(model: PreTrainedModel, settings: StaticSettings, context: StageContext) -> StageResult:
+    """Make a student without layers of what the model says of each token alone, and let the teacher teach it."""
+    asked = context.asked(model, settings.train.max_length)
+    set_seed(context.seed)  # its head starts from random numbers
+    student = static_student(asked, settings, context.dataset, progress=context.progress)
+    student = teach(student, settings.loss, settings.train, context, "static")
+    return StageResult(student, replace(context.record, layers=()))
 
 
 def prune(model: PreTrainedModel, settings: PruneSettings, context: StageContext) -> StageResult:
@@ -156,7 +160,7 @@ def fit(model: PreTrainedModel, settings: FitSettings, context: StageContext) ->
 
 def recover(model: PreTrainedModel, settings: RecoverSettings, context: StageContext) -> StageResult:
     """Distil the teacher's knowledge back into the cut model."""
-    student = _teach(copy.deepcopy(model), settings.loss, settings.train, context, "recover")
+    student = teach(copy.deepcopy(model), settings.loss, settings.train, context, "recover")
     return StageResult(student, context.record)
 
 
@@ -175,7 +179,7 @@ def quantize(model: PreTrainedModel, settings: QuantizeSettings, context: StageC
         )
     if context.record.task.generates:
         with in_blocks(student, bits=settings.bits, table_bits=context.record.embedding_bits):
-            return StageResult(_teach(student, settings.loss, settings.train, context, "quantize"), context.record)
+            return StageResult(teach(student, settings.loss, settings.train, context, "quantize"), context.record)
     rows = context.dataset.sample(settings.samples, seed=context.seed)
     intervals = calibrate(
         context.asked(student, settings.train.max_length),
@@ -186,7 +190,7 @@ def quantize(model: PreTrainedModel, settings: QuantizeSettings, context: StageC
     )
     wide = settings.symmetric or settings.wide_sums
     with fake_quantized(student, intervals, pair=None if wide else EXACT_PAIR):
-        return StageResult(_teach(student, settings.loss, settings.train, context, "quantize"), context.record)
+        return StageResult(teach(student, settings.loss, settings.train, context, "quantize"), context.record)
 
 
 def vocabulary(model: PreTrainedModel, settings: VocabularySettings, context: StageContext) -> StageResult:
@@ -218,6 +222,7 @@ STAGES: dict[type, Callable[[PreTrainedModel, Any, StageContext], StageResult]] 
     VocabularySettings: vocabulary,
     EmbeddingsSettings: embeddings,
     DistillSettings: distill,
+    StaticSettings: static,
     PruneSettings: prune,
     DepthSettings: depth,
     HiddenSettings: hidden,
@@ -225,52 +230,6 @@ STAGES: dict[type, Callable[[PreTrainedModel, Any, StageContext], StageResult]] 
     RecoverSettings: recover,
     QuantizeSettings: quantize,
 }
-
-
-def _teach(
-    student: PreTrainedModel, loss: DistillLoss, settings: TrainSettings, context: StageContext, description: str
-) -> PreTrainedModel:
-    teacher = context.asked(context.teacher, settings.max_length)
-    rows = context.dataset if context.unlabelled is None else context.dataset.join(context.unlabelled)
-    options: dict[str, Any] = {
-        "work": context.work,
-        "seed": context.seed,
-        "seconds": context.seconds,
-        "description": description,
-        "progress": context.progress,
-    }
-    if teacher.task.generates:
-        with fake_quantized_embeddings(student, context.record.embedding_bits):
-            return teach_writer(student, teacher, rows, loss, settings, **options)
-    projection = _projection(student, teacher, loss, context)
-    teacher_cache = TeacherCache(teacher, taught_layers(teacher.model, student, loss))
-    taught = distillation_loss(teacher, student, loss, projection=projection, teacher_cache=teacher_cache)
-    refuse_projections(settings, projection)
-    set_seed(context.seed)  # thin matrices start from random numbers
-    learner = student if settings.lora is None else with_lora(student, teacher.task, settings.lora)
-    with attached(student, projection), fake_quantized_embeddings(student, context.record.embedding_bits):
-        trained = train(
-            teacher.with_model(learner),
-            rows,
-            settings,
-            loss=taught,
-            teacher_cache=None if loss.relations else teacher_cache,
-            **options,
-        )
-    return trained if settings.lora is None else merged(trained)
-
-
-def _projection(
-    student: PreTrainedModel, teacher: TaskModel, loss: DistillLoss, context: StageContext
-) -> nn.Linear | None:
-    """What takes the student's hidden states to the teacher's: needed where widths differ, and a part of dynamic
-    matching."""
-    if loss.hidden == 0:
-        return None
-    width = teacher.model.config.hidden_size
-    if student.config.hidden_size != width:
-        return fitted_projection(teacher, student, context.dataset, seed=context.seed)
-    return identity_projection(width) if loss.matching == "dynamic" else None
 
 
 def _carved_student(

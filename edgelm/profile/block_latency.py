@@ -52,9 +52,12 @@ def find_table(
 
     Raises:
         UsageError: a precision that the CPU does not run.
+        UnsupportedFamily: a model without layers.
     """
+    from edgelm.anatomy.families.static import require_layers
     from edgelm.anatomy.sizes import sizes_of
 
+    require_layers(checkpoint.family, "a latency table times")
     sizes, threads = sizes_of(checkpoint.config, task=checkpoint.task), threads or available_cores()
     what = json.dumps(_question(sizes, precision, sequence, threads))
     file = cache_folder(CACHE) / f"{hashlib.sha256(what.encode()).hexdigest()[:24]}.json"
@@ -126,10 +129,13 @@ def write_table(
         UsageError: a length beside texts, a length that the model does not take, or a precision that the CPU does not
             run.
         ModelError: no checkpoint there.
+        UnsupportedFamily: a model without layers.
     """
+    from edgelm.anatomy.families.static import require_layers
     from edgelm.anatomy.sizes import sizes_of
 
     checkpoint = open_checkpoint(model)
+    require_layers(checkpoint.family, "a latency table times")
     sizes = sizes_of(checkpoint.config, task=checkpoint.task)
     if data is not None:
         if sequence is not None:

@@ -20,6 +20,7 @@ from edgelm.anatomy import cut_tokens, fixed_tokens, load_checkpoint, load_token
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
 from edgelm.compress import stages
+from edgelm.compress.distillation import teach
 from edgelm.compress.vocabulary.choose import choose_tokens, count_tokens, coverage, read_alike, spelling
 from edgelm.compress.vocabulary.corpus import recipe_files
 from edgelm.compress.vocabulary.tokenizer_json import keep_tokens, read_vocabulary
@@ -524,7 +525,7 @@ def test_every_stage_goes_on_with_the_smaller_vocabulary(files):
 def test_an_interrupted_run_goes_on_with_the_tokenizer_that_it_had_made(files, monkeypatch):
     assert compress(files, "whole").exit_code == 0
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "train", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(teach, "train", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         assert compress(files, "broken").exit_code == 130
     (done,) = (files / "broken.work").glob("1-vocabulary-*")
     assert len(load_tokenizer(done)) < 161
