@@ -161,7 +161,8 @@ def search(
         from edgelm.search.pipeline import search as run
 
         checkpoint = find_checkpoint(model, allow_pickle=allow_pickle, task=kind)
-        explored = explored or load_space(space_for(checkpoint.task), recipes=recipe or ())
+        if recipe and explored is None:
+            explored = load_space(space_for(checkpoint.task), recipes=recipe)
         check_length(max_length, text_limit(checkpoint.config))
         named = read_columns(
             text_column,

@@ -25,7 +25,7 @@ from edgelm.search.prices import Prices
 from edgelm.search.ray_workers import RayWorkers
 from edgelm.search.result import SearchResult, Trial, front_csv, front_of
 from edgelm.search.rows import write_rows
-from edgelm.search.space import SearchSpace, load_recipes, load_space, space_for
+from edgelm.search.space import SearchSpace, load_recipes, shipped_space
 from edgelm.search.tracked import track_front, track_trial
 from edgelm.search.trial import Job, quality_name, single_texts
 from edgelm.search.workers import LocalWorkers, Workers
@@ -69,7 +69,7 @@ def search(
     their last finished stage or state of training.
 
     Args:
-        space: what varies; None: the space that edgelm ships for such models.
+        space: what varies; None: the space that edgelm ships for such models and rows.
         time_limit: seconds of this call. No trial is begun that by the median length of those before would not end in
             time; what still trains when the time is up stays unfinished, and what is trained is exported and measured
             in a twentieth more. While no trial has ended, a `TimeLimitWarning` says that one will not end in time.
@@ -106,7 +106,7 @@ def search(
     )
     _require("optuna", "jinja2")
     common = _Common(model, dataset, evaluation, device, precision, max_length, allow_pickle, kind)
-    space = space or load_space(space_for(common.task))
+    space = space or shipped_space(common.task, pairs=dataset.pairs is not None)
     recipes = load_recipes(space, unused=True)
     threads = threads or _cores()
     question = common.question | {

@@ -13,7 +13,9 @@ from edgelm.errors import RecipeError, SpaceError, UsageError
 from edgelm.files.shipped import find_file
 from edgelm.files.yaml_model import line_of, load_yaml_model
 from edgelm.recipe import Recipe, load_recipe, override
+from edgelm.static_settings import StaticSettings
 from edgelm.tasks.task import Task
+from edgelm.tasks.text import TextClassification
 from edgelm.training_settings import Settings
 
 Number = int | float
@@ -122,6 +124,23 @@ def space_for(task: Task) -> str:
     if not task.generates:
         return "default"
     return "seq2seq" if task.schema == "targets" else "generators"
+
+
+def shipped_space(task: Task, *, pairs: bool) -> SearchSpace:
+    """The space that edgelm ships for models of a task, without the recipes that are for other tasks.
+
+    Args:
+        pairs: whether the rows are pairs of texts.
+    """
+    space = load_space(space_for(task))
+    if isinstance(task, TextClassification) and not task.pair and not pairs:
+        return space
+    fitting = [name for name, recipe in load_recipes(space).items() if not _is_static(recipe)]
+    return space.model_copy(update={"recipes": tuple(fitting)})
+
+
+def _is_static(recipe: Recipe) -> bool:
+    return any(isinstance(stage, StaticSettings) for stage in recipe.stages)
 
 
 def load_recipes(

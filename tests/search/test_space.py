@@ -11,7 +11,8 @@ from edgelm.errors import SpaceError, UsageError
 from edgelm.files.shipped import shipped_names
 from edgelm.recipe import load_recipe, override
 from edgelm.search.sampling import draw, every_point, starting_points
-from edgelm.search.space import Axis, SearchSpace, as_override, load_recipes, load_space, value_in
+from edgelm.search.space import Axis, SearchSpace, as_override, load_recipes, load_space, shipped_space, value_in
+from edgelm.tasks.text import SentenceEmbedding, TextClassification
 
 HEAD = "name: mine\nrecipes: [balanced, fastest]\n"
 SHIPPED = load_space()
@@ -110,9 +111,11 @@ def test_every_point_of_a_space_is_what_is_drawn_there():
     }
     assert {overrides for _, _, overrides in points} == drawn
     assert len(points) == 3 * 2 * 3
-    assert list(every_point(SHIPPED, RECIPES)) == [
-        ({"recipe": "no-training"}, "no-training", ())
-    ]  # learning rates have no end of values
+    shipped = list(every_point(SHIPPED, RECIPES))
+    assert shipped[0] == ({"recipe": "no-training"}, "no-training", ())
+    widths = [(f"static.width={width}",) for width in (64, 128, 256)]
+    assert [(recipe, overrides) for _, recipe, overrides in shipped[1:]] == [("static", each) for each in widths]
+    # learning rates have no end of values
 
 
 @given(
@@ -165,3 +168,10 @@ def test_an_unknown_space_is_refused_with_those_that_are_shipped():
     with pytest.raises(UsageError, match="no search space 'defualt'") as refused:
         load_space("defualt")
     assert "default" in refused.value.hint
+
+
+def test_a_model_without_layers_is_tried_where_it_can_be():
+    task = TextClassification()
+    assert "static" in shipped_space(task, pairs=False).recipes
+    assert "static" not in shipped_space(task, pairs=True).recipes
+    assert "static" not in shipped_space(SentenceEmbedding(), pairs=False).recipes
