@@ -22,7 +22,7 @@ _BARS = 32
 # Of a weight's name; what fits none is a head's. The first that fits counts.
 _PARTS = {
     "layers": re.compile(r"\.(layer|layers|h|block|albert_layers)\.\d"),
-    "embeddings": re.compile(r"(^|\.)(embeddings?\.|embed_|wte|wpe|shared)"),
+    "embeddings": re.compile(r"(^|\.)((word_)?embeddings?\.|embed_|wte|wpe|shared)"),
     "last norm": re.compile(r"(^|\.)(ln_f|norm|final_layer_norm|final_norm)\."),
 }
 _HINT = "Give a checkpoint folder, a bundle, an ONNX file or a calibration table."

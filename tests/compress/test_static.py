@@ -21,6 +21,7 @@ from edgelm.compress.check_stages import check_stages
 from edgelm.compress.distillation.static_student import principal_components, sif_weights, token_states
 from edgelm.data.dataset import Dataset
 from edgelm.errors import ModelError, RecipeError, UnsupportedFamily
+from edgelm.inspection import inspect
 from edgelm.model_folder.own_code import STATIC_MODULES
 from edgelm.recipe import Recipe
 from edgelm.static_settings import StaticSettings
@@ -76,6 +77,8 @@ def test_a_model_without_layers_learns_and_loses_tokens_later(student):
     assert checkpoint.family == "edgelm-static"
     assert model.static.word_embeddings.num_embeddings == checkpoint.record.tokens.kept
     assert checkpoint.record.layers == ()
+    parts = inspect(student)["weights_by_part"]
+    assert parts["embeddings"] == model.static.word_embeddings.weight.numel() and "layers" not in parts
 
 
 def test_padding_and_order_change_nothing(student):
