@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 
 import typer
@@ -18,6 +19,11 @@ def commands(page: Path) -> list[str]:
     blocks = _BLOCK.findall(page.read_text(encoding="utf-8"))
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     return [" ".join(line.removeprefix("$ ").split()) for line in lines if line.strip() and not line.startswith("#")]
+
+
+def beginning(line: str, table: Iterable[str]) -> str | None:
+    """The entry of a table that a line begins with."""
+    return next((start for start in table if line.startswith(start)), None)
 
 
 def parse(line: str) -> object:

@@ -1,24 +1,11 @@
 """Documented commands do what is said: those of README and of the pages below are run in their order, on a small model
-and small data. All others are parsed by tests/docs/test_docs_pages.py."""
+and small data. Those of all other pages are run by test_further_documented_commands.py, with the slow tests."""
 
-import csv
 import shlex
-import subprocess
-import sys
-from dataclasses import replace
-from itertools import pairwise
 
 import pytest
-from documented import REPOSITORY, commands, parse
-from generators import make_generator
-from models import TEXTS, make_checkpoint
-from typer.testing import CliRunner
-
-from edgelm.anatomy.sizes import sizes_of
-from edgelm.checkpoint import open_checkpoint
-from edgelm.cli.main import app
-from edgelm.errors import EXIT_BUDGET, EXIT_DONE
-from edgelm.latency_table import count_operations
+from documented import REPOSITORY, beginning, commands, parse
+from typed_lines import lay_out, type_line
 
 HOW_TOS = [
     "reports",
@@ -59,12 +46,6 @@ SOONER = {
         "--set 'distill.shape={layers: 2, hidden: 32, ffn: 64}' --overwrite"
     ),
 }
-WITH_BUDGET = ("--speedup", "--max-drop")
-
-
-def beginning(line: str, table: dict[str, str]) -> str | None:
-    return next((start for start in table if line.startswith(start)), None)
-
 
 COMMANDS = list(dict.fromkeys(line for page in PAGES for line in commands(REPOSITORY / page)))
 RUN = [line for line in COMMANDS if beginning(line, NOT_RUN) is None]
@@ -72,45 +53,15 @@ RUN = [line for line in COMMANDS if beginning(line, NOT_RUN) is None]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where a reader types: the model and the rows that the pages speak of."""
-    here = tmp_path_factory.mktemp("documented")
-    make_checkpoint(here / "my-model", layers=3, hidden=64, heads=4, ffn=128)
-    make_generator(here / "my-llama", "llama", heads=2, kv_heads=1)
-    for name in ("texts.txt", "dev.txt"):
-        (here / name).write_text("\n\n".join(TEXTS), encoding="utf-8")
-    model = open_checkpoint(here / "my-model")
-    table = count_operations(sizes_of(model.config, task=model.task), 10)  # to measure one takes minutes
-    replace(table, source="measured", unit="ms", precision="int8", pytorch=100.0).save(here / "table.json")
-    for name, columns in {
-        "train": ("text", "label"),
-        "dev": ("text", "label"),
-        "test": ("text", "label"),
-        "texts": ("text",),
-    }.items():
-        rows = [(f"{text} {number}", ("negative", "positive")[number % 2]) for number, text in enumerate(TEXTS * 4)]
-        with (here / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([columns, *(row[: len(columns)] for row in rows)])
-    return here
+    """Where a reader types."""
+    return lay_out(tmp_path_factory.mktemp("documented"))
 
 
 @pytest.mark.parametrize("line", RUN)
 def test_a_command_runs_after_those_before_it(line, folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-    sooner = SOONER.get(beginning(line, SOONER), "")
-    program, *words = shlex.split(f"{line} {sooner}")
-    if program == "python":
-        done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.strip()
-        return
-    assert program == "edgelm", f"{line}: neither run nor excused"
-    result = CliRunner().invoke(app, words)
-    allowed = (EXIT_DONE, EXIT_BUDGET) if set(words) & set(WITH_BUDGET) else (EXIT_DONE,)
-    assert result.exit_code in allowed, result.output
-    for option, path in pairwise(words):
-        if option in ("--output", "--html"):
-            assert (folder / path).exists()
+    type_line(line, SOONER.get(beginning(line, SOONER), ""))
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line not in RUN])
