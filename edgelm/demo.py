@@ -129,6 +129,7 @@ def run_demo(
             compare=[output / "teacher-int8.edge", output / "teacher"],
             data=test,
             runs=runs,
+            loads=1,  # of PyTorch one takes a dozen seconds, and the table says nothing of them
             progress=progress,
         )
     ]
