@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from edgelm.graph.along_distance import along_distance
 from edgelm.graph.names import module_of
 from edgelm.graph.parts import part_before
 from edgelm.graph.plain_attention import join_biases
@@ -271,8 +272,8 @@ class _Writer:
                 self._finder.compute(index, np.ones((1, tokens), dtype=np.int64)).squeeze()
                 for tokens in (self._longest, min(_SHORT, self._longest))
             )
-            along = _along_distance(found)
-            few = _along_distance(short)
+            along = along_distance(found)
+            few = along_distance(short)
             last, reach = self._longest - 1, len(short) - 1
             same = along is not None and few is not None and np.array_equal(few, along[last - reach : last + reach + 1])
             self._by_distance[index] = along if same else None
@@ -313,14 +314,3 @@ class _Writer:
 
 def _order(node: onnx.NodeProto) -> list[int]:
     return list(helper.get_node_attr_value(node, "perm"))
-
-
-def _along_distance(index: np.ndarray) -> np.ndarray | None:
-    """The values of a square matrix from its lower left corner to its upper right one; None: a diagonal has more than
-    one."""
-    if index.ndim != 2 or index.shape[0] != index.shape[1]:
-        return None
-    along = np.concatenate([index[:0:-1, 0], index[0]])
-    places = np.arange(len(index))
-    same = np.array_equal(along[places[None, :] - places[:, None] + len(index) - 1], index)
-    return along if same else None

@@ -6,8 +6,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
+from edgelm.graph.along_distance import along_distance
 from edgelm.graph.native.state import State
-from edgelm.graph.native.view import GraphView, attributes, need
+from edgelm.graph.native.view import GraphView, Unsupported, attributes, need
 from edgelm.graph.native.writer import bits
 
 _HEADS_SECOND, _LAST_TWO = [0, 2, 1, 3], [0, 1, 3, 2]
@@ -84,8 +85,7 @@ def _columns(state: State, index: str) -> np.ndarray:
 def _along_distance(view: GraphView, index: str, tokens: int) -> np.ndarray:
     found, other = (view.compute(index, np.full((1, tokens), value)) for value in (0, 1))
     need(np.array_equal(found, other) and found.shape == (tokens, tokens), f"{index} depends on more than places")
-    along = np.concatenate([found[:0:-1, 0], found[0]])
-    places = np.arange(tokens)
-    same = np.array_equal(along[places[None, :] - places[:, None] + tokens - 1], found)
-    need(same, f"{index} depends on more than the distance")
+    along = along_distance(found)
+    if along is None:
+        raise Unsupported(f"{index} depends on more than the distance")
     return along.astype(np.float32)
