@@ -82,7 +82,7 @@ def init(
         bounds = {name: str(value) for name, value in options.items() if value is not None}
         given |= {"budget": "" if bounds else None, "time-limit": time_limit}
         found = {name: _answer(name, value, yes=yes) for name, value in given.items()}
-        bounds = bounds or parse_bounds(found.pop("budget"))
+        bounds |= parse_bounds(found.pop("budget"))
         load_device(found["device"])
         schema = read_schema(task)
         columns = read_columns(text_column, pair_column, label_column)

@@ -59,8 +59,9 @@ def convert(draft: Draft) -> Draft:
         graph.model, settings.precision, material_of(draft), settings.device, settings.quantization, settings.progress
     )
     emulated = made.runnable is not made.graph
+    types_differ = _types_differ(source)
     for each in (made.graph, made.runnable) if emulated else (made.graph,):
-        if not _types_differ(source):
+        if not types_differ:
             drop_token_types(each)
         if settings.single:
             for_one_text(each)

@@ -19,6 +19,7 @@ from edgelm.graph.rewrites import (
     add_weight,
     count_readers,
     import_microsoft,
+    read_instead,
     remove_unused,
     replace_nodes,
     weights_of,
@@ -303,8 +304,6 @@ def join_biases(graph: onnx.ModelProto) -> None:
         joined.append(helper.make_node("Add", [split.input[0], bias], [f"{own}/joined"], name=f"{own}/Add"))
         split.input[0], split.name = f"{own}/joined", f"{own}/Split"
         renamed |= dict(zip(node.input[:3], split.output, strict=True))
-    for node in graph.graph.node:
-        for place, name in enumerate(node.input):
-            node.input[place] = renamed.get(name, name)
+    read_instead(graph, renamed)
     replace_nodes(graph, [*graph.graph.node, *joined])
     remove_unused(graph)

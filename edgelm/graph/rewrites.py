@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 import numpy as np
@@ -49,6 +49,13 @@ def rename_value(graph: onnx.ModelProto, old: str, new: str) -> None:
             for index, name in enumerate(names):
                 if name == old:
                     names[index] = new
+
+
+def read_instead(graph: onnx.ModelProto, other: Mapping[str, str]) -> None:
+    """Have every node that reads one of these values or constants read another."""
+    for node in graph.graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = other.get(name, name)
 
 
 def replace_nodes(graph: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:

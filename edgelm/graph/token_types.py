@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
-from edgelm.graph.rewrites import add_weight, count_readers, remove_unused, replace_nodes, weights_of
-from edgelm.graph.unpadded import TOKENS, TYPES
+from edgelm.graph.rewrites import add_weight, count_readers, read_instead, remove_unused, replace_nodes, weights_of
+from edgelm.graph.unpadded import TOKENS, TYPES, drop_input
 
 # Of these, what comes out holds nothing but elements of the first input.
 _ARRANGES = frozenset(("Cast", "Expand", "Gather", "GatherElements", "Identity", "Reshape", "Slice", "Unsqueeze"))
@@ -45,19 +45,7 @@ def fold_token_types(graph: onnx.ModelProto, *, given: bool) -> None:
 
 def drop_token_types(graph: onnx.ModelProto) -> None:
     """Take the input of token types out of a graph for which all of them are 0."""
-    kept = [value for value in graph.graph.input if value.name != TYPES]
-    if len(kept) == len(graph.graph.input):
-        return
-    del graph.graph.input[:]
-    graph.graph.input.extend(kept)
-    for node in graph.graph.node:
-        if node.op_type == "Shape" and node.input[0] == TYPES:
-            node.input[0] = TOKENS
-    fill = numpy_helper.from_array(np.array([0], dtype=np.int64))
-    shape = helper.make_node("Shape", [TOKENS], [f"{TYPES}_shape"])
-    zeros = helper.make_node("ConstantOfShape", [f"{TYPES}_shape"], [TYPES], value=fill)
-    replace_nodes(graph, [shape, zeros, *graph.graph.node])
-    remove_unused(graph)
+    drop_input(graph, TYPES, fill=0)
 
 
 def _all_zero(graph: onnx.ModelProto, weights: dict[str, onnx.TensorProto], known: set[str]) -> set[str]:
@@ -93,11 +81,11 @@ def _move_row(
                 continue
             table.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(table) + row, table.name))
             other = users[0].input[1 - list(users[0].input).index(name)]
-            _read_instead(graph, users[0].output[0], other)
+            read_instead(graph, {users[0].output[0]: other})
             gone.update((name, users[0].output[0]))
             return
     constant = add_weight(graph, f"{name}_row", np.ascontiguousarray(row))
-    _read_instead(graph, name, constant)
+    read_instead(graph, {name: constant})
     gone.add(name)
 
 
@@ -115,10 +103,3 @@ def _summed(
         if node.op_type != "Add" or len(users) != 1 or users[0].op_type not in _SUMS:
             return
         node = users[0]
-
-
-def _read_instead(graph: onnx.ModelProto, old: str, new: str) -> None:
-    for node in graph.graph.node:
-        for index, name in enumerate(node.input):
-            if name == old:
-                node.input[index] = new

@@ -1,4 +1,4 @@
-"""A graph for one unpadded text at a time, which needs no mask."""
+"""Which inputs a graph asks for: one unpadded text needs no mask."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ def for_one_text(graph: onnx.ModelProto) -> None:
         place = _MASK_PLACES.get(node.op_type)
         if place is not None and node.domain == MICROSOFT and len(node.input) > place:
             node.input[place] = ""
-        if node.op_type == "Shape" and node.input[0] == MASK:
-            node.input[0] = TOKENS
         if node.op_type in ("Cast", "Unsqueeze") and node.input[0] in ones:
             ones.add(node.output[0])
         if node.op_type == "LayerNormalization":
@@ -37,12 +35,21 @@ def for_one_text(graph: onnx.ModelProto) -> None:
         for index, name in enumerate(node.input):
             node.input[index] = rows.get(name, name)
         nodes.append(node)
-    kept = [value for value in graph.graph.input if value.name != MASK]
+    replace_nodes(graph, nodes)
+    drop_input(graph, MASK, fill=1)
+
+
+def drop_input(graph: onnx.ModelProto, name: str, *, fill: int) -> None:
+    """Take an input of the tokens' shape out of a graph for which it holds one number alone: its shape is that of the
+    tokens, and what else reads it reads that number."""
+    kept = [value for value in graph.graph.input if value.name != name]
     del graph.graph.input[:]
     graph.graph.input.extend(kept)
-    if any(MASK in node.input for node in nodes):
-        fill = numpy_helper.from_array(np.array([1], dtype=np.int64))
-        nodes.append(helper.make_node("Shape", [TOKENS], [f"{MASK}_shape"]))
-        nodes.append(helper.make_node("ConstantOfShape", [f"{MASK}_shape"], [MASK], value=fill))
-    replace_nodes(graph, nodes)
+    for node in graph.graph.node:
+        if node.op_type == "Shape" and node.input[0] == name:
+            node.input[0] = TOKENS
+    shape = helper.make_node("Shape", [TOKENS], [f"{name}_shape"])
+    value = numpy_helper.from_array(np.array([fill], dtype=np.int64))
+    filled = helper.make_node("ConstantOfShape", [f"{name}_shape"], [name], value=value)
+    replace_nodes(graph, [*graph.graph.node, shape, filled])
     remove_unused(graph)
