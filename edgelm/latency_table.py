@@ -15,9 +15,10 @@ from edgelm.field_types import check_types
 from edgelm.files.output import staged_output
 from edgelm.hardware.machine import QUIET
 from edgelm.limits import read_json
-from edgelm.shapes import LayerShape, ModelSizes, Shapes
+from edgelm.shapes import LayerShape, ModelSizes, Shapes, token_shares
 
 TABLE_SCHEMA = 2
+_BYTES = "MB"  # of weights: whatever a layer reads, it weighs the same
 
 
 @dataclass(frozen=True)
@@ -77,15 +78,20 @@ class LatencyTable:
         return self.layer_cost(shape.heads, shape.ffn)
 
     def predict(self, shapes: Shapes) -> float:
-        """The cost of a whole model of these shapes."""
-        return self.rest + sum(self.layer_cost(shape.heads, shape.ffn) for shape in shapes)
+        """The cost of a whole model of these shapes; layers that read half of the tokens are taken to cost half."""
+        shares = self._shares(shapes)
+        return self.rest + sum(share * self.shape_cost(shape) for share, shape in zip(shares, shapes, strict=True))
+
+    def _shares(self, shapes: Shapes) -> list[float]:
+        return [1.0] * len(shapes) if self.unit == _BYTES else token_shares(shapes)
 
     def layer_costs(self, shapes: Shapes) -> dict[str, list[float]]:
         """What `attention`, `ffn` and `norms` of each layer add."""
+        shared = list(zip(self._shares(shapes), shapes, strict=True))
         return {
-            "attention": [self.module_cost("attention", shape.heads) for shape in shapes],
-            "ffn": [self.module_cost("ffn", shape.ffn) for shape in shapes],
-            "norms": [self.layer] * len(shapes),
+            "attention": [share * self.module_cost("attention", shape.heads) for share, shape in shared],
+            "ffn": [share * self.module_cost("ffn", shape.ffn) for share, shape in shared],
+            "norms": [share * self.layer for share, _ in shared],
         }
 
     def with_vocabulary(self, tokens: int, per_token: float) -> LatencyTable:

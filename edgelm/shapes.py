@@ -17,6 +17,7 @@ class LayerShape:
         origin: number of the layer in the model that it all began with.
         cross: heads of a decoder's attention to the encoder's output; None: it has no such attention.
         stack: encoder or decoder.
+        halves: whether it gives on half as many tokens as it reads: means of two neighbours, but for the first.
     """
 
     heads: int
@@ -25,6 +26,7 @@ class LayerShape:
     origin: int | None = None
     cross: int | None = None
     stack: str = "encoder"
+    halves: bool = False
 
     @property
     def empty(self) -> bool:
@@ -46,6 +48,15 @@ class KeptHidden:
 
 
 Shapes = Sequence[LayerShape]
+
+
+def token_shares(shapes: Shapes) -> list[float]:
+    """Of the tokens of a long text, the share that each layer reads."""
+    shares, left = [], 1.0
+    for shape in shapes:
+        shares.append(left)
+        left /= 1 + shape.halves
+    return shares
 
 
 def by_origin(shapes: Shapes) -> dict[int, LayerShape]:

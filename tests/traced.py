@@ -14,6 +14,7 @@ from typing import Any
 import onnx
 import torch
 
+from edgelm.anatomy.modeling_edgelm import HALVES
 from edgelm.anatomy.sentence_head import head_layers
 
 
@@ -41,6 +42,8 @@ def _digest(source: Any, *settings: object) -> str:
     for part in (modules, source.model.config.to_json_string(), source.task, source.max_length, read, settings):
         told.update(repr(part).encode())
     for module in modules:
+        halving = [name for name, part in module.named_modules() if vars(part).get(HALVES)]
+        told.update(repr(halving).encode())
         for name, tensor in [*module.state_dict().items(), *module.named_buffers()]:
             told.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             told.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy())

@@ -127,6 +127,7 @@ def _fill_cut(model: Any, state: State, layers: Sequence[LayerShape]) -> tuple[P
         raise ValueError(f"edgelm.json has {len(layers)} layers, config.json {len(full)}")
     for layer, shape in zip(full, layers, strict=False):
         layer.cut(heads=range(shape.heads), ffn=range(shape.ffn))
+    modeling_edgelm.set_halving([layer.root for layer in full], {n for n, shape in enumerate(layers) if shape.halves})
     make_room(model, state)
     own, prefix = model.state_dict(), f"{model.base_model_prefix}."
     named = {_own_name(name, own, prefix): tensor for name, tensor in state.items()}

@@ -11,7 +11,7 @@ from torch import nn
 
 from edgelm.anatomy.families.family import Family, Slice
 from edgelm.anatomy.head_table import read_columns
-from edgelm.anatomy.modeling_edgelm import AbsentAttention, AbsentOutput
+from edgelm.anatomy.modeling_edgelm import AbsentAttention, AbsentOutput, halves
 from edgelm.anatomy.projection import Projection
 from edgelm.errors import UnsupportedFamily, UsageError
 from edgelm.shapes import LayerShape
@@ -230,7 +230,7 @@ class Layer:
     def shape(self) -> LayerShape:
         """How wide it is now."""
         cross = None if self.family.cross is None else self.cross_heads
-        return LayerShape(heads=self.heads, ffn=self.ffn, cross=cross, stack=self.stack)
+        return LayerShape(self.heads, self.ffn, cross=cross, stack=self.stack, halves=halves(self.root))
 
     def cut(
         self,

@@ -8,6 +8,7 @@ task, builds the model by it. A removed attention or feed-forward network leaves
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -16,8 +17,10 @@ from torch import nn
 from transformers import DynamicCache, EncoderDecoderCache
 
 COLUMNS = "head_columns"
+HALVES, HALVED = "halves", "times_halved"  # of a layer: it gives on half as many tokens; so often those that it reads
 _ARGUMENT, _PLACE = "position_bias", 2  # of the attention's forward
 _BIASED = "has_relative_attention_bias"  # that T5's attentions have, which give the bias on to the next layer
+_LEAST_SHARE = 0.5  # of two tokens that is no padding, if any is
 _BIAS_SETTINGS = ("relative_attention_num_buckets", "relative_attention_max_distance", "is_decoder")
 
 
@@ -139,6 +142,84 @@ def _give_on(module: nn.Module, _: Any, output: tuple[Any, ...]) -> tuple[Any, .
     return (output[0], whole, *output[2:])
 
 
+def halve(states: torch.Tensor, real: torch.Tensor | None = None) -> torch.Tensor:
+    """Leave the first token as it is, and of each two that follow their mean; a last one without another stays.
+
+    This is the pooling of Funnel-Transformer (Dai et al., arXiv:2006.03236), with the first token aside.
+
+    Args:
+        states: (batch, tokens, width).
+        real: (batch, tokens), 1 for tokens and 0 for padding, which takes no part; None: there is none.
+
+    Returns:
+        (batch, tokens // 2 + 1, width).
+    """
+    if real is not None:
+        weights = real.to(states.dtype).unsqueeze(-1)
+        return halve(states * weights) / halve(weights).clamp(min=_LEAST_SHARE)
+    pooled = nn.functional.avg_pool1d(states.transpose(1, 2), 2, stride=2, padding=1, count_include_pad=False)
+    return pooled.transpose(1, 2)
+
+
+def left_tokens(real: torch.Tensor) -> torch.Tensor:
+    """(batch, tokens // 2 + 1): where `halve` leaves anything but padding, by where that was before."""
+    return halve(real.to(torch.float32).unsqueeze(-1)).squeeze(-1) > 0
+
+
+def set_halving(layers: Sequence[nn.Module], after: Collection[int]) -> None:
+    """Let these of the layers of a model, by their numbers from 0, give on half as many tokens, and no others."""
+    halved = 0
+    for number, layer in enumerate(layers):
+        if number in after or halved or hasattr(layer, HALVED):
+            if not hasattr(layer, HALVED):
+                layer.register_forward_pre_hook(_read_halved, with_kwargs=True)
+                layer.register_forward_hook(_give_half, with_kwargs=True)
+            vars(layer)[HALVES], vars(layer)[HALVED] = number in after, halved
+        halved += number in after
+
+
+def halves(layer: nn.Module) -> bool:
+    """Whether a layer gives on half as many tokens as it reads."""
+    return bool(getattr(layer, HALVES, False))
+
+
+def _mask_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
+    """What a layer is given as (batch, 1, queries, keys), of which 0 or true lets a key be seen."""
+    mask: torch.Tensor | None = kwargs["attention_mask"] if "attention_mask" in kwargs else (*args, None)[1]
+    return mask
+
+
+def _real(mask: torch.Tensor) -> torch.Tensor:
+    """(batch, keys): whether each token can be seen."""
+    first = mask[:, 0, 0]
+    return first if first.dtype == torch.bool else first >= 0
+
+
+def _read_halved(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """A layer behind one that halves is given the mask of the tokens that are left."""
+    mask, times = _mask_of(args, kwargs), getattr(module, HALVED)
+    if mask is None or not times:
+        return None
+    real = _real(mask)
+    for _ in range(times):
+        real = left_tokens(real)
+    seen = real[:, None, None]
+    lowest = 0 if mask.dtype == torch.bool else torch.finfo(mask.dtype).min
+    changed = seen if mask.dtype == torch.bool else mask.new_zeros(seen.shape).masked_fill(~seen, lowest)
+    if "attention_mask" in kwargs:
+        return args, kwargs | {"attention_mask": changed}
+    return (args[0], changed, *args[2:]), kwargs
+
+
+def _give_half(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: torch.Tensor) -> Any:
+    if not getattr(module, HALVES):
+        return None
+    mask = _mask_of(args, kwargs)
+    return halve(output, None if mask is None else _real(mask))
+
+
 def resize(base: nn.Module, layers: dict[str, Any]) -> None:
     """Give the parts of a model the sizes that `edgelm_layers` says, in place.
 
@@ -148,7 +229,7 @@ def resize(base: nn.Module, layers: dict[str, Any]) -> None:
             modules keep; `columns`, how many of a table of all heads an attention reads; `gone`, norms that nothing
             reads any more; `norms`, those of layers that were not the first once; `biases`, linear layers that got
             one; `tables`, rows and columns of embeddings; `absent`, the attentions that are gone, with the names of
-            their projections.
+            their projections; `halves`, of each layer whether it gives on half as many tokens, by its path.
     """
     for path, (size, epsilon, biased) in layers["norms"].items():
         base.set_submodule(path, nn.LayerNorm(size, eps=epsilon, bias=biased))
@@ -179,6 +260,8 @@ def resize(base: nn.Module, layers: dict[str, Any]) -> None:
     for path, absent in layers["absent"].items():
         attention = base.get_submodule(path)
         base.set_submodule(path, AbsentAttention(attention, tuple(absent["projections"]), **absent["options"]))
+    halving = layers.get("halves", {})
+    set_halving([base.get_submodule(path) for path in halving], {n for n, each in enumerate(halving.values()) if each})
 
 
 def growing(cache: Any) -> Any:

@@ -16,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from edgelm.anatomy.families.static import is_static
 from edgelm.anatomy.layers import base_model
-from edgelm.anatomy.modeling_edgelm import COLUMNS, AbsentAttention, has_columns
+from edgelm.anatomy.modeling_edgelm import COLUMNS, HALVES, AbsentAttention, halves, has_columns
 from edgelm.model_folder.own_code import LAYERS_ENTRY, MODULE_FILE, STATIC_FILE
 from edgelm.model_folder.weight_files import read_json
 from edgelm.tasks.table import TASKS
@@ -35,6 +35,7 @@ _STATIC = (
     "transformers, builds it; edgelm itself never runs that file.",
 )
 _NUMBERS = (int, float)
+_KINDS = ("linear", "counts", "columns", "norms", "tables", "absent", "halves")
 _ROUNDED = 1e-9  # a factor that was computed in another order is the same
 
 
@@ -74,15 +75,19 @@ def differing_shapes(model: PreTrainedModel) -> dict[str, Any] | None:
     not at all."""
     with torch.device("meta"):
         full = dict(base_model(type(model)._from_config(model.config)).named_modules())
-    found: dict[str, Any] = {name: {} for name in ("linear", "counts", "columns", "norms", "tables", "absent")}
+    found: dict[str, Any] = {name: {} for name in _KINDS}
     found |= {"gone": [], "biases": []}
     for path, module in base_model(model).named_modules():
         if isinstance(module, AbsentAttention):
             found["absent"][path] = {"projections": module.projections, "options": module.options}
         elif has_columns(module):
             found["columns"][path] = len(module.get_buffer(COLUMNS))
+        if hasattr(module, HALVES):
+            found["halves"][path] = halves(module)
         if path in full and not isinstance(module, AbsentAttention):
             _note_module(found, path, module, full[path])
+    if not any(found["halves"].values()):
+        found["halves"] = {}
     return found if any(found.values()) else None
 
 

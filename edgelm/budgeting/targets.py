@@ -245,9 +245,11 @@ def layer_costs(table: LatencyTable, original: ModelSizes, shapes: Shapes) -> li
     """For each layer the heads and channels that are left, of how many, and what they cost, in the table's unit;
     nothing where it is gone."""
     left = by_origin(shapes)
+    costs = dict(zip(left, zip(*table.layer_costs(shapes).values(), strict=True), strict=True))
     rows = []
     for number in sorted({*left, *range(original.layers)}):
         shape = left.get(number, LayerShape(0, 0))
+        attention, ffn, norms = costs.get(number, (0.0, 0.0, 0.0))
         rows.append(
             {
                 "layer": number,
@@ -255,9 +257,9 @@ def layer_costs(table: LatencyTable, original: ModelSizes, shapes: Shapes) -> li
                 "heads_before": original.heads,
                 "ffn": shape.ffn,
                 "ffn_before": original.ffn,
-                "attention_cost": table.module_cost("attention", shape.heads),
-                "ffn_cost": table.module_cost("ffn", shape.ffn),
-                "norms_cost": table.layer if number in left else 0.0,
+                "attention_cost": attention,
+                "ffn_cost": ffn,
+                "norms_cost": norms,
             }
         )
     return rows

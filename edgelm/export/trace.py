@@ -23,6 +23,7 @@ from transformers.exporters import OnnxConfig, OnnxExporter
 from transformers.exporters.onnxruntime_fusions import fuse_for_onnxruntime
 
 from edgelm.anatomy import TaskModel
+from edgelm.anatomy.halving import halving_norms, whole_length
 from edgelm.anatomy.sentence_head import head_layers
 from edgelm.errors import ModelError, UsageError
 from edgelm.export.pooling import append_pooling
@@ -30,6 +31,7 @@ from edgelm.graph.disentangled_attention import fuse_disentangled_attention
 from edgelm.graph.external_data import LARGEST_MESSAGE, stored_bytes
 from edgelm.graph.first_rows import read_first_rows
 from edgelm.graph.fusion import simplify_attention
+from edgelm.graph.halving import halve_tokens
 from edgelm.graph.names import name_by_modules
 from edgelm.graph.plain_attention import fuse_plain_attention
 from edgelm.graph.rewrites import MICROSOFT, TRACED, check_opset, fold_weight_joins, remove_unused, rename_value
@@ -77,7 +79,8 @@ def export_graph(source: TaskModel, *, fused: bool, opset: int | None = None) ->
             config = OnnxConfig(
                 dynamic=True, dynamic_shapes=shapes, **({} if opset is None else {"opset_version": opset})
             )
-            with one_choice(model, task):
+            # Fusion knows attention over all tokens alone; halving is put behind it.
+            with one_choice(model, task), whole_length(model) if fused else contextlib.nullcontext():
                 program = OnnxExporter().export(model, sample, config=config).program
             traced = Counter(node.op_type for node in program.graph)
             if fused:
@@ -104,6 +107,7 @@ def export_graph(source: TaskModel, *, fused: bool, opset: int | None = None) ->
         fuse_disentangled_attention(graph, longest=source.max_length)
         fuse_plain_attention(graph)
         read_first_rows(graph)
+        halve_tokens(graph, halving_norms(model))
     remove_unused(graph)
     _name_axes(graph, tuple(sample), task)
     graph.metadata_props.add(key=TRACED, value=json.dumps(dict(traced.most_common())))

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from edgelm.graph.halving import halve_tokens
 from edgelm.graph.rewrites import MICROSOFT, add_weight
 from edgelm.graph.unpadded import MASK, TOKENS, TYPES
 from edgelm.shapes import LayerShape, ModelSizes
@@ -28,7 +29,7 @@ def encoder_graph(
     (`edgelm.graph.fusion`).
 
     Args:
-        shapes: heads and channels of each layer; 0 of either leaves its bias and norm.
+        shapes: heads and channels of each layer, 0 of either leaves its bias and norm; whether it halves the tokens.
         blank: matrices have sizes but no content: to count what the graph does, not to run it.
         first_rows: a last layer whose first token alone is classified computes that one (`edgelm.graph.first_rows`).
 
@@ -37,7 +38,9 @@ def encoder_graph(
         head reads every token, or (batch, hidden) where there is none.
     """
     first_rows = first_rows and sizes.outputs > 0 and not sizes.every_token
-    return _Writer(sizes, seed, blank).write(shapes, first_rows=first_rows)
+    graph = _Writer(sizes, seed, blank).write(shapes, first_rows=first_rows)
+    halve_tokens(graph, [f"layer.{index}" for index, shape in enumerate(shapes) if shape.halves])
+    return graph
 
 
 class _Writer:
@@ -68,6 +71,7 @@ class _Writer:
                 rows = self._node("Gather", [hidden, one], "first_rows", axis=1)
             attended = self._attend(f"layer.{index}.attention", hidden, shape.heads, rows)
             hidden = self._feed_forward(f"layer.{index}.ffn", attended, shape.ffn)
+            self.graph.graph.node[-1].name = f"layer.{index}/{self.graph.graph.node[-1].op_type}"
         if self.sizes.outputs and self.sizes.every_token:
             product = self._matmul("classifier", hidden, self.sizes.hidden, self.sizes.outputs)
             self._node("Add", [product, self._random("classifier.bias", self.sizes.outputs)], "logits")

@@ -10,6 +10,9 @@ from edgelm.graph.rewrites import MICROSOFT, remove_unused, replace_nodes
 
 TOKENS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
 _MASK_PLACES = {"Attention": 3, "MultiHeadAttention": 4, "QAttention": 5}  # among the inputs of onnxruntime's operators
+_ONES_OF_ONES = frozenset(("Cast", "Unsqueeze", "Squeeze", "AveragePool", "Ceil", "Max"))  # Max: with less
+_NORMS = frozenset(("LayerNormalization", "SkipLayerNormalization"))
+_ROWS_OF_ROWS = frozenset(("Unsqueeze", "AveragePool"))
 
 
 def for_one_text(graph: onnx.ModelProto) -> None:
@@ -25,15 +28,15 @@ def for_one_text(graph: onnx.ModelProto) -> None:
         place = _MASK_PLACES.get(node.op_type)
         if place is not None and node.domain == MICROSOFT and len(node.input) > place:
             node.input[place] = ""
-        if node.op_type in ("Cast", "Unsqueeze") and node.input[0] in ones:
-            ones.add(node.output[0])
-        if node.op_type == "LayerNormalization":
-            normed.add(node.output[0])
-        if node.op_type == "Mul" and node.input[0] in normed and node.input[1] in ones:
-            rows[node.output[0]] = node.input[0]
-            continue
         for index, name in enumerate(node.input):
             node.input[index] = rows.get(name, name)
+        if node.op_type in _ONES_OF_ONES and node.input[0] in ones:
+            ones.add(node.output[0])
+        if node.op_type in _NORMS or (node.op_type in _ROWS_OF_ROWS and node.input[0] in normed):
+            normed.add(node.output[0])
+        if node.op_type in ("Mul", "Div") and node.input[0] in normed and node.input[1] in ones:
+            rows[node.output[0]] = node.input[0]
+            continue
         nodes.append(node)
     replace_nodes(graph, nodes)
     drop_input(graph, MASK, fill=1)

@@ -26,6 +26,13 @@ void turn(float *low, float *high, const float *cosines, const float *sines, siz
   }
 }
 
+// Whether any of the tokens that a halved one stands for is no padding.
+template <class Tokens> bool seen_before(const Tokens &tokens, size_t sequence, size_t halved) {
+  const float *mask = tokens.mask.data() + sequence * tokens.count;
+  if (halved == 0) return mask[0] > 0;
+  return mask[2 * halved - 1] > 0 || (2 * halved < tokens.count && mask[2 * halved] > 0);
+}
+
 bool is_attention(const Step &step) { return step.operation == Operation::attention; }
 bool is_pooling(const Step &step) { return step.operation == Operation::first || step.operation == Operation::mean; }
 
@@ -71,6 +78,7 @@ void Engine::check(const Inputs &in, const size_t *sizes) const {
     }
   for (size_t i = 0; i < program_.outputs.size(); i++) {
     const Buffer &buffer = program_.buffers[static_cast<size_t>(program_.outputs[i].buffer)];
+    if (buffer.per_token > 1) throw Failure(1, "an output of tokens that were halved");
     if (sizes[i] != (buffer.per_token ? rows : in.batch) * buffer.width)
       throw Failure(2, "the place for " + program_.outputs[i].name + " has another size");
   }
@@ -78,16 +86,23 @@ void Engine::check(const Inputs &in, const size_t *sizes) const {
 
 // One piece of memory for all buffers and the threads' scratch; it grows and stays.
 void Engine::make_room(const Inputs &in, int threads) {
-  key_tokens_ = padded(in.tokens);
-  const size_t rows = in.batch * in.tokens;
+  int levels = 1;
+  for (const Buffer &buffer : program_.buffers) levels = std::max(levels, buffer.per_token);
+  tokens_.resize(static_cast<size_t>(levels));
+  size_t count = in.tokens;
+  for (Tokens &tokens : tokens_) {
+    tokens.count = count, tokens.keys = padded(count);
+    count = count / 2 + 1;
+  }
   std::vector<size_t> sizes;
   for (const Buffer &buffer : program_.buffers) {
+    const Tokens &tokens = tokens_[static_cast<size_t>(std::max(buffer.per_token, 1)) - 1];
     const size_t width = padded(buffer.width);
-    const size_t numbers = buffer.kind == Buffer::Kind::keys ? in.batch * buffer.width * key_tokens_
-                                                             : (buffer.per_token ? rows : in.batch) * width;
+    const size_t numbers = buffer.kind == Buffer::Kind::keys ? in.batch * buffer.width * tokens.keys
+                                                             : in.batch * (buffer.per_token ? tokens.count : 1) * width;
     sizes.push_back(numbers * (buffer.kind == Buffer::Kind::bytes ? 1 : sizeof(float)));
   }
-  for (int i = 0; i < threads; i++) sizes.push_back(4 * key_tokens_ * sizeof(float));
+  for (int i = 0; i < threads; i++) sizes.push_back(4 * tokens_.front().keys * sizeof(float));
   size_t total = line;
   for (size_t &size : sizes) total += size = (size + line - 1) / line * line + line;  // blocks may be read beyond the end
   if (total > memory_bytes_) {
@@ -107,17 +122,22 @@ void Engine::make_room(const Inputs &in, int threads) {
 }
 
 void Engine::prepare(const Inputs &in) {
-  mask_.assign(in.batch * in.tokens, 1.0f);
-  added_.assign(in.batch * key_tokens_, 0.0f);
-  for (size_t i = 0; program_.reads_mask && in.mask && i < mask_.size(); i++)
-    if (in.mask[i] <= 0) {
-      mask_[i] = 0.0f;
-      added_[i / in.tokens * key_tokens_ + i % in.tokens] = hidden;
+  for (size_t level = 0; level < tokens_.size(); level++) {
+    Tokens &tokens = tokens_[level];
+    tokens.mask.assign(in.batch * tokens.count, 1.0f);
+    tokens.added.assign(in.batch * tokens.keys, 0.0f);
+    for (size_t i = 0; program_.reads_mask && in.mask && i < tokens.mask.size(); i++) {
+      const size_t sequence = i / tokens.count, token = i % tokens.count;
+      const bool seen = level == 0 ? in.mask[i] > 0 : seen_before(tokens_[level - 1], sequence, token);
+      if (seen) continue;
+      tokens.mask[i] = 0.0f;
+      tokens.added[sequence * tokens.keys + token] = hidden;
     }
+  }
   for (const Step &step : program_.steps)
     for (const Lookup &lookup : step.lookups) {
       if (lookup.source != Source::counted) continue;
-      counted_.assign(mask_.size(), 0);
+      counted_.assign(in.batch * in.tokens, 0);
       for (size_t sequence = 0; sequence < in.batch; sequence++) {
         int32_t count = 0;
         for (size_t i = sequence * in.tokens; i < (sequence + 1) * in.tokens; i++)
@@ -144,14 +164,16 @@ void Engine::run(const Inputs &in, int threads, float *const *outputs, const siz
 }
 
 // Whether a step reads rows that another thread may have made.
-bool Engine::crosses_rows(const Step &step) const { return is_attention(step) || is_pooling(step); }
+bool Engine::crosses_rows(const Step &step) const {
+  return is_attention(step) || is_pooling(step) || step.operation == Operation::halve;
+}
 
 void Engine::work(const Inputs &in, int thread, int threads) {
   const auto index = static_cast<size_t>(thread), count = static_cast<size_t>(threads);
   for (const Step &step : program_.steps) {
     if (crosses_rows(step)) crew_.meet();
     const int made = step.output != none ? step.output : step.bytes != none ? step.bytes : step.keys;
-    const size_t rows = per_token(made) ? in.batch * in.tokens : in.batch;
+    const size_t rows = in.batch * (per_token(made) ? tokens(made).count : 1);
     const Range range = {rows * index / count, rows * (index + 1) / count};
     if (range.first < range.last) run_step(step, in, range, thread);
   }
@@ -164,7 +186,8 @@ Quantizer Engine::quantizer(const Step &s, size_t row) {
 void Engine::run_step(const Step &s, const Inputs &in, Range range, int thread) {
   if (s.operation == Operation::embed) return embed(s, in, range);
   if (is_attention(s)) return attend(s, in, range, thread);
-  if (is_pooling(s)) return pool(s, in, range);
+  if (is_pooling(s)) return pool(s, range);
+  if (s.operation == Operation::halve) return halve(s, range);
   if (s.operation == Operation::rotate) return rotate(s, in, range);
   if (s.operation == Operation::linear || s.operation == Operation::dense) {
     Epilogue e;
@@ -177,7 +200,8 @@ void Engine::run_step(const Step &s, const Inputs &in, Range range, int thread) 
     if (t.kind == Target::Kind::heads) {
       if (s.queries != none) t.queries = floats(s.queries);
       t.keys = floats(s.keys), t.values = floats(s.values);
-      t.width = s.head_width, t.head_stride = stride(s.values), t.tokens = in.tokens, t.key_tokens = key_tokens_;
+      t.width = s.head_width, t.head_stride = stride(s.values);
+      t.tokens = tokens(s.keys).count, t.key_tokens = tokens(s.keys).keys;
     }
     if (s.operation == Operation::linear)
       kernels_->integer_product(s.integers, bytes(s.input), stride(s.input), range.first, range.last, e);
@@ -224,15 +248,16 @@ void Engine::embed(const Step &s, const Inputs &in, Range range) {
 
 // Queries of tokens, or one of each sequence; in either case those of the range, a sequence after the other.
 void Engine::attend(const Step &s, const Inputs &in, Range range, int thread) {
-  const size_t each = per_token(s.queries) ? in.tokens : 1;
+  const Tokens &all = tokens(s.keys);
+  const size_t each = per_token(s.queries) ? all.count : 1;
   for (size_t row = range.first; row < range.last;) {
     const size_t sequence = row / each, last = std::min(range.last, (sequence + 1) * each);
     Attention a;
     a.queries = floats(s.queries), a.query_stride = stride(s.queries), a.stride = stride(s.values);
-    a.keys = floats(s.keys) + sequence * s.heads * s.width * key_tokens_;
-    a.values = floats(s.values) + sequence * in.tokens * a.stride;
-    a.heads = s.heads, a.size = s.width, a.tokens = in.tokens, a.key_tokens = key_tokens_, a.scale = s.scale;
-    if (s.masked && in.mask) a.mask = added_.data() + sequence * key_tokens_;
+    a.keys = floats(s.keys) + sequence * s.heads * s.width * all.keys;
+    a.values = floats(s.values) + sequence * all.count * a.stride;
+    a.heads = s.heads, a.size = s.width, a.tokens = all.count, a.key_tokens = all.keys, a.scale = s.scale;
+    if (s.masked && in.mask) a.mask = all.added.data() + sequence * all.keys;
     a.near = s.near, a.reach = s.reach, a.first_row = sequence * each;
     a.asked = s.asked, a.asking = s.asking, a.table_stride = s.table_stride;
     a.to = floats(s.output), a.to_stride = stride(s.output);
@@ -245,7 +270,7 @@ void Engine::attend(const Step &s, const Inputs &in, Range range, int thread) {
 
 // Rotary positions (Su et al., arXiv:2104.09864): queries row by row, keys with the tokens of a sequence side by side.
 void Engine::rotate(const Step &s, const Inputs &in, Range range) {
-  const size_t half = s.width / 2;
+  const size_t half = s.width / 2, key_tokens = tokens(s.keys).keys;
   for (size_t row = range.first; row < range.last; row++) {
     const float *cosines = s.cosines + row % in.tokens * half, *sines = s.sines + row % in.tokens * half;
     float *low = floats(s.queries) + row * stride(s.queries);
@@ -254,24 +279,40 @@ void Engine::rotate(const Step &s, const Inputs &in, Range range) {
   for (size_t row = range.first; row < range.last;) {
     const size_t sequence = row / in.tokens, last = std::min(range.last, (sequence + 1) * in.tokens);
     const size_t token = row - sequence * in.tokens;
-    float *keys = floats(s.keys) + sequence * s.heads * s.width * key_tokens_ + token;
+    float *keys = floats(s.keys) + sequence * s.heads * s.width * key_tokens + token;
     for (size_t head = 0; head < s.heads; head++)
       for (size_t i = 0; i < half; i++) {
-        float *low = keys + (head * s.width + i) * key_tokens_;
-        turn(low, low + half * key_tokens_, s.turned_cosines + i * s.reach + token, s.turned_sines + i * s.reach + token,
+        float *low = keys + (head * s.width + i) * key_tokens;
+        turn(low, low + half * key_tokens, s.turned_cosines + i * s.reach + token, s.turned_sines + i * s.reach + token,
              last - row);
       }
     row = last;
   }
 }
 
-void Engine::pool(const Step &s, const Inputs &in, Range range) {
+// The first row of a sequence, and of each two others their mean; of two of which one is padding, the other.
+void Engine::halve(const Step &s, Range range) {
+  const Tokens &all = tokens(s.input);
+  const size_t left = tokens(s.output).count;
+  for (size_t row = range.first; row < range.last; row++) {
+    const size_t sequence = row / left, token = row % left;
+    const size_t first = sequence * all.count + (token ? 2 * token - 1 : 0);
+    const bool two = token && 2 * token < all.count && (!s.masked || all.mask[first] == all.mask[first + 1]);
+    const bool second = token && 2 * token < all.count && !two && all.mask[first] == 0.0f;
+    float *to = floats(s.output) + row * stride(s.output);
+    kernels_->mean(floats(s.input) + (first + second) * stride(s.input), stride(s.input), 1 + two, nullptr, s.width, to);
+    if (s.bytes != none) kernels_->quantize(to, s.width, quantizer(s, row));
+  }
+}
+
+void Engine::pool(const Step &s, Range range) {
+  const Tokens &all = tokens(s.input);
   for (size_t sequence = range.first; sequence < range.last; sequence++) {
-    const float *x = floats(s.input) + sequence * in.tokens * stride(s.input);
+    const float *x = floats(s.input) + sequence * all.count * stride(s.input);
     float *to = floats(s.output) + sequence * stride(s.output);
     if (s.operation == Operation::first)
       std::memcpy(to, x, s.width * sizeof(float));
     else
-      kernels_->mean(x, stride(s.input), in.tokens, s.masked ? mask_.data() + sequence * in.tokens : nullptr, s.width, to);
+      kernels_->mean(x, stride(s.input), all.count, s.masked ? all.mask.data() + sequence * all.count : nullptr, s.width, to);
   }
 }

@@ -27,6 +27,12 @@ class Engine {
     size_t first, last;
   };
 
+  // The tokens of a sequence that rows are of.
+  struct Tokens {
+    size_t count = 0, keys = 0;      // as they are, and padded to whole blocks
+    std::vector<float> mask, added;  // 1 and 0 for each token; what is added to scores, `keys` a sequence
+  };
+
   void check(const Inputs &inputs, const size_t *sizes) const;
   void make_room(const Inputs &inputs, int threads);
   void prepare(const Inputs &inputs);
@@ -35,13 +41,16 @@ class Engine {
   void embed(const Step &step, const Inputs &inputs, Range range);
   void attend(const Step &step, const Inputs &inputs, Range range, int thread);
   void rotate(const Step &step, const Inputs &inputs, Range range);
-  void pool(const Step &step, const Inputs &inputs, Range range);
+  void halve(const Step &step, Range range);
+  void pool(const Step &step, Range range);
   bool crosses_rows(const Step &step) const;
 
   size_t stride(int buffer) const { return padded(program_.buffers[static_cast<size_t>(buffer)].width); }
-  bool per_token(int buffer) const { return program_.buffers[static_cast<size_t>(buffer)].per_token; }
+  int per_token(int buffer) const { return program_.buffers[static_cast<size_t>(buffer)].per_token; }
   float *floats(int buffer) { return reinterpret_cast<float *>(places_[static_cast<size_t>(buffer)]); }
   uint8_t *bytes(int buffer) { return places_[static_cast<size_t>(buffer)]; }
+  // Of the rows of a buffer.
+  const Tokens &tokens(int buffer) const { return tokens_[static_cast<size_t>(per_token(buffer)) - 1]; }
   Quantizer quantizer(const Step &step, size_t row);
 
   const Kernels *kernels_;
@@ -52,8 +61,7 @@ class Engine {
   size_t memory_bytes_ = 0;
   std::vector<uint8_t *> places_;  // of the buffers
   std::vector<float *> scratch_;   // of the threads
-  size_t key_tokens_ = 0;
-  std::vector<float> mask_, added_;   // 1 and 0 for each token; what is added to scores, key_tokens_ a sequence
+  std::vector<Tokens> tokens_;        // all of them, and what each halving leaves
   std::vector<int32_t> counted_;      // for each token, by the first lookup that counts
 };
 

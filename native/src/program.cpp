@@ -20,7 +20,7 @@ class Reader {
 
   Program read() {
     text_.expect("edgelm-native");
-    if (text_.integer(1, 1 << 30) != 1) throw Failure(1, "a program of a newer edgelm; install a newer edgelm-native");
+    if (text_.integer(1, 1 << 30) > 2) throw Failure(1, "a program of a newer edgelm; install a newer edgelm-native");
     text_.find_data();
     text_.expect("longest");
     program_.longest = static_cast<size_t>(text_.integer(1, 1 << 20));
@@ -50,7 +50,7 @@ class Reader {
     for (size_t left = parts(); left > 0; left--) {
       const auto kind = kinds.find(text_.word());
       if (kind == kinds.end()) Text::refuse("a buffer of an unknown kind");
-      const bool per_token = text_.integer(0, 1);
+      const auto per_token = static_cast<int>(text_.integer(0, 1 + most_halvings));
       program_.buffers.push_back({kind->second, per_token, width()});
     }
   }
@@ -68,10 +68,10 @@ class Reader {
     return text_.integer(0, 1) ? buffer(kind, least) : none;
   }
 
-  bool per_token(int index) const { return program_.buffers[static_cast<size_t>(index)].per_token; }
+  int per_token(int index) const { return program_.buffers[static_cast<size_t>(index)].per_token; }
 
   void same_rows(int a, int b) const {
-    if (a != none && b != none && per_token(a) != per_token(b)) Text::refuse("rows of tokens beside rows of sequences");
+    if (a != none && b != none && per_token(a) != per_token(b)) Text::refuse("rows of tokens beside other rows");
   }
 
   // Floats from a place, padded by 0 to whole blocks and so many beyond; null where there are none.
@@ -127,6 +127,8 @@ class Reader {
     s.keys = buffer(Buffer::Kind::keys, s.head_width);
     s.values = buffer(Buffer::Kind::floats, s.head_width);
     if (!per_token(s.keys) || !per_token(s.values)) Text::refuse("keys of sequences");
+    same_rows(s.keys, s.values);
+    same_rows(s.keys, s.queries);
     if (s.queries == none) return;
     if (program_.buffers[static_cast<size_t>(s.queries)].width != program_.buffers[static_cast<size_t>(s.values)].width)
       Text::refuse("queries and values in buffers of unlike widths");
@@ -169,7 +171,7 @@ class Reader {
     s.output = buffer(Buffer::Kind::floats, s.width);
     for (size_t left = parts(); left > 0; left--) s.lookups.push_back(lookup(s.width));
     for (const Lookup &lookup : s.lookups)
-      if (!per_token(s.output) && lookup.source != Source::zero) Text::refuse("embeddings of sequences");
+      if (per_token(s.output) != 1 && lookup.source != Source::zero) Text::refuse("embeddings of other rows");
     if (s.lookups.empty()) Text::refuse("embeddings without tables");
   }
 
@@ -208,6 +210,7 @@ class Reader {
     same_rows(s.input, s.output);
     same_rows(s.input, s.bytes);
     if (s.target == Target::Kind::heads && !per_token(s.input)) Text::refuse("keys of sequences");
+    same_rows(s.input, s.keys);
   }
 
   void norm(Step &s) {
@@ -251,7 +254,7 @@ class Reader {
     s.turned_sines = transposed(s.sines, s.reach, half);
     s.queries = buffer(Buffer::Kind::floats, all);
     s.keys = buffer(Buffer::Kind::keys, all);
-    if (!per_token(s.queries) || !per_token(s.keys)) Text::refuse("angles of sequences");
+    if (per_token(s.queries) != 1 || per_token(s.keys) != 1) Text::refuse("angles of other rows");
   }
 
   const float *transposed(const float *numbers, size_t rows, size_t columns) {
@@ -305,6 +308,9 @@ class Reader {
     s.output = buffer(Buffer::Kind::floats, all);
     if (s.masked && !program_.reads_mask) Text::refuse("a mask that it does not read");
     if (!per_token(s.keys) || !per_token(s.values)) Text::refuse("keys of sequences");
+    if (s.reach && per_token(s.keys) != 1) Text::refuse("distances of tokens that were halved");
+    same_rows(s.keys, s.values);
+    if (per_token(s.queries)) same_rows(s.queries, s.keys);
     same_rows(s.queries, s.output);
     text_.expect("bytes");
     if (text_.integer(0, 1)) quantizer(s, all);
@@ -318,6 +324,20 @@ class Reader {
     s.output = buffer(Buffer::Kind::floats, s.width);
     s.masked = text_.integer(0, 1);
     if (!per_token(s.input) || per_token(s.output)) Text::refuse("pooling of what is pooled");
+    if (s.masked && !program_.reads_mask) Text::refuse("a mask that it does not read");
+  }
+
+  // WIDTH INPUT MASKED ...: the first row of a sequence, and of each two others their mean.
+  void halve(Step &s) {
+    s.width = width();
+    s.input = buffer(Buffer::Kind::floats, s.width);
+    s.masked = text_.integer(0, 1);
+    s.output = maybe_buffer(Buffer::Kind::floats, s.width);
+    text_.expect("bytes");
+    if (text_.integer(0, 1)) quantizer(s, s.width);
+    if (s.output == none) Text::refuse("a step without results");
+    if (!per_token(s.input) || per_token(s.output) != per_token(s.input) + 1) Text::refuse("halving of other rows");
+    same_rows(s.output, s.bytes);
     if (s.masked && !program_.reads_mask) Text::refuse("a mask that it does not read");
   }
 
@@ -340,7 +360,7 @@ class Reader {
         {"embed", Operation::embed},       {"linear", Operation::linear},       {"dense", Operation::dense},
         {"norm", Operation::norm},         {"quantize", Operation::quantize},   {"add", Operation::add},
         {"activate", Operation::activate}, {"gate", Operation::gate},           {"rotate", Operation::rotate},
-        {"attention", Operation::attention}, {"first", Operation::first},
+        {"attention", Operation::attention}, {"first", Operation::first},       {"halve", Operation::halve},
         {"near-attention", Operation::attention}, {"disentangled-attention", Operation::attention},
         {"mean", Operation::mean},         {"unit", Operation::unit}};
     const std::string name = text_.word();
@@ -356,6 +376,7 @@ class Reader {
       case Operation::gate: gate(s); break;
       case Operation::rotate: rotate(s); break;
       case Operation::attention: attention(s, name); break;
+      case Operation::halve: halve(s); break;
       case Operation::first:
       case Operation::mean: pool(s); break;
       default: rowwise(s);

@@ -16,11 +16,12 @@ struct Failure : std::runtime_error {
   int code;
 };
 
-// Rows of numbers: one row for each token or for each sequence. `keys` are stored with the tokens of a sequence side by
+// Rows of numbers: one row for each sequence, or for each token, or for each of the tokens that were left after halving
+// them so often and once less: `per_token` is 0, 1, 2 and so on. `keys` are stored with the tokens of a sequence side by
 // side.
 struct Buffer {
   enum class Kind { floats, bytes, keys } kind;
-  bool per_token;
+  int per_token;
   size_t width;
 };
 
@@ -35,9 +36,9 @@ struct Lookup {
   Table table;
 };
 
-enum class Operation { embed, linear, dense, norm, quantize, add, activate, gate, rotate, attention, first, mean, unit };
+enum class Operation { embed, linear, dense, norm, quantize, add, activate, gate, rotate, attention, halve, first, mean, unit };
 
-constexpr int none = -1;
+constexpr int none = -1, most_halvings = 16;
 
 struct Step {
   Operation operation;

@@ -11,6 +11,7 @@ from edgelm.graph.native import compile_program
 from edgelm.graph.native.writer import ProgramWriter, Quantizer, bits
 from edgelm.graph.session import DISABLED_OPTIMIZERS
 from edgelm.graph.synthetic import encoder_graph
+from edgelm.graph.unpadded import for_one_text
 from edgelm.quantize.embeddings import quantize_embeddings
 from edgelm.quantize.without_data import quantize_blindly
 from edgelm.runtime.saturation import EXACT_ENTRY
@@ -79,6 +80,60 @@ def test_layers_of_every_shape_answer_as_by_onnxruntime(native, tmp_path, shape)
     distance = np.abs(found - expected).max(-1) / np.ptp(expected)
     assert np.median(distance) < 1e-5
     assert distance.max() < 0.05  # a byte that is rounded the other way
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_halved_tokens_answer_as_by_onnxruntime(native, tmp_path, padded):
+    """Of every length, behind two layers of four; padding changes nothing, nor do threads or instruction sets."""
+    sizes = ModelSizes(layers=4, hidden=128, heads=4, ffn=256, vocabulary=200, positions=64, types=0)
+    first, third = LayerShape(4, 256, halves=True), LayerShape(3, 64, halves=True)
+    graph = encoder_graph(sizes, [first, LayerShape(0, 32), third, LayerShape(4, 256)])
+    if not padded:
+        for_one_text(graph)
+    save_graph(quantize_blindly(graph, "int8"), tmp_path / "model.onnx", "weights.bin")
+    program = compile_program(tmp_path / "model.onnx", "weights.bin")
+    assert program is not None and program.startswith(b"edgelm-native 2")
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry(EXACT_ENTRY, "1")
+    session = onnxruntime.InferenceSession(
+        tmp_path / "model.onnx", options, disabled_optimizers=list(DISABLED_OPTIMIZERS)
+    )
+    weights, random = (tmp_path / "weights.bin").read_bytes(), np.random.default_rng(0)
+    encoders = [native.Encoder(program, weights, instruction_set=name) for name in native.instruction_sets()]
+    distances = []
+    for tokens in (1, 2, 3, 4, 5, 8, 17, 32, 33, 63):
+        ids = random.integers(0, 200, (3, tokens))
+        lengths = [max(1, tokens - 3 * row * padded) for row in range(3)]
+        mask = (np.arange(tokens) < np.array(lengths)[:, None]).astype(np.int64)
+        feeds = {"input_ids": ids, "attention_mask": mask}
+        found = [encoder(feeds, threads=threads)["logits"] for encoder in encoders for threads in (1, 2, 5)]
+        assert all(np.array_equal(found[0], other) for other in found[1:])
+        for row, length in enumerate(lengths):
+            alone = {name: values[row : row + 1, :length] for name, values in feeds.items()}
+            assert np.array_equal(encoders[0](alone)["logits"][0], found[0][row])
+        (expected,) = session.run(None, {value.name: feeds[value.name] for value in session.get_inputs()})
+        distances += (np.abs(found[0] - expected).max(-1) / np.ptp(expected)).tolist()
+    assert np.median(distances) < 1e-5
+    assert max(distances) < 0.05  # a byte that is rounded the other way
+
+
+def test_halving_of_other_rows_is_refused(native, tmp_path):
+    """A damaged program whose rows are of other tokens than its step says would be read beyond its memory."""
+    writer = ProgramWriter(None)  # type: ignore[arg-type]
+    table = np.zeros((8, 16), np.float32)
+    rows, left, pooled = (writer.buffer("floats", 16, per_token=level) for level in (1, 2, 0))
+    writer.step("embed", 16, rows, 1, f"ids 8 0 -1 floats {writer.place(table)}")
+    writer.step("halve", 16, rows, 0, f"from 1 {left} bytes 0")
+    writer.step("first", 16, left, pooled, 0)
+    writer.halves = True
+    writer.output("pooled", pooled)
+    program = writer.text()
+    assert native.Encoder(program, b"\0")({"input_ids": np.zeros((2, 5), np.int64)})["pooled"].shape == (2, 16)
+    for old, new in ((b"floats 2", b"floats 1"), (b"floats 2", b"floats 3"), (b"floats 1", b"floats 0")):
+        with pytest.raises(native.NativeError):
+            native.Encoder(program.replace(old, new), b"\0")
+    with pytest.raises(native.NativeError, match="newer"):
+        native.Encoder(program.replace(b"edgelm-native 2", b"edgelm-native 3"), b"\0")
 
 
 @pytest.mark.parametrize("inputs", [1, 6, 8, 12, 40, 300])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from edgelm import distributed as processes
+from edgelm.anatomy.halving import halved_to
 from edgelm.compress.batches import Share
 from edgelm.compress.distillation.teacher_cache import States
 from edgelm.errors import RecipeError
@@ -75,6 +76,14 @@ def dynamic_pairs(
 
 
 def masked_distance(first: torch.Tensor, second: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean squared difference of (batch, tokens, hidden) vectors at real tokens."""
+    """Mean squared difference of (batch, tokens, hidden) vectors at real tokens; where one model has halved them, those
+    of the other are halved too.
+
+    Args:
+        mask: (batch, tokens) as both models were given it, 1 for real tokens.
+    """
+    tokens = min(first.shape[1], second.shape[1])
+    first, _ = halved_to(first, mask, tokens)
+    second, mask = halved_to(second, mask, tokens)
     weights = mask.unsqueeze(-1).to(first.dtype)
     return ((first - second).square() * weights).sum() / (weights.sum() * first.shape[-1])

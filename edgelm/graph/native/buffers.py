@@ -13,7 +13,7 @@ class Buffer:
 
     kind: str
     width: int
-    per_token: bool
+    per_token: int
 
 
 def share_buffers(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from edgelm.graph.native import attention, embeddings, ending, layers, rotary
+from edgelm.graph.native import attention, embeddings, ending, halving, layers, rotary
 from edgelm.graph.native.by_place import nodes_by_place
 from edgelm.graph.native.state import State
 from edgelm.graph.native.values import Half, Input, Lookups, MaskColumn, Value
@@ -75,7 +75,7 @@ def _multiply(state: State, node: onnx.NodeProto) -> Value:
         left = state.rows(node.input[0])
     if isinstance(left, Half) or isinstance(right, Half):
         return layers.gate(state, node)
-    found = embeddings.multiply(left, right) or ending.multiply(left, right)
+    found = embeddings.multiply(left, right) or ending.multiply(left, right) or halving.multiply(left, right)
     if found is None:
         raise Unsupported(f"{node.name}: a product of something else")
     return found
@@ -85,6 +85,18 @@ def _add(state: State, node: onnx.NodeProto) -> Value:
     return embeddings.add(state, *node.input) or layers.add(state, node)
 
 
+def _unsqueeze(state: State, node: onnx.NodeProto) -> Value:
+    return halving.unsqueeze(state, node) or ending.unsqueeze(state, node)
+
+
+def _squeeze(state: State, node: onnx.NodeProto) -> Value:
+    return halving.squeeze(state, node) or ending.squeeze(state, node)
+
+
+def _divide(state: State, node: onnx.NodeProto) -> Value:
+    return halving.divide(*(state.value(name) for name in node.input)) or ending.divide(state, node)
+
+
 def _gather(state: State, node: onnx.NodeProto) -> Value:
     return (embeddings.gather if state.view.is_constant(node.input[0]) else ending.gather_first)(state, node)
 
@@ -92,10 +104,12 @@ def _gather(state: State, node: onnx.NodeProto) -> Value:
 _HANDLERS: dict[str, Callable[[State, onnx.NodeProto], Value]] = {
     "Add": _add,
     "Attention": attention.float_attention,
+    "AveragePool": halving.average_pool,
     "BiasGelu": layers.biased_gelu,
     "Cast": embeddings.cast,
+    "Ceil": halving.ceil,
     "CumSum": embeddings.cumsum,
-    "Div": ending.divide,
+    "Div": _divide,
     "Equal": embeddings.equal,
     "Expand": embeddings.expand,
     "Gather": _gather,
@@ -105,6 +119,7 @@ _HANDLERS: dict[str, Callable[[State, onnx.NodeProto], Value]] = {
     "LpNormalization": ending.unit,
     "MatMul": layers.float_product,
     "MatMulIntegerToFloat": layers.integer_product,
+    "Max": halving.not_less,
     "Mul": _multiply,
     "MultiHeadAttention": attention.multi_head,
     "Not": embeddings.not_,
@@ -115,7 +130,7 @@ _HANDLERS: dict[str, Callable[[State, onnx.NodeProto], Value]] = {
     "RotaryEmbedding": rotary.rotary,
     "Shape": embeddings.shape,
     "Slice": embeddings.slice_,
-    "Squeeze": ending.squeeze,
-    "Unsqueeze": ending.unsqueeze,
+    "Squeeze": _squeeze,
+    "Unsqueeze": _unsqueeze,
     **dict.fromkeys(layers.ACTIVATIONS, layers.activation),
 }

@@ -35,7 +35,7 @@ def axes_of(state: State, node: onnx.NodeProto) -> list[int]:
 def multiply(left: Value, right: Value) -> Value | None:
     """Rows times the mask; None: something else."""
     for one, other in ((left, right), (right, left)):
-        if isinstance(one, Rows) and one.per_token and other == MaskColumn(wide=True):
+        if isinstance(one, Rows) and one.per_token == 1 and other == MaskColumn(wide=True):
             return Masked(one)
     return None
 
@@ -98,7 +98,7 @@ def first_row(state: State, rows: Rows) -> Rows:
 
 
 def _pooled(state: State, kind: str, rows: Rows, *, masked: bool) -> Rows:
-    need(rows.per_token, "what is pooled already")
+    need(rows.per_token > 0, "what is pooled already")
     state.writer.pin(rows.buffer)
     made = state.new_rows(rows.width, per_token=False)
     state.writer.step(kind, rows.width, rows.buffer, made.buffer, int(masked))
@@ -108,7 +108,7 @@ def _pooled(state: State, kind: str, rows: Rows, *, masked: bool) -> Rows:
 def unit(state: State, node: onnx.NodeProto) -> Value:
     """LpNormalization: rows divided by their length."""
     found, rows = attributes(node), state.rows(node.input[0])
-    need(found.get("axis", -1) in (-1, 1 if not rows.per_token else 2) and found.get("p", 2) == 2, f"{node.name}")
+    need(found.get("axis", -1) in (-1, 2 if rows.per_token else 1) and found.get("p", 2) == 2, f"{node.name}")
     made = state.new_rows(rows.width, per_token=rows.per_token)
     state.writer.step("unit", rows.width, rows.buffer, made.buffer)
     return made
@@ -121,7 +121,7 @@ def split(state: State, node: onnx.NodeProto) -> list[Value]:
     parts = len(node.output)
     if isinstance(value, Product) and all(_reads_memory(state, name) for name in node.output):
         sizes = state.view.constant(node.input[1]).tolist() if len(node.input) > 1 else []
-        plain = value.activation == "none" and value.added is None and value.per_token and parts in (2, 3)
+        plain = value.activation == "none" and value.added is None and value.per_token > 0 and parts in (2, 3)
         need(plain and sizes in ([], [value.width // parts] * parts), f"{node.name}: queries, keys and values")
         need(value.width % parts == 0 and attributes(node).get("axis", 0) in (-1, 2), f"{node.name}: an axis")
         return [Memory(value, part, parts) for part in range(parts)]

@@ -117,7 +117,7 @@ def gate(state: State, node: onnx.NodeProto) -> Value:
         raise Unsupported(f"{node.name}: a product of something else")
     need(not first.second and second.second and second.activation == "none", f"{node.name}: another gate")
     rows = first.rows
-    made, results = _results(state, node.output[0], rows.width // 2, per_token=rows.per_token)
+    made, results = wanted_results(state, node.output[0], rows.width // 2, per_token=rows.per_token)
     state.writer.step("gate", made.width, rows.buffer, first.activation, results)
     return made
 
@@ -165,12 +165,12 @@ def norm(state: State, node: onnx.NodeProto) -> Value:
     need(set(sizes) == {rows.width}, f"{node.name}: a gain of another shape")
     words: list[object] = [rows.buffer, state.writer.place(node.input[1]), state.writer.place(bias)]
     words.append(bits(found.get("epsilon", 1e-5)))
-    made, results = _results(state, node.output[0], rows.width, per_token=rows.per_token)
+    made, results = wanted_results(state, node.output[0], rows.width, per_token=rows.per_token)
     state.writer.step("norm", rows.width, *words, results)
     return made
 
 
-def _results(state: State, name: str, width: int, *, per_token: bool) -> tuple[Rows, str]:
+def wanted_results(state: State, name: str, width: int, *, per_token: int) -> tuple[Rows, str]:
     """Rows that are floats, bytes or both, as the readers of a tensor want them, and the words for it."""
     wanted = state.bytes_wanted(name)
     made = state.new_rows(width, per_token=per_token)

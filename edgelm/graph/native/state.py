@@ -22,7 +22,7 @@ class State:
         self.flat = False  # whether rows of sequences have no axis of tokens any more
         self.done: set[str] = set()  # outputs of nodes that an earlier step computes
         self.kept: list[tuple[str, str, str]] = []  # queries, keys and values of attention, a layer each
-        self.widths: dict[str, int] = {}  # of those buffers
+        self.widths: dict[str, tuple[int, int]] = {}  # of those buffers, and of which tokens they are
         self.angles: dict[tuple[str, ...], tuple[str, str]] = {}  # where cosines and sines lie, by their names
         self.columns: dict[str, np.ndarray] = {}  # of tables of positions for each distance, by the index in the graph
         self.padding_stays = False  # whether rows of padding, which the graph has at 0, are as any other row
@@ -56,11 +56,11 @@ class State:
             raise Unsupported(f"{name} is no rows of floats")
         return value
 
-    def new_rows(self, width: int, *, per_token: bool) -> Rows:
+    def new_rows(self, width: int, *, per_token: int) -> Rows:
         """A buffer of floats."""
         return Rows(self.writer.buffer("floats", width, per_token=per_token), width, per_token)
 
-    def new_bytes(self, width: int, quantizer: Quantizer, *, per_token: bool) -> Bytes:
+    def new_bytes(self, width: int, quantizer: Quantizer, *, per_token: int) -> Bytes:
         """A buffer of bytes."""
         return Bytes(self.writer.buffer("bytes", width, per_token=per_token), width, per_token, quantizer)
 

@@ -70,17 +70,41 @@ class MaskColumn:
 
 
 @dataclass(frozen=True)
+class MaskPlane:
+    """The mask as floats, of shape (sequences, 1, tokens, 1).
+
+    Attributes:
+        per_token: of which tokens, as of rows.
+        shares: of the one or two tokens that each stands for, how many are no padding; else 1 where any is.
+    """
+
+    per_token: int
+    shares: bool = False
+
+
+@dataclass(frozen=True)
+class LeftTokens:
+    """The mask of the tokens that halving left; `per_token`: of which, as of rows."""
+
+    per_token: int
+
+
+@dataclass(frozen=True)
 class MaskCount:
     """The number of tokens of each sequence that are no padding."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Floats in a buffer: one row for each token, or one for each sequence."""
+    """Floats in a buffer.
+
+    `per_token`: 0 where there is one row for each sequence; 1: for each token; 2 and more: for each of those that so
+    many halvings, and one less, left.
+    """
 
     buffer: str
     width: int
-    per_token: bool
+    per_token: int
 
 
 @dataclass(frozen=True)
@@ -89,8 +113,23 @@ class Bytes:
 
     buffer: str
     width: int
-    per_token: bool
+    per_token: int
     quantizer: Quantizer
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Rows of shape (sequences, 1, tokens, width), on their way to half as many.
+
+    Attributes:
+        rows: as they lie in their buffer, whole.
+        masked, halved, divided: what the graph did to them so far: padding is 0; of two the mean; by shares.
+    """
+
+    rows: Rows
+    masked: bool = False
+    halved: bool = False
+    divided: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,7 +159,7 @@ class Product:
 
     head: tuple[object, ...]
     width: int
-    per_token: bool
+    per_token: int
     bias: str | np.ndarray | None = None
     activation: str = "none"
     added: Rows | None = None
@@ -186,6 +225,9 @@ Value = (
     | Lookups
     | MaskColumn
     | MaskCount
+    | MaskPlane
+    | LeftTokens
+    | Planes
     | Rows
     | Bytes
     | Scaled

@@ -11,7 +11,7 @@ import numpy as np
 from edgelm.graph.native.buffers import Buffer, share_buffers
 from edgelm.graph.native.view import GraphView
 
-_VERSION = 1
+_VERSION, _HALVING = 1, 2  # of the format: libraries that know the first alone cannot halve
 _ALIGNMENT = 4  # bytes
 
 
@@ -35,10 +35,10 @@ class ProgramWriter:
         self._outputs: list[str] = []
         self._data = bytearray()
         self._places: dict[tuple[str, str], str] = {}
-        self.reads_mask = False
+        self.reads_mask = self.halves = False
         self.longest = longest or 1 << 16  # tokens, until a table of positions says less
 
-    def buffer(self, kind: str, width: int, *, per_token: bool) -> str:
+    def buffer(self, kind: str, width: int, *, per_token: int) -> str:
         """A buffer; a word for it.
 
         Args:
@@ -93,7 +93,11 @@ class ProgramWriter:
         """The program."""
         names, shared = share_buffers(self._buffers, self._pinned, self._steps)
         buffers = [f"{buffer.kind} {int(buffer.per_token)} {buffer.width}" for buffer in shared]
-        lines = [f"edgelm-native {_VERSION}", f"longest {self.longest}", f"mask {int(self.reads_mask)}"]
+        lines = [
+            f"edgelm-native {_HALVING if self.halves else _VERSION}",
+            f"longest {self.longest}",
+            f"mask {int(self.reads_mask)}",
+        ]
         for name, entries in (("buffers", buffers), ("steps", self._steps), ("outputs", self._outputs)):
             renamed = (" ".join(names.get(word, word) for word in entry.split()) for entry in entries)
             lines += [f"{name} {len(entries)}", *renamed]
