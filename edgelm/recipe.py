@@ -133,6 +133,17 @@ class DepthSettings(Settings):
         return self
 
 
+class HalveSettings(Settings):
+    """Let a classifier go on with half of the tokens after some of its layers: the first one, which the head reads, and
+    of each two others their mean (Funnel-Transformer's pooling, Dai et al., arXiv:2006.03236).
+
+    `after`: after how many layers; [1, 3] leaves a quarter from the fourth on. A stage that trains comes behind it.
+    """
+
+    stage: Literal["halve"] = "halve"
+    after: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)] = (1,)
+
+
 class HiddenSettings(Settings):
     """Cut the hidden size of a model that writes: the same dimensions of its hidden states in all layers, embeddings
     and the head.
@@ -250,6 +261,7 @@ Stage = Annotated[
     | StaticSettings
     | PruneSettings
     | DepthSettings
+    | HalveSettings
     | HiddenSettings
     | FitSettings
     | RecoverSettings

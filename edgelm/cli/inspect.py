@@ -120,7 +120,8 @@ def _rows(console: Console, rows: dict[str, str]) -> None:
 
 def _draw_lineage(console: Console, record: dict[str, Any]) -> None:
     for index, layer in enumerate(record.get("layers", ())):
-        console.print(f"layer {index}: {layer['heads']} heads, {layer['ffn']} FFN channels")
+        half = "; gives on half of the tokens" if layer.get("halves") else ""
+        console.print(f"layer {index}: {layer['heads']} heads, {layer['ffn']} FFN channels{half}")
     if record.get("hidden"):
         console.print(hidden_line(record["hidden"]))
     if record.get("tokens"):

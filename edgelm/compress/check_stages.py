@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from edgelm.anatomy import family_of
 from edgelm.anatomy.families.static import STATIC, is_static, require_layers
+from edgelm.anatomy.halving import require_places_in_states
 from edgelm.checkpoint import Checkpoint
 from edgelm.errors import RecipeError
-from edgelm.recipe import DepthSettings, DistillSettings, FitSettings, PruneSettings, QuantizeSettings, Recipe
+from edgelm.recipe import (
+    DepthSettings,
+    DistillSettings,
+    FitSettings,
+    HalveSettings,
+    PruneSettings,
+    QuantizeSettings,
+    Recipe,
+    Stage,
+)
 from edgelm.static_settings import StaticSettings
 from edgelm.tasks.task import Task
 from edgelm.tasks.text import TextClassification
@@ -20,10 +30,12 @@ def check_stages(recipe: Recipe, checkpoint: Checkpoint, *, pairs: bool) -> None
         pairs: whether the training rows are pairs of texts.
 
     Raises:
-        UnsupportedFamily: layers would be cut of a family whose layers are not known, or that has none.
-        RecipeError: a model without layers would be made for a task that it is not for, or of one that is such already.
+        UnsupportedFamily: layers would be cut of a family whose layers are not known, or that has none; tokens would be
+            halved of one whose attention goes by distances.
+        RecipeError: a model without layers, or one that halves tokens, would be made for a task that it is not for; or
+            a stage asks for layers that all read the same tokens, of a model that halves them.
     """
-    family = checkpoint.family
+    family, halved = checkpoint.family, any(shape.halves for shape in checkpoint.record.layers)
     for stage in recipe.stages:
         if isinstance(stage, StaticSettings):
             _check_static(checkpoint.task, family, pairs=pairs)
@@ -33,12 +45,17 @@ def check_stages(recipe: Recipe, checkpoint: Checkpoint, *, pairs: bool) -> None
                 family_of(family)
             if _cuts_layers(stage) or _reads_layers(stage):
                 require_layers(family, f"the stage {stage.stage} works on")
+        if isinstance(stage, HalveSettings):
+            _check_halving(checkpoint.task, family)
+            halved = True
+        elif halved:
+            _check_after_halving(stage)
 
 
 def _cuts_layers(stage: Settings) -> bool:
     if isinstance(stage, DistillSettings):
         return stage.layers is not None or stage.shape is not None
-    return isinstance(stage, DepthSettings | PruneSettings | FitSettings)
+    return isinstance(stage, DepthSettings | PruneSettings | FitSettings | HalveSettings)
 
 
 def _reads_layers(stage: Settings) -> bool:
@@ -63,4 +80,30 @@ def _check_static(task: Task, family: str, *, pairs: bool) -> None:
         raise RecipeError(
             "the stage static reads single texts: a mean over two of them does not say what stands in which.",
             hint="Use another recipe for pairs, such as fastest.",
+        )
+
+
+def _check_halving(task: Task, family: str) -> None:
+    if not isinstance(task, TextClassification):
+        raise RecipeError(
+            f"the stage halve is for classifiers of texts and regressions, not {task.kind}, which needs every token to "
+            "the end.",
+            hint="Use another recipe, such as fastest.",
+        )
+    require_places_in_states(family)
+
+
+def _check_after_halving(stage: Stage) -> None:
+    other = isinstance(stage, DistillSettings) and (_cuts_layers(stage) or stage.student is not None)
+    if other or isinstance(stage, DepthSettings | FitSettings | StaticSettings):
+        raise RecipeError(
+            f"the stage {stage.stage} chooses among layers that read the same tokens, and some read half of them.",
+            hint="Put it before the stage halve, or begin with the model that was there before.",
+        )
+    loss = getattr(stage, "loss", None)
+    if loss and loss.relations:
+        raise RecipeError(
+            f"{stage.stage}.loss.relations compares the attention of all tokens with each other, and some layers read "
+            "half of them.",
+            hint="Set it to 0.",
         )

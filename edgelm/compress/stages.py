@@ -18,6 +18,7 @@ from edgelm.anatomy import (
     load_tokenizer,
     model_layers,
 )
+from edgelm.anatomy.halving import halve_after
 from edgelm.anatomy.hidden import hidden_size
 from edgelm.anatomy.sentence_head import share_head
 from edgelm.checkpoint import Record
@@ -47,6 +48,7 @@ from edgelm.recipe import (
     DistillSettings,
     EmbeddingsSettings,
     FitSettings,
+    HalveSettings,
     HiddenSettings,
     PruneSettings,
     QuantizeSettings,
@@ -133,6 +135,15 @@ def hidden(model: PreTrainedModel, settings: HiddenSettings, context: StageConte
     known = context.record.hidden
     left = KeptHidden(hidden_size(smaller), hidden_size(model) if known is None else known.original)
     return StageResult(smaller, replace(context.record, hidden=left))
+
+
+def halve(model: PreTrainedModel, settings: HalveSettings, context: StageContext) -> StageResult:
+    """Let the layers behind some read half as many tokens."""
+    smaller = copy.deepcopy(model)
+    halve_after(smaller, [number - 1 for number in settings.after])
+    record, now = with_layers(context.record, model, range(len(layer_shapes(model)))), layer_shapes(smaller)
+    layers = tuple(replace(old, halves=new.halves) for old, new in zip(record.layers, now, strict=True))
+    return StageResult(smaller, replace(context.record, layers=layers))
 
 
 def fit(model: PreTrainedModel, settings: FitSettings, context: StageContext) -> StageResult:
@@ -225,6 +236,7 @@ STAGES: dict[type, Callable[[PreTrainedModel, Any, StageContext], StageResult]] 
     StaticSettings: static,
     PruneSettings: prune,
     DepthSettings: depth,
+    HalveSettings: halve,
     HiddenSettings: hidden,
     FitSettings: fit,
     RecoverSettings: recover,

@@ -106,7 +106,7 @@ def search(
     )
     _require("optuna", "jinja2")
     common = _Common(model, dataset, evaluation, device, precision, max_length, allow_pickle, kind)
-    space = space or shipped_space(common.task, pairs=dataset.pairs is not None)
+    space = space or shipped_space(common.checkpoint, pairs=dataset.pairs is not None)
     recipes = load_recipes(space, unused=True)
     threads = threads or _cores()
     question = common.question | {
@@ -197,7 +197,7 @@ class _Common:
         from edgelm.export.prepare import check_task_precision
 
         checkpoint = find_checkpoint(model, allow_pickle=allow_pickle, task=kind)
-        self.task = checkpoint.task
+        self.checkpoint, self.task = checkpoint, checkpoint.task
         if self.task.generates:
             check_task_precision(self.task, device, precision)
         else:

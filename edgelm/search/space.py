@@ -9,13 +9,12 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, model_validator
 
-from edgelm.errors import RecipeError, SpaceError, UsageError
+from edgelm.checkpoint import Checkpoint
+from edgelm.errors import RecipeError, SpaceError, UnsupportedFamily, UsageError
 from edgelm.files.shipped import find_file
 from edgelm.files.yaml_model import line_of, load_yaml_model
 from edgelm.recipe import Recipe, load_recipe, override
-from edgelm.static_settings import StaticSettings
 from edgelm.tasks.task import Task
-from edgelm.tasks.text import TextClassification
 from edgelm.training_settings import Settings
 
 Number = int | float
@@ -126,21 +125,26 @@ def space_for(task: Task) -> str:
     return "seq2seq" if task.schema == "targets" else "generators"
 
 
-def shipped_space(task: Task, *, pairs: bool) -> SearchSpace:
-    """The space that edgelm ships for models of a task, without the recipes that are for other tasks.
+def shipped_space(checkpoint: Checkpoint, *, pairs: bool) -> SearchSpace:
+    """The space that edgelm ships for models of a checkpoint's task, without the recipes that are for other tasks or
+    families.
 
     Args:
         pairs: whether the rows are pairs of texts.
     """
-    space = load_space(space_for(task))
-    if isinstance(task, TextClassification) and not task.pair and not pairs:
-        return space
-    fitting = [name for name, recipe in load_recipes(space).items() if not _is_static(recipe)]
+    space = load_space(space_for(checkpoint.task))
+    fitting = [name for name, recipe in load_recipes(space).items() if _fits(recipe, checkpoint, pairs=pairs)]
     return space.model_copy(update={"recipes": tuple(fitting)})
 
 
-def _is_static(recipe: Recipe) -> bool:
-    return any(isinstance(stage, StaticSettings) for stage in recipe.stages)
+def _fits(recipe: Recipe, checkpoint: Checkpoint, *, pairs: bool) -> bool:
+    from edgelm.compress.check_stages import check_stages
+
+    try:
+        check_stages(recipe, checkpoint, pairs=pairs)
+    except (RecipeError, UnsupportedFamily):
+        return False
+    return True
 
 
 def load_recipes(

@@ -2,11 +2,13 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgelm.checkpoint import Checkpoint, Record
 from edgelm.errors import SpaceError, UsageError
 from edgelm.files.shipped import shipped_names
 from edgelm.recipe import load_recipe, override
@@ -126,8 +128,9 @@ def test_every_point_of_a_space_is_what_is_drawn_there():
     st.lists(st.floats(0, 1), max_size=20),
 )
 def test_the_nearest_value_is_possible_and_no_other_is_nearer(low, width, share, value, others):
-    step = None if share is None else share * width
-    axis = Axis(low=low, high=low + width, step=step)
+    high = low + width
+    step = None if share is None else share * (high - low)
+    axis = Axis(low=low, high=high, step=step)
     near = axis.nearest(value)
     assert low - 1e-9 <= near <= axis.high + 1e-9
     count = None if step is None else int((axis.high - low) / step + 1e-9)
@@ -170,8 +173,14 @@ def test_an_unknown_space_is_refused_with_those_that_are_shipped():
     assert "default" in refused.value.hint
 
 
-def test_a_model_without_layers_is_tried_where_it_can_be():
-    task = TextClassification()
-    assert "static" in shipped_space(task, pairs=False).recipes
-    assert "static" not in shipped_space(task, pairs=True).recipes
-    assert "static" not in shipped_space(SentenceEmbedding(), pairs=False).recipes
+def test_recipes_for_some_models_are_tried_where_they_can_be():
+    """A mean over words tells no pair apart; attention that goes by distances needs every token."""
+
+    def recipes(family="bert", task=TextClassification(), pairs=False):
+        checkpoint = Checkpoint(Path("m"), {"model_type": family}, Record(task, "m"))
+        return {"static", "half-tokens"} & set(shipped_space(checkpoint, pairs=pairs).recipes)
+
+    assert recipes() == {"static", "half-tokens"}
+    assert recipes(pairs=True) == {"half-tokens"}
+    assert recipes("mpnet") == {"static"}
+    assert recipes(task=SentenceEmbedding()) == set()
