@@ -2,10 +2,12 @@
 `EDGELM_DATA=FOLDER python benchmarks/fewer_tokens.py STUDENT --teacher TEACHER --set NAME [--epochs 1] [--rate 3e-4]`.
 
 Every way goes on from the student, a compressed BERT that classifies, and is taught by the teacher's logits for so many
-epochs; so are the student as it is and its first layers alone. Tokens: after the layers given, the share of a text's
-tokens that others attended to most stay (PoWER-BERT, Goyal et al. 2020), the first always. Exits: each layer of the
-later half has a head, all taught together (DeeBERT, Xin et al. 2020); a text leaves where the most likely label has a
-probability above a threshold, the lowest that costs no accuracy on dev. Embeddings stay as they are.
+epochs; so are the student as it is and its first layers alone. Tokens: after the layers given, each two neighbours
+become their mean (Funnel-Transformer, Dai et al. 2020; what the stage `halve` does), or as many stay as others attended
+to most (PoWER-BERT, Goyal et al. 2020), as the first token attended to most, or as were attended to most on average
+over the training rows; the first always stays. Exits: each layer of the later half has a head, all taught together
+(DeeBERT, Xin et al. 2020); a text leaves where the most likely label has a probability above a threshold, the lowest
+that costs no accuracy on dev. Embeddings stay as they are.
 
 Times are composed, not measured as a whole: what a layer of these sizes takes at its number of tokens is read from
 tables that `edgelm latency-table` measures here, for the median text of the set.
@@ -28,6 +30,7 @@ from teachers import load_rows
 from torch import nn
 
 from edgelm.anatomy import layer_shapes, load_checkpoint, load_tokenizer
+from edgelm.anatomy.halving import halve, left_tokens
 from edgelm.anatomy.sizes import sizes_of
 from edgelm.checkpoint import open_checkpoint
 from edgelm.latency_table import LatencyTable
@@ -39,7 +42,9 @@ WAYS = {  # shares of the text's tokens that are left after so many layers
     "half after layer 2": {2: 0.5},
     "3/4 after 1, half after 3": {1: 0.75, 3: 0.5},
     "half after layer 1": {1: 0.5},
+    "half after 1, a quarter after 3": {1: 0.5, 3: 0.25},
 }
+CHOICES = ("means", "attention", "attention of the first", "attention on average")
 
 
 class Tables:
@@ -76,11 +81,17 @@ class Batch:
 
 
 class Student(nn.Module):
-    """A BERT whose later layers may see fewer tokens, with a head after each layer that `exits` names."""
+    """A BERT whose later layers may see fewer tokens, with a head after each layer that `exits` names.
 
-    def __init__(self, model: Any, keep: dict[int, float], exits: Sequence[int]) -> None:
+    `choice`: one of `CHOICES`, by which tokens go; `average`: for the last of them, what each token of the vocabulary
+    gets of attention.
+    """
+
+    def __init__(
+        self, model: Any, keep: dict[int, float], exits: Sequence[int], choice: str = "", average: Any = None
+    ) -> None:
         super().__init__()
-        self.model, self.keep, self.exits = model, keep, list(exits)
+        self.model, self.keep, self.exits, self.choice, self.average = model, keep, list(exits), choice, average
         parts = (model.bert.pooler, model.dropout, model.classifier)
         self.heads = nn.ModuleList(copy.deepcopy(nn.Sequential(*parts)) for _ in self.exits[:-1])
 
@@ -96,15 +107,47 @@ class Student(nn.Module):
             hidden = layer.output(layer.intermediate(states), states)
             if number in self.exits[:-1]:
                 found.append(self.heads[self.exits.index(number)](hidden))
-            if number in self.keep:
-                mask = _most_attended(probabilities.detach(), mask, torch.ceil(lengths * self.keep[number]).long())
+            if number not in self.keep:
+                continue
+            if self.choice == "means":
+                hidden, mask = halve(hidden, mask), left_tokens(mask).long()
+                continue
+            seen = probabilities.detach()
+            wanted = (
+                self.average[ids]
+                if self.choice == "attention on average"
+                else seen[:, :, 0].sum(1)
+                if self.choice == "attention of the first"
+                else attended_to(seen, mask)
+            )
+            mask = _most(wanted, mask, torch.ceil(lengths * self.keep[number]).long())
         pooled = self.model.dropout(self.model.bert.pooler(hidden))
         return [*found, self.model.classifier(pooled)]
 
 
-def _most_attended(probabilities: torch.Tensor, mask: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """The mask of the first token and of so many tokens of each row as were attended to most: (rows, tokens)."""
-    got = (probabilities * mask[:, None, :, None]).sum((1, 2))  # (rows, heads, queries, keys) -> (rows, keys)
+def attended_to(probabilities: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """What each token gets of all others' attention: (rows, heads, queries, keys) -> (rows, keys)."""
+    return (probabilities * mask[:, None, :, None]).sum((1, 2))
+
+
+def average_attention(model: Any, batches: list[Batch]) -> torch.Tensor:
+    """(vocabulary,) what each token gets in the first layer, on average over these rows."""
+    total = torch.zeros(model.config.vocab_size)
+    count = torch.zeros_like(total)
+    with torch.inference_mode():
+        for batch in batches:
+            bias = (1.0 - batch.mask[:, None, None, :].float()) * -1e9
+            states = model.bert.embeddings(batch.ids)
+            probabilities = model.bert.encoder.layer[0].attention.self(states, attention_mask=bias)[1]
+            real = batch.mask > 0
+            got = attended_to(probabilities, batch.mask)[real]
+            total.index_add_(0, batch.ids[real], got)
+            count.index_add_(0, batch.ids[real], torch.ones_like(got))
+    return (total / count.clamp(min=1)).clone()
+
+
+def _most(got: torch.Tensor, mask: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """The mask of the first token and of so many tokens of each row as have most: (rows, tokens)."""
     got = got.masked_fill(mask == 0, -1.0)
     got[:, 0] = math.inf
     ranks = got.argsort(1, descending=True).argsort(1)
@@ -147,16 +190,19 @@ def teach(student: Student, batches: list[Batch], epochs: int, rate: float) -> N
     student.eval()
 
 
-def answer(student: Student, batches: list[Batch]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(exits, rows): how sure each exit is of its answer, and whether it is right; (rows,) lengths."""
-    sure, right, lengths = [], [], []
+def answer(student: Student, batches: list[Batch]) -> tuple[np.ndarray, np.ndarray, float]:
+    """(exits, rows): how sure each exit is of its answer, and whether it is right; the last exit's divergence from the
+    teacher."""
+    sure, right, divergence = [], [], 0.0
     with torch.inference_mode():
         for batch in batches:
             found = torch.stack([each.softmax(-1) for each in student(batch.ids, batch.mask)])
+            wanted = batch.wanted.log_softmax(-1)
+            divergence += float(nn.functional.kl_div(found[-1].log(), wanted, log_target=True, reduction="sum"))
             sure.append(found.max(-1).values.numpy())
             right.append((found.argmax(-1) == batch.labels).numpy())
-            lengths.append(batch.mask.sum(1).numpy())
-    return np.concatenate(sure, 1), np.concatenate(right, 1), np.concatenate(lengths)
+    answers = np.concatenate(right, 1)
+    return np.concatenate(sure, 1), answers, divergence / answers.shape[1]
 
 
 def leave(sure: np.ndarray, right: np.ndarray, threshold: float) -> tuple[float, np.ndarray]:
@@ -192,19 +238,25 @@ def main() -> None:
     full = tables.time(shapes, {})
     print(f"{len(shapes)} layers, {median} tokens, {full * 1000:.0f} us without tokenization (composed)")
     count = len(shapes)
-    tries: list[tuple[str, int, dict[int, float], list[int]]] = [("as it is", count, {}, [count])]
-    tries += [(f"first {less} layers", less, {}, [less]) for less in range(count - 1, count // 2, -1)]
-    tries += [(name, count, keep, [count]) for name, keep in WAYS.items() if max(keep) < count]
-    tries += [("exits", count, {}, list(range(max(1, count // 2), count + 1)))]
-    for name, layers, keep, exits in tries:
+    average = average_attention(model, batches["train"])
+    tries: list[tuple[str, int, dict[int, float], list[int], str]] = [("as it is", count, {}, [count], "")]
+    tries += [(f"first {less} layers", less, {}, [less], "") for less in range(count - 1, count // 2, -1)]
+    for name, keep in WAYS.items():
+        if max(keep) < count:
+            chosen = CHOICES if keep in ({1: 0.5}, {1: 0.5, 3: 0.25}) else CHOICES[1:2]  # means are halves
+            tries += [(f"{name}, {choice}", count, keep, [count], choice) for choice in chosen]
+    tries += [("exits", count, {}, list(range(max(1, count // 2), count + 1)), "")]
+    for name, layers, keep, exits, choice in tries:
         changed = copy.deepcopy(model)
         changed.bert.encoder.layer = changed.bert.encoder.layer[:layers]
-        student = Student(changed, keep, exits)
+        student = Student(changed, keep, exits, choice, average)
         teach(student, batches["train"], options.epochs, options.rate)
         dev, test = (answer(student, batches[part]) for part in ("dev", "test"))
         if len(exits) == 1:
             time = tables.time(shapes[:layers], keep)
-            print(f"{name:28s} dev {dev[1].mean():.4f} test {test[1].mean():.4f} {full / time:.2f}x", flush=True)
+            accuracies = f"dev {dev[1].mean():.4f} test {test[1].mean():.4f}"
+            divergence = (dev[2] + test[2]) / 2
+            print(f"{name:52s} {accuracies} divergence {divergence:.4f} {full / time:.2f}x", flush=True)
             continue
         whole = dev[1][-1].mean()
         for allowed in (0.0, 0.005):

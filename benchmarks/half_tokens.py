@@ -1,0 +1,74 @@
+"""Half of the tokens behind the first layer, beside narrower layers.
+
+`EDGELM_DATA=FOLDER python benchmarks/half_tokens.py snips [sst2 ...] [--limit ROWS]`.
+
+A model of `teachers.py` is compressed three times, with equally many epochs of recovery: by the recipe `balanced`, by
+`half-tokens`, which cuts the same heads and channels and halves the tokens, and by `balanced` with a quarter of the
+heads and a fifth of the channels. Training sees train; the recipe was chosen on dev of snips. Bundles in INT8 take
+turns, text by text of dev, tokenizer included.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from machine import print_machine
+from static import accuracy, answer_us
+from teachers import SETTINGS, load_rows, make_teacher
+
+import edgelm.runtime
+from edgelm import compress, export, load_device, load_recipe
+from edgelm.data.dataset import Dataset
+
+WAYS = {
+    "balanced": ("balanced", ["recover.train.epochs=3"]),
+    "half-tokens": ("half-tokens", []),
+    "narrower": ("balanced", ["recover.train.epochs=3", "prune.keep_heads=0.25", "prune.keep_ffn=0.2"]),
+}
+
+
+def make_bundle(name: str, way: str, work: Path, rows: dict[str, Dataset]) -> Path:
+    """The bundle of a set and a way, made where it is missing."""
+    folder = work / f"{name}-{way}"
+    if not folder.is_dir():
+        recipe, overrides = WAYS[way]
+        compress(
+            make_teacher(name, work),
+            dataset=rows["train"],
+            evaluation=rows["dev"],
+            recipe=load_recipe(recipe, overrides=overrides),
+            output=folder,
+        )
+    bundle = folder.with_suffix(".edge")
+    if not bundle.is_dir():
+        export(folder, output=bundle, device=load_device("cpu"), calibration=rows["train"])
+    return bundle
+
+
+def main() -> None:
+    """Print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=["snips"], help=", ".join(SETTINGS))
+    parser.add_argument("--work", type=Path, default=Path("build/teachers"))
+    parser.add_argument("--limit", type=int, help="Rows to train on; give another --work then.")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    print_machine()
+    print("| set | bundle | dev accuracy | test accuracy | provider | text to answer, us |")
+    print("|---|---|---|---|---|---|")
+    for name in given.names:
+        rows = load_rows(name)
+        if given.limit is not None:
+            rows["train"] = rows["train"].sample(given.limit, seed=0)
+        paths = [make_bundle(name, way, given.work, rows) for way in WAYS]
+        models = [edgelm.runtime.load(path, threads=given.threads) for path in paths]
+        times = answer_us(models, list(rows["dev"].texts)[:200], given.rounds)
+        for way, model, taken in zip(WAYS, models, times, strict=True):
+            shares = " | ".join(f"{accuracy(model, rows[part]):.4f}" for part in ("dev", "test"))
+            print(f"| {name} | {way} | {shares} | {model.opened.provider} | {taken:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
