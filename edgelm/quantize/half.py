@@ -19,6 +19,7 @@ from edgelm.quantize.statistics import Feeds
 
 _FLOAT = onnx.TensorProto.FLOAT
 _NO_BF16 = ("LpNormalization",)  # TensorRT has it in FP32 and FP16 alone
+_OWN_TYPE = frozenset(("Cast", "Constant", "ConstantOfShape", "EyeLike"))
 _LARGEST = 65504.0  # the largest finite FP16 number
 _MARGIN = 4.0  # other texts may reach further than those that were seen
 _MASKED = -1e4  # in place of the most negative float: its exponential is zero in every precision, and it fits FP16
@@ -144,9 +145,10 @@ class _Writer:
         if not any(name in self._kinds or name in self._weights for name in (*node.input, *node.output)):
             self._nodes.append(node)
             return
-        # A cast to float makes what comes after it half by itself, and must not be asked to do both.
+        # A cast to float makes what comes after it half by itself, and must not be asked to do both; nor what says the
+        # type of its result in an attribute.
         lacking = self._half == onnx.TensorProto.BFLOAT16 and node.op_type in _NO_BF16
-        precision = _FLOAT if node.output[0] in self._full or node.op_type == "Cast" or lacking else self._half
+        precision = _FLOAT if node.output[0] in self._full or node.op_type in _OWN_TYPE or lacking else self._half
         inputs = [self._read(name, precision) for name in node.input]
         del node.input[:]
         node.input.extend(inputs)

@@ -24,8 +24,10 @@ class HandMade:
         a = self.arrays
         x = a["words"][ids] * a["word_scales"][ids][..., None] + a["positions"][: ids.shape[1]]
         x = normed(x, a["gain"], a["shift"])
+        if self.kind == "halved":
+            x, mask = halved(x, mask)
         qkv = product(x, GRID, a["qkv"], a["qkv_scales"]) + a["qkv_bias"]
-        parts = qkv.reshape(*ids.shape, 3, HEADS, HIDDEN // HEADS)
+        parts = qkv.reshape(*x.shape[:2], 3, HEADS, HIDDEN // HEADS)
         queries, keys, values = (parts[:, :, index].transpose(0, 2, 1, 3) for index in range(3))
         if self.kind == "modern":
             queries, keys = (rotated(x, a["cosines"], a["sines"]) for x in (queries, keys))
@@ -36,7 +38,7 @@ class HandMade:
         scores = scores + np.where(mask > 0, 0.0, -10000.0)[:, None, None, :]
         shares = np.exp(scores - scores.max(-1, keepdims=True))
         shares /= shares.sum(-1, keepdims=True)
-        context = (shares @ values).transpose(0, 2, 1, 3).reshape(*ids.shape, HIDDEN)
+        context = (shares @ values).transpose(0, 2, 1, 3).reshape(*x.shape[:2], HIDDEN)
         x = x + product(context, GRID, a["out"], a["out_scales"]) + a["out_bias"]
         x = normed(x, a["gain"], a["shift"])
         inner = product(x, GRID, a["up"], a["up_scales"])
@@ -69,6 +71,17 @@ def rotated(x: np.ndarray, cosines: np.ndarray, sines: np.ndarray) -> np.ndarray
     return np.concatenate([turned.real, turned.imag], -1)
 
 
+def halved(x: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first of each sequence, and of two others the mean of those that are no padding."""
+    rows, left = [x[:, 0]], [mask[:, 0]]
+    for at in range(1, x.shape[1], 2):
+        seen = mask[:, at : at + 2, None] > 0
+        both = np.where(seen.any(1, keepdims=True), seen, 1)  # of two that are padding nothing is seen
+        rows.append((x[:, at : at + 2] * both).sum(1) / both.sum(1))
+        left.append(seen.any((1, 2)).astype(mask.dtype))
+    return np.stack(rows, 1), np.stack(left, 1)
+
+
 def product(x: np.ndarray, grid: Quantizer, weights: np.ndarray, scales: np.ndarray) -> np.ndarray:
     found = np.clip(np.round(x / np.float32(grid.scale)) + grid.zero, 0, 255).astype(np.int64) - grid.zero
     return (found @ weights.astype(np.int64)) * (float(np.float32(grid.scale)) * scales)
@@ -80,7 +93,7 @@ def hand_made(*, largest: int = 127, seed: int = 0, kind: str = "") -> HandMade:
     Args:
         largest: of the INT8 weights.
         kind: modern: with rotary positions and a gated feed-forward network; disentangled: with scores from content to
-            position and back.
+            position and back; halved: with half of the tokens from the attention on.
     """
     random = np.random.default_rng(seed)
     sizes = {
@@ -109,14 +122,16 @@ def hand_made(*, largest: int = 127, seed: int = 0, kind: str = "") -> HandMade:
 
 def _write(a: dict[str, np.ndarray], kind: str) -> bytes:
     w = ProgramWriter(None)  # type: ignore[arg-type]  # no constant of a graph is named
-    w.longest, w.reads_mask = TOKENS, True
-    x, y, z = (w.buffer("floats", HIDDEN, per_token=True) for _ in range(3))
-    small, large = w.buffer("bytes", HIDDEN, per_token=True), w.buffer("bytes", FFN, per_token=True)
-    queries, keys, values = (w.buffer(kind, HIDDEN, per_token=True) for kind in ("floats", "keys", "floats"))
+    w.longest, w.reads_mask, w.halves = TOKENS, True, kind == "halved"
+    level = 1 + w.halves
+    x, y, z = (w.buffer("floats", HIDDEN, per_token=level) for _ in range(3))
+    small, large = w.buffer("bytes", HIDDEN, per_token=level), w.buffer("bytes", FFN, per_token=level)
+    queries, keys, values = (w.buffer(kind, HIDDEN, per_token=level) for kind in ("floats", "keys", "floats"))
     first = w.buffer("floats", HIDDEN, per_token=False)
     logits = w.buffer("floats", LABELS, per_token=False)
     words = f"ids {VOCABULARY} 0 -1 bytes {w.place(a['words'], np.int8)} {w.place(a['word_scales'])}"
-    w.step("embed", HIDDEN, x, 2, words, f"positions {TOKENS} 0 -1 floats {w.place(a['positions'])}")
+    embedded = w.buffer("floats", HIDDEN, per_token=1) if w.halves else x
+    w.step("embed", HIDDEN, embedded, 2, words, f"positions {TOKENS} 0 -1 floats {w.place(a['positions'])}")
 
     def norm(source: str, to: str, target: str) -> None:
         terms = f"{w.place(a['gain'])} {w.place(a['shift'])} {bits(1e-12)}"
@@ -127,7 +142,13 @@ def _write(a: dict[str, np.ndarray], kind: str) -> bytes:
         w.step("linear", *a[name].shape, source, place, 1, scales, bits(grid.scale), grid.zero, bias, *rest)
 
     grid = w.quantized(GRID, small)
-    norm(x, y, f"bytes 1 {grid}")
+    if w.halves:
+        whole = w.buffer("floats", HIDDEN, per_token=1)
+        norm(embedded, whole, "bytes 0")
+        w.pin(whole)
+        w.step("halve", HIDDEN, whole, 1, f"from 1 {y} bytes 1 {grid}")
+    else:
+        norm(x, y, f"bytes 1 {grid}")
     linear("qkv", small, GRID, w.place(a["qkv_bias"]), "none", "from 0", f"heads {queries} {keys} {values}")
     if kind == "modern":
         tables = w.place(a["cosines"]), w.place(a["sines"])
