@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgelm.advising.costs import Costs, kept_tables
+from edgelm.advising.costs import Costs, Latency, kept_tables
 from edgelm.advising.lengths import TextLengths, text_lengths
-from edgelm.advising.models import KnownModel, known_model, published_models
+from edgelm.advising.measured import Calibration, Measured, MeasuredModel, profile_beside, profile_files, read_measured
+from edgelm.advising.models import KnownModel, known_model, layer_weights, published_models
 from edgelm.budget import Budget
 from edgelm.data.dataset import Dataset
 from edgelm.device import Device
 from edgelm.errors import UsageError
 from edgelm.latency_table import LatencyTable
 from edgelm.lengths import DEFAULT_LENGTH
+from edgelm.model_folder.weight_files import is_bundle
 from edgelm.progress import Progress, silent
-from edgelm.shapes import ModelSizes
 
 ADVICE_SCHEMA = 1
 _PRECISIONS = ("fp32", "fp16", "int8")  # from exact to small; those of them that the device runs
@@ -35,7 +36,8 @@ class Candidate:
         precision: of the bundle.
         layers, of_layers: that it keeps, and that the uncut model has.
         weights_m: in its layers, 10^6: what it can learn with, embeddings left out.
-        latency_ms, low_ms, high_ms, latency_source: at batch 1 and the median length; `measured` or `estimated`.
+        latency_ms, low_ms, high_ms, latency_source: at batch 1 and the median length; `measured`, `estimated` or, where
+            profiles of the device say by how much estimates are off, `estimated, calibrated`.
         size_mb: of the bundle, counted, 10^6 bytes.
         verdict: `fits`; `may fit`, where the high end of its band does not; or `does not fit`.
         excess: how many times the bound that it is furthest beyond; at most 1 where it fits.
@@ -59,13 +61,20 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Advice:
-    """What fits, the one with the most weights in its layers first; then what does not, the nearest first."""
+    """What fits, the one with the most weights in its layers first; then what does not, the nearest first.
+
+    Attributes:
+        calibrations: what profiles say of the estimates.
+        passed: by name, why a profile was not taken.
+    """
 
     device: str
     title: str
     budget: Budget
     lengths: TextLengths
     candidates: tuple[Candidate, ...]
+    calibrations: tuple[Calibration, ...] = ()
+    passed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def fitting(self) -> tuple[Candidate, ...]:
@@ -84,6 +93,7 @@ def advise(
     *,
     models: Sequence[str | Path] = (),
     tables: Sequence[LatencyTable] = (),
+    profiles: Sequence[Path] = (),
     max_length: int = DEFAULT_LENGTH,
     progress: Progress = silent,
 ) -> Advice:
@@ -95,13 +105,18 @@ def advise(
     Args:
         rows: the user's texts; times are meant at their median length.
         budget: of latency, size, or both.
-        models: folders or hub ids, beside the published ones.
+        models: folders or hub ids, beside the published ones; bundles with their profile beside them.
         tables: that `edgelm latency-table` made on the device; on this machine those that were kept are found.
+        profiles: files that `edgelm profile --output` wrote on the device, or folders with a profile.json: what they
+            measured is ranked as measured, and estimates in the precision of a bundle are multiplied by what it took
+            over what is estimated of it.
         max_length: tokens at which texts are cut.
 
     Raises:
-        UsageError: a budget without latency or size, or with another bound; a device whose file lacks figures, where no
-            table measures any of the models. What tables do not measure there is left out.
+        InputError: a profile that is not there, or holds nothing that can be ranked.
+        UsageError: profiles of another device; a budget without latency or size, or with another bound; a device whose
+            file lacks figures, where no table or profile measures any of the models. What they do not measure there is
+            left out.
         DataError: there are no texts.
         ModelError: a model that is not there or writes texts.
         MissingExtraError: the package onnx is not installed.
@@ -113,10 +128,14 @@ def advise(
             "advice is by latency and size" + (f", not by {others[0]}." if others else ", and neither is bounded."),
             hint="Give --max-latency 10ms, --max-size 50MB, or both.",
         )
-    known = (*map(known_model, models), *published_models())
+    bundles = [Path(model) for model in models if is_bundle(Path(model))]
+    files = [*profile_files(profiles), *map(profile_beside, bundles)]
+    known = (*(known_model(model) for model in models if Path(model) not in bundles), *published_models())
     lengths = text_lengths(rows, known, max_length=max_length)
-    costs = Costs(device, [*tables, *kept_tables(device, lengths.median)], lengths.median)
-    found: list[Candidate] = []
+    measured = read_measured(files, device, sequence=lengths.median) if files else Measured()
+    factors = {precision: entry.factor for precision, entry in measured.calibrations.items()}
+    costs = Costs(device, [*tables, *kept_tables(device, lengths.median)], lengths.median, factors)
+    found = [_measured(model, budget) for model in measured.models]
     for number, model in enumerate(known):
         found += _candidates(model, device, budget, costs)
         progress("reckon models", number + 1, len(known))
@@ -125,7 +144,8 @@ def advise(
     ranked = sorted(found, key=lambda entry: (-entry.weights_m, entry.of_layers - entry.layers, entry.latency_ms))
     fitting = [entry for entry in ranked if entry.verdict != _NO]
     rest = sorted((entry for entry in ranked if entry.verdict == _NO), key=lambda entry: entry.excess)
-    return Advice(device.name, device.title, budget, lengths, (*fitting, *rest))
+    calibrations = tuple(measured.calibrations.values())
+    return Advice(device.name, device.title, budget, lengths, (*fitting, *rest), calibrations, measured.passed)
 
 
 def _candidates(model: KnownModel, device: Device, budget: Budget, costs: Costs) -> list[Candidate]:
@@ -147,31 +167,25 @@ def _candidates(model: KnownModel, device: Device, budget: Budget, costs: Costs)
 def _candidate(model: KnownModel, precision: str, layers: int, budget: Budget, costs: Costs) -> Candidate:
     latency = costs.latency(model.sizes, precision, layers)
     size_mb = costs.size_mb(model.sizes, precision, layers, model.tokenizer_mb)
+    what = (model.name, model.family, model.languages, precision, layers, model.sizes.layers)
+    return _judged(what, layers * layer_weights(model.sizes) / 1e6, latency, size_mb, budget)
+
+
+def _measured(model: MeasuredModel, budget: Budget) -> Candidate:
+    what = (model.name, model.family, "", model.precision, model.layers, model.of_layers)
+    return _judged(what, model.weights_m, model.latency, model.size_mb, budget)
+
+
+def _judged(
+    what: tuple[str, str, str, str, int, int], weights_m: float, latency: Latency, size_mb: float, budget: Budget
+) -> Candidate:
     excess = _excess(budget, latency.ms, size_mb)
     verdict = _NO if excess > 1 else _SURE if _excess(budget, latency.high, size_mb) <= 1 else _LIKELY
-    return Candidate(
-        model.name,
-        model.family,
-        model.languages,
-        precision,
-        layers,
-        model.sizes.layers,
-        layers * _layer_weights(model.sizes) / 1e6,
-        latency.ms,
-        latency.low,
-        latency.high,
-        latency.source,
-        size_mb,
-        verdict,
-        excess,
-    )
+    figures = (latency.ms, latency.low, latency.high, latency.source, size_mb)
+    return Candidate(*what, weights_m, *figures, verdict, excess)
 
 
 def _excess(budget: Budget, latency_ms: float, size_mb: float) -> float:
     """The largest of the bounded figures, in their bounds."""
     pairs = ((latency_ms, budget.max_latency_ms), (size_mb, budget.max_size_mb))
     return max(figure / bound for figure, bound in pairs if bound is not None)
-
-
-def _layer_weights(sizes: ModelSizes) -> int:
-    return 4 * sizes.hidden**2 + sizes.ffn_matrices * sizes.hidden * sizes.ffn

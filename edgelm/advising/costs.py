@@ -3,7 +3,7 @@ else estimated."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgelm.budgeting.footprint import size_table
@@ -17,7 +17,9 @@ from edgelm.quantize.target import target_of
 from edgelm.runtime.cache import cache_folder
 from edgelm.shapes import ModelSizes
 
-_NEAR = 0.2  # of the texts' length: a kept table of a length further away is for other texts
+NEAR = 0.2  # of the texts' length: what was measured at a length further away is for other texts
+
+CALIBRATED = "estimated, calibrated"
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Latency:
 
     Attributes:
         ms, low, high: and the band in which a measurement is expected, where it is estimated.
-        source: `measured` or `estimated`, with the table's length where that is another.
+        source: `measured` or `estimated`, with the length that was measured where that is another; `estimated,
+            calibrated` where profiles of the device say by how much its estimates are off.
     """
 
     ms: float
@@ -41,10 +44,18 @@ class Costs:
     Args:
         tables: that were measured on the device.
         sequence: tokens of a text.
+        factors: by precision, what was measured on the device over what is estimated.
     """
 
-    def __init__(self, device: Device, tables: Sequence[LatencyTable], sequence: int) -> None:
+    def __init__(
+        self,
+        device: Device,
+        tables: Sequence[LatencyTable],
+        sequence: int,
+        factors: Mapping[str, float] | None = None,
+    ) -> None:
         self._device, self._tables, self._sequence = device, tables, sequence
+        self._factors = factors or {}
         self._lines: dict[tuple[ModelSizes, str], tuple[float, float]] = {}
         self._sizes: dict[tuple[ModelSizes, str, float], LatencyTable] = {}
         self.lacking: UsageError | None = None  # the figure that an estimate would have taken
@@ -72,7 +83,8 @@ class Costs:
             return Latency(ms, ms, ms, f"measured{other}")
         first, each = self._line(sizes, precision)
         ms, (low, high) = first + (layers - 1) * each, load_constants(self._device.kind).band
-        return Latency(ms, low * ms, high * ms, "estimated")
+        ms *= self._factors.get(precision, 1.0)
+        return Latency(ms, low * ms, high * ms, CALIBRATED if precision in self._factors else "estimated")
 
     def size_mb(self, sizes: ModelSizes, precision: str, layers: int, tokenizer_mb: float) -> float:
         """Of the bundle, counted."""
@@ -114,7 +126,7 @@ def kept_tables(device: Device, sequence: int) -> list[LatencyTable]:
             table = read_latency_table(file)
         except InputError:  # of another version, or torn
             continue
-        if table.machine.get("cpu") == cpu and abs(table.sequence - sequence) <= _NEAR * sequence:
+        if table.machine.get("cpu") == cpu and abs(table.sequence - sequence) <= NEAR * sequence:
             found.append(table)
     return sorted(found, key=lambda table: abs(table.sequence - sequence))
 

@@ -65,3 +65,8 @@ def known_model(name: str | Path) -> KnownModel:
         )
     sizes = sizes_of(checkpoint.config, task=checkpoint.task)
     return KnownModel(str(name), checkpoint.family, "", sizes, tokenizer_mb(checkpoint), checkpoint.path)
+
+
+def layer_weights(sizes: ModelSizes) -> int:
+    """Of the matrices of one layer."""
+    return 4 * sizes.hidden**2 + sizes.ffn_matrices * sizes.hidden * sizes.ffn

@@ -24,7 +24,11 @@ def advise(
     ],
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[MODEL]...", help="Folders or hub ids, to be ranked beside the published models."),
+        typer.Argument(
+            metavar="[MODEL]...",
+            help="Folders or hub ids, to be ranked beside the published models; bundles with their profile.json beside "
+            "them.",
+        ),
     ] = None,
     max_latency: Annotated[
         str | None,
@@ -42,6 +46,15 @@ def advise(
             rich_help_panel=MEASURING,
         ),
     ] = None,
+    profile: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--profile",
+            help="What `edgelm profile --output` wrote on the device, a file or a folder with profile.json: its models "
+            "are ranked as measured, and estimates are calibrated by its bundles. May be repeated.",
+            rich_help_panel=MEASURING,
+        ),
+    ] = None,
     max_length: Annotated[
         int | None,
         typer.Option("--max-length", min=2, help="Longest text in tokens. Default: 128.", rich_help_panel=ROWS),
@@ -53,9 +66,11 @@ def advise(
     verbose: Verbose = False,
 ) -> None:
     """Rank encoders that keep to a budget on a device: published ones by their shapes, and your own; whole, in INT8 and
-    with fewer layers. Nothing is downloaded; times are estimated unless a table was measured.
+    with fewer layers. Nothing is downloaded; times are estimated unless a table or a profile was measured.
 
     Example: edgelm advise --data train.csv --device raspberry-pi-5 --max-latency 10ms --max-size 50MB
+
+    Example: edgelm advise --data train.csv --device x86-laptop --max-latency 10ms --profile build/profile.json
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
         from edgelm.advising.advise import advise as rank
@@ -65,6 +80,7 @@ def advise(
         from edgelm.errors import EXIT_BUDGET
         from edgelm.latency_table import read_latency_table
         from edgelm.lengths import DEFAULT_LENGTH
+        from edgelm.model_folder.weight_files import is_bundle
 
         budget = read_budget(max_latency, None, max_size, None, None)
         target = load_device(device)
@@ -77,6 +93,7 @@ def advise(
             budget,
             models=models or (),
             tables=tables,
+            profiles=profile or (),
             max_length=max_length or DEFAULT_LENGTH,
             progress=screen.progress,
         )
@@ -84,7 +101,9 @@ def advise(
         if not found.fitting:
             screen.note("Nothing fits: allow more, or another device; those above are the nearest.")
             raise typer.Exit(EXIT_BUDGET)
-        screen.next_step(None, "profile", argument(found.fitting[0].model))
+        first = found.fitting[0]
+        measured = is_bundle(Path(first.model))
+        screen.next_step(None, "verify" if measured else "profile", argument(first.model))
 
 
 def _draw(console: Console, values: dict[str, Any]) -> None:
@@ -98,11 +117,20 @@ def _draw(console: Console, values: dict[str, Any]) -> None:
         "they are marked as measured; sizes are counted. How well each answers is not known: those that fit stand in "
         "the order of the weights in their layers."
     )
+    for entry in values["calibrations"]:
+        cases = "one case" if entry["cases"] == 1 else f"the median of {entry['cases']} cases"
+        console.print(
+            f"Estimates in {entry['precision']} are multiplied by {entry['factor']:.3g}: measured over estimated, "
+            f"{cases} of {', '.join(entry['names'])}."
+        )
+    for name, reason in values["passed"].items():
+        console.print(f"Not taken from the profiles: {name}: {reason}", markup=False)
     fitting = [entry for entry in candidates if entry["verdict"] != "does not fit"]
     models = list({entry["model"]: entry for entry in reversed(fitting or candidates)}.values())[::-1]
     titles = ("model", "languages", "precision", "layers", "M in layers", "ms", "time is", "MB", "verdict")
     table = make_table(*titles, numbers_from=3)
-    for entry in models[:_SHOWN]:
+    shown = [*models[:_SHOWN], *(entry for entry in models[_SHOWN:] if not entry["languages"])]  # the user's own always
+    for entry in shown:
         others = [
             other["precision"]
             for other in fitting
@@ -122,6 +150,6 @@ def _draw(console: Console, values: dict[str, Any]) -> None:
             entry["verdict"],
         )
     console.print(table)
-    left = len(models) - _SHOWN
+    left = len(models) - len(shown)
     if left > 0:
         console.print(f"{left} more {'fit, with fewer weights' if fitting else 'do not fit'}: --json has all.")

@@ -22,6 +22,7 @@ from edgelm.runtime.generation.decoder import DECODER
 from edgelm.runtime.provider import check_provider
 
 MADE_UP_TEXTS = "made-up tokens"  # where no text is read
+GOLDEN_SAMPLES = "golden samples"  # of the first bundle, where no other texts are given
 _WARMUP, _RUNS = 20, 300  # calls of a model that answers
 
 
@@ -109,7 +110,7 @@ def plan_profile(
     return ProfilePlan(
         subjects,
         tuple(texts),
-        told_place(data.source) if data else "golden samples" if texts else MADE_UP_TEXTS,
+        told_place(data.source) if data else GOLDEN_SAMPLES if texts else MADE_UP_TEXTS,
         tuple(TextPoint(batch, sequence, pace) for batch, sequence in sizes),
         feeds,
         threads or _own_threads(first),

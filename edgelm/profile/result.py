@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from edgelm.errors import InputError
+from edgelm.limits import read_json
 from edgelm.notebook import html_view
 from edgelm.profile.generation.case import GenerationCase
 from edgelm.profile.interleave import BLOCK_CALLS
@@ -162,3 +165,39 @@ class Profile:
             raise InputError(
                 f"not a profile ({error}).", hint="Make it again with `edgelm profile BUNDLE --output F.json`."
             ) from error
+
+
+MAKE_PROFILES = "Make one with `edgelm profile BUNDLE --compare ORIGINAL --output FILE.json`."
+
+
+def read_profile_values(path: Path) -> dict[str, Any]:
+    """JSON-ready, what a file of profiles holds: `profiles`, and what was written beside them.
+
+    A file of one profile, as each trial of a search has it, is read as one with a list of it.
+
+    Raises:
+        InputError: no such file, or no profiles in it.
+    """
+    try:
+        values = read_json(path.read_bytes(), str(path), error=InputError)
+    except OSError as error:
+        raise InputError(f"{path}: no file that can be read ({error.strerror}).", hint=MAKE_PROFILES) from error
+    except ValueError as error:
+        raise InputError(f"{path}: no JSON ({error}).", hint=MAKE_PROFILES) from error
+    if isinstance(values, dict) and "cases" in values:
+        values = {"profiles": [values]}
+    if not isinstance(values, dict) or not isinstance(values.get("profiles"), list) or not values["profiles"]:
+        raise InputError(f"{path}: no profiles are in it.", hint=MAKE_PROFILES)
+    for entry in values["profiles"]:
+        if not isinstance(entry, dict):
+            raise InputError(f"{path}: {json.dumps(entry)[:40]} is no profile.", hint=MAKE_PROFILES)
+    return values
+
+
+def read_profile_file(path: Path) -> list[Profile]:
+    """The profiles of a file of `edgelm profile --output`.
+
+    Raises:
+        InputError: as `read_profile_values`, or a profile that cannot be read.
+    """
+    return [Profile.from_dict(entry) for entry in read_profile_values(path)["profiles"]]
