@@ -37,6 +37,7 @@ from edgelm.compress.pruning.allotted import Allotted
 from edgelm.compress.pruning.constraints import Constraints
 from edgelm.compress.stage import StageContext
 from edgelm.compress.stages import STAGES
+from edgelm.compress.training.judging_time import judging_seconds
 from edgelm.compress.training.loop import check_batches
 from edgelm.compress.training.time_limit import Allowance, PaceWatch
 from edgelm.compress.vocabulary.choose import kept_tokens, read_alike
@@ -136,14 +137,18 @@ def compress(
     check_stages(recipe, checkpoint, pairs=dataset.pairs is not None)
     files = recipe_files(recipe, task.schema)
     dataset, evaluation = (rows.for_task(task) for rows in (dataset, evaluation))
+    start = time.monotonic()
     with during(progress, "load the model"):
         teacher, tokenizer = load_checkpoint(checkpoint, allow_pickle=allow_pickle), load_tokenizer(checkpoint)
         fingerprint = model_fingerprint(checkpoint)  # reads all weights
+    loading = time.monotonic() - start
     given = [rows for rows in (dataset, evaluation, unlabelled) if rows is not None]
     called = [recipe.model_dump_json(), goal.fingerprint(), str(max_length), *files]
     processes.meet(output.parent, lambda: digest(fingerprint, *(rows.fingerprint() for rows in given), *called))
     further = _further_texts(dataset, unlabelled, recipe, teacher, tokenizer, progress)
     judged = TaskModel(teacher, tokenizer, task, max_length)
+    expected = 0.0 if time_limit is None else judging_seconds(judged, evaluation)
+    told = expected > 0 and allowed.check(recipe.stages, expected, loading=loading, original=True)
     work = output.with_name(output.name + ".work")
     asked = asked_targets(recipe)
     with disk_errors(output):
@@ -158,7 +163,8 @@ def compress(
     start = time.monotonic()
     metrics, reference = evaluate(judged, evaluation, texts=own, progress=progress)
     judging = time.monotonic() - start
-    allowed.check(recipe.stages, judging)
+    if not told:
+        allowed.check(recipe.stages, judging, loading=loading)
     metrics["agreement"] = 1.0
     original = {"metrics": metrics, "parameters": parameter_count(teacher), "size_mb": checkpoint.size_mb}
     tracking.log("stages", metrics | {"parameters": original["parameters"]})

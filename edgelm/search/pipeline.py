@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +17,7 @@ from edgelm.files.output import disk_errors
 from edgelm.lengths import DEFAULT_LENGTH
 from edgelm.progress import Progress, silent
 from edgelm.recipe import Recipe
+from edgelm.search.ahead import warn_of_fixed
 from edgelm.search.explore import Explorer, SearchPlan, Stopped
 from edgelm.search.folder import Folder, write_json, write_text
 from edgelm.search.measure import measure, measure_beside
@@ -171,7 +172,9 @@ def search(
             progress=progress,
         )
         if time_limit is not None:
-            report()  # what was found before, and so it is known how long that takes
+            found = report()  # what was found before, and so it is known how long that takes
+            if not any(trial.state == "finished" for trial in found.trials):
+                common.check_time(clock, recipes)
         stopped = _explore(folder, space, plan, clock, workers=_workers(jobs, ray), sampler=sampler, seed=seed)
         result = _judge(report(stopped))
         track_front(result)
@@ -247,6 +250,10 @@ class _Common:
         for name, rows in (("train", self.dataset), ("eval", self.evaluation)):
             if not (folder.rows / f"{name}.json").is_file():
                 write_rows(folder.rows / f"{name}.json", rows)
+
+    def check_time(self, clock: Clock, recipes: Mapping[str, Recipe]) -> None:
+        """Warn where the limit holds no trial."""
+        warn_of_fixed(self._job, self.task, self.dataset, self.evaluation, recipes.values(), clock)
 
     def job(self, folder: Folder, place: Path, recipe: Recipe) -> Job:
         """What a worker is to do for one trial."""

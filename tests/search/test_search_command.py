@@ -4,6 +4,7 @@ comes after."""
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -311,3 +312,17 @@ def test_an_encoder_is_searched_by_agreement_and_by_pairs(tmp_path, inline):
     judged = edgelm.search(tmp_path / "encoder", evaluation=pairs, output=tmp_path / "b", space=space, **options)
     assert judged.metric == "spearman"
     assert judged.front == (0,)
+
+
+def test_a_limit_that_holds_no_trial_is_told_before_one_is_begun(files, tmp_path, inline, monkeypatch):
+    """The rows are so slow to judge that the original alone takes longer than the search may."""
+    monkeypatch.setattr("edgelm.compress.training.judging_time.judging_seconds", lambda *_: 1000.0)
+
+    def begin(*_):  # it is the user's to stop it: what is begun is kept, and gone on with
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgelm.search.explore.Explorer._begin", begin)
+    told = run(*command(files, tmp_path / "s", "--time-limit", "10m")).stderr
+    said = re.search(r"limit of 600 s holds no trial: .* takes about (\d+) s of each trial.* --time-limit (\d+)s", told)
+    assert said, told
+    assert 3000 <= int(said[1]) < int(said[2])  # the original, and what is left of it by both stages

@@ -60,18 +60,34 @@ class Allowance:
         trains = any(_work(stage) for stage in stages if not isinstance(stage, FitSettings))
         return left * (_CUTTING if trains else 1.0) / max(1, cuts)
 
-    def check(self, stages: Sequence[Settings], judging: float) -> None:
-        """Warn where not even judging each stage fits, as long as it took to judge the original."""
-        needed = judging * len(stages) + sum(_work(stage) > 0 for stage in stages)
-        if self.seconds is not None and self.left < needed:
-            spent = self.seconds - self.left
-            warnings.warn(
-                f"a time limit of {self.seconds:.0f} s cannot be kept: {spent:.0f} s have passed, and to judge what "
-                f"{len(stages)} stages leave takes {judging * len(stages):.0f} s alone. Trainings take a second each; "
-                f"give --time-limit {2 * (spent + needed):.0f}s or more.",
-                TimeLimitWarning,
-                stacklevel=3,
-            )
+    def check(
+        self, stages: Sequence[Settings], judging: float, *, loading: float = 0.0, original: bool = False
+    ) -> bool:
+        """Warn where not even what is fixed fits: to judge what each stage leaves, as long as it takes to judge the
+        original, and to load it.
+
+        Args:
+            judging, loading: seconds of the original.
+            original: it is yet to be judged itself.
+
+        Returns:
+            whether there was a warning.
+        """
+        fixed = judging * (len(stages) + original) + loading * len(stages)
+        needed = fixed + sum(_work(stage) > 0 for stage in stages)
+        if self.seconds is None or self.left >= needed:
+            return False
+        spent = self.seconds - self.left
+        left = "the stage leaves" if len(stages) == 1 else f"{len(stages)} stages leave"
+        judged = f"the original and what {left}" if original else f"what {left}"
+        warnings.warn(
+            f"a time limit of {self.seconds:.0f} s cannot be kept: {spent:.0f} s have passed for imports and reading, "
+            f"and to judge {judged} takes about {fixed:.0f} s alone. Trainings take a second each; give --time-limit "
+            f"{2 * (spent + needed):.0f}s or more, or fewer rows with --eval.",
+            TimeLimitWarning,
+            stacklevel=3,
+        )
+        return True
 
 
 class PaceWatch:

@@ -1,5 +1,6 @@
 """Trainings that must end in time: they take fewer steps, and anneal all the same."""
 
+import re
 import time
 import warnings
 
@@ -10,6 +11,8 @@ from edgelm import compress
 from edgelm.anatomy import TaskModel, load_checkpoint, load_tokenizer
 from edgelm.checkpoint import open_checkpoint
 from edgelm.clock import TimeLimitWarning
+from edgelm.compress import pipeline
+from edgelm.compress.training import judging_time
 from edgelm.compress.training import loop as training
 from edgelm.compress.training.time_limit import Allowance, EndInTime, PaceWatch, training_seconds
 from edgelm.data.dataset import Dataset
@@ -140,3 +143,34 @@ def test_a_limit_that_is_long_changes_nothing(tmp_path):
         load_checkpoint(first.path).parameters(), load_checkpoint(second.path).parameters(), strict=True
     ):
         assert one.equal(other)
+
+
+def test_what_is_fixed_is_told_before_the_original_is_judged(tmp_path, monkeypatch):
+    """A few rows tell how long judging takes: the original alone would take longer than the limit."""
+    folder = make_checkpoint(tmp_path / "m")
+    many = Dataset("memory", TEXTS * 10, labels=ROWS.labels * 10, label_names=ROWS.label_names, problem=ROWS.problem)
+    read, predict = [], judging_time.predict
+
+    def slowly(model, rows):
+        read.append(len(rows))
+        time.sleep(0.05 * len(rows))
+        return predict(model, rows)
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(judging_time, "predict", slowly)
+    monkeypatch.setattr(pipeline, "evaluate", stop)
+    recipe = Recipe(name="test", stages=(RecoverSettings(train=TrainSettings(max_steps=24, batch_size=2)),))
+    expected = 0.05 * len(many) * 2  # of the original, and of what the stage leaves
+    with pytest.warns(TimeLimitWarning) as told, pytest.raises(KeyboardInterrupt):
+        compress(folder, dataset=ROWS, evaluation=many, recipe=recipe, output=tmp_path / "a", time_limit=expected / 2)
+    (said,) = (str(each.message) for each in told if issubclass(each.category, TimeLimitWarning))
+    assert sum(read) < 20
+    found = re.search(r"the original and what the stage leaves takes about (\d+) s alone.*--time-limit (\d+)s", said)
+    assert float(found[1]) == pytest.approx(expected, rel=0.5)  # the model itself takes some of it
+    assert float(found[2]) > expected
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(KeyboardInterrupt):
+            compress(folder, dataset=ROWS, evaluation=many, recipe=recipe, output=tmp_path / "b", time_limit=3600.0)
