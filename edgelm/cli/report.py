@@ -54,8 +54,8 @@ def report(
         Path | None,
         typer.Option(
             "--original",
-            help="With --data: the model that it all began with, a checkpoint (PyTorch, for classification of texts) "
-            "or a bundle; what changed is told against its answers.",
+            help="With --data: the model that it all began with, a checkpoint (PyTorch) or a bundle; what changed is "
+            "told against its answers.",
         ),
     ] = None,
     price_per_hour: PricePerHour = None,
@@ -255,17 +255,11 @@ def _original_answerer(screen: Screen, path: Path, manifest: Manifest, name: str
     if is_bundle(path):
         check_same_task(path, manifest.task, open_bundle(path).manifest.task)
         return _bundle_answerer(screen, path, name)
-    if manifest.task.kind != "text-classification":
-        raise UsageError(
-            f"--original {path}: a checkpoint for {manifest.task.kind} is not asked here.",
-            hint=f"Export it, `edgelm export {path} --precision fp32 --output original.edge`, and give that.",
-        )
     try:
         from edgelm.cli.checkpoint_answers import checkpoint_answerer
     except ModuleNotFoundError as error:
         raise MissingExtraError("a checkpoint runs in PyTorch.", hint=install_extra("compress")) from error
-    longest = manifest.tokenization.max_length
-    return checkpoint_answerer(path, manifest.task, max_length=longest, progress=screen.progress, name=name)
+    return checkpoint_answerer(path, manifest, progress=screen.progress, name=name)
 
 
 def _draw(console: Console, values: dict[str, Any]) -> None:

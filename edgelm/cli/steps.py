@@ -73,12 +73,9 @@ def plan_steps(project: Project, *, file: Path) -> list[Step]:
     target = {"device": project.device, "precision": project.precision}
     judged = data.test or data.eval
     asked = budget.model_dump(by_alias=True) | {"time-limit": project.time_limit}
-    # Answers are compared where they are words, and PyTorch is asked for classes of texts.
-    task = TASKS[project.task]
-    compared = {} if task.generates or task.output in ("vectors", "values") else {"data": judged}
-    if project.task == TextClassification.kind:
-        compared["original"] = model
-    elif teacher is None:
+    # What models write is judged by the profile; all other answers are compared.
+    compared = {} if TASKS[project.task].generates else {"data": judged, "original": model}
+    if project.task != TextClassification.kind and teacher is None:
         asked["task"] = project.task
     samples = {"calibration": data.calibration or data.train, "eval": data.eval}
     plan: list[tuple[str, str, dict[str, Any], Path | None]] = [

@@ -38,7 +38,9 @@ def _changes(entry: dict[str, Any], of: str, shown: int, *, several: bool) -> Se
     title = tr("Answers that changed") + (f": {entry['name']}" if several else "")
     left = entry["changed"] - shown
     notes = [tr("The first {count} are shown; the JSON report has all.", count=shown)] if left > 0 else []
-    labelled = "mended" in entry
+    if entry["numbers"]:
+        notes.append(tr("A number has changed where it moved by more than a tenth of the standard deviation before."))
+    labelled = any(row["label"] is not None for row in entry["answers"])
     scored = any(row["after_score"] is not None for row in entry["answers"])
     before = tr("before ({name})", name=entry["against"])
     header = [tr("text"), *([tr("label")] if labelled else []), before, tr("after")]
@@ -67,12 +69,15 @@ def _kinds(entry: dict[str, Any]) -> list[list[str]]:
 
 
 def _changed_row(row: dict[str, Any], labelled: bool, scored: bool) -> list[str]:
-    text = row["text"] if len(row["text"]) <= _LETTERS else f"{row['text'][:_LETTERS]}…"
     before, after = (
         f"{row[side]} ({row[f'{side}_score']:.2f})" if scored and row[f"{side}_score"] is not None else row[side]
         for side in ("before", "after")
     )
-    return [text, *([row["label"] or ""] if labelled else []), before, after]
+    return [_short(cell) for cell in (row["text"], *([row["label"] or ""] if labelled else []), before, after)]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LETTERS else f"{text[:_LETTERS]}…"
 
 
 def _labels(answers: dict[str, Any], of: str) -> Section:

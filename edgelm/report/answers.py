@@ -1,6 +1,6 @@
 """What models answer to the same rows: which answers changed, which of them are right, by label and beside each other.
 
-An answer stands here in words, so that every kind of task with answers in words is compared in the same way.
+An answer stands here in words, so that every kind of task is compared in the same way.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from edgelm.tasks.task import Task
 
 Answerer = Callable[[Sequence[Any]], list[dict[str, Any]]]  # samples to answers, as `edgelm.runtime` gives them
 NONE = "(none)"
+MOVED = 0.1  # of the standard deviation of the original's numbers: what moves by more has changed
+_EQUAL = 1e-6  # between numbers that are all the same
 _RESAMPLES = 10_000
 
 
@@ -32,12 +34,16 @@ class Answers:
         scores: of each row the model's confidence in it, from 0 to 1; empty where the task has none.
         right: of each row whether the answer is that of the data; empty without labels, or where an answer may be
             right in part.
+        numbers: of each row the numbers that the words say, where answers are numbers; else empty.
+        figure: the task's metric on these rows by its name, where an answer may be right in part; None: not known.
     """
 
     name: str
     words: tuple[str, ...]
     scores: tuple[float, ...] = ()
     right: tuple[bool, ...] = ()
+    numbers: tuple[tuple[float, ...], ...] = ()
+    figure: tuple[str, float] | None = None
 
     @property
     def accuracy(self) -> float | None:
@@ -46,16 +52,15 @@ class Answers:
 
 
 def check_comparable(task: Task) -> None:
-    """Refuse tasks whose answers are no words.
+    """Refuse tasks whose rows say nothing to compare.
 
     Raises:
-        UsageError: vectors, numbers, or texts that a model writes.
+        UsageError: a model that goes on with texts: what it writes is judged by a profile.
     """
-    if task.generates or task.output in ("vectors", "values"):
-        hint = "edgelm profile BUNDLE --data FILE judges models that write; give its JSON with --profile."
+    if task.generates and task.schema != "targets":
         raise UsageError(
             f"--data: a model for {task.kind} gives no answers that are the same or not.",
-            hint=hint if task.generates else "Leave --data out.",
+            hint="edgelm profile BUNDLE --data FILE judges models that write; give its JSON with --profile.",
         )
 
 
@@ -73,22 +78,10 @@ def check_same_task(path: str | Path, task: Task, found: Task) -> None:
         )
 
 
-def ask(name: str, answerer: Answerer, task: Task, rows: Dataset) -> Answers:
-    """Have a model answer every row.
-
-    Args:
-        rows: with labels as the task has them, or without.
-    """
-    found = answerer(rows.inputs())
-    words = tuple(say(answer) for answer in found)
-    scores = tuple(score for answer in found if (score := _confidence(task, answer)) is not None)
-    truth = truths(task, rows)
-    right = tuple(word == true for word, true in zip(words, truth, strict=True)) if truth else ()
-    return Answers(name, words, scores, right)
-
-
 def say(answer: dict[str, Any]) -> str:
     """An answer in words, equal exactly where two answers are."""
+    if "finish" in answer:
+        return str(answer["text"]) or NONE
     if "entities" in answer:
         found = [f"{entity['text']} ({entity['entity']})" for entity in answer["entities"]]
         return ", ".join(found) or NONE
@@ -105,7 +98,7 @@ def say(answer: dict[str, Any]) -> str:
 
 def truths(task: Task, rows: Dataset) -> tuple[str, ...]:
     """The right answer of each row in words, as `say` gives it; empty where rows have none that is one answer."""
-    if rows.labels is None or task.kind not in ("text-classification", "multiple-choice"):
+    if rows.labels is None or task.output == "values" or task.kind not in ("text-classification", "multiple-choice"):
         return ()
     if task.kind == "multiple-choice":
         return tuple(str(endings[right]) for endings, right in zip(rows.pairs or (), rows.labels, strict=True))
@@ -116,13 +109,16 @@ def truths(task: Task, rows: Dataset) -> tuple[str, ...]:
 
 
 def changed_rows(before: Answers, after: Answers, rows: Dataset, truth: Sequence[str]) -> list[dict[str, Any]]:
-    """JSON-ready, of each row whose answer changed: its number, text, label, both answers and their scores."""
+    """JSON-ready, of each row whose answer changed: its number, text, label, both answers and their scores.
+
+    Args:
+        truth: of each row what is right, in words; empty where that is not known.
+    """
     found = []
     texts = rows.inputs()
-    for number, (old, new) in enumerate(zip(before.words, after.words, strict=True)):
-        if old == new:
-            continue
-        entry: dict[str, Any] = {"row": number, "text": _text(texts[number]), "before": old, "after": new}
+    for number in _differing(before, after):
+        entry: dict[str, Any] = {"row": number, "text": _text(texts[number])}
+        entry |= {"before": before.words[number], "after": after.words[number]}
         entry["label"] = truth[number] if truth else None
         entry["before_score"] = before.scores[number] if before.scores else None
         entry["after_score"] = after.scores[number] if after.scores else None
@@ -130,10 +126,28 @@ def changed_rows(before: Answers, after: Answers, rows: Dataset, truth: Sequence
     return found
 
 
-def compare(before: Answers, after: Answers, rows: Dataset, truth: Sequence[str]) -> dict[str, Any]:
-    """JSON-ready: how many answers changed, for better, worse or neither, which, and what that is in points."""
-    changed = changed_rows(before, after, rows, truth)
+def _differing(before: Answers, after: Answers) -> list[int]:
+    """The rows whose answers are not the same; of numbers, those that moved by more than a tenth of the standard
+    deviation of what they were."""
+    if not before.numbers:
+        return [row for row, (old, new) in enumerate(zip(before.words, after.words, strict=True)) if old != new]
+    old, new = np.array(before.numbers), np.array(after.numbers)
+    moved = np.abs(new - old) > np.maximum(MOVED * old.std(axis=0), _EQUAL)
+    return [int(row) for row in np.flatnonzero(moved.any(axis=1))]
+
+
+def compare(
+    before: Answers, after: Answers, rows: Dataset, truth: Sequence[str], *, shown: Sequence[str] = ()
+) -> dict[str, Any]:
+    """JSON-ready: how many answers changed, for better, worse or neither, which, and what that is in points.
+
+    Args:
+        truth: of each row its one right answer; empty where answers may be right in part.
+        shown: in that case, of each row what would be right, in words; empty where that is not known.
+    """
+    changed = changed_rows(before, after, rows, truth or shown)
     values: dict[str, Any] = {"name": after.name, "against": before.name, "rows": len(rows), "changed": len(changed)}
+    values["numbers"] = bool(before.numbers)
     if truth:
         kinds = Counter(_kind(entry) for entry in changed)
         values |= {kind: kinds[kind] for kind in ("mended", "broken", "wrong_either_way")}
@@ -177,13 +191,6 @@ def confusion(answers: Answers, truth: Sequence[str]) -> list[dict[str, Any]]:
     """JSON-ready, of each label and answer that are not the same how often they met; the most frequent first."""
     pairs = Counter((true, word) for true, word in zip(truth, answers.words, strict=True) if true != word)
     return [{"label": true, "answer": word, "rows": count} for (true, word), count in pairs.most_common()]
-
-
-def _confidence(task: Task, answer: dict[str, Any]) -> float | None:
-    """The probability of the answer, of tasks in which one class is right."""
-    if task.output != "classes" or task.kind not in ("text-classification", "multiple-choice"):
-        return None
-    return float(answer["score"])
 
 
 def _text(sample: Any) -> str:

@@ -114,8 +114,9 @@ def _frontier(report: BundleReport, with_charts: bool) -> Section:
 def _common_quality(report: BundleReport) -> tuple[dict[str, float], str, str]:
     answers = report.answers
     if answers is not None and answers["labelled"]:
-        found = {model["name"]: model["accuracy"] for model in answers["models"] if model["accuracy"] is not None}
-        return found, "accuracy", _rows(answers["source"], answers["rows"])
+        figures = {model["name"]: model.get("score", model["accuracy"]) for model in answers["models"]}
+        found = {name: value for name, value in figures.items() if value is not None}
+        return found, answers["models"][0].get("metric", "accuracy"), _rows(answers["source"], answers["rows"])
     first = report.bundles[0]
     metric, source = metric_of(first), first["quality"].get("source")
     found = {

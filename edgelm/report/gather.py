@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgelm.data.dataset import Dataset
-from edgelm.errors import InputError
 from edgelm.files.places import told_place, told_places
-from edgelm.limits import read_json
-from edgelm.profile.result import Profile
-from edgelm.report.answers import Answerer, Answers, ask, by_label, check_comparable, compare, confusion, truths
+from edgelm.profile.result import Profile, read_profile_values
+from edgelm.report.answers import Answerer, Answers, by_label, check_comparable, compare, confusion, truths
+from edgelm.report.asking import ask, right_words
 from edgelm.report.calibration import expected_calibration_error, reliability_bins
 from edgelm.report.robustness import measure_changes, measure_lengths
 from edgelm.runtime import open_bundle
@@ -77,19 +75,9 @@ def read_profiles(path: Path, *, name: str) -> dict[str, Any]:
     Raises:
         InputError: no such file, or no profiles in it.
     """
-    hint = "Make one with `edgelm profile BUNDLE --compare ORIGINAL --output FILE.json`."
-    try:
-        values = read_json(path.read_bytes(), str(path), error=InputError)
-    except OSError as error:
-        raise InputError(f"{path}: no file that can be read ({error.strerror}).", hint=hint) from error
-    except ValueError as error:
-        raise InputError(f"{path}: no JSON ({error}).", hint=hint) from error
-    if not isinstance(values, dict) or not isinstance(values.get("profiles"), list) or not values["profiles"]:
-        raise InputError(f"{path}: no profiles are in it.", hint=hint)
+    values = read_profile_values(path)
     found = []
     for entry in values["profiles"]:
-        if not isinstance(entry, dict):
-            raise InputError(f"{path}: {json.dumps(entry)[:40]} is no profile.", hint=hint)
         read = Profile.from_dict(entry).to_dict()
         manifest = read.pop("manifest")
         found.append(told_places(read) | {"id": bundle_id(manifest) if manifest else None, "file": name})
@@ -110,19 +98,20 @@ def judge_answers(
         original: name and what answers; None: nothing is compared.
 
     Raises:
-        UsageError: the task's answers are no words.
+        UsageError: as `check_comparable`.
     """
     check_comparable(task)
     truth = truths(task, rows)
     askers = ([original] if original else []) + list(bundles.items())
     answers = [ask(name, answerer, task, rows) for name, answerer in askers]
     models = [_judged(task, found, answerer, rows, truth) for found, (_, answerer) in zip(answers, askers, strict=True)]
-    changes = [compare(answers[0], found, rows, truth) for found in answers[1:]] if original else []
+    shown = right_words(task, rows)
+    changes = [compare(answers[0], found, rows, truth, shown=shown) for found in answers[1:]] if original else []
     return {
         "source": told_place(rows.source),
         "sha256": rows.fingerprint(),
         "rows": len(rows),
-        "labelled": bool(truth),
+        "labelled": bool(truth or shown),
         "original": original[0] if original else None,
         "models": models,
         "changes": changes,
@@ -137,7 +126,9 @@ def _judged(task: Task, answers: Answers, answerer: Answerer, rows: Dataset, tru
     if truth and answers.scores:
         bins = reliability_bins(answers.scores, answers.right)
         values["calibration"] = {"error": expected_calibration_error(bins), "bins": [list(each) for each in bins]}
-    if task.kind == "text-classification":  # others answer in words of the text, which changes
+    if answers.figure is not None:
+        values |= dict(zip(("metric", "score"), answers.figure, strict=True))
+    if task.kind == "text-classification" and not answers.numbers:  # others answer in words of the text, which changes
         values["robustness"] = measure_changes(answerer, answers, rows, truth)
     return values
 

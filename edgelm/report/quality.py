@@ -31,19 +31,18 @@ def comparisons(bundle: Mapping[str, Any], answers: Mapping[str, Any] | None) ->
     """
     found = []
     metric = metric_of(bundle)
-    for entry in (answers or {}).get("changes", ()):
-        if entry["name"] == bundle["label"] and "points" in entry:
-            by_name = {model["name"]: model for model in answers["models"]} if answers else {}
-            rows = (
-                rows_words(bundle["lineage"], answers["source"], answers["rows"], answers["sha256"]) if answers else ""
-            )
-            pair = {"before": by_name[entry["against"]]["accuracy"], "after": by_name[entry["name"]]["accuracy"]}
-            interval = {name: entry["points"][name] for name in ("low", "high")}
-            found.append({"what": "bundle against original", "metric": "accuracy", "rows": rows} | pair | interval)
+    none = {"low": None, "high": None}
+    for entry in answers["changes"] if answers else ():
+        by_name = {model["name"]: model for model in answers["models"]} if answers else {}
+        named, key = ("accuracy", "accuracy") if "points" in entry else (by_name[entry["name"]].get("metric"), "score")
+        if entry["name"] == bundle["label"] and named is not None and answers:
+            rows = rows_words(bundle["lineage"], answers["source"], answers["rows"], answers["sha256"])
+            pair = {"before": by_name[entry["against"]][key], "after": by_name[entry["name"]][key]}
+            interval = {name: entry["points"][name] for name in none} if "points" in entry else none
+            found.append({"what": "bundle against original", "metric": named, "rows": rows} | pair | interval)
     quality = bundle["quality"]
     original, compressed = dev_metrics(bundle["lineage"])
     eval_data = (bundle["lineage"].get("data") or {}).get("eval") or {}
-    none = {"low": None, "high": None}
     same = quality.get("source") is not None and quality.get("source") == eval_data.get("source")
     if same and metric in original and metric in quality.get("bundle", {}):
         rows = rows_words(bundle["lineage"], quality["source"], quality["samples"])

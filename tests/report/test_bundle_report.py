@@ -11,7 +11,7 @@ import jsonschema
 import numpy as np
 import onnx
 import pytest
-from bundles import SENTIMENT, make_bundle, reseal, set_field
+from bundles import make_bundle, reseal, set_field
 from onnx import numpy_helper
 from pages import check_page, table_of
 from report_material import EVIL, a_profile, rows_file, write_profiles
@@ -340,7 +340,8 @@ def test_an_original_in_pytorch_answers_as_transformers_does(tmp_path):
     from edgelm.progress import silent
 
     checkpoint = make_checkpoint(tmp_path / "model")
-    ask = checkpoint_answerer(checkpoint, SENTIMENT, max_length=32, progress=silent, name="model")
+    manifest = open_bundle(make_bundle(tmp_path / "b")).manifest
+    ask = checkpoint_answerer(checkpoint, manifest, progress=silent, name="model")
     wanted = pipeline("text-classification", str(checkpoint))(list(TEXTS))
     found = ask(TEXTS)
     assert [answer["label"] for answer in found] == [answer["label"] for answer in wanted]
