@@ -61,11 +61,36 @@ def thread_words(count: int) -> str:
 
 def told(english: str) -> str:
     """A sentence that was written in English, in the language that is spoken here; as it is where the catalogue knows
-    none of its form."""
+    none of its form.
+
+    Places of some names hold sentences themselves, which are said in the language too: `what` and `why`; `reasons`, of
+    which there may be several; `sentence`, without which the form is not that of the text.
+    """
+    found = _told(english)
+    return english if found is None else found
+
+
+def _told(english: str) -> str | None:
     for form, text in _forms(spoken()):
-        if found := form.fullmatch(english):
-            return text.format(**found.groupdict())
-    return english
+        found = form.fullmatch(english)
+        values = None if found is None else _said(found.groupdict())
+        if values is not None:
+            return text.format(**values)
+    return None
+
+
+def _said(places: dict[str, str]) -> dict[str, str] | None:
+    """What stands in the places of a sentence, said in the language that is spoken here; None: one of them is no
+    sentence that the catalogue knows."""
+    said = dict(places)
+    for name in places.keys() & {"what", "why"}:
+        said[name] = told(places[name])
+    if "reasons" in places:
+        said["reasons"] = tr("; ").join(map(told, places["reasons"].split("; ")))
+    if "sentence" in places:
+        inner = _told(places["sentence"])
+        return None if inner is None else said | {"sentence": inner}
+    return said
 
 
 @cache
@@ -80,8 +105,13 @@ def catalogue(language: Language) -> dict[str, dict[str, str]]:
 
 @cache
 def _forms(language: Language) -> list[tuple[re.Pattern[str], str]]:
-    """Sentences that have places, as patterns, each with what it is in a language."""
+    """Sentences that have places, as patterns, each with what it is in a language. The first of several places is as
+    long as it can be, but for `place` and `what`, behind which sentences follow."""
+
+    def pattern(found: re.Match[str]) -> str:
+        return f"(?P<{found[1]}>.+{'?' if found[1] in ('place', 'what') else ''})"
+
     return [
-        (re.compile(_PLACE.sub(r"(?P<\1>.+)", re.escape(english).replace(r"\{", "{").replace(r"\}", "}"))), text)
+        (re.compile(_PLACE.sub(pattern, re.escape(english).replace(r"\{", "{").replace(r"\}", "}")), re.DOTALL), text)
         for english, text in catalogue(language)["told"].items()
     ]
