@@ -10,6 +10,7 @@ from rich.console import Console
 
 from edgelm.cli.command import argument
 from edgelm.cli.console import open_screen
+from edgelm.cli.given import check_given
 from edgelm.cli.options import Json, PairColumn, Quiet, TextColumn, Verbose
 from edgelm.cli.panels import BUDGET, MEASURING, ROWS
 from edgelm.cli.tables import make_table
@@ -73,6 +74,7 @@ def advise(
     Example: edgelm advise --data train.csv --device x86-laptop --max-latency 10ms --profile build/profile.json
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
+        check_given(*(models or ()), data=(data,))
         from edgelm.advising.advise import advise as rank
         from edgelm.cli.inputs import read_budget, read_unlabelled
         from edgelm.data.dataset import Columns

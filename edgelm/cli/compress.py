@@ -13,6 +13,7 @@ from rich.console import Console
 from edgelm.choices import PrecisionName
 from edgelm.cli.command import argument, columns, options, unused
 from edgelm.cli.console import open_screen
+from edgelm.cli.given import check_given
 from edgelm.cli.options import (
     TIMES,
     FirstLabel,
@@ -197,11 +198,9 @@ def compress(
         report_to(*(report or ()), output=output),
     ):
         screen.begin("imports and rows")
-        from edgelm.budgeting.compress import compress_to_budget
+        check_given(model, data=(data, evaluation, unlabelled))
         from edgelm.cli.from_trial import check_source, read_trial
         from edgelm.cli.inputs import read_budget, read_columns, read_rows_of, read_unlabelled
-        from edgelm.compress.lineage import trained_precision
-        from edgelm.compress.pipeline import compress as run_recipe
         from edgelm.device import load_device
         from edgelm.durations import parse_seconds
         from edgelm.files.output import check_output
@@ -222,6 +221,9 @@ def compress(
 
         from edgelm.anatomy import find_checkpoint
         from edgelm.anatomy.sizes import check_length, text_limit
+        from edgelm.budgeting.compress import compress_to_budget
+        from edgelm.compress.lineage import trained_precision
+        from edgelm.compress.pipeline import compress as run_recipe
         from edgelm.data.reading import warn_of_shared
         from edgelm.lengths import DEFAULT_LENGTH
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from edgelm.choices import CalibrationChoice, ExportFormat, RangeMethod, Rounding
 from edgelm.cli.command import argument, unused
 from edgelm.cli.console import open_screen
+from edgelm.cli.given import check_given
 from edgelm.cli.options import (
     FirstLabel,
     Json,
@@ -186,6 +187,7 @@ def export(
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
         screen.begin("imports and rows")
+        check_given(checkpoint, data=(calibration, evaluation))
         from edgelm.bundles.write import bundle_kind
         from edgelm.cli.inputs import read_calibration, read_columns, read_judged
         from edgelm.device import load_device

@@ -11,6 +11,7 @@ from rich.console import Console
 from edgelm.choices import Optimizer, Schedule, TrainPrecision
 from edgelm.cli.command import argument, columns, options, unused
 from edgelm.cli.console import open_screen
+from edgelm.cli.given import check_given
 from edgelm.cli.options import (
     TASK_NAMES,
     FirstLabel,
@@ -144,6 +145,7 @@ def finetune(
         report_to(*trackers, output=output, logs=tensorboard),
     ):
         screen.begin("imports and rows")
+        check_given(backbone, data=(data, evaluation))
         from edgelm.cli.inputs import read_columns, read_problem, read_schema, read_settings, read_train_and_eval
         from edgelm.files.output import check_output
         from edgelm.files.output_kinds import CHECKPOINT

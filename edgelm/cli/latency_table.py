@@ -11,6 +11,7 @@ from rich.console import Console
 from edgelm.choices import PrecisionName
 from edgelm.cli.command import join, options
 from edgelm.cli.console import open_screen
+from edgelm.cli.given import check_given
 from edgelm.cli.options import Json, Overwrite, PairColumn, Quiet, TextColumn, Threads, Verbose
 from edgelm.cli.panels import MEASURING
 from edgelm.cli.tables import make_table
@@ -49,6 +50,7 @@ def latency_table(
     Example: edgelm latency-table build/teacher --data train.jsonl --output build/table.json
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
+        check_given(Path.cwd() / model if not model.exists() else model, data=(data,))
         from edgelm.cli.inputs import read_samples
         from edgelm.data.dataset import Columns
         from edgelm.files.output import check_output

@@ -17,6 +17,7 @@ from edgelm import distributed as processes
 from edgelm.choices import PROJECT_FILE
 from edgelm.cli.command import argument, join, program
 from edgelm.cli.console import Screen, followed, open_screen
+from edgelm.cli.given import check_given
 from edgelm.cli.options import Json, Overwrite, Quiet, Verbose
 from edgelm.cli.panels import OUTPUT
 from edgelm.cli.tables import make_table
@@ -63,6 +64,8 @@ def make(
             )
         project = read_project(file)
         _check_settings(project)
+        told = project.data
+        check_given(project.model, data=(told.train, told.eval, told.calibration, told.test))
         steps = plan_steps(project, file=file)
         folder = Path(project.output)
         if dry_run:

@@ -11,6 +11,7 @@ import typer
 
 from edgelm.cli.command import argument, options, unused
 from edgelm.cli.console import open_screen
+from edgelm.cli.given import check_given
 from edgelm.cli.options import Json, Overwrite, PairColumn, Provider, Quiet, TextColumn, Threads, Verbose
 from edgelm.cli.panels import HOSTS, MEASURING, OUTPUT
 from edgelm.cli.reports import (
@@ -164,6 +165,7 @@ def profile(
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
         screen.begin("imports and rows")
+        check_given(data=data or ())
         from edgelm.cli.inputs import read_samples, read_texts
         from edgelm.data.dataset import Columns
         from edgelm.device import load_device

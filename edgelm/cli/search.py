@@ -12,6 +12,7 @@ from rich.console import Console
 from edgelm.choices import PrecisionName, Sampler
 from edgelm.cli.command import columns, options, unused
 from edgelm.cli.console import Screen, open_screen
+from edgelm.cli.given import check_given
 from edgelm.cli.options import (
     TIMES,
     CallsPerDay,
@@ -142,6 +143,7 @@ def search(
         report_to(*(report or ()), output=output),
     ):
         screen.begin("imports and rows")
+        check_given(model, data=(data, evaluation))
         from edgelm.cli.inputs import read_columns, read_rows_of
         from edgelm.device import load_device
         from edgelm.durations import parse_seconds

@@ -59,10 +59,25 @@ def read_table(source: str | Path, *, split: str = "train", documents: bool = Fa
     elif path.is_dir() or _is_hub_id(found.name):
         table = _read_with_datasets(found, split, folder=path.is_dir())
     else:
-        raise DataError(f"{found.name}: no such file.", hint="Check the path.")
+        raise _nothing_there(found)
     if not table.rows:
         raise DataError(f"{source}: no rows.", hint="Give a file with at least one row below the header.")
     return replace(_with_label_names(table, path), source=str(source))
+
+
+def check_source(source: str) -> None:
+    """Refuse a source that is no file or folder, and no name that a hub could have; it is not read.
+
+    Raises:
+        DataError: nothing is there.
+    """
+    found = parse_source(source)
+    if not _exists(found.name) and not _is_hub_id(found.name):
+        raise _nothing_there(found)
+
+
+def _nothing_there(source: Source) -> DataError:
+    return DataError(f"{source.name}: no such file.", hint="Check the path.")
 
 
 def _exists(text: str) -> bool:
