@@ -145,7 +145,6 @@ def finetune(
         report_to(*trackers, output=output, logs=tensorboard),
     ):
         screen.begin("imports and rows")
-        check_given(backbone, data=(data, evaluation))
         from edgelm.cli.inputs import read_columns, read_problem, read_schema, read_settings, read_train_and_eval
         from edgelm.files.output import check_output
         from edgelm.files.output_kinds import CHECKPOINT
@@ -153,6 +152,7 @@ def finetune(
         from edgelm.training_settings import TrainSettings
 
         schema = read_schema(task)
+        check_given(backbone, data=(data, evaluation))
         check_output(output, overwrite=overwrite, kind=CHECKPOINT)
         settings = read_settings(
             TrainSettings,

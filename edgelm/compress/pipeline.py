@@ -126,7 +126,7 @@ def compress(
         OutputInUseError: another process is making it.
     """
     allowed = Allowance(time_limit, time.monotonic() if began is None else began)
-    progress = PaceWatch(progress, allowed)
+    progress = watch = PaceWatch(progress, allowed)
     output = Path(output)
     check_output(output, overwrite=overwrite, kind=CHECKPOINT)
     goal = goal or Constraints()
@@ -148,7 +148,8 @@ def compress(
     further = _further_texts(dataset, unlabelled, recipe, teacher, tokenizer, progress)
     judged = TaskModel(teacher, tokenizer, task, max_length)
     expected = 0.0 if time_limit is None else judging_seconds(judged, evaluation)
-    told = expected > 0 and allowed.check(recipe.stages, expected, loading=loading, original=True)
+    if told := expected > 0 and allowed.check(recipe.stages, expected, loading=loading, original=True):
+        watch.hush()
     work = output.with_name(output.name + ".work")
     asked = asked_targets(recipe)
     with disk_errors(output):

@@ -99,6 +99,10 @@ class PaceWatch:
         self._step, self._done, self._first, self._begun = "", 0, 0, 0.0
         self._warned = allowed.seconds is None
 
+    def hush(self) -> None:
+        """Warn of nothing more: it was said already that the limit cannot be kept."""
+        self._warned = True
+
     def __call__(self, description: str, done: int, total: int) -> None:
         self._progress(description, done, total)
         if description != self._step or done < self._done:
