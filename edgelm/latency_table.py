@@ -83,7 +83,7 @@ class LatencyTable:
         return self.rest + sum(share * self.shape_cost(shape) for share, shape in zip(shares, shapes, strict=True))
 
     def _shares(self, shapes: Shapes) -> list[float]:
-        return [1.0] * len(shapes) if self.unit == _BYTES else token_shares(shapes)
+        return [1.0] * len(shapes) if self.unit == _BYTES else token_shares([shape.halves for shape in shapes])
 
     def layer_costs(self, shapes: Shapes) -> dict[str, list[float]]:
         """What `attention`, `ffn` and `norms` of each layer add."""

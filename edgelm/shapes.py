@@ -50,12 +50,12 @@ class KeptHidden:
 Shapes = Sequence[LayerShape]
 
 
-def token_shares(shapes: Shapes) -> list[float]:
-    """Of the tokens of a long text, the share that each layer reads."""
+def token_shares(halves: Sequence[bool]) -> list[float]:
+    """Of the tokens of a long text, the share that each layer reads, by which of them give on half."""
     shares, left = [], 1.0
-    for shape in shapes:
+    for each in halves:
         shares.append(left)
-        left /= 1 + shape.halves
+        left /= 1 + each
     return shares
 
 

@@ -27,6 +27,7 @@ from edgelm.graph.token_types import drop_token_types
 from edgelm.graph.unpadded import for_one_text
 from edgelm.latency_table import count_operations
 from edgelm.recipe import Recipe
+from edgelm.report.tables import layer_table
 from edgelm.shapes import LayerShape, ModelSizes
 from edgelm.tasks.text import SentenceEmbedding, TextClassification
 
@@ -215,3 +216,11 @@ def test_layers_that_read_half_of_the_tokens_cost_half():
     assert np.divide(cut, whole).tolist() == [1, 0.5, 0.25]
     weights = replace(counted, unit="MB")
     assert weights.predict(shapes) == weights.predict(sizes.full())
+
+
+def test_a_report_says_which_layers_read_fewer_tokens():
+    layers = [{"heads": 4, "ffn": 64, "halves": number == 1, "origin": None} for number in range(4)]
+    header, rows = layer_table({"manifest": {"lineage": {"layers": layers}}})
+    place = header.index("reads of the tokens")
+    assert [row[place] for row in rows] == ["100%", "100%", "50%", "50%"]
+    assert {len(row) for row in rows} == {len(header)}
