@@ -27,6 +27,7 @@ from edgelm.anatomy.halving import halving_norms, whole_length
 from edgelm.anatomy.sentence_head import head_layers
 from edgelm.errors import ModelError, UsageError
 from edgelm.export.pooling import append_pooling
+from edgelm.export.trace_costs import spared
 from edgelm.graph.disentangled_attention import fuse_disentangled_attention
 from edgelm.graph.external_data import LARGEST_MESSAGE, stored_bytes
 from edgelm.graph.first_rows import read_first_rows
@@ -69,18 +70,14 @@ def export_graph(source: TaskModel, *, fused: bool, opset: int | None = None) ->
         )
     model, task = source.model, source.task
     sample = sample_inputs(source.tokenizer, source.max_length)
-    sequence = torch.export.Dim(SEQUENCE, min=2, max=source.max_length)
-    shapes = {name: {0: torch.export.Dim(BATCH), 1: sequence} for name in sample}
+    config = exporter_settings(sample, source.max_length, opset)
     before = model.config._attn_implementation
     # Eager attention: the pattern of plain matrix products is the one that fuses.
     model.set_attn_implementation("eager")
     try:
         with quiet():
-            config = OnnxConfig(
-                dynamic=True, dynamic_shapes=shapes, **({} if opset is None else {"opset_version": opset})
-            )
             # Fusion knows attention over all tokens alone; halving is put behind it.
-            with one_choice(model, task), whole_length(model) if fused else contextlib.nullcontext():
+            with one_choice(model, task), whole_length(model) if fused else contextlib.nullcontext(), spared():
                 program = OnnxExporter().export(model, sample, config=config).program
             traced = Counter(node.op_type for node in program.graph)
             if fused:
@@ -158,6 +155,12 @@ def sample_inputs(tokenizer: Any, max_length: int) -> dict[str, torch.Tensor]:
     texts = ["one two three", "one two three four five six seven"]
     encoded = tokenizer(texts, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
     return {name: encoded[name] for name in tokenizer.model_input_names}
+
+
+def exporter_settings(sample: dict[str, torch.Tensor], max_length: int, opset: int | None = None) -> OnnxConfig:
+    """Batches of any size, of sequences of 2 to `max_length` tokens; opset: None leaves it to the exporter."""
+    axes = {0: torch.export.Dim(BATCH), 1: torch.export.Dim(SEQUENCE, min=2, max=max_length)}
+    return OnnxConfig(dynamic=True, dynamic_shapes=dict.fromkeys(sample, axes), opset_version=opset)
 
 
 def _keep_outputs(graph: onnx.ModelProto, task: Task) -> None:
