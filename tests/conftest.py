@@ -51,10 +51,11 @@ def threads_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _traced_once(tmp_path_factory: pytest.TempPathFactory) -> None:
-    from traced import traced_once
+    from traced import exporter_of_kept_nodes, traced_once
 
     from edgelm.export import text_steps, trace
 
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    trace.OnnxExporter = exporter_of_kept_nodes(shared / "nodes")
     text_steps.export_graph = trace.export_graph = traced_once(trace.export_graph, shared / "traced")
