@@ -390,7 +390,7 @@ def test_the_same_seed_gives_the_same_weights(files):
     ("stage", "how"),
     [
         pytest.param("finetune", signal.SIGINT, id="finetune-ctrl-c"),
-        pytest.param("distill", signal.SIGKILL, id="distill-kill-9"),
+        pytest.param("distill", signal.SIGKILL, id="distill-kill-9", marks=pytest.mark.slow),
         pytest.param("finetune", signal.SIGKILL, id="finetune-kill-9", marks=pytest.mark.slow),
         pytest.param("distill", signal.SIGINT, id="distill-ctrl-c", marks=pytest.mark.slow),
         pytest.param("recover", signal.SIGINT, id="recover-ctrl-c", marks=pytest.mark.slow),

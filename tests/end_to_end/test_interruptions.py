@@ -51,9 +51,11 @@ def files(tmp_path_factory):
 @pytest.mark.parametrize(
     ("module", "function"),
     [
-        ("edgelm.compress.pruning.mask_scores", "cut"),  # scores are measured, nothing is cut
+        # Scores are measured, nothing is cut.
+        pytest.param("edgelm.compress.pruning.mask_scores", "cut", marks=pytest.mark.slow),
         ("edgelm.compress.pipeline", "save_checkpoint"),  # a stage is done, its result is being written
-        ("edgelm.export.text_steps", "check_parity"),  # the graph is quantized
+        # The graph is quantized.
+        pytest.param("edgelm.export.text_steps", "check_parity", marks=pytest.mark.slow),
         ("edgelm.bundles.write", "_entries"),  # the bundle is on the disk but for its manifest
     ],
 )

@@ -39,7 +39,7 @@ GOES_ON = ("search", *IN_PLACE)  # without --overwrite
 MEASURED = ("search", "tune", "profile")  # what they find is never twice the same
 # Kills in the default run, by command; and in the long one.
 FEW = {"finetune": 3, "compress": 4, "search": 1, "export": 1, "tune": 1, "build": 2, "profile": 1}
-LONG = ("search", "finetune", "export")  # take minutes, or end as compress and build do
+LONG = ("search", "finetune", "export", "compress")  # take minutes, or are cut off at one point elsewhere by default
 MANY = {"finetune": 36, "compress": 50, "search": 16, "export": 40, "tune": 10, "build": 30, "profile": 18}
 
 

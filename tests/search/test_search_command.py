@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import Future
 
 import pytest
 import torch
+from inline_workers import take_inline
 from models import TEXTS, make_checkpoint
 from safetensors.torch import load_file
 from typer.testing import CliRunner
@@ -22,7 +22,6 @@ from edgelm.cli.main import app
 from edgelm.data.dataset import Dataset, load_dataset
 from edgelm.device import load_device
 from edgelm.recipe import load_recipe
-from edgelm.search.trial import as_values, run_job
 
 RECIPE = """
 name: tiny
@@ -59,30 +58,17 @@ def command(files, output, *more):
     return [str(word) for word in ("search", files / "model", *rows, *options, "--output", output, *more)]
 
 
-class Inline:
-    """Workers without a process of their own: what the real ones compute, without the seconds that their imports
-    take."""
-
-    count = 1
-
-    def submit(self, number, job):
-        future = Future()
-        future.set_result(run_job(json.loads(json.dumps(as_values(job)))))
-        return future
-
-    def close(self):
-        pass
-
-
 @pytest.fixture
 def inline(monkeypatch):
-    monkeypatch.setattr("edgelm.search.pipeline._workers", lambda jobs, ray: Inline())
+    take_inline(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def found(files):
     """A search of two trials, each with half of its training, and what it printed."""
-    result = run(*command(files, files / "found", "--trials", 2, "--jobs", 2, "--train-share", 0.5, "--json"))
+    with pytest.MonkeyPatch.context() as patch:
+        take_inline(patch)
+        result = run(*command(files, files / "found", "--trials", 2, "--jobs", 2, "--train-share", 0.5, "--json"))
     assert result.exit_code == 0, result.output
     return files / "found", json.loads(result.stdout), result.stderr
 
@@ -177,7 +163,6 @@ def finished(folder):
     return {path: values for path, values in trial_files(folder).items() if values["state"] == "finished"}
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_a_killed_search_loses_no_finished_trial(files):
     """SIGKILL to the leading process while the second trial trains; a trial that had all of its training is then taken

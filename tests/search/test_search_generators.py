@@ -5,6 +5,7 @@ import math
 
 import pytest
 from generators import SENTENCES, make_generator
+from inline_workers import take_inline
 from typer.testing import CliRunner
 
 from edgelm.cli.main import app
@@ -40,7 +41,8 @@ def test_there_is_a_space_for_models_that_write(task, name):
     assert load_recipe("generator-one-shot").name in recipes
 
 
-def test_trials_of_depth_width_and_vocabulary(tmp_path):
+def test_trials_of_depth_width_and_vocabulary(tmp_path, monkeypatch):
+    take_inline(monkeypatch)
     model = make_generator(tmp_path / "m", "llama", heads=2, kv_heads=2, layers=3, positions=64)
     rows = tmp_path / "rows.txt"
     rows.write_text("\n\n".join(SENTENCES * 2))
