@@ -3,6 +3,7 @@ leaves related families to the slow tests."""
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,15 @@ def threads_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
     knobs = tune._knobs
     monkeypatch.setattr(tune, "_knobs", lambda bundle: knobs(bundle)[:1])
+
+
+@pytest.fixture
+def warm_workers() -> Iterator[None]:
+    """Has workers forked from a process that has imported PyTorch, so that they do not; not where memory is read."""
+    from warm_workers import warm
+
+    with warm():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

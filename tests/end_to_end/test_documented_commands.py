@@ -58,7 +58,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("line", RUN)
-def test_a_command_runs_after_those_before_it(line, folder, monkeypatch):
+def test_a_command_runs_after_those_before_it(line, folder, monkeypatch, warm_workers):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     type_line(line, SOONER.get(beginning(line, SOONER), ""))

@@ -65,7 +65,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("line", RUN)
-def test_a_command_runs_after_those_before_it(line, folder, monkeypatch):
+def test_a_command_runs_after_those_before_it(line, folder, monkeypatch, warm_workers):
     for word, package in NEEDS.items():
         if word in line and find_spec(package) is None:
             pytest.skip(f"{package} is not installed")

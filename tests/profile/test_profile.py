@@ -98,7 +98,7 @@ def test_memory_load_and_operators_are_measured(pair):
     assert sum(row["share"] for row in measured.operators) == pytest.approx(1)
 
 
-def test_batches_lengths_and_pytorch(bundle, checkpoint):
+def test_batches_lengths_and_pytorch(bundle, checkpoint, warm_workers):
     eager = profile(
         bundle, compare=[checkpoint], batch_sizes=(1, 3), sequence_lengths=(8, 16), threads=1, runs=20, loads=1
     )[1]
@@ -142,7 +142,7 @@ def test_pytorch_answers_what_the_bundle_answers(bundle, checkpoint):
 
 
 @pytest.mark.slow
-def test_a_subject_says_how_it_is_run(bundle, checkpoint):
+def test_a_subject_says_how_it_is_run(bundle, checkpoint, warm_workers):
     half = Subject("half", checkpoint, "pytorch", "bf16", 0.0)
     _, found = profile(bundle, compare=[half], threads=1, runs=10, loads=1)
     assert (found.name, found.precision, found.runs_on) == ("half", "bf16", "cpu, by PyTorch")
@@ -164,7 +164,7 @@ def test_pytorch_can_be_compiled(bundle, checkpoint):
         ("onnx", "fp32", "no-such", "no no-such"),
     ],
 )
-def test_what_cannot_be_run_so_is_refused(bundle, checkpoint, kind, precision, provider, words):
+def test_what_cannot_be_run_so_is_refused(bundle, checkpoint, kind, precision, provider, words, warm_workers):
     path = checkpoint if kind == "pytorch" else bundle / "model.onnx"
     with pytest.raises(UsageError, match=words):
         WorkerClient(Subject("odd", path, kind, precision, 0.0, provider=provider), threads=1)

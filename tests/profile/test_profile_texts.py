@@ -13,6 +13,7 @@ from generators import SENTENCES, make_generator
 from models import make_checkpoint
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
+from warm_workers import warm
 
 from edgelm.anatomy import load_checkpoint
 from edgelm.cli.main import app
@@ -62,7 +63,8 @@ def profiled(cut):
     (cut / "long.txt").write_text("\n\n".join(SENTENCES))
     texts = ("--data", cut / "short.txt", "--data", cut / "long.txt")
     files = ("--html", cut / "page.html", "--markdown", cut / "page.md", "--output", cut / "profile.json")
-    shown = run("profile", cut / "small.edge", "--compare", cut / "original", *texts, *FEW, *files).output
+    with warm():
+        shown = run("profile", cut / "small.edge", "--compare", cut / "original", *texts, *FEW, *files).output
     return json.loads((cut / "profile.json").read_text())["texts"], shown
 
 

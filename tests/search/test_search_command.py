@@ -16,6 +16,7 @@ from inline_workers import take_inline
 from models import TEXTS, make_checkpoint
 from safetensors.torch import load_file
 from typer.testing import CliRunner
+from warm_workers import warm
 
 from edgelm.checkpoint import open_checkpoint
 from edgelm.cli.main import app
@@ -66,7 +67,7 @@ def inline(monkeypatch):
 @pytest.fixture(scope="module")
 def found(files):
     """A search of two trials, each with half of its training, and what it printed."""
-    with pytest.MonkeyPatch.context() as patch:
+    with warm(), pytest.MonkeyPatch.context() as patch:
         take_inline(patch)
         result = run(*command(files, files / "found", "--trials", 2, "--jobs", 2, "--train-share", 0.5, "--json"))
     assert result.exit_code == 0, result.output

@@ -41,7 +41,7 @@ def test_there_is_a_space_for_models_that_write(task, name):
     assert load_recipe("generator-one-shot").name in recipes
 
 
-def test_trials_of_depth_width_and_vocabulary(tmp_path, monkeypatch):
+def test_trials_of_depth_width_and_vocabulary(tmp_path, monkeypatch, warm_workers):
     take_inline(monkeypatch)
     model = make_generator(tmp_path / "m", "llama", heads=2, kv_heads=2, layers=3, positions=64)
     rows = tmp_path / "rows.txt"
