@@ -82,7 +82,7 @@ def test_a_setting_is_kept_if_it_is_faster_or_as_fast_and_lighter(candidate, kep
 
 
 @pytest.mark.parametrize("single", [False, True], ids=["folder", "file"])
-def test_a_tuned_bundle_gives_the_same_answers_and_proves_itself(bundle, single, monkeypatch):
+def test_a_tuned_bundle_gives_the_same_answers_and_proves_itself(bundle, single, monkeypatch, warm_workers):
     knobs = tuning._knobs
     monkeypatch.setattr(tuning, "_knobs", lambda opened: [knobs(opened)[0], *knobs(opened)[5:]])
     wanted = answers(bundle)
@@ -105,7 +105,7 @@ def test_a_tuned_bundle_gives_the_same_answers_and_proves_itself(bundle, single,
     assert [path.name for path in bundle.parent.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_dry_run_changes_nothing(bundle, threads_alone):
+def test_a_dry_run_changes_nothing(bundle, threads_alone, warm_workers):
     before = content(bundle)
     result = tune(bundle, dry_run=True)
     assert result.before.p50_ms > 0

@@ -118,7 +118,7 @@ def test_the_signature_of_the_one_list_is_none_of_the_other(made, bundle):
             session(broken, key=made.maker.public, device_key=made.maker.public)
 
 
-def test_tune_changes_a_signed_bundle_and_the_signature_holds(made, tmp_path, threads_alone):
+def test_tune_changes_a_signed_bundle_and_the_signature_holds(made, tmp_path, threads_alone, warm_workers):
     bundle = made.copy(tmp_path)
     tune(bundle)
     tuned = session(bundle)["tuned"]

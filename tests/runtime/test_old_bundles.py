@@ -122,7 +122,7 @@ def test_a_forged_manifest_of_an_older_schema_is_refused_by_its_place(path, valu
 
 
 @pytest.mark.parametrize("folder", OLD[2:], ids=["schema-3"], indirect=True)
-def test_an_old_bundle_is_profiled_and_tuned_as_ever(folder, threads_alone):
+def test_an_old_bundle_is_profiled_and_tuned_as_ever(folder, threads_alone, warm_workers):
     (measured,) = profile(folder, sequence_lengths=[3], runs=20, warmup=1, loads=1)
     assert measured.cases and measured.manifest["graphs"][0]["inputs"][0]["role"] == "tokens"
     assert tune(folder).after.p50_ms > 0
