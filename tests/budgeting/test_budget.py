@@ -99,7 +99,7 @@ def test_a_device_without_figures_is_measured_or_nothing():
         ("cpu", "int8", 4, 512),
         pytest.param("cpu", "int8", 4, 48, id="matrices too small for integers"),
         ("jetson-orin-nano", "fp16", None, 512),
-        pytest.param("jetson-orin-nano", "int8", None, 512, id="embeddings in FP16"),
+        pytest.param("jetson-orin-nano", "int8", None, 512, id="embeddings in FP16", marks=pytest.mark.slow),
         pytest.param("jetson-orin-nano", "int8", None, 48, id="matrices too small for integers in FP16"),
     ],
 )

@@ -28,7 +28,8 @@ from edgelm.training_settings import TrainSettings
 # smaller nor exported as one graph.
 TRAINED = [kind for kind, task in TASKS.items() if task.architecture != "Model" and not task.generates]
 NEW = [kind for kind in TRAINED if kind != "text-classification"]
-QUICK = ("int8",)  # the others, and most pairs of a family and a task, take minutes in all
+# The others, and most pairs of a family and a task, take minutes in all; every task goes the whole way to INT8 as well.
+QUICK = [("token-classification", "int8")]
 TRAIN = {"max_steps": 4, "batch_size": 4, "learning_rate": 1e-3, "max_length": 32}
 RECIPE = Recipe.model_validate(
     {
@@ -89,10 +90,14 @@ def test_a_task_goes_the_whole_way(tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    "precision",
-    [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in PRECISIONS if name != "bf16"],
+    ("kind", "precision"),
+    [
+        pytest.param(kind, name, marks=[] if (kind, name) in QUICK else pytest.mark.slow)
+        for kind in NEW
+        for name in PRECISIONS
+        if name != "bf16"
+    ],
 )
-@pytest.mark.parametrize("kind", NEW)
 def test_a_task_has_bundles_of_every_precision(tmp_path, kind, precision):
     # Matrices large enough for integers, and weights that keep random answers from being ties.
     folder = make_checkpoint(tmp_path / "m", kind=kind, hidden=128, ffn=256, spread=0.1, **labels_of(kind))

@@ -128,7 +128,7 @@ def test_what_is_kept_of_the_teacher_is_what_it_says(tmp_path, family):
     assert not (tmp_path / "d").exists()
 
 
-@pytest.mark.parametrize("family", ["gpt2", "t5"])
+@pytest.mark.parametrize("family", [pytest.param("gpt2", marks=pytest.mark.slow), "t5"])
 def test_an_interrupted_recipe_goes_on_to_the_same_model(tmp_path, family):
     """Distilled with the student's own texts and the teacher's, then trained on the grid of 4 bits."""
     teacher, rows = made(tmp_path / "t", family), rows_for(family)
