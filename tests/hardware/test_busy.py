@@ -108,8 +108,10 @@ def busy_neighbours():
 def test_a_profile_beside_busy_processes_says_so_everywhere_and_succeeds(tmp_path, busy_neighbours):
     assert look(0.3).others
     bundle, page = make_bundle(tmp_path / "b"), tmp_path / "p.html"
-    words = ["profile", str(bundle), "--compare", str(bundle), "--runs", "60", "--loads", "1", "--threads", "1"]
-    shown = CliRunner().invoke(app, [*words, "--html", str(page), "--output", str(tmp_path / "p.json")])
+    words = ["profile", str(bundle), "--runs", "60", "--loads", "1", "--threads", "1"]
+    shown = CliRunner().invoke(
+        app, [*words, "--compare", str(bundle), "--html", str(page), "--output", str(tmp_path / "p.json")]
+    )
     assert shown.exit_code == 0, shown.output
     values = json.loads((tmp_path / "p.json").read_text())
     for profile in values["profiles"]:
