@@ -39,12 +39,8 @@ def run(*arguments):
     return json.loads(result.stdout)
 
 
-QUICK = ("pair",)  # the others take theirs in the marked run
-
-
-@pytest.mark.parametrize(
-    "kind", [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in ROWS]
-)
+@pytest.mark.slow  # README's commands, which test_documented_commands.py runs, are the same line for single texts
+@pytest.mark.parametrize("kind", ROWS)
 def test_every_kind_of_task_goes_from_encoder_to_answer(tmp_path, kind):
     make_checkpoint(tmp_path / "encoder", kind="sentence-embedding", spread=0.1)
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS[kind] * 2))

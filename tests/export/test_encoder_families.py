@@ -55,10 +55,8 @@ def pruned(tmp_path_factory):
     ("family", "precision"),
     [
         *(("mpnet", precision) for precision in BOUNDS),
-        *(
-            pytest.param("modernbert", precision, marks=() if precision == "int8" else pytest.mark.slow)
-            for precision in BOUNDS
-        ),
+        # By default test_export.py has cut ones in FP32, and tests/native whole ones in INT8.
+        *(pytest.param("modernbert", precision, marks=pytest.mark.slow) for precision in BOUNDS),
         *((family, precision) for family in ("deberta-v2", "albert") for precision in ("int8", "int4")),
     ],
 )
