@@ -101,11 +101,9 @@ def digest_of_modules(model: Any, sample: dict[str, torch.Tensor], config: OnnxC
     one and the same."""
     told = hashlib.sha256()
     settings = {name: value for name, value in model.config.to_dict().items() if name not in _NOT_COMPUTED}
-    # How long a sequence may be is in no node, as long as there are positions.
-    positions = settings.get("max_position_embeddings", 0)
     given = [(name, values.dtype, values.shape) for name, values in sample.items()]
     axes = [
-        (name, axis, dim.__name__, dim.min, dim.max <= positions)
+        (name, axis, dim.__name__, dim.min, dim.max)
         for name, dims in config.dynamic_shapes.items()
         for axis, dim in dims.items()
     ]

@@ -15,9 +15,9 @@ from edgelm.export.trace import export_graph
 def exported(monkeypatch):
     """The graph of a checkpoint by an exporter, as bytes."""
 
-    def export(exporter, folder, opset=None, length=64):
+    def export(exporter, folder, opset=None):
         monkeypatch.setattr(trace, "OnnxExporter", exporter)
-        source = TaskModel(load_checkpoint(folder), load_tokenizer(folder), open_checkpoint(folder).task, length)
+        source = TaskModel(load_checkpoint(folder), load_tokenizer(folder), open_checkpoint(folder).task, 64)
         return export_graph(source, fused=opset is None, opset=opset).SerializeToString(deterministic=True)
 
     return export
@@ -40,7 +40,7 @@ def test_kept_nodes_with_other_weights_are_what_the_exporter_gives(family, kind,
     kept = exporter_of_kept_nodes(tmp_path / "nodes")
     first = make_checkpoint(tmp_path / "first", family, kind=kind, layers=1)
     other = make_checkpoint(tmp_path / "other", family, kind=kind, layers=1, seed=1)
-    of_first = exported(kept, first, opset, length=100)
+    of_first = exported(kept, first, opset)
     assert len(list((tmp_path / "nodes").iterdir())) == 1
 
     found = exported(kept, other, opset)
