@@ -198,19 +198,20 @@ def compress(
         report_to(*(report or ()), output=output),
     ):
         screen.begin("imports and rows")
+        from edgelm.durations import parse_seconds
+        from edgelm.files.output import check_output
+        from edgelm.files.output_kinds import CHECKPOINT
+
+        check_output(output, overwrite=overwrite, kind=CHECKPOINT)
+        seconds = None if time_limit is None else parse_seconds(time_limit)
         check_given(model, data=(data, evaluation, unlabelled))
         from edgelm.cli.from_trial import check_source, read_trial
         from edgelm.cli.inputs import read_budget, read_columns, read_rows_of, read_unlabelled
         from edgelm.device import load_device
-        from edgelm.durations import parse_seconds
-        from edgelm.files.output import check_output
-        from edgelm.files.output_kinds import CHECKPOINT
         from edgelm.latency_table import read_latency_table
         from edgelm.recipe import load_recipe, override
 
-        check_output(output, overwrite=overwrite, kind=CHECKPOINT)
         budget = read_budget(max_latency, speedup, max_size, max_memory, max_drop, max_first_token)
-        seconds = None if time_limit is None else parse_seconds(time_limit)
         check_source(model, recipe, from_trial, search)
         trial = read_trial(from_trial, search)
         chosen = None if recipe is None else load_recipe(recipe, overrides=overrides or ())

@@ -187,11 +187,14 @@ def export(
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
         screen.begin("imports and rows")
-        check_given(checkpoint, data=(calibration, evaluation))
         from edgelm.bundles.write import bundle_kind
+        from edgelm.files.output import check_output
+
+        if form == BUNDLE:
+            check_output(output, overwrite=overwrite, kind=bundle_kind(output))
+        check_given(checkpoint, data=(calibration, evaluation))
         from edgelm.cli.inputs import read_calibration, read_columns, read_judged
         from edgelm.device import load_device
-        from edgelm.files.output import check_output
         from edgelm.quantize.settings import Quantization
 
         quantization = Quantization(
@@ -207,8 +210,6 @@ def export(
             table=calibration_table,
         )
         target = load_device(device)
-        if form == BUNDLE:
-            check_output(output, overwrite=overwrite, kind=bundle_kind(output))
         named = read_columns(
             text_column,
             pair_column,

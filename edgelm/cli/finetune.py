@@ -152,8 +152,8 @@ def finetune(
         from edgelm.training_settings import TrainSettings
 
         schema = read_schema(task)
-        check_given(backbone, data=(data, evaluation))
         check_output(output, overwrite=overwrite, kind=CHECKPOINT)
+        check_given(backbone, data=(data, evaluation))
         settings = read_settings(
             TrainSettings,
             names={"precision": "--train-precision"},

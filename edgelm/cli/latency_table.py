@@ -50,13 +50,14 @@ def latency_table(
     Example: edgelm latency-table build/teacher --data train.jsonl --output build/table.json
     """
     with open_screen(as_json=as_json, quiet=quiet, verbose=verbose) as screen:
+        from edgelm.files.output import check_output
+
+        check_output(output, overwrite=overwrite)
         check_given(Path.cwd() / model if not model.exists() else model, data=(data,))
         from edgelm.cli.inputs import read_samples
         from edgelm.data.dataset import Columns
-        from edgelm.files.output import check_output
         from edgelm.profile.block_latency import write_table
 
-        check_output(output, overwrite=overwrite)
         made = write_table(
             model,
             output,

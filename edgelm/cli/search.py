@@ -143,17 +143,18 @@ def search(
         report_to(*(report or ()), output=output),
     ):
         screen.begin("imports and rows")
+        from edgelm.durations import parse_seconds
+
+        limit = None if time_limit is None else parse_seconds(time_limit)
         check_given(model, data=(data, evaluation))
         from edgelm.cli.inputs import read_columns, read_rows_of
         from edgelm.device import load_device
-        from edgelm.durations import parse_seconds
         from edgelm.search.prices import Prices
         from edgelm.search.space import load_space, space_for
 
         prices = Prices(price_per_hour, watts, calls_per_day)
         if calls_per_day is not None and price_per_hour is None and watts is None:
             raise UsageError("--calls-per-day needs a price or a power.", hint="Add --price-per-hour, or --watts.")
-        limit = None if time_limit is None else parse_seconds(time_limit)
         target = load_device(device)
         explored = None if space is None else load_space(space, recipes=recipe or ())
 

@@ -296,7 +296,7 @@ void activate_row(Activation kind, const float *x, const float *times, size_t wi
                   const Quantizer *quantizer) {
   for (size_t at = 0; at < width; at += 16) {
     Floats y = activate(kind, Lanes::load(x + at));
-    if (times) y = Lanes::mul(y, Lanes::load(times + at));
+    if (times) y = Lanes::mul(y, load_some(times + at, left(width, at)));  // behind it lies another row
     if (to) Lanes::store(to + at, y);
     if (quantizer) Lanes::store_bytes(quantizer->to + at, to_byte(y, *quantizer, at, left(width, at)));
   }

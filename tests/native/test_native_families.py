@@ -157,7 +157,7 @@ def test_a_program_of_a_newer_library_leaves_the_graph_to_answer(native, bundle,
     """Whatever the library refuses, the bundle still answers, and says why."""
     broken = open_bundle(bundle)
     read = type(broken).read
-    newer = (bundle / PROGRAM_FILE).read_bytes().replace(b"edgelm-native 1", b"edgelm-native 2")
+    newer = (bundle / PROGRAM_FILE).read_bytes().replace(b"edgelm-native 1", b"edgelm-native 9")
     monkeypatch.setattr(type(broken), "read", lambda self, name: newer if name == PROGRAM_FILE else read(self, name))
     opened = load(broken).opened
     assert opened.provider == "cpu"

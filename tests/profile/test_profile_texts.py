@@ -220,6 +220,8 @@ def test_what_cannot_be_judged_is_refused(tmp_path):
     assert done.exit_code == 4
     assert "conversations; texts are judged" in " ".join(done.output.split())
     checkpoint = make_checkpoint(tmp_path / "classifier")
-    done = CliRunner().invoke(app, ["profile", str(checkpoint), "--data", "a.txt", "--data", "b.txt"])
+    (tmp_path / "a.txt").write_text("good\n")
+    twice = ["--data", str(tmp_path / "a.txt")] * 2
+    done = CliRunner().invoke(app, ["profile", str(checkpoint), *twice])
     assert done.exit_code == 2
     assert "--data is given more than once" in " ".join(done.output.split())
