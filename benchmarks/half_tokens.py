@@ -17,12 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from machine import print_machine
-from static import accuracy, answer_us
-from teachers import SETTINGS, load_rows, make_teacher
+from static import accuracy, answer_us, make_bundle
+from teachers import SETTINGS, load_rows
 
 import edgelm.runtime
-from edgelm import compress, export, load_device, load_recipe
-from edgelm.data.dataset import Dataset
+from edgelm import load_recipe
 from edgelm.profile.shape_times import measure_shapes, provider_here
 from edgelm.shapes import ModelSizes
 
@@ -31,8 +30,6 @@ WAYS = {
     "half-tokens": ("half-tokens", []),
     "narrower": ("balanced", ["recover.train.epochs=3", "prune.keep_heads=0.25", "prune.keep_ffn=0.2"]),
 }
-
-
 HALVINGS = {"all tokens": (), "half after layer 1": (0,), "half after 1, a quarter after 3": (0, 2)}
 
 
@@ -49,24 +46,6 @@ def measure_graphs(lengths: list[int], threads: int) -> None:
         times = measure_shapes(sizes, shapes, precision="int8", sequence=length, threads=threads)
         cells = [f"{times[0]:.3f} ms", *(f"{times[0] / each:.2f}x" for each in times[1:])]
         print(f"| {length} | {' | '.join(cells)} |", flush=True)
-
-
-def make_bundle(name: str, way: str, work: Path, rows: dict[str, Dataset]) -> Path:
-    """The bundle of a set and a way, made where it is missing."""
-    folder = work / f"{name}-{way}"
-    if not folder.is_dir():
-        recipe, overrides = WAYS[way]
-        compress(
-            make_teacher(name, work),
-            dataset=rows["train"],
-            evaluation=rows["dev"],
-            recipe=load_recipe(recipe, overrides=overrides),
-            output=folder,
-        )
-    bundle = folder.with_suffix(".edge")
-    if not bundle.is_dir():
-        export(folder, output=bundle, device=load_device("cpu"), calibration=rows["train"])
-    return bundle
 
 
 def main() -> None:
@@ -87,10 +66,9 @@ def main() -> None:
     print("| set | bundle | dev accuracy | test accuracy | provider | text to answer, us |")
     print("|---|---|---|---|---|---|")
     for name in given.names:
-        rows = load_rows(name)
-        if given.limit is not None:
-            rows["train"] = rows["train"].sample(given.limit, seed=0)
-        paths = [make_bundle(name, way, given.work, rows) for way in WAYS]
+        rows = load_rows(name, given.limit)
+        recipes = {way: load_recipe(recipe, overrides=changes) for way, (recipe, changes) in WAYS.items()}
+        paths = [make_bundle(name, way, given.work, recipe, rows) for way, recipe in recipes.items()]
         models = [edgelm.runtime.load(path, threads=given.threads) for path in paths]
         times = answer_us(models, list(rows["dev"].texts)[:200], given.rounds)
         for way, model, taken in zip(WAYS, models, times, strict=True):

@@ -19,17 +19,17 @@ from teachers import SETTINGS, load_rows, make_teacher
 import edgelm.runtime
 from edgelm import compress, export, load_device, load_recipe
 from edgelm.data.dataset import Dataset
+from edgelm.recipe import Recipe
 from edgelm.runtime.model import Model
 
 
-def make_bundle(name: str, work: Path, overrides: list[str], rows: dict[str, Dataset]) -> Path:
-    """The bundle of a set, made where it is missing."""
-    folder = work / f"{name}-static"
+def make_bundle(name: str, way: str, work: Path, recipe: Recipe, rows: dict[str, Dataset]) -> Path:
+    """The bundle of a set and a way to make it, made where it is missing."""
+    folder = work / f"{name}-{way}"
     if not folder.is_dir():
-        recipe = load_recipe("static", overrides=overrides)
         start = time.monotonic()
         compress(make_teacher(name, work), dataset=rows["train"], evaluation=rows["dev"], recipe=recipe, output=folder)
-        print(f"{name}: compress took {time.monotonic() - start:.0f} s", flush=True)
+        print(f"{name}, {way}: compress took {time.monotonic() - start:.0f} s", flush=True)
     bundle = folder.with_suffix(".edge")
     if not bundle.is_dir():
         export(folder, output=bundle, device=load_device("cpu"), calibration=rows["train"])
@@ -71,10 +71,9 @@ def main() -> None:
     print("| set | bundle | dev accuracy | test accuracy | MB | provider | text to answer, us |")
     print("|---|---|---|---|---|---|---|")
     for name in given.names:
-        rows = load_rows(name)
-        if given.limit is not None:
-            rows["train"] = rows["train"].sample(given.limit, seed=0)
-        paths = [make_bundle(name, given.work, given.override, rows), *given.beside]
+        rows = load_rows(name, given.limit)
+        recipe = load_recipe("static", overrides=given.override)
+        paths = [make_bundle(name, "static", given.work, recipe, rows), *given.beside]
         models = [edgelm.runtime.load(path, threads=given.threads) for path in paths]
         times = answer_us(models, list(rows["dev"].texts)[:200], given.rounds)
         for path, model, taken in zip(paths, models, times, strict=True):

@@ -25,10 +25,11 @@ SETTINGS = {
 }
 
 
-def load_rows(name: str) -> dict[str, Dataset]:
-    """Train, dev and test of a set."""
+def load_rows(name: str, limit: int | None = None) -> dict[str, Dataset]:
+    """Train, dev and test of a set; `limit`: rows of train that are drawn."""
     folder = Path(os.environ["EDGELM_DATA"]) / name
-    return {part: load_dataset(folder / f"{part}.jsonl") for part in ("train", "dev", "test")}
+    rows = {part: load_dataset(folder / f"{part}.jsonl") for part in ("train", "dev", "test")}
+    return rows if limit is None else rows | {"train": rows["train"].sample(limit, seed=0)}
 
 
 def make_teacher(name: str, work: Path) -> Path:

@@ -223,11 +223,17 @@ class Reader {
   }
 
   // Rows as floats, as bytes or as both.
-  void results(Step &s) {
+  void made(Step &s) {
     s.output = maybe_buffer(Buffer::Kind::floats, s.width);
     text_.expect("bytes");
     if (text_.integer(0, 1)) quantizer(s, s.width);
     if (s.output == none && s.bytes == none) Text::refuse("a step without results");
+    same_rows(s.output, s.bytes);
+  }
+
+  // The same, of the rows that are read.
+  void results(Step &s) {
+    made(s);
     same_rows(s.input, s.output);
     same_rows(s.input, s.bytes);
   }
@@ -332,12 +338,9 @@ class Reader {
     s.width = width();
     s.input = buffer(Buffer::Kind::floats, s.width);
     s.masked = text_.integer(0, 1);
-    s.output = maybe_buffer(Buffer::Kind::floats, s.width);
-    text_.expect("bytes");
-    if (text_.integer(0, 1)) quantizer(s, s.width);
+    made(s);
     if (s.output == none) Text::refuse("a step without results");
     if (!per_token(s.input) || per_token(s.output) != per_token(s.input) + 1) Text::refuse("halving of other rows");
-    same_rows(s.output, s.bytes);
     if (s.masked && !program_.reads_mask) Text::refuse("a mask that it does not read");
   }
 

@@ -122,15 +122,15 @@ def hand_made(*, largest: int = 127, seed: int = 0, kind: str = "") -> HandMade:
 
 def _write(a: dict[str, np.ndarray], kind: str) -> bytes:
     w = ProgramWriter(None)  # type: ignore[arg-type]  # no constant of a graph is named
-    w.longest, w.reads_mask, w.halves = TOKENS, True, kind == "halved"
-    level = 1 + w.halves
+    w.longest, w.reads_mask, halves = TOKENS, True, kind == "halved"
+    level = 1 + halves
     x, y, z = (w.buffer("floats", HIDDEN, per_token=level) for _ in range(3))
     small, large = w.buffer("bytes", HIDDEN, per_token=level), w.buffer("bytes", FFN, per_token=level)
     queries, keys, values = (w.buffer(kind, HIDDEN, per_token=level) for kind in ("floats", "keys", "floats"))
     first = w.buffer("floats", HIDDEN, per_token=False)
     logits = w.buffer("floats", LABELS, per_token=False)
     words = f"ids {VOCABULARY} 0 -1 bytes {w.place(a['words'], np.int8)} {w.place(a['word_scales'])}"
-    embedded = w.buffer("floats", HIDDEN, per_token=1) if w.halves else x
+    embedded = w.buffer("floats", HIDDEN, per_token=1) if halves else x
     w.step("embed", HIDDEN, embedded, 2, words, f"positions {TOKENS} 0 -1 floats {w.place(a['positions'])}")
 
     def norm(source: str, to: str, target: str) -> None:
@@ -142,7 +142,7 @@ def _write(a: dict[str, np.ndarray], kind: str) -> bytes:
         w.step("linear", *a[name].shape, source, place, 1, scales, bits(grid.scale), grid.zero, bias, *rest)
 
     grid = w.quantized(GRID, small)
-    if w.halves:
+    if halves:
         whole = w.buffer("floats", HIDDEN, per_token=1)
         norm(embedded, whole, "bytes 0")
         w.pin(whole)

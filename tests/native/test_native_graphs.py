@@ -125,7 +125,6 @@ def test_halving_of_other_rows_is_refused(native, tmp_path):
     writer.step("embed", 16, rows, 1, f"ids 8 0 -1 floats {writer.place(table)}")
     writer.step("halve", 16, rows, 0, f"from 1 {left} bytes 0")
     writer.step("first", 16, left, pooled, 0)
-    writer.halves = True
     writer.output("pooled", pooled)
     program = writer.text()
     assert native.Encoder(program, b"\0")({"input_ids": np.zeros((2, 5), np.int64)})["pooled"].shape == (2, 16)

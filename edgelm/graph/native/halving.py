@@ -46,8 +46,7 @@ def multiply(left: Value, right: Value) -> Value | None:
 
 def average_pool(state: State, node: onnx.NodeProto) -> Value:
     """The first of the rows and the means of each two others; of the mask, which share of them is no padding."""
-    found = attributes(node)
-    need({name: found.get(name) for name in found} == _POOLING, f"{node.name}: another pooling")
+    need(attributes(node) == _POOLING, f"{node.name}: another pooling")
     value = state.value(node.input[0])
     if isinstance(value, MaskPlane):
         need(not value.shares, f"{node.name}: pooling of shares")
@@ -67,8 +66,8 @@ def not_less(state: State, node: onnx.NodeProto) -> Value:
 def ceil(state: State, node: onnx.NodeProto) -> Value:
     """1 where anything but padding is left."""
     value = state.value(node.input[0])
-    need(isinstance(value, MaskPlane) and value.shares, f"{node.name}: rounding of something else")
-    assert isinstance(value, MaskPlane)
+    if not isinstance(value, MaskPlane) or not value.shares:
+        raise Unsupported(f"{node.name}: rounding of something else")
     return replace(value, shares=False)
 
 
@@ -93,7 +92,6 @@ def squeeze(state: State, node: onnx.NodeProto) -> Value | None:
     need(value.masked or not state.padding_stays, f"{node.name}: padding is seen")
     need(value.rows.per_token > 0, f"{node.name}: rows of sequences")
     state.writer.reads_mask = state.writer.reads_mask or value.masked
-    state.writer.halves = True
     state.writer.pin(value.rows.buffer)
     made, words = wanted_results(state, node.output[0], value.rows.width, per_token=value.rows.per_token + 1)
     state.writer.step("halve", value.rows.width, value.rows.buffer, int(value.masked), words)

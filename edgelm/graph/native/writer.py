@@ -35,7 +35,7 @@ class ProgramWriter:
         self._outputs: list[str] = []
         self._data = bytearray()
         self._places: dict[tuple[str, str], str] = {}
-        self.reads_mask = self.halves = False
+        self.reads_mask = False
         self.longest = longest or 1 << 16  # tokens, until a table of positions says less
 
     def buffer(self, kind: str, width: int, *, per_token: int) -> str:
@@ -93,11 +93,8 @@ class ProgramWriter:
         """The program."""
         names, shared = share_buffers(self._buffers, self._pinned, self._steps)
         buffers = [f"{buffer.kind} {int(buffer.per_token)} {buffer.width}" for buffer in shared]
-        lines = [
-            f"edgelm-native {_HALVING if self.halves else _VERSION}",
-            f"longest {self.longest}",
-            f"mask {int(self.reads_mask)}",
-        ]
+        version = _HALVING if any(buffer.per_token > 1 for buffer in shared) else _VERSION
+        lines = [f"edgelm-native {version}", f"longest {self.longest}", f"mask {int(self.reads_mask)}"]
         for name, entries in (("buffers", buffers), ("steps", self._steps), ("outputs", self._outputs)):
             renamed = (" ".join(names.get(word, word) for word in entry.split()) for entry in entries)
             lines += [f"{name} {len(entries)}", *renamed]
