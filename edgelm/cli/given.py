@@ -30,15 +30,16 @@ def check_given(*models: str | Path | None, data: Iterable[str | Path | None] = 
 
 
 def _check_model(name: str) -> None:
-    path = Path(name)
-    if path.exists():
+    if Path(name).exists():
         return
-    if name.count("/") > 1 or name.startswith((".", "/", "~")):
+    from edgelm.model_folder.hub import download, is_local
+
+    if is_local(name):
         from edgelm.checkpoint import open_checkpoint
 
-        open_checkpoint(path)  # which says that there is none
+        open_checkpoint(Path(name))  # which says that there is none
     elif not _is_cached(name):
-        _ask_hub(name)
+        download(name, ["config.json"])
 
 
 def _is_cached(name: str) -> bool:
@@ -47,18 +48,3 @@ def _is_cached(name: str) -> bool:
     from huggingface_hub.file_download import repo_folder_name
 
     return Path(HF_HUB_CACHE, repo_folder_name(repo_id=name, repo_type="model")).is_dir()
-
-
-def _ask_hub(name: str) -> None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    from edgelm.errors import ModelError
-
-    try:
-        snapshot_download(name, allow_patterns=["config.json"])
-    except (OSError, HfHubHTTPError, HFValidationError, ValueError) as error:
-        raise ModelError(
-            f"{name}: no such folder, and the model hub did not give it ({type(error).__name__}).",
-            hint="Give the path of a model folder, or check the name and the network.",
-        ) from error
