@@ -3,7 +3,7 @@ sure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from edgelm.profile.interval import measure_ratio
 from edgelm.profile.result import AnyCase, Profile
 
 _SPREAD = 1.5  # times the fast rounds' latency: slower rounds are another mode of the machine
+_OF_CASE = "Its calls ("  # how a doubt about the rounds of one case begins
 _FEWEST = 5  # stretches of calls, to speak of fast and slow ones
 
 
@@ -37,9 +38,16 @@ def unsteady(case: AnyCase) -> str:
     if slow < _SPREAD * fast:
         return ""
     return (
-        f"Its calls ({case.label}) took {fast:.3g} ms in fast rounds and {slow:.3g} ms in slow ones: the machine "
+        f"{_OF_CASE}{case.label}) took {fast:.3g} ms in fast rounds and {slow:.3g} ms in slow ones: the machine "
         "changed meanwhile."
     )
+
+
+def doubts_of(case: AnyCase, warnings: Iterable[str]) -> list[str]:
+    """Those of a profile's doubts that stand against one of its cases: of the machine, and of that case's rounds."""
+    return [
+        words for words in warnings if not words.startswith(_OF_CASE) or words.startswith(f"{_OF_CASE}{case.label})")
+    ]
 
 
 def with_ratios(profiles: Sequence[Profile]) -> list[Profile]:

@@ -12,6 +12,7 @@ from edgelm.report.headline import headline_words
 from edgelm.report.language import speaking, tr
 from edgelm.report.page import render_page
 from edgelm.report.section import markdown_section
+from edgelm.report.tables import minute
 from edgelm.version import __version__
 
 
@@ -54,4 +55,9 @@ def _where(report: BundleReport) -> str:
         )
         for bundle in report.bundles
     )
-    return tr("{kinds}. Made by edgelm {version}, {created}.", kinds=kinds, version=__version__, created=report.created)
+    return tr(
+        "{kinds}. Made by edgelm {version}, {created}.",
+        kinds=kinds,
+        version=__version__,
+        created=minute(report.created),
+    )

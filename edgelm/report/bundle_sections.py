@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from edgelm.cards.remake import remake_code, version_rows
@@ -18,12 +19,13 @@ from edgelm.report.language import thread_words, told, tr, tr_all
 from edgelm.report.quality import comparisons, metric_of, points_words
 from edgelm.report.section import Section, markdown_section
 from edgelm.report.speed_charts import operator_chart, speed_charts
-from edgelm.report.svg import Chart
+from edgelm.report.svg import Chart, places_of
 from edgelm.report.tables import (
     Profiles,
     doubt_notes,
     estimates_note,
     layer_table,
+    minute,
     operator_table,
     p50_cell,
     provider_notes,
@@ -62,15 +64,17 @@ def bundle_sections(report: BundleReport, *, with_charts: bool) -> list[Section]
 
 
 def _before_and_after(report: BundleReport) -> Section:
-    header = tr_all("bundle", "what is compared", "measure", "before", "after", "difference", "rows")
+    several = len(report.bundles) > 1
+    header = tr_all(*(["bundle"] if several else []), "what is compared", "measure", "before", "after", "difference")
     rows = []
     for bundle in report.bundles:
+        name = [bundle["label"]] if several else []
         for entry in comparisons(bundle, report.answers):
             figures = [f"{entry['before']:.4f}", f"{entry['after']:.4f}", points_words(entry)]
-            rows.append([bundle["label"], told(entry["what"]), entry["metric"], *figures, told(entry["rows"])])
+            rows.append([*name, told(entry["what"]), tr(entry["metric"]), *figures, told(entry["rows"])])
         rows += [
             [
-                bundle["label"],
+                *name,
                 tr("graph against checkpoint"),
                 tr("changed answers"),
                 "",
@@ -85,7 +89,7 @@ def _before_and_after(report: BundleReport) -> Section:
         "Each line compares two models on the same rows. Dev is what choices were made by on the way; test is what "
         "took no part in making the model. Intervals are those of the difference, where every answer is known."
     )
-    return Section(tr("Before and after"), (text,), tables=(("", (header, rows)),))
+    return Section(tr("Before and after"), (text,), tables=(("", ([*header, tr("rows")], rows)),))
 
 
 def _frontier(report: BundleReport, with_charts: bool) -> Section:
@@ -216,7 +220,7 @@ def _where(profile: dict[str, Any]) -> str:
         system=machine["system"],
         threads=thread_words(settings["threads"]),
         runs=settings["runs"],
-        created=profile["created"],
+        created=minute(profile["created"]),
     )
 
 
@@ -240,9 +244,11 @@ def _quantization(report: BundleReport, bundle: dict[str, Any], with_charts: boo
     charts: tuple[Chart, ...] = ()
     if with_charts:
         shown = sorted(worst[:_SITES], key=sites.index)
-        named = [(f"{site['site']}", site["error"]) for site in shown]
+        places = places_of([site["site"] for site in shown])
+        unit, scale = _error_unit(worst[0]["error"])
+        named = [(place, scale * site["error"]) for place, site in zip(places, shown, strict=True)]
         name = tr("Error of the outputs, one layer alone in integers")
-        charts = (bar_chart(name, named, unit=tr("mean square")),)
+        charts = (bar_chart(name, named, unit=unit),)
     rows = [[site["site"], str(site["option"]), f"{site['error']:.3g}"] for site in worst]
     of = bundle["calibration"]
     text = tr("Measured when the bundle was made, on {source}; the largest first.", source=of.get("source"))
@@ -250,6 +256,14 @@ def _quantization(report: BundleReport, bundle: dict[str, Any], with_charts: boo
         text += tr(" All layers together: {error:.3g}.", error=of["error"])
     header = tr_all("layer", "range chosen by", "error")
     return Section(title, (text,), charts, (("", (header, rows)),))
+
+
+def _error_unit(largest: float) -> tuple[str, float]:
+    """The unit of a chart of errors in numbers that can be read, and what they are multiplied by for it."""
+    if largest <= 0 or largest >= 0.1:
+        return tr("mean square"), 1.0
+    power = -3 * math.floor(math.log10(largest) / 3)
+    return tr("mean square, 10^-{power}", power=power), 10.0**power
 
 
 def _verified(report: BundleReport) -> Section:

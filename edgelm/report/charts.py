@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _BINS = 60
 _ROW = 0.24  # inches of a bar with its name
+_BAR_NAME = 32  # letters of the name of a bar
 _LEGEND = 60  # letters that a line of a legend has room for
 _ALONG = 60  # places on a part of a line
 _APART = 5.0  # times the least that the most is, from which on an axis is logarithmic
@@ -46,7 +47,7 @@ class Point:
 
 def bar_chart(title: str, rows: Sequence[tuple[str, float]], *, unit: str, form: str = "{:.3g}") -> Chart:
     """Horizontal bars from zero, each with its name and its value, in the order given from top to bottom."""
-    names = [short(name) for name, _ in rows]
+    names = [short(name, _BAR_NAME) for name, _ in rows]
     values = [value for _, value in rows]
     summary = "; ".join(f"{name} {form.format(value)} {unit}" for name, value in rows[:8])
     with drawing(title, summary, height=0.75 + _ROW * len(rows), across=unit) as canvas:

@@ -79,7 +79,7 @@ def _money_words(money: Cost | None) -> list[str]:
     values = {"price": money["per_million"], "before": money["against_per_million"], "rate": money["price_per_hour"]}
     if values["before"] is None:
         return [tr("{price:.3g} in money (estimated, at {rate:g} an hour)", **values)]
-    return [tr("{price:.3g} after {before:.3g} in money (estimated, at {rate:g} an hour)", **values)]
+    return [tr("{price:.3g} instead of {before:.3g} in money (estimated, at {rate:g} an hour)", **values)]
 
 
 def _energy_words(energy: Cost | None) -> list[str]:
@@ -89,13 +89,13 @@ def _energy_words(energy: Cost | None) -> list[str]:
     values["source"] = tr(energy["source"])
     words = [tr("{kwh:.3g} kWh ({source})", **values)]
     if values["before"] is not None:
-        words = [tr("{kwh:.3g} kWh after {before:.3g} kWh ({source})", **values)]
+        words = [tr("{kwh:.3g} kWh instead of {before:.3g} kWh ({source})", **values)]
     grams = {"grams": energy["grams_per_million"], "before": energy["against_grams_per_million"]}
     if grams["grams"] is None:
         return words
     if grams["before"] is None:
         return [*words, tr("{grams:.3g} g CO2e (estimated)", **grams)]
-    return [*words, tr("{grams:.3g} g after {before:.3g} g CO2e (estimated)", **grams)]
+    return [*words, tr("{grams:.3g} g instead of {before:.3g} g CO2e (estimated)", **grams)]
 
 
 def _saved_words(cost: Cost) -> str:
@@ -120,12 +120,12 @@ def cost_fact(cost: Cost | None) -> dict[str, str]:
         values = {"before": money["against_per_million"], "rate": money["price_per_hour"]}
         note = tr("a million calls at {rate:g} an hour", **values)
         if values["before"] is not None:
-            note = tr("a million calls at {rate:g} an hour, after {before:.3g}", **values)
+            note = tr("a million calls at {rate:g} an hour, instead of {before:.3g}", **values)
         name = tr("price, {source}", source=tr(money["source"]))
         return {"name": name, "figure": f"{money['per_million']:.3g}", "note": note}
     energy = cost["energy"]
     note, before = tr("a million calls"), energy["against_kwh_per_million"]
     if before is not None:
-        note = tr("a million calls, after {before:.3g} kWh", before=before)
+        note = tr("a million calls, instead of {before:.3g} kWh", before=before)
     name = tr("energy, {source}", source=tr(energy["source"]))
     return {"name": name, "figure": f"{energy['kwh_per_million']:.3g} kWh", "note": note}

@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgelm.profile.doubts import doubts_of
 from edgelm.profile.interval import Ratio, measure_ratio
+from edgelm.profile.result import case_from_dict
 from edgelm.report.beside import pairs
 from edgelm.report.cost import cost_of, cost_words
 from edgelm.report.language import speaking, thread_words, told, tr
@@ -49,7 +51,7 @@ def _speed(mine: dict[str, Any], other: dict[str, Any] | None) -> dict[str, Any]
         "threads": mine["settings"]["threads"],
         "case": case_words(case),
         "source": mine["source"],
-        "doubts": list(mine["warnings"]),
+        "doubts": doubts_of(case_from_dict(case), mine["warnings"]),
         "against": None,
     }
     if other is None:
@@ -89,7 +91,7 @@ def case_words(case: Mapping[str, Any]) -> str:
 
 
 def headline_words(headline: Mapping[str, Any]) -> list[str]:
-    """A headline as sentences."""
+    """A headline as sentences: what was found, then what stands against it."""
     speed = headline["speed"]
     doubts = [tr("Doubtful: {doubt}", doubt=told(doubt)) for doubt in (speed or {}).get("doubts", ())]
     size, quality, cost = (
@@ -97,7 +99,7 @@ def headline_words(headline: Mapping[str, Any]) -> list[str]:
         _quality_words(headline["quality"]),
         cost_words(headline["cost"]),
     )
-    return [_speed_words(speed), *doubts, size, quality, cost]
+    return [_speed_words(speed), size, quality, cost, *doubts]
 
 
 def _speed_words(speed: Mapping[str, Any] | None) -> str:
@@ -113,8 +115,8 @@ def _speed_words(speed: Mapping[str, Any] | None) -> str:
         return tr("{p50:.3g} ms, p50 of {case}, {there}; it was measured beside nothing.", **values)
     ratio = speed["ratio"]
     return tr(
-        "{ratio:.1f} times as fast as {against} (95 % interval {low:.1f} to {high:.1f}{doubt}): {p50:.3g} ms after "
-        "{before:.3g} ms, p50 of {case}, {there}.",
+        "{ratio:.1f} times as fast as {against} (95 % interval {low:.1f} to {high:.1f}{doubt}): {p50:.3g} ms instead "
+        "of {before:.3g} ms, p50 of {case}, {there}.",
         ratio=ratio["p50"],
         against=speed["against"],
         low=ratio["low"],
@@ -133,12 +135,12 @@ def _size_words(size: Mapping[str, Any]) -> str:
     values = {"against": size["against"], "mb": size["mb"], "before": size["against_mb"]}
     if size["ratio"] < 1:
         return tr(
-            "{ratio:.1f} times larger than {against}: {mb:.1f} MB on disk after {before:.1f} MB.",
+            "{ratio:.1f} times larger than {against}: {mb:.1f} MB on disk instead of {before:.1f} MB.",
             ratio=1 / size["ratio"],
             **values,
         )
     return tr(
-        "{ratio:.1f} times smaller than {against}: {mb:.1f} MB on disk after {before:.1f} MB.",
+        "{ratio:.1f} times smaller than {against}: {mb:.1f} MB on disk instead of {before:.1f} MB.",
         ratio=size["ratio"],
         **values,
     )
@@ -149,9 +151,9 @@ def _quality_words(quality: Mapping[str, Any] | None) -> str:
         return tr("What was lost was not measured: give labelled rows with --data, and the original with --original.")
     words = points_words(quality)
     return tr(
-        "{points}: {metric} {after:.3f} after {before:.3f}, {what}, on {rows}.",
+        "{points}: {metric} {after:.3f} instead of {before:.3f}, {what}, on {rows}.",
         points=f"{words[:1].upper()}{words[1:]}",
-        metric=quality["metric"],
+        metric=tr(quality["metric"]),
         after=quality["after"],
         before=quality["before"],
         what=told(quality["what"]),

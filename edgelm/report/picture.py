@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _WIDTH, _ROW, _LINE = 10.0, 2.5, 0.17  # inches: of the picture, of a bundle's panels, of a line of its sentences
 _LETTERS = 150  # that a line below the panels has room for
+_NOTE = 44  # letters that a line below one panel has room for
 _DOTS = 200  # an inch: a picture of 2,000 dots across
 _INK, _SOFT, _BEFORE, _AFTER = "#1b1b1b", "#555555", "#a3a9b0", "#1f5fbf"
 
@@ -80,18 +81,25 @@ def _draw_panels(axes: Sequence[Axes], headline: Mapping[str, Any]) -> None:
             fact["figure"], (0.5, 1), (0, 3), xycoords="axes fraction", textcoords="offset points",
             ha="center", va="bottom", fontsize=14, fontweight="bold",
         )  # fmt: skip
-        panel.set_xlabel(fact["note"], fontsize=8.5)
-        _draw_bars(panel, before, after, form)
-    if speed.get("interval_ms") and speed["against"] is not None:
-        low, high = speed["interval_ms"]
-        axes[0].plot([low, high], [1, 1], color=_INK, linewidth=1.5, solid_capstyle="butt")
+        panel.set_xlabel(textwrap.fill(fact["note"], _NOTE), fontsize=8.5)
+        interval = speed.get("interval_ms") if panel is axes[0] and before is not None else None
+        _draw_bars(panel, before, after, form, interval)
 
 
-def _draw_bars(panel: Axes, before: float | None, after: float | None, form: str) -> None:
-    """Two bars from zero, or one where nothing stood before."""
+def _draw_bars(
+    panel: Axes, before: float | None, after: float | None, form: str, interval: Sequence[float] | None
+) -> None:
+    """Two bars from zero, or one where nothing stood before; the second with its interval, if that is known."""
     bars = [bar for bar in (("before", before, _BEFORE), ("after", after, _AFTER)) if bar[1] is not None]
     values = [value for _, value, _ in bars if value is not None]
-    drawn = panel.barh(range(len(bars)), values, height=0.6, color=[color for *_, color in bars])
+    spread = None
+    if interval is not None:
+        low, high = interval
+        spread = [[0.0, max(0.0, values[1] - low)], [0.0, max(0.0, high - values[1])]]
+    drawn = panel.barh(
+        range(len(bars)), values, xerr=spread, height=0.6, color=[color for *_, color in bars],
+        error_kw={"ecolor": _INK, "elinewidth": 1.5},
+    )  # fmt: skip
     panel.bar_label(drawn, labels=[form.format(value) for value in values], padding=4)
     panel.set_yticks(range(len(bars)), [name for name, *_ in bars])
     panel.set_ylim(1.6, -0.6)

@@ -118,6 +118,14 @@ def short(name: str, most: int = 26) -> str:
     return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-(most // 2 - 1) :]}"
 
 
+def places_of(names: Sequence[str]) -> list[str]:
+    """Names of a model's parts for one axis, without what all parts of its stack of layers have in common:
+    `0.output.dense` of `bert.encoder.layer.0.output.dense`."""
+    numbered = [re.split(r"(?<=\.)(?=\d+\.)", name, maxsplit=1) for name in names]
+    stacks = {parts[0] for parts in numbered if len(parts) == 2}
+    return [parts[-1] for parts in numbered] if len(stacks) == 1 else list(names)
+
+
 def _style() -> dict[str, Any]:
     """Settings of matplotlib; texts stay texts, and a name with dollar signs is no formula."""
     ink = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "patch.edgecolor")

@@ -61,6 +61,11 @@ def doubt_notes(profiles: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
+def minute(created: str) -> str:
+    """When something was made, as people write it: of `2026-03-04T05:06:07+00:00` the day and the minute."""
+    return f"{created[:16].replace('T', ' ')} UTC" if created.endswith("+00:00") else created
+
+
 def runs_words(settings: dict[str, Any]) -> str:
     """How many calls were counted of each subject in each case."""
     if "prompt_runs" in settings:

@@ -22,6 +22,7 @@ from edgelm.report.tables import (
     doubt_notes,
     estimates_note,
     layer_table,
+    minute,
     operator_table,
     provider_notes,
     quality_table,
@@ -173,5 +174,5 @@ def _place(profile: dict[str, Any]) -> str:
         threads=thread_words(settings["threads"]),
         runs=runs_words(settings),
         texts=told(Path(settings["texts"]).name),
-        created=profile["created"],
+        created=minute(profile["created"]),
     )

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgelm.profile.doubts import unsteady, with_ratios
+from edgelm.profile.doubts import doubts_of, unsteady, with_ratios
 from edgelm.profile.result import Case, Profile
 from edgelm.report.tables import doubt_notes, latency_table
 from edgelm.report.write import render_html, render_markdown
@@ -93,3 +93,11 @@ def test_a_profile_of_an_earlier_version_is_still_read():
     assert read.cases[0].p50_interval_ms == tuple(values["cases"][0]["p50_interval_ms"])
     (full,) = with_ratios([make_profile("one", samples(0))])
     assert Profile.from_dict(full.to_dict()) == full
+
+
+def test_a_case_is_doubted_for_its_own_rounds_and_for_the_machine():
+    wild = np.repeat([1.0, 4.0], 50)
+    short, long = (Case(1, tokens, tuple(wild * tokens), block=10) for tokens in (8, 32))
+    warnings = ("Measured while others used 1.1 of 2 cores.", unsteady(short), unsteady(long))
+    assert doubts_of(short, warnings) == list(warnings[:2])
+    assert doubts_of(long, warnings) == [warnings[0], warnings[2]]

@@ -78,8 +78,8 @@ def test_an_estimate_is_marked_and_adds_up(bundle, tmp_path, codecarbon):
     assert saved["days_to_repay"] == pytest.approx(0.072 / a_day)
     text = (tmp_path / "r.md").read_text()
     for said in (
-        f"calls take {small['kwh_per_million']:.3g} kWh after {teacher['kwh_per_million']:.3g} kWh (estimated)",
-        f"{small['grams_per_million']:.3g} g after {teacher['grams_per_million']:.3g} g CO2e (estimated)",
+        f"calls take {small['kwh_per_million']:.3g} kWh instead of {teacher['kwh_per_million']:.3g} kWh (estimated)",
+        f"{small['grams_per_million']:.3g} g instead of {teacher['grams_per_million']:.3g} g CO2e (estimated)",
         f"the first year saves {saved['kwh_a_year']:.3g} kWh, training taken off",
     ):
         assert said in text

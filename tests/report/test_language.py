@@ -34,7 +34,8 @@ KEPT = frozenset(
     re.findall(
         r"\S+",
         """small teacher front accuracy edgelm search report profile json jsonl PyTorch FFN ECE CPU Linux Python MatMul
-        kWh INT data test tiny text classification int cpu avx layer price per hour balanced Raspberry raspberry csv""",
+        kWh UTC INT data test tiny text classification int cpu avx layer price per hour balanced Raspberry
+        raspberry csv""",
     )
 )
 ELSEWHERE = {"encoder", "decoder", "Measured", "Estimated"}  # what stacks of layers are called; sources, capitalized
