@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from edgelm.anatomy import TaskModel, find_checkpoint, load_checkpoint, load_tok
 from edgelm.compress.write import write
 from edgelm.export.tokenization import tokenization_of
 from edgelm.progress import Progress
-from edgelm.report.answers import Answerer, check_same_task
+from edgelm.report.answers import Answerer, check_same_task, goes_on
+from edgelm.report.continuations import continuing
 from edgelm.runtime.answers.table import read_outputs
 from edgelm.runtime.graph_spec import ROLES, TensorSpec
 from edgelm.runtime.inputs.text import TextProcessor, make_encoder
@@ -39,6 +41,8 @@ def checkpoint_answerer(path: Path, manifest: Manifest, *, progress: Progress, n
     """
     checkpoint = find_checkpoint(path, task=manifest.task.kind)
     check_same_task(path, manifest.task, checkpoint.task)
+    if goes_on(manifest.task):
+        return continuing(checkpoint.path, partial(progress, f"ask {name}"))
     longest = manifest.tokenization.max_length
     source = TaskModel(load_checkpoint(checkpoint), load_tokenizer(checkpoint), checkpoint.task, longest)
     source.model.eval()

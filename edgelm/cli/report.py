@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -207,7 +208,8 @@ def _answers(
     """What the bundles and the original answer to the rows."""
     from edgelm.cli.inputs import read_judged
     from edgelm.profile.subject import find_subject
-    from edgelm.report.answers import check_comparable
+    from edgelm.report.answers import check_comparable, goes_on
+    from edgelm.report.continuations import prompts_of
     from edgelm.report.gather import judge_answers
     from edgelm.runtime import open_bundle
 
@@ -216,11 +218,13 @@ def _answers(
     task = next(iter(tasks.values()))
     if odd := next((name for name, other in tasks.items() if other != task), None):
         raise UsageError(f"--data: {odd} is for another task or other labels.", hint="Report such bundles one by one.")
-    check_comparable(task)
+    check_comparable(task, original=original is not None)
     rows = read_judged(task, data, columns=columns, screen=screen)
     assert rows is not None
     rows = rows.for_task(task)
-    askers = {name: _bundle_answerer(screen, path, name) for name, path in bundles.items()}
+    if goes_on(task):
+        rows = prompts_of(rows)
+    askers = {name: _bundle_answerer(screen, path, name, task) for name, path in bundles.items()}
     asked = None
     if original is not None:
         name = find_subject(original).name
@@ -229,9 +233,14 @@ def _answers(
     return judge_answers(task, rows, askers, asked)
 
 
-def _bundle_answerer(screen: Screen, path: Path, name: str) -> Answerer:
+def _bundle_answerer(screen: Screen, path: Path, name: str, task: Task) -> Answerer:
     """One sample at a time, as a device would ask."""
+    from edgelm.report.answers import goes_on
+    from edgelm.report.continuations import continuing
     from edgelm.runtime import load
+
+    if goes_on(task):
+        return continuing(path, partial(screen.progress, f"ask {name}"))
 
     model = load(path)
 
@@ -254,7 +263,7 @@ def _original_answerer(screen: Screen, path: Path, manifest: Manifest, name: str
 
     if is_bundle(path):
         check_same_task(path, manifest.task, open_bundle(path).manifest.task)
-        return _bundle_answerer(screen, path, name)
+        return _bundle_answerer(screen, path, name, manifest.task)
     try:
         from edgelm.cli.checkpoint_answers import checkpoint_answerer
     except ModuleNotFoundError as error:

@@ -21,6 +21,7 @@ from edgelm.tasks.generation import Generation, TextGeneration
 from edgelm.tasks.task import Task
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+JUDGED = ("bundle", "pytorch")  # kinds whose texts can be had, beside their times
 _FILES = (".edge", ".edgelm", ".onnx", ".gguf")
 
 

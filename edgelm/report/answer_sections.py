@@ -40,6 +40,13 @@ def _changes(entry: dict[str, Any], of: str, shown: int, *, several: bool) -> Se
     notes = [tr("The first {count} are shown; the JSON report has all.", count=shown)] if left > 0 else []
     if entry["numbers"]:
         notes.append(tr("A number has changed where it moved by more than a tenth of the standard deviation before."))
+    if "alike" in entry:
+        notes.append(
+            tr(
+                "On average {share:.0%} of a text stands before the first letter in which the two differ.",
+                share=entry["alike"],
+            )
+        )
     labelled = any(row["label"] is not None for row in entry["answers"])
     scored = any(row["after_score"] is not None for row in entry["answers"])
     before = tr("before ({name})", name=entry["against"])

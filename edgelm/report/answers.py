@@ -51,17 +51,25 @@ class Answers:
         return float(np.mean(self.right)) if self.right else None
 
 
-def check_comparable(task: Task) -> None:
-    """Refuse tasks whose rows say nothing to compare.
+def check_comparable(task: Task, *, original: bool) -> None:
+    """Refuse rows that would say nothing.
+
+    Args:
+        original: whether there is a model to compare with.
 
     Raises:
-        UsageError: a model that goes on with texts: what it writes is judged by a profile.
+        UsageError: a model that goes on with texts, and nothing beside it: what it writes is right or wrong for nobody.
     """
-    if task.generates and task.schema != "targets":
+    if goes_on(task) and not original:
         raise UsageError(
-            f"--data: a model for {task.kind} gives no answers that are the same or not.",
-            hint="edgelm profile BUNDLE --data FILE judges models that write; give its JSON with --profile.",
+            f"--data: what a model for {task.kind} writes says something beside its original's texts alone.",
+            hint="Add --original CHECKPOINT; `edgelm profile BUNDLE --data FILE` judges it by itself.",
         )
+
+
+def goes_on(task: Task) -> bool:
+    """Whether a model goes on with texts, where others have an answer to each row."""
+    return task.generates and task.schema != "targets"
 
 
 def check_same_task(path: str | Path, task: Task, found: Task) -> None:
@@ -137,17 +145,27 @@ def _differing(before: Answers, after: Answers) -> list[int]:
 
 
 def compare(
-    before: Answers, after: Answers, rows: Dataset, truth: Sequence[str], *, shown: Sequence[str] = ()
+    before: Answers,
+    after: Answers,
+    rows: Dataset,
+    truth: Sequence[str],
+    *,
+    shown: Sequence[str] = (),
+    written: bool = False,
 ) -> dict[str, Any]:
     """JSON-ready: how many answers changed, for better, worse or neither, which, and what that is in points.
 
     Args:
         truth: of each row its one right answer; empty where answers may be right in part.
         shown: in that case, of each row what would be right, in words; empty where that is not known.
+        written: whether answers are texts that were written, which may begin alike.
     """
     changed = changed_rows(before, after, rows, truth or shown)
     values: dict[str, Any] = {"name": after.name, "against": before.name, "rows": len(rows), "changed": len(changed)}
     values["numbers"] = bool(before.numbers)
+    if written:
+        pairs = zip(before.words, after.words, strict=True)
+        values["alike"] = float(np.mean([_alike(old, new) for old, new in pairs]))
     if truth:
         kinds = Counter(_kind(entry) for entry in changed)
         values |= {kind: kinds[kind] for kind in ("mended", "broken", "wrong_either_way")}
@@ -155,6 +173,13 @@ def compare(
         points = 100 * (np.mean(after.right) - np.mean(before.right))
         values["points"] = {"value": float(points), "low": low, "high": high}
     return values | {"answers": changed}
+
+
+def _alike(before: str, after: str) -> float:
+    """The share of the longer text that stands before the first letter in which the two differ."""
+    pairs = zip(before, after, strict=False)
+    first = next((place for place, (old, new) in enumerate(pairs) if old != new), min(len(before), len(after)))
+    return first / max(len(before), len(after))
 
 
 def _kind(entry: dict[str, Any]) -> str:

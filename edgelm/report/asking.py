@@ -126,6 +126,7 @@ _RIGHT: dict[str, Callable[[Task, Any, Any], str]] = {
     "words": _right_spans,
     "answers": lambda task, text, label: " / ".join(dict.fromkeys(answer for answer, _ in label)),
     "targets": lambda task, text, label: " / ".join(label),
+    "prompts": lambda task, text, label: label or "",
     "numbers": lambda task, text, label: f"{np.ravel(label)[0]:.4g}" if np.size(label) == 1 else "",
 }
 

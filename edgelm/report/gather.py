@@ -100,13 +100,14 @@ def judge_answers(
     Raises:
         UsageError: as `check_comparable`.
     """
-    check_comparable(task)
+    check_comparable(task, original=original is not None)
     truth = truths(task, rows)
     askers = ([original] if original else []) + list(bundles.items())
     answers = [ask(name, answerer, task, rows) for name, answerer in askers]
     models = [_judged(task, found, answerer, rows, truth) for found, (_, answerer) in zip(answers, askers, strict=True)]
     shown = right_words(task, rows)
-    changes = [compare(answers[0], found, rows, truth, shown=shown) for found in answers[1:]] if original else []
+    compared = answers[1:] if original else []
+    changes = [compare(answers[0], found, rows, truth, shown=shown, written=task.generates) for found in compared]
     return {
         "source": told_place(rows.source),
         "sha256": rows.fingerprint(),

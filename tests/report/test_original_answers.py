@@ -4,6 +4,7 @@ checkpoint by transformers' own classes, and the bundle by its runtime."""
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import jsonschema
@@ -13,6 +14,7 @@ import torch
 import transformers
 from bundles import make_bundle
 from models import TEXTS, make_checkpoint
+from pages import check_page
 from task_rows import TAGS, rows_of
 from typer.testing import CliRunner
 
@@ -207,3 +209,45 @@ def test_what_a_translator_writes_otherwise_than_its_original_is_told(tmp_path):
     found = [(entry["row"], entry["before"], entry["after"], entry["label"]) for entry in change["answers"]]
     assert found == expected
     assert len(expected) > 3
+
+
+def test_what_a_writer_goes_on_with_is_told_beside_what_its_original_wrote(tmp_path):
+    from generator_bundles import make_generator_bundle
+    from generators import make_generator
+
+    bundle = make_generator_bundle(tmp_path / "b.edge", "gpt2", settings={"temperature": 1.0, "do_sample": True})
+    original = make_generator(tmp_path / "teacher", "gpt2", seed=1)
+    texts = [f"{first} {second}" for first, second in PAIRS[:3]]
+    file, page = tmp_path / "texts.txt", tmp_path / "page.html"
+    file.write_text("".join(f"{text}\n" for text in [*texts, texts[0]]))
+    words = ["report", bundle, "--data", file, "--original", original, "--no-replay", "--html", page, "--json"]
+    result = CliRunner().invoke(app, list(map(str, words)))
+    assert result.exit_code == 0, result.output
+    values = json.loads(result.stdout)
+    jsonschema.Draft202012Validator(report_schema()).validate(values)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(original)
+    model, ours, expected, alike = (
+        transformers.AutoModelForCausalLM.from_pretrained(original).eval(),
+        load(bundle),
+        [],
+        [],
+    )
+    for number, text in enumerate(texts):
+        given = tokenizer(text, return_tensors="pt")
+        made = model.generate(**given, max_new_tokens=48, do_sample=False)[0, given["input_ids"].shape[1] :]
+        before = tokenizer.decode(made, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        after = ours(text, max_new_tokens=48, do_sample=False)["text"]
+        same = len(os.path.commonprefix([before, after]))  # noqa: RUF071
+        alike.append(same / max(len(before), len(after)))
+        if before != after:
+            expected.append((number, text, before, after))
+    (change,) = values["answers"]["changes"]
+    assert (change["rows"], change["changed"], len(expected)) == (3, 3, 3)
+    assert [
+        tuple(entry[name] for name in ("row", "text", "before", "after")) for entry in change["answers"]
+    ] == expected
+    assert change["alike"] == pytest.approx(np.mean(alike))
+    assert "stands before the first letter in which the two differ" in check_page(page.read_text()).text_content()
+    alone = CliRunner().invoke(app, ["report", str(bundle), "--data", str(file), "--no-replay"])
+    assert alone.exit_code == 2
+    assert "--original" in alone.stderr

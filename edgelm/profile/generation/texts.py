@@ -14,7 +14,7 @@ from edgelm.data.dataset import Dataset
 from edgelm.errors import DataError
 from edgelm.files.places import told_place
 from edgelm.profile.generation.text_models import TextModel, open_text_model
-from edgelm.profile.subject import Subject, find_subject
+from edgelm.profile.subject import JUDGED, Subject, find_subject
 from edgelm.progress import Progress, silent
 
 WINDOW = 512  # tokens of a window, or fewer where a subject reads no more
@@ -22,7 +22,6 @@ _WINDOWS, _TARGETS = 16, 64  # of each file at most: windows of texts, targets o
 _EXAMPLES, _PROMPT, _WRITTEN = 3, 24, 48  # of all files; words that a text's prompt takes of it; tokens behind it
 _CHARACTERS = 8  # of a token, at most as a rule: what is behind is not even cut into tokens
 _FIRST_BUCKET = 16  # positions; each further bucket ends at twice as many
-_JUDGED = ("bundle", "pytorch")
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ def compare_texts(
         EdgelmError: a subject cannot be loaded.
     """
     found = [entry if isinstance(entry, Subject) else find_subject(entry) for entry in subjects]
-    found = [subject for subject in found if subject.kind in _JUDGED]
+    found = [subject for subject in found if subject.kind in JUDGED]
     window = min([WINDOW, *(subject.longest for subject in found if subject.longest)])
     prompts = _prompts(files, sources=found[0].reads_sources)
     judged: list[list[_Judged]] = []
@@ -158,11 +157,15 @@ def _prompts(files: Sequence[Dataset], *, sources: bool) -> list[list[str]]:
         text = files[number].texts[row]
         if not isinstance(text, str):
             raise DataError(f"{files[number].source}: conversations; texts are judged.", hint="Give plain texts.")
-        whole = sources or files[number].labels is not None
-        prompt = text if whole else " ".join(text.split()[:_PROMPT])
+        prompt = beginning(text, whole=sources or files[number].labels is not None)
         if sum(map(len, found)) < _EXAMPLES and prompt.strip() and not any(prompt in own for own in found):
             found[number].append(prompt)
     return found
+
+
+def beginning(text: str, *, whole: bool) -> str:
+    """What is written behind: a prompt or source as it is, of a plain text its first words."""
+    return text if whole else " ".join(text.split()[:_PROMPT])
 
 
 def _judge(model: TextModel, rows: Dataset, window: int, prompts: Sequence[str]) -> _Judged:
