@@ -1,5 +1,5 @@
 """The cost model against what was measured here and what is published: `python benchmarks/cost_model.py
-build|measure|fit [--work build/cost]`.
+build|measure|fit|calibrate [--work build/cost]`.
 
 `build` writes encoders of 16 shapes in six precisions, and what they do at a batch and length each; `measure` finds
 this machine's rates with `edgelm devices detect` and times the graphs on one thread, in groups of processes that take
@@ -7,7 +7,9 @@ turns; with every group runs the same INT8 MiniLM, and rounds in which it is mor
 do not count. `fit` finds the constants that `edgelm/cost/constants.json` holds, by regularized least squares on the
 logarithms: those of CPUs on eight of the shapes, those of GPUs on NVIDIA's figures for T4 and A100
 (`published_bert.json`), and prints how far off they are on the other shapes, on an A30, and on every Jetson that MLPerf
-has BERT of.
+has BERT of. `calibrate` needs nothing but that file: how far the published figures of a device are from what the cost
+model says once it is multiplied by another figure of the same device over its own estimate, as `edgelm advise
+--profile` does.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +275,25 @@ def _fit_gpu() -> Constants:
     return _named(found, np.array(held), words)
 
 
+def calibrate() -> None:
+    """Each published figure by the factor of each other one of its device and precision."""
+    published = json.loads(PUBLISHED.read_text())
+    constants = roofline.load_constants("gpu")
+    ratios: dict[tuple[str, str], list[float]] = {}
+    for figure in published["figures"]:
+        works, device, ms = _published(figure, published)
+        ratio = ms / total_ms(price(works, device, constants), constants)
+        ratios.setdefault((figure["device"], figure["precision"]), []).append(ratio)
+    print(
+        "\n| device | precision | figures | published / estimated, median | published / calibrated by another, 10th to "
+        "90th percentile |\n|---|---|---|---|---|"
+    )
+    for (name, precision), found in ratios.items():
+        others = [own / other for own, other in permutations(found, 2)]
+        low, high = np.percentile(others, [10, 90]) if others else (np.nan, np.nan)
+        print(f"| {name} | {precision} | {len(found)} | {np.median(found):.2f} | {low:.2f} to {high:.2f} |")
+
+
 def _published(figure: dict[str, Any], published: dict[str, Any]) -> Pair:
     own = published["devices"].get(figure["device"])
     sizes = ModelSizes(**published["models"][figure["model"]], vocabulary=30522)
@@ -331,7 +353,7 @@ def _row(name: str, ratios: np.ndarray) -> None:
 def main() -> None:
     """One step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=("build", "measure", "fit"))
+    parser.add_argument("step", choices=("build", "measure", "fit", "calibrate"))
     parser.add_argument("--work", type=Path, default=Path("build/cost"))
     parser.add_argument("--threads", type=int, default=1, help="that measure")
     parser.add_argument("--only", default="", help="measure graphs with this in their name")
@@ -342,6 +364,7 @@ def main() -> None:
         "build": lambda: build(options.work),
         "measure": lambda: measure(options.work, options.threads, options.only),
         "fit": lambda: fit(options.work, options.write),
+        "calibrate": calibrate,
     }
     steps[options.step]()
 

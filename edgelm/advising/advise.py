@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgelm.advising.costs import Costs, Latency, kept_tables
+from edgelm.advising.costs import Calibration, Costs, Latency, kept_tables
 from edgelm.advising.lengths import TextLengths, text_lengths
-from edgelm.advising.measured import Calibration, Measured, MeasuredModel, profile_beside, profile_files, read_measured
+from edgelm.advising.measured import Measured, MeasuredModel, profile_beside, profile_files, read_measured
 from edgelm.advising.models import KnownModel, known_model, layer_weights, published_models
 from edgelm.budget import Budget
 from edgelm.data.dataset import Dataset
@@ -133,8 +133,7 @@ def advise(
     known = (*(known_model(model) for model in models if Path(model) not in bundles), *published_models())
     lengths = text_lengths(rows, known, max_length=max_length)
     measured = read_measured(files, device, sequence=lengths.median) if files else Measured()
-    factors = {precision: entry.factor for precision, entry in measured.calibrations.items()}
-    costs = Costs(device, [*tables, *kept_tables(device, lengths.median)], lengths.median, factors)
+    costs = Costs(device, [*tables, *kept_tables(device, lengths.median)], lengths.median, measured.calibrations)
     found = [_measured(model, budget) for model in measured.models]
     for number, model in enumerate(known):
         found += _candidates(model, device, budget, costs)

@@ -38,13 +38,33 @@ class Latency:
     source: str
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """By how much the cost model was off on a device.
+
+    Attributes:
+        precision: of the bundles that were measured; estimates of others stay as they are.
+        factor: measured over estimated, the median of the cases.
+        low, high: the lowest and the highest of the cases, over the factor: how far each is from what the others say.
+        cases: that were measured at batch 1.
+        names: of the bundles.
+    """
+
+    precision: str
+    factor: float
+    low: float
+    high: float
+    cases: int
+    names: tuple[str, ...]
+
+
 class Costs:
     """Latencies and sizes on a device; those of one shape are reckoned once.
 
     Args:
         tables: that were measured on the device.
         sequence: tokens of a text.
-        factors: by precision, what was measured on the device over what is estimated.
+        calibrations: by precision, by how much estimates are off on the device.
     """
 
     def __init__(
@@ -52,10 +72,10 @@ class Costs:
         device: Device,
         tables: Sequence[LatencyTable],
         sequence: int,
-        factors: Mapping[str, float] | None = None,
+        calibrations: Mapping[str, Calibration] | None = None,
     ) -> None:
         self._device, self._tables, self._sequence = device, tables, sequence
-        self._factors = factors or {}
+        self._calibrations = calibrations or {}
         self._lines: dict[tuple[ModelSizes, str], tuple[float, float]] = {}
         self._sizes: dict[tuple[ModelSizes, str, float], LatencyTable] = {}
         self.lacking: UsageError | None = None  # the figure that an estimate would have taken
@@ -83,8 +103,13 @@ class Costs:
             return Latency(ms, ms, ms, f"measured{other}")
         first, each = self._line(sizes, precision)
         ms, (low, high) = first + (layers - 1) * each, load_constants(self._device.kind).band
-        ms *= self._factors.get(precision, 1.0)
-        return Latency(ms, low * ms, high * ms, CALIBRATED if precision in self._factors else "estimated")
+        known = self._calibrations.get(precision)
+        if known is None:
+            return Latency(ms, low * ms, high * ms, "estimated")
+        # What a profile says of one shape is as far from the truth of another as an estimate is: the band says how much
+        # shapes differ from each other, which no factor takes away (docs/explanation/estimates.md).
+        ms, low, high = ms * known.factor, min(low, known.low), max(high, known.high)
+        return Latency(ms, low * ms, high * ms, CALIBRATED)
 
     def size_mb(self, sizes: ModelSizes, precision: str, layers: int, tokenizer_mb: float) -> float:
         """Of the bundle, counted."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import onnx
 
-from edgelm.advising.costs import NEAR, Latency
+from edgelm.advising.costs import NEAR, Calibration, Latency
 from edgelm.advising.graphs import count_layers, count_weights
 from edgelm.advising.models import known_model, layer_weights
 from edgelm.cost.roofline import load_constants, price, total_ms
@@ -45,23 +45,6 @@ class MeasuredModel:
     weights_m: float
     size_mb: float
     latency: Latency
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """By how much the cost model was off on a device.
-
-    Attributes:
-        precision: of the bundles that were measured; estimates of others stay as they are.
-        factor: measured over estimated, the median of the cases.
-        cases: that were measured at batch 1.
-        names: of the bundles.
-    """
-
-    precision: str
-    factor: float
-    cases: int
-    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -153,17 +136,15 @@ def read_measured(files: Sequence[Path], device: Device, *, sequence: int) -> Me
         if not taken:
             name, reason = next(iter(passed.items()))
             raise InputError(f"{file}: nothing in it can be ranked; {name}: {reason}", hint=_AGAIN)
-    calibrations = {
-        precision: Calibration(
-            precision,
-            statistics.median(ratio for _, ratio in found),
-            len(found),
-            tuple(dict.fromkeys(name for name, _ in found)),
-        )
-        for precision, found in ratios.items()
-        if found
-    }
+    calibrations = {precision: _calibration(precision, found) for precision, found in ratios.items() if found}
     return Measured(tuple(models), calibrations, passed)
+
+
+def _calibration(precision: str, found: Sequence[tuple[str, float]]) -> Calibration:
+    ratios = [ratio for _, ratio in found]
+    factor = statistics.median(ratios)
+    names = tuple(dict.fromkeys(name for name, _ in found))
+    return Calibration(precision, factor, min(ratios) / factor, max(ratios) / factor, len(found), names)
 
 
 def _check_device(file: Path, profile: Profile, device: Device) -> None:

@@ -108,6 +108,13 @@ def advise(
         screen.next_step(None, "verify" if measured else "profile", argument(first.model))
 
 
+def _spread(calibration: dict[str, Any]) -> str:
+    """How far the measured cases are from each other, where there are several."""
+    if calibration["cases"] == 1:
+        return ""
+    return f", from {calibration['low']:.2f} to {calibration['high']:.2f} times that"
+
+
 def _draw(console: Console, values: dict[str, Any]) -> None:
     lengths, candidates = values["lengths"], values["candidates"]
     console.print(
@@ -123,7 +130,7 @@ def _draw(console: Console, values: dict[str, Any]) -> None:
         cases = "one case" if entry["cases"] == 1 else f"the median of {entry['cases']} cases"
         console.print(
             f"Estimates in {entry['precision']} are multiplied by {entry['factor']:.3g}: measured over estimated, "
-            f"{cases} of {', '.join(entry['names'])}."
+            f"{cases} of {', '.join(entry['names'])}{_spread(entry)}."
         )
     for name, reason in values["passed"].items():
         console.print(f"Not taken from the profiles: {name}: {reason}", markup=False)

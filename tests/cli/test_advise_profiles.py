@@ -76,6 +76,11 @@ def test_a_measured_bundle_is_ranked_and_calibrates_estimates_in_its_precision(m
     assert other == before["published", "int8"]  # in another precision nothing was measured
     (found,) = json.loads(result.stdout)["calibrations"]
     assert (found["precision"], found["cases"], found["names"]) == ("fp32", 2, ["m"])
+    low, high = min(ratios) / np.median(ratios), max(ratios) / np.median(ratios)
+    assert (found["low"], found["high"]) == pytest.approx((low, high))
+    band = exact["low_ms"] / exact["latency_ms"], exact["high_ms"] / exact["latency_ms"]
+    # one shape says nothing of how much shapes differ, but what it shows of that counts
+    assert band == pytest.approx((min(low, constants.band[0]), max(high, constants.band[1])))
 
 
 @pytest.mark.parametrize("given", [("--profile", "out"), ("out/m.edge",)])
