@@ -143,9 +143,12 @@ class Costs:
 def kept_tables(device: Device, sequence: int) -> list[LatencyTable]:
     """Tables that were measured on this machine for texts of about this length and kept, the nearest first; none where
     the device is another than this machine."""
-    if not target_of(device).here:
+    cpu = describe_machine().cpu
+    if not target_of(device).here or (
+        device.arch != "any" and device.title != cpu
+    ):  # as `edgelm devices detect` names it
         return []
-    cpu, found = describe_machine().cpu, []
+    found = []
     for file in sorted(cache_folder("latency").glob("*.json")):
         try:
             table = read_latency_table(file)

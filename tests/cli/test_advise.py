@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 import edgelm.advising.advise as advising
 from edgelm.advising.models import KnownModel, published_models
 from edgelm.cli.main import app
+from edgelm.hardware.machine import describe_machine
 from edgelm.latency_table import LatencyTable
 from edgelm.shapes import ModelSizes
 
@@ -68,6 +69,20 @@ def test_a_table_of_the_device_is_measured_and_said_to_be(rows, tmp_path):
     entry = next(row for row in found["candidates"] if (row["model"], row["precision"]) == ("s", "int8"))
     assert entry["latency_ms"] == pytest.approx(0.5 + 4 * (0.1 + 0.2 + 0.3))
     assert entry["latency_source"].startswith("measured")
+
+
+def test_a_table_that_was_kept_here_says_nothing_of_another_device(rows, tmp_path):
+    machine = {"cpu": describe_machine().cpu}
+    table = LatencyTable(
+        "measured", "ms", SMALL, "int8", 9, 0.5, 0.1, {0: 0.0, 4: 0.2}, {0: 0.0, 128: 0.3}, machine=machine
+    )
+    (tmp_path / "cache" / "edgelm" / "latency").mkdir(parents=True)
+    table.save(tmp_path / "cache" / "edgelm" / "latency" / "kept.json")
+    sources = {}
+    for device in ("cpu", "raspberry-pi-5"):
+        found = ask("--data", rows, "--device", device, "--max-latency", "1s")["candidates"]
+        sources[device] = {row["latency_source"] for row in found if (row["model"], row["precision"]) == ("s", "int8")}
+    assert sources == {"cpu": {"measured"}, "raspberry-pi-5": {"estimated"}}
 
 
 def test_a_folder_is_ranked_too_and_its_tokenizer_counts(rows, tmp_path):
