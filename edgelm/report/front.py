@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from edgelm.choices import Language
@@ -89,8 +90,9 @@ def _where(values: dict[str, Any]) -> str:
 
 def _legend(values: dict[str, Any]) -> str:
     legend = tr(
-        "Full: the front, which no trial beats in all three, joined by a line; hollow: other trials. The numbers are "
-        "those of the tables; where there is no room for one, it is left out, and pointing at the point shows it."
+        "Full: the front, which no trial beats in all three; hollow: other trials. The line joins what no trial beats "
+        "in the two figures of its chart. The numbers are those of the tables; where there is no room for one, it is "
+        "left out, and pointing at the point shows it."
     )
     if not _original(values):
         return legend
@@ -186,11 +188,20 @@ def _chart(
         )
         for trial in finished
     ]
-    front = sorted((point.across, point.up) for point in points if not point.hollow)
+    line = _unbeaten([(point.across, point.up) for point in points])
     level = None
     if original := _original(values):
         level = original["quality"]
         about = tr("PyTorch fp32, eager")
         reference = Point(tr("original"), original[across], level, original[area], kind=2, about=about)
         points.insert(0, reference)  # before others take its room
-    return point_chart(title, points, across=axis, up=values["metric"], area=unit, path=front, level=level)
+    return point_chart(title, points, across=axis, up=values["metric"], area=unit, path=line, level=level)
+
+
+def _unbeaten(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Those that lie higher than all that are further left: what a line from left to right joins without falling."""
+    found: list[tuple[float, float]] = []
+    for place in sorted(places, key=lambda place: (place[0], -place[1])):
+        if not found or place[1] > found[-1][1]:
+            found.append(place)
+    return found

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pages import check_page, table_of
 
-from edgelm.report import render_front
+from edgelm.report import front, render_front
 from edgelm.report.front import price_note
 from edgelm.search.prices import Prices
 from edgelm.search.result import Original, SearchResult, Trial, front_csv, front_of, pareto_front
@@ -48,12 +48,10 @@ def test_the_front_agrees_with_optuna(points):
 
 @given(POINTS)
 def test_everything_off_the_front_is_beaten_by_something_on_it(points):
-    front = pareto_front(points)
-    assert bool(front) == bool(points)
+    best = pareto_front(points)
+    assert bool(best) == bool(points)
     assert all(
-        any(beats(points[index], point) for index in front)
-        for number, point in enumerate(points)
-        if number not in front
+        any(beats(points[index], point) for index in best) for number, point in enumerate(points) if number not in best
     )
 
 
@@ -160,3 +158,20 @@ def test_the_page_says_why_there_is_no_original():
 @given(st.sampled_from(TRIALS))
 def test_a_trial_survives_json(trial):
     assert Trial.from_dict(json.loads(json.dumps(trial.to_dict()))) == trial
+
+
+def test_the_line_of_a_chart_never_falls_and_nothing_lies_above_it(monkeypatch):
+    drawn = {}
+    draw = front.point_chart
+
+    def drawing(title, points, **how):
+        drawn[title] = how["path"]
+        return draw(title, points, **how)
+
+    monkeypatch.setattr(front, "point_chart", drawing)
+    figures = ((0.86, 2, 6), (0.89, 5, 8), (0.88, 3, 9), (0.90, 2.5, 12), (0.85, 4, 20), (0.90, 6, 7))
+    trials = tuple(made(number, *each) for number, each in enumerate(figures))
+    render_front(a_result(trials).to_dict())
+    by_latency, by_size = drawn.values()
+    assert by_latency == [(2.0, 0.86), (2.5, 0.90)]
+    assert by_size == [(6.0, 0.86), (7.0, 0.90)]
