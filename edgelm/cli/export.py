@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from edgelm.choices import CalibrationChoice, ExportFormat, RangeMethod, Rounding
+from edgelm.choices import CalibrationChoice, ExportFormat, ExportPrecision, RangeMethod, Rounding
 from edgelm.cli.command import argument, unused
 from edgelm.cli.console import open_screen
 from edgelm.cli.given import check_given
@@ -39,7 +39,7 @@ def export(
     ],
     device: Annotated[str, typer.Option("--device", help="Name of the target device, or a YAML file.")] = "cpu",
     precision: Annotated[
-        str, typer.Option("--precision", help="fp32, fp16, bf16, int8, int8-dynamic, int8-weights or int4.")
+        ExportPrecision, typer.Option("--precision", help="Those with an underscore, f32 and f16 are of --format gguf.")
     ] = "int8",
     calibration: Annotated[
         str | None,

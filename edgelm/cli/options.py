@@ -45,12 +45,8 @@ ReportTo = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.", rich_help_panel=OUTPUT)]
 Provider = Annotated[
-    str | None,
-    typer.Option(
-        "--provider",
-        help="What must run a bundle: tensorrt, tensorrt-rtx, cuda, openvino, coreml, qnn, xnnpack or cpu. Default: "
-        "as its device prefers.",
-    ),
+    choices.ProviderName | None,
+    typer.Option("--provider", help="What must run a bundle. Default: as its device prefers."),
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of one operator. Default: one a core.")]
 BundleThreads = Annotated[

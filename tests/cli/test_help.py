@@ -13,8 +13,10 @@ from typer.testing import CliRunner
 from edgelm import choices
 from edgelm.cli.main import COMMANDS, app
 from edgelm.export.formats.formats import FORMATS
+from edgelm.export.formats.gguf.precisions import PRECISIONS as GGUF_PRECISIONS
 from edgelm.precision import PRECISIONS
 from edgelm.quantize.ranges import METHODS
+from edgelm.runtime.provider import EXECUTION_PROVIDERS
 from edgelm.tasks.table import TASKS
 from edgelm.tasks.task import TaskKind
 
@@ -74,6 +76,8 @@ def test_the_first_panel_of_options_is_short():
 
 def test_choices_are_those_of_the_tables():
     assert get_args(choices.PrecisionName) == tuple(PRECISIONS)
+    assert set(get_args(choices.ExportPrecision)) == {*PRECISIONS, *GGUF_PRECISIONS}
+    assert get_args(choices.ProviderName) == tuple(EXECUTION_PROVIDERS)
     assert get_args(choices.RangeMethod) == ("auto", *METHODS)
     assert get_args(choices.ExportFormat) == ("bundle", *FORMATS)
     assert get_args(TaskKind) == tuple(TASKS)
@@ -95,13 +99,15 @@ def test_choices_are_those_of_the_tables():
         ("export", "--rounding", "adaptive"),
         ("export", "--format", "genai"),
         ("build", "--package", "tensorrt-rtx"),
+        ("export", "--precision", "q8_0"),
+        ("verify", "--provider", "native"),
     ],
 )
 def test_choices_are_listed_and_others_refused(command, option, listed):
     help_text = shown(command, "--help")
     assert option in help_text
     assert listed in "".join(help_text.replace("│", "").split())
-    needed = {"build": ["b.edge"], "export": ["model", "--output", "out"]}
+    needed = {"build": ["b.edge"], "verify": ["b.edge"], "export": ["model", "--output", "out"]}
     words = needed.get(command, ["model", "--data", "a.csv", "--eval", "b.csv", "--output", "out"])
     refused = CliRunner().invoke(app, [command, *words, option, "nothing-such"], env=WIDE)
     assert refused.exit_code == 2

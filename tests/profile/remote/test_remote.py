@@ -375,7 +375,6 @@ def texts_of(folder: Path, *columns: str) -> Path:
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (lambda folder: ("--provider", "gpu"), 2, "there is no execution provider 'gpu'"),
         (lambda folder: ("--sequence", 33), 2, "tiny reads 2 to 32 tokens"),
         (lambda folder: ("--compare", short_of(folder), "--sequence", 20), 2, "tiny reads 2 to 16 tokens"),
         (lambda folder: ("--compare", folder / "none"), 4, "nothing that can be measured"),
@@ -405,7 +404,6 @@ def texts_of(folder: Path, *columns: str) -> Path:
         (lambda folder: ("--wheels", folder), 2, "no wheel of numpy"),
     ],
     ids=[
-        "provider",
         "length",
         "other-length",
         "missing",
