@@ -66,6 +66,7 @@ def make(
         _check_settings(project)
         told = project.data
         check_given(project.model, data=(told.train, told.eval, told.calibration, told.test))
+        screen.begin("imports and model")
         steps = plan_steps(project, file=file)
         folder = Path(project.output)
         if dry_run:
