@@ -27,7 +27,7 @@ from edgelm.shapes import ModelSizes
 
 WAYS = {
     "balanced": ("balanced", ["recover.train.epochs=3"]),
-    "half-tokens": ("half-tokens", []),
+    "half-tokens": ("half-tokens", ["recover.train.epochs=3"]),
     "narrower": ("balanced", ["recover.train.epochs=3", "prune.keep_heads=0.25", "prune.keep_ffn=0.2"]),
 }
 HALVINGS = {"all tokens": (), "half after layer 1": (0,), "half after 1, a quarter after 3": (0, 2)}

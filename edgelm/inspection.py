@@ -165,11 +165,11 @@ def _graph(data: bytes, name: str) -> dict[str, Any] | None:
 def _describe_graph(model: Any) -> dict[str, Any]:
     import onnx
 
-    from edgelm.graph.rewrites import TRACED, operator_counts
+    from edgelm.graph.rewrites import TRACED, constants_in, operator_counts
 
     traced = next((entry.value for entry in model.metadata_props if entry.key == TRACED), "{}")
     stored: dict[str, int] = {}
-    for tensor in model.graph.initializer:
+    for tensor in constants_in(model.graph):
         dtype = onnx.TensorProto.DataType.Name(tensor.data_type).lower()
         stored[dtype] = stored.get(dtype, 0) + math.prod(tensor.dims) * _bits(tensor.data_type) // 8
     constants = {tensor.name for tensor in model.graph.initializer}

@@ -144,6 +144,23 @@ class HalveSettings(Settings):
     after: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)] = (1,)
 
 
+class ExitsSettings(Settings):
+    """Let texts leave a classifier early: a head after some of its layers, all taught together with the last one
+    (DeeBERT, Xin et al., arXiv:2004.12993), and a threshold for how sure a head must be.
+
+    `after`: after how many layers; null: after each but the last. `samples`: training rows by which
+    the heads begin, with least squares. `max_drop`: points of the task's metric that leaving early may cost on the rows
+    to judge by, which the threshold is chosen on; heads that hardly anybody leaves by are taken off.
+    """
+
+    stage: Literal["exits"] = "exits"
+    after: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)] | None = None
+    samples: Annotated[int, Field(gt=0)] = 1024
+    max_drop: Annotated[float, Field(ge=0)] = 0.2
+    loss: DistillLoss = DistillLoss()
+    train: TrainSettings = TrainSettings()
+
+
 class HiddenSettings(Settings):
     """Cut the hidden size of a model that writes: the same dimensions of its hidden states in all layers, embeddings
     and the head.
@@ -262,6 +279,7 @@ Stage = Annotated[
     | PruneSettings
     | DepthSettings
     | HalveSettings
+    | ExitsSettings
     | HiddenSettings
     | FitSettings
     | RecoverSettings

@@ -18,6 +18,9 @@ class LayerShape:
         cross: heads of a decoder's attention to the encoder's output; None: it has no such attention.
         stack: encoder or decoder.
         halves: whether it gives on half as many tokens as it reads: means of two neighbours, but for the first.
+        leaves: how far the largest logit of the head behind it must be above the next, or further, for a text to leave
+            there; None: there is no such head.
+        left: of the texts that the threshold was chosen on, the share that left there.
     """
 
     heads: int
@@ -27,6 +30,13 @@ class LayerShape:
     cross: int | None = None
     stack: str = "encoder"
     halves: bool = False
+    leaves: float | None = None
+    left: float | None = None
+
+    @property
+    def marked(self) -> bool:
+        """Whether anything but its sizes is unlike those of an uncut model."""
+        return self.halves or self.leaves is not None
 
     @property
     def empty(self) -> bool:
@@ -57,6 +67,11 @@ def token_shares(halves: Sequence[bool]) -> list[float]:
         shares.append(left)
         left /= 1 + each
     return shares
+
+
+def reached_shares(left: Sequence[float]) -> list[float]:
+    """Of all texts, the share that gets to each layer, by the shares of them that leave behind it."""
+    return [1 - sum(left[:number]) for number in range(len(left))]
 
 
 def by_origin(shapes: Shapes) -> dict[int, LayerShape]:

@@ -17,6 +17,7 @@ from edgelm.cost.roofline import load_constants, price, total_ms
 from edgelm.cost.work import graph_work
 from edgelm.device import Device
 from edgelm.errors import EdgelmError, InputError, UsageError
+from edgelm.graph.branches import unbranch
 from edgelm.profile.plan import GOLDEN_SAMPLES
 from edgelm.profile.result import Case, Profile, read_profile_file
 from edgelm.quantize.target import target_of
@@ -198,6 +199,7 @@ def _read(subject: _Subject, device: Device, sequence: int) -> tuple[MeasuredMod
         return _checkpoint(subject, sequence), []
     bundle = open_bundle(subject.path)
     graph = onnx.ModelProto.FromString(bundle.read(bundle.manifest.graph().file))
+    unbranch(graph)
     try:
         estimates = {tokens: _estimate(graph, device, tokens) for tokens in {sequence, *(n for n, _ in subject.cases)}}
     except UsageError:  # the device's file lacks figures: what was measured stands by itself

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from edgelm.anatomy import modeling_edgelm
 from edgelm.anatomy.additions import has_additions, make_room
+from edgelm.anatomy.exits import exit_paths
 from edgelm.anatomy.layers import model_layers
 from edgelm.anatomy.weights import State, some
 from edgelm.model_folder.generators import READERS
@@ -128,6 +129,8 @@ def _fill_cut(model: Any, state: State, layers: Sequence[LayerShape]) -> tuple[P
     for layer, shape in zip(full, layers, strict=False):
         layer.cut(heads=range(shape.heads), ffn=range(shape.ffn))
     modeling_edgelm.set_halving([layer.root for layer in full], {n for n, shape in enumerate(layers) if shape.halves})
+    if model.base_model is not model:
+        modeling_edgelm.add_exits(model, exit_paths(model, layers))
     make_room(model, state)
     own, prefix = model.state_dict(), f"{model.base_model_prefix}."
     named = {_own_name(name, own, prefix): tensor for name, tensor in state.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -11,7 +11,7 @@ from torch import nn
 
 from edgelm.anatomy.families.family import Family, Slice
 from edgelm.anatomy.head_table import read_columns
-from edgelm.anatomy.modeling_edgelm import AbsentAttention, AbsentOutput, halves
+from edgelm.anatomy.modeling_edgelm import AbsentAttention, AbsentOutput, halves, leaves
 from edgelm.anatomy.projection import Projection
 from edgelm.errors import UnsupportedFamily, UsageError
 from edgelm.shapes import LayerShape
@@ -230,7 +230,8 @@ class Layer:
     def shape(self) -> LayerShape:
         """How wide it is now."""
         cross = None if self.family.cross is None else self.cross_heads
-        return LayerShape(self.heads, self.ffn, cross=cross, stack=self.stack, halves=halves(self.root))
+        shape = LayerShape(self.heads, self.ffn, cross=cross, stack=self.stack)
+        return replace(shape, halves=halves(self.root), leaves=leaves(self.root))
 
     def cut(
         self,

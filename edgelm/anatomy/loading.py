@@ -208,7 +208,7 @@ def _shapes_to_record(model: PreTrainedModel, record: Record) -> tuple[Any, ...]
     full = (getattr(model.config, family.config_heads), getattr(model.config, family.config_ffn))
     now = layer_shapes(model)
     known = record.layers if len(record.layers) == len(now) else ()
-    if all((shape.heads, shape.ffn) == full and not shape.halves for shape in now) and all(
+    if all((shape.heads, shape.ffn) == full and not shape.marked for shape in now) and all(
         old.origin in (None, index) for index, old in enumerate(known)
     ):
         return ()
@@ -219,7 +219,8 @@ def _shapes_to_record(model: PreTrainedModel, record: Record) -> tuple[Any, ...]
         for old, new in zip(known, now, strict=True)
     ]
     return tuple(
-        replace(new, kept_heads=heads, origin=old.origin) for old, new, heads in zip(known, now, kept, strict=True)
+        replace(new, kept_heads=heads, origin=old.origin, left=old.left)
+        for old, new, heads in zip(known, now, kept, strict=True)
     )
 
 

@@ -8,7 +8,7 @@ task, builds the model by it. A removed attention or feed-forward network leaves
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,8 @@ from transformers import DynamicCache, EncoderDecoderCache
 
 COLUMNS = "head_columns"
 HALVES, HALVED = "halves", "times_halved"  # of a layer: it gives on half as many tokens; so often those that it reads
+EXIT, LEAVES = "exit", "leaves"  # of a layer: its head, and how sure that must be for a text to leave
+_EARLY, _READ = "early_logits", "mask_of_text"  # what that head said, for the model's forward; and by which mask
 _ARGUMENT, _PLACE = "position_bias", 2  # of the attention's forward
 _BIASED = "has_relative_attention_bias"  # that T5's attentions have, which give the bias on to the next layer
 _LEAST_SHARE = 0.5  # of two tokens that is no padding, if any is
@@ -220,6 +222,71 @@ def _give_half(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any],
     return halve(output, None if mask is None else _real(mask))
 
 
+def add_exits(model: Any, thresholds: Mapping[str, float]) -> None:
+    """Let texts leave a classifier behind these layers, each of which gets a head that reads the mean of the tokens (in
+    early layers the first one knows little as yet): outside training, the answer is that of the first head whose
+    largest logit is further above the next than the layer's threshold, and else the model's own (as DeeBERT, Xin et
+    al., arXiv:2004.12993, by entropy).
+
+    Args:
+        thresholds: by the layer's path in the base model.
+    """
+    if not any(hasattr(layer, EXIT) for layer in model.base_model.modules()):
+        model.register_forward_pre_hook(_note_mask, with_kwargs=True)
+        model.register_forward_hook(_answer_early)
+    for path, threshold in thresholds.items():
+        layer = model.base_model.get_submodule(path)
+        if not hasattr(layer, EXIT):
+            weight = next(layer.parameters())
+            sizes = (model.config.hidden_size, model.config.num_labels)
+            layer.add_module(EXIT, nn.Linear(*sizes, device=weight.device, dtype=weight.dtype))
+            layer.register_forward_hook(_ask_exit)
+        vars(layer)[LEAVES] = threshold
+
+
+def leaves(layer: nn.Module) -> float | None:
+    """The threshold of a layer's exit; None: it has none."""
+    threshold: float | None = getattr(layer, LEAVES, None)
+    return threshold
+
+
+def _note_mask(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    mask = kwargs["attention_mask"] if "attention_mask" in kwargs else (*args, None, None)[1]
+    for layer in module.modules():
+        if hasattr(layer, EXIT):
+            vars(layer)[_READ] = mask
+
+
+def _ask_exit(module: nn.Module, _: Any, output: Any) -> None:
+    if hasattr(module, EXIT):
+        states, mask = output[0] if isinstance(output, tuple) else output, getattr(module, _READ, None)
+        if mask is None:
+            mean = states.mean(dim=1)
+        else:
+            weights = mask.to(states.dtype).unsqueeze(-1)
+            mean = (states * weights).sum(dim=1) / weights.sum(dim=1)
+        said = module.get_submodule(EXIT)(mean)
+        if not module.training:
+            vars(module)[_EARLY] = said
+
+
+def _answer_early(module: nn.Module, _: Any, output: Any) -> Any:
+    said = [(vars(layer).pop(_EARLY), leaves(layer)) for layer in module.modules() if _EARLY in vars(layer)]
+    if not said:
+        return None
+    for layer in module.modules():
+        vars(layer).pop(_READ, None)  # training may run a layer again, which reads it then
+    # Of a tuple, too, the logits are the first matrix: a loss is one number.
+    logits = whole = output["logits"] if isinstance(output, dict) else next(each for each in output if each.ndim == 2)
+    for early, threshold in reversed(said):
+        largest, next_one = early.topk(2).values.split(1, dim=-1)
+        logits = torch.where(largest - next_one > threshold, early, logits)
+    if isinstance(output, dict):
+        output["logits"] = logits
+        return output
+    return tuple(logits if each is whole else each for each in output)
+
+
 def resize(base: nn.Module, layers: dict[str, Any]) -> None:
     """Give the parts of a model the sizes that `edgelm_layers` says, in place.
 
@@ -229,7 +296,8 @@ def resize(base: nn.Module, layers: dict[str, Any]) -> None:
             modules keep; `columns`, how many of a table of all heads an attention reads; `gone`, norms that nothing
             reads any more; `norms`, those of layers that were not the first once; `biases`, linear layers that got
             one; `tables`, rows and columns of embeddings; `absent`, the attentions that are gone, with the names of
-            their projections; `halves`, of each layer whether it gives on half as many tokens, by its path.
+            their projections; `halves`, of each layer whether it gives on half as many tokens, by its path. What
+            `exits` says is `add_exits`'s.
     """
     for path, (size, epsilon, biased) in layers["norms"].items():
         base.set_submodule(path, nn.LayerNorm(size, eps=epsilon, bias=biased))
@@ -282,6 +350,8 @@ def __getattr__(name: str) -> Any:
         super(made, self).__init__(config, *arguments, **options)
         if getattr(config, "edgelm_layers", None):
             resize(self.base_model, config.edgelm_layers)
+            if self.base_model is not self and config.edgelm_layers.get("exits"):
+                add_exits(self, config.edgelm_layers["exits"])
 
     def prepare_cache(self: Any, generation_config: Any, model_kwargs: dict[str, Any], *more: Any, **named: Any) -> Any:
         given = {entry for entry, value in model_kwargs.items() if value is not None}

@@ -16,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from edgelm.anatomy.families.static import is_static
 from edgelm.anatomy.layers import base_model
-from edgelm.anatomy.modeling_edgelm import COLUMNS, HALVES, AbsentAttention, halves, has_columns
+from edgelm.anatomy.modeling_edgelm import COLUMNS, HALVES, LEAVES, AbsentAttention, halves, has_columns, leaves
 from edgelm.model_folder.own_code import LAYERS_ENTRY, MODULE_FILE, STATIC_FILE
 from edgelm.model_folder.weight_files import read_json
 from edgelm.tasks.table import TASKS
@@ -35,7 +35,7 @@ _STATIC = (
     "transformers, builds it; edgelm itself never runs that file.",
 )
 _NUMBERS = (int, float)
-_KINDS = ("linear", "counts", "columns", "norms", "tables", "absent", "halves")
+_KINDS = ("linear", "counts", "columns", "norms", "tables", "absent", "halves", "exits")
 _ROUNDED = 1e-9  # a factor that was computed in another order is the same
 
 
@@ -84,6 +84,8 @@ def differing_shapes(model: PreTrainedModel) -> dict[str, Any] | None:
             found["columns"][path] = len(module.get_buffer(COLUMNS))
         if hasattr(module, HALVES):
             found["halves"][path] = halves(module)
+        if hasattr(module, LEAVES):
+            found["exits"][path] = leaves(module)
         if path in full and not isinstance(module, AbsentAttention):
             _note_module(found, path, module, full[path])
     if not any(found["halves"].values()):

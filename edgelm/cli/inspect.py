@@ -121,7 +121,8 @@ def _rows(console: Console, rows: dict[str, str]) -> None:
 def _draw_lineage(console: Console, record: dict[str, Any]) -> None:
     for index, layer in enumerate(record.get("layers", ())):
         half = "; gives on half of the tokens" if layer.get("halves") else ""
-        console.print(f"layer {index}: {layer['heads']} heads, {layer['ffn']} FFN channels{half}")
+        left = f"; {layer['left']:.0%} of the texts leave behind it" if layer.get("left") else ""
+        console.print(f"layer {index}: {layer['heads']} heads, {layer['ffn']} FFN channels{half}{left}")
     if record.get("hidden"):
         console.print(hidden_line(record["hidden"]))
     if record.get("tokens"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgelm.anatomy import family_of
+from edgelm.anatomy.exits import require_exits
 from edgelm.anatomy.families.static import STATIC, is_static, require_layers
 from edgelm.anatomy.halving import require_places_in_states
 from edgelm.checkpoint import Checkpoint
@@ -10,6 +11,7 @@ from edgelm.errors import RecipeError
 from edgelm.recipe import (
     DepthSettings,
     DistillSettings,
+    ExitsSettings,
     FitSettings,
     HalveSettings,
     PruneSettings,
@@ -32,10 +34,11 @@ def check_stages(recipe: Recipe, checkpoint: Checkpoint, *, pairs: bool) -> None
     Raises:
         UnsupportedFamily: layers would be cut of a family whose layers are not known, or that has none; tokens would be
             halved of one whose attention goes by distances.
-        RecipeError: a model without layers, or one that halves tokens, would be made for a task that it is not for; or
-            a stage asks for layers that all read the same tokens, of a model that halves them.
+        RecipeError: a model without layers, one that halves tokens, or one that texts leave early, would be made for a
+            task that it is not for; or a stage chooses among layers of a model that has the like already.
     """
-    family, halved = checkpoint.family, any(shape.halves for shape in checkpoint.record.layers)
+    family, layers = checkpoint.family, checkpoint.record.layers
+    halved, leaving = any(shape.halves for shape in layers), any(shape.leaves is not None for shape in layers)
     for stage in recipe.stages:
         if isinstance(stage, StaticSettings):
             _check_static(checkpoint.task, family, pairs=pairs)
@@ -50,12 +53,25 @@ def check_stages(recipe: Recipe, checkpoint: Checkpoint, *, pairs: bool) -> None
             halved = True
         elif halved:
             _check_after_halving(stage)
+        if isinstance(stage, ExitsSettings):
+            _check_exits(checkpoint.task, family)
+            leaving = True
+        elif leaving and _chooses_layers(stage):
+            raise RecipeError(
+                f"the stage {stage.stage} chooses among layers, and texts leave after some of them.",
+                hint="Put it before the stage exits, or begin with the model that was there before.",
+            )
+        if halved and leaving:
+            raise RecipeError(
+                "the stages halve and exits do not go together: heads on the way read the mean of all tokens.",
+                hint="Leave one of them out.",
+            )
 
 
 def _cuts_layers(stage: Settings) -> bool:
     if isinstance(stage, DistillSettings):
         return stage.layers is not None or stage.shape is not None
-    return isinstance(stage, DepthSettings | PruneSettings | FitSettings | HalveSettings)
+    return isinstance(stage, DepthSettings | PruneSettings | FitSettings | HalveSettings | ExitsSettings)
 
 
 def _reads_layers(stage: Settings) -> bool:
@@ -93,9 +109,23 @@ def _check_halving(task: Task, family: str) -> None:
     require_places_in_states(family)
 
 
-def _check_after_halving(stage: Stage) -> None:
+def _check_exits(task: Task, family: str) -> None:
+    if not isinstance(task, TextClassification) or task.output != "classes":
+        what = "regressions or several labels a text" if isinstance(task, TextClassification) else task.kind
+        raise RecipeError(
+            f"the stage exits is for classifiers with one label a text, not {what}: it asks how likely that one is.",
+            hint="Use another recipe, such as balanced.",
+        )
+    require_exits(family)
+
+
+def _chooses_layers(stage: Stage) -> bool:
     other = isinstance(stage, DistillSettings) and (_cuts_layers(stage) or stage.student is not None)
-    if other or isinstance(stage, DepthSettings | FitSettings | StaticSettings):
+    return other or isinstance(stage, DepthSettings | FitSettings | StaticSettings)
+
+
+def _check_after_halving(stage: Stage) -> None:
+    if _chooses_layers(stage):
         raise RecipeError(
             f"the stage {stage.stage} chooses among layers that read the same tokens, and some read half of them.",
             hint="Put it before the stage halve, or begin with the model that was there before.",

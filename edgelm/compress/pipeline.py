@@ -193,7 +193,18 @@ def compress(
                 seconds = allowed.training_seconds(recipe.stages[index:], judging)
                 allotted = Allotted(allowed.cutting_seconds(recipe.stages[index:], judging))
                 context = StageContext(
-                    teacher, tokenizer, record, dataset, texts, training, recipe.seed, progress, goal, seconds, allotted
+                    teacher,
+                    tokenizer,
+                    record,
+                    dataset,
+                    texts,
+                    training,
+                    recipe.seed,
+                    progress,
+                    goal,
+                    seconds,
+                    allotted,
+                    evaluation,
                 )
                 with during(progress, f"stage {index + 1} of {len(recipe.stages)}: {settings.stage}"):
                     _run_stage(

@@ -30,6 +30,7 @@ class StageContext:
         goal: what the `fit` stages aim at.
         seconds: that a training may take; None: as long as it takes.
         allotted: the time that a cut to a budget has.
+        evaluation: rows to judge by, which nothing is trained on; None: there are none.
     """
 
     teacher: PreTrainedModel
@@ -43,6 +44,7 @@ class StageContext:
     goal: Constraints
     seconds: float | None = None
     allotted: Allotted = field(default_factory=Allotted)
+    evaluation: Dataset | None = None
 
     def asked(self, model: PreTrainedModel, max_length: int) -> TaskModel:
         """A model of this stage with its tokenizer and task, and the length that the stage reads."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedModel, set_seed
 
 from edgelm.anatomy import (
@@ -18,6 +19,7 @@ from edgelm.anatomy import (
     load_tokenizer,
     model_layers,
 )
+from edgelm.anatomy.exits import exit_after, set_thresholds
 from edgelm.anatomy.halving import halve_after
 from edgelm.anatomy.hidden import hidden_size
 from edgelm.anatomy.sentence_head import share_head
@@ -26,6 +28,7 @@ from edgelm.compress.distillation.distill import student_from_layers
 from edgelm.compress.distillation.layer_matching import spread_layers
 from edgelm.compress.distillation.static_student import static_student
 from edgelm.compress.distillation.teach import teach
+from edgelm.compress.early_exit import choose_thresholds, fit_heads, head_logits
 from edgelm.compress.pruning.activation_scores import measure_activity
 from edgelm.compress.pruning.constraints import operations_goal
 from edgelm.compress.pruning.depth import drop_parts
@@ -43,10 +46,12 @@ from edgelm.compress.vocabulary.choose import tokens_to_keep
 from edgelm.compress.vocabulary.tokenizer_json import keep_tokens
 from edgelm.compress.vocabulary.writing import renumbered
 from edgelm.errors import RecipeError
+from edgelm.metrics.judge import Predictions, judge
 from edgelm.recipe import (
     DepthSettings,
     DistillSettings,
     EmbeddingsSettings,
+    ExitsSettings,
     FitSettings,
     HalveSettings,
     HiddenSettings,
@@ -146,6 +151,41 @@ def halve(model: PreTrainedModel, settings: HalveSettings, context: StageContext
     return StageResult(smaller, replace(context.record, layers=layers))
 
 
+def exits(model: PreTrainedModel, settings: ExitsSettings, context: StageContext) -> StageResult:
+    """Give some layers a head, let the teacher teach all heads at once, and choose who leaves by them.
+
+    Raises:
+        RecipeError: rows to judge by without labels.
+    """
+    if context.evaluation is None or context.evaluation.labels is None:
+        raise RecipeError(
+            "the stage exits chooses a threshold by labels, and the rows to judge by have none.",
+            hint="Give labelled rows with --eval.",
+        )
+    student, count = copy.deepcopy(model), len(layer_shapes(model))
+    chosen = sorted({number - 1 for number in settings.after or range(1, count)})
+    set_thresholds(student, {})  # heads that were there before are another choice
+    exit_after(student, chosen)
+    asked = context.asked(student, settings.train.max_length)
+    rows = context.dataset.sample(settings.samples, seed=context.seed)
+    fit_heads(asked, context.asked(context.teacher, settings.train.max_length), rows, progress=context.progress)
+    student = teach(student, settings.loss, settings.train, context, "exits")
+    judged, task = context.evaluation, context.record.task
+    said, encoded = head_logits(context.asked(student, settings.train.max_length), judged, progress=context.progress)
+
+    def metric(logits: np.ndarray) -> float:
+        return judge(task, Predictions(logits, encoded), judged)[task.metric]
+
+    found = choose_thresholds(said, judged.labels or (), chosen, metric, max_drop=settings.max_drop)
+    set_thresholds(student, found.thresholds)
+    record, now = with_layers(context.record, model, range(len(layer_shapes(model)))), layer_shapes(student)
+    layers = tuple(
+        replace(old, leaves=new.leaves, left=found.shares.get(number))
+        for number, (old, new) in enumerate(zip(record.layers, now, strict=True))
+    )
+    return StageResult(student, replace(context.record, layers=layers))
+
+
 def fit(model: PreTrainedModel, settings: FitSettings, context: StageContext) -> StageResult:
     """Cut the model to the goal, or to its share of the way there."""
     goal, teacher = context.goal, context.asked(context.teacher, settings.max_length)
@@ -237,6 +277,7 @@ STAGES: dict[type, Callable[[PreTrainedModel, Any, StageContext], StageResult]] 
     PruneSettings: prune,
     DepthSettings: depth,
     HalveSettings: halve,
+    ExitsSettings: exits,
     HiddenSettings: hidden,
     FitSettings: fit,
     RecoverSettings: recover,

@@ -14,6 +14,7 @@ from edgelm.anatomy.sizes import text_limit
 from edgelm.engines.plan import make_plan
 from edgelm.export.door import check_door, hard_texts
 from edgelm.export.draft import Draft, DraftGraph, Step
+from edgelm.export.early_texts import that_leave_clearly
 from edgelm.export.expected import expected_answers
 from edgelm.export.golden import make_golden
 from edgelm.export.parity import check_parity
@@ -87,7 +88,8 @@ def compare(draft: Draft) -> Draft:
     reference = load_reference(draft.checkpoint, allow_pickle=settings.allow_pickle) or source.model
     texts = parity_texts(draft)
     expected, hard = (
-        expected_answers(source.with_model(reference), some) for some in (texts, hard_texts(texts, source.task))
+        expected_answers(source.with_model(reference), that_leave_clearly(source, some))
+        for some in (texts, hard_texts(texts, source.task))
     )
     parity = check_parity(
         graph.session, expected.rows(expected.outputs), expected.samples, precision=settings.precision

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import onnx
 
+from edgelm.graph.branches import branch_at_exits
+
 _ALIGNMENT = 64  # bytes: vector registers load from there at once
 _SMALLEST = 1024  # bytes: smaller constants stay in the graph, where shape inference and optimizers read them
 _PLAIN = frozenset(
@@ -44,7 +46,8 @@ def save_graph(graph: onnx.ModelProto, path: Path, weights: str) -> None:
 
 def save_graphs(graphs: Mapping[str, onnx.ModelProto], folder: Path, weights: str) -> None:
     """Write graphs, and their constants of 1 kB and more into one file beside them (ONNX external data): constants of
-    equal bytes are stored once, also where two graphs have them.
+    equal bytes are stored once, also where two graphs have them. What only texts need that do not leave early becomes a
+    branch.
 
     Args:
         graphs: by the names of their files.
@@ -66,6 +69,7 @@ def save_graphs(graphs: Mapping[str, onnx.ModelProto], folder: Path, weights: st
                     stored[key] = file.tell()
                     file.write(raw)
                 _say_elsewhere(structure, tensor, location=weights, offset=stored[key], length=size)
+            branch_at_exits(structure)
             (folder / name).write_bytes(structure.SerializeToString())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 import numpy as np
@@ -87,7 +87,7 @@ def remove_unused(graph: onnx.ModelProto) -> None:
             kept.append(node)
     kept.reverse()
     for node in kept:  # optional outputs that nobody reads cost a kernel its short cut
-        if node.op_type == "Split":  # has as many outputs as sizes
+        if node.op_type in ("Split", "TopK"):  # have as many outputs as sizes, and always both
             continue
         names = [name if name in needed else "" for name in node.output]
         while names and not names[-1]:
@@ -115,10 +115,31 @@ def fold_weight_joins(graph: onnx.ModelProto) -> None:
     replace_nodes(graph, nodes)
 
 
+def branches_of(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """The graphs inside of a node."""
+    return [entry.g for entry in node.attribute if entry.type == onnx.AttributeProto.GRAPH]
+
+
+def constants_in(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """The constants of a graph, and of those inside of it."""
+    yield from graph.initializer
+    for node in graph.node:
+        for body in branches_of(node):
+            yield from constants_in(body)
+
+
+def nodes_in(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph, and of those inside of it."""
+    for node in graph.node:
+        yield node
+        for body in branches_of(node):
+            yield from nodes_in(body)
+
+
 def operator_counts(*graphs: onnx.ModelProto) -> dict[str, int]:
-    """How many nodes of each operator there are in all graphs together, most frequent first."""
+    """How many nodes of each operator there are in all graphs together and in their branches, most frequent first."""
     counts: dict[str, int] = {}
-    for node in chain.from_iterable(graph.graph.node for graph in graphs):
+    for node in chain.from_iterable(nodes_in(graph.graph) for graph in graphs):
         counts[node.op_type] = counts.get(node.op_type, 0) + 1
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 

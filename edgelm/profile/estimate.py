@@ -199,9 +199,13 @@ def _read_graph(subject: Subject) -> Any:
             "the package onnx is missing; it reads the graph that an estimate is made of.",
             hint=install_extra("compress"),
         ) from error
+    from edgelm.graph.branches import unbranch
+
     if subject.kind == "bundle":
         bundle = open_bundle(subject.path)
-        return onnx.ModelProto.FromString(bundle.read(bundle.manifest.graph().file))
+        graph = onnx.ModelProto.FromString(bundle.read(bundle.manifest.graph().file))
+        unbranch(graph)  # a text that goes to the end
+        return graph
     if subject.kind == "onnx":
         return onnx.load(subject.path, load_external_data=False)
     raise UsageError(

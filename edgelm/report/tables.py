@@ -7,7 +7,7 @@ from typing import Any
 
 from edgelm.markdown import Table
 from edgelm.report.language import told, tr, tr_all
-from edgelm.shapes import token_shares
+from edgelm.shapes import reached_shares, token_shares
 
 Profiles = list[dict[str, Any]]
 Estimates = list[dict[str, Any]]
@@ -250,6 +250,8 @@ def layer_table(profile: dict[str, Any]) -> Table:
     header = [tr("layer"), tr("heads"), "", tr("FFN channels"), ""]
     shares = token_shares([bool(layer.get("halves")) for layer in layers])
     header += [tr("reads of the tokens")] if min(shares, default=1.0) < 1 else []
+    reached = reached_shares([layer.get("left") or 0.0 for layer in layers])
+    header += [tr("texts that get there")] if min(reached, default=1.0) < 1 else []
     header += [f"{tr(title)}{unit}" for title in priced.values()]
     widest = {name: max([layer[name] for layer in layers] + [1]) for name in ("heads", "ffn")}
     before = dict(enumerate(lineage.get("original_layers", []) if layers else []))
@@ -260,8 +262,9 @@ def layer_table(profile: dict[str, Any]) -> Table:
         for name in ("heads", "ffn"):
             kept, most = 0 if index is None else layers[index][name], before[number][name] if number in before else None
             cells += [str(kept) if most is None else f"{kept}/{most}", bar(kept / (most or widest[name]))]
-        if min(shares, default=1.0) < 1:
-            cells.append("" if index is None else f"{shares[index]:.0%}")
+        for column in (shares, reached):
+            if min(column, default=1.0) < 1:
+                cells.append("" if index is None else f"{column[index]:.0%}")
         rows.append([*cells, *("0" if index is None else f"{costs[name][index]:.3g}" for name in priced)])
     return header, rows
 

@@ -12,8 +12,10 @@ from edgelm.runtime.onnx_scan import scan
 
 _DOMAINS = {b"", b"ai.onnx", b"com.microsoft"}  # of the operators that edgelm and onnxruntime's optimizer write
 _DOMAIN = "operators of the domain {}, which edgelm never writes"
-_REFUSED = {  # their attributes name a file that an execution provider loads; answers that are another each time
+_LOOPS = (b"Loop", b"Scan", b"SequenceMap", b"BeamSearch", b"GreedySearch", b"Sampling", b"WhisperBeamSearch")
+_REFUSED = {  # their attributes name a file that an execution provider loads; work without end; other answers each time
     b"EPContext": "a compiled graph",
+    **dict.fromkeys(_LOOPS, "a loop"),
     **dict.fromkeys(
         (b"Bernoulli", b"Multinomial", b"RandomNormal", b"RandomNormalLike", b"RandomUniform", b"RandomUniformLike"),
         "random numbers",
@@ -31,8 +33,8 @@ def check_graph(data: bytes, weights: str | None, about: str) -> None:
         about: the bundle and the graph's name in it, for the message.
 
     Raises:
-        BundleError: it names another file, holds operators of an unknown domain, of random numbers, with graphs inside
-            (loops) or for one compiler, is too large, or is no ONNX model.
+        BundleError: it names another file, holds operators of an unknown domain, of random numbers, of loops
+            or for one compiler, is too large, or is no ONNX model.
     """
     try:
         found = scan(data, about)
@@ -48,10 +50,17 @@ def check_graph(data: bytes, weights: str | None, about: str) -> None:
         )
     for what in (*(_DOMAIN.format(name) for name in _strange(found.domains - _DOMAINS)), *sorted(found.parts)):
         _refuse(about, what)
+    if found.branches and b"If" not in found.operators:
+        _refuse(about, "a graph inside of an operator")
     for operator, what in _REFUSED.items():
         if operator in found.operators:
             _refuse(about, f"{what} ({operator.decode()})")
     ELEMENTS.check(found.asked, about)
+
+
+def has_branches(data: bytes, about: str) -> bool:
+    """Whether a serialized graph that was looked through has others inside of its nodes."""
+    return scan(data, about).branches > 0
 
 
 def _strange(names: set[bytes]) -> list[str]:

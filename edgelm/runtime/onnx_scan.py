@@ -47,7 +47,8 @@ class Scan:
     Attributes:
         locations: the files that tensors lie in.
         operators, domains: of nodes.
-        parts: what else than one plain graph there is, in words: functions, training, graphs inside of a node.
+        parts: what else than one graph there is, in words: functions, training.
+        branches: how many graphs lie inside of nodes.
         asked: the largest number of elements that some integers in it may be the shape of.
     """
 
@@ -55,13 +56,13 @@ class Scan:
     operators: set[bytes] = field(default_factory=set)
     domains: set[bytes] = field(default_factory=set)
     parts: set[str] = field(default_factory=set)
+    branches: int = 0
     asked: int = 0
 
 
 _PARTS = {
     "training": "a graph for training",
     "function": "functions of its own",
-    "subgraph": "a graph inside of an operator (as of Loop, If or Scan)",
 }
 
 
@@ -92,6 +93,7 @@ def scan(data: bytes, about: str) -> Scan:
                 NODES.check(NODES.most + 1, about)
         elif message in _PARTS:
             found.parts.add(_PARTS[message])
+        found.branches += message == "subgraph"
         keys: set[bytes] = set()
         values: set[bytes] = set()
         integers: list[int] = []

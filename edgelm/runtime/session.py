@@ -12,6 +12,7 @@ from typing import Any
 
 from edgelm.errors import BundleError
 from edgelm.runtime.bundle import Bundle
+from edgelm.runtime.external_data import has_branches
 from edgelm.runtime.graph_spec import MODEL, OPTIMIZED_FILE, GraphSpec
 from edgelm.runtime.manifest import WEIGHTS_FILE
 from edgelm.runtime.saturation import EXACT_ENTRY, needs_exact_kernels
@@ -160,12 +161,12 @@ def _source(bundle: Bundle, options: Any, spec: GraphSpec, name: str) -> Iterato
                 bundle.check(WEIGHTS_FILE)
     elif not weights:
         yield graph
-    elif hasattr(options, "add_external_initializers_from_files_in_memory"):
+    elif hasattr(options, "add_external_initializers_from_files_in_memory") and not has_branches(graph, name):
         data = bundle.read(WEIGHTS_FILE)
         options.add_external_initializers_from_files_in_memory([WEIGHTS_FILE], [data], [len(data)])
         yield graph
         del data  # onnxruntime keeps its address alone
-    else:  # an older onnxruntime reads weights from files alone
+    else:  # of branches, and by an older onnxruntime of any graph, weights are read from files alone
         import tempfile  # slow to import
 
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

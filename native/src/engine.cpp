@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 namespace {
 
@@ -134,6 +135,7 @@ void Engine::prepare(const Inputs &in) {
       tokens.added[sequence * tokens.keys + token] = hidden;
     }
   }
+  answered_.assign(program_.steps.size() * in.batch, 0);
   for (const Step &step : program_.steps)
     for (const Lookup &lookup : step.lookups) {
       if (lookup.source != Source::counted) continue;
@@ -170,12 +172,32 @@ bool Engine::crosses_rows(const Step &step) const {
 
 void Engine::work(const Inputs &in, int thread, int threads) {
   const auto index = static_cast<size_t>(thread), count = static_cast<size_t>(threads);
+  uint8_t *answered = answered_.data(), *before = nullptr;
   for (const Step &step : program_.steps) {
     if (crosses_rows(step)) crew_.meet();
     const int made = step.output != none ? step.output : step.bytes != none ? step.bytes : step.keys;
     const size_t rows = in.batch * (per_token(made) ? tokens(made).count : 1);
     const Range range = {rows * index / count, rows * (index + 1) / count};
-    if (range.first < range.last) run_step(step, in, range, thread);
+    if (step.operation != Operation::leave) {
+      if (range.first < range.last) run_step(step, in, range, thread);
+      continue;
+    }
+    leave(step, range, answered, before);
+    crew_.meet();
+    if (std::all_of(answered, answered + in.batch, [](uint8_t each) { return each; })) return;
+    before = answered, answered += in.batch;  // where nobody reads any more what is written next
+  }
+}
+
+// Takes the answers of texts whose largest logit is further above the next than the threshold; below 0, of all.
+void Engine::leave(const Step &s, Range range, uint8_t *answered, const uint8_t *before) {
+  for (size_t row = range.first; row < range.last; row++) {
+    const float *x = floats(s.input) + row * stride(s.input);
+    float largest = -std::numeric_limits<float>::infinity(), next = largest;
+    for (size_t i = 0; i < s.width; i++) next = std::max(next, std::min(x[i], largest)), largest = std::max(largest, x[i]);
+    const bool there = before && before[row], sure = s.threshold < 0 || largest - next > s.threshold;
+    if (sure && !there) std::memcpy(floats(s.output) + row * stride(s.output), x, s.width * sizeof(float));
+    answered[row] = there || sure;
   }
 }
 

@@ -42,6 +42,7 @@ class Engine {
   void attend(const Step &step, const Inputs &inputs, Range range, int thread);
   void rotate(const Step &step, const Inputs &inputs, Range range);
   void halve(const Step &step, Range range);
+  void leave(const Step &step, Range range, uint8_t *answered, const uint8_t *before);
   void pool(const Step &step, Range range);
   bool crosses_rows(const Step &step) const;
 
@@ -62,6 +63,7 @@ class Engine {
   std::vector<uint8_t *> places_;  // of the buffers
   std::vector<float *> scratch_;   // of the threads
   std::vector<Tokens> tokens_;        // all of them, and what each halving leaves
+  std::vector<uint8_t> answered_;     // at each step by which texts leave, whether a text has its answer
   std::vector<int32_t> counted_;      // for each token, by the first lookup that counts
 };
 

@@ -20,7 +20,7 @@ class Reader {
 
   Program read() {
     text_.expect("edgelm-native");
-    if (text_.integer(1, 1 << 30) > 2) throw Failure(1, "a program of a newer edgelm; install a newer edgelm-native");
+    if (text_.integer(1, 1 << 30) > 3) throw Failure(1, "a program of a newer edgelm; install a newer edgelm-native");
     text_.find_data();
     text_.expect("longest");
     program_.longest = static_cast<size_t>(text_.integer(1, 1 << 20));
@@ -353,9 +353,12 @@ class Reader {
     }
     if (s.operation == Operation::add) s.other = buffer(Buffer::Kind::floats, s.width);
     if (s.operation == Operation::activate) s.activation = activation();
+    if (s.operation == Operation::leave) s.threshold = text_.number();
+    if (!(s.threshold >= -1)) Text::refuse("a threshold that is no number");
     s.output = buffer(Buffer::Kind::floats, s.width);
     same_rows(s.input, s.other);
     same_rows(s.input, s.output);
+    if (s.operation == Operation::leave && per_token(s.output)) Text::refuse("answers for tokens");
   }
 
   Step step() {
@@ -365,7 +368,7 @@ class Reader {
         {"activate", Operation::activate}, {"gate", Operation::gate},           {"rotate", Operation::rotate},
         {"attention", Operation::attention}, {"first", Operation::first},       {"halve", Operation::halve},
         {"near-attention", Operation::attention}, {"disentangled-attention", Operation::attention},
-        {"mean", Operation::mean},         {"unit", Operation::unit}};
+        {"mean", Operation::mean},         {"unit", Operation::unit},           {"leave", Operation::leave}};
     const std::string name = text_.word();
     const auto found = operations.find(name);
     if (found == operations.end()) Text::refuse("an unknown step: " + name.substr(0, 40));

@@ -36,7 +36,7 @@ struct Lookup {
   Table table;
 };
 
-enum class Operation { embed, linear, dense, norm, quantize, add, activate, gate, rotate, attention, halve, first, mean, unit };
+enum class Operation { embed, linear, dense, norm, quantize, add, activate, gate, rotate, attention, halve, leave, first, mean, unit };
 
 constexpr int none = -1, most_halvings = 16;
 
@@ -46,7 +46,7 @@ struct Step {
   int queries = none, keys = none, values = none;
   size_t width = 0, heads = 0, head_width = 0, reach = 0;
   bool masked = false;
-  float epsilon = 0, scale = 1;
+  float epsilon = 0, scale = 1, threshold = 0;
   Activation activation = Activation::none;
   IntegerMatrix integers;
   FloatMatrix floats;

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from edgelm import distributed as processes
 from edgelm.anatomy import Rows, TaskModel, keep_layers, model_layers
+from edgelm.anatomy.exits import exits_heard
 from edgelm.compress.batches import Share
 from edgelm.compress.distillation.attention_relations import captured, related_layers, relation_loss
 from edgelm.compress.distillation.layer_matching import dynamic_pairs, layer_pairs, masked_distance, matched_layers
@@ -89,7 +90,8 @@ def distillation_loss(
 ) -> LossFunction:
     """The weighted sum of the four losses, as a function of the student, a batch and its share.
 
-    Labels count only where the batch has them (sentence embeddings learn from text alone).
+    Labels count only where the batch has them (sentence embeddings learn from text alone). Where texts may leave early,
+    each head on the way learns the outputs and the labels too, all together.
 
     Args:
         projection: takes the student's hidden states to the teacher's width; None: they are compared as they are.
@@ -108,12 +110,15 @@ def distillation_loss(
     def compute(model: PreTrainedModel, batch: dict[str, torch.Tensor], share: Share) -> torch.Tensor:
         with captured(related.teacher) as wanted_parts:
             taught, teacher_hidden = ask(batch)
-        with captured(related.student) as parts:
+        with captured(related.student) as parts, exits_heard(model) as early:
             outputs, student_hidden = teacher.with_model(model).outputs(batch, hidden_states=loss.hidden > 0)
-        rows, wanted = (teacher.counted(some, batch) for some in (outputs, taught))
-        total = loss.soft * _soft_part(rows, wanted.values, output, loss, share)
-        if loss.hard > 0 and "labels" in batch and output != "vectors":
-            total = total + share.rows * loss.hard * hard_loss(rows, teacher.targets(batch), output)
+        wanted = teacher.counted(taught, batch)
+        total = torch.zeros((), device=outputs.device)
+        for said in (outputs, *early):
+            rows = teacher.counted(said, batch)
+            total = total + loss.soft * _soft_part(rows, wanted.values, output, loss, share)
+            if loss.hard > 0 and "labels" in batch and output != "vectors":
+                total = total + share.rows * loss.hard * hard_loss(rows, teacher.targets(batch), output)
         if loss.hidden > 0:
             total = total + loss.hidden * hidden(student_hidden, teacher_hidden, batch["attention_mask"], share)
         if related.student is not None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from edgelm.graph.native import attention, embeddings, ending, halving, layers, rotary
+from edgelm.graph.native import attention, embeddings, ending, halving, layers, leaving, rotary
 from edgelm.graph.native.by_place import nodes_by_place
 from edgelm.graph.native.state import State
-from edgelm.graph.native.values import Half, Input, Lookups, MaskColumn, Value
+from edgelm.graph.native.values import Half, Input, Largest, Lookups, MaskColumn, Value
 from edgelm.graph.native.view import GraphView, Unsupported, need
 from edgelm.graph.native.writer import ProgramWriter
 
@@ -54,16 +54,19 @@ def _compile(view: GraphView, longest: int | None) -> bytes:
     for node in view.nodes:
         if all(name in state.done for name in node.output):
             continue
-        if node.op_type in _HANDLERS or node.op_type == "Split":  # else: nothing that is needed, or it will be missed
-            state.values |= dict(zip(node.output, _value(state, node), strict=True))
+        if node.op_type in (*_HANDLERS, "Split", "TopK"):  # else: nothing that is needed, or it will be missed
+            state.values |= dict(zip(node.output, _values(state, node), strict=True))
     for name in view.outputs:
         state.writer.output(name, state.rows(name).buffer)
     return state.writer.text()
 
 
-def _value(state: State, node: onnx.NodeProto) -> list[Value]:
+def _values(state: State, node: onnx.NodeProto) -> list[Value]:
+    if node.op_type == "TopK":
+        return leaving.largest(state, node)
     if node.op_type == "Split":
-        return ending.split(state, node)
+        value = state.value(node.input[0])
+        return leaving.split(value, node) if isinstance(value, Largest) else ending.split(state, node)
     return [_HANDLERS[node.op_type](state, node)]
 
 
@@ -120,6 +123,7 @@ _HANDLERS: dict[str, Callable[[State, onnx.NodeProto], Value]] = {
     "MatMul": layers.float_product,
     "MatMulIntegerToFloat": layers.integer_product,
     "Max": halving.not_less,
+    "Greater": leaving.above,
     "Mul": _multiply,
     "MultiHeadAttention": attention.multi_head,
     "Not": embeddings.not_,
@@ -129,8 +133,10 @@ _HANDLERS: dict[str, Callable[[State, onnx.NodeProto], Value]] = {
     "ReduceSum": ending.reduce_sum,
     "RotaryEmbedding": rotary.rotary,
     "Shape": embeddings.shape,
+    "Sub": leaving.subtract,
     "Slice": embeddings.slice_,
     "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze,
+    "Where": leaving.choose,
     **dict.fromkeys(layers.ACTIVATIONS, layers.activation),
 }

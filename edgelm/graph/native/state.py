@@ -25,6 +25,7 @@ class State:
         self.widths: dict[str, tuple[int, int]] = {}  # of those buffers, and of which tokens they are
         self.angles: dict[tuple[str, ...], tuple[str, str]] = {}  # where cosines and sines lie, by their names
         self.columns: dict[str, np.ndarray] = {}  # of tables of positions for each distance, by the index in the graph
+        self.answers: Rows | None = None  # of texts that leave early, and then of the others
         self.padding_stays = False  # whether rows of padding, which the graph has at 0, are as any other row
         # Where what attention adds by distance lies, by its name in the graph, its reach and the heads.
         self.biases: dict[tuple[str, int, int], str] = {}

@@ -149,6 +149,17 @@ class Masked:
 
 
 @dataclass(frozen=True)
+class Largest:
+    """The two largest of the logits that rows are; `place`: which of them, alone; `apart`: how far they are apart;
+    `told`: whether that is above a threshold."""
+
+    rows: Rows
+    place: int | None = None
+    apart: bool = False
+    told: bool = False
+
+
+@dataclass(frozen=True)
 class Product:
     """A product with what follows it, not yet a step: more may follow.
 
@@ -232,6 +243,7 @@ Value = (
     | Bytes
     | Scaled
     | Masked
+    | Largest
     | Memory
     | Rotated
     | FirstQuery

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from edgelm.graph.branches import unbranch
 from edgelm.graph.parts import part_before
 from edgelm.graph.session import make_plain_session
 
@@ -23,6 +24,7 @@ class GraphView:
 
     def __init__(self, path: Path, weights: str) -> None:
         model = onnx.load(str(path), load_external_data=False)
+        unbranch(model)
         self.nodes: list[onnx.NodeProto] = list(model.graph.node)
         self.opsets, self.ir_version = list(model.opset_import), int(model.ir_version)
         self.inputs = [value.name for value in model.graph.input]

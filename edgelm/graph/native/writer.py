@@ -11,7 +11,8 @@ import numpy as np
 from edgelm.graph.native.buffers import Buffer, share_buffers
 from edgelm.graph.native.view import GraphView
 
-_VERSION, _HALVING = 1, 2  # of the format: libraries that know the first alone cannot halve
+# Of the format: libraries that know the first alone cannot halve tokens, those of the second let no text leave early.
+_VERSION, _HALVING, _LEAVING = 1, 2, 3
 _ALIGNMENT = 4  # bytes
 
 
@@ -94,6 +95,7 @@ class ProgramWriter:
         names, shared = share_buffers(self._buffers, self._pinned, self._steps)
         buffers = [f"{buffer.kind} {int(buffer.per_token)} {buffer.width}" for buffer in shared]
         version = _HALVING if any(buffer.per_token > 1 for buffer in shared) else _VERSION
+        version = _LEAVING if any(step.startswith("leave ") for step in self._steps) else version
         lines = [f"edgelm-native {version}", f"longest {self.longest}", f"mask {int(self.reads_mask)}"]
         for name, entries in (("buffers", buffers), ("steps", self._steps), ("outputs", self._outputs)):
             renamed = (" ".join(names.get(word, word) for word in entry.split()) for entry in entries)
