@@ -58,10 +58,14 @@ struct FloatMatrix {
   const float *packed = nullptr;  // [panels][inputs][16]
 };
 
+// Numbers of a row of nibbles that share a scale.
+constexpr size_t nibble_block = 32;
+
 struct Table {
-  const float *floats = nullptr;  // or
-  const int8_t *bytes = nullptr;
-  const float *scales = nullptr;  // one a row, of bytes
+  const float *floats = nullptr;     // or
+  const int8_t *bytes = nullptr;     // or
+  const uint8_t *nibbles = nullptr;  // two numbers a byte, the first in its low half; 8 stands for 0
+  const float *scales = nullptr;     // one a row, of bytes; one a block, of nibbles
   size_t width = 0;
 };
 

@@ -272,13 +272,28 @@ void norm(const float *x, size_t width, const float *gain, const float *bias, fl
   }
 }
 
+// Sixteen numbers of four bits, or `count` and zeros, as bytes.
+void spread_nibbles(const uint8_t *from, size_t count, int8_t *to) {
+  uint8_t packed[8] = {};
+  std::memcpy(packed, from, (count + 1) / 2);
+  for (size_t i = 0; i < 8; i++) {
+    to[2 * i] = static_cast<int8_t>((packed[i] & 15) - 8);
+    to[2 * i + 1] = static_cast<int8_t>((packed[i] >> 4) - 8);
+  }
+}
+
 void look_up(const Table &table, size_t row, float *to, bool sum) {
-  const size_t begin = row * table.width;
+  const size_t begin = row * table.width, bytes = (table.width + 1) / 2;
+  const size_t blocks = (table.width + nibble_block - 1) / nibble_block;
   for (size_t at = 0; at < table.width; at += 16) {
     const size_t count = left(table.width, at);
     Floats x;
     if (table.floats) {
       x = load_some(table.floats + begin + at, count);
+    } else if (table.nibbles) {
+      int8_t v[16];
+      spread_nibbles(table.nibbles + row * bytes + at / 2, count, v);
+      x = Lanes::mul(Lanes::from_bytes(v), Lanes::set(table.scales[row * blocks + at / nibble_block]));
     } else {
       int8_t v[16] = {};
       std::memcpy(v, table.bytes + begin + at, count);

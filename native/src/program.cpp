@@ -1,5 +1,6 @@
 #include "program.h"
 
+#include <cmath>
 #include <cstdlib>
 #include <map>
 
@@ -84,6 +85,23 @@ class Reader {
     return program_.numbers.back().data();
   }
 
+  // Floats of 16 bits from a place, as those of 32.
+  const float *halves(size_t count) {
+    const uint8_t *bytes = text_.place(count * sizeof(uint16_t));
+    if (!bytes) return nullptr;
+    std::vector<float> kept(count);
+    for (size_t i = 0; i < count; i++) {
+      uint16_t half;
+      std::memcpy(&half, bytes + i * sizeof half, sizeof half);
+      const int exponent = half >> 10 & 31, fraction = half & 1023;
+      if (exponent == 31) Text::refuse("a scale that is not finite");
+      const int whole = exponent ? fraction + 1024 : fraction;
+      kept[i] = std::ldexp(static_cast<float>(half >> 15 ? -whole : whole), (exponent ? exponent : 1) - 25);
+    }
+    program_.numbers.push_back(std::move(kept));
+    return program_.numbers.back().data();
+  }
+
   const float *needed(const float *found) {
     if (!found) Text::refuse("numbers that are needed are missing");
     return found;
@@ -148,11 +166,17 @@ class Reader {
     found.skipped = text_.integer(-1, 1 << 30);
     found.table.width = width;
     const std::string kind = text_.word();
-    const size_t bytes = found.rows * width * (kind == "floats" ? sizeof(float) : 1);
-    if (found.rows < 1 || (kind != "floats" && kind != "bytes")) Text::refuse("an empty or unknown table");
+    const std::map<std::string, size_t> row_bytes = {
+        {"floats", width * sizeof(float)}, {"bytes", width}, {"nibbles", (width + 1) / 2}};
+    const auto row = row_bytes.find(kind);
+    if (found.rows < 1 || row == row_bytes.end()) Text::refuse("an empty or unknown table");
+    const size_t bytes = found.rows * row->second;
     const uint8_t *place = text_.place(bytes);
     if (!place) Text::refuse("a table without rows");
-    if (kind == "bytes") {
+    if (kind == "nibbles") {
+      found.table.nibbles = place;
+      found.table.scales = needed(halves(found.rows * ((width + nibble_block - 1) / nibble_block)));
+    } else if (kind == "bytes") {
       found.table.bytes = reinterpret_cast<const int8_t *>(place);
       found.table.scales = needed(floats(found.rows));
     } else if (reinterpret_cast<uintptr_t>(place) % alignof(float) == 0) {

@@ -12,6 +12,7 @@ from edgelm.graph.native.writer import ProgramWriter, Quantizer, bits
 from edgelm.graph.session import DISABLED_OPTIMIZERS
 from edgelm.graph.synthetic import encoder_graph
 from edgelm.graph.unpadded import for_one_text
+from edgelm.quantize.blocks import pack, round_blocks
 from edgelm.quantize.embeddings import quantize_embeddings
 from edgelm.quantize.without_data import quantize_blindly
 from edgelm.runtime.saturation import EXACT_ENTRY
@@ -135,6 +136,34 @@ def test_halving_of_other_rows_is_refused(native, tmp_path):
         native.Encoder(program.replace(b"edgelm-native 2", b"edgelm-native 9"), b"\0")
 
 
+@pytest.mark.parametrize("width", [2, 32, 46, 384])
+def test_tables_of_4_bits_hold_what_their_blocks_say(native, width):
+    """Every number times the scale of its block of 32, in every instruction set; a scale that is no number is
+    refused."""
+    random = np.random.default_rng(width)
+    table = round_blocks(random.normal(size=(width, WORDS)).astype(np.float32), 4)
+    packed = pack(table).reshape(WORDS, -1)[:, : width // 2]
+    ids = random.permutation(WORDS)[None]
+    for name in native.instruction_sets():
+        encoder = native.Encoder(_table_of_4_bits(packed, table.scale.T), b"\0", instruction_set=name)
+        assert np.array_equal(encoder({"input_ids": ids})["rows"][0], table.floats().T[ids[0]])
+    scales = table.scale.T.copy()
+    scales[-1, -1] = np.inf
+    with pytest.raises(native.NativeError, match="scale that is not finite"):
+        native.Encoder(_table_of_4_bits(packed, scales), b"\0")
+
+
+def _table_of_4_bits(packed: np.ndarray, scales: np.ndarray) -> bytes:
+    """A program that gives the row of each id."""
+    writer = ProgramWriter(None)  # type: ignore[arg-type]  # no constant of a graph is named
+    width = 2 * packed.shape[1]
+    rows = writer.buffer("floats", width, per_token=True)
+    places = f"{writer.place(packed, np.uint8)} {writer.place(scales, np.float16)}"
+    writer.step("embed", width, rows, 1, f"ids {len(packed)} 0 -1 nibbles {places}")
+    writer.output("rows", rows)
+    return writer.text()
+
+
 @pytest.mark.parametrize("inputs", [1, 6, 8, 12, 40, 300])
 def test_no_sum_is_cut_off(native, inputs):
     """Bytes of 255 times weights of all sizes, up to those whose pairs or fours exceed 16 bits: the sums are exact in
@@ -173,8 +202,9 @@ def _product(levels: np.ndarray, weights: np.ndarray) -> bytes:
     return writer.text()
 
 
-def test_a_model_without_layers_answers_as_by_onnxruntime(native, tmp_path):
-    """A table of bytes, the mean of its rows without padding, a norm and a head."""
+@pytest.mark.parametrize("table_bits", [8, 4])
+def test_a_model_without_layers_answers_as_by_onnxruntime(native, tmp_path, table_bits):
+    """A table of bytes, or of two numbers a byte; the mean of its rows without padding, a norm and a head."""
     random = np.random.default_rng(0)
     constants = {
         "table": random.normal(size=(600, WIDTH)).astype(np.float32),
@@ -203,7 +233,7 @@ def test_a_model_without_layers_answers_as_by_onnxruntime(native, tmp_path):
         [numpy_helper.from_array(values, name) for name, values in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    save_graph(quantize_embeddings(model), tmp_path / "model.onnx", "weights.bin")
+    save_graph(quantize_embeddings(model, bits=table_bits), tmp_path / "model.onnx", "weights.bin")
     program = compile_program(tmp_path / "model.onnx", "weights.bin")
     assert program is not None
     mask = np.array([[1] * 7, [1] * 3 + [0] * 4])

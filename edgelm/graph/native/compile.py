@@ -18,13 +18,14 @@ from edgelm.graph.native.writer import ProgramWriter
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _ATTENTION = {"Attention", "MultiHeadAttention", "Softmax"}
+_LOOKUPS, _INTEGERS = {"Gather", "GatherBlockQuantized"}, (np.int8, np.uint8)
 
 
 def compile_program(graph: Path, weights: str, *, longest: int | None = None) -> bytes | None:
     """The program of a saved graph; None where it has something that no program can say, or no integers.
 
     Args:
-        graph: an ONNX file, with a product of integers or, where it has no attention, a table of bytes.
+        graph: an ONNX file, with a product of integers or, where it has no attention, a table of integers.
         weights: the name of the file beside it that its larger constants lie in; the program names places in it.
         longest: tokens of a text, if the graph itself sets no limit.
     """
@@ -42,8 +43,8 @@ def _in_integers(view: GraphView) -> bool:
     kinds = {node.op_type for node in view.nodes}
     if kinds & {"QAttention", "MatMulIntegerToFloat"}:
         return True
-    tables = [node.input[0] for node in view.nodes if node.op_type == "Gather" and view.is_constant(node.input[0])]
-    return not kinds & _ATTENTION and any(view.constant(name).dtype == np.int8 for name in tables)
+    lookups = [node for node in view.nodes if node.op_type in _LOOKUPS and view.is_constant(node.input[0])]
+    return not kinds & _ATTENTION and any(view.constant(node.input[0]).dtype in _INTEGERS for node in lookups)
 
 
 def _compile(view: GraphView, longest: int | None) -> bytes:
@@ -117,6 +118,7 @@ _HANDLERS: dict[str, Callable[[State, onnx.NodeProto], Value]] = {
     "Expand": embeddings.expand,
     "Gather": _gather,
     "GatherElements": embeddings.gather_elements,
+    "GatherBlockQuantized": embeddings.gather_blocks,
     "Gemm": layers.float_product,
     "LayerNormalization": layers.norm,
     "LpNormalization": ending.unit,

@@ -7,14 +7,19 @@ import onnx
 
 from edgelm.graph.native.state import State
 from edgelm.graph.native.values import Index, Input, Length, Lookup, Lookups, MaskColumn, NotPadding, Unneeded, Value
-from edgelm.graph.native.view import Unsupported, attributes
+from edgelm.graph.native.view import Unsupported, attributes, need
+from edgelm.quantize.blocks import BLOCK
 
 _INPUTS = {"input_ids": "ids", "token_type_ids": "types"}
 _FLOAT = onnx.TensorProto.FLOAT
+_BLOCKS = {"bits": 4, "block_size": BLOCK, "gather_axis": 0, "quantize_axis": 1}  # that a program can say
 
 
 def cast(state: State, node: onnx.NodeProto) -> Value:
-    """Another type of the same; of the mask as floats is read how many tokens a sequence has."""
+    """Another type of the same; of the mask as floats is read how many tokens a sequence has. What reads a constant so
+    looks it up itself."""
+    if state.view.is_constant(node.input[0]):
+        return Unneeded()
     value = state.value(node.input[0])
     if value == Input("attention_mask") and attributes(node)["to"] == _FLOAT:
         return MaskColumn()
@@ -119,13 +124,33 @@ def add(state: State, left: str, right: str) -> Value | None:
 def gather(state: State, node: onnx.NodeProto) -> Value:
     """Rows of a table: of floats, or the bytes or the scales of one in INT8."""
     table = state.view.constant(node.input[0])
-    index = state.value(node.input[1])
-    if isinstance(index, Input) and index.name in _INPUTS:
-        index = Index(_INPUTS[index.name])
-    if not isinstance(index, Index) or attributes(node).get("axis", 0) != 0 or table.ndim != 2:
-        raise Unsupported(f"{node.name}: rows of something else")
+    index = _rows_asked(state, node)
+    need(attributes(node).get("axis", 0) == 0 and table.ndim == 2, f"{node.name}: rows of something else")
     if table.dtype == np.int8:
         return Lookup(node.input[0], None, index)
     if table.shape[1] == 1:
         return Lookup(None, node.input[0], index)
     return Lookups((Lookup(node.input[0], None, index),))
+
+
+def gather_blocks(state: State, node: onnx.NodeProto) -> Value:
+    """Rows of a table in 4 bits, whose blocks of 32 have a scale each, of 16 bits in the file."""
+    table, index = state.view.constant(node.input[0]), _rows_asked(state, node)
+    cast = state.view.maker(node.input[2], "Cast")
+    need(cast is not None and len(node.input) == 3, f"{node.name}: blocks of another kind")
+    assert cast is not None
+    scales = state.view.constant(cast.input[0])
+    need(attributes(node) == _BLOCKS and table.dtype == np.uint8 and table.ndim == 2, f"{node.name}: other blocks")
+    expected = (table.shape[0], -(-2 * table.shape[1] // BLOCK))
+    need(scales.dtype == np.float16 and scales.shape == expected, f"{node.name}: other scales")
+    return Lookups((Lookup(node.input[0], cast.input[0], index),))
+
+
+def _rows_asked(state: State, node: onnx.NodeProto) -> Index:
+    """Which rows of a table a node looks up."""
+    index = state.value(node.input[1])
+    if isinstance(index, Input) and index.name in _INPUTS:
+        index = Index(_INPUTS[index.name])
+    if not isinstance(index, Index):
+        raise Unsupported(f"{node.name}: rows of something else")
+    return index

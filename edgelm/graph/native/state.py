@@ -92,12 +92,14 @@ class State:
             if part.table is None:
                 raise Unsupported("scales without a table")
             table = self.view.constant(part.table)
-            width = table.shape[1]
+            width = table.shape[1] if table.dtype != np.uint8 else 2 * table.shape[1]
             index = part.index
             words += [index.source, table.shape[0], index.offset, index.skipped]
             if part.scale is None:
                 need(table.dtype == np.float32, f"{part.table} is a table of {table.dtype}")
                 words += ["floats", self.writer.place(part.table)]
+            elif table.dtype == np.uint8:
+                words += ["nibbles", self.writer.place(part.table, np.uint8), self.writer.place(part.scale, np.float16)]
             else:
                 need(table.dtype == np.int8, f"{part.table} is a table of {table.dtype}")
                 words += ["bytes", self.writer.place(part.table, np.int8), self.writer.place(part.scale)]

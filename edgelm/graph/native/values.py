@@ -48,7 +48,8 @@ class Index:
 
 @dataclass(frozen=True)
 class Lookup:
-    """Rows of a table. `scale`: of its rows, where it is of INT8. A half one is bytes alone, or their scales alone."""
+    """Rows of a table. `scale`: of its rows, where it is of INT8, or of their blocks, where it is of 4 bits. A half one
+    is bytes alone, or their scales alone."""
 
     table: str | None
     scale: str | None

@@ -11,8 +11,8 @@ import numpy as np
 from edgelm.graph.native.buffers import Buffer, share_buffers
 from edgelm.graph.native.view import GraphView
 
-# Of the format: libraries that know the first alone cannot halve tokens, those of the second let no text leave early.
-_VERSION, _HALVING, _LEAVING = 1, 2, 3
+_VERSION, _HALVING, _LATER = 1, 2, 3  # of the format: the least that a library must know
+_OF_LATER = ("leave ", " nibbles ")  # words of steps: texts that leave early, tables of 4 bits
 _ALIGNMENT = 4  # bytes
 
 
@@ -95,7 +95,8 @@ class ProgramWriter:
         names, shared = share_buffers(self._buffers, self._pinned, self._steps)
         buffers = [f"{buffer.kind} {int(buffer.per_token)} {buffer.width}" for buffer in shared]
         version = _HALVING if any(buffer.per_token > 1 for buffer in shared) else _VERSION
-        version = _LEAVING if any(step.startswith("leave ") for step in self._steps) else version
+        if any(word in f"{step} " for step in self._steps for word in _OF_LATER):
+            version = _LATER
         lines = [f"edgelm-native {version}", f"longest {self.longest}", f"mask {int(self.reads_mask)}"]
         for name, entries in (("buffers", buffers), ("steps", self._steps), ("outputs", self._outputs)):
             renamed = (" ".join(names.get(word, word) for word in entry.split()) for entry in entries)
