@@ -26,10 +26,17 @@ _DEBERTA_3 = {
 
 
 def make_classifier(
-    texts: Sequence[str], folder: Path, *, layers: int = 6, channels: int = 1536, seed: int = 0, family: str = "bert"
+    texts: Sequence[str],
+    folder: Path,
+    *,
+    layers: int = 6,
+    channels: int = 1536,
+    seed: int = 0,
+    family: str = "bert",
+    labels: Sequence[str] = ("LABEL_0", "LABEL_1"),
 ) -> Path:
-    """Save an encoder of six layers, 384 wide, with BERT's vocabulary and two classes, and a WordPiece tokenizer of
-    some texts, as a Hugging Face folder; the folder.
+    """Save an encoder of six layers, 384 wide, with BERT's vocabulary and a class a label, and a WordPiece tokenizer
+    of some texts, as a Hugging Face folder; the folder.
 
     Args:
         family: as transformers names it; DeBERTa with the settings of version 3.
@@ -49,7 +56,8 @@ def make_classifier(
         num_hidden_layers=layers,
         num_attention_heads=12,
         intermediate_size=channels,
-        num_labels=2,
+        id2label=dict(enumerate(labels)),
+        label2id={label: index for index, label in enumerate(labels)},
         pad_token_id=made.token_to_id("[PAD]"),
         **(_DEBERTA_3 if family == "deberta-v2" else {}),
     )
