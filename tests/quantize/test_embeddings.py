@@ -141,7 +141,7 @@ def test_export_keeps_the_bits_that_compress_chose(compressed):
         assert verify(path).ok
         graph = onnx.load(path / "model.onnx")
         assert operator_counts(graph).get("GatherBlockQuantized", 0) == (0 if name == "8" else 2)  # words and positions
-        listed = ("manifest.json", "sbom.cdx.json", PROGRAM_FILE)  # a program is there for tables of bytes alone
+        listed = ("manifest.json", "sbom.cdx.json", PROGRAM_FILE)  # their length says nothing of tables
         files = [file for file in path.rglob("*") if file.is_file() and file.name not in listed]
         sizes[name] = sum(file.stat().st_size for file in files)
     tokens, positions = open_checkpoint(compressed / "out").config["vocab_size"], 130
