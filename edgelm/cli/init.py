@@ -1,7 +1,8 @@
-"""`edgelm init`: five questions, what was read of the data, and a commented project file for `edgelm make`."""
+"""`edgelm init`: some questions, what was read of the data, and a commented project file, which `edgelm make` makes."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from edgelm.choices import PROJECT_FILE
 from edgelm.cli.command import argument
 from edgelm.cli.console import open_screen
+from edgelm.cli.make import make
 from edgelm.cli.options import TASK_NAMES, TIMES, Json, LabelColumn, Overwrite, PairColumn, Quiet, TextColumn, Verbose
 from edgelm.cli.panels import BUDGET
 from edgelm.errors import UsageError
@@ -55,6 +57,9 @@ def init(
     ] = None,
     output: Annotated[Path, typer.Option("--output", help="The file to write.")] = Path(PROJECT_FILE),
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: defaults for what is not given.")] = False,
+    run: Annotated[
+        bool | None, typer.Option("--run/--no-run", help="Make it at once. Default: asked on a terminal, else no.")
+    ] = None,
     text_column: TextColumn = None,
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
@@ -63,7 +68,8 @@ def init(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Ask for model, rows, device, budget and time, show what is read of the rows, and write a commented project file.
+    """Ask for model, rows, device, budget and time, show what is read of the rows, write a commented project file and,
+    if wanted, make what it asks for.
 
     Example: edgelm init --model ./my-model --data train.csv --eval dev.csv --device cpu --max-latency 10ms --yes
     """
@@ -96,8 +102,14 @@ def init(
         with staged_output(output, overwrite=overwrite) as aside:
             aside.write_text(project_text(found, bounds, task=task, columns=named), encoding="utf-8")
             read_project(aside)  # what was answered is as `edgelm make` wants it
-        screen.result({"path": str(output)} | found | {"budget": bounds, "task": task, "rows": len(train)}, _draw)
-        screen.next_step(str(output), "make", argument(output), "--dry-run")
+        if run is None and not yes and not as_json and sys.stdin.isatty():
+            run = typer.confirm("Make it now?", default=False, err=True)
+        if not run:
+            screen.result({"path": str(output)} | found | {"budget": bounds, "task": task, "rows": len(train)}, _draw)
+            screen.next_step(str(output), "make", argument(output), "--dry-run")
+            return
+        screen.note(f"Project: {output}")
+    make(output, as_json=as_json, quiet=quiet, verbose=verbose)
 
 
 def _answer(name: str, value: str | None, *, yes: bool) -> str:

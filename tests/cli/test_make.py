@@ -121,6 +121,14 @@ def test_a_step_that_fails_ends_it_and_a_missed_budget_does_not(folder, called):
     assert ran == [*STEPS[:3], *STEPS[2:]]
 
 
+def test_a_file_that_was_just_written_is_made_at_once(folder, called):
+    words = ["init", "--model", "m", "--data", "rows.csv", "--eval", "rows.csv", "--speedup", "2x", "--yes", "--run"]
+    done = CliRunner().invoke(app, [*words, "--json"])
+    assert done.exit_code == 0, done.output
+    assert called[0] == STEPS
+    assert [step["step"] for step in json.loads(done.stdout)["steps"]] == STEPS
+
+
 def test_what_it_did_not_make_is_not_replaced(folder, called):
     (folder / "out").mkdir()
     (folder / "out" / "report.html").write_text("mine")
