@@ -24,6 +24,7 @@ class HandMade:
         a = self.arrays
         x = a["words"][ids] * a["word_scales"][ids][..., None] + a["positions"][: ids.shape[1]]
         x = normed(x, a["gain"], a["shift"])
+        mean = (x * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
         if self.kind == "halved":
             x, mask = halved(x, mask)
         qkv = product(x, GRID, a["qkv"], a["qkv_scales"]) + a["qkv_bias"]
@@ -45,7 +46,11 @@ class HandMade:
         inner, gates = np.split(inner, 2, -1) if self.kind == "modern" else (inner, 1.0)
         inner = inner * 0.5 * (1 + np.vectorize(math.erf)(inner / math.sqrt(2))) * gates
         x = normed(x + product(inner, SMALL, a["down"], a["down_scales"]), a["gain"], a["shift"])
-        return np.tanh(x[:, 0] @ a["head"] + a["head_bias"])
+        answers, early = (np.tanh(rows @ a["head"] + a["head_bias"]) for rows in (x[:, 0], mean))
+        if self.kind != "leaving":
+            return answers
+        *_, following, largest = np.sort(early, -1).T
+        return np.where((largest - following > THRESHOLD)[:, None], early, answers)
 
     def _positions(self, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """From content to position and from position to content, gathered pair by pair."""
@@ -56,6 +61,7 @@ class HandMade:
 
 
 FACTOR, COLUMNS = 0.75, 11  # of tables of positions
+THRESHOLD = 0.125  # of the largest logit above the next, for a text to leave
 GRID, SMALL = Quantizer(0.03, 120), Quantizer(0.02, 9)
 
 
@@ -93,7 +99,8 @@ def hand_made(*, largest: int = 127, seed: int = 0, kind: str = "") -> HandMade:
     Args:
         largest: of the INT8 weights.
         kind: modern: with rotary positions and a gated feed-forward network; disentangled: with scores from content to
-            position and back; halved: with half of the tokens from the attention on.
+            position and back; halved: with half of the tokens from the attention on; leaving: with a head before
+            the attention by which some texts leave.
     """
     random = np.random.default_rng(seed)
     sizes = {
@@ -141,6 +148,10 @@ def _write(a: dict[str, np.ndarray], kind: str) -> bytes:
         place, scales = w.place(a[name], np.int8), w.place(a[f"{name}_scales"])
         w.step("linear", *a[name].shape, source, place, 1, scales, bits(grid.scale), grid.zero, bias, *rest)
 
+    def head(source: str, to: str) -> None:
+        places = w.place(a["head"]), w.place(a["head_bias"])
+        w.step("dense", HIDDEN, LABELS, source, *places, "tanh", "from 0", f"rows {to}")
+
     grid = w.quantized(GRID, small)
     if halves:
         whole = w.buffer("floats", HIDDEN, per_token=1)
@@ -149,6 +160,12 @@ def _write(a: dict[str, np.ndarray], kind: str) -> bytes:
         w.step("halve", HIDDEN, whole, 1, f"from 1 {y} bytes 1 {grid}")
     else:
         norm(x, y, f"bytes 1 {grid}")
+    answer = w.buffer("floats", LABELS, per_token=False) if kind == "leaving" else logits
+    if kind == "leaving":
+        w.pin(y)
+        w.step("mean", HIDDEN, y, first, 1)
+        head(first, logits)
+        w.step("leave", LABELS, logits, bits(THRESHOLD), answer)
     linear("qkv", small, GRID, w.place(a["qkv_bias"]), "none", "from 0", f"heads {queries} {keys} {values}")
     if kind == "modern":
         tables = w.place(a["cosines"]), w.place(a["sines"])
@@ -172,7 +189,8 @@ def _write(a: dict[str, np.ndarray], kind: str) -> bytes:
     for buffer in (x, queries, keys, values):
         w.pin(buffer)
     w.step("first", HIDDEN, x, first, 0)
-    head, bias = w.place(a["head"]), w.place(a["head_bias"])
-    w.step("dense", HIDDEN, LABELS, first, head, bias, "tanh", "from 0", f"rows {logits}")
-    w.output("logits", logits)
+    head(first, logits)
+    if kind == "leaving":
+        w.step("leave", LABELS, logits, bits(-1.0), answer)
+    w.output("logits", answer)
     return w.text()

@@ -17,7 +17,7 @@ def make_feeds(batch: int, tokens: int, *, seed: int = 0) -> dict[str, np.ndarra
     return {"input_ids": random.integers(0, VOCABULARY, (batch, tokens)), "attention_mask": mask}
 
 
-KINDS = pytest.mark.parametrize("kind", ["", "modern", "disentangled", "halved"])
+KINDS = pytest.mark.parametrize("kind", ["", "modern", "disentangled", "halved", "leaving"])
 
 
 @KINDS

@@ -18,7 +18,7 @@ from programs import TOKENS, VOCABULARY, hand_made
 import edgelm_native as native
 
 random = np.random.default_rng(0)
-texts = [hand_made(kind=kind).text for kind in ("", "modern", "disentangled", "halved")]
+texts = [hand_made(kind=kind).text for kind in ("", "modern", "disentangled", "halved", "leaving")]
 for text, name in [(text, name) for text in texts for name in native.instruction_sets()]:
     encoder = native.Encoder(text, b"\\0", instruction_set=name)
     for batch, tokens in ((1, 1), (1, 25), (3, 17), (2, TOKENS)):
