@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import sys
 import traceback
 
 from edgelm.errors import ResourceError
@@ -21,6 +23,7 @@ def memory_error(error: BaseException) -> ResourceError | None:
     while found is not None:
         if _lacks_memory(found):
             traceback.clear_frames(found.__traceback__)
+            _end_quietly()
             said = str(found).strip().partition("\n")[0][:200]
             return ResourceError(
                 f"not enough memory{': ' * bool(said)}{said.rstrip('.')}.",
@@ -28,6 +31,14 @@ def memory_error(error: BaseException) -> ResourceError | None:
             )
         found = found.__cause__
     return None
+
+
+def _end_quietly() -> None:
+    """Have PyTorch not list the times of its compiler as the process ends: where there is no memory for the list, it
+    would print why."""
+    listing = getattr(sys.modules.get("torch._dynamo.utils"), "dump_compile_times", None)
+    if listing is not None:
+        atexit.unregister(listing)
 
 
 def _lacks_memory(error: BaseException) -> bool:
