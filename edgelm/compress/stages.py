@@ -163,7 +163,7 @@ def exits(model: PreTrainedModel, settings: ExitsSettings, context: StageContext
             hint="Give labelled rows with --eval.",
         )
     student, count = copy.deepcopy(model), len(layer_shapes(model))
-    chosen = sorted({number - 1 for number in settings.after or range(1, count)})
+    chosen = sorted({number - 1 for number in settings.after or range(1, max(count, 2))})  # one layer is refused
     set_thresholds(student, {})  # heads that were there before are another choice
     exit_after(student, chosen)
     asked = context.asked(student, settings.train.max_length)
