@@ -34,9 +34,16 @@ class Power:
         return asdict(self)
 
 
-def power_use(source: str, idle: dict[str, Any], busy: dict[str, Any], calls: int) -> Power | None:
-    """From a watch of the idle machine and one of so many calls; None without a sensor that was read all along in
-    both."""
+_CARDS, _ON_CARDS = "NVML", ("cuda", "tensorrt", "tensorrt-rtx")  # a sensor of cards alone; providers that use them
+
+
+def power_use(
+    source: str, idle: dict[str, Any], busy: dict[str, Any], calls: int, *, provider: str | None
+) -> Power | None:
+    """From a watch of the idle machine and one of so many calls; None without a sensor that was read all along in both,
+    or where none but cards were looked at and the provider that ran the subject uses none: they idled."""
+    if source == _CARDS and provider not in _ON_CARDS:
+        return None
     if not busy.get("rails") or busy["rails"].keys() != idle["rails"].keys():
         return None  # a sensor came or went: nothing to compare
     energy = busy["mean_w"] * busy["seconds"]

@@ -87,7 +87,8 @@ def _measure(
         busy = _ask(line, "stop")
     finally:
         worker.close()
-    return Use(power_use(sensors["source"], idle, busy, calls), memory_use(sensors["memory"], idle, loading, busy))
+    power = power_use(sensors["source"], idle, busy, calls, provider=worker.chosen.get("provider"))
+    return Use(power, memory_use(sensors["memory"], idle, loading, busy))
 
 
 def _ask(line: Channel, what: str) -> dict[str, Any]:

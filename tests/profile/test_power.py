@@ -17,6 +17,7 @@ from edgelm.hardware.power_sensors import Rail, find_rails, read_tegrastats
 from edgelm.profile.host import LocalHost
 from edgelm.profile.monitor import Recording, Watcher, mean_power
 from edgelm.profile.pipeline import profile
+from edgelm.profile.power import power_use
 from edgelm.profile.result import Profile
 from edgelm.report import render_html, render_markdown
 
@@ -193,3 +194,19 @@ def test_power_is_absent_without_a_sensor(bundle):
     (found,) = profile(bundle, threads=1, runs=10, loads=1, place=Dark())
     assert found.power is None
     assert "mJ per call" not in render_markdown([found.to_dict()])
+
+
+def test_an_idle_card_is_not_what_a_cpu_draws():
+    """Where cards alone are looked at, a model that the CPU runs has no figure, rather than that of a card at rest."""
+    idle, busy = ({"rails": {"gpu-0": watt}, "mean_w": watt, "seconds": 2.0, "samples": 40} for watt in (70.0, 90.0))
+    for source, provider, known in (
+        ("NVML", "cpu", False),
+        ("NVML", "native", False),
+        ("NVML", "cuda", True),
+        ("NVML", "tensorrt", True),
+        ("RAPL + NVML", "cpu", True),
+        ("INA3221", "cpu", True),
+    ):
+        found = power_use(source, idle, busy, 100, provider=provider)
+        assert (found is not None) == known, (source, provider)
+        assert found is None or found.mj_per_call == pytest.approx(1800)

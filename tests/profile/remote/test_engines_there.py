@@ -82,7 +82,7 @@ def test_a_forced_provider_that_a_host_lacks_is_told_before_anything_is_copied(b
     monkeypatch.setattr(AgentClient, "copy", lambda *_: pytest.fail("something was copied"))
     result = run(built, "--host", "device", *FAST, "--provider", provider)
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"Error: device: {built} cannot run with {provider} there: its onnxruntime has no ")
+    assert f"Error: device: {built} cannot run with {provider} there: its onnxruntime has no " in result.stderr
     assert "It has CPUExecutionProvider" in result.stderr.replace("AzureExecutionProvider, ", "")
     assert left(server) == []
 
@@ -99,7 +99,7 @@ def test_an_engine_that_does_not_fit_a_forced_provider_is_told_with_the_host(bui
     server = serve(PYTHONPATH=equip(tmp_path / "gpu", "8.9"))
     result = run(built, "--host", "device", *FAST, "--provider", "tensorrt")
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"Error: device: {built} cannot run with tensorrt")
+    assert f"Error: device: {built} cannot run with tensorrt" in result.stderr
     assert "this GPU has 8.9" in result.stderr
     assert left(server) == []
 
