@@ -18,8 +18,7 @@ from transformers import DynamicCache, EncoderDecoderCache
 
 COLUMNS = "head_columns"
 HALVES, HALVED = "halves", "times_halved"  # of a layer: it gives on half as many tokens; so often those that it reads
-EXIT, LEAVES = "exit", "leaves"  # of a layer: its head, and how sure that must be for a text to leave
-_EARLY, _READ = "early_logits", "mask_of_text"  # what that head said, for the model's forward; and by which mask
+EXIT, LEAVES, _EARLY, _READ = "exit", "leaves", "early_logits", "mask_of_text"  # of layers that texts leave behind
 _ARGUMENT, _PLACE = "position_bias", 2  # of the attention's forward
 _BIASED = "has_relative_attention_bias"  # that T5's attentions have, which give the bias on to the next layer
 _LEAST_SHARE = 0.5  # of two tokens that is no padding, if any is
@@ -223,31 +222,25 @@ def _give_half(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any],
 
 
 def add_exits(model: Any, thresholds: Mapping[str, float]) -> None:
-    """Let texts leave a classifier behind these layers, each of which gets a head that reads the mean of the tokens (in
-    early layers the first one knows little as yet): outside training, the answer is that of the first head whose
-    largest logit is further above the next than the layer's threshold, and else the model's own (as DeeBERT, Xin et
-    al., arXiv:2004.12993, by entropy).
-
-    Args:
-        thresholds: by the layer's path in the base model.
-    """
+    """Let texts leave a classifier behind these layers, by their paths in the base model: each gets a head that reads
+    the mean of the tokens (in early layers the first one knows little as yet). Outside training, the answer is that of
+    the first head whose largest logit is further above the next than its threshold, and else the model's own (as
+    DeeBERT, Xin et al., arXiv:2004.12993, by entropy)."""
     if not any(hasattr(layer, EXIT) for layer in model.base_model.modules()):
         model.register_forward_pre_hook(_note_mask, with_kwargs=True)
         model.register_forward_hook(_answer_early)
     for path, threshold in thresholds.items():
         layer = model.base_model.get_submodule(path)
         if not hasattr(layer, EXIT):
-            weight = next(layer.parameters())
-            sizes = (model.config.hidden_size, model.config.num_labels)
-            layer.add_module(EXIT, nn.Linear(*sizes, device=weight.device, dtype=weight.dtype))
+            head = nn.Linear(model.config.hidden_size, model.config.num_labels)
+            layer.add_module(EXIT, head.to(next(layer.parameters())))
             layer.register_forward_hook(_ask_exit)
         vars(layer)[LEAVES] = threshold
 
 
 def leaves(layer: nn.Module) -> float | None:
     """The threshold of a layer's exit; None: it has none."""
-    threshold: float | None = getattr(layer, LEAVES, None)
-    return threshold
+    return vars(layer).get(LEAVES)
 
 
 def _note_mask(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -258,33 +251,24 @@ def _note_mask(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
 
 
 def _ask_exit(module: nn.Module, _: Any, output: Any) -> None:
+    states, mask = output[0] if isinstance(output, tuple) else output, getattr(module, _READ, None)
+    weights = (torch.ones_like(states[..., 0]) if mask is None else mask.to(states.dtype)).unsqueeze(-1)
     if hasattr(module, EXIT):
-        states, mask = output[0] if isinstance(output, tuple) else output, getattr(module, _READ, None)
-        if mask is None:
-            mean = states.mean(dim=1)
-        else:
-            weights = mask.to(states.dtype).unsqueeze(-1)
-            mean = (states * weights).sum(dim=1) / weights.sum(dim=1)
-        said = module.get_submodule(EXIT)(mean)
-        if not module.training:
-            vars(module)[_EARLY] = said
+        said = module.get_submodule(EXIT)((states * weights).sum(dim=1) / weights.sum(dim=1))
+        vars(module).update({} if module.training else {_EARLY: said})
 
 
 def _answer_early(module: nn.Module, _: Any, output: Any) -> Any:
-    said = [(vars(layer).pop(_EARLY), leaves(layer)) for layer in module.modules() if _EARLY in vars(layer)]
-    if not said:
+    layers = [layer for layer in module.modules() if _EARLY in vars(layer)]
+    if not layers:  # training, which may run a layer again, and read the mask then
         return None
-    for layer in module.modules():
-        vars(layer).pop(_READ, None)  # training may run a layer again, which reads it then
-    # Of a tuple, too, the logits are the first matrix: a loss is one number.
-    logits = whole = output["logits"] if isinstance(output, dict) else next(each for each in output if each.ndim == 2)
-    for early, threshold in reversed(said):
-        largest, next_one = early.topk(2).values.split(1, dim=-1)
-        logits = torch.where(largest - next_one > threshold, early, logits)
-    if isinstance(output, dict):
-        output["logits"] = logits
-        return output
-    return tuple(logits if each is whole else each for each in output)
+    given = list(output.values() if isinstance(output, dict) else output)
+    place = next(number for number, each in enumerate(given) if each.ndim == 2)  # the logits: a loss is one number
+    for layer in reversed(layers):
+        early, _ = vars(layer).pop(_EARLY), vars(layer).pop(_READ, None)
+        largest, following = early.topk(2).values.split(1, dim=-1)
+        given[place] = torch.where(largest - following > getattr(layer, LEAVES), early, given[place])
+    return type(output)(**dict(zip(output, given, strict=True))) if isinstance(output, dict) else tuple(given)
 
 
 def resize(base: nn.Module, layers: dict[str, Any]) -> None:
@@ -296,8 +280,8 @@ def resize(base: nn.Module, layers: dict[str, Any]) -> None:
             modules keep; `columns`, how many of a table of all heads an attention reads; `gone`, norms that nothing
             reads any more; `norms`, those of layers that were not the first once; `biases`, linear layers that got
             one; `tables`, rows and columns of embeddings; `absent`, the attentions that are gone, with the names of
-            their projections; `halves`, of each layer whether it gives on half as many tokens, by its path. What
-            `exits` says is `add_exits`'s.
+            their projections; `halves`, of each layer whether it gives on half as many tokens, by its path;
+            `exits`: see `add_exits`.
     """
     for path, (size, epsilon, biased) in layers["norms"].items():
         base.set_submodule(path, nn.LayerNorm(size, eps=epsilon, bias=biased))

@@ -16,7 +16,7 @@ OWN_MODULES = (
     "7723398f4382c949fca56d00ff217b8bcf2f39d7b8feb159ca6c5342ae46cbf1",
     "bc52ebf8e1ab37c77c1d8951bd5cd79b255c1e85d9372d3b1758ca3431fb5cd3",
     "583a6fc8a2a0690ff7f895d57f0bb7f97ec4658d4500d186bf0c9c857f95f61f",
-    "acaee54857b795d572dfbf4e895e60afeecadec22071256ad3601b8526cba572",
+    "7b792ff683166c12b736d00f672cdbb57de6b17b152f08be5243b30cf30af7dc",
 )
 STATIC_MODULES = (  # the same of the module for models without layers
     "0b536b1b090c161027b214e7a73bd697a01739751a31b2fa878fef671f16d362",
