@@ -61,7 +61,10 @@ def _threshold(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> st
     return threshold
 
 
-def _branched(nodes: Sequence[onnx.NodeProto], weights: Mapping[str, onnx.TensorProto]) -> list[onnx.NodeProto]:
+def _branched(
+    nodes: Sequence[onnx.NodeProto], weights: Mapping[str, onnx.TensorProto], read_before: frozenset[str] = frozenset()
+) -> list[onnx.NodeProto]:
+    """Nodes with their exits as branches; what nodes outside of them read, too, stays outside."""
     makers = {name: node for node in nodes for name in node.output}
     exits = [node for node in nodes if is_exit(node, makers)]
     inner = {name for node in exits for name in _before(node.input[_LATER], makers)}
@@ -73,9 +76,10 @@ def _branched(nodes: Sequence[onnx.NodeProto], weights: Mapping[str, onnx.Tensor
     later = [node for node in nodes if behind.intersection(node.output) and not early.intersection(node.output)]
     apart = {id(node) for node in (*later, first)}
     kept = [node for node in nodes if id(node) not in apart]
-    body = [*_branched(later, weights), first]
+    outside = read_before.union(*(node.input for node in kept))
+    body = [*_branched(later, weights, outside), first]
     deeper = {tensor.name for node in body for graph in branches_of(node) for tensor in constants_in(graph)}
-    own = {name for node in later for name in node.input} - {name for node in kept for name in node.input} - deeper
+    own = {name for node in later for name in node.input} - outside - deeper
     branch = _branch(first, body, [tensor for name, tensor in weights.items() if name in own], makers, weights)
     place = next((index for index, node in enumerate(kept) if first.output[0] in node.input), len(kept))
     return [*kept[:place], *branch, *kept[place:]]
