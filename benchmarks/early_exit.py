@@ -18,12 +18,12 @@ from pathlib import Path
 
 import torch
 from half_tokens import WAYS as BESIDE
+from half_tokens import bundles_of
 from machine import print_machine
-from static import accuracy, make_bundle
+from static import accuracy
 from teachers import SETTINGS, load_rows
 
 import edgelm.runtime
-from edgelm import load_recipe
 from edgelm.anatomy import layer_shapes, load_checkpoint, load_tokenizer
 from edgelm.anatomy.exits import exits_heard
 from edgelm.checkpoint import open_checkpoint
@@ -79,8 +79,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     for name in given.names:
         rows = load_rows(name, given.limit)
-        recipes = {way: load_recipe(recipe, overrides=changes) for way, (recipe, changes) in WAYS.items()}
-        paths = [make_bundle(name, way, given.work, recipe, rows) for way, recipe in recipes.items()]
+        paths = bundles_of(name, WAYS, rows, given.work)
         models = [edgelm.runtime.load(path, threads=given.threads) for path in paths]
         times = answer_us(models, list(rows["test"].texts)[:500], given.rounds)
         for way, path, model, taken in zip(WAYS, paths, models, times, strict=True):

@@ -22,6 +22,7 @@ from teachers import SETTINGS, load_rows
 
 import edgelm.runtime
 from edgelm import load_recipe
+from edgelm.data.dataset import Dataset
 from edgelm.profile.shape_times import measure_shapes, provider_here
 from edgelm.shapes import ModelSizes
 
@@ -31,6 +32,12 @@ WAYS = {
     "narrower": ("balanced", ["recover.train.epochs=3", "prune.keep_heads=0.25", "prune.keep_ffn=0.2"]),
 }
 HALVINGS = {"all tokens": (), "half after layer 1": (0,), "half after 1, a quarter after 3": (0, 2)}
+
+
+def bundles_of(name: str, ways: dict[str, tuple[str, list[str]]], rows: dict[str, Dataset], work: Path) -> list[Path]:
+    """The bundle of a set by each way: a recipe, and what is changed in it."""
+    recipes = {way: load_recipe(recipe, overrides=changes) for way, (recipe, changes) in ways.items()}
+    return [make_bundle(name, way, work, recipe, rows) for way, recipe in recipes.items()]
 
 
 def measure_graphs(lengths: list[int], threads: int) -> None:
@@ -67,9 +74,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for name in given.names:
         rows = load_rows(name, given.limit)
-        recipes = {way: load_recipe(recipe, overrides=changes) for way, (recipe, changes) in WAYS.items()}
-        paths = [make_bundle(name, way, given.work, recipe, rows) for way, recipe in recipes.items()]
-        models = [edgelm.runtime.load(path, threads=given.threads) for path in paths]
+        models = [edgelm.runtime.load(path, threads=given.threads) for path in bundles_of(name, WAYS, rows, given.work)]
         times = answer_us(models, list(rows["dev"].texts)[:200], given.rounds)
         for way, model, taken in zip(WAYS, models, times, strict=True):
             shares = " | ".join(f"{accuracy(model, rows[part]):.4f}" for part in ("dev", "test"))

@@ -11,9 +11,9 @@ from transformers import PreTrainedModel
 
 from edgelm.anatomy.families.table import family_of
 from edgelm.anatomy.hooks import Watch, watching
-from edgelm.anatomy.layers import layer_shapes, model_layers
+from edgelm.anatomy.layers import model_layers, require_others_behind
 from edgelm.anatomy.modeling_edgelm import EXIT, LEAVES, add_exits
-from edgelm.errors import UnsupportedFamily, UsageError
+from edgelm.errors import UnsupportedFamily
 from edgelm.shapes import LayerShape
 
 NEVER = 1e9  # a threshold that no logit is above another by
@@ -30,13 +30,7 @@ def exit_after(model: PreTrainedModel, layers: Collection[int]) -> None:
         UsageError: a layer that is not there, or the last one.
     """
     require_exits(model.config.model_type)
-    count = len(model_layers(model))
-    for number in layers:
-        if not 0 <= number < count - 1:
-            raise UsageError(
-                f"texts are to leave after layer {number + 1} of {count}, behind which no other reads them.",
-                hint=f"Give numbers from 1 to {count - 1}." if count > 1 else "The model has one layer alone.",
-            )
+    require_others_behind(layers, len(model_layers(model)), "texts are to leave")
     add_exits(model, _by_path(model, dict.fromkeys(sorted(layers), NEVER)))
 
 
@@ -51,11 +45,6 @@ def require_exits(model_type: str) -> None:
             f"texts cannot leave a {model_type} on the way: its layers share their weights, and a head would too.",
             hint="Use another recipe, such as balanced.",
         )
-
-
-def exit_layers(model: PreTrainedModel) -> list[int]:
-    """The numbers of the layers that have a head."""
-    return [number for number, shape in enumerate(layer_shapes(model)) if shape.leaves is not None]
 
 
 def set_thresholds(model: PreTrainedModel, thresholds: Mapping[int, float]) -> None:

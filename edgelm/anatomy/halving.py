@@ -9,9 +9,9 @@ import torch
 from transformers import PreTrainedModel
 
 from edgelm.anatomy.families.table import family_of
-from edgelm.anatomy.layers import model_layers
+from edgelm.anatomy.layers import model_layers, require_others_behind
 from edgelm.anatomy.modeling_edgelm import halve, halves, left_tokens, set_halving
-from edgelm.errors import UnsupportedFamily, UsageError
+from edgelm.errors import UnsupportedFamily
 
 
 def halve_after(model: PreTrainedModel, layers: Collection[int]) -> None:
@@ -28,12 +28,7 @@ def halve_after(model: PreTrainedModel, layers: Collection[int]) -> None:
     """
     require_places_in_states(model.config.model_type)
     own = model_layers(model)
-    for number in layers:
-        if not 0 <= number < len(own) - 1:
-            raise UsageError(
-                f"tokens are to be halved after layer {number + 1} of {len(own)}, behind which no other reads them.",
-                hint=f"Give numbers from 1 to {len(own) - 1}." if len(own) > 1 else "The model has one layer alone.",
-            )
+    require_others_behind(layers, len(own), "tokens are to be halved")
     set_halving([layer.root for layer in own], layers)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from torch import nn
 from transformers import PreTrainedModel
 
 from edgelm.anatomy.families.table import stacks_of
 from edgelm.anatomy.layer import Layer, Sublayer
-from edgelm.errors import UnsupportedFamily
+from edgelm.errors import UnsupportedFamily, UsageError
 from edgelm.shapes import LayerShape
 
 
@@ -56,6 +58,24 @@ def require_own_weights(model: PreTrainedModel, what: str) -> None:
             hint="Cut its heads and channels in all layers at once (stage prune), its vocabulary, or quantize it; or "
             "teach a student of another family.",
         )
+
+
+def require_others_behind(layers: Collection[int], count: int, what: str) -> None:
+    """Refuse numbers of layers, from 0, that are not there, or of the last one, behind which no other reads.
+
+    Args:
+        count: of all layers.
+        what: is to be done after them.
+
+    Raises:
+        UsageError: there is such a number.
+    """
+    for number in layers:
+        if not 0 <= number < count - 1:
+            raise UsageError(
+                f"{what} after layer {number + 1} of {count}, behind which no other reads them.",
+                hint=f"Give numbers from 1 to {count - 1}." if count > 1 else "The model has one layer alone.",
+            )
 
 
 def sublayers(model: PreTrainedModel) -> list[tuple[int, Sublayer]]:
